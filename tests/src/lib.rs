@@ -1,0 +1,1 @@
+//! The node machine and the cases that run on it.

@@ -1,0 +1,2 @@
+//! The guard's eBPF programs.
+#![no_std]

@@ -1,0 +1,8 @@
+//! Integrity watchdog for machines on which several Linux kernels run side by
+//! side without a hypervisor.
+//!
+//! The modules are the pipeline, in the order a byte takes:
+//! [`memory`] → [`locate`] → [`verify`] → [`alert`], with the [`guard`] beside
+//! it and [`cli`] in front of it.
+
+pub mod memory;

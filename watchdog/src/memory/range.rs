@@ -1,0 +1,258 @@
+//! Physical ranges and sets of them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::PhysAddr;
+
+/// A non-empty physical range: `start` inclusive, `end` exclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PhysRange {
+    start: PhysAddr,
+    end: PhysAddr,
+}
+
+impl PhysRange {
+    /// The range from `start` to `end` (exclusive), or `None` when it would be empty.
+    #[must_use]
+    pub fn new(start: PhysAddr, end: PhysAddr) -> Option<Self> {
+        (start < end).then_some(Self { start, end })
+    }
+
+    /// The range of `size` bytes from `start`, or `None` when empty or past the address space.
+    #[must_use]
+    pub fn with_size(start: PhysAddr, size: u64) -> Option<Self> {
+        Self::new(start, start.checked_add(size)?)
+    }
+
+    /// First address.
+    #[must_use]
+    pub const fn start(&self) -> PhysAddr {
+        self.start
+    }
+
+    /// First address behind the range.
+    #[must_use]
+    pub const fn end(&self) -> PhysAddr {
+        self.end
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.end.0 - self.start.0
+    }
+
+    /// Whether `at` lies inside.
+    #[must_use]
+    pub fn contains(&self, at: PhysAddr) -> bool {
+        self.start <= at && at < self.end
+    }
+
+    /// The common part, if any.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        Self::new(self.start.max(other.start), self.end.min(other.end))
+    }
+}
+
+impl fmt::Display for PhysRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{}", self.start, self.end)
+    }
+}
+
+/// Why a text is no physical range.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RangeError {
+    /// Not of the form `START..END`.
+    #[error("`{0}` is no range: write START..END, END exclusive, as in 0x38000000..0x50000000")]
+    Form(String),
+    /// One end is no number.
+    #[error("`{0}` is no address: write it in hexadecimal (0x38000000) or decimal")]
+    Number(String),
+    /// End not above start.
+    #[error("the range {0} is empty: its END must be above its START")]
+    Empty(String),
+}
+
+/// Parses an address: hexadecimal behind `0x`, decimal otherwise; `_` may group digits.
+///
+/// # Errors
+/// [`RangeError::Number`] when it is neither or does not fit 64 bits.
+pub fn parse_address(text: &str) -> Result<PhysAddr, RangeError> {
+    let digits = text.trim().replace('_', "");
+    let parsed = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(hex) if !hex.starts_with('+') => u64::from_str_radix(hex, 16),
+        Some(_) => return Err(RangeError::Number(text.to_owned())),
+        None if digits.starts_with('+') => return Err(RangeError::Number(text.to_owned())),
+        None => digits.parse(),
+    };
+    parsed.map(PhysAddr).map_err(|_| RangeError::Number(text.to_owned()))
+}
+
+impl FromStr for PhysRange {
+    type Err = RangeError;
+
+    fn from_str(text: &str) -> Result<Self, RangeError> {
+        let (start, end) =
+            text.split_once("..").ok_or_else(|| RangeError::Form(text.to_owned()))?;
+        Self::new(parse_address(start)?, parse_address(end)?)
+            .ok_or_else(|| RangeError::Empty(text.to_owned()))
+    }
+}
+
+/// A set of physical addresses: sorted, disjoint, non-adjacent ranges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RangeSet(Vec<PhysRange>);
+
+impl RangeSet {
+    /// The empty set.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// The ranges in ascending order.
+    #[must_use]
+    pub fn ranges(&self) -> &[PhysRange] {
+        &self.0
+    }
+
+    /// Whether no address is in the set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Number of bytes in the set.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.0.iter().map(PhysRange::size).sum()
+    }
+
+    /// Adds a range, merging what touches.
+    pub fn insert(&mut self, range: PhysRange) {
+        let mut merged = range;
+        self.0.retain(|have| {
+            let apart = have.end < merged.start || merged.end < have.start;
+            if !apart {
+                merged.start = merged.start.min(have.start);
+                merged.end = merged.end.max(have.end);
+            }
+            apart
+        });
+        let at = self.0.partition_point(|have| have.start < merged.start);
+        self.0.insert(at, merged);
+    }
+
+    /// The addresses that are in `self` and not in `other`.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Self {
+        let mut left = Vec::new();
+        for range in &self.0 {
+            let mut start = range.start;
+            for hole in other.0.iter().filter_map(|hole| hole.intersection(range)) {
+                left.extend(PhysRange::new(start, hole.start));
+                start = hole.end;
+            }
+            left.extend(PhysRange::new(start, range.end));
+        }
+        Self(left)
+    }
+
+    /// The addresses that are in both sets.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let mut common = Self::new();
+        for range in &self.0 {
+            for part in other.0.iter().filter_map(|have| have.intersection(range)) {
+                common.insert(part);
+            }
+        }
+        common
+    }
+
+    /// Whether the whole of `range` is in the set.
+    #[must_use]
+    pub fn covers(&self, range: &PhysRange) -> bool {
+        self.0.iter().any(|have| have.start <= range.start && range.end <= have.end)
+    }
+
+    /// Whether any address of `range` is in the set.
+    #[must_use]
+    pub fn overlaps(&self, range: &PhysRange) -> bool {
+        self.0.iter().any(|have| have.intersection(range).is_some())
+    }
+
+    /// The range of the set in which `at` lies.
+    #[must_use]
+    pub fn find(&self, at: PhysAddr) -> Option<&PhysRange> {
+        self.0.iter().find(|have| have.contains(at))
+    }
+}
+
+impl FromIterator<PhysRange> for RangeSet {
+    fn from_iter<I: IntoIterator<Item = PhysRange>>(ranges: I) -> Self {
+        let mut set = Self::new();
+        for range in ranges {
+            set.insert(range);
+        }
+        set
+    }
+}
+
+impl fmt::Display for RangeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, range) in self.0.iter().enumerate() {
+            if n > 0 {
+                f.write_str(",")?;
+            }
+            write!(f, "{range}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(ranges: &[(u64, u64)]) -> RangeSet {
+        ranges
+            .iter()
+            .filter_map(|&(start, end)| PhysRange::new(PhysAddr(start), PhysAddr(end)))
+            .collect()
+    }
+
+    /// Check that a set stays sorted and merges ranges that touch or overlap.
+    #[test]
+    fn insert_merges() {
+        assert_eq!(set(&[(8, 9), (0, 4), (4, 6), (5, 7)]), set(&[(0, 7), (8, 9)]));
+    }
+
+    /// Check difference and intersection against membership of every single address.
+    #[test]
+    fn set_operations_agree_with_membership() {
+        let a = set(&[(0, 5), (7, 12), (20, 24)]);
+        let b = set(&[(1, 2), (4, 8), (11, 30)]);
+        for at in (0..32).map(PhysAddr) {
+            let (in_a, in_b) = (a.find(at).is_some(), b.find(at).is_some());
+            assert_eq!(a.difference(&b).find(at).is_some(), in_a && !in_b, "{at}");
+            assert_eq!(a.intersection(&b).find(at).is_some(), in_a && in_b, "{at}");
+        }
+    }
+
+    /// Check that ranges parse in both bases and that each mistake has its own sentence.
+    #[test]
+    fn parse() {
+        assert_eq!(
+            "0x1000..8192".parse(),
+            Ok(PhysRange { start: PhysAddr(0x1000), end: PhysAddr(0x2000) })
+        );
+        assert!(matches!("0x1000".parse::<PhysRange>(), Err(RangeError::Form(_))));
+        assert!(matches!("1..zz".parse::<PhysRange>(), Err(RangeError::Number(_))));
+        assert!(matches!("0x+1..0x2".parse::<PhysRange>(), Err(RangeError::Number(_))));
+        assert!(matches!("2..2".parse::<PhysRange>(), Err(RangeError::Empty(_))));
+    }
+}

@@ -1,0 +1,2 @@
+//! Project automation: set-up, builds, the demo and the tests.
+fn main() {}
