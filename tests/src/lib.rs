@@ -1,1 +1,28 @@
-//! The node machine and the cases that run on it.
+//! The node machine: several unmodified Linux kernels side by side on one
+//! QEMU machine, without a hypervisor between them, and the programs that run
+//! inside it.
+//!
+//! Node 0 is an ordinary Debian with systemd. `node-loader`, run on node 0,
+//! starts every other node on a core of its own, in memory of its own. What
+//! the host and the guests must agree on is in the modules here; what only
+//! the host needs is in [`machine`].
+//!
+//! | module | what it settles |
+//! |---|---|
+//! | [`layout`] | which physical memory belongs to which node |
+//! | [`mailbox`] | how the host talks to a service node: a page range both see |
+//! | [`service`] | what a service node can be asked to do |
+//! | [`agent`] | what node 0 can be asked to do |
+//! | [`truth`] | what a kernel says about its own text |
+//! | [`kernel`], [`initramfs`], [`cache`] | what the machine boots, and where it is kept |
+//! | [`machine`] | the machine itself |
+
+pub mod agent;
+pub mod cache;
+pub mod initramfs;
+pub mod kernel;
+pub mod layout;
+pub mod machine;
+pub mod mailbox;
+pub mod service;
+pub mod truth;

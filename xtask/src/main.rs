@@ -1,2 +1,30 @@
-//! Project automation: set-up, builds, the demo and the tests.
-fn main() {}
+//! The project's own chores: `cargo xtask --help`.
+
+mod build;
+mod machine;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// The project's chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the watchdog and the guests' programs, optimised.
+    Build,
+    /// Boot the node machine and sit down at node 0's console.
+    Machine(machine::Options),
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Build => build::guest_programs(),
+        Command::Machine(options) => options.run(),
+    }
+}

@@ -1,0 +1,71 @@
+//! The first instructions of a node's processor: from real mode straight into
+//! long mode and on to the kernel's 64-bit entry point.
+
+use anyhow::{Context, Result, ensure};
+use vm_memory::{Bytes, VolatileMemory};
+use watchdog_tests::layout::TRAMPOLINE;
+
+use crate::memory;
+
+/// Where the trampoline leads; all addresses are physical and below 4 GiB.
+pub(crate) struct Target {
+    /// Top level of page tables that map everything here one to one.
+    pub(crate) page_tables: u64,
+    /// The node's boot_params.
+    pub(crate) boot_params: u64,
+    /// The kernel's 64-bit entry point.
+    pub(crate) entry: u64,
+}
+
+std::arch::global_asm!(include_str!("trampoline.S"), options(att_syntax));
+
+unsafe extern "C" {
+    static trampoline_start: u8;
+    static trampoline_target: u8;
+    static trampoline_end: u8;
+}
+
+/// Writes the trampoline to its page. The page serves every node, so nodes are
+/// started one after another.
+pub(crate) fn write(target: &Target) -> Result<()> {
+    let page = memory::map_page(TRAMPOLINE)
+        .context("the trampoline's page must be reserved: add `memmap=0x80000$0x20000`")?;
+    let (code, target_at) = code();
+    ensure!(code.len() <= page.size(), "the trampoline is longer than a page");
+    let bytes = page.as_volatile_slice();
+    bytes.write_slice(code, 0)?;
+    for (index, address) in
+        [target.page_tables, target.boot_params, target.entry].into_iter().enumerate()
+    {
+        bytes.write_slice(&address.to_le_bytes(), target_at + 8 * index)?;
+    }
+    Ok(())
+}
+
+/// The code to copy, and where in it the three addresses of the target go.
+fn code() -> (&'static [u8], usize) {
+    // SAFETY: the three symbols are labels of one section of this program, in
+    // this order (trampoline.S), so the bytes between them are initialised,
+    // never written, and live as long as the program.
+    unsafe {
+        let start = &raw const trampoline_start;
+        let length = (&raw const trampoline_end).offset_from_unsigned(start);
+        let target_at = (&raw const trampoline_target).offset_from_unsigned(start);
+        (std::slice::from_raw_parts(start, length), target_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that the code begins with `cli`, fits its page, and that the
+    /// addresses it jumps by lie inside what is copied.
+    #[test]
+    fn code_is_whole() {
+        let (code, target_at) = code();
+        assert_eq!(code[0], 0xfa);
+        assert!(code.len() <= 0x1000);
+        assert_eq!(target_at + 24, code.len());
+    }
+}

@@ -1,0 +1,49 @@
+//! Where `cargo xtask setup` keeps what it fetched and built.
+
+use std::{env, path::Path, path::PathBuf};
+
+use anyhow::{Result, bail};
+
+/// Names the directory to use in place of `.cache` at the project's root.
+pub const CACHE_VARIABLE: &str = "WATCHDOG_CACHE";
+
+/// The project's root directory.
+#[must_use]
+pub fn project_root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package).to_owned()
+}
+
+/// The cache directory; it need not exist.
+#[must_use]
+pub fn directory() -> PathBuf {
+    env::var_os(CACHE_VARIABLE).map_or_else(|| project_root().join(".cache"), PathBuf::from)
+}
+
+/// Kernels, a directory each: `vmlinuz`, `release`, `lib/modules/RELEASE/`.
+#[must_use]
+pub fn kernels() -> PathBuf {
+    directory().join("kernels")
+}
+
+/// Node 0's root file system, ext4; machines only write to a copy.
+#[must_use]
+pub fn node0_root() -> PathBuf {
+    directory().join("node0.ext4")
+}
+
+/// Programs for guests, as `cargo xtask build` leaves them.
+#[must_use]
+pub fn guest_programs() -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| project_root().join("target"), PathBuf::from);
+    target.join("x86_64-unknown-linux-gnu/release")
+}
+
+/// `path`, if it exists; else an error that says how to make it.
+pub fn require(path: PathBuf, what: &str, command: &str) -> Result<PathBuf> {
+    if path.exists() {
+        return Ok(path);
+    }
+    bail!("{what} is missing ({}): run `{command}`", path.display())
+}

@@ -1,0 +1,74 @@
+//! The initramfs of a node, as a cpio archive the kernel takes uncompressed.
+
+use std::{fs::File, io::BufWriter, io::Write, path::Path};
+
+use anyhow::{Context, Result};
+use cpio::newc::{Builder, trailer};
+
+use crate::kernel::Kernel;
+
+const DIRECTORY: u32 = 0o040_755;
+const PROGRAM: u32 = 0o100_755;
+const FILE: u32 = 0o100_644;
+
+/// Modules that node 0 needs before its root file system is there.
+///
+/// ext4's checksum is found by name at run time, so `modules.dep` does not
+/// know it; since 6.14 it is library code and no module.
+const NODE0_MODULES: &[&str] = &["virtio_pci", "virtio_blk", "virtio_console", "crc32c_generic", "ext4", "9p", "9pnet_virtio"];
+
+/// Writes node 0's initramfs: `init` and the modules its root needs.
+pub fn for_node0(path: &Path, init: &[u8], kernel: &Kernel) -> Result<()> {
+    let wanted = NODE0_MODULES
+        .iter()
+        .copied()
+        .filter(|name| *name != "crc32c_generic" || kernel.has_module(name));
+    write(path, init, kernel, &[("boot", wanted.collect())])
+}
+
+/// Writes a service node's initramfs: `init`, and modules that it can be told
+/// to load.
+pub fn for_service_node(
+    path: &Path,
+    init: &[u8],
+    kernel: &Kernel,
+    modules: &[String],
+) -> Result<()> {
+    let sets: Vec<_> = modules.iter().map(|name| (name.as_str(), vec![name.as_str()])).collect();
+    write(path, init, kernel, &sets)
+}
+
+/// Each set of modules becomes a directory `/modules/SET`, with files in load
+/// order.
+fn write(path: &Path, init: &[u8], kernel: &Kernel, sets: &[(&str, Vec<&str>)]) -> Result<()> {
+    let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+    let mut archive = Archive { out: BufWriter::new(file), next_inode: 1 };
+    archive.add("init", PROGRAM, init)?;
+    archive.add("modules", DIRECTORY, &[])?;
+    for (set, modules) in sets {
+        archive.add(&format!("modules/{set}"), DIRECTORY, &[])?;
+        for (index, module) in kernel.modules(modules.iter().copied())?.iter().enumerate() {
+            let name = format!("modules/{set}/{index:02}-{}.ko", module.name);
+            archive.add(&name, FILE, &module.read()?)?;
+        }
+    }
+    trailer(archive.out)?.flush()?;
+    Ok(())
+}
+
+struct Archive {
+    out: BufWriter<File>,
+    next_inode: u32,
+}
+
+impl Archive {
+    fn add(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
+        // Entries with one inode number would become hard links of each other.
+        let entry = Builder::new(name).mode(mode).ino(self.next_inode);
+        self.next_inode += 1;
+        let mut writer = entry.write(&mut self.out, u32::try_from(content.len())?);
+        writer.write_all(content)?;
+        writer.finish()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+//! A kernel that a node can boot: its image and its modules, as `cargo xtask
+//! setup` unpacked them from a Debian package.
+
+use std::{collections::HashMap, fs, io::Read, path::Path, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache;
+
+/// A kernel in the cache.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    directory: PathBuf,
+    /// As `uname -r` will say.
+    pub release: String,
+}
+
+impl Kernel {
+    /// The kernel of this name: a version (`6.1`), which means the flavour
+    /// `amd64`, or version and flavour (`6.12-rt-amd64`).
+    pub fn named(name: &str) -> Result<Self> {
+        let name = cached_name(name);
+        let directory = cache::require(
+            cache::kernels().join(&name),
+            &format!("kernel {name}"),
+            &format!("cargo xtask setup --kernel {name}"),
+        )?;
+        let release = fs::read_to_string(directory.join("release"))
+            .with_context(|| format!("{} is no kernel of this version", directory.display()))?;
+        Ok(Self { directory, release: release.trim().to_owned() })
+    }
+
+    /// The bzImage.
+    #[must_use]
+    pub fn image(&self) -> PathBuf {
+        self.directory.join("vmlinuz")
+    }
+
+    /// What `/lib/modules` is on a machine that runs this kernel.
+    #[must_use]
+    pub fn module_root(&self) -> PathBuf {
+        self.directory.join("lib/modules")
+    }
+
+    /// The modules to load for `names`, dependencies first, each once. A module
+    /// that is built in needs no loading; one that is neither is an error.
+    pub fn modules<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Vec<Module>> {
+        let tree = self.module_root().join(&self.release);
+        let read = |file: &str| {
+            let path = tree.join(file);
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        let (listed, built_in) = (read("modules.dep")?, read("modules.builtin")?);
+        let dependencies = Dependencies::parse(&listed);
+        let is_built_in = |name: &str| built_in.lines().any(|line| module_name(line) == name);
+        let mut found = Vec::new();
+        for name in names {
+            let name = name.replace('-', "_");
+            if is_built_in(&name) {
+                continue;
+            }
+            for path in dependencies.in_load_order(&name).with_context(|| {
+                format!("kernel {} has no module {name}, nor is it built in", self.release)
+            })? {
+                let module = Module { name: module_name(path), path: tree.join(path) };
+                if !found.contains(&module) {
+                    found.push(module);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Is there such a module? False when it is built in.
+    pub fn has_module(&self, name: &str) -> bool {
+        self.modules([name]).is_ok_and(|modules| !modules.is_empty())
+    }
+}
+
+/// A module file of a kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    /// With underscores, as `/proc/modules` shows it.
+    pub name: String,
+    path: PathBuf,
+}
+
+impl Module {
+    /// The module as the kernel takes it, decompressed.
+    pub fn read(&self) -> Result<Vec<u8>> {
+        let packed = fs::read(&self.path)
+            .with_context(|| format!("cannot read module {}", self.path.display()))?;
+        decompress(&self.path, packed)
+            .with_context(|| format!("cannot decompress {}", self.path.display()))
+    }
+}
+
+fn decompress(path: &Path, packed: Vec<u8>) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("ko") => return Ok(packed),
+        Some("xz") => {
+            lzma_rust2::XzReader::new(packed.as_slice(), true).read_to_end(&mut content)?;
+        }
+        Some("zst") => {
+            ruzstd::decoding::StreamingDecoder::new(packed.as_slice())
+                .map_err(|error| anyhow::anyhow!("{error}"))?
+                .read_to_end(&mut content)?;
+        }
+        _ => bail!("no known compression"),
+    }
+    Ok(content)
+}
+
+/// What `modules.dep` says: for each module everything it needs, so that a
+/// look-up needs no recursion (kmod, `depmod(8)`).
+struct Dependencies<'a>(HashMap<String, Vec<&'a str>>);
+
+impl<'a> Dependencies<'a> {
+    fn parse(text: &'a str) -> Self {
+        let mut modules = HashMap::new();
+        for line in text.lines() {
+            let Some((path, needs)) = line.split_once(':') else { continue };
+            // What is needed most comes last; the module itself after all.
+            let mut order: Vec<&str> = needs.split_whitespace().rev().collect();
+            order.push(path);
+            modules.insert(module_name(path), order);
+        }
+        Self(modules)
+    }
+
+    fn in_load_order(&self, name: &str) -> Option<&[&'a str]> {
+        self.0.get(name).map(Vec::as_slice)
+    }
+}
+
+/// `kernel/fs/mbcache.ko.xz` → `mbcache`.
+fn module_name(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    file.split(".ko").next().unwrap_or(file).replace('-', "_")
+}
+
+/// The cache's name for a kernel: `6.1` → `6.1-amd64`.
+#[must_use]
+pub fn cached_name(name: &str) -> String {
+    match name.contains('-') {
+        true => name.to_owned(),
+        false => format!("{name}-amd64"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that dependencies come before what needs them.
+    #[test]
+    fn load_order() {
+        let dependencies = Dependencies::parse(
+            "kernel/fs/9p/9p.ko.xz: kernel/net/9p/9pnet.ko.xz kernel/fs/netfs/netfs.ko.xz\n\
+             kernel/lib/crc-t10dif.ko:\n",
+        );
+        assert_eq!(
+            dependencies.in_load_order("9p").expect("known"),
+            ["kernel/fs/netfs/netfs.ko.xz", "kernel/net/9p/9pnet.ko.xz", "kernel/fs/9p/9p.ko.xz"]
+        );
+        assert!(dependencies.in_load_order("crc_t10dif").is_some());
+        assert!(dependencies.in_load_order("ext4").is_none());
+    }
+}

@@ -1,0 +1,105 @@
+//! Whether the machine is well, and what to tell when it is not: no wait is
+//! silent, and none outlives the machine it waits for.
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+use tempfile::TempDir;
+
+use super::{console, qemu::Watch};
+
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Watches QEMU and the consoles of all nodes.
+pub struct Health {
+    directory: TempDir,
+    qemu: Watch,
+    nodes: u8,
+    failed: AtomicBool,
+}
+
+impl Health {
+    pub(super) fn new(directory: TempDir, qemu: Watch, service_nodes: u8) -> Self {
+        Self { directory, qemu, nodes: service_nodes + 1, failed: AtomicBool::new(false) }
+    }
+
+    /// The log of node `node`'s console.
+    #[must_use]
+    pub fn console(&self, node: u8) -> std::path::PathBuf {
+        console::log(self.directory.path(), node)
+    }
+
+    /// An error when QEMU has ended or a node's kernel has died.
+    pub fn check(&self) -> Result<()> {
+        if let Some(end) = self.qemu.end() {
+            let said = console::tail(&self.directory.path().join("qemu.log"));
+            return self.fail(&format!("QEMU ended ({end}). It said:\n{said}"));
+        }
+        for node in 0..self.nodes {
+            if let Some(line) = console::sign_of_death(&self.console(node)) {
+                return self.fail(&format!("node {node} died: {line}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `look` until it finds what it looks for. Fails at once when the
+    /// machine is not well, and after `limit` in any case, with what the
+    /// consoles last said.
+    pub(super) fn wait<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        pause: Duration,
+        mut look: impl FnMut() -> Result<Option<T>>,
+    ) -> Result<T> {
+        let begun = Instant::now();
+        let mut checked = begun;
+        loop {
+            if let Some(found) = look()? {
+                return Ok(found);
+            }
+            if checked.elapsed() >= LOOK_EVERY {
+                self.check()?;
+                checked = Instant::now();
+            }
+            if begun.elapsed() >= limit {
+                return self.fail(&format!("{what}: nothing within {} s", limit.as_secs()));
+            }
+            thread::sleep(pause);
+        }
+    }
+
+    /// An error with the last lines of every console; the logs are kept.
+    pub(super) fn fail<T>(&self, what: &str) -> Result<T> {
+        self.failed.store(true, Ordering::Relaxed);
+        let mut report = what.to_owned();
+        for node in 0..self.nodes {
+            let log = self.console(node);
+            report.push_str(&format!(
+                "\n--- node {node}'s console ends ({}):\n{}",
+                log.display(),
+                console::tail(&log)
+            ));
+        }
+        bail!(report)
+    }
+
+    fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl Drop for Health {
+    fn drop(&mut self) {
+        if *self.failed.get_mut() || thread::panicking() {
+            eprintln!("the machine's consoles are kept in {}", self.directory().display());
+            self.directory.disable_cleanup(true);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The machine: one QEMU, node 0 with Debian and systemd, service nodes
+//! beside it, and the host's access to all of them.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! use watchdog_tests::machine::Machine;
+//!
+//! let machine = Machine::builder().kernel("6.12").service_kernel(2, "7.2").boot()?;
+//! let output = machine.node0().run(["uname", "-r"])?;
+//! assert!(output.success());
+//! let text = machine.truth(1)?;
+//! let mut first = [0; 16];
+//! machine.ram().read(text.text_phys_start, &mut first)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A machine ends with its [`Machine`], and with the process that made it,
+//! however that ends. Its memory has no name in any file system, so nothing is
+//! left behind; the nodes' consoles are kept when a run fails.
+
+mod builder;
+mod console;
+mod health;
+mod node0;
+mod qemu;
+mod qmp;
+mod ram;
+mod service_node;
+
+use std::{path::Path, sync::Arc, time::Duration, time::Instant};
+
+use anyhow::{Context, Result, ensure};
+
+pub use self::{
+    builder::{Builder, Node},
+    health::Health,
+    node0::{Node0, Output, Process},
+    ram::Ram,
+    service_node::ServiceNode,
+};
+use crate::truth::Truth;
+
+/// From the loader's start to a service node that answers, under emulation on
+/// a busy host.
+const NODE_START: Duration = Duration::from_secs(180);
+
+/// A running machine.
+pub struct Machine {
+    // Dropped first, so that nothing still writes to the run's directory when
+    // that goes with `health`.
+    qemu: qemu::Qemu,
+    nodes: Vec<Node>,
+    ram: Arc<Ram>,
+    node0: Node0,
+    services: Vec<ServiceNode>,
+    qmp: qmp::Qmp,
+    health: Arc<Health>,
+}
+
+impl Machine {
+    /// A machine to be described: by default Debian 6.1 everywhere, two
+    /// service nodes, KASLR on.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Node 0, the monitoring OS.
+    #[must_use]
+    pub fn node0(&self) -> &Node0 {
+        &self.node0
+    }
+
+    /// Service node `node`, counted from 1; `None` where the machine has no
+    /// such node.
+    pub fn node(&self, node: u8) -> Result<&ServiceNode> {
+        usize::from(node)
+            .checked_sub(1)
+            .and_then(|index| self.services.get(index))
+            .with_context(|| format!("the machine has no service node {node}"))
+    }
+
+    /// Starts service node `node`, or starts it anew, and waits until it
+    /// answers. Returns how long that took.
+    pub fn start_node(&self, node: u8) -> Result<Duration> {
+        let begun = Instant::now();
+        let service = self.node(node)?;
+        // Before the loader runs: the old kernel's mark must not be taken for
+        // the new one's.
+        service.forget()?;
+        let configuration = &self.nodes[usize::from(node)];
+        let (number, append) = (node.to_string(), configuration.command_line());
+        let kernel = format!("/host/node{node}.vmlinuz");
+        let initrd = format!("/host/node{node}.cpio");
+        let loader = ["node-loader", "start", "--node", &number, "--kernel", &kernel];
+        let options = ["--initrd", &initrd, "--append", &append];
+        let output = self.node0.run(loader.iter().chain(&options))?;
+        ensure!(output.success(), "node-loader could not start node {node}: {output}");
+        service.wait_until_it_listens(NODE_START)?;
+        Ok(begun.elapsed())
+    }
+
+    /// What node `node`'s own kernel says about its text.
+    pub fn truth(&self, node: u8) -> Result<Truth> {
+        match node {
+            0 => self.node0.truth(),
+            _ => self.node(node)?.truth(),
+        }
+    }
+
+    /// The machine's physical memory, to read and to change from outside.
+    #[must_use]
+    pub fn ram(&self) -> &Ram {
+        &self.ram
+    }
+
+    /// Stops every processor, so that memory stands still.
+    pub fn pause(&self) -> Result<()> {
+        self.qmp.execute("stop").map(drop)
+    }
+
+    /// Lets the processors run on.
+    pub fn resume(&self) -> Result<()> {
+        self.qmp.execute("cont").map(drop)
+    }
+
+    /// Writes memory as it stands at one moment to `path`, a sparse file in
+    /// which offset is physical address.
+    pub fn save_ram(&self, path: &Path) -> Result<()> {
+        self.pause()?;
+        let saved = self.ram.save(path);
+        self.resume()?;
+        saved
+    }
+
+    /// Where the consoles are logged and whether the machine is well.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Does the machine still run? It ends by itself when node 0 powers it off.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.qemu.is_running()
+    }
+}

@@ -1,0 +1,300 @@
+//! Node 0, as the host sees it: through its agent.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    os::unix::net::UnixStream,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver, Sender, TryRecvError},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::health::Health;
+use crate::{
+    agent::{self, Command, Event, Stream, Tagged},
+    truth::Truth,
+};
+
+/// How long a program run by [`Node0::run`] may take.
+const RUN: Duration = Duration::from_secs(120);
+
+/// Anything the agent does by itself.
+const ANSWER: Duration = Duration::from_secs(60);
+
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// Node 0.
+pub struct Node0 {
+    link: Arc<Link>,
+}
+
+/// The connection to the agent, shared with every running [`Process`].
+struct Link {
+    port: Mutex<UnixStream>,
+    listeners: Mutex<HashMap<u64, Sender<Event>>>,
+    next_tag: AtomicU64,
+    health: Arc<Health>,
+}
+
+/// What a program on node 0 did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Exit status, or 128 plus a signal's number, as a shell has it.
+    pub status: i32,
+    /// What it wrote to standard output.
+    pub stdout: Vec<u8>,
+    /// What it wrote to standard error.
+    pub stderr: Vec<u8>,
+}
+
+impl Output {
+    /// Did it end with status 0?
+    #[must_use]
+    pub fn success(&self) -> bool {
+        self.status == 0
+    }
+
+    /// Standard output as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (out, err) =
+            (String::from_utf8_lossy(&self.stdout), String::from_utf8_lossy(&self.stderr));
+        write!(f, "status {}, output `{}`, errors `{}`", self.status, out.trim(), err.trim())
+    }
+}
+
+impl Node0 {
+    /// Waits until node 0 has booted and its agent says so.
+    pub(super) fn connect(
+        port: UnixStream,
+        health: Arc<Health>,
+        limit: Duration,
+    ) -> Result<Self> {
+        let (hello, greeting) = mpsc::channel();
+        let mut incoming = port.try_clone()?;
+        let link = Arc::new(Link {
+            port: Mutex::new(port),
+            listeners: Mutex::new(HashMap::from([(agent::UNASKED, hello)])),
+            next_tag: AtomicU64::new(agent::UNASKED + 1),
+            health,
+        });
+        let dispatcher = Arc::downgrade(&link);
+        thread::Builder::new().name("node0".into()).spawn(move || {
+            while let Ok(Tagged { tag, message }) = agent::receive::<Event>(&mut incoming)
+                && let Some(link) = dispatcher.upgrade()
+            {
+                if let Some(listener) = link.listeners().get(&tag) {
+                    let _nobody_waits = listener.send(message);
+                }
+            }
+        })?;
+        link.next_event(&greeting, "node 0 does not boot", limit)?;
+        Ok(Self { link })
+    }
+
+    /// Runs a program to its end. Programs of `/host` need no path.
+    pub fn run<S: AsRef<str>>(&self, argv: impl IntoIterator<Item = S>) -> Result<Output> {
+        self.spawn(argv)?.wait(RUN)
+    }
+
+    /// Runs a line of shell.
+    pub fn shell(&self, script: &str) -> Result<Output> {
+        self.run(["sh", "-c", script])
+    }
+
+    /// Starts a program and returns while it runs.
+    pub fn spawn<S: AsRef<str>>(&self, argv: impl IntoIterator<Item = S>) -> Result<Process> {
+        self.spawn_with_input(argv, Vec::new())
+    }
+
+    /// Starts a program that reads `input` from its standard input.
+    pub fn spawn_with_input<S: AsRef<str>>(
+        &self,
+        argv: impl IntoIterator<Item = S>,
+        input: Vec<u8>,
+    ) -> Result<Process> {
+        let argv: Vec<_> = argv.into_iter().map(|word| word.as_ref().to_owned()).collect();
+        let name = argv.join(" ");
+        let (tag, events) = self.link.send(Command::Start { argv, input })?;
+        Ok(Process {
+            link: Arc::clone(&self.link),
+            tag,
+            name,
+            events,
+            output: Output { status: 0, stdout: Vec::new(), stderr: Vec::new() },
+            ended: false,
+        })
+    }
+
+    /// Creates or replaces a file on node 0.
+    pub fn write(&self, path: &str, mode: u32, content: &[u8]) -> Result<()> {
+        let content = content.to_vec();
+        self.link.ask(Command::Write { path: path.to_owned(), mode, content }).map(drop)
+    }
+
+    /// Reads a file on node 0.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>> {
+        match self.link.ask(Command::Read { path: path.to_owned() })? {
+            Event::Content(content) => Ok(content),
+            other => bail!("the agent answered {other:?}"),
+        }
+    }
+
+    /// What node 0's kernel says about its text.
+    pub fn truth(&self) -> Result<Truth> {
+        match self.link.ask(Command::Truth)? {
+            Event::Truth(truth) => Ok(truth),
+            other => bail!("the agent answered {other:?}"),
+        }
+    }
+}
+
+impl Link {
+    fn send(&self, message: Command) -> Result<(u64, Receiver<Event>)> {
+        let tag = self.next_tag.fetch_add(1, Ordering::Relaxed);
+        let (listener, events) = mpsc::channel();
+        self.listeners().insert(tag, listener);
+        self.send_tagged(tag, message)?;
+        Ok((tag, events))
+    }
+
+    fn send_tagged(&self, tag: u64, message: Command) -> Result<()> {
+        let mut port = self.port.lock().unwrap_or_else(PoisonError::into_inner);
+        agent::send(&mut *port, &Tagged { tag, message }).context("QEMU's end of the port is gone")
+    }
+
+    /// A request with a single answer.
+    fn ask(&self, message: Command) -> Result<Event> {
+        let what = format!("node 0's agent does not answer {}", name_of(&message));
+        let (tag, events) = self.send(message)?;
+        let event = self.next_event(&events, &what, ANSWER);
+        self.listeners().remove(&tag);
+        match event? {
+            Event::Failed(why) => bail!("node 0: {why}"),
+            event => Ok(event),
+        }
+    }
+
+    fn next_event(&self, from: &Receiver<Event>, what: &str, limit: Duration) -> Result<Event> {
+        self.health.wait(what, limit, LOOK_EVERY, || match from.try_recv() {
+            Ok(event) => Ok(Some(event)),
+            // The dispatcher ends with QEMU, which the wait will notice.
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => Ok(None),
+        })
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, HashMap<u64, Sender<Event>>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn name_of(command: &Command) -> String {
+    match command {
+        Command::Start { argv, .. } => format!("`{}`", argv.join(" ")),
+        Command::Write { path, .. } => format!("the writing of {path}"),
+        Command::Read { path } => format!("the reading of {path}"),
+        Command::Signal { .. } | Command::Truth => format!("{command:?}"),
+    }
+}
+
+/// A program that runs on node 0. Dropping it kills it.
+pub struct Process {
+    link: Arc<Link>,
+    tag: u64,
+    name: String,
+    events: Receiver<Event>,
+    output: Output,
+    ended: bool,
+}
+
+impl Process {
+    /// Waits for its end. When it takes longer than `limit`, it is killed and
+    /// the wait is an error that shows what it wrote.
+    pub fn wait(mut self, limit: Duration) -> Result<Output> {
+        let what = format!("`{}` on node 0 does not end", self.name);
+        let health = Arc::clone(&self.link.health);
+        let waited = health.wait(&what, limit, LOOK_EVERY, || {
+            self.take_events()?;
+            Ok(self.ended.then_some(()))
+        });
+        match waited {
+            Ok(()) => Ok(std::mem::replace(&mut self.output, empty())),
+            Err(error) => Err(error.context(format!("so far: {}", self.output))),
+        }
+    }
+
+    /// Waits until `found` sees what it looks for in what the program wrote so
+    /// far, and returns that. An error when the program ends first.
+    pub fn wait_for<T>(
+        &mut self,
+        limit: Duration,
+        mut found: impl FnMut(&Output) -> Option<T>,
+    ) -> Result<T> {
+        let what = format!("`{}` on node 0 does not write what is awaited", self.name);
+        let health = Arc::clone(&self.link.health);
+        let waited = health.wait(&what, limit, LOOK_EVERY, || {
+            self.take_events()?;
+            match found(&self.output) {
+                None if self.ended => bail!("`{}` on node 0 ended early", self.name),
+                seen => Ok(seen),
+            }
+        });
+        waited.with_context(|| format!("so far: {}", self.output))
+    }
+
+    /// What it wrote so far; the status is meaningless until it has ended.
+    pub fn so_far(&mut self) -> Result<&Output> {
+        self.take_events()?;
+        Ok(&self.output)
+    }
+
+    /// Sends a signal to it and its children.
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        self.link.send_tagged(self.tag, Command::Signal { signal })
+    }
+
+    fn take_events(&mut self) -> Result<()> {
+        while let Ok(event) = self.events.try_recv() {
+            match event {
+                Event::Output { stream: Stream::Out, bytes } => self.output.stdout.extend(bytes),
+                Event::Output { stream: Stream::Err, bytes } => self.output.stderr.extend(bytes),
+                Event::Exited { status } => {
+                    self.output.status = status;
+                    self.ended = true;
+                }
+                Event::Failed(why) => {
+                    self.ended = true;
+                    bail!("node 0: {why}");
+                }
+                other => bail!("the agent answered {other:?}"),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.link.listeners().remove(&self.tag);
+        if !self.ended {
+            // QEMU may be gone already, and the program with it.
+            let _gone = self.signal(libc::SIGKILL);
+        }
+    }
+}
+
+fn empty() -> Output {
+    Output { status: 0, stdout: Vec::new(), stderr: Vec::new() }
+}

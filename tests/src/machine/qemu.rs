@@ -1,0 +1,231 @@
+//! The QEMU process: its command line, and its end.
+
+use std::{
+    fs::File,
+    os::{
+        fd::{AsRawFd, OwnedFd, RawFd},
+        unix::{net::UnixStream, process::CommandExt},
+    },
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
+};
+
+use anyhow::{Context, Result};
+use rustix::{
+    io::{FdFlags, fcntl_setfd},
+    process::{Pid, Signal, kill_process, set_parent_process_death_signal},
+};
+
+use super::{console, ram::Ram};
+use crate::{agent, layout};
+
+const QEMU: &str = "qemu-system-x86_64";
+
+/// The other end of node 0's console, when somebody sits at it.
+pub(super) struct Terminal(OwnedFd);
+
+impl From<UnixStream> for Terminal {
+    fn from(stream: UnixStream) -> Self {
+        Self(stream.into())
+    }
+}
+
+/// Everything QEMU is started with.
+pub(super) struct Launch<'a> {
+    /// The run's directory, with `node0.cpio` and `share`.
+    pub(super) directory: &'a Path,
+    /// Node 0's kernel.
+    pub(super) image: &'a Path,
+    /// What node 0 sees as `/lib/modules`.
+    pub(super) modules: &'a Path,
+    /// Node 0's root file system; what is written to it is dropped at the end.
+    pub(super) root: &'a Path,
+    /// Node 0's kernel command line.
+    pub(super) command_line: String,
+    pub(super) memory_mib: u32,
+    pub(super) processors: u8,
+    pub(super) ram: &'a Ram,
+    /// QEMU's ends of the agent's port and of its own control connection.
+    pub(super) agent: UnixStream,
+    pub(super) control: UnixStream,
+    pub(super) terminal: Option<Terminal>,
+}
+
+/// A running QEMU. Dropping it ends it.
+pub(super) struct Qemu {
+    id: Pid,
+    watch: Watch,
+}
+
+/// Tells whether QEMU has ended.
+#[derive(Clone, Default)]
+pub(super) struct Watch(Arc<Mutex<Option<String>>>);
+
+impl Watch {
+    /// How QEMU ended, if it has.
+    pub(super) fn end(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, end: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+    }
+}
+
+impl Qemu {
+    pub(super) fn launch(launch: Launch<'_>) -> Result<Self> {
+        let mut command = launch.command()?;
+        let watch = Watch::default();
+        let (started, outcome) = mpsc::channel();
+        let ended = watch.clone();
+        // The kernel sends the parent-death signal when the *thread* that
+        // started QEMU ends, so a thread is kept for as long as QEMU runs.
+        thread::Builder::new().name("qemu".into()).spawn(move || {
+            let child = command.spawn();
+            // The child has its own copies; its sockets must close with it.
+            drop(command);
+            match child {
+                Ok(child) => {
+                    let _nobody_waits = started.send(Ok(Pid::from_child(&child)));
+                    ended.set(describe(wait(child)));
+                }
+                Err(error) => {
+                    let _nobody_waits = started.send(Err(error));
+                }
+            }
+        })?;
+        let id = outcome
+            .recv()?
+            .with_context(|| format!("cannot start {QEMU}: run `cargo xtask setup`"))?;
+        // QEMU's ends of the sockets live in QEMU alone from here on.
+        drop(launch);
+        Ok(Self { id, watch })
+    }
+
+    pub(super) fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.watch.end().is_none()
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        if self.is_running() {
+            // Nothing of a run is kept, so there is nothing to end in order.
+            let _ended_by_itself = kill_process(self.id, Signal::KILL);
+            while self.is_running() {
+                thread::sleep(std::time::Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+fn wait(mut child: Child) -> std::io::Result<ExitStatus> {
+    child.wait()
+}
+
+fn describe(end: std::io::Result<ExitStatus>) -> String {
+    match end {
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+impl Launch<'_> {
+    fn command(&self) -> Result<Command> {
+        let mut command = Command::new(QEMU);
+        self.processors_and_memory(&mut command);
+        self.boot(&mut command);
+        self.consoles(&mut command);
+        self.shares(&mut command);
+        self.channels(&mut command);
+        let log = File::create(self.directory.join("qemu.log"))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+
+        let mut inherited: Vec<RawFd> =
+            vec![self.ram.file().as_raw_fd(), self.agent.as_raw_fd(), self.control.as_raw_fd()];
+        inherited.extend(self.terminal.as_ref().map(|terminal| terminal.0.as_raw_fd()));
+        // SAFETY: between fork and exec only system calls are made, nothing is
+        // allocated or locked. The descriptors are open: they belong to `self`,
+        // which outlives the spawning (see `Qemu::launch`).
+        unsafe {
+            command.pre_exec(move || {
+                set_parent_process_death_signal(Some(Signal::KILL))?;
+                for descriptor in &inherited {
+                    let descriptor = std::os::fd::BorrowedFd::borrow_raw(*descriptor);
+                    fcntl_setfd(descriptor, FdFlags::empty())?;
+                }
+                Ok(())
+            });
+        }
+        Ok(command)
+    }
+
+    fn processors_and_memory(&self, command: &mut Command) {
+        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        // Emulation, even where KVM is at hand: it is what every machine has,
+        // and what the nodes' interplay was tried on.
+        command.args(["-accel", "tcg,thread=multi", "-cpu", "max"]);
+        command.args(["-smp", &self.processors.to_string()]);
+        command.args(["-m", &format!("{}M", self.memory_mib)]);
+        command.args(["-machine", "q35,memory-backend=ram", "-object"]);
+        command.arg(format!(
+            "memory-backend-file,id=ram,size={}M,mem-path=/proc/self/fd/{},share=on",
+            self.memory_mib,
+            self.ram.file().as_raw_fd()
+        ));
+    }
+
+    fn boot(&self, command: &mut Command) {
+        command.arg("-kernel").arg(self.image);
+        command.arg("-initrd").arg(self.directory.join("node0.cpio"));
+        command.args(["-append", &self.command_line]);
+        let root = self.root.display();
+        command.args(["-drive", &format!("if=none,id=root,format=raw,snapshot=on,file={root}")]);
+        command.args(["-device", "virtio-blk-pci,drive=root"]);
+    }
+
+    /// The serial ports, in the order of the nodes.
+    fn consoles(&self, command: &mut Command) {
+        for node in 0..=layout::MAX_SERVICE_NODES {
+            let log = console::log(self.directory, node);
+            let chardev = match &self.terminal {
+                Some(terminal) if node == 0 => format!(
+                    "socket,id=console{node},fd={},logfile={}",
+                    terminal.0.as_raw_fd(),
+                    log.display()
+                ),
+                _ => format!("file,id=console{node},path={}", log.display()),
+            };
+            command.args(["-chardev", &chardev, "-serial", &format!("chardev:console{node}")]);
+        }
+    }
+
+    fn shares(&self, command: &mut Command) {
+        for (name, directory) in [("host", &*self.directory.join("share")), ("modules", self.modules)]
+        {
+            let path = directory.display();
+            command.args([
+                "-fsdev",
+                &format!("local,id={name},path={path},security_model=none,readonly=on"),
+                "-device",
+                &format!("virtio-9p-pci,fsdev={name},mount_tag={name}"),
+            ]);
+        }
+    }
+
+    fn channels(&self, command: &mut Command) {
+        let (agent, control) = (self.agent.as_raw_fd(), self.control.as_raw_fd());
+        command.args(["-device", "virtio-serial-pci"]);
+        command.args(["-chardev", &format!("socket,id=agent,fd={agent}")]);
+        let port = agent::PORT;
+        command.args(["-device", &format!("virtserialport,chardev=agent,name={port}")]);
+        command.args(["-chardev", &format!("socket,id=control,fd={control}")]);
+        command.args(["-mon", "chardev=control,mode=control"]);
+    }
+}

@@ -1,0 +1,61 @@
+//! QEMU's control connection (QMP): JSON, a line for each message.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+
+use super::health::Health;
+
+/// QEMU answers between two instructions of the guest; a minute is for hosts
+/// that are out of breath.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// The connection.
+pub(super) struct Qmp {
+    stream: Mutex<BufReader<UnixStream>>,
+    health: Arc<Health>,
+}
+
+impl Qmp {
+    /// Takes QEMU's greeting and asks for command mode.
+    pub(super) fn connect(stream: UnixStream, health: Arc<Health>) -> Result<Self> {
+        stream.set_read_timeout(Some(ANSWER))?;
+        let qmp = Self { stream: Mutex::new(BufReader::new(stream)), health };
+        qmp.execute("qmp_capabilities")?;
+        Ok(qmp)
+    }
+
+    /// Runs a command without arguments and returns what it returns.
+    pub(super) fn execute(&self, command: &str) -> Result<Value> {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let request = format!("{}\n", json!({ "execute": command }));
+        if let Err(error) = stream.get_mut().write_all(request.as_bytes()) {
+            return self.health.fail(&format!("QEMU takes no command `{command}`: {error}"));
+        }
+        let mut line = String::new();
+        loop {
+            line.clear();
+            match stream.read_line(&mut line) {
+                Ok(1..) => {}
+                Ok(0) => return self.health.fail("QEMU closed its control connection"),
+                Err(error) => {
+                    return self.health.fail(&format!("no answer to `{command}`: {error}"));
+                }
+            }
+            // The greeting and events come in between.
+            let message: Value = serde_json::from_str(&line)?;
+            if let Some(answer) = message.get("return") {
+                return Ok(answer.clone());
+            }
+            if let Some(error) = message.get("error") {
+                bail!("QEMU refuses `{command}`: {error}");
+            }
+        }
+    }
+}

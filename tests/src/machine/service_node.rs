@@ -1,0 +1,116 @@
+//! A service node, as the host sees it: through its mailbox.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Result, bail};
+
+use super::{health::Health, ram::Ram};
+use crate::{
+    layout,
+    mailbox::Mailbox,
+    service::{Reply, Request},
+    truth::Truth,
+};
+
+/// The longest a request may take; switching the function tracer on rewrites
+/// tens of thousands of places, under emulation.
+const ANSWER: Duration = Duration::from_secs(180);
+
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// A service node.
+pub struct ServiceNode {
+    number: u8,
+    /// One request at a time.
+    mailbox: Mutex<Mailbox>,
+    health: Arc<Health>,
+}
+
+impl ServiceNode {
+    pub(super) fn new(number: u8, ram: &Ram, health: Arc<Health>) -> Result<Self> {
+        let range = layout::mailbox_range(number);
+        let mailbox = Mailbox::new(ram.map(range.start, range.end - range.start)?, 0)?;
+        Ok(Self { number, mailbox: Mutex::new(mailbox), health })
+    }
+
+    /// Its number, from 1.
+    #[must_use]
+    pub fn number(&self) -> u8 {
+        self.number
+    }
+
+    /// Asks the node to do something and waits until it has. A request that
+    /// the node could not fulfil is an error.
+    pub fn request(&self, request: &Request) -> Result<Reply> {
+        let mailbox = self.mailbox();
+        let sequence = mailbox.send_request(request)?;
+        let what = format!("node {} does not answer {request:?}", self.number);
+        let reply =
+            self.health.wait(&what, ANSWER, LOOK_EVERY, || mailbox.reply_to(sequence))?;
+        match reply {
+            Reply::Failed(why) => bail!("node {} failed at {request:?}: {why}", self.number),
+            reply => Ok(reply),
+        }
+    }
+
+    /// What the node's kernel says about its text.
+    pub fn truth(&self) -> Result<Truth> {
+        match self.request(&Request::Truth)? {
+            Reply::Truth(truth) => Ok(truth),
+            other => bail!("node {} answered {other:?}", self.number),
+        }
+    }
+
+    /// The content of a file on the node, such as `/proc/iomem`, up to 44 KiB.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>> {
+        match self.request(&Request::Read { path: path.to_owned() })? {
+            Reply::Content(content) => Ok(content),
+            other => bail!("node {} answered {other:?}", self.number),
+        }
+    }
+
+    /// Writes to a file on the node, such as a sysctl below `/proc/sys`.
+    pub fn write(&self, path: &str, content: &str) -> Result<()> {
+        let content = content.as_bytes().to_vec();
+        self.request(&Request::Write { path: path.to_owned(), content }).map(drop)
+    }
+
+    /// Switches function tracer and trace events on or off.
+    pub fn tracing(&self, on: bool) -> Result<()> {
+        self.request(&Request::Tracing { on }).map(drop)
+    }
+
+    /// How often the node has ticked since it was started; grows as long as it
+    /// lives.
+    pub fn ticks(&self) -> Result<u64> {
+        self.mailbox().ticks()
+    }
+
+    /// Waits until the node has ticked ten times more: proof of life.
+    pub fn wait_for_ticks(&self) -> Result<()> {
+        let mailbox = self.mailbox();
+        let first = mailbox.ticks()?;
+        let what = format!("node {} does not tick", self.number);
+        self.health.wait(&what, ANSWER, LOOK_EVERY, || {
+            Ok((mailbox.ticks()? >= first + 10).then_some(()))
+        })
+    }
+
+    pub(super) fn forget(&self) -> Result<()> {
+        self.mailbox().close()
+    }
+
+    pub(super) fn wait_until_it_listens(&self, limit: Duration) -> Result<()> {
+        let mailbox = self.mailbox();
+        let what = format!("node {} was started and does not answer", self.number);
+        self.health
+            .wait(&what, limit, LOOK_EVERY, || Ok(mailbox.is_open()?.then_some(())))
+    }
+
+    fn mailbox(&self) -> std::sync::MutexGuard<'_, Mailbox> {
+        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
