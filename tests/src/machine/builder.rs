@@ -276,9 +276,11 @@ impl Builder {
             .map(|(start, size)| format!("memmap={size:#x}${start:#x}"))
             .collect();
         // iomem=relaxed lets the loader reach the local APIC through /dev/mem,
-        // which is where it starts processors, so no x2APIC mode.
+        // which is where it starts processors, so no x2APIC mode. Processors that
+        // stay idle make Linux doubt the time-stamp counter, and every look at
+        // the clock slow.
         format!(
-            "console=ttyS0 maxcpus=1 nox2apic iomem=relaxed panic=-1 {} {}",
+            "console=ttyS0 maxcpus=1 nox2apic tsc=reliable iomem=relaxed panic=-1 {} {}",
             reserved.join(" "),
             self.nodes[0].command_line()
         )

@@ -1,0 +1,176 @@
+//! The node machine itself: that kernels of every version boot beside each
+//! other, that each keeps to its own memory, and that what goes wrong is said.
+
+use anyhow::{Context, Result, ensure};
+use watchdog_tests::{
+    kernel::Kernel,
+    layout,
+    machine::Machine,
+    service::{Reply, Request},
+};
+
+/// Node 0's kernel and those of nodes 1 and 2: each version in each place.
+const ASSIGNMENTS: [[&str; 3]; 3] =
+    [["6.1", "6.12", "7.2"], ["6.12", "7.2", "6.1"], ["7.2", "6.1", "6.12"]];
+
+/// Where a kernel's text is linked (`__START_KERNEL`, arch/x86/include/asm/page_64_types.h).
+const LINKED_AT: u64 = 0xffff_ffff_8100_0000;
+
+/// Check that every kernel boots in every place with KASLR on.
+#[test]
+#[ignore = "boots machines: cargo xtask test"]
+fn every_kernel_in_every_place() -> Result<()> {
+    for kernels in ASSIGNMENTS {
+        boots(kernels, true)?;
+    }
+    Ok(())
+}
+
+/// Check that every kernel boots in every place with KASLR off, and then lies
+/// where it was linked.
+#[test]
+#[ignore = "boots machines: cargo xtask test"]
+fn every_kernel_in_every_place_without_kaslr() -> Result<()> {
+    for kernels in ASSIGNMENTS {
+        boots(kernels, false)?;
+    }
+    Ok(())
+}
+
+fn boots(kernels: [&str; 3], kaslr: bool) -> Result<()> {
+    let mut builder = Machine::builder();
+    for (node, kernel) in (0..).zip(kernels) {
+        builder = builder.service_kernel(node, kernel).kaslr(node, kaslr);
+    }
+    let machine = builder
+        .boot_with(None, |reached| println!("{reached}"))
+        .with_context(|| format!("kernels {kernels:?}, KASLR {kaslr}"))?;
+    for (node, kernel) in (0..).zip(kernels) {
+        let truth = machine.truth(node)?;
+        println!("node {node}: {:#x?}", truth);
+        ensure!(truth.release == Kernel::named(kernel)?.release, "node {node}: {truth:?}");
+        let size = truth.etext_virt - truth.stext_virt;
+        ensure!(size == truth.text_phys_end - truth.text_phys_start, "node {node}: {truth:?}");
+        ensure!(kaslr || truth.stext_virt == LINKED_AT, "node {node}: {truth:?}");
+        if node > 0 {
+            let main = layout::main_range(node);
+            ensure!(
+                main.start <= truth.text_phys_start && truth.text_phys_end <= main.end,
+                "node {node} left its memory: {truth:?}"
+            );
+            machine.node(node)?.wait_for_ticks()?;
+        }
+    }
+    Ok(())
+}
+
+/// Check that nodes do what they are told, and that one node filling its
+/// memory, as a login on it would, harms no other: the crash of 2016.
+#[test]
+#[ignore = "boots a machine: cargo xtask test"]
+fn nodes_do_as_told_and_keep_to_themselves() -> Result<()> {
+    let machine = Machine::builder().module(1, "loop").boot()?;
+    let (first, second) = (machine.node(1)?, machine.node(2)?);
+
+    second.request(&Request::Allocate { mebibytes: 220 })?;
+    ensure!(machine.node0().run(["true"])?.success());
+    first.wait_for_ticks()?;
+    second.request(&Request::Free)?;
+
+    let parameters = "max_loop=3".to_owned();
+    first.request(&Request::LoadModule { name: "loop".into(), parameters })?;
+    ensure!(first.read("/sys/module/loop/parameters/max_loop")? == b"3\n");
+    first.request(&Request::UnloadModule { name: "loop".into() })?;
+    ensure!(first.read("/sys/module/loop/parameters/max_loop").is_err());
+
+    first.write("/proc/sys/kernel/panic", "7")?;
+    ensure!(first.read("/proc/sys/kernel/panic")? == b"7\n");
+    ensure!(second.read("/proc/sys/kernel/panic")? == b"0\n", "the sysctl of another node");
+    ensure!(matches!(first.request(&Request::Free)?, Reply::Done));
+    Ok(())
+}
+
+/// Check that switching the tracer on rewrites thousands of places in the text
+/// of that node alone, and that switching it off restores every byte.
+#[test]
+#[ignore = "boots a machine: cargo xtask test"]
+fn tracing_rewrites_text_and_restores_it() -> Result<()> {
+    let machine = Machine::builder().boot()?;
+    let text = |node: u8| -> Result<Vec<u8>> {
+        let truth = machine.truth(node)?;
+        let size = usize::try_from(truth.text_phys_end - truth.text_phys_start)?;
+        let mut bytes = vec![0; size];
+        machine.ram().read(truth.text_phys_start, &mut bytes)?;
+        Ok(bytes)
+    };
+    let pages = |a: &[u8], b: &[u8]| a.chunks(4096).zip(b.chunks(4096)).filter(|(a, b)| a != b).count();
+
+    let (before, other_before) = (text(1)?, text(2)?);
+    machine.node(1)?.tracing(true)?;
+    let traced = pages(&before, &text(1)?);
+    ensure!(traced > 1000, "only {traced} pages of text changed");
+    ensure!(other_before == text(2)?, "the text of node 2 changed");
+    machine.node(1)?.tracing(false)?;
+    let left = pages(&before, &text(1)?);
+    ensure!(left == 0, "{left} pages are still different");
+    Ok(())
+}
+
+/// Check that a node can be started again, as a reboot of it, while the others
+/// run.
+#[test]
+#[ignore = "boots a machine: cargo xtask test"]
+fn node_starts_again() -> Result<()> {
+    let machine = Machine::builder().boot()?;
+    let marker = "/proc/sys/kernel/panic";
+    machine.node(1)?.write(marker, "9")?;
+    machine.start_node(1)?;
+    ensure!(machine.node(1)?.read(marker)? == b"0\n", "the old kernel still answers");
+    machine.node(2)?.wait_for_ticks()
+}
+
+/// Check that a panic ends the wait for a node at once, with the words the
+/// node's console had for it.
+#[test]
+#[ignore = "boots a machine: cargo xtask test"]
+fn panic_is_reported() -> Result<()> {
+    let machine = Machine::builder().service_nodes(1).boot()?;
+    let crash = machine.node(1)?.write("/proc/sysrq-trigger", "c");
+    let error = crash.err().context("a crashed node answered")?;
+    let report = format!("{error:#}");
+    ensure!(report.contains("node 1 died"), "{report}");
+    ensure!(report.contains("sysrq triggered crash"), "{report}");
+    Ok(())
+}
+
+/// Check that programs on node 0 are run, fed, watched, killed, and their end
+/// reported.
+#[test]
+#[ignore = "boots a machine: cargo xtask test"]
+fn node0_runs_programs() -> Result<()> {
+    let machine = Machine::builder().service_nodes(0).boot()?;
+    let node0 = machine.node0();
+    ensure!(node0.shell("echo out; echo err >&2; exit 3")?.to_string()
+        == "status 3, output `out`, errors `err`");
+
+    let limit = std::time::Duration::from_secs(30);
+    let fed = node0.spawn_with_input(["cat"], b"fed".to_vec())?.wait(limit)?;
+    ensure!(fed.stdout == b"fed");
+
+    let mut ticking = node0.spawn(["sh", "-c", "while echo tick; do sleep 0.1; done"])?;
+    ticking.wait_for(limit, |output| output.text().contains("tick\ntick\n").then_some(()))?;
+    ensure!(node0.run(["true"])?.success(), "one program at a time only");
+    ticking.signal(15)?;
+    ensure!(ticking.wait(limit)?.status == 128 + 15);
+
+    node0.write("/tmp/file", 0o600, b"\0content\n")?;
+    ensure!(node0.read("/tmp/file")? == b"\0content\n");
+    ensure!(node0.read("/tmp/none").is_err());
+    ensure!(node0.run(["no-such-program"]).is_err());
+    // What tests lean on: journal, BPF file system, BPF as an active LSM.
+    ensure!(node0.run(["journalctl", "--no-pager", "-n", "1"])?.success());
+    ensure!(node0.shell("mountpoint -q /sys/fs/bpf")?.success());
+    ensure!(node0.read("/sys/kernel/security/lsm")?.split(|&c| c == b',').any(|lsm| lsm == b"bpf"));
+    ensure!(node0.shell("modprobe loop && test -d /sys/module/loop")?.success());
+    Ok(())
+}
