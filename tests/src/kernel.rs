@@ -7,6 +7,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::cache;
 
+/// Debian's suites whose kernels the project is tried on: 6.1, 6.12, and
+/// whatever is newest.
+pub const SUITES: [&str; 3] = ["bookworm", "trixie", "sid"];
+
 /// A kernel in the cache.
 #[derive(Debug, Clone)]
 pub struct Kernel {
@@ -16,8 +20,8 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// The kernel of this name: a version (`6.1`), which means the flavour
-    /// `amd64`, or version and flavour (`6.12-rt-amd64`).
+    /// The kernel of this name: a version (`6.1`) or a suite (`sid`), which
+    /// means the flavour `amd64`, or one of these and a flavour (`6.12-rt-amd64`).
     pub fn named(name: &str) -> Result<Self> {
         let name = cached_name(name);
         let directory = cache::require(
@@ -44,10 +48,7 @@ impl Kernel {
 
     /// The modules to load for `names`, dependencies first, each once. A module
     /// that is built in needs no loading; one that is neither is an error.
-    pub fn modules<'a>(
-        &self,
-        names: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Vec<Module>> {
+    pub fn modules<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<Vec<Module>> {
         let tree = self.module_root().join(&self.release);
         let read = |file: &str| {
             let path = tree.join(file);

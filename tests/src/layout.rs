@@ -95,7 +95,8 @@ mod tests {
     /// Check that no two nodes share a byte, nor any node the trampoline.
     #[test]
     fn nodes_do_not_overlap() {
-        let mut all = vec![TRAMPOLINE..TRAMPOLINE + 0x1000];
+        let trampoline = TRAMPOLINE..TRAMPOLINE + 0x1000;
+        let mut all = Vec::from([trampoline]);
         for node in 1..=MAX_SERVICE_NODES {
             all.extend([main_range(node), real_mode_range(node), low_range(node)]);
         }

@@ -103,7 +103,8 @@ fn tracing_rewrites_text_and_restores_it() -> Result<()> {
         machine.ram().read(truth.text_phys_start, &mut bytes)?;
         Ok(bytes)
     };
-    let pages = |a: &[u8], b: &[u8]| a.chunks(4096).zip(b.chunks(4096)).filter(|(a, b)| a != b).count();
+    let pages =
+        |a: &[u8], b: &[u8]| a.chunks(4096).zip(b.chunks(4096)).filter(|(a, b)| a != b).count();
 
     let (before, other_before) = (text(1)?, text(2)?);
     machine.node(1)?.tracing(true)?;
@@ -150,8 +151,10 @@ fn panic_is_reported() -> Result<()> {
 fn node0_runs_programs() -> Result<()> {
     let machine = Machine::builder().service_nodes(0).boot()?;
     let node0 = machine.node0();
-    ensure!(node0.shell("echo out; echo err >&2; exit 3")?.to_string()
-        == "status 3, output `out`, errors `err`");
+    ensure!(
+        node0.shell("echo out; echo err >&2; exit 3")?.to_string()
+            == "status 3, output `out`, errors `err`"
+    );
 
     let limit = std::time::Duration::from_secs(30);
     let fed = node0.spawn_with_input(["cat"], b"fed".to_vec())?.wait(limit)?;

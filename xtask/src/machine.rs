@@ -12,14 +12,14 @@ use clap::Args;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use watchdog_tests::machine::Machine;
 
-use crate::build;
+use crate::{build, setup};
 
 /// Ctrl-], as telnet has it.
 const ESCAPE: u8 = 0x1d;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Kernel of node 0: a Debian version, with a flavour if need be (6.12-rt-amd64).
+    /// Kernel of node 0, by Debian version or suite, with a flavour if need be (6.12-rt-amd64, sid).
     #[arg(long, default_value = "6.1")]
     kernel: String,
     /// Kernel of the service nodes [default: as node 0].
@@ -41,12 +41,14 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn run(&self) -> Result<()> {
+        let node_kernel = self.node_kernel.as_ref().unwrap_or(&self.kernel);
+        setup::ensure_ready(&[&self.kernel, node_kernel])?;
         build::guest_programs()?;
         eprintln!("booting (under emulation, half a minute on two cores) …");
         let (console, console_of_qemu) = UnixStream::pair()?;
         let mut builder = Machine::builder()
             .kernel(&self.kernel)
-            .service_kernels(self.node_kernel.as_ref().unwrap_or(&self.kernel))
+            .service_kernels(node_kernel)
             .service_nodes(self.nodes)
             .memory_mib(self.memory)
             .append(0, &self.append);

@@ -2,6 +2,7 @@
 
 mod build;
 mod machine;
+mod setup;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -16,6 +17,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Install and fetch everything the project needs; quick once it is there.
+    Setup(setup::Options),
     /// Build the watchdog and the guests' programs, optimised.
     Build,
     /// Boot the node machine and sit down at node 0's console.
@@ -24,6 +27,7 @@ enum Command {
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
+        Command::Setup(options) => options.run(),
         Command::Build => build::guest_programs(),
         Command::Machine(options) => options.run(),
     }

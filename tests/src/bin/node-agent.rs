@@ -75,9 +75,9 @@ impl Agent {
             Command::Start { argv, input } => self.run(tag, &argv, &input),
             Command::Signal { signal } => return self.signal(tag, signal),
             Command::Write { path, mode, content } => write(&path, mode, &content),
-            Command::Read { path } => fs::read(&path)
-                .with_context(|| format!("cannot read {path}"))
-                .map(Event::Content),
+            Command::Read { path } => {
+                fs::read(&path).with_context(|| format!("cannot read {path}")).map(Event::Content)
+            }
             Command::Truth => Truth::of_this_kernel().map(Event::Truth),
         };
         self.send(tag, event.unwrap_or_else(|error| Event::Failed(format!("{error:#}"))));

@@ -310,8 +310,5 @@ fn place(file: &Path, to: &Path) -> Result<()> {
 }
 
 fn missing_programs(directory: &Path) -> String {
-    format!(
-        "the guests' programs are not all in {}: run `cargo xtask build`",
-        directory.display()
-    )
+    format!("the guests' programs are not all in {}: run `cargo xtask build`", directory.display())
 }

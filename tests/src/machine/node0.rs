@@ -77,11 +77,7 @@ impl fmt::Display for Output {
 
 impl Node0 {
     /// Waits until node 0 has booted and its agent says so.
-    pub(super) fn connect(
-        port: UnixStream,
-        health: Arc<Health>,
-        limit: Duration,
-    ) -> Result<Self> {
+    pub(super) fn connect(port: UnixStream, health: Arc<Health>, limit: Duration) -> Result<Self> {
         let (hello, greeting) = mpsc::channel();
         let mut incoming = port.try_clone()?;
         let link = Arc::new(Link {

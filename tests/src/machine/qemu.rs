@@ -207,7 +207,8 @@ impl Launch<'_> {
     }
 
     fn shares(&self, command: &mut Command) {
-        for (name, directory) in [("host", &*self.directory.join("share")), ("modules", self.modules)]
+        for (name, directory) in
+            [("host", &*self.directory.join("share")), ("modules", self.modules)]
         {
             let path = directory.display();
             command.args([

@@ -157,8 +157,8 @@ pub(crate) fn load(
 }
 
 fn load_initrd(memory: &NodeMemory, placement: &Placement, initrd: &Path) -> Result<u32> {
-    let content = fs::read(initrd)
-        .with_context(|| format!("cannot read initramfs {}", initrd.display()))?;
+    let content =
+        fs::read(initrd).with_context(|| format!("cannot read initramfs {}", initrd.display()))?;
     let size = u32::try_from(content.len()).unwrap_or(u32::MAX);
     ensure!(
         u64::from(size) <= INITRD_ROOM,

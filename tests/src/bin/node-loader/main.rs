@@ -124,9 +124,9 @@ impl Start {
         let default = layout::main_range(self.node);
         let start = self.base.unwrap_or(default.start);
         let size = self.size.unwrap_or(default.end - default.start);
-        ensure!(start % 0x20_0000 == 0, "--base {start:#x} is not a multiple of 2 MiB");
+        ensure!(start.is_multiple_of(0x20_0000), "--base {start:#x} is not a multiple of 2 MiB");
         ensure!(
-            size >= boot::SMALLEST_NODE && size % 0x1000 == 0,
+            size >= boot::SMALLEST_NODE && size.is_multiple_of(0x1000),
             "--size {size:#x} is not a number of whole pages of at least {:#x} bytes",
             boot::SMALLEST_NODE
         );

@@ -1,0 +1,192 @@
+//! apt with lists, caches and sources of its own: other suites than this
+//! machine's are looked into without a trace in `/etc/apt` or `/var/lib/apt`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+use watchdog_tests::{cache, kernel};
+
+use super::{ask, run};
+
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// The suites that have no security updates of their own.
+const ROLLING: [&str; 3] = ["sid", "unstable", "experimental"];
+
+/// A view of one suite.
+pub(super) struct Suite {
+    directory: PathBuf,
+}
+
+impl Suite {
+    /// Opens the suite, with package lists as they were fetched last.
+    pub(super) fn open(suite: &str) -> Result<Self> {
+        let directory = cache::directory().join("apt").join(suite);
+        for part in ["lists/partial", "archives/partial"] {
+            fs::create_dir_all(directory.join(part))?;
+        }
+        fs::write(directory.join("status"), "")?;
+        fs::write(directory.join("sources.list"), sources(suite)?)?;
+        Ok(Self { directory })
+    }
+
+    /// Fetches the suite's package lists.
+    pub(super) fn update(&self) -> Result<()> {
+        run(self.apt("apt-get").args(["--quiet", "update"]))
+    }
+
+    /// One field of a package's newest version, if there is such a package.
+    pub(super) fn field(&self, package: &str, field: &str) -> Result<Option<String>> {
+        let shown = match ask(self.apt("apt-cache").args(["show", "--no-all-versions", package])) {
+            Ok(shown) => shown,
+            Err(_no_such_package) => return Ok(None),
+        };
+        let prefix = format!("{field}: ");
+        Ok(shown.lines().find_map(|line| line.strip_prefix(&prefix)).map(str::to_owned))
+    }
+
+    /// Downloads packages and unpacks them into `root`.
+    pub(super) fn unpack(&self, packages: &[String], root: &Path) -> Result<()> {
+        let downloads = super::workspace()?;
+        run(self
+            .apt("apt-get")
+            .current_dir(downloads.path())
+            .args(["--quiet", "download"])
+            .args(packages))?;
+        for archive in fs::read_dir(downloads.path())? {
+            run(Command::new("dpkg-deb").arg("--extract").arg(archive?.path()).arg(root))?;
+        }
+        Ok(())
+    }
+
+    fn apt(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let path = |part: &str| self.directory.join(part).display().to_string();
+        for option in [
+            format!("Dir::Etc::sourcelist={}", path("sources.list")),
+            "Dir::Etc::sourceparts=/dev/null".into(),
+            // Pins of this machine are not meant for other suites.
+            "Dir::Etc::preferences=/dev/null".into(),
+            "Dir::Etc::preferencesparts=/dev/null".into(),
+            format!("Dir::State::lists={}", path("lists")),
+            format!("Dir::State::status={}", path("status")),
+            format!("Dir::Cache={}", path("")),
+            "APT::Architecture=amd64".into(),
+            "APT::Architectures=amd64".into(),
+            // The cache may be where apt's own user cannot look.
+            "APT::Sandbox::User=root".into(),
+            "Acquire::Languages=none".into(),
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".into(),
+        ] {
+            command.args(["-o", &option]);
+        }
+        command
+    }
+}
+
+/// Lines for sources.list: the suite and, where it has them, its security
+/// updates, from the mirrors this machine itself uses.
+pub(super) fn sources(suite: &str) -> Result<String> {
+    ensure!(
+        Path::new(KEYRING).exists(),
+        "the keys of Debian's archive are missing ({KEYRING}): install debian-archive-keyring"
+    );
+    let (main, security) = mirrors();
+    let main = main.context(
+        "apt on this machine has no mirror of Debian: add one to /etc/apt/sources.list.d, from which kernels of other suites are fetched as well",
+    )?;
+    let mut lines = format!("deb [signed-by={KEYRING}] {main} {suite} main\n");
+    if let Some(security) = security.filter(|_| !ROLLING.contains(&suite)) {
+        lines += &format!("deb [signed-by={KEYRING}] {security} {suite}-security main\n");
+    }
+    Ok(lines)
+}
+
+/// Debian's main and security archive, as far as this machine's apt has them.
+///
+/// apt itself is asked, so that every format of its sources is understood, and
+/// asked what it would fetch, which needs no package lists.
+fn mirrors() -> (Option<String>, Option<String>) {
+    let would_fetch = ask(Command::new("apt-get").args([
+        "-o",
+        "Debug::NoLocking=true",
+        "update",
+        "--print-uris",
+    ]));
+    mirrors_among(&would_fetch.unwrap_or_default())
+}
+
+/// Lines are `'http://mirror.example/debian/dists/bookworm/InRelease' name 0`.
+fn mirrors_among(would_fetch: &str) -> (Option<String>, Option<String>) {
+    let (mut main, mut security) = (None, None);
+    for line in would_fetch.lines() {
+        let uri = line.trim_start_matches('\'').split('\'').next().unwrap_or_default();
+        let Some((mirror, suite)) =
+            uri.strip_suffix("/InRelease").and_then(|directory| directory.split_once("/dists/"))
+        else {
+            continue;
+        };
+        match suite.strip_suffix("-security") {
+            Some(suite) if is_debian(suite) => security = security.or(Some(mirror.to_owned())),
+            None if is_debian(suite) => main = main.or(Some(mirror.to_owned())),
+            _ => {}
+        }
+    }
+    (main, security)
+}
+
+fn is_debian(suite: &str) -> bool {
+    const NAMES: [&str; 6] = ["forky", "stable", "oldstable", "testing", "unstable", "bullseye"];
+    kernel::SUITES.contains(&suite) || NAMES.contains(&suite)
+}
+
+/// The packages of the archive that a `Depends` field names, without versions;
+/// of alternatives the first.
+pub(super) fn depends(field: &str) -> Vec<String> {
+    field
+        .split(',')
+        .filter_map(|dependency| dependency.split_whitespace().next())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The kernel release that a kernel's package is named after.
+pub(super) fn release_of(package: &str) -> Result<&str> {
+    package.strip_prefix("linux-image-").with_context(|| format!("{package} is no kernel package"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that this machine's mirrors are used for Debian's suites, and
+    /// those of other archives are not.
+    #[test]
+    fn mirrors_are_those_of_the_machine() {
+        let would_fetch = "'https://other.example/node_20.x/dists/nodistro/InRelease' x 0\n\
+             'http://mirror.example/debian/dists/bookworm/InRelease' x 0\n\
+             'http://mirror.example/debian/dists/bookworm/main/binary-amd64/Packages.xz' x 0\n\
+             'http://security.example/s/dists/bookworm-security/InRelease' x 0\n";
+        let (main, security) = mirrors_among(would_fetch);
+        assert_eq!(main.as_deref(), Some("http://mirror.example/debian"));
+        assert_eq!(security.as_deref(), Some("http://security.example/s"));
+    }
+
+    /// Check that another distribution's archive is not taken for Debian's.
+    #[test]
+    fn derivatives_are_no_mirror() {
+        let among = mirrors_among("'http://archive.example/ubuntu/dists/noble/InRelease' x 0\n");
+        assert_eq!(among, (None, None));
+    }
+
+    /// Check that versions and alternatives of a dependency are left out.
+    #[test]
+    fn dependencies_are_named() {
+        let field = "kmod, linux-base (>= 4.3~), dracut | initramfs-tools (>= 0.120)";
+        assert_eq!(depends(field), ["kmod", "linux-base", "dracut"]);
+    }
+}

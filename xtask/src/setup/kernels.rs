@@ -1,0 +1,120 @@
+//! Debian's kernels, unpacked: image, modules, release.
+
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+
+use anyhow::{Context, Result, bail};
+use watchdog_tests::{cache, kernel};
+
+use super::{apt, apt::Suite, put, run, say, workspace};
+
+/// Fetches a kernel, unless the cache has it and `refresh` is off.
+///
+/// A kernel is named by suite or by version, and flavour; see
+/// [`kernel::cached_name`]. It is kept by version, with a link by suite.
+pub(super) fn fetch(name: &str, refresh: bool) -> Result<()> {
+    let name = kernel::cached_name(name);
+    if cache::kernels().join(&name).join("release").exists() && !refresh {
+        return Ok(());
+    }
+    let (wanted, flavour) = name.split_once('-').unwrap_or((&name, "amd64"));
+    let suites: &[&str] = match kernel::SUITES.iter().position(|suite| *suite == wanted) {
+        Some(index) => &kernel::SUITES[index..=index],
+        None => &kernel::SUITES,
+    };
+    let mut seen = Vec::new();
+    for suite in suites {
+        let view = Suite::open(suite)?;
+        say(&format!("looking for kernel {name} in Debian {suite}"));
+        view.update()?;
+        let Some(image) = newest_image(&view, flavour)? else { continue };
+        let version = version_of(apt::release_of(&image)?);
+        if wanted == *suite || wanted == version {
+            return install(&view, suite, &image, &version, flavour);
+        }
+        seen.push(format!("{version} in {suite}"));
+    }
+    bail!("Debian has no kernel {name} now, but {}", seen.join(", "))
+}
+
+/// The package that `linux-image-FLAVOUR` stands for at present.
+fn newest_image(suite: &Suite, flavour: &str) -> Result<Option<String>> {
+    let meta = format!("linux-image-{flavour}");
+    let Some(field) = suite.field(&meta, "Depends")? else { return Ok(None) };
+    Ok(apt::depends(&field).into_iter().find(|package| package.starts_with("linux-image-")))
+}
+
+fn install(
+    suite: &Suite,
+    suite_name: &str,
+    image: &str,
+    version: &str,
+    flavour: &str,
+) -> Result<()> {
+    let release = apt::release_of(image)?;
+    let place = cache::kernels().join(format!("{version}-{flavour}"));
+    let there = fs::read_to_string(place.join("release")).unwrap_or_default();
+    if there.trim() != release {
+        say(&format!("fetching kernel {release}"));
+        let work = workspace()?;
+        let unpacked = work.path().join("unpacked");
+        suite.unpack(&packages_of(suite, image, release)?, &unpacked)?;
+        let kernel = work.path().join("kernel");
+        arrange(&unpacked, &kernel, release)?;
+        put(&kernel, &place)?;
+    }
+    let link = work_link(version, flavour)?;
+    put(&link.path().join("link"), &cache::kernels().join(format!("{suite_name}-{flavour}")))
+}
+
+fn work_link(version: &str, flavour: &str) -> Result<tempfile::TempDir> {
+    let work = workspace()?;
+    symlink(format!("{version}-{flavour}"), work.path().join("link"))?;
+    Ok(work)
+}
+
+/// The image's package and those it needs of the same release: since 7.x image
+/// and modules are in packages of their own.
+fn packages_of(suite: &Suite, image: &str, release: &str) -> Result<Vec<String>> {
+    let depends = suite.field(image, "Depends")?.unwrap_or_default();
+    let mut packages = vec![image.to_owned()];
+    packages.extend(apt::depends(&depends).into_iter().filter(|name| name.ends_with(release)));
+    Ok(packages)
+}
+
+/// Makes a kernel's directory from what its packages unpack to.
+fn arrange(unpacked: &Path, kernel: &Path, release: &str) -> Result<()> {
+    fs::create_dir_all(kernel.join("lib/modules"))?;
+    // Merged /usr came to kernel packages between bookworm and trixie.
+    let tree = ["usr/lib/modules", "lib/modules"]
+        .map(|directory| unpacked.join(directory).join(release))
+        .into_iter()
+        .find(|tree| tree.join("kernel").exists())
+        .with_context(|| format!("the packages of {release} have no modules"))?;
+    let image = [unpacked.join(format!("boot/vmlinuz-{release}")), tree.join("vmlinuz")]
+        .into_iter()
+        .find(|image| image.exists())
+        .with_context(|| format!("the packages of {release} have no kernel image"))?;
+    fs::rename(image, kernel.join("vmlinuz"))?;
+    fs::rename(tree, kernel.join("lib/modules").join(release))?;
+    run(Command::new("/sbin/depmod").arg("--basedir").arg(kernel).arg(release))?;
+    fs::write(kernel.join("release"), format!("{release}\n"))?;
+    Ok(())
+}
+
+/// `6.12.117+deb13-amd64` → `6.12`.
+fn version_of(release: &str) -> String {
+    release.split('.').take(2).collect::<Vec<_>>().join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that versions are found in the releases of all suites.
+    #[test]
+    fn versions() {
+        assert_eq!(version_of("6.1.0-56-amd64"), "6.1");
+        assert_eq!(version_of("6.12.117+deb13-rt-amd64"), "6.12");
+        assert_eq!(version_of("7.2.13+deb14-cloud-amd64"), "7.2");
+    }
+}

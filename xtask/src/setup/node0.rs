@@ -1,0 +1,111 @@
+//! Node 0's root file system: Debian with systemd and journald, and the
+//! agent's unit; as an ext4 image.
+
+use std::{
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+use watchdog_tests::cache;
+
+use super::{apt, put, run, say, workspace};
+
+const SUITE: &str = "bookworm";
+
+const PACKAGES: &str = "systemd-sysv,systemd,dbus,kmod,udev,strace,procps,util-linux,login,\
+                        iproute2,less,mount";
+
+/// Timers of a machine that lives for months.
+const MASKED: &str = "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
+                      e2scrub_all.timer e2scrub_reap.service fstrim.timer getty@tty1.service \
+                      systemd-logind.service";
+
+/// Bytes of the image; it is sparse.
+const SIZE: &str = "600M";
+
+/// Builds the image, unless the cache has one of this recipe.
+pub(super) fn build() -> Result<()> {
+    let image = cache::node0_root();
+    let stamp = image.with_extension("recipe");
+    let recipe = recipe()?;
+    if image.exists() && fs::read_to_string(&stamp).is_ok_and(|made_by| made_by == recipe) {
+        return Ok(());
+    }
+    say("building node 0's root file system (half a minute)");
+    let work = workspace()?;
+    let sources = work.path().join("sources.list");
+    fs::write(&sources, apt::sources(SUITE)?)?;
+    let made = work.path().join("node0.ext4");
+    run(&mut mmdebstrap(&sources, &made))?;
+    run(Command::new("fallocate").arg("--dig-holes").arg(&made))?;
+
+    // No recipe stands beside an image it did not make.
+    if stamp.exists() {
+        fs::remove_file(&stamp)?;
+    }
+    put(&made, &image)?;
+    let written = work.path().join("recipe");
+    fs::write(&written, recipe)?;
+    put(&written, &stamp)
+}
+
+fn mmdebstrap(sources: &Path, image: &Path) -> Command {
+    let mut command = Command::new("mmdebstrap");
+    command.args(["--variant=essential", "--format=null"]);
+    command.arg(format!("--include={PACKAGES}"));
+    command.arg("--aptopt=APT::Install-Recommends \"false\"");
+    for left_out in ["doc", "man", "locale", "info"] {
+        command.arg(format!("--dpkgopt=path-exclude=/usr/share/{left_out}/*"));
+    }
+    let hooks = [
+        format!("copy-in {} /", overlay().join("etc").display()),
+        "chroot \"$1\" systemctl --quiet enable node-agent.service".into(),
+        format!("chroot \"$1\" systemctl --quiet mask {MASKED}"),
+        "mkdir -p \"$1/host\" \"$1/usr/lib/modules\"".into(),
+        // mmdebstrap has /proc and /sys mounted here; a bind mount does not
+        // show them. The image is made beside the tree, or it would hold itself.
+        format!(
+            "mkdir \"$1.bare\" && mount --bind \"$1\" \"$1.bare\" && \
+             mke2fs -q -t ext4 -L node0 -d \"$1.bare\" \"$1.ext4\" {SIZE} && \
+             umount \"$1.bare\" && rmdir \"$1.bare\" && mv \"$1.ext4\" \"$1/node0.ext4\""
+        ),
+        format!("download /node0.ext4 {}", image.display()),
+    ];
+    for hook in hooks {
+        command.arg(format!("--customize-hook={hook}"));
+    }
+    command.args([SUITE, "-"]).arg(sources);
+    command
+}
+
+/// Files of the project that go into the image.
+fn overlay() -> PathBuf {
+    cache::project_root().join("tests/node0")
+}
+
+/// Everything the image depends on but Debian itself.
+fn recipe() -> Result<String> {
+    let mut recipe = format!("{:?}\n", mmdebstrap(Path::new("sources"), Path::new("image")));
+    let mut directories = vec![overlay()];
+    let mut files = Vec::new();
+    while let Some(directory) = directories.pop() {
+        let entries = fs::read_dir(&directory)
+            .with_context(|| format!("cannot read {}", directory.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            if path.is_dir() { &mut directories } else { &mut files }.push(path);
+        }
+    }
+    files.sort();
+    for file in files {
+        let content =
+            fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let name = file.strip_prefix(overlay()).unwrap_or(&file).display().to_string();
+        writeln!(recipe, "--- {name}\n{content}")?;
+    }
+    // Where the project lies does not matter.
+    Ok(recipe.replace(&cache::project_root().display().to_string(), ""))
+}
