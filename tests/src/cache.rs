@@ -14,10 +14,11 @@ pub fn project_root() -> PathBuf {
     package.parent().unwrap_or(package).to_owned()
 }
 
-/// The cache directory; it need not exist.
+/// The cache directory; it need not exist. A relative name in the environment
+/// counts from the project's root, wherever the program runs.
 #[must_use]
 pub fn directory() -> PathBuf {
-    env::var_os(CACHE_VARIABLE).map_or_else(|| project_root().join(".cache"), PathBuf::from)
+    project_root().join(env::var_os(CACHE_VARIABLE).unwrap_or_else(|| ".cache".into()))
 }
 
 /// Kernels, a directory each: `vmlinuz`, `release`, `lib/modules/RELEASE/`.
@@ -35,9 +36,8 @@ pub fn node0_root() -> PathBuf {
 /// Programs for guests, as `cargo xtask build` leaves them.
 #[must_use]
 pub fn guest_programs() -> PathBuf {
-    let target = env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| project_root().join("target"), PathBuf::from);
-    target.join("x86_64-unknown-linux-gnu/release")
+    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    project_root().join(target).join("x86_64-unknown-linux-gnu/release")
 }
 
 /// `path`, if it exists; else an error that says how to make it.

@@ -16,6 +16,13 @@ const ASSIGNMENTS: [[&str; 3]; 3] =
 /// Where a kernel's text is linked (`__START_KERNEL`, arch/x86/include/asm/page_64_types.h).
 const LINKED_AT: u64 = 0xffff_ffff_8100_0000;
 
+/// Check that one machine can serve tests on several threads.
+#[test]
+fn machine_is_shared_between_threads() {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<Machine>();
+}
+
 /// Check that every kernel boots in every place with KASLR on.
 #[test]
 #[ignore = "boots machines: cargo xtask test"]

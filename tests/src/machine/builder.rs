@@ -17,6 +17,7 @@ use super::{
     qemu::{Launch, Qemu, Terminal},
     qmp::Qmp,
     ram::Ram,
+    run_directory,
     service_node::ServiceNode,
 };
 use crate::{cache, initramfs, kernel::Kernel, layout};
@@ -202,7 +203,7 @@ impl Builder {
         );
         ensure!(self.memory_mib >= 1792, "a machine needs at least 1792 MiB of memory");
         self.nodes.truncate(usize::from(self.service_nodes) + 1);
-        let directory = run_directory()?;
+        let directory = run_directory::create()?;
         let kernel = Kernel::named(&self.nodes[0].kernel)?;
         self.fill(directory.path(), &kernel)?;
 
@@ -292,13 +293,6 @@ impl Builder {
             .get_mut(usize::from(node))
             .unwrap_or_else(|| panic!("node {node} of a machine with {count} nodes"))
     }
-}
-
-/// A directory for one run below the cache.
-fn run_directory() -> Result<tempfile::TempDir> {
-    let parent = cache::directory().join("runs");
-    fs::create_dir_all(&parent).with_context(|| format!("cannot create {}", parent.display()))?;
-    Ok(tempfile::Builder::new().prefix("machine-").tempdir_in(parent)?)
 }
 
 /// Links a file, or copies it where it cannot be linked.

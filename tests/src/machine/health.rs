@@ -2,7 +2,7 @@
 //! silent, and none outlives the machine it waits for.
 
 use std::{
-    path::Path,
+    path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Result, bail};
 use tempfile::TempDir;
 
-use super::{console, qemu::Watch};
+use super::{console, qemu::Watch, run_directory};
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -30,7 +30,7 @@ impl Health {
 
     /// The log of node `node`'s console.
     #[must_use]
-    pub fn console(&self, node: u8) -> std::path::PathBuf {
+    pub fn console(&self, node: u8) -> PathBuf {
         console::log(self.directory.path(), node)
     }
 
@@ -89,17 +89,13 @@ impl Health {
         }
         bail!(report)
     }
-
-    fn directory(&self) -> &Path {
-        self.directory.path()
-    }
 }
 
 impl Drop for Health {
     fn drop(&mut self) {
         if *self.failed.get_mut() || thread::panicking() {
-            eprintln!("the machine's consoles are kept in {}", self.directory().display());
-            self.directory.disable_cleanup(true);
+            eprintln!("the machine's consoles are kept in {}", self.directory.path().display());
+            run_directory::keep(&mut self.directory);
         }
     }
 }

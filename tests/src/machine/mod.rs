@@ -26,6 +26,7 @@ mod node0;
 mod qemu;
 mod qmp;
 mod ram;
+mod run_directory;
 mod service_node;
 
 use std::{path::Path, sync::Arc, time::Duration, time::Instant};

@@ -185,7 +185,7 @@ impl Launch<'_> {
         command.arg("-kernel").arg(self.image);
         command.arg("-initrd").arg(self.directory.join("node0.cpio"));
         command.args(["-append", &self.command_line]);
-        let root = self.root.display();
+        let root = value(self.root);
         command.args(["-drive", &format!("if=none,id=root,format=raw,snapshot=on,file={root}")]);
         command.args(["-device", "virtio-blk-pci,drive=root"]);
     }
@@ -198,9 +198,9 @@ impl Launch<'_> {
                 Some(terminal) if node == 0 => format!(
                     "socket,id=console{node},fd={},logfile={}",
                     terminal.0.as_raw_fd(),
-                    log.display()
+                    value(&log)
                 ),
-                _ => format!("file,id=console{node},path={}", log.display()),
+                _ => format!("file,id=console{node},path={}", value(&log)),
             };
             command.args(["-chardev", &chardev, "-serial", &format!("chardev:console{node}")]);
         }
@@ -210,7 +210,7 @@ impl Launch<'_> {
         for (name, directory) in
             [("host", &*self.directory.join("share")), ("modules", self.modules)]
         {
-            let path = directory.display();
+            let path = value(directory);
             command.args([
                 "-fsdev",
                 &format!("local,id={name},path={path},security_model=none,readonly=on"),
@@ -229,4 +229,10 @@ impl Launch<'_> {
         command.args(["-chardev", &format!("socket,id=control,fd={control}")]);
         command.args(["-mon", "chardev=control,mode=control"]);
     }
+}
+
+/// A path as the value of one of QEMU's options, where a comma ends a value
+/// unless it is doubled.
+fn value(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
 }

@@ -20,8 +20,7 @@ const PACKAGES: &str = "systemd-sysv,systemd,dbus,kmod,udev,strace,procps,util-l
 
 /// Timers of a machine that lives for months.
 const MASKED: &str = "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
-                      e2scrub_all.timer e2scrub_reap.service fstrim.timer getty@tty1.service \
-                      systemd-logind.service";
+                      e2scrub_all.timer e2scrub_reap.service fstrim.timer getty@tty1.service";
 
 /// Bytes of the image; it is sparse.
 const SIZE: &str = "600M";

@@ -1,0 +1,2 @@
+# The host's programs, as the agent finds them.
+PATH=/host:$PATH
