@@ -1,6 +1,11 @@
 //! The node machine itself: that kernels of every version boot beside each
 //! other, that each keeps to its own memory, and that what goes wrong is said.
 
+use std::{
+    fs::File,
+    os::unix::fs::{FileExt, MetadataExt},
+};
+
 use anyhow::{Context, Result, ensure};
 use watchdog_tests::{
     kernel::Kernel,
@@ -123,6 +128,30 @@ fn tracing_rewrites_text_and_restores_it() -> Result<()> {
     machine.node(1)?.tracing(false)?;
     let left = pages(&before, &text(1)?);
     ensure!(left == 0, "{left} pages are still different");
+    Ok(())
+}
+
+/// Check that a saved image is the memory as it stands, sparse, and that the
+/// machine runs on afterwards.
+#[test]
+#[ignore = "boots a machine: cargo xtask test"]
+fn memory_is_saved_as_it_stands() -> Result<()> {
+    let machine = Machine::builder().service_nodes(1).boot()?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("ram");
+    machine.save_ram(&path)?;
+    machine.node(1)?.wait_for_ticks()?;
+
+    let image = File::open(&path)?;
+    let metadata = image.metadata()?;
+    ensure!(metadata.len() == machine.ram().size());
+    ensure!(metadata.blocks() * 512 < metadata.len(), "the image has no holes");
+    let truth = machine.truth(1)?;
+    let mut saved = vec![0; usize::try_from(truth.text_phys_end - truth.text_phys_start)?];
+    let mut live = saved.clone();
+    image.read_exact_at(&mut saved, truth.text_phys_start)?;
+    machine.ram().read(truth.text_phys_start, &mut live)?;
+    ensure!(saved == live, "the image is not the memory");
     Ok(())
 }
 

@@ -61,6 +61,11 @@ fn mmdebstrap(sources: &Path, image: &Path) -> Command {
     }
     let hooks = [
         format!("copy-in {} /", overlay().join("etc").display()),
+        // The project's files belong to whoever checked them out; systemd wants
+        // root's. Not all of /etc: shadow has a group of its own.
+        "chroot \"$1\" chown --recursive root:root /etc/systemd /etc/profile.d /etc/hostname"
+            .into(),
+        "chroot \"$1\" chown root:root /etc".into(),
         "chroot \"$1\" systemctl --quiet enable node-agent.service".into(),
         format!("chroot \"$1\" systemctl --quiet mask {MASKED}"),
         "mkdir -p \"$1/host\" \"$1/usr/lib/modules\"".into(),
