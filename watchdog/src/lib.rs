@@ -2,7 +2,7 @@
 //! side without a hypervisor.
 //!
 //! The modules are the pipeline, in the order a byte takes:
-//! [`memory`] → [`locate`] → [`verify`] → [`alert`], with the [`guard`] beside
-//! it and [`cli`] in front of it.
+//! [`memory`] → `locate` → `verify` → `watch` → `alert`, with the
+//! `guard` beside it and `cli` in front of it.
 
 pub mod memory;

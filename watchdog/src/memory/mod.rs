@@ -4,12 +4,18 @@
 //! running: bytes are always copied out once, and only the copy is judged.
 
 mod address;
+mod devmem;
+mod map;
 mod range;
 mod raw;
+mod source;
 
 pub use address::{PAGE_SIZE, PhysAddr, VirtAddr};
+pub use devmem::DevMem;
+pub use map::{MapError, MemoryMap};
 pub use range::{PhysRange, RangeError, RangeSet, parse_address};
 pub use raw::RawImage;
+pub use source::{MemorySource, SourceError, open_devmem, open_raw};
 
 /// Physical memory that can be read.
 pub trait Memory: Send + Sync {

@@ -1,0 +1,66 @@
+//! Fields of kernel structures, at the offsets that BTF gave.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use watchdog_common::Offsets;
+
+/// Filled in by the loader and frozen.
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = Offsets {
+    file_inode: 0,
+    file_mode: 0,
+    file_dentry: 0,
+    inode_rdev: 0,
+    inode_mode: 0,
+    vma_start: 0,
+    vma_end: 0,
+    vma_flags: 0,
+    vma_pgoff: 0,
+    vma_file: 0,
+    task_mm: 0,
+    mm_exe_file: 0,
+    dentry_parent: 0,
+    dentry_name: 0,
+};
+
+/// `/dev/mem` is 1:1 (`MKDEV(MEM_MAJOR, DEVMEM_MINOR)`, 20 bits of minor: include/linux/kdev_t.h).
+const DEV_MEM: u32 = (1 << 20) | 1;
+const S_IFMT: u16 = 0o170_000;
+const S_IFCHR: u16 = 0o020_000;
+/// `FMODE_WRITE` (include/linux/fs.h).
+const FMODE_WRITE: u32 = 2;
+
+/// A pointer to a kernel object.
+pub(crate) type Object = *const c_void;
+
+/// The offset table. Read as volatile, or the compiler would fold in the zeroes above.
+pub(crate) fn offsets() -> Offsets {
+    // SAFETY: a static of this program.
+    unsafe { core::ptr::read_volatile(&raw const OFFSETS) }
+}
+
+/// Reads a field; `None` for a null object or an address that is none.
+#[inline(always)]
+pub(crate) fn field<T>(object: Object, offset: u32) -> Option<T> {
+    if object.is_null() {
+        return None;
+    }
+    // SAFETY: bpf_probe_read_kernel checks the address by itself.
+    unsafe { bpf_probe_read_kernel(object.byte_add(offset as usize).cast::<T>()) }.ok()
+}
+
+/// Whether a `struct file` is `/dev/mem`, whatever its name: a block device may share the number.
+#[inline(always)]
+pub(crate) fn is_dev_mem(file: Object) -> bool {
+    let offsets = offsets();
+    let Some(inode) = field::<Object>(file, offsets.file_inode) else { return false };
+    field::<u32>(inode, offsets.inode_rdev) == Some(DEV_MEM)
+        && field::<u16>(inode, offsets.inode_mode).is_some_and(|mode| mode & S_IFMT == S_IFCHR)
+}
+
+/// Whether a `struct file` is open for writing.
+#[inline(always)]
+pub(crate) fn is_writable(file: Object) -> bool {
+    field::<u32>(file, offsets().file_mode).is_none_or(|mode| mode & FMODE_WRITE != 0)
+}

@@ -1,2 +1,0 @@
-//! The guard's eBPF programs.
-#![no_std]

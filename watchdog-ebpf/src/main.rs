@@ -1,0 +1,35 @@
+//! The guard's eBPF programs: one program, one file.
+//!
+//! LSM programs decide; fentry programs only save for them what a hook does not get to see. Each
+//! program file says what it needs, which kernel prototype it relies on (`match-proto:`, checked
+//! against the kernel's BTF when the guard is loaded) and why it fails open or closed.
+#![no_std]
+#![no_main]
+
+mod file_mprotect;
+mod file_open;
+mod file_permission;
+mod judge;
+mod kernel;
+mod mmap_file;
+mod registers;
+mod report;
+mod rw_verify_area;
+mod saved;
+mod vm_mmap_pgoff;
+
+// On the host this crate is only checked, where its dependencies may bring in `std`.
+#[cfg(not(target_arch = "bpf"))]
+extern crate std;
+
+/// Unreachable: the verifier refuses a program from which it could be reached, because it loops.
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The helpers used are for GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

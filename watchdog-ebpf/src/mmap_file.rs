@@ -1,0 +1,51 @@
+//! Paths 4 and 5: a shared writable mapping of `/dev/mem`, made by mmap or remap_file_pages.
+//!
+//! match-proto: `int bpf_lsm_mmap_file(struct file *, unsigned long, unsigned long,
+//! unsigned long)` (6.1 to 7.2; 7.2 marks the file as possibly null). Needs `bpf` among the active
+//! LSMs; for mmap what `vm_mmap_pgoff` saved, for remap_file_pages the system call's registers.
+//!
+//! Fails closed: a shared writable mapping of `/dev/mem` whose place is not known is denied.
+//! Private mappings are copies and read-only ones are judged when mprotect makes them writable.
+
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use aya_log_ebpf::warn;
+use watchdog_common::path;
+
+use crate::judge;
+use crate::kernel::{Object, is_dev_mem};
+use crate::registers::{Entry, current};
+use crate::saved::{Call, take};
+
+const PROT_WRITE: u64 = 2;
+/// `MAP_TYPE` and its values (include/uapi/linux/mman.h).
+const MAP_TYPE: u64 = 0xf;
+const MAP_SHARED: u64 = 1;
+const MAP_SHARED_VALIDATE: u64 = 3;
+
+/// Judges a mapping.
+#[lsm(hook = "mmap_file")]
+pub(crate) fn mmap_file(ctx: LsmContext) -> i32 {
+    let file: Object = ctx.arg(0);
+    let protection: u64 = ctx.arg(2);
+    let flags: u64 = ctx.arg(3);
+    if let Some(verdict) = judge::earlier(ctx.arg(4)) {
+        return verdict;
+    }
+    let shared = matches!(flags & MAP_TYPE, MAP_SHARED | MAP_SHARED_VALIDATE);
+    if !shared || protection & PROT_WRITE == 0 || !is_dev_mem(file) {
+        return 0;
+    }
+    if let Some(saved) = take(Call::Mapping, file) {
+        return judge::map(path::MMAP, saved.at, saved.bytes);
+    }
+    match current() {
+        Some(Entry::RemapFilePages { bytes, pgoff }) => {
+            judge::map(path::REMAP_FILE_PAGES, pgoff, bytes)
+        }
+        _ => {
+            warn!(&ctx, "a mapping of /dev/mem at an unknown place was denied");
+            judge::unknown(path::MMAP)
+        }
+    }
+}

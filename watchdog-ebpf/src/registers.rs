@@ -1,0 +1,59 @@
+//! The registers with which the current task entered the kernel: a system call's own arguments,
+//! out of reach of its other threads.
+
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+
+use crate::kernel::{Object, field};
+
+/// System calls that are told apart.
+pub(crate) enum Entry {
+    /// `remap_file_pages(start, size, prot, pgoff, flags)`.
+    RemapFilePages { bytes: u64, pgoff: u64 },
+    /// `mprotect(start, len, prot)` and `pkey_mprotect`.
+    Mprotect { at: u64, bytes: u64 },
+}
+
+/// Byte offsets into `struct pt_regs` (arch/x86/include/uapi/asm/ptrace.h: fixed).
+const BX: u32 = 40;
+const R10: u32 = 56;
+const CX: u32 = 88;
+const SI: u32 = 104;
+const DI: u32 = 112;
+const ORIG_AX: u32 = 120;
+
+/// Numbers (arch/x86/entry/syscalls). None of them means another call that reaches the hooks in
+/// the other table, so a number alone tells the entry: a 64-bit process may use `int 0x80`.
+mod number {
+    pub(super) const REMAP_FILE_PAGES: u64 = 216;
+    pub(super) const MPROTECT: u64 = 10;
+    pub(super) const PKEY_MPROTECT: u64 = 329;
+    pub(super) const REMAP_FILE_PAGES_32: u64 = 257;
+    pub(super) const MPROTECT_32: u64 = 125;
+    pub(super) const PKEY_MPROTECT_32: u64 = 380;
+    /// `__X32_SYSCALL_BIT`.
+    pub(super) const X32: u64 = 0x4000_0000;
+}
+
+/// The current system call, if it is one of [`Entry`].
+#[inline(always)]
+pub(crate) fn current() -> Option<Entry> {
+    // SAFETY: the helpers take and return kernel objects; reads below are checked by the kernel.
+    let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as Object;
+    let read = |offset: u32| field::<u64>(registers, offset);
+    match read(ORIG_AX)? & 0xffff_ffff & !number::X32 {
+        number::REMAP_FILE_PAGES => {
+            Some(Entry::RemapFilePages { bytes: read(SI)?, pgoff: read(R10)? })
+        }
+        number::REMAP_FILE_PAGES_32 => Some(Entry::RemapFilePages {
+            bytes: read(CX)? & 0xffff_ffff,
+            pgoff: read(SI)? & 0xffff_ffff,
+        }),
+        number::MPROTECT | number::PKEY_MPROTECT => {
+            Some(Entry::Mprotect { at: read(DI)?, bytes: read(SI)? })
+        }
+        number::MPROTECT_32 | number::PKEY_MPROTECT_32 => {
+            Some(Entry::Mprotect { at: read(BX)? & 0xffff_ffff, bytes: read(CX)? & 0xffff_ffff })
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,161 @@
+//! Live physical memory through `/dev/mem`, by mmap.
+//!
+//! `read(2)` on `/dev/mem` stops at node 0's `high_memory` (drivers/char/mem.c,
+//! `valid_phys_addr_range`, 6.1 to 7.2); mmap does not. The device is opened
+//! without `O_SYNC` or `O_DSYNC`, which would make the mapping uncached.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::{Memory, PhysAddr, PhysRange, RangeSet, ReadError};
+
+/// Bytes mapped at a time: large enough for any kernel text in one or two windows.
+const WINDOW: u64 = 64 << 20;
+/// Windows kept mapped. One costs at most 128 KiB of page tables.
+const WINDOWS_KEPT: usize = 16;
+
+/// A memory device, seen through windows that are mapped on demand.
+#[derive(Debug)]
+pub struct DevMem {
+    device: File,
+    path: PathBuf,
+    ranges: RangeSet,
+    windows: Mutex<VecDeque<Arc<Window>>>,
+}
+
+#[derive(Debug)]
+struct Window {
+    range: PhysRange,
+    mapping: MmapRaw,
+}
+
+impl DevMem {
+    /// Opens the device at `path` (`/dev/mem`, or a file of the same layout) to serve `ranges`.
+    ///
+    /// The caller answers for `ranges` being memory: reading device registers can have effects.
+    ///
+    /// # Errors
+    /// What open(2) says. Lockdown and missing privilege both show here.
+    pub fn open(path: &Path, ranges: RangeSet) -> io::Result<Self> {
+        let device = File::open(path)?;
+        Ok(Self { device, path: path.to_owned(), ranges, windows: Mutex::default() })
+    }
+
+    /// The window that holds `at`, mapped now if it was not.
+    fn window(&self, at: PhysAddr, within: &PhysRange) -> io::Result<Arc<Window>> {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mapped = windows.iter().position(|window| window.range.contains(at));
+        if let Some(window) = mapped.and_then(|found| windows.remove(found)) {
+            windows.push_back(Arc::clone(&window));
+            return Ok(window);
+        }
+        // A window never leaves its range: one forbidden page would refuse all of it.
+        let start = PhysAddr(at.0 & !(WINDOW - 1)).max(within.start().page());
+        let end = PhysAddr((at.0 | (WINDOW - 1)).saturating_add(1)).min(page_end(within.end()));
+        let range = PhysRange::new(start, end).ok_or(io::ErrorKind::InvalidInput)?;
+        let length = usize::try_from(range.size()).map_err(io::Error::other)?;
+        let mapping = MmapOptions::new()
+            .offset(range.start().0)
+            .len(length)
+            .map_raw_read_only(&self.device)?;
+        let window = Arc::new(Window { range, mapping });
+        if windows.len() == WINDOWS_KEPT {
+            windows.pop_front();
+        }
+        windows.push_back(Arc::clone(&window));
+        Ok(window)
+    }
+}
+
+/// `at` rounded up to a page.
+fn page_end(at: PhysAddr) -> PhysAddr {
+    PhysAddr(at.0.saturating_add(super::PAGE_SIZE - 1)).page()
+}
+
+impl Window {
+    /// Copies from the window: as much of `buffer` as lies in it from `at` on. Returns how much.
+    fn copy(&self, at: PhysAddr, buffer: &mut [u8]) -> usize {
+        let offset = (at.0 - self.range.start().0) as usize;
+        let count = buffer.len().min(self.mapping.len() - offset);
+        // SAFETY: `offset + count` is within the mapping, which lives as long as `self`; the
+        // buffer is ours alone. The source may change under the copy because another kernel
+        // owns it: that is why it is copied by pointer, and never borrowed as a slice.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                self.mapping.as_ptr().add(offset),
+                buffer.as_mut_ptr(),
+                count,
+            );
+        }
+        count
+    }
+}
+
+impl Memory for DevMem {
+    fn ranges(&self) -> &RangeSet {
+        &self.ranges
+    }
+
+    fn read(&self, at: PhysAddr, buffer: &mut [u8]) -> Result<(), ReadError> {
+        let length = buffer.len() as u64;
+        let source_name = || self.path.display().to_string();
+        let within = PhysRange::with_size(at, length)
+            .and_then(|wanted| Some((wanted, *self.ranges.find(at)?)))
+            .filter(|(wanted, within)| wanted.end() <= within.end())
+            .map(|(_, within)| within);
+        let Some(within) = within else {
+            return Err(ReadError::Outside { at, length, source_name: source_name() });
+        };
+        let mut done = 0;
+        while done < buffer.len() {
+            let next = PhysAddr(at.0 + done as u64);
+            let window = self.window(next, &within).map_err(|error| ReadError::Io {
+                at,
+                length,
+                source_name: source_name(),
+                error,
+            })?;
+            done += window.copy(next, &mut buffer[done..]);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// Check that reads across window borders return the device's bytes, that windows are
+    /// dropped beyond the cap, and that nothing outside the ranges is served.
+    #[test]
+    fn windows() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let size = WINDOW * (WINDOWS_KEPT as u64 + 2);
+        file.as_file().set_len(size).unwrap();
+        file.write_all(&[7; 16]).unwrap();
+        std::os::unix::fs::FileExt::write_at(file.as_file(), b"border", WINDOW - 3).unwrap();
+        let all = PhysRange::new(PhysAddr(0), PhysAddr(size)).unwrap();
+        let memory = DevMem::open(file.path(), RangeSet::from_iter([all])).unwrap();
+
+        let mut bytes = [0; 6];
+        memory.read(PhysAddr(WINDOW - 3), &mut bytes).unwrap();
+        assert_eq!(&bytes, b"border");
+        for window in 0..WINDOWS_KEPT as u64 + 2 {
+            memory.read(PhysAddr(window * WINDOW), &mut bytes).unwrap();
+        }
+        assert_eq!(memory.windows.lock().unwrap().len(), WINDOWS_KEPT);
+        memory.read(PhysAddr(0), &mut bytes).unwrap();
+        assert_eq!(bytes, [7; 6]);
+        assert!(matches!(
+            memory.read(PhysAddr(size - 3), &mut bytes),
+            Err(ReadError::Outside { .. })
+        ));
+    }
+}

@@ -1,0 +1,225 @@
+//! Node 0's memory map: what the firmware calls memory, and what node 0 uses as RAM.
+//!
+//! `/sys/firmware/memmap` is the firmware's own map, before any `memmap=` of the command line
+//! (drivers/firmware/memmap.c). `/proc/iomem` is what the running kernel made of it
+//! (kernel/resource.c); without `CAP_SYS_ADMIN` it shows zeroes for addresses.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::{PhysAddr, PhysRange, RangeSet};
+
+/// Why the memory map is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum MapError {
+    /// A file could not be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the operating system said.
+        #[source]
+        error: io::Error,
+    },
+    /// The kernel hides the addresses.
+    #[error(
+        "/proc/iomem shows no addresses: reading physical memory needs root (CAP_SYS_ADMIN and CAP_SYS_RAWIO); run it with sudo"
+    )]
+    Hidden,
+    /// A line is of no known form.
+    #[error("{path} has a line of unknown form: `{line}`")]
+    Form {
+        /// The file.
+        path: String,
+        /// The line.
+        line: String,
+    },
+    /// The firmware map is not there.
+    #[error(
+        "/sys/firmware/memmap is empty or missing (CONFIG_FIRMWARE_MEMMAP): nodes cannot be discovered; name them with --node NAME=START..END"
+    )]
+    NoFirmwareMap,
+}
+
+/// What node 0 knows of physical memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryMap {
+    /// What the firmware calls System RAM.
+    pub firmware_ram: RangeSet,
+    /// What node 0 uses as RAM: its allocator owns these frames.
+    pub system_ram: RangeSet,
+    /// What belongs to devices or is claimed by drivers: never read.
+    pub devices: RangeSet,
+}
+
+impl MemoryMap {
+    /// The map of the running machine.
+    ///
+    /// # Errors
+    /// [`MapError`]; a missing firmware map is not one here, see [`Self::reserved`].
+    pub fn of_this_machine() -> Result<Self, MapError> {
+        let path = "/proc/iomem";
+        let iomem = fs::read_to_string(path)
+            .map_err(|error| MapError::Read { path: path.to_owned(), error })?;
+        let firmware_ram = read_firmware_map(Path::new("/sys/firmware/memmap"))?;
+        let (system_ram, devices) = parse_iomem(&iomem)?;
+        Ok(Self { firmware_ram, system_ram, devices })
+    }
+
+    /// Memory that the firmware calls System RAM and node 0 does not use: where other nodes live.
+    ///
+    /// # Errors
+    /// [`MapError::NoFirmwareMap`] when the firmware's map is not known.
+    pub fn reserved(&self) -> Result<RangeSet, MapError> {
+        if self.firmware_ram.is_empty() {
+            return Err(MapError::NoFirmwareMap);
+        }
+        Ok(self.firmware_ram.difference(&self.system_ram).difference(&self.devices))
+    }
+}
+
+/// Parses `/proc/iomem`: System RAM, and what devices own (both physical).
+fn parse_iomem(text: &str) -> Result<(RangeSet, RangeSet), MapError> {
+    let mut system_ram = RangeSet::new();
+    let mut devices = RangeSet::new();
+    let mut all_zero = true;
+    for line in text.lines() {
+        let form = || MapError::Form { path: "/proc/iomem".to_owned(), line: line.to_owned() };
+        let (addresses, name) = line.split_once(" : ").ok_or_else(form)?;
+        let (start, end) = addresses.trim_start().split_once('-').ok_or_else(form)?;
+        let range = inclusive(start, end).ok_or_else(form)?;
+        all_zero &= range.size() == 1 && range.start().0 == 0;
+        // Children (indented) lie inside a parent that was judged already.
+        if addresses.starts_with(' ') {
+            continue;
+        }
+        // "System RAM (kmem)" and "System RAM (virtio_mem)" are hot-added RAM.
+        if name.starts_with("System RAM") {
+            system_ram.insert(range);
+        } else if !is_plain_memory(name) {
+            devices.insert(range);
+        }
+    }
+    if all_zero {
+        return Err(MapError::Hidden);
+    }
+    Ok((system_ram, devices))
+}
+
+/// Names of memory that no driver answers for (`e820_type_to_string`, arch/x86/kernel/e820.c 6.1).
+fn is_plain_memory(name: &str) -> bool {
+    // Lower case since 6.18 for some: compare without case.
+    let name = name.to_ascii_lowercase();
+    ["reserved", "soft reserved", "persistent memory", "unknown e820 type", "ram buffer"]
+        .contains(&name.as_str())
+}
+
+/// A range from two hexadecimal numbers without `0x`, the second inclusive.
+fn inclusive(start: &str, end: &str) -> Option<PhysRange> {
+    let start = u64::from_str_radix(start, 16).ok()?;
+    let end = u64::from_str_radix(end, 16).ok()?;
+    // The last address of the address space cannot be an exclusive end; nothing lives there.
+    PhysRange::new(PhysAddr(start), PhysAddr(end.saturating_add(1)))
+}
+
+/// Reads the firmware's map: one directory an entry, with `start`, `end` and `type`.
+fn read_firmware_map(directory: &Path) -> Result<RangeSet, MapError> {
+    let mut ram = RangeSet::new();
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ram),
+        Err(error) => {
+            return Err(MapError::Read { path: directory.display().to_string(), error });
+        }
+    };
+    for entry in entries.flatten() {
+        let field = |name: &str| {
+            let path = entry.path().join(name);
+            fs::read_to_string(&path)
+                .map(|text| text.trim().to_owned())
+                .map_err(|error| MapError::Read { path: path.display().to_string(), error })
+        };
+        if field("type")? != "System RAM" {
+            continue;
+        }
+        let (start, end) = (field("start")?, field("end")?);
+        let range = inclusive(start.trim_start_matches("0x"), end.trim_start_matches("0x"))
+            .ok_or_else(|| MapError::Form {
+                path: entry.path().display().to_string(),
+                line: format!("{start} {end}"),
+            })?;
+        ram.insert(range);
+    }
+    Ok(ram)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IOMEM: &str = "\
+00000000-00000fff : Reserved
+00001000-0001ffff : System RAM
+00020000-0009ffff : Reserved
+000a0000-000bffff : PCI Bus 0000:00
+000f0000-000fffff : System ROM
+00100000-001fffff : System RAM
+00200000-005fffff : Reserved
+00600000-1fffffff : System RAM
+  10000000-10e00fff : Kernel code
+20000000-67ffffff : Reserved
+68000000-7ffdffff : System RAM
+fee00000-fee00fff : Local APIC
+";
+
+    fn range(start: u64, end: u64) -> PhysRange {
+        PhysRange::new(PhysAddr(start), PhysAddr(end)).unwrap()
+    }
+
+    /// Check that reserved memory is the firmware's RAM without node 0's, to the byte.
+    #[test]
+    fn reserved_memory() {
+        let directory = tempfile::tempdir().unwrap();
+        for (n, (start, end, kind)) in [
+            ("0x0", "0x9fbff", "System RAM"),
+            ("0x9fc00", "0x9ffff", "Reserved"),
+            ("0x100000", "0x7ffdffff", "System RAM"),
+        ]
+        .iter()
+        .enumerate()
+        {
+            let entry = directory.path().join(n.to_string());
+            fs::create_dir(&entry).unwrap();
+            fs::write(entry.join("start"), format!("{start}\n")).unwrap();
+            fs::write(entry.join("end"), format!("{end}\n")).unwrap();
+            fs::write(entry.join("type"), format!("{kind}\n")).unwrap();
+        }
+        let (system_ram, devices) = parse_iomem(IOMEM).unwrap();
+        let firmware_ram = read_firmware_map(directory.path()).unwrap();
+        let map = MemoryMap { firmware_ram, system_ram, devices };
+        let expected = RangeSet::from_iter([
+            range(0, 0x1000),
+            range(0x20000, 0x9fc00),
+            range(0x20_0000, 0x60_0000),
+            range(0x2000_0000, 0x6800_0000),
+        ]);
+        assert_eq!(map.reserved().unwrap(), expected);
+        assert!(map.devices.overlaps(&range(0xfee0_0000, 0xfee0_0001)));
+    }
+
+    /// Check that the map an unprivileged reader sees is called hidden, not empty.
+    #[test]
+    fn hidden_addresses() {
+        let hidden = "00000000-00000000 : Reserved\n00000000-00000000 : System RAM\n";
+        assert!(matches!(parse_iomem(hidden), Err(MapError::Hidden)));
+    }
+
+    /// Check that a machine without the firmware's map asks for --node.
+    #[test]
+    fn no_firmware_map() {
+        let empty = read_firmware_map(Path::new("/nonexistent/memmap")).unwrap();
+        let map = MemoryMap { firmware_ram: empty, ..MemoryMap::default() };
+        assert!(matches!(map.reserved(), Err(MapError::NoFirmwareMap)));
+    }
+}
