@@ -2,7 +2,10 @@
 //! side without a hypervisor.
 //!
 //! The modules are the pipeline, in the order a byte takes:
-//! [`memory`] → `locate` → `verify` → `watch` → `alert`, with the
+//! [`memory`] → [`locate`] → [`verify`] → `watch` → [`alert`], with the
 //! `guard` beside it and `cli` in front of it.
 
+pub mod alert;
+pub mod locate;
 pub mod memory;
+pub mod verify;

@@ -1,0 +1,54 @@
+//! Strings that come from other processes or other kernels, made fit to print.
+
+/// `bytes` as printable text: UTF-8 stays, everything that could move a cursor, end a line or is
+/// no UTF-8 becomes an escape (`\n`, `\x1b`, `\u{202e}`); at most `limit` bytes are looked at.
+#[must_use]
+pub fn printable(bytes: &[u8], limit: usize) -> String {
+    let shown = bytes.get(..limit).unwrap_or(bytes);
+    let mut text = String::with_capacity(shown.len());
+    for chunk in shown.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if is_plain(character) {
+                text.push(character);
+            } else {
+                text.extend(character.escape_default());
+            }
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    if shown.len() < bytes.len() {
+        text.push('…');
+    }
+    text
+}
+
+/// Whether a character neither controls the terminal nor changes the order of what is shown.
+fn is_plain(character: char) -> bool {
+    let reorders = matches!(character,
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    character != '\\' && !character.is_control() && !reorders
+}
+
+/// Lower-case hexadecimal without separators.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that a hostile process name cannot forge a line, an escape sequence or reading order.
+    #[test]
+    fn hostile_names() {
+        assert_eq!(printable(b"cat\nPRIORITY=7", 64), "cat\\nPRIORITY=7");
+        assert_eq!(printable(b"\x1b[2J", 64), "\\u{1b}[2J");
+        assert_eq!(printable("a\u{202e}b".as_bytes(), 64), "a\\u{202e}b");
+        assert_eq!(printable(b"\xff\xfeok", 64), "\\xff\\xfeok");
+        assert_eq!(printable("größe".as_bytes(), 64), "größe");
+        assert_eq!(printable(&[b'a'; 9], 4), "aaaa…");
+    }
+}

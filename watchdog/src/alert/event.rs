@@ -1,0 +1,237 @@
+//! The one event type that feeds the journal, the terminal and `--json`.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::memory::{PhysAddr, VirtAddr};
+use crate::verify::Verdict;
+
+/// What an event tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// Kernel text differs from its baseline and nothing explains it.
+    TextTampered,
+    /// Something took the guard's teeth: a denial that must come did not.
+    GuardTampered,
+    /// A kernel cannot be found or read any more, or its witnesses disagree.
+    NodeLost,
+    /// The guard runs with less than it should have, by the operator's leave.
+    GuardDegraded,
+    /// A write to another node's memory was stopped.
+    WriteDenied,
+    /// A kernel was found and is watched from now on.
+    NodeFound,
+    /// A node runs another kernel, or the same one somewhere else, than before.
+    NodeRebooted,
+    /// A baseline was learned: trusted on first use.
+    BaselineLearned,
+    /// Every path the guard should deny was seen to be denied.
+    GuardArmed,
+    /// A node's text is equal to its baseline again.
+    TextClean,
+    /// The watchdog runs.
+    Started,
+    /// The watchdog ends.
+    Stopped,
+}
+
+impl EventKind {
+    /// Every kind, for the catalog and its test.
+    pub const ALL: [Self; 12] = [
+        Self::TextTampered,
+        Self::GuardTampered,
+        Self::NodeLost,
+        Self::GuardDegraded,
+        Self::WriteDenied,
+        Self::NodeFound,
+        Self::NodeRebooted,
+        Self::BaselineLearned,
+        Self::GuardArmed,
+        Self::TextClean,
+        Self::Started,
+        Self::Stopped,
+    ];
+
+    /// The name used in `WATCHDOG_EVENT` and in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TextTampered => "text-tampered",
+            Self::GuardTampered => "guard-tampered",
+            Self::NodeLost => "node-lost",
+            Self::GuardDegraded => "guard-degraded",
+            Self::WriteDenied => "write-denied",
+            Self::NodeFound => "node-found",
+            Self::NodeRebooted => "node-rebooted",
+            Self::BaselineLearned => "baseline-learned",
+            Self::GuardArmed => "guard-armed",
+            Self::TextClean => "text-clean",
+            Self::Started => "started",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// The syslog priority (2 critical … 6 informational).
+    #[must_use]
+    pub const fn priority(self) -> u8 {
+        match self {
+            Self::TextTampered | Self::GuardTampered => 2,
+            Self::NodeLost | Self::GuardDegraded => 3,
+            Self::WriteDenied => 4,
+            Self::NodeFound | Self::NodeRebooted | Self::BaselineLearned | Self::GuardArmed => 5,
+            Self::TextClean | Self::Started | Self::Stopped => 6,
+        }
+    }
+
+    /// The `MESSAGE_ID` that `journalctl -x` looks up in the catalog. Fixed for ever.
+    #[must_use]
+    pub const fn message_id(self) -> &'static str {
+        match self {
+            Self::TextTampered => "4e224a2c9eb749e3bdb6059431738945",
+            Self::GuardTampered => "4db075a6201f4825bde08023723277ca",
+            Self::NodeLost => "c5c3b36fd925421e8ab06548c9f26c5f",
+            Self::GuardDegraded => "f2ee1e2c42714fb988cce18b32ea89f1",
+            Self::WriteDenied => "0c6d4fca2f6e429faf9ea4f469b00478",
+            Self::NodeFound => "b4fa2d0e33524c43b868e6a50e4cbe0c",
+            Self::NodeRebooted => "3c1a9e1b432646c8b11c88b2e09e59b9",
+            Self::BaselineLearned => "b85dc6982064417cb39a6fc6c5b8438d",
+            Self::GuardArmed => "4d4b8f7016f145d79fe6ae01445663d6",
+            Self::TextClean => "81a25e1379bb478baba4f450e8aab77a",
+            Self::Started => "fae811293bf9464596e7445895b1d4de",
+            Self::Stopped => "2b2c09f2dd834e8cad595bec7d5261af",
+        }
+    }
+}
+
+/// The process behind an event. Its strings are made printable before they come here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Process {
+    /// Process (thread group) id.
+    pub pid: u32,
+    /// The task's name, as the kernel has it.
+    pub comm: String,
+    /// Path of the executable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<String>,
+    /// Real user id, in node 0's initial user namespace.
+    pub uid: u32,
+}
+
+/// Something worth telling, with whatever is known of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// When it was seen.
+    pub time: Timestamp,
+    /// What it is.
+    #[serde(rename = "event")]
+    pub kind: EventKind,
+    /// [`EventKind::priority`], as a field of its own for programs.
+    pub priority: u8,
+    /// A full sentence: what, where, which node, what was done.
+    pub message: String,
+    /// The node concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The node's verdict, where the event is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// Physical address concerned: the first byte.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phys: Option<PhysAddr>,
+    /// The same in the node's own virtual addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub virt: Option<VirtAddr>,
+    /// Bytes concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length: Option<u64>,
+    /// `symbol+offset` in the node's kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<String>,
+    /// Hexadecimal bytes the baseline has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+    /// Hexadecimal bytes found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+    /// The write path, by its name in the documentation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Who did it.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+    /// What the watchdog did about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<&'static str>,
+}
+
+impl Event {
+    /// An event of now with nothing but its sentence.
+    #[must_use]
+    pub fn new(kind: EventKind, message: impl Into<String>) -> Self {
+        Self {
+            time: Timestamp::now(),
+            kind,
+            priority: kind.priority(),
+            message: message.into(),
+            node: None,
+            verdict: None,
+            phys: None,
+            virt: None,
+            length: None,
+            symbol: None,
+            expected: None,
+            found: None,
+            path: None,
+            process: None,
+            action: None,
+        }
+    }
+
+    /// The same event about a node.
+    #[must_use]
+    pub fn node(mut self, name: impl Into<String>) -> Self {
+        self.node = Some(name.into());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that JSON uses the documented names and leaves out what is not known.
+    #[test]
+    fn json() {
+        let mut event = Event::new(EventKind::WriteDenied, "denied").node("service-2");
+        event.time = Timestamp::UNIX_EPOCH;
+        event.phys = Some(PhysAddr(0x5000_0000));
+        event.process = Some(Process { pid: 91, comm: "dd".into(), exe: None, uid: 0 });
+        assert_eq!(
+            serde_json::to_string(&event).unwrap(),
+            r#"{"time":"1970-01-01T00:00:00Z","event":"write-denied","priority":4,"message":"denied","node":"service-2","phys":"0x50000000","pid":91,"comm":"dd","uid":0}"#
+        );
+    }
+
+    /// Check that the name in JSON is the name in the journal, for every kind, and that no two
+    /// kinds share a message id.
+    #[test]
+    fn names_and_ids() {
+        let mut ids = std::collections::BTreeSet::new();
+        for kind in EventKind::ALL {
+            let json = serde_json::to_string(&kind).unwrap();
+            assert_eq!(json, format!("\"{}\"", kind.name()));
+            assert_eq!(kind.message_id().len(), 32);
+            assert!(ids.insert(kind.message_id()), "{kind:?}");
+        }
+    }
+
+    /// Check that the catalog file explains every kind, by its id.
+    #[test]
+    fn catalog_is_complete() {
+        let catalog = include_str!("../../../dist/integrity-watchdog.catalog");
+        for kind in EventKind::ALL {
+            assert!(catalog.contains(&format!("-- {}\n", kind.message_id())), "{}", kind.name());
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! journald's native protocol: one structured entry an event.
+
+use libsystemd::logging::{Priority, journal_send};
+
+use super::{Event, Sink};
+
+/// Where journald listens (systemd-journald.service(8)).
+const SOCKET: &str = "/run/systemd/journal/socket";
+
+/// The system's journal.
+#[derive(Debug)]
+pub struct Journal(());
+
+impl Journal {
+    /// The journal, or `None` on a system where journald does not listen.
+    #[must_use]
+    pub fn connect() -> Option<Self> {
+        std::path::Path::new(SOCKET).exists().then_some(Self(()))
+    }
+}
+
+impl Sink for Journal {
+    fn name(&self) -> &'static str {
+        "the journal"
+    }
+
+    fn send(&mut self, event: &Event) -> anyhow::Result<()> {
+        let priority = match event.priority {
+            2 => Priority::Critical,
+            3 => Priority::Error,
+            4 => Priority::Warning,
+            5 => Priority::Notice,
+            _ => Priority::Info,
+        };
+        journal_send(priority, &event.message, fields(event).into_iter())?;
+        Ok(())
+    }
+}
+
+/// The fields of an event beside `MESSAGE` and `PRIORITY`, in the journal's names.
+fn fields(event: &Event) -> Vec<(&'static str, String)> {
+    // Taken apart whole, so that a new field does not compile until the journal has it.
+    let Event {
+        time: _,
+        kind,
+        priority: _,
+        message: _,
+        node,
+        verdict,
+        phys,
+        virt,
+        length,
+        symbol,
+        expected,
+        found,
+        path,
+        process,
+        action,
+    } = event;
+    let mut fields = vec![
+        ("SYSLOG_IDENTIFIER", "watchdog".to_owned()),
+        ("MESSAGE_ID", kind.message_id().to_owned()),
+        ("WATCHDOG_EVENT", kind.name().to_owned()),
+    ];
+    let process = process.as_ref();
+    let optional = [
+        ("WATCHDOG_NODE", node.clone()),
+        ("WATCHDOG_VERDICT", verdict.map(|verdict| verdict.to_string())),
+        ("WATCHDOG_PHYS", phys.map(|at| at.to_string())),
+        ("WATCHDOG_VIRT", virt.map(|at| at.to_string())),
+        ("WATCHDOG_LENGTH", length.map(|bytes| bytes.to_string())),
+        ("WATCHDOG_SYMBOL", symbol.clone()),
+        ("WATCHDOG_EXPECTED", expected.clone()),
+        ("WATCHDOG_FOUND", found.clone()),
+        ("WATCHDOG_PATH", path.clone()),
+        ("WATCHDOG_PID", process.map(|process| process.pid.to_string())),
+        ("WATCHDOG_COMM", process.map(|process| process.comm.clone())),
+        ("WATCHDOG_EXE", process.and_then(|process| process.exe.clone())),
+        ("WATCHDOG_UID", process.map(|process| process.uid.to_string())),
+        ("WATCHDOG_ACTION", action.map(str::to_owned)),
+    ];
+    fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::{EventKind, Process};
+
+    /// Check that what is known becomes a field of its documented name, and nothing else does.
+    #[test]
+    fn journal_fields() {
+        let mut event = Event::new(EventKind::WriteDenied, "m").node("service-2");
+        event.process =
+            Some(Process { pid: 7, comm: "dd".into(), exe: Some("/bin/dd".into()), uid: 0 });
+        event.action = Some("denied");
+        let names: Vec<_> = fields(&event).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(
+            names,
+            [
+                "SYSLOG_IDENTIFIER",
+                "MESSAGE_ID",
+                "WATCHDOG_EVENT",
+                "WATCHDOG_NODE",
+                "WATCHDOG_PID",
+                "WATCHDOG_COMM",
+                "WATCHDOG_EXE",
+                "WATCHDOG_UID",
+                "WATCHDOG_ACTION"
+            ]
+        );
+    }
+}

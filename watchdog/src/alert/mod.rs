@@ -1,0 +1,13 @@
+//! The event type and where events go: the journal, a terminal, standard output.
+
+mod console;
+mod escape;
+mod event;
+mod journal;
+mod outlet;
+
+pub use console::line;
+pub use escape::{hex, printable};
+pub use event::{Event, EventKind, Process};
+pub use journal::Journal;
+pub use outlet::{Outlet, Sink};

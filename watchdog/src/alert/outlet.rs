@@ -1,0 +1,173 @@
+//! Where events leave: a thread of its own, so that nobody who stops journald stops the watch.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::console::{JsonLines, Terminal};
+use super::{Event, EventKind, Journal};
+
+/// Events that may wait for a slow journal before the next ones are counted as lost.
+const QUEUE: usize = 4096;
+/// How long the end of the program waits for events that are still queued.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// One place events go to.
+pub trait Sink: Send {
+    /// The place, for error messages.
+    fn name(&self) -> &'static str;
+
+    /// Delivers one event.
+    ///
+    /// # Errors
+    /// When the place does not take it; the event still goes to the other places.
+    fn send(&mut self, event: &Event) -> anyhow::Result<()>;
+}
+
+/// The sending side, shared by every task of the watchdog.
+#[derive(Clone, Debug)]
+pub struct Outlet(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    queue: Mutex<Option<SyncSender<Event>>>,
+    lost: Arc<AtomicU64>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Outlet {
+    /// Events to the journal where there is one, to standard output as JSON if `json`, and to
+    /// standard error if that is a terminal or nobody else would hear.
+    #[must_use]
+    pub fn for_this_process(json: bool) -> Self {
+        use std::io::IsTerminal;
+        let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+        let journal = Journal::connect();
+        if json {
+            sinks.push(Box::new(JsonLines));
+        }
+        if std::io::stderr().is_terminal() || (journal.is_none() && !json) {
+            sinks.push(Box::new(Terminal));
+        }
+        if let Some(journal) = journal {
+            sinks.push(Box::new(journal));
+        }
+        Self::new(sinks)
+    }
+
+    /// Events to exactly these places.
+    #[must_use]
+    pub fn new(mut sinks: Vec<Box<dyn Sink>>) -> Self {
+        let (queue, events) = mpsc::sync_channel::<Event>(QUEUE);
+        let lost = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&lost);
+        let thread = thread::spawn(move || {
+            loop {
+                // A loss is told as soon as the queue has drained, even if nothing new happens.
+                let next = events.recv_timeout(Duration::from_secs(1));
+                match next {
+                    Ok(event) => deliver(&mut sinks, &event),
+                    Err(RecvTimeoutError::Disconnected) => break,
+                    Err(RecvTimeoutError::Timeout) => {
+                        let missed = counter.swap(0, Ordering::Relaxed);
+                        if missed > 0 {
+                            deliver(&mut sinks, &overflow(missed));
+                        }
+                    }
+                }
+            }
+        });
+        Self(Arc::new(Inner {
+            queue: Mutex::new(Some(queue)),
+            lost,
+            thread: Mutex::new(Some(thread)),
+        }))
+    }
+
+    /// Queues an event; never waits.
+    pub fn send(&self, event: Event) {
+        let queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(queue) = queue.as_ref() else { return };
+        if let Err(TrySendError::Full(_)) = queue.try_send(event) {
+            self.0.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends the thread behind the outlet once it has delivered what is queued, within a bound.
+    pub fn close(&self) {
+        drop(self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return };
+        let (done, waiting) = mpsc::channel();
+        thread::spawn(move || {
+            let _ = thread.join();
+            let _ = done.send(());
+        });
+        let _ = waiting.recv_timeout(LAST_WORDS);
+    }
+}
+
+/// Gives an event to every place; one that refuses is named in the process's own log.
+fn deliver(sinks: &mut [Box<dyn Sink>], event: &Event) {
+    for sink in sinks {
+        if let Err(error) = sink.send(event) {
+            log::error!("{} did not take an event ({}): {error:#}", sink.name(), event.message);
+        }
+    }
+}
+
+/// The event that stands for events nobody could be told.
+fn overflow(missed: u64) -> Event {
+    Event::new(
+        EventKind::GuardDegraded,
+        format!(
+            "{missed} events were not reported: the journal took them too slowly. The guard and the sweeps went on"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Slow(mpsc::Receiver<()>, mpsc::Sender<String>);
+
+    impl Sink for Slow {
+        fn name(&self) -> &'static str {
+            "a slow sink"
+        }
+        fn send(&mut self, event: &Event) -> anyhow::Result<()> {
+            let _ = self.0.recv();
+            self.1.send(event.message.clone())?;
+            Ok(())
+        }
+    }
+
+    /// Check that a sink that does not answer never blocks the sender, and that what was dropped
+    /// is counted and told.
+    #[test]
+    fn a_stopped_journal_does_not_stop_the_watch() {
+        let (release, gate) = mpsc::channel();
+        let (told, heard) = mpsc::channel();
+        let outlet = Outlet::new(vec![Box::new(Slow(gate, told))]);
+        let sent = QUEUE + 100;
+        for _ in 0..sent {
+            outlet.send(Event::new(EventKind::Started, "x"));
+        }
+        drop(release);
+        let mut delivered = 0;
+        loop {
+            let message = heard.recv_timeout(Duration::from_secs(20)).unwrap();
+            if message == "x" {
+                delivered += 1;
+                continue;
+            }
+            let missed: usize = message.split(' ').next().unwrap().parse().unwrap();
+            assert_eq!(missed + delivered, sent, "{message}");
+            break;
+        }
+        outlet.close();
+    }
+}

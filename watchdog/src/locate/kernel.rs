@@ -1,0 +1,124 @@
+//! What locating a kernel yields.
+
+use std::sync::Arc;
+
+use super::Symbols;
+use crate::memory::{PhysAddr, PhysRange, VirtAddr};
+
+/// The kernel text of a node: the bytes from `_stext` to `_etext`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// Physical address of `_stext`.
+    pub phys: PhysAddr,
+    /// The node's own virtual address of `_stext`.
+    pub virt: VirtAddr,
+    /// Bytes up to `_etext`.
+    pub size: u64,
+}
+
+/// What one witness says of a kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// `vmcoreinfo`, `kallsyms` or `page-tables`.
+    pub name: &'static str,
+    /// Whether it agrees with the others.
+    pub agrees: bool,
+    /// Its words, fit to print.
+    pub says: String,
+}
+
+/// A located kernel.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// As `uname -r`; foreign text, not fit to print as it is.
+    pub release: String,
+    /// As `/proc/version`; foreign text.
+    pub banner: String,
+    /// The linker's build id in hexadecimal, where the kernel publishes one.
+    pub build_id: Option<String>,
+    /// Where the text is.
+    pub text: Text,
+    /// Physical memory of the whole image, `_text` to `_end`.
+    pub image: PhysRange,
+    /// Physical address of the kernel's own top-level page table (`init_top_pgt`).
+    pub page_table_root: PhysAddr,
+    /// 4 or 5.
+    pub paging_levels: u8,
+    /// How far KASLR moved the image from its link address, in bytes.
+    pub kaslr_offset: u64,
+    /// What the kernel adds to an image offset to get a physical address (`phys_base`); wraps.
+    pub phys_base: u64,
+    /// Who said so.
+    pub witnesses: Vec<Witness>,
+    /// The kernel's own symbol table.
+    pub symbols: Arc<Symbols>,
+}
+
+/// A kernel that could not be located.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    /// Why, as a sentence without its full stop.
+    pub reason: String,
+    /// Where its text would be, by the first witness.
+    pub text: Option<PhysAddr>,
+    /// What each witness said.
+    pub witnesses: Vec<Witness>,
+}
+
+impl Lost {
+    /// Lost for a reason that no witness gave.
+    #[must_use]
+    pub fn because(reason: String) -> Self {
+        Self { reason, text: None, witnesses: Vec::new() }
+    }
+}
+
+/// What was found of one kernel.
+#[derive(Clone, Debug)]
+pub enum Finding {
+    /// The witnesses agree.
+    Located(Box<Kernel>),
+    /// Its text is still mapped writable: it is starting.
+    Booting(Lost),
+    /// The witnesses disagree, or there are too few.
+    Lost(Lost),
+}
+
+impl Finding {
+    /// Physical address of the text, where any witness named one.
+    #[must_use]
+    pub fn text_address(&self) -> Option<PhysAddr> {
+        match self {
+            Self::Located(kernel) => Some(kernel.text.phys),
+            Self::Booting(lost) | Self::Lost(lost) => lost.text,
+        }
+    }
+
+    /// `located`, `booting` or `lost`.
+    #[must_use]
+    pub const fn state(&self) -> &'static str {
+        match self {
+            Self::Located(_) => "located",
+            Self::Booting(_) => "booting",
+            Self::Lost(_) => "lost",
+        }
+    }
+
+    /// Why it is not located; empty when it is.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Located(_) => "",
+            Self::Booting(lost) | Self::Lost(lost) => &lost.reason,
+        }
+    }
+
+    /// What each witness said.
+    #[must_use]
+    pub fn witnesses(&self) -> &[Witness] {
+        match self {
+            Self::Located(kernel) => &kernel.witnesses,
+            Self::Booting(lost) | Self::Lost(lost) => &lost.witnesses,
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Looking again at a located kernel: whether its text is still mapped as it was.
+
+use super::Kernel;
+use super::page_tables::{Run, image_runs};
+use crate::memory::{Memory, PAGE_SIZE, PhysRange, ReadError};
+
+/// What a second look at the page tables says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recheck {
+    /// The text is where it was.
+    Same {
+        /// What about the mapping is an alarm by itself, as sentences without full stop.
+        findings: Vec<String>,
+    },
+    /// The virtual addresses of the text do not lead to the located frames any more.
+    Gone {
+        /// Why, as a sentence without its full stop.
+        reason: String,
+    },
+}
+
+/// Walks the translation of a located text again, from the pinned root.
+///
+/// # Errors
+/// When the root cannot be read.
+pub fn recheck(memory: &dyn Memory, kernel: &Kernel) -> Result<Recheck, ReadError> {
+    memory.read(kernel.page_table_root, &mut [0; 8])?;
+    let gone = |reason: String| Ok(Recheck::Gone { reason });
+    let Some(runs) = image_runs(memory, kernel.page_table_root, kernel.paging_levels) else {
+        return gone(format!(
+            "the page tables at {} do not map a kernel image any more",
+            kernel.page_table_root
+        ));
+    };
+    let text = &kernel.text;
+    let size = text.size.checked_next_multiple_of(PAGE_SIZE).unwrap_or(text.size);
+    let frames = PhysRange::with_size(text.phys, size);
+    let covers = |run: &&Run| {
+        let offset = text.virt.checked_sub(run.virt);
+        offset.is_some_and(|offset| {
+            offset.checked_add(size).is_some_and(|end| end <= run.size)
+                && run.phys.checked_add(offset) == Some(text.phys)
+        })
+    };
+    let Some(mapped) = runs.iter().find(covers).filter(|run| run.executable) else {
+        return gone(format!(
+            "virtual {} does not lead to the text at physical {} any more",
+            text.virt, text.phys
+        ));
+    };
+    let mut findings = Vec::new();
+    for run in &runs {
+        let (Some(frames), Some(has)) = (&frames, run.frames()) else { continue };
+        let Some(part) = frames.intersection(&has) else { continue };
+        if run.writable {
+            findings.push(format!("frames {part} of the text are mapped writable at {}", run.virt));
+        }
+        if run.user {
+            findings.push(format!("frames {part} of the text are mapped for user mode"));
+        }
+    }
+    let beyond = runs.iter().filter(|run| run.executable && *run != mapped);
+    findings.extend(beyond.map(|run| {
+        format!("{} bytes at virtual {} outside the text are executable", run.size, run.virt)
+    }));
+    if mapped.virt != text.virt || mapped.size != size {
+        findings.push(format!(
+            "the executable mapping is {} bytes from {}, larger than the text",
+            mapped.size, mapped.virt
+        ));
+    }
+    Ok(Recheck::Same { findings })
+}

@@ -1,0 +1,122 @@
+//! Witness: VMCOREINFO, the note a kernel keeps for whoever reads its dump.
+//!
+//! Lines of `KEY=VALUE` (kernel/vmcore_info.c, before 6.9 kernel/crash_core.c). It stands in a
+//! page of its own (`vmcoreinfo_data`), and behind an ELF note header in another. A third,
+//! unaligned copy is the kernel's text being formatted; it is not looked at.
+
+use crate::memory::{PhysAddr, VirtAddr};
+
+use super::page_tables::IMAGE_MAPPING;
+
+const FIRST_KEY: &[u8] = b"OSRELEASE=";
+/// Offset of the text behind its ELF note header: 12 bytes and the padded name `VMCOREINFO`.
+const NOTE_HEADER: usize = 24;
+
+/// What VMCOREINFO says of a kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NoteClaim {
+    /// `OSRELEASE`.
+    pub(super) release: String,
+    /// `BUILD-ID`, hexadecimal.
+    pub(super) build_id: Option<String>,
+    /// `SYMBOL(_stext)`.
+    pub(super) virt: VirtAddr,
+    /// Where that is physically, by `NUMBER(phys_base)`.
+    pub(super) phys: PhysAddr,
+    /// Physical address of `SYMBOL(init_top_pgt)` or `SYMBOL(swapper_pg_dir)`.
+    pub(super) root: Option<PhysAddr>,
+}
+
+/// Whether a page begins with the note, with or without its ELF header.
+pub(super) fn looks_like_note(page: &[u8]) -> bool {
+    text_of(page).is_some()
+}
+
+fn text_of(page: &[u8]) -> Option<&[u8]> {
+    [0, NOTE_HEADER]
+        .into_iter()
+        .filter_map(|offset| page.get(offset..))
+        .find(|text| text.starts_with(FIRST_KEY))
+}
+
+/// Reads the note in a page.
+pub(super) fn claim(page: &[u8]) -> Option<NoteClaim> {
+    let text = text_of(page)?;
+    let value = |key: &str| {
+        text.split(|&byte| byte == b'\n' || byte == 0)
+            .find_map(|line| line.strip_prefix(key.as_bytes())?.strip_prefix(b"="))
+            .and_then(|value| std::str::from_utf8(value).ok())
+    };
+    let symbol =
+        |name: &str| u64::from_str_radix(value(&format!("SYMBOL({name})"))?, 16).ok().map(VirtAddr);
+    // `%lld` of an address that may be "negative": both forms were seen in the wild.
+    let phys_base = value("NUMBER(phys_base)")?;
+    let phys_base = phys_base
+        .parse::<u64>()
+        .ok()
+        .or_else(|| phys_base.parse::<i64>().ok().map(i64::cast_unsigned))?;
+    let physical = |at: VirtAddr| {
+        let offset = at.0.checked_sub(IMAGE_MAPPING)?;
+        Some(PhysAddr(offset.wrapping_add(phys_base)))
+    };
+    let virt = symbol("_stext")?;
+    let root = symbol("init_top_pgt").or_else(|| symbol("swapper_pg_dir"));
+    let release = value("OSRELEASE").filter(|release| !release.is_empty())?;
+    let is_hex =
+        |id: &&str| !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    Some(NoteClaim {
+        release: release.chars().take(64).collect(),
+        build_id: value("BUILD-ID").filter(is_hex).map(str::to_ascii_lowercase),
+        virt,
+        phys: physical(virt)?,
+        root: root.and_then(physical),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTE: &str = "OSRELEASE=6.1.0-56-amd64\nBUILD-ID=EB4F\nPAGESIZE=4096\n\
+        SYMBOL(init_top_pgt)=ffffffff82a10000\nSYMBOL(_stext)=ffffffff81000000\n\
+        NUMBER(phys_base)=939524096\nKERNELOFFSET=0\n";
+
+    fn page(offset: usize, text: &str) -> Vec<u8> {
+        let mut page = vec![0; 4096];
+        page[offset..offset + text.len()].copy_from_slice(text.as_bytes());
+        page
+    }
+
+    /// Check that a note is read in both places where it stands, and nowhere else.
+    #[test]
+    fn read() {
+        for offset in [0, NOTE_HEADER] {
+            let claim = claim(&page(offset, NOTE)).unwrap();
+            assert_eq!(claim.release, "6.1.0-56-amd64");
+            assert_eq!(claim.build_id.as_deref(), Some("eb4f"));
+            assert_eq!(claim.phys, PhysAddr(0x3900_0000));
+            assert_eq!(claim.root, Some(PhysAddr(0x3aa1_0000)));
+        }
+        assert!(!looks_like_note(&page(100, NOTE)));
+    }
+
+    /// Check that lies in the note are refused, not followed.
+    #[test]
+    fn lies() {
+        for (from, to) in [
+            ("ffffffff81000000", "1000"),
+            ("ffffffff81000000", "not hexadecimal"),
+            ("939524096", "many"),
+            ("OSRELEASE=6.1.0-56-amd64", "OSRELEASE=\u{0}"),
+        ] {
+            assert_eq!(claim(&page(0, &NOTE.replace(from, to))), None, "{to}");
+        }
+    }
+
+    /// Check that a negative base is the address it stands for.
+    #[test]
+    fn negative_base() {
+        let note = NOTE.replace("939524096", "-16777216");
+        assert_eq!(claim(&page(0, &note)).unwrap().phys, PhysAddr(0));
+    }
+}

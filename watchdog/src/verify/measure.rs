@@ -1,0 +1,82 @@
+//! Reading kernel text, page by page, in an order nobody can predict.
+
+use rand::seq::SliceRandom;
+
+use crate::locate::Text;
+use crate::memory::{Memory, PAGE_SIZE, PhysAddr, ReadError};
+
+/// Largest kernel text that is believed: far above any real one, so that a lie about the size
+/// cannot exhaust memory.
+pub(super) const MAX_TEXT: u64 = 256 << 20;
+
+/// Why text could not be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum MeasureError {
+    /// The size is not believable.
+    #[error("a kernel text of {0} bytes is not believable")]
+    Size(u64),
+    /// The source refused.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// The bytes of a text as one sweep read them; they are judged, never the memory itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextCopy(pub(super) Vec<u8>);
+
+impl TextCopy {
+    /// The bytes from `_stext` to `_etext`.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The pages of the text; the last one ends at `_etext`.
+    pub fn pages(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.0.chunks(PAGE_SIZE as usize)
+    }
+}
+
+/// The numbers `0..count` in an order drawn from the operating system's randomness: a writer
+/// cannot know which page is read next, and so cannot hide a change by moving it.
+pub(super) fn unpredictable_order(count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    order.shuffle(&mut rand::rng());
+    order
+}
+
+/// Where page `page` of a text lies: its physical address and its length in bytes.
+pub(super) fn page_extent(text: &Text, page: usize) -> Option<(PhysAddr, usize)> {
+    let offset = (page as u64).checked_mul(PAGE_SIZE)?;
+    let length = text.size.checked_sub(offset)?.min(PAGE_SIZE);
+    Some((text.phys.checked_add(offset)?, usize::try_from(length).ok()?))
+}
+
+/// Number of pages of a text of `size` bytes.
+///
+/// # Errors
+/// [`MeasureError::Size`] when the text is empty or larger than any kernel's.
+pub(super) fn page_count(size: u64) -> Result<usize, MeasureError> {
+    if size == 0 || size > MAX_TEXT {
+        return Err(MeasureError::Size(size));
+    }
+    usize::try_from(size.div_ceil(PAGE_SIZE)).map_err(|_| MeasureError::Size(size))
+}
+
+/// Copies a whole text out of memory, its pages in an unpredictable order.
+///
+/// # Errors
+/// [`MeasureError`] when the size is not believable or the source does not serve the text.
+pub fn copy_text(memory: &dyn Memory, text: &Text) -> Result<TextCopy, MeasureError> {
+    let count = page_count(text.size)?;
+    let mut bytes = vec![0; usize::try_from(text.size).map_err(|_| MeasureError::Size(text.size))?];
+    let mut pages: Vec<(usize, &mut [u8])> =
+        bytes.chunks_mut(PAGE_SIZE as usize).enumerate().collect();
+    debug_assert_eq!(pages.len(), count);
+    pages.shuffle(&mut rand::rng());
+    for (page, buffer) in pages {
+        let (at, _) = page_extent(text, page).ok_or(MeasureError::Size(text.size))?;
+        memory.read(at, buffer)?;
+    }
+    Ok(TextCopy(bytes))
+}

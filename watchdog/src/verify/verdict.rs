@@ -1,0 +1,33 @@
+//! What is said of a node.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// The judgement of one node by one sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Every byte of the text equals the baseline.
+    Clean,
+    /// At least one difference that nothing explains.
+    Tampered,
+    /// There is no baseline to judge by.
+    Unverified,
+    /// The kernel is still starting: its text is not yet write-protected.
+    Booting,
+    /// The kernel cannot be found or read, or the witnesses disagree.
+    Lost,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Clean => "clean",
+            Self::Tampered => "tampered",
+            Self::Unverified => "unverified",
+            Self::Booting => "booting",
+            Self::Lost => "lost",
+        })
+    }
+}
