@@ -3,9 +3,10 @@
 //!
 //! The modules are the pipeline, in the order a byte takes:
 //! [`memory`] → [`locate`] → [`verify`] → `watch` → [`alert`], with the
-//! `guard` beside it and `cli` in front of it.
+//! [`guard`] beside it and `cli` in front of it.
 
 pub mod alert;
+pub mod guard;
 pub mod locate;
 pub mod memory;
 pub mod verify;

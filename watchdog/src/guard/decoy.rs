@@ -1,0 +1,116 @@
+//! The decoy: memory on which the watchdog tries what must be denied.
+//!
+//! It is the system ROM. Writes to it go nowhere even if nobody denies them, and each one that is
+//! tried writes back the bytes that were just read. `/dev/mem` serves it below 1 MiB whatever
+//! CONFIG_STRICT_DEVMEM says (`devmem_is_allowed`, arch/x86/mm/init.c, 6.1 to 7.2).
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::ptr;
+
+use watchdog_common::Range;
+
+/// The last page below 1 MiB: the reset vector's.
+pub(super) const DECOY: Range = Range { start: 0xf_f000, end: 0x10_0000 };
+/// The page before it, which is not under guard: mappings start from there.
+const BESIDE: u64 = 0xf_e000;
+const PAGE: usize = 4096;
+const DEVICE: &str = "/dev/mem";
+
+/// Why there is no decoy.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{DEVICE} cannot be opened for writing, and without that the guard cannot be proven ({0}). If the kernel is locked down, these paths are closed already: `watchdog scan` and a memory image need no guard"
+)]
+pub struct DecoyError(#[from] io::Error);
+
+/// The decoy, open for writing.
+#[derive(Debug)]
+pub(super) struct Decoy {
+    device: File,
+}
+
+impl Decoy {
+    /// Opens the device for writing.
+    pub(super) fn open() -> Result<Self, DecoyError> {
+        Ok(Self { device: open_for_writing()? })
+    }
+
+    /// Path 1.
+    pub(super) fn try_open(&self) -> io::Result<()> {
+        open_for_writing().map(drop)
+    }
+
+    /// Path 3: writes the bytes that are there.
+    pub(super) fn try_write(&self) -> io::Result<()> {
+        let mut bytes = [0; 8];
+        self.device.read_exact_at(&mut bytes, DECOY.start)?;
+        self.device.write_all_at(&bytes, DECOY.start)
+    }
+
+    /// Path 4, as MAP_SHARED and as MAP_SHARED_VALIDATE: denied only if both are.
+    pub(super) fn try_mmap(&self) -> io::Result<()> {
+        let writable = libc::PROT_READ | libc::PROT_WRITE;
+        for sharing in [libc::MAP_SHARED, libc::MAP_SHARED_VALIDATE] {
+            match self.map(DECOY.start, 1, writable, sharing) {
+                Ok(_mapping) => return Ok(()),
+                Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::from_raw_os_error(libc::EPERM))
+    }
+
+    /// Path 5: moves the second page of an allowed writable mapping onto the decoy. The mapping
+    /// is private to nobody, and never written.
+    pub(super) fn try_remap(&self) -> io::Result<()> {
+        let writable = libc::PROT_READ | libc::PROT_WRITE;
+        let mapping = self.map(BESIDE - PAGE as u64, 2, writable, libc::MAP_SHARED)?;
+        let pgoff = DECOY.start as usize / PAGE;
+        // SAFETY: the second page of this function's own mapping, which nothing refers to.
+        let result =
+            unsafe { libc::remap_file_pages(mapping.at.byte_add(PAGE), PAGE, 0, pgoff, 0) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Path 6.
+    pub(super) fn try_mprotect(&self) -> io::Result<()> {
+        let mapping = self.map(DECOY.start, 1, libc::PROT_READ, libc::MAP_SHARED)?;
+        // SAFETY: this function's own mapping, which nothing refers to.
+        let result =
+            unsafe { libc::mprotect(mapping.at, PAGE, libc::PROT_READ | libc::PROT_WRITE) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    fn map(&self, at: u64, pages: usize, protection: i32, sharing: i32) -> io::Result<Mapping> {
+        let length = pages * PAGE;
+        // SAFETY: a new mapping at a place the kernel chooses; only `Mapping` knows of it.
+        let mapped = unsafe {
+            let (device, offset) = (self.device.as_raw_fd(), at.cast_signed());
+            libc::mmap(ptr::null_mut(), length, protection, sharing, device, offset)
+        };
+        if mapped == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Mapping { at: mapped, length })
+    }
+}
+
+fn open_for_writing() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(DEVICE)
+}
+
+/// A mapping that ends with its owner.
+struct Mapping {
+    at: *mut libc::c_void,
+    length: usize,
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `Decoy::map`, unmapped once.
+        unsafe { libc::munmap(self.at, self.length) };
+    }
+}

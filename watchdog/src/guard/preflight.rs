@@ -1,0 +1,109 @@
+//! What must be there before the guard can be loaded, each lack with its remedy.
+
+use std::fs;
+use std::io;
+
+use watchdog_common::Offsets;
+
+use super::btf::{Btf, BtfError};
+
+const LSM_LIST: &str = "/sys/kernel/security/lsm";
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// What is missing.
+#[derive(Debug, thiserror::Error)]
+pub enum PreflightError {
+    /// Not root.
+    #[error(
+        "the guard needs root (CAP_SYS_ADMIN, CAP_BPF, CAP_PERFMON and CAP_SYS_RAWIO): run it with sudo"
+    )]
+    Privilege,
+    /// No type information.
+    #[error(
+        "{BTF} cannot be read ({0}): the guard needs a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distribution kernels are"
+    )]
+    NoBtf(io::Error),
+    /// The LSM list is not there.
+    #[error(
+        "{LSM_LIST} cannot be read ({0}): mount securityfs (mount -t securityfs securityfs /sys/kernel/security) so that it can be seen whether `bpf` is an active LSM"
+    )]
+    NoSecurityfs(io::Error),
+    /// BPF is no active LSM: programs would attach and never fire.
+    #[error(
+        "`bpf` is not among the active LSMs ({active}), so eBPF cannot deny anything: add lsm={active},bpf to the kernel command line and reboot"
+    )]
+    NoBpfLsm {
+        /// The active ones.
+        active: String,
+    },
+    /// The kernel is another than this program knows.
+    #[error("the guard does not fit this kernel: {0}")]
+    Kernel(#[from] BtfError),
+}
+
+/// Functions the programs attach to, with the number of parameters they rely on. LSM hooks are
+/// attached to as `bpf_lsm_…` (kernel/bpf/bpf_lsm.c).
+const FUNCTIONS: [(&str, usize); 6] = [
+    ("bpf_lsm_file_open", 1),
+    ("bpf_lsm_file_permission", 2),
+    ("bpf_lsm_mmap_file", 4),
+    ("bpf_lsm_file_mprotect", 3),
+    ("rw_verify_area", 4),
+    ("vm_mmap_pgoff", 6),
+];
+
+/// Checks everything and resolves the offsets the programs read at.
+pub(super) fn check() -> Result<Offsets, PreflightError> {
+    // SAFETY: geteuid has no preconditions.
+    if unsafe { libc::geteuid() } != 0 {
+        return Err(PreflightError::Privilege);
+    }
+    let active = fs::read_to_string(LSM_LIST).map_err(PreflightError::NoSecurityfs)?;
+    check_lsm(active.trim())?;
+    let btf = Btf::parse(fs::read(BTF).map_err(PreflightError::NoBtf)?)?;
+    for (function, parameters) in FUNCTIONS {
+        btf.check_function(function, parameters)?;
+    }
+    Ok(offsets(&btf)?)
+}
+
+fn check_lsm(active: &str) -> Result<(), PreflightError> {
+    if active.split(',').any(|name| name == "bpf") {
+        return Ok(());
+    }
+    Err(PreflightError::NoBpfLsm { active: active.to_owned() })
+}
+
+/// The fields the programs read.
+fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
+    let pointer = |name: &str, field: &str| btf.offset(name, field, 8);
+    Ok(Offsets {
+        file_inode: pointer("file", "f_inode")?,
+        file_mode: btf.offset("file", "f_mode", 4)?,
+        file_dentry: pointer("file", "f_path.dentry")?,
+        inode_rdev: btf.offset("inode", "i_rdev", 4)?,
+        inode_mode: btf.offset("inode", "i_mode", 2)?,
+        vma_start: btf.offset("vm_area_struct", "vm_start", 8)?,
+        vma_end: btf.offset("vm_area_struct", "vm_end", 8)?,
+        vma_flags: btf.offset("vm_area_struct", "vm_flags", 8)?,
+        vma_pgoff: btf.offset("vm_area_struct", "vm_pgoff", 8)?,
+        vma_file: pointer("vm_area_struct", "vm_file")?,
+        task_mm: pointer("task_struct", "mm")?,
+        mm_exe_file: pointer("mm_struct", "exe_file")?,
+        dentry_parent: pointer("dentry", "d_parent")?,
+        dentry_name: pointer("dentry", "d_name.name")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that the remedy for a missing LSM is the whole line to type.
+    #[test]
+    fn lsm() {
+        assert!(check_lsm("lockdown,capability,bpf").is_ok());
+        let error = check_lsm("lockdown,capability,bpfilter").unwrap_err().to_string();
+        assert!(error.contains("lsm=lockdown,capability,bpfilter,bpf "), "{error}");
+    }
+}
