@@ -2,11 +2,15 @@
 //! side without a hypervisor.
 //!
 //! The modules are the pipeline, in the order a byte takes:
-//! [`memory`] → [`locate`] → [`verify`] → `watch` → [`alert`], with the
-//! [`guard`] beside it and `cli` in front of it.
+//! [`memory`] → [`locate`] → [`verify`] → [`watch`] → [`alert`], with the
+//! [`guard`] beside it and [`cli`] in front of it.
 
 pub mod alert;
+pub mod cli;
+pub mod config;
 pub mod guard;
 pub mod locate;
 pub mod memory;
+pub mod node;
 pub mod verify;
+pub mod watch;

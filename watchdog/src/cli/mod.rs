@@ -1,0 +1,45 @@
+//! The command line: one file a subcommand. Parsing, dispatch and exit status are in `main.rs`.
+
+mod args;
+mod locate;
+mod progress;
+mod report;
+mod run;
+mod scan;
+
+pub use args::{Cli, Command, MemoryArgs};
+
+use std::process::ExitCode;
+
+/// What a command ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Everything is as it should be.
+    Good,
+    /// A node is tampered with.
+    Tampered,
+    /// No judgement: something was lost, unverified, missing or wrong.
+    Undecided,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(match status {
+            Status::Good => 0,
+            Status::Tampered => 1,
+            Status::Undecided => 2,
+        })
+    }
+}
+
+/// Runs a parsed command line.
+///
+/// # Errors
+/// What kept the command from doing its work, with what to do about it: exit status 2.
+pub fn execute(cli: Cli) -> anyhow::Result<Status> {
+    match cli.command {
+        Command::Run(args) => run::execute(args),
+        Command::Scan(args) => scan::execute(args),
+        Command::Locate(args) => locate::execute(args),
+    }
+}

@@ -1,0 +1,46 @@
+//! Progress on a terminal; silence elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Work that ends sooner shows no bar.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A bar for the search through memory. It shows itself when the search takes long.
+pub(super) struct Progress {
+    begun: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// A bar that is not shown yet.
+    pub(super) fn new() -> Self {
+        Self { begun: Instant::now(), bar: None }
+    }
+
+    /// Tells how many bytes of how many are searched.
+    pub(super) fn update(&mut self, done: u64, total: u64) {
+        if self.begun.elapsed() < PATIENCE || !std::io::stderr().is_terminal() {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| {
+            let style = ProgressStyle::with_template(
+                "searching memory  {bar:30}  {bytes}/{total_bytes}  {bytes_per_sec}",
+            );
+            let bar = ProgressBar::new(total);
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        bar.set_position(done);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The configuration file, `/etc/watchdog/watchdog.toml`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::guard::OpenPolicy;
+use crate::memory::{MemorySource, PhysRange, RangeSet};
+use crate::node::{NodeName, disjoint, mint_ranges};
+
+/// Where the configuration is looked for when no `--config` is given.
+pub const DEFAULT_PATH: &str = "/etc/watchdog/watchdog.toml";
+
+/// The configuration; everything is optional and a flag of the command line overrides it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// As `--memory`.
+    pub memory: Option<MemorySource>,
+    /// As `--period`.
+    #[serde(default, deserialize_with = "period")]
+    pub period: Option<Duration>,
+    /// As `--state-dir`.
+    pub state_dir: Option<PathBuf>,
+    /// The guard.
+    #[serde(default)]
+    pub guard: GuardSection,
+    /// The nodes; without any they are discovered.
+    #[serde(default, rename = "node")]
+    pub nodes: Vec<NodeSection>,
+}
+
+/// `[guard]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuardSection {
+    /// What opening `/dev/mem` for writing gets: `allow` (its use is judged) or `deny`.
+    #[serde(default)]
+    pub open: OpenPolicy,
+}
+
+/// `[[node]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "RawNode")]
+pub struct NodeSection {
+    /// The node's name.
+    pub name: NodeName,
+    /// Its physical memory.
+    pub ranges: RangeSet,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNode {
+    name: NodeName,
+    #[serde(default)]
+    ranges: Vec<String>,
+    mint: Option<Mint>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mint {
+    osid: u64,
+}
+
+impl TryFrom<RawNode> for NodeSection {
+    type Error = String;
+
+    fn try_from(raw: RawNode) -> Result<Self, String> {
+        let ranges = match (raw.mint, raw.ranges.as_slice()) {
+            (Some(_), [_, ..]) => {
+                return Err(format!("node `{}` has both `ranges` and `mint`: give one", raw.name));
+            }
+            (Some(Mint { osid }), []) => mint_ranges(osid)
+                .ok_or_else(|| format!("`osid = {osid}` is no service OS of Mint"))?,
+            (None, []) => {
+                return Err(format!(
+                    "node `{}` has no memory: give `ranges = [\"START..END\"]` or `mint = {{ osid = N }}`",
+                    raw.name
+                ));
+            }
+            (None, ranges) => disjoint(ranges.iter().map(|range| PhysRange::from_str(range)))
+                .map_err(|error| error.to_string())?,
+        };
+        Ok(Self { name: raw.name, ranges })
+    }
+}
+
+fn period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    parse_period(&String::deserialize(deserializer)?).map(Some).map_err(serde::de::Error::custom)
+}
+
+/// Parses the time between two sweeps: `500ms`, `1s`, `2m`.
+///
+/// # Errors
+/// A sentence when it is no duration or not between 100 ms and one day.
+pub fn parse_period(text: &str) -> Result<Duration, String> {
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|period| Duration::try_from(period).ok())
+        .filter(|period| (Duration::from_millis(100)..=Duration::from_hours(24)).contains(period))
+        .ok_or_else(|| {
+            format!("`{text}` is no period: write a time from 100ms to 24h, as in 500ms, 1s or 2m")
+        })
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        error: io::Error,
+    },
+    /// The file says something that no configuration may say.
+    #[error("the configuration {path} is wrong: {error}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What, and in which line.
+        error: Box<toml::de::Error>,
+    },
+}
+
+impl Config {
+    /// Reads `path`; without one the default file, where it exists.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: a file that was named must exist.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let named = path.is_some();
+        let path = path.unwrap_or(Path::new(DEFAULT_PATH));
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !named => {
+                return Ok(Self::default());
+            }
+            Err(error) => return Err(ConfigError::Read { path: path.to_owned(), error }),
+        };
+        Self::parse(&text, path)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        toml::from_str(text)
+            .map_err(|error| ConfigError::Content { path: path.to_owned(), error: Box::new(error) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("watchdog.toml")).map_err(|error| error.to_string())
+    }
+
+    /// Check that every key of the example configuration is understood.
+    #[test]
+    fn example_file() {
+        let example = include_str!("../../dist/watchdog.toml");
+        let uncommented: String = example
+            .lines()
+            .map(|line| line.strip_prefix("#: ").unwrap_or(line).to_owned() + "\n")
+            .collect();
+        assert_eq!(parse(example).unwrap(), Config::default());
+        let config = parse(&uncommented).unwrap();
+        assert_eq!(config.period, Some(Duration::from_secs(1)));
+        assert_eq!(config.nodes.len(), 2);
+        assert_eq!(config.nodes[1].ranges.ranges().len(), 3);
+    }
+
+    /// Check that a wrong key is an error that names the key and its line.
+    #[test]
+    fn unknown_key() {
+        for text in ["perod = \"1s\"", "\n[guard]\nopn = \"deny\"", "[[node]]\nnme = \"a\""] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains("unknown field"), "{error}");
+            let line = text.lines().position(|line| line.contains(" = ")).unwrap() + 1;
+            assert!(error.contains(&format!("line {line}")), "{error}");
+        }
+    }
+
+    /// Check that nodes that cannot be are refused with a sentence.
+    #[test]
+    fn wrong_nodes() {
+        let node = |name: &str, rest: &str| format!("[[node]]\nname = \"{name}\"\n{rest}\n");
+        let ranges = "ranges = [\"0x1000..0x2000\"]";
+        for (text, expected) in [
+            (node("a", ""), "has no memory"),
+            (node("a", "mint = { osid = 0 }"), "no service OS of Mint"),
+            (node("a", &format!("{ranges}\nmint = {{ osid = 1 }}")), "give one"),
+            (node("a/b", ranges), "is no node name"),
+            (node("a", "ranges = [\"0x1000\"]"), "is no range"),
+        ] {
+            let error = parse(&text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    /// Check that periods outside what a sweep can do are refused.
+    #[test]
+    fn periods() {
+        assert_eq!(parse_period("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(parse_period("250ms"), Ok(Duration::from_millis(250)));
+        for wrong in ["", "1", "0s", "-1s", "99ms", "25h", "1 parsec"] {
+            assert!(parse_period(wrong).is_err(), "{wrong}");
+        }
+    }
+}

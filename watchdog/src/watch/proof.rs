@@ -1,0 +1,52 @@
+//! The proof that the guard still bites, repeated every period: what changed is told.
+
+use crate::alert::{Event, EventKind};
+use crate::guard::Coverage;
+
+/// The last proof, to compare the next one with.
+#[derive(Debug)]
+pub(super) struct ProofWatch {
+    open: Vec<String>,
+}
+
+impl ProofWatch {
+    /// Begins with the proof made at arming.
+    pub(super) fn new(first: &Coverage) -> Self {
+        Self { open: first.open() }
+    }
+
+    /// Compares a new proof with the last one; an event when paths opened or closed.
+    pub(super) fn compare(&mut self, now: &Coverage) -> Option<Event> {
+        let open = now.open();
+        let opened: Vec<_> =
+            open.iter().filter(|path| !self.open.contains(path)).cloned().collect();
+        let closed = self.open.iter().any(|path| !open.contains(path));
+        self.open = open;
+        if !opened.is_empty() {
+            return Some(Event::new(
+                EventKind::GuardTampered,
+                format!(
+                    "The guard does not deny any more what it must: {}. The other nodes' memory is open to writes by this node's root (is kernel.ftrace_enabled 0?)",
+                    opened.join("; ")
+                ),
+            ));
+        }
+        closed.then(|| armed(now))
+    }
+}
+
+/// The event of an armed, or again armed, guard.
+pub(super) fn armed(coverage: &Coverage) -> Event {
+    Event::new(EventKind::GuardArmed, format!("The guard is armed: {coverage}"))
+}
+
+/// The event of a guard that goes on incomplete.
+pub(super) fn degraded(coverage: &Coverage) -> Event {
+    Event::new(
+        EventKind::GuardDegraded,
+        format!(
+            "The guard is incomplete and goes on as --degraded says: {coverage}; not denied: {}",
+            coverage.open().join("; ")
+        ),
+    )
+}

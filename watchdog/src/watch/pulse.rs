@@ -1,0 +1,65 @@
+//! Signs of life for systemd: sent only while every part of the watchdog goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use libsystemd::daemon::{self, NotifyState};
+
+/// A part's heart: it beats each time the part has done its work.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heart(Arc<AtomicU64>);
+
+impl Heart {
+    /// Beats once.
+    pub(super) fn beat(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// All hearts, and how often each had beaten when last looked.
+#[derive(Debug)]
+pub(super) struct Pulse(Vec<(Heart, u64)>);
+
+impl Pulse {
+    pub(super) fn new(hearts: impl IntoIterator<Item = Heart>) -> Self {
+        Self(hearts.into_iter().map(|heart| (heart, 0)).collect())
+    }
+
+    /// Whether every heart has beaten since this last said so.
+    pub(super) fn all_beat(&mut self) -> bool {
+        let alive = self.0.iter().all(|(heart, before)| heart.0.load(Ordering::Relaxed) != *before);
+        if alive {
+            for (heart, before) in &mut self.0 {
+                *before = heart.0.load(Ordering::Relaxed);
+            }
+        }
+        alive
+    }
+}
+
+/// Tells systemd something, where systemd wants to know (`Type=notify`).
+pub(super) fn notify(state: &[NotifyState]) {
+    if let Err(error) = daemon::notify(false, state) {
+        log::debug!("systemd was not told {state:?}: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that one stopped part stops the sign of life, and that it must go on each time.
+    #[test]
+    fn one_stopped_heart_is_no_pulse() {
+        let (sweeps, proofs) = (Heart::default(), Heart::default());
+        let mut pulse = Pulse::new([sweeps.clone(), proofs.clone()]);
+        sweeps.beat();
+        assert!(!pulse.all_beat());
+        proofs.beat();
+        assert!(pulse.all_beat());
+        sweeps.beat();
+        assert!(!pulse.all_beat());
+        proofs.beat();
+        assert!(pulse.all_beat());
+    }
+}

@@ -1,0 +1,155 @@
+//! The whole of `run`: arm the guard, find the nodes, then everything at once until told to stop.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use libsystemd::daemon::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::denials::{self, Owners};
+use super::nodes::{SweepError, WatchedNodes, enough, started};
+use super::proof::{ProofWatch, armed, degraded};
+use super::pulse::{Heart, Pulse, notify};
+use super::sweeper::Sweeper;
+use crate::alert::{Event, EventKind, Outlet};
+use crate::guard::{Guard, GuardConfig, GuardError, GuardEvent, OpenPolicy};
+use crate::memory::ReadError;
+use crate::node::{Found, Target};
+use crate::verify::BaselineStore;
+
+/// How the watch is run.
+#[derive(Clone, Debug)]
+pub struct WatchOptions {
+    /// From the beginning of one sweep to the next.
+    pub period: Duration,
+    /// Go on with an incomplete guard.
+    pub degraded: bool,
+    /// Where baselines are kept.
+    pub state_dir: PathBuf,
+    /// What a writable open of `/dev/mem` gets.
+    pub open: OpenPolicy,
+}
+
+/// Why the watch did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The guard could not be loaded.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// The guard is not whole.
+    #[error(
+        "the guard is not armed: {0}. Mend that, or run with --degraded to go on without these denials"
+    )]
+    NotArmed(String),
+    /// Nothing to watch.
+    #[error("{0}")]
+    NoNode(String),
+    /// Memory could not be searched.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Sweeping cannot go on.
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
+    /// The sweeper is gone.
+    #[error("the sweeping thread died; this is a defect of watchdog, please report it")]
+    SweeperDied,
+    /// No signal handler.
+    #[error("cannot listen for signals")]
+    Signal(#[source] std::io::Error),
+}
+
+/// Watches until SIGTERM or SIGINT.
+///
+/// `search` finds the nodes once the guard is armed (and may show its progress).
+///
+/// # Errors
+/// [`WatchError`]; every one is final and says what to do.
+pub async fn watch(
+    target: Target,
+    options: WatchOptions,
+    outlet: &Outlet,
+    search: impl FnOnce(&Target) -> Result<Vec<Found>, ReadError>,
+) -> Result<(), WatchError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(WatchError::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(WatchError::Signal)?;
+    outlet.send(started(&target.nodes, target.live));
+
+    // Armed before anything is looked at: what is found later cannot be changed by node 0 then.
+    let mut guard = if target.live { Some(arm(&target, &options, outlet)?) } else { None };
+    let mut proofs = guard.as_mut().map(|guard| ProofWatch::new(&guard.prove()));
+
+    let found = search(&target)?;
+    enough(&target.nodes, &found).map_err(WatchError::NoNode)?;
+    let store = BaselineStore::in_state_dir(&options.state_dir);
+    let mut tell = |event| outlet.send(event);
+    let nodes =
+        WatchedNodes::take_up(target.nodes.clone(), store, &*target.memory, found, &mut tell)?;
+
+    let owners = Owners::default();
+    owners.set(nodes.owners());
+    let (sweeps, proven) = (Heart::default(), Heart::default());
+    let mut pulse = Pulse::new([sweeps.clone(), proven.clone()]);
+    let mut sweeper = Sweeper::start(
+        nodes,
+        target.memory.clone(),
+        options.period,
+        outlet.clone(),
+        owners.clone(),
+        sweeps,
+    );
+    let mut proof = interval(options.period);
+    proof.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    notify(&[NotifyState::Ready, NotifyState::Status("watching".to_owned())]);
+    loop {
+        tokio::select! {
+            event = next_event(&mut guard) => outlet.send(denials::event(&event, &owners)),
+            _ = proof.tick() => {
+                if let (Some(guard), Some(proofs)) = (guard.as_mut(), proofs.as_mut())
+                    && let Some(event) = proofs.compare(&guard.prove())
+                {
+                    outlet.send(event);
+                }
+                proven.beat();
+                if pulse.all_beat() {
+                    notify(&[NotifyState::Watchdog]);
+                }
+            }
+            failure = sweeper.failure() => {
+                return Err(failure.map_or(WatchError::SweeperDied, WatchError::Sweep));
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    notify(&[NotifyState::Stopping]);
+    outlet.send(Event::new(
+        EventKind::Stopped,
+        "watchdog stops: nodes are not swept and writes to their memory are not denied any more",
+    ));
+    Ok(())
+}
+
+/// Loads the guard over all memory of all nodes and proves it.
+fn arm(target: &Target, options: &WatchOptions, outlet: &Outlet) -> Result<Guard, WatchError> {
+    let config = GuardConfig { ranges: target.nodes.memory(), open: options.open };
+    let mut guard = Guard::load(&config)?;
+    let coverage = guard.prove();
+    let open = coverage.open();
+    if open.is_empty() {
+        outlet.send(armed(&coverage));
+    } else if options.degraded {
+        outlet.send(degraded(&coverage));
+    } else {
+        return Err(WatchError::NotArmed(open.join("; ")));
+    }
+    Ok(guard)
+}
+
+/// What the guard has to tell next; nothing ever, without a guard.
+async fn next_event(guard: &mut Option<Guard>) -> GuardEvent {
+    match guard {
+        Some(guard) => guard.next_event().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,58 @@
+//! The thread that sweeps. It shares nothing with the guard's task, so neither can hold up the
+//! other.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::WatchedNodes;
+use super::denials::Owners;
+use super::nodes::SweepError;
+use super::pulse::Heart;
+use crate::alert::Outlet;
+use crate::memory::Memory;
+
+/// A running sweeper; it stops when this is dropped.
+pub(super) struct Sweeper {
+    _stop: mpsc::Sender<()>,
+    ended: oneshot::Receiver<SweepError>,
+}
+
+impl Sweeper {
+    /// Starts to sweep `nodes` every `period`.
+    pub(super) fn start(
+        mut nodes: WatchedNodes,
+        memory: Arc<dyn Memory>,
+        period: Duration,
+        outlet: Outlet,
+        owners: Owners,
+        heart: Heart,
+    ) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        let (failed, ended) = oneshot::channel();
+        thread::spawn(move || {
+            loop {
+                let begun = Instant::now();
+                if let Err(error) = nodes.sweep(&*memory, &mut |event| outlet.send(event)) {
+                    let _ = failed.send(error);
+                    return;
+                }
+                owners.set(nodes.owners());
+                heart.beat();
+                let rest = period.saturating_sub(begun.elapsed());
+                if stopped.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        });
+        Self { _stop: stop, ended }
+    }
+
+    /// Waits for the sweeper to fail; `None` when its thread died without a word.
+    pub(super) async fn failure(&mut self) -> Option<SweepError> {
+        (&mut self.ended).await.ok()
+    }
+}
