@@ -31,6 +31,13 @@ fn is_plain(character: char) -> bool {
     character != '\\' && !character.is_control() && !reorders
 }
 
+/// An error with everything that caused it, as one sentence.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |sentence, cause| format!("{sentence}: {cause}"))
+}
+
 /// Lower-case hexadecimal without separators.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {

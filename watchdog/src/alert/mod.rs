@@ -7,7 +7,7 @@ mod journal;
 mod outlet;
 
 pub use console::line;
-pub use escape::{hex, printable};
+pub use escape::{chain, hex, printable};
 pub use event::{Event, EventKind, Process};
 pub use journal::Journal;
 pub use outlet::{Outlet, Sink};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::alert::{Event, EventKind};
+use crate::alert::{Event, EventKind, chain};
 use crate::locate::{Finding, Kernel, Recheck, recheck};
 use crate::memory::{Memory, PhysAddr, RangeSet, ReadError};
 use crate::node::{Found, Node, Nodes};
@@ -167,8 +167,8 @@ impl WatchedNodes {
                 return Ok(());
             }
         };
-        match &before {
-            Some(before) => tell(tell::rebooted(&node, before, &kernel)),
+        match before.filter(|before| Identity::of(before) != Identity::of(&kernel)) {
+            Some(before) => tell(tell::rebooted(&node, &before, &kernel)),
             None => tell(tell::found(&node, &kernel)),
         }
         let watching = Watching::begin(&self.store, memory, &node, kernel, tell)?;
@@ -181,7 +181,7 @@ impl WatchedNodes {
     /// The kernel in a node's memory that no other node has, or why there is none.
     fn look(&self, node: &Node, memory: &dyn Memory) -> Result<Box<Kernel>, String> {
         let taken: Vec<PhysAddr> = self.nodes.iter().filter_map(WatchedNode::text).collect();
-        let found = self.plan.find(memory, &mut |_, _| ()).map_err(|error| format!("{error:#}"))?;
+        let found = self.plan.find(memory, &mut |_, _| ()).map_err(|error| chain(&error))?;
         let mut reason = format!("no kernel is in {} any more", node.memory);
         for Found { node: candidate, finding } in found {
             if candidate.memory != node.memory {
@@ -243,7 +243,7 @@ impl Watching {
         memory: &dyn Memory,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), Gone> {
-        let gone = |error: &dyn std::error::Error| Gone(error.to_string());
+        let gone = |error: &dyn std::error::Error| Gone(chain(error));
         match recheck(memory, &self.kernel).map_err(|error| gone(&error))? {
             Recheck::Same { findings } => self.tell_mapping(node, findings, tell),
             Recheck::Gone { reason } => return Err(Gone(reason)),

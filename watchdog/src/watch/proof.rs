@@ -1,7 +1,7 @@
 //! The proof that the guard still bites, repeated every period: what changed is told.
 
 use crate::alert::{Event, EventKind};
-use crate::guard::Coverage;
+use crate::guard::{Coverage, GuardError};
 
 /// The last proof, to compare the next one with.
 #[derive(Debug)]
@@ -38,6 +38,15 @@ impl ProofWatch {
 /// The event of an armed, or again armed, guard.
 pub(super) fn armed(coverage: &Coverage) -> Event {
     Event::new(EventKind::GuardArmed, format!("The guard is armed: {coverage}"))
+}
+
+/// The event of a watch without a guard.
+pub(super) fn unguarded(error: &GuardError) -> Event {
+    let error = crate::alert::chain(error);
+    Event::new(
+        EventKind::GuardDegraded,
+        format!("There is no guard, and the watch goes on as --degraded says: {error}"),
+    )
 }
 
 /// The event of a guard that goes on incomplete.

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::denials::{self, Owners};
 use super::nodes::{SweepError, WatchedNodes, enough, started};
-use super::proof::{ProofWatch, armed, degraded};
+use super::proof::{ProofWatch, armed, degraded, unguarded};
 use super::pulse::{Heart, Pulse, notify};
 use super::sweeper::Sweeper;
 use crate::alert::{Event, EventKind, Outlet};
@@ -17,6 +17,9 @@ use crate::guard::{Guard, GuardConfig, GuardError, GuardEvent, OpenPolicy};
 use crate::memory::ReadError;
 use crate::node::{Found, Target};
 use crate::verify::BaselineStore;
+
+/// How long systemd waits for a sign of life at least.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How the watch is run.
 #[derive(Clone, Debug)]
@@ -76,7 +79,7 @@ pub async fn watch(
     outlet.send(started(&target.nodes, target.live));
 
     // Armed before anything is looked at: what is found later cannot be changed by node 0 then.
-    let mut guard = if target.live { Some(arm(&target, &options, outlet)?) } else { None };
+    let mut guard = if target.live { arm(&target, &options, outlet)? } else { None };
     let mut proofs = guard.as_mut().map(|guard| ProofWatch::new(&guard.prove()));
 
     let found = search(&target)?;
@@ -100,7 +103,13 @@ pub async fn watch(
     );
     let mut proof = interval(options.period);
     proof.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    notify(&[NotifyState::Ready, NotifyState::Status("watching".to_owned())]);
+    // A sign of life comes with every proof: systemd must wait for some periods, however long.
+    let patience = u64::try_from((options.period * 4).max(PATIENCE).as_micros());
+    notify(&[
+        NotifyState::Ready,
+        NotifyState::WatchdogUsec(patience.unwrap_or(u64::MAX)),
+        NotifyState::Status("watching".to_owned()),
+    ]);
     loop {
         tokio::select! {
             event = next_event(&mut guard) => outlet.send(denials::event(&event, &owners)),
@@ -130,10 +139,22 @@ pub async fn watch(
     Ok(())
 }
 
-/// Loads the guard over all memory of all nodes and proves it.
-fn arm(target: &Target, options: &WatchOptions, outlet: &Outlet) -> Result<Guard, WatchError> {
+/// Loads the guard over all memory of all nodes and proves it. With `--degraded` the watch goes
+/// on with an incomplete guard, or with none.
+fn arm(
+    target: &Target,
+    options: &WatchOptions,
+    outlet: &Outlet,
+) -> Result<Option<Guard>, WatchError> {
     let config = GuardConfig { ranges: target.nodes.memory(), open: options.open };
-    let mut guard = Guard::load(&config)?;
+    let mut guard = match Guard::load(&config) {
+        Ok(guard) => guard,
+        Err(error) if options.degraded => {
+            outlet.send(unguarded(&error));
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let coverage = guard.prove();
     let open = coverage.open();
     if open.is_empty() {
@@ -143,7 +164,7 @@ fn arm(target: &Target, options: &WatchOptions, outlet: &Outlet) -> Result<Guard
     } else {
         return Err(WatchError::NotArmed(open.join("; ")));
     }
-    Ok(guard)
+    Ok(Some(guard))
 }
 
 /// What the guard has to tell next; nothing ever, without a guard.
