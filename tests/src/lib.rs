@@ -16,9 +16,11 @@
 //! | [`truth`] | what a kernel says about its own text |
 //! | [`kernel`], [`initramfs`], [`cache`] | what the machine boots, and where it is kept |
 //! | [`machine`] | the machine itself |
+//! | [`cases`] | what the watchdog must do on it |
 
 pub mod agent;
 pub mod cache;
+pub mod cases;
 pub mod initramfs;
 pub mod kernel;
 pub mod layout;

@@ -1,8 +1,12 @@
 //! The project's own chores: `cargo xtask --help`.
 
 mod build;
+mod demo;
 mod machine;
 mod setup;
+mod test;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -23,12 +27,24 @@ enum Command {
     Build,
     /// Boot the node machine and sit down at node 0's console.
     Machine(machine::Options),
+    /// Play the main job, act by act, on the machine with three kernels.
+    Demo(demo::Options),
+    /// Run every test: units, the machine itself, and the cases on it.
+    Test(test::Options),
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    let Err(error) = run() else { return ExitCode::SUCCESS };
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}
+
+fn run() -> Result<()> {
     match Arguments::parse().command {
         Command::Setup(options) => options.run(),
         Command::Build => build::guest_programs(),
         Command::Machine(options) => options.run(),
+        Command::Demo(options) => options.run(),
+        Command::Test(options) => options.run(),
     }
 }

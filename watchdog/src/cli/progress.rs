@@ -26,9 +26,8 @@ impl Progress {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template(
-                "searching memory  {bar:30}  {bytes}/{total_bytes}  {bytes_per_sec}",
-            );
+            let style =
+                ProgressStyle::with_template("searching memory  {bar:30}  {bytes}/{total_bytes}");
             let bar = ProgressBar::new(total);
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar

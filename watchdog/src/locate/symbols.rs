@@ -111,12 +111,14 @@ fn length_at(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     (length > 0 && length <= MAX_NAME).then_some((head, length))
 }
 
-/// A kernel's symbol table: names and addresses, ascending. Addresses are kept as distances from
-/// `_stext`, so that the table serves wherever the text turns out to be.
+/// A kernel's symbol table: names and addresses, ascending. Addresses are kept as the tables have
+/// them, virtual or (7.x) physical, and translated by where `_stext` is, so that the table serves
+/// wherever the text turns out to be.
 #[derive(Clone, Debug)]
 pub struct Symbols {
     names: Names,
-    from_origin: Vec<i64>,
+    addresses: Vec<u64>,
+    /// `_stext`, as the tables have it.
     origin: u64,
     /// Virtual address of `_stext`, set once it is agreed upon.
     virt: VirtAddr,
@@ -127,9 +129,7 @@ impl Symbols {
     pub(super) fn new(names: Names, addresses: Vec<u64>) -> Option<Self> {
         let stext = (0..names.count()).find(|&n| names.get(n).is_some_and(|s| s == b"_stext"))?;
         let origin = *addresses.get(stext)?;
-        let from_origin =
-            addresses.iter().map(|at| at.wrapping_sub(origin).cast_signed()).collect();
-        Some(Self { names, from_origin, origin, virt: VirtAddr(origin) })
+        Some(Self { names, addresses, origin, virt: VirtAddr(origin) })
     }
 
     /// The address of `_stext` as the tables have it.
@@ -147,7 +147,7 @@ impl Symbols {
     pub(super) fn distance(&self, name: &str) -> Option<i64> {
         let at = (0..self.names.count())
             .find(|&n| self.names.get(n).is_some_and(|have| have == name.as_bytes()))?;
-        self.from_origin.get(at).copied()
+        Some(self.addresses.get(at)?.wrapping_sub(self.origin).cast_signed())
     }
 
     /// The virtual address of a symbol. Every name is looked at: not for tight loops.
@@ -161,13 +161,13 @@ impl Symbols {
     /// The name is foreign text, not fit to print as it is.
     #[must_use]
     pub fn lookup(&self, at: VirtAddr) -> Option<(String, u64)> {
-        let distance = at.0.wrapping_sub(self.virt.0).cast_signed();
-        let behind = self.from_origin.partition_point(|have| *have <= distance);
-        let last = *self.from_origin.get(behind.checked_sub(1)?)?;
+        // Compared as the tables have them: per-CPU symbols, small numbers, stay in front.
+        let at = at.0.wrapping_sub(self.virt.0).wrapping_add(self.origin);
+        let behind = self.addresses.partition_point(|have| *have <= at);
+        let last = *self.addresses.get(behind.checked_sub(1)?)?;
         // Aliases share an address: the first is the one the kernel itself prints.
-        let first = self.from_origin.partition_point(|have| *have < last);
+        let first = self.addresses.partition_point(|have| *have < last);
         let name = self.names.get(first)?;
-        let offset = u64::try_from(distance.checked_sub(last)?).ok()?;
-        Some((String::from_utf8_lossy(&name).into_owned(), offset))
+        Some((String::from_utf8_lossy(&name).into_owned(), at.checked_sub(last)?))
     }
 }

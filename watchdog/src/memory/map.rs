@@ -51,6 +51,8 @@ pub struct MemoryMap {
     pub system_ram: RangeSet,
     /// What belongs to devices or is claimed by drivers: never read.
     pub devices: RangeSet,
+    /// The local APIC's registers, through which one CPU starts another. Part of `devices`.
+    pub local_apic: RangeSet,
 }
 
 impl MemoryMap {
@@ -63,8 +65,7 @@ impl MemoryMap {
         let iomem = fs::read_to_string(path)
             .map_err(|error| MapError::Read { path: path.to_owned(), error })?;
         let firmware_ram = read_firmware_map(Path::new("/sys/firmware/memmap"))?;
-        let (system_ram, devices) = parse_iomem(&iomem)?;
-        Ok(Self { firmware_ram, system_ram, devices })
+        Ok(Self { firmware_ram, ..parse_iomem(&iomem)? })
     }
 
     /// Memory that the firmware calls System RAM and node 0 does not use: where other nodes live.
@@ -79,10 +80,9 @@ impl MemoryMap {
     }
 }
 
-/// Parses `/proc/iomem`: System RAM, and what devices own (both physical).
-fn parse_iomem(text: &str) -> Result<(RangeSet, RangeSet), MapError> {
-    let mut system_ram = RangeSet::new();
-    let mut devices = RangeSet::new();
+/// Parses `/proc/iomem`: everything but the firmware's map.
+fn parse_iomem(text: &str) -> Result<MemoryMap, MapError> {
+    let mut map = MemoryMap::default();
     let mut all_zero = true;
     for line in text.lines() {
         let form = || MapError::Form { path: "/proc/iomem".to_owned(), line: line.to_owned() };
@@ -90,21 +90,24 @@ fn parse_iomem(text: &str) -> Result<(RangeSet, RangeSet), MapError> {
         let (start, end) = addresses.trim_start().split_once('-').ok_or_else(form)?;
         let range = inclusive(start, end).ok_or_else(form)?;
         all_zero &= range.size() == 1 && range.start().0 == 0;
+        if name.eq_ignore_ascii_case("local apic") {
+            map.local_apic.insert(range);
+        }
         // Children (indented) lie inside a parent that was judged already.
         if addresses.starts_with(' ') {
             continue;
         }
         // "System RAM (kmem)" and "System RAM (virtio_mem)" are hot-added RAM.
         if name.starts_with("System RAM") {
-            system_ram.insert(range);
+            map.system_ram.insert(range);
         } else if !is_plain_memory(name) {
-            devices.insert(range);
+            map.devices.insert(range);
         }
     }
     if all_zero {
         return Err(MapError::Hidden);
     }
-    Ok((system_ram, devices))
+    Ok(map)
 }
 
 /// Names of memory that no driver answers for (`e820_type_to_string`, arch/x86/kernel/e820.c 6.1).
@@ -195,9 +198,8 @@ fee00000-fee00fff : Local APIC
             fs::write(entry.join("end"), format!("{end}\n")).unwrap();
             fs::write(entry.join("type"), format!("{kind}\n")).unwrap();
         }
-        let (system_ram, devices) = parse_iomem(IOMEM).unwrap();
         let firmware_ram = read_firmware_map(directory.path()).unwrap();
-        let map = MemoryMap { firmware_ram, system_ram, devices };
+        let map = MemoryMap { firmware_ram, ..parse_iomem(IOMEM).unwrap() };
         let expected = RangeSet::from_iter([
             range(0, 0x1000),
             range(0x20000, 0x9fc00),
@@ -206,6 +208,7 @@ fee00000-fee00fff : Local APIC
         ]);
         assert_eq!(map.reserved().unwrap(), expected);
         assert!(map.devices.overlaps(&range(0xfee0_0000, 0xfee0_0001)));
+        assert_eq!(map.local_apic.ranges(), [range(0xfee0_0000, 0xfee0_1000)]);
     }
 
     /// Check that the map an unprivileged reader sees is called hidden, not empty.

@@ -43,8 +43,9 @@ pub struct Target {
     pub memory: Arc<dyn Memory>,
     /// The nodes.
     pub nodes: Nodes,
-    /// Whether it is this machine's own memory, which the guard can protect.
-    pub live: bool,
+    /// What the guard must protect: all memory of all nodes, and the local APIC's registers, by
+    /// which a CPU of theirs could be made to run anything. `None` where memory is a file.
+    pub guarded: Option<RangeSet>,
 }
 
 /// Why there is nothing to work on.
@@ -125,7 +126,7 @@ impl Target {
             MemorySource::Raw { path, base } => {
                 let image = open_raw(&path, base)?;
                 let nodes = in_image(configured, image.ranges())?;
-                Ok(Self { memory: Arc::new(image), nodes, live: false })
+                Ok(Self { memory: Arc::new(image), nodes, guarded: None })
             }
         }
     }
@@ -145,7 +146,9 @@ impl Target {
             Nodes::Configured(configured)
         };
         let memory = open_devmem(nodes.memory())?;
-        Ok(Self { memory: Arc::new(memory), nodes, live: true })
+        let mut guarded = nodes.memory();
+        map.local_apic.ranges().iter().for_each(|&range| guarded.insert(range));
+        Ok(Self { memory: Arc::new(memory), nodes, guarded: Some(guarded) })
     }
 }
 

@@ -48,7 +48,7 @@ fn denied(attempt: &WriteAttempt, owners: &Owners) -> Event {
     let node = owners.of(attempt);
     let whose = match &node {
         Some(node) => format!("memory of node {node}"),
-        None => "protected memory".to_owned(),
+        None => "memory that is not this node's".to_owned(),
     };
     let place = attempt.range.map_or_else(String::new, |range| {
         format!(": {} bytes at physical {}", range.size(), range.start())

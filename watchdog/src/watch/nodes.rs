@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::alert::{Event, EventKind, chain};
 use crate::locate::{Finding, Kernel, Recheck, recheck};
 use crate::memory::{Memory, PhysAddr, RangeSet, ReadError};
-use crate::node::{Found, Node, Nodes};
+use crate::node::{Found, Node, Nodes, Target};
 use crate::verify::{
     Baseline, BaselineStore, Identity, MeasureError, StoreError, Sweep, copy_text, sweep,
 };
@@ -310,10 +310,12 @@ pub(super) fn enough(plan: &Nodes, found: &[Found]) -> Result<(), String> {
 }
 
 /// An event that says the watch is on.
-pub(super) fn started(plan: &Nodes, live: bool) -> Event {
-    let guard = if live { "guarding" } else { "without a guard (the memory is a file), reading" };
-    Event::new(
-        EventKind::Started,
-        format!("watchdog {} starts, {guard} {}", env!("CARGO_PKG_VERSION"), plan.memory()),
-    )
+pub(super) fn started(target: &Target) -> Event {
+    let what = match &target.guarded {
+        Some(guarded) => format!("guarding {guarded}"),
+        None => {
+            format!("without a guard (the memory is a file), reading {}", target.nodes.memory())
+        }
+    };
+    Event::new(EventKind::Started, format!("watchdog {} starts, {what}", env!("CARGO_PKG_VERSION")))
 }

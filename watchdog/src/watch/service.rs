@@ -14,7 +14,7 @@ use super::pulse::{Heart, Pulse, notify};
 use super::sweeper::Sweeper;
 use crate::alert::{Event, EventKind, Outlet};
 use crate::guard::{Guard, GuardConfig, GuardError, GuardEvent, OpenPolicy};
-use crate::memory::ReadError;
+use crate::memory::{RangeSet, ReadError};
 use crate::node::{Found, Target};
 use crate::verify::BaselineStore;
 
@@ -76,10 +76,13 @@ pub async fn watch(
 ) -> Result<(), WatchError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(WatchError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(WatchError::Signal)?;
-    outlet.send(started(&target.nodes, target.live));
+    outlet.send(started(&target));
 
     // Armed before anything is looked at: what is found later cannot be changed by node 0 then.
-    let mut guard = if target.live { arm(&target, &options, outlet)? } else { None };
+    let mut guard = match &target.guarded {
+        Some(ranges) => arm(ranges.clone(), &options, outlet)?,
+        None => None,
+    };
     let mut proofs = guard.as_mut().map(|guard| ProofWatch::new(&guard.prove()));
 
     let found = search(&target)?;
@@ -139,14 +142,14 @@ pub async fn watch(
     Ok(())
 }
 
-/// Loads the guard over all memory of all nodes and proves it. With `--degraded` the watch goes
+/// Loads the guard over `ranges` and proves it. With `--degraded` the watch goes
 /// on with an incomplete guard, or with none.
 fn arm(
-    target: &Target,
+    ranges: RangeSet,
     options: &WatchOptions,
     outlet: &Outlet,
 ) -> Result<Option<Guard>, WatchError> {
-    let config = GuardConfig { ranges: target.nodes.memory(), open: options.open };
+    let config = GuardConfig { ranges, open: options.open };
     let mut guard = match Guard::load(&config) {
         Ok(guard) => guard,
         Err(error) if options.degraded => {

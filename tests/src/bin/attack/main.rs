@@ -1,0 +1,124 @@
+//! `attack`: really writes to physical memory, by each path the guard must close, and by some that
+//! it must leave open. Prints one JSON line with what came of it.
+//!
+//! Exit status: 0 the act succeeded, 1 the kernel refused it, 2 it could not be tried.
+
+mod asynchronous;
+mod calls;
+mod mappings;
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+/// One attempt.
+#[derive(Parser)]
+struct Arguments {
+    /// How to write (or, with the last four, how to do what must stay allowed).
+    #[arg(long, value_enum)]
+    path: Path,
+    /// Physical address to write at.
+    #[arg(long, value_parser = address)]
+    at: u64,
+    /// Byte to write there [default: the one that is there].
+    #[arg(long, value_parser = address)]
+    value: Option<u64>,
+    /// remap-file-pages: physical address of two pages that may be mapped writable.
+    #[arg(long, value_parser = address, default_value = "0x20000000")]
+    via: u64,
+    /// The device.
+    #[arg(long, default_value = "/dev/mem")]
+    device: PathBuf,
+}
+
+/// Ways to write, and to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Path {
+    Write,
+    Pwrite,
+    Writev,
+    IoUring,
+    Aio,
+    Mmap,
+    MmapValidate,
+    RemapFilePages,
+    Mprotect,
+    PkeyMprotect,
+    Open,
+    Read,
+    MmapRead,
+    MmapPrivate,
+    /// mprotect of only the first of two pages, of which `--at` is the second.
+    MprotectBeside,
+}
+
+fn address(text: &str) -> Result<u64, String> {
+    text.strip_prefix("0x")
+        .map_or_else(|| text.parse(), |hex| u64::from_str_radix(hex, 16))
+        .map_err(|error| format!("{error}: write it as 0x38000000"))
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let writes = !matches!(arguments.path, Path::Read | Path::MmapRead);
+    // What stands there now, read before anything is tried: by mmap, which also serves what
+    // read(2) does not, such as device registers.
+    let before =
+        File::open(&arguments.device).and_then(|device| mappings::load(&device, arguments.at));
+    let device = OpenOptions::new().read(true).write(writes).open(&arguments.device);
+    let (device, before) = match (device, before) {
+        (Ok(device), Ok(before)) => (device, before),
+        (Err(error), _) if arguments.path == Path::Open => return report(&arguments, Err(error)),
+        (Err(error), _) | (_, Err(error)) => {
+            eprintln!("attack: {} cannot be used: {error}", arguments.device.display());
+            return ExitCode::from(2);
+        }
+    };
+    let value = arguments.value.map_or(before, |value| value as u8);
+    report(&arguments, act(&arguments, &device, value))
+}
+
+fn act(arguments: &Arguments, device: &File, value: u8) -> io::Result<()> {
+    let at = arguments.at;
+    match arguments.path {
+        Path::Open => Ok(()),
+        Path::Read => calls::read(device, at).map(drop),
+        Path::Write => calls::write(device, at, value),
+        Path::Pwrite => calls::pwrite(device, at, value),
+        Path::Writev => calls::writev(device, at, value),
+        Path::IoUring => asynchronous::io_uring(device, at, value),
+        Path::Aio => asynchronous::aio(device, at, value),
+        Path::Mmap => mappings::mmap(device, at, value, libc::MAP_SHARED),
+        Path::MmapValidate => mappings::mmap(device, at, value, libc::MAP_SHARED_VALIDATE),
+        Path::MmapPrivate => mappings::mmap(device, at, value, libc::MAP_PRIVATE),
+        Path::MmapRead => mappings::load(device, at).map(drop),
+        Path::RemapFilePages => mappings::remap_file_pages(device, at, value, arguments.via),
+        Path::Mprotect => mappings::mprotect(device, at, value),
+        Path::PkeyMprotect => mappings::pkey_mprotect(device, at, value),
+        Path::MprotectBeside => mappings::mprotect_beside(device, at),
+    }
+}
+
+fn report(arguments: &Arguments, result: io::Result<()>) -> ExitCode {
+    let path = arguments.path.to_possible_value().map(|value| value.get_name().to_owned());
+    let (said, status) = match &result {
+        Ok(()) => ("ok".to_owned(), 0),
+        Err(error) => (errno(error), 1),
+    };
+    println!("{}", serde_json::json!({ "path": path, "pid": std::process::id(), "result": said }));
+    ExitCode::from(status)
+}
+
+/// The name of the errors that are asked for; others by their text.
+fn errno(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => "EPERM".to_owned(),
+        Some(libc::EACCES) => "EACCES".to_owned(),
+        Some(libc::EFAULT) => "EFAULT".to_owned(),
+        Some(libc::EINVAL) => "EINVAL".to_owned(),
+        _ => error.to_string(),
+    }
+}

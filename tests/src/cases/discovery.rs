@@ -1,0 +1,114 @@
+//! Finding kernels: on node 0 without any configuration, and from the host.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::Stage;
+use crate::cache;
+use crate::layout;
+use crate::machine::Machine;
+use crate::truth::Truth;
+
+pub(super) const CASES: &[(&str, fn(&Stage) -> Result<()>)] = &[
+    ("locate: node 0 finds both kernels by itself, equal to the truth", node0_finds_both),
+    ("locate: every kernel found in the machine's memory from outside", host_finds_all),
+    ("scan: without a baseline unverified, with the digest of the bytes", scan_without_baseline),
+];
+
+/// Check that `watchdog locate` on node 0, told nothing, says what the nodes say of themselves.
+fn node0_finds_both(stage: &Stage) -> Result<()> {
+    let output = stage.machine().node0().run(["watchdog", "locate", "--json"])?;
+    ensure!(output.success(), "{output}");
+    let found = json_lines(&output.text())?;
+    ensure!(found.len() == 2, "{output}");
+    for (node, report) in (1..).zip(&found) {
+        ensure!(report["node"] == format!("service-{node}"), "{report}");
+        agrees(report, &stage.machine().truth(node)?)?;
+    }
+    Ok(())
+}
+
+/// Check that the host, reading the machine's live RAM file, finds the kernels of all nodes.
+fn host_finds_all(stage: &Stage) -> Result<()> {
+    located_from_outside(stage.machine(), &[0, 1, 2])
+}
+
+/// Check that `watchdog scan` judges nothing it has no baseline for, exits with 2, and gives the
+/// SHA-256 that anybody computes from the same bytes.
+fn scan_without_baseline(stage: &Stage) -> Result<()> {
+    let node0 = stage.machine().node0();
+    let output = node0.run(["watchdog", "scan", "--json", "--state-dir", "/tmp/none"])?;
+    ensure!(output.status == 2, "{output}");
+    for (node, report) in (1..).zip(json_lines(&output.text())?) {
+        ensure!(report["verdict"] == "unverified", "{report}");
+        let truth = stage.machine().truth(node)?;
+        let (start, size) = (truth.text_phys_start, truth.text_phys_end - truth.text_phys_start);
+        // Another program's word for it, through another reader.
+        let image = stage.machine().ram().path();
+        let script =
+            format!("tail -c +{} {} | head -c {size} | sha256sum", start + 1, image.display());
+        let sum = Command::new("sh").arg("-c").arg(&script).output()?;
+        let sum = String::from_utf8(sum.stdout)?;
+        let expected = sum.split(' ').next().unwrap_or_default();
+        ensure!(report["sha256"] == expected, "{report} but {expected}");
+    }
+    Ok(())
+}
+
+/// Runs `watchdog locate` on the host over the machine's RAM and compares what it finds with what
+/// these nodes say of themselves: every one of them, and nothing else.
+///
+/// # Errors
+/// When anything differs.
+pub(super) fn located_from_outside(machine: &Machine, nodes: &[u8]) -> Result<()> {
+    let memory = format!("raw:{}", machine.ram().path().display());
+    let output = Command::new(cache::guest_programs().join("watchdog"))
+        .args(["locate", "--json", "--memory", &memory])
+        .output()
+        .context("the watchdog was not started")?;
+    let text = String::from_utf8(output.stdout)?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {text}{errors}", output.status);
+    let found = json_lines(&text)?;
+    ensure!(found.len() == nodes.len(), "{} kernels, not {}: {text}", found.len(), nodes.len());
+    for &node in nodes {
+        let truth = machine.truth(node)?;
+        let start = format!("{:#x}", truth.text_phys_start);
+        let report = found.iter().find(|report| report["text"]["phys"] == start);
+        agrees(
+            report.with_context(|| format!("node {node} at {start} is not in {text}"))?,
+            &truth,
+        )?;
+        if node > 0 {
+            let main = layout::main_range(node);
+            ensure!(main.contains(&truth.text_phys_start), "node {node}: {truth:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Checks a report of `locate --json` against a kernel's own word.
+fn agrees(report: &Value, truth: &Truth) -> Result<()> {
+    let text = &report["text"];
+    let size = truth.text_phys_end - truth.text_phys_start;
+    let witnesses = report["witnesses"].as_array().context("no witnesses")?;
+    ensure!(
+        report["state"] == "located"
+            && report["release"] == truth.release.as_str()
+            && report["banner"] == truth.banner.as_str()
+            && text["phys"] == format!("{:#x}", truth.text_phys_start)
+            && text["virt"] == format!("{:#x}", truth.stext_virt)
+            && text["size"] == size
+            && size == truth.etext_virt - truth.stext_virt
+            && witnesses.len() == 3
+            && witnesses.iter().all(|witness| witness["agrees"] == true),
+        "{report}\nbut the node says {truth:#x?}"
+    );
+    Ok(())
+}
+
+pub(super) fn json_lines(text: &str) -> Result<Vec<Value>> {
+    text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}

@@ -1,0 +1,216 @@
+//! The guard: what it must deny, what it must leave alone, and who tries to switch it off.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::Stage;
+use crate::layout;
+
+pub(super) const CASES: &[(&str, fn(&Stage) -> Result<()>)] = &[
+    ("guard: every write path into a node is denied with one alert", writes_are_denied),
+    ("guard: reading stays allowed", reading_is_allowed),
+    ("guard: all of a node's ranges and the local APIC, and nothing else", exactly_the_ranges),
+    ("guard: opening for writing denied when configured so", open_denied),
+    ("guard: an alert when it is switched off by ftrace_enabled", switched_off),
+    ("guard: gone when the service has ended", ends_with_the_service),
+];
+
+/// Paths that write, by the attack's name, and the name of the path in events.
+const WRITES: [(&str, &str); 9] = [
+    ("write", "write"),
+    ("pwrite", "write"),
+    ("writev", "write"),
+    ("io-uring", "write"),
+    ("mmap", "mmap"),
+    ("mmap-validate", "mmap"),
+    ("remap-file-pages", "remap-file-pages"),
+    ("mprotect", "mprotect"),
+    ("pkey-mprotect", "mprotect"),
+];
+/// What must stay allowed on protected memory.
+const HARMLESS: [&str; 4] = ["open", "read", "mmap-read", "mmap-private"];
+/// A range that is reserved and belongs to no node: node 0's own place in Mint's scheme.
+const NOBODYS: u64 = 0x2000_3000;
+/// Two pages that an attacker may map writable, to start from.
+const VIA: [&str; 2] = ["--via", "0x20001000"];
+const CONFIGURATION: &str = "/etc/watchdog/watchdog.toml";
+
+/// Check that each way to write into node 2's text fails with EPERM, is alerted exactly once with
+/// the writer's name, and leaves the bytes as they were.
+fn writes_are_denied(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let target = stage.machine().truth(2)?.text_phys_start + 0x1000;
+        let before = stage.byte(target)?;
+        let value = format!("{:#x}", before ^ 0xff);
+        let mark = stage.mark()?;
+        let mut attackers = Vec::new();
+        for (path, event_path) in WRITES {
+            let attack = stage.attack(path, target, &["--value", &value, VIA[0], VIA[1]])?;
+            ensure!(attack.result == "EPERM", "{path}: {}", attack.result);
+            ensure!(stage.byte(target)? == before, "{path} changed the text");
+            attackers.push((attack.pid, path, event_path));
+        }
+        thread::sleep(Duration::from_secs(1));
+        let entries = stage.entries(&mark)?;
+        for (pid, path, event_path) in attackers {
+            let of_it: Vec<_> =
+                entries.iter().filter(|entry| entry.field("WATCHDOG_PID") == pid).collect();
+            ensure!(of_it.len() == 1, "{path} ({pid}): {of_it:#?}\nof {entries:#?}");
+            let expected = [
+                ("WATCHDOG_EVENT", "write-denied"),
+                ("WATCHDOG_PATH", event_path),
+                ("WATCHDOG_ACTION", "denied"),
+                ("WATCHDOG_NODE", "service-2"),
+                ("WATCHDOG_COMM", "attack"),
+                ("WATCHDOG_UID", "0"),
+                ("PRIORITY", "4"),
+            ];
+            for (field, value) in expected {
+                ensure!(of_it[0].field(field) == value, "{path}: {field} of {:#?}", of_it[0]);
+            }
+            // The process may be gone before /proc is asked: then the path is within its mount.
+            let exe = of_it[0].field("WATCHDOG_EXE");
+            ensure!(exe == "/host/attack" || exe == "/attack", "{path}: exe {exe}");
+            // Single bytes are named exactly, mappings by their page.
+            let at = if event_path == "write" { target } else { target & !0xfff };
+            ensure!(of_it[0].field("WATCHDOG_PHYS") == format!("{at:#x}"), "{:#?}", of_it[0]);
+        }
+        ensure!(entries.len() == WRITES.len(), "{} entries: {entries:#?}", entries.len());
+        Ok(())
+    })
+}
+
+/// Check that reading protected memory, mapping it read-only or as a private copy, and opening
+/// the device for writing all succeed and are no alert.
+fn reading_is_allowed(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let target = stage.machine().truth(1)?.text_phys_start;
+        let mark = stage.mark()?;
+        for path in HARMLESS {
+            let attack = stage.attack(path, target, &[])?;
+            ensure!(attack.result == "ok", "{path}: {}", attack.result);
+        }
+        thread::sleep(Duration::from_secs(1));
+        let entries = stage.entries(&mark)?;
+        ensure!(entries.is_empty(), "{entries:#?}");
+        Ok(())
+    })
+}
+
+/// Check, range by range, that the first and the last byte of every range of every node and the
+/// local APIC are guarded, and that the same calls right beside them succeed and really write.
+fn exactly_the_ranges(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let ranges = [1, 2].into_iter().flat_map(|node| {
+            [layout::main_range(node), layout::real_mode_range(node), layout::low_range(node)]
+        });
+        let mut forbidden: Vec<u64> =
+            ranges.flat_map(|range| [range.start, range.end - 1]).collect();
+        forbidden.push(0xfee0_0300);
+        for at in forbidden {
+            let before = stage.attack("mmap-read", at, &[])?;
+            ensure!(before.result == "ok", "reading {at:#x}: {}", before.result);
+            for path in ["mmap", "mprotect", "remap-file-pages"] {
+                let attack = stage.attack_unchanged(path, at, &VIA)?;
+                ensure!(attack.result == "EPERM", "{path} at {at:#x}: {}", attack.result);
+            }
+        }
+        let first = layout::main_range(1).start;
+        for (path, _) in WRITES {
+            for at in [NOBODYS, first - 1] {
+                let value = stage.byte(at)? ^ 0xff;
+                let attack =
+                    stage.attack(path, at, &["--value", &format!("{value:#x}"), VIA[0], VIA[1]])?;
+                ensure!(attack.result == "ok", "{path} at {at:#x}: {}", attack.result);
+                ensure!(stage.byte(at)? == value, "{path} at {at:#x} wrote nothing");
+            }
+        }
+        // A mapping may lie across the border: only what is made writable counts.
+        let beside = stage.attack("mprotect-beside", first, &[])?;
+        ensure!(beside.result == "ok", "mprotect beside a node: {}", beside.result);
+        Ok(())
+    })
+}
+
+/// Check that `open = "deny"` denies a writable open of the device, under any name, with one
+/// alert, that reading goes on, and that the guard is proven all the same.
+fn open_denied(stage: &Stage) -> Result<()> {
+    configured(stage, "[guard]\nopen = \"deny\"", || {
+        let mark = stage.mark()?;
+        let attack = stage.attack("open", NOBODYS, &[])?;
+        ensure!(attack.result == "EPERM", "{}", attack.result);
+        let alert = stage.wait_for(&mark, "write-denied", |entry| entry.is("write-denied"))?;
+        ensure!(alert.field("WATCHDOG_PATH") == "open", "{alert:?}");
+        stage.shell("mknod /tmp/other c 1 1")?;
+        let other = stage.attack("open", NOBODYS, &["--device", "/tmp/other"])?;
+        stage.shell("rm /tmp/other")?;
+        ensure!(other.result == "EPERM", "by another name: {}", other.result);
+        let read = stage.attack("read", NOBODYS, &[])?;
+        ensure!(read.result == "ok", "{}", read.result);
+        thread::sleep(Duration::from_secs(3));
+        let entries = stage.entries(&mark)?;
+        ensure!(entries.len() == 2, "{entries:#?}");
+        Ok(())
+    })
+}
+
+/// Check that `sysctl kernel.ftrace_enabled=0`, which turns every program of the guard off, is an
+/// alert within two periods, that it really was off, and that its return is told.
+fn switched_off(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let mark = stage.mark()?;
+        let target = stage.machine().truth(1)?.text_phys_start;
+        let switched = stage.uptime()?;
+        stage.shell("sysctl -q kernel.ftrace_enabled=0")?;
+        let alert = stage.wait_for(&mark, "guard-tampered", |entry| entry.is("guard-tampered"));
+        // The same byte again: the text stays as it is although the write goes through.
+        let write = stage.attack("mmap", target, &[]);
+        stage.shell("sysctl -q kernel.ftrace_enabled=1")?;
+        let alert = alert?;
+        let took = alert.since_boot()?.saturating_sub(switched);
+        println!("      the guard switched off: alerted after {took:.1?}");
+        ensure!(took <= Duration::from_secs(2), "the alert took {took:?}");
+        ensure!(alert.field("PRIORITY") == "2");
+        ensure!(write?.result == "ok", "it was not off: the alert was for nothing");
+        stage.wait_for(&mark, "guard-armed", |entry| entry.is("guard-armed"))?;
+        let again = stage.attack("mmap", target, &[])?;
+        ensure!(again.result == "EPERM", "not denied any more: {}", again.result);
+        Ok(())
+    })
+}
+
+/// Check that what was denied succeeds once the service has ended: it was the guard.
+fn ends_with_the_service(stage: &Stage) -> Result<()> {
+    let target = stage.machine().truth(1)?.text_phys_start;
+    stage.watched(|| {
+        let attack = stage.attack("pwrite", target, &[])?;
+        ensure!(attack.result == "EPERM", "{}", attack.result);
+        Ok(())
+    })?;
+    for (path, _) in WRITES {
+        let attack = stage.attack(path, target, &VIA)?;
+        ensure!(attack.result == "ok", "{path} without a guard: {}", attack.result);
+    }
+    // The driver itself takes no write by io_submit(2): nothing is open there to be denied.
+    let aio = stage.attack("aio", target, &[])?;
+    ensure!(aio.result == "EINVAL", "aio without a guard: {}", aio.result);
+    Ok(())
+}
+
+/// Runs a case with both nodes configured with all their ranges, and more lines.
+fn configured(stage: &Stage, more: &str, case: impl FnOnce() -> Result<()>) -> Result<()> {
+    let mut text = format!("{more}\n");
+    for node in [1, 2] {
+        let ranges =
+            [layout::main_range(node), layout::real_mode_range(node), layout::low_range(node)]
+                .map(|range| format!("\"{:#x}..{:#x}\"", range.start, range.end));
+        text += &format!("[[node]]\nname = \"service-{node}\"\nranges = [{}]\n", ranges.join(", "));
+    }
+    stage.shell("mkdir -p /etc/watchdog")?;
+    stage.machine().node0().write(CONFIGURATION, 0o644, text.as_bytes())?;
+    let result = stage.watched(case);
+    let removed = stage.shell(&format!("rm {CONFIGURATION}"));
+    result.and(removed.map(drop))
+}

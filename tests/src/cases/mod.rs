@@ -1,0 +1,84 @@
+//! The cases: what the watchdog must do on a real machine, each of them caused for real.
+//!
+//! One boot of the machine serves all cases of a kernel, in the order given here; a case leaves
+//! the machine as it found it.
+
+mod discovery;
+mod guard;
+mod refusals;
+mod stage;
+mod sweeps;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+pub use stage::{Attack, Entry, Stage};
+
+/// One case.
+pub struct Case {
+    /// Its name, by which it can be chosen.
+    pub name: &'static str,
+    run: fn(&Stage) -> Result<()>,
+}
+
+/// How the cases are run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Only cases whose name contains this.
+    pub filter: String,
+    /// How long a healthy machine is swept without a single alert.
+    pub soak: Duration,
+}
+
+/// How many cases passed and failed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Cases that held.
+    pub passed: usize,
+    /// Cases that did not.
+    pub failed: usize,
+}
+
+/// All cases, in order.
+#[must_use]
+pub fn all() -> Vec<Case> {
+    [discovery::CASES, sweeps::CASES, guard::CASES, refusals::CASES]
+        .into_iter()
+        .flatten()
+        .map(|&(name, run)| Case { name, run })
+        .collect()
+}
+
+/// Runs the cases on one machine, all of whose nodes run the kernel named. Tells each result.
+///
+/// # Errors
+/// When the machine does not boot.
+pub fn run(kernel: &str, options: &Options) -> Result<Tally> {
+    let chosen: Vec<Case> =
+        all().into_iter().filter(|case| case.name.contains(&options.filter)).collect();
+    let mut tally = Tally::default();
+    if chosen.is_empty() {
+        return Ok(tally);
+    }
+    let begun = Instant::now();
+    let stage = Stage::set(kernel, options.soak)
+        .with_context(|| format!("the machine with kernel {kernel} was not made ready"))?;
+    println!("{kernel:<5} machine ready, {:.0?}", begun.elapsed());
+    for case in chosen {
+        let begun = Instant::now();
+        let result = (case.run)(&stage).and_then(|()| stage.machine().health().check());
+        let name = case.name;
+        match result {
+            Ok(()) => {
+                tally.passed += 1;
+                println!("{kernel:<5} ok      {name}  ({:.1?})", begun.elapsed());
+            }
+            Err(error) => {
+                tally.failed += 1;
+                println!("{kernel:<5} FAILED  {name}  ({:.1?})\n{error:#}\n", begun.elapsed());
+            }
+        }
+    }
+    Ok(tally)
+}

@@ -1,0 +1,257 @@
+//! A booted machine with the watchdog installed on node 0, as an operator would install it.
+
+use std::fmt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::cache;
+use crate::machine::{Machine, Output};
+
+const UNIT: &str = "integrity-watchdog.service";
+const CATALOG: &str = "integrity-watchdog.catalog";
+/// How long anything that the watchdog must do may take under emulation.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The machine and what cases need of it.
+pub struct Stage {
+    machine: Machine,
+    /// As [`super::Options`] has it.
+    pub soak: Duration,
+}
+
+/// One entry of the journal.
+#[derive(Clone, Debug)]
+pub struct Entry(Value);
+
+impl Entry {
+    /// A field's text; empty when it is not there.
+    #[must_use]
+    pub fn field(&self, name: &str) -> &str {
+        self.0.get(name).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// Whether it is an event of this kind.
+    #[must_use]
+    pub fn is(&self, kind: &str) -> bool {
+        self.field("WATCHDOG_EVENT") == kind
+    }
+
+    /// When journald took it, since node 0 booted.
+    pub fn since_boot(&self) -> Result<Duration> {
+        Ok(Duration::from_micros(self.field("__MONOTONIC_TIMESTAMP").parse()?))
+    }
+}
+
+/// `event: message`.
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field("WATCHDOG_EVENT"), self.field("MESSAGE"))
+    }
+}
+
+/// What came of an attack.
+#[derive(Clone, Debug)]
+pub struct Attack {
+    /// `ok`, or the name of the error.
+    pub result: String,
+    /// The attacking process.
+    pub pid: String,
+}
+
+impl Stage {
+    /// Boots the machine with this kernel on every node and installs the watchdog.
+    ///
+    /// # Errors
+    /// When the machine does not boot or node 0 does not take the files.
+    pub fn set(kernel: &str, soak: Duration) -> Result<Self> {
+        let dist = cache::project_root().join("dist");
+        let machine = Machine::builder()
+            .kernel(kernel)
+            .service_kernels(kernel)
+            .share(UNIT, dist.join(UNIT))
+            .share(CATALOG, dist.join(CATALOG))
+            .boot()?;
+        let stage = Self { machine, soak };
+        stage.install()?;
+        Ok(stage)
+    }
+
+    /// Puts the watchdog where its package would put it.
+    fn install(&self) -> Result<()> {
+        self.shell(
+            "install -m 755 /host/watchdog /usr/bin/watchdog
+             install -m 644 /host/integrity-watchdog.service /etc/systemd/system/
+             install -D -m 644 -t /usr/lib/systemd/catalog /host/integrity-watchdog.catalog
+             journalctl --update-catalog
+             systemctl daemon-reload",
+        )?;
+        Ok(())
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Runs a line of shell on node 0 that must succeed.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn shell(&self, script: &str) -> Result<Output> {
+        let output = self.machine.node0().shell(&format!("set -e\n{script}"))?;
+        ensure!(output.success(), "`{script}` on node 0: {output}");
+        Ok(output)
+    }
+
+    /// Starts the watchdog as a service; returns when it says that it is ready.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(&self) -> Result<()> {
+        let started = self.machine.node0().run(["systemctl", "start", UNIT])?;
+        if !started.success() {
+            let journal = self.machine.node0().shell(&format!(
+                "journalctl --no-pager -n 30 -u {UNIT}; journalctl --no-pager -n 10 -t watchdog"
+            ))?;
+            bail!("the service did not start: {started}\n{}", journal.text());
+        }
+        Ok(())
+    }
+
+    /// Stops the service; it must end well.
+    ///
+    /// # Errors
+    /// When it did not.
+    pub fn stop(&self) -> Result<()> {
+        self.shell(&format!("systemctl stop {UNIT}"))?;
+        let result = self.shell(&format!("systemctl show -p Result -p ExecMainStatus {UNIT}"))?;
+        let text = result.text();
+        ensure!(
+            text.contains("Result=success") && text.contains("ExecMainStatus=0"),
+            "the service ended badly: {text}"
+        );
+        Ok(())
+    }
+
+    /// Runs a case with the service on; it is stopped afterwards, whatever came of the case.
+    ///
+    /// # Errors
+    /// The case's, else the service's.
+    pub fn watched(&self, case: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.start()?;
+        let result = case();
+        let stopped = self.stop();
+        result.and(stopped)
+    }
+
+    /// A place in the journal: what is written from now on comes after it. (The cursor that
+    /// journalctl shows with `-n 0` would leave out the next entry.)
+    ///
+    /// # Errors
+    /// When node 0 does not answer.
+    pub fn mark(&self) -> Result<String> {
+        let output =
+            self.shell("journalctl --sync; journalctl --no-pager -n 1 -o cat --show-cursor")?;
+        let text = output.text();
+        let cursor = text.lines().find_map(|line| line.strip_prefix("-- cursor: "));
+        Ok(cursor.context("journalctl gave no cursor")?.to_owned())
+    }
+
+    /// The watchdog's entries since a mark.
+    ///
+    /// # Errors
+    /// When node 0 does not answer, or an entry is no JSON.
+    pub fn entries(&self, mark: &str) -> Result<Vec<Entry>> {
+        let output = self.shell(&format!(
+            "journalctl --sync; journalctl -t watchdog -o json --no-pager --after-cursor '{mark}'"
+        ))?;
+        output.text().lines().map(|line| Ok(Entry(serde_json::from_str(line)?))).collect()
+    }
+
+    /// Waits for an entry.
+    ///
+    /// # Errors
+    /// When none comes in time; it then shows what came instead.
+    pub fn wait_for(
+        &self,
+        mark: &str,
+        what: &str,
+        is_it: impl Fn(&Entry) -> bool,
+    ) -> Result<Entry> {
+        let begun = Instant::now();
+        loop {
+            let entries = self.entries(mark)?;
+            if let Some(found) = entries.iter().find(|entry| is_it(entry)) {
+                return Ok(found.clone());
+            }
+            if begun.elapsed() > PATIENCE {
+                let came: Vec<_> = entries.iter().map(ToString::to_string).collect();
+                bail!(
+                    "no entry ({what}) within {PATIENCE:?}; the journal has:\n{}",
+                    came.join("\n")
+                );
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Node 0's time since it booted.
+    ///
+    /// # Errors
+    /// When node 0 does not answer.
+    pub fn uptime(&self) -> Result<Duration> {
+        let text = self.shell("cat /proc/uptime")?.text();
+        let seconds = text.split(' ').next().context("/proc/uptime is empty")?.parse()?;
+        Ok(Duration::from_secs_f64(seconds))
+    }
+
+    /// Really tries to write at a physical address, as root on node 0.
+    ///
+    /// # Errors
+    /// When the attack could not be tried.
+    pub fn attack(&self, path: &str, at: u64, more: &[&str]) -> Result<Attack> {
+        let at = format!("{at:#x}");
+        let argv = [&["attack", "--path", path, "--at", &at], more].concat();
+        let output = self.machine.node0().run(argv)?;
+        ensure!(matches!(output.status, 0 | 1), "attack --path {path} --at {at}: {output}");
+        let said: Value = serde_json::from_str(output.text().trim())?;
+        let result = said.get("result").and_then(Value::as_str).context("no result")?.to_owned();
+        let pid = said.get("pid").context("no pid")?.to_string();
+        ensure!((result == "ok") == output.success(), "{output}");
+        Ok(Attack { result, pid })
+    }
+
+    /// As [`Self::attack`], where the host sees that nothing was written. Registers of a device
+    /// are no memory of the host's.
+    ///
+    /// # Errors
+    /// When the attack could not be tried, or changed memory.
+    pub fn attack_unchanged(&self, path: &str, at: u64, more: &[&str]) -> Result<Attack> {
+        let before = self.byte(at).ok();
+        let attack = self.attack(path, at, more)?;
+        ensure!(self.byte(at).ok() == before, "{path} changed {at:#x}");
+        Ok(attack)
+    }
+
+    /// A byte of the machine's memory, seen by the host.
+    ///
+    /// # Errors
+    /// When there is no such memory.
+    pub fn byte(&self, at: u64) -> Result<u8> {
+        let mut byte = [0];
+        self.machine.ram().read(at, &mut byte)?;
+        Ok(byte[0])
+    }
+
+    /// Changes a byte as a device would: no kernel notices.
+    ///
+    /// # Errors
+    /// When there is no such memory.
+    pub fn poke(&self, at: u64, value: u8) -> Result<()> {
+        self.machine.ram().write(at, &[value])
+    }
+}

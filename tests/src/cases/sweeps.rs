@@ -1,0 +1,159 @@
+//! Sweeping: alerts for what changes, silence for what does not.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Stage;
+use super::discovery::json_lines;
+
+pub(super) const CASES: &[(&str, fn(&Stage) -> Result<()>)] = &[
+    ("run: armed, both nodes found, baselines learned, then silence", silence),
+    ("run: a byte changed from outside is alerted within two periods", flipped_byte),
+    ("scan: judges by the learned baseline", scan_with_baseline),
+    ("run: catalog entries explain the journal", catalog),
+];
+
+/// The service's period: the default.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Check that the service starts without configuration, says what it found, and then has nothing
+/// to say about a healthy machine.
+fn silence(stage: &Stage) -> Result<()> {
+    let mark = stage.mark()?;
+    stage.watched(|| {
+        let entries = stage.entries(&mark)?;
+        let count = |kind: &str| entries.iter().filter(|entry| entry.is(kind)).count();
+        let said = [
+            count("started"),
+            count("guard-armed"),
+            count("node-found"),
+            count("baseline-learned"),
+            entries.len(),
+        ];
+        ensure!(said == [1, 1, 2, 2, 6], "{entries:#?}");
+        for entry in &entries {
+            let kind = entry.field("WATCHDOG_EVENT");
+            ensure!(entry.field("MESSAGE_ID").len() == 32, "{kind} has no MESSAGE_ID");
+            ensure!(entry.field("SYSLOG_IDENTIFIER") == "watchdog", "{kind}");
+        }
+        let quiet = stage.mark()?;
+        thread::sleep(stage.soak);
+        let entries = stage.entries(&quiet)?;
+        ensure!(entries.is_empty(), "a healthy machine was alerted: {entries:#?}");
+        Ok(())
+    })?;
+    ensure!(stage.entries(&mark)?.iter().any(|entry| entry.is("stopped")), "no last word");
+    Ok(())
+}
+
+/// Check that one changed byte of text, in either node, is alerted with everything that is known
+/// of it within two periods, once; and that its return is told.
+fn flipped_byte(stage: &Stage) -> Result<()> {
+    stage.watched(|| {
+        for node in [1, 2] {
+            let truth = stage.machine().truth(node)?;
+            let at = truth.text_phys_start + 0x12_3456 + u64::from(node);
+            let before = stage.byte(at)?;
+            let mark = stage.mark()?;
+            let changed = stage.uptime()?;
+            stage.poke(at, before ^ 0x40)?;
+            let alert =
+                stage.wait_for(&mark, "text-tampered", |entry| entry.is("text-tampered"))?;
+            let took = alert.since_boot()?.saturating_sub(changed);
+            let virt = truth.stext_virt + (at - truth.text_phys_start);
+            let expected = [
+                ("WATCHDOG_NODE", format!("service-{node}")),
+                ("WATCHDOG_VERDICT", "tampered".to_owned()),
+                ("WATCHDOG_PHYS", format!("{at:#x}")),
+                ("WATCHDOG_VIRT", format!("{virt:#x}")),
+                ("WATCHDOG_LENGTH", "1".to_owned()),
+                ("WATCHDOG_EXPECTED", format!("{before:02x}")),
+                ("WATCHDOG_FOUND", format!("{:02x}", before ^ 0x40)),
+                ("PRIORITY", "2".to_owned()),
+                ("WATCHDOG_SYMBOL", symbol(stage, node, virt)?),
+            ];
+            for (field, value) in expected {
+                ensure!(alert.field(field) == value, "{field} is not {value}: {alert:?}");
+            }
+            println!("      node {node}: alerted {took:.1?} after the change (period {PERIOD:?})");
+            ensure!(took <= PERIOD * 2, "the alert took {took:?}");
+            thread::sleep(PERIOD * 3);
+            let alerts = stage.entries(&mark)?;
+            ensure!(alerts.len() == 1, "one change, {} entries: {alerts:#?}", alerts.len());
+            stage.poke(at, before)?;
+            stage.wait_for(&mark, "text-clean", |entry| entry.is("text-clean"))?;
+        }
+        Ok(())
+    })
+}
+
+/// What an address of a node is called, by node 0's kallsyms: it runs the same kernel, placed
+/// elsewhere by KASLR.
+fn symbol(stage: &Stage, node: u8, virt: u64) -> Result<String> {
+    let kallsyms = String::from_utf8(stage.machine().node0().read("/proc/kallsyms")?)?;
+    let (here, there) = (stage.machine().truth(0)?, stage.machine().truth(node)?);
+    let at = virt - there.stext_virt + here.stext_virt;
+    nearest(&kallsyms, at).context("no symbol below the address")
+}
+
+/// The first of the symbols at the greatest address not above `virt`, with the distance.
+fn nearest(kallsyms: &str, virt: u64) -> Option<String> {
+    let mut best: Option<(u64, &str)> = None;
+    for line in kallsyms.lines() {
+        let mut words = line.split_whitespace();
+        let address = u64::from_str_radix(words.next()?, 16).ok()?;
+        let name = words.nth(1)?;
+        if address <= virt && best.is_none_or(|(have, _)| address > have) {
+            best = Some((address, name));
+        }
+    }
+    best.map(|(address, name)| format!("{name}+{:#x}", virt - address))
+}
+
+/// Check that `scan` judges by what `run` learned: clean, then tampered with exit status 1 and
+/// the place, then clean again; and that a damaged baseline is refused.
+fn scan_with_baseline(stage: &Stage) -> Result<()> {
+    let scan = || stage.machine().node0().run(["watchdog", "scan", "--json"]);
+    let output = scan()?;
+    ensure!(output.success(), "{output}");
+    for report in json_lines(&output.text())? {
+        ensure!(report["verdict"] == "clean" && report["baseline"] == "learned", "{report}");
+    }
+    let at = stage.machine().truth(2)?.text_phys_end - 1;
+    let before = stage.byte(at)?;
+    stage.poke(at, before ^ 1)?;
+    let output = scan();
+    stage.poke(at, before)?;
+    let output = output?;
+    ensure!(output.status == 1, "{output}");
+    let reports = json_lines(&output.text())?;
+    ensure!(reports.iter().any(|report| report["verdict"] == "clean"), "{output}");
+    let tampered = reports.iter().find(|report| report["verdict"] == "tampered");
+    let difference = &tampered.context("nothing tampered")?["differences"][0];
+    ensure!(
+        difference["phys"] == format!("{at:#x}")
+            && difference["judgement"] == "unexplained"
+            && difference["expected"] == format!("{before:02x}")
+            && difference["found"] == format!("{:02x}", before ^ 1),
+        "{difference}"
+    );
+    let file = "/var/lib/watchdog/baselines/service-1.baseline";
+    stage.shell(&format!("cp {file} /tmp/sound; truncate -s -1 {file}"))?;
+    let output = scan();
+    stage.shell(&format!("mv /tmp/sound {file}"))?;
+    let output = output?;
+    ensure!(output.status == 2 && output.to_string().contains("no sound baseline"), "{output}");
+    ensure!(scan()?.success());
+    Ok(())
+}
+
+/// Check that `journalctl -x` has an explanation for the entries.
+fn catalog(stage: &Stage) -> Result<()> {
+    let output = stage.shell("journalctl -t watchdog -x --no-pager -n 200")?;
+    let text = output.text();
+    ensure!(text.contains("Subject: The guard is armed"), "{text}");
+    ensure!(text.contains("Subject: Kernel text of an OS node was changed"), "{text}");
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! `cargo xtask demo`: the main job, told act by act on the real three-kernel machine.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use clap::Args;
+use watchdog_tests::cases::{Entry, Stage};
+
+use crate::{build, setup};
+
+/// Columns of a terminal that text may fill.
+const WIDTH: usize = 80;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Kernel of every node, by Debian version or suite, with a flavour if need be.
+    #[arg(long, default_value = "6.1")]
+    kernel: String,
+}
+
+/// An act: what it shows, a sentence before it, and the play.
+struct Act {
+    title: &'static str,
+    sentence: &'static str,
+    play: fn(&Stage) -> Result<()>,
+}
+
+const ACTS: [Act; 8] = [
+    Act {
+        title: "The watchdog finds both kernels",
+        sentence: "On node 0, `systemctl start integrity-watchdog`, without any configuration. It \
+                   arms its guard and looks for kernels in all memory that is not node 0's own. What \
+                   it finds is compared with what the two nodes say of themselves.",
+        play: finds_both,
+    },
+    Act {
+        title: "A healthy machine is left in peace",
+        sentence: "Ten seconds of sweeps, a SHA-256 over each page of both kernel texts in every one.",
+        play: silence,
+    },
+    Act {
+        title: "A device changes one byte of node 1's kernel",
+        sentence: "The host writes into the machine's memory, as a DMA attack would: no kernel is \
+                   asked, no guard can see it. The next sweep does.",
+        play: flipped_byte,
+    },
+    Act {
+        title: "Root on node 0 writes to node 2's text: write(2)",
+        sentence: "An attacker who is root on node 0 opens /dev/mem and writes.",
+        play: |stage| denied(stage, "write"),
+    },
+    Act {
+        title: "The same by a writable mapping",
+        sentence: "mmap(2) of the text, shared and writable.",
+        play: |stage| denied(stage, "mmap"),
+    },
+    Act {
+        title: "The same by mprotect",
+        sentence: "A read-only mapping, which is allowed, is made writable afterwards.",
+        play: |stage| denied(stage, "mprotect"),
+    },
+    Act {
+        title: "Reading still works",
+        sentence: "Node 0 must see the others' memory: that is what it watches them by.",
+        play: reading,
+    },
+    Act {
+        title: "The attacker switches the guard off",
+        sentence: "`sysctl kernel.ftrace_enabled=0` turns every eBPF program into a no-op without \
+                   detaching any. The watchdog tries each forbidden thing on a decoy every period, \
+                   and notices.",
+        play: switched_off,
+    },
+];
+
+impl Options {
+    pub(crate) fn run(&self) -> Result<()> {
+        let begun = Instant::now();
+        setup::ensure_ready(&[&self.kernel])?;
+        build::guest_programs()?;
+        wrapped(
+            "",
+            &format!(
+                "Three unmodified Debian kernels ({}) side by side on one machine, without a \
+                 hypervisor between them. The machine is QEMU's, in software emulation (TCG); it \
+                 boots in about half a minute.",
+                self.kernel
+            ),
+        );
+        let stage = Stage::set(&self.kernel, Duration::ZERO)?;
+        for node in 0..=2 {
+            let truth = stage.machine().truth(node)?;
+            let (start, end) = (truth.text_phys_start, truth.text_phys_end);
+            println!("  node {node}: Linux {}, its text at {start:#x}..{end:#x}", truth.release);
+        }
+        let mut verdicts = Vec::new();
+        for (n, act) in ACTS.iter().enumerate() {
+            println!("\n── {}. {} {}", n + 1, act.title, "─".repeat(70 - act.title.len()));
+            wrapped("", act.sentence);
+            let result = (act.play)(&stage);
+            if let Err(error) = &result {
+                println!("  FAILED: {error:#}");
+            }
+            verdicts.push(result.is_ok());
+        }
+        if let Err(error) = stage.stop() {
+            println!("  FAILED: {error:#}");
+            verdicts.push(false);
+        }
+        println!("\n{:<64}verdict", "act");
+        for (act, held) in ACTS.iter().zip(&verdicts) {
+            println!("{:<64}{}", act.title, if *held { "as it must be" } else { "FAILED" });
+        }
+        println!("\n{:.0?} in all", begun.elapsed());
+        if verdicts.contains(&false) {
+            bail!("not every act went as it must");
+        }
+        Ok(())
+    }
+}
+
+/// Prints text in lines that fit the terminal.
+fn wrapped(indent: &str, text: &str) {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && indent.len() + line.len() + 1 + word.len() > WIDTH {
+            println!("{indent}{line}");
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    println!("{indent}{line}");
+}
+
+/// Shows an entry as the journal has it.
+fn show(entry: &Entry) {
+    println!("  journal, priority {}:", entry.field("PRIORITY"));
+    wrapped("    ", entry.field("MESSAGE"));
+    let fields = [
+        "WATCHDOG_EVENT",
+        "WATCHDOG_NODE",
+        "WATCHDOG_PHYS",
+        "WATCHDOG_SYMBOL",
+        "WATCHDOG_PATH",
+        "WATCHDOG_PID",
+        "WATCHDOG_EXE",
+        "WATCHDOG_ACTION",
+    ];
+    let known = fields.iter().filter(|field| !entry.field(field).is_empty());
+    let known: Vec<_> = known.map(|field| format!("{field}={}", entry.field(field))).collect();
+    wrapped("    ", &known.join(" "));
+}
+
+fn finds_both(stage: &Stage) -> Result<()> {
+    let mark = stage.mark()?;
+    stage.start()?;
+    let entries = stage.entries(&mark)?;
+    entries.iter().for_each(show);
+    ensure!(entries.iter().any(|entry| entry.is("guard-armed")), "the guard is not armed");
+    for node in [1, 2] {
+        let truth = stage.machine().truth(node)?;
+        let size = truth.text_phys_end - truth.text_phys_start;
+        let said = |entry: &&Entry| {
+            entry.is("node-found")
+                && entry.field("WATCHDOG_PHYS") == format!("{:#x}", truth.text_phys_start)
+                && entry.field("WATCHDOG_VIRT") == format!("{:#x}", truth.stext_virt)
+                && entry.field("WATCHDOG_LENGTH") == size.to_string()
+        };
+        ensure!(entries.iter().any(|entry| said(&entry)), "node {node} was not found as it is");
+        println!("  node {node} says the same: text at {:#x}, {size} bytes", truth.text_phys_start);
+    }
+    Ok(())
+}
+
+fn silence(stage: &Stage) -> Result<()> {
+    let mark = stage.mark()?;
+    thread::sleep(Duration::from_secs(10));
+    let entries = stage.entries(&mark)?;
+    ensure!(entries.is_empty(), "there were entries: {entries:#?}");
+    let scan = stage.shell("watchdog scan")?;
+    scan.text().lines().filter(|line| !line.starts_with(' ')).for_each(|line| println!("  {line}"));
+    println!("  journal: no entry");
+    Ok(())
+}
+
+fn flipped_byte(stage: &Stage) -> Result<()> {
+    let at = stage.machine().truth(1)?.text_phys_start + 0x12_3456;
+    let before = stage.byte(at)?;
+    let mark = stage.mark()?;
+    println!("  host: physical {at:#x} was {before:02x}, is {:02x}", before ^ 1);
+    stage.poke(at, before ^ 1)?;
+    let alert = stage.wait_for(&mark, "text-tampered", |entry| entry.is("text-tampered"));
+    stage.poke(at, before)?;
+    let alert = alert?;
+    show(&alert);
+    ensure!(
+        alert.field("WATCHDOG_PHYS") == format!("{at:#x}"),
+        "the alert is about something else"
+    );
+    println!("  host: the byte is as it was");
+    show(&stage.wait_for(&mark, "text-clean", |entry| entry.is("text-clean"))?);
+    Ok(())
+}
+
+fn denied(stage: &Stage, path: &str) -> Result<()> {
+    let at = stage.machine().truth(2)?.text_phys_start + 0x1000;
+    let before = stage.byte(at)?;
+    let value = format!("{:#x}", before ^ 0xff);
+    let mark = stage.mark()?;
+    println!("  node 0: # attack --path {path} --at {at:#x} --value {value}");
+    let attack = stage.attack(path, at, &["--value", &value])?;
+    println!("  node 0: {}", attack.result);
+    let alert = stage.wait_for(&mark, "write-denied", |entry| {
+        entry.is("write-denied") && entry.field("WATCHDOG_PID") == attack.pid
+    })?;
+    show(&alert);
+    let after = stage.byte(at)?;
+    println!("  host: physical {at:#x} was {before:02x}, is {after:02x}");
+    ensure!(attack.result == "EPERM" && after == before, "the write was not denied");
+    Ok(())
+}
+
+fn reading(stage: &Stage) -> Result<()> {
+    let at = stage.machine().truth(2)?.text_phys_start;
+    for path in ["read", "mmap-read"] {
+        let attack = stage.attack(path, at, &[])?;
+        println!("  node 0: {path} at {at:#x}: {}", attack.result);
+        ensure!(attack.result == "ok", "{path} was refused");
+    }
+    Ok(())
+}
+
+fn switched_off(stage: &Stage) -> Result<()> {
+    let mark = stage.mark()?;
+    println!("  node 0: # sysctl kernel.ftrace_enabled=0");
+    stage.shell("sysctl -q kernel.ftrace_enabled=0")?;
+    let alert = stage.wait_for(&mark, "guard-tampered", |entry| entry.is("guard-tampered"));
+    stage.shell("sysctl -q kernel.ftrace_enabled=1")?;
+    show(&alert?);
+    println!("  node 0: # sysctl kernel.ftrace_enabled=1");
+    show(&stage.wait_for(&mark, "guard-armed", |entry| entry.is("guard-armed"))?);
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! `cargo xtask test`: every test, in one run with one summary.
+
+use std::env;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use watchdog_tests::cache;
+use watchdog_tests::cases::{self, Tally};
+
+use crate::{build, setup};
+
+/// Kernels that the machine is booted with.
+const KERNELS: [&str; 3] = ["6.1", "6.12", "7.2"];
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Kernels to boot; repeat for more [default: 6.1, 6.12, 7.2].
+    #[arg(long = "kernel")]
+    kernels: Vec<String>,
+    /// Only cases on the machine whose name contains this, and no other tests.
+    #[arg(long, default_value = "")]
+    case: String,
+    /// Seconds for which a healthy machine is swept without an alert.
+    #[arg(long, default_value_t = 10)]
+    soak: u64,
+}
+
+impl Options {
+    pub(crate) fn run(&self) -> Result<()> {
+        let kernels: Vec<&str> = match self.kernels.as_slice() {
+            [] => KERNELS.to_vec(),
+            some => some.iter().map(String::as_str).collect(),
+        };
+        setup::ensure_ready(&kernels)?;
+        build::guest_programs()?;
+        let begun = Instant::now();
+        let mut total = Tally::default();
+        if self.case.is_empty() {
+            add(&mut total, cargo_test(&["--workspace", "--exclude", "watchdog-ebpf"], &[])?);
+            if self.kernels.is_empty() {
+                let machine = ["--package", "watchdog-tests", "--test", "node_machine"];
+                let one_at_a_time = ["--ignored", "--nocapture", "--test-threads=1"];
+                add(&mut total, cargo_test(&machine, &one_at_a_time)?);
+            }
+        }
+        let options =
+            cases::Options { filter: self.case.clone(), soak: Duration::from_secs(self.soak) };
+        for kernel in kernels {
+            match cases::run(kernel, &options) {
+                Ok(tally) => add(&mut total, tally),
+                Err(error) => {
+                    println!("{kernel:<5} FAILED  the machine\n{error:#}\n");
+                    total.failed += 1;
+                }
+            }
+        }
+        println!("\nall tests together, {:.0?}:", begun.elapsed());
+        println!("{} passed, {} failed", total.passed, total.failed);
+        if total.failed > 0 || total.passed == 0 {
+            bail!("not every test passed");
+        }
+        Ok(())
+    }
+}
+
+fn add(total: &mut Tally, more: Tally) {
+    total.passed += more.passed;
+    total.failed += more.failed;
+}
+
+/// Runs `cargo test` in the profile of the guests' programs, shows its output, and counts.
+fn cargo_test(which: &[&str], how: &[&str]) -> Result<Tally> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut test = Command::new(cargo)
+        .current_dir(cache::project_root())
+        .args(["test", "--release", "--no-fail-fast"])
+        .args(which)
+        .arg("--")
+        .args(how)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?;
+    let output = test.stdout.take().context("cargo has no output")?;
+    let mut tally = Tally::default();
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        add(&mut tally, counts(&line).unwrap_or_default());
+        writeln!(std::io::stdout(), "{line}")?;
+    }
+    // What does not compile has no result line, and must count.
+    if !test.wait()?.success() && tally.failed == 0 {
+        tally.failed = 1;
+    }
+    Ok(tally)
+}
+
+/// Reads `test result: ok. 7 passed; 0 failed; …`.
+fn counts(line: &str) -> Option<Tally> {
+    let numbers = line.strip_prefix("test result: ")?;
+    let count = |what: &str| {
+        let before = numbers.split(what).next()?;
+        before.rsplit([' ', ';']).find(|word| !word.is_empty())?.parse().ok()
+    };
+    Some(Tally { passed: count(" passed")?, failed: count(" failed")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that the harness's summary line is counted, and that no other line is.
+    #[test]
+    fn summary_lines() {
+        let tally = counts("test result: FAILED. 49 passed; 2 failed; 8 ignored; 0 measured");
+        assert!(matches!(tally, Some(Tally { passed: 49, failed: 2 })));
+        assert!(counts("running 3 tests").is_none());
+    }
+}
