@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use watchdog_tests::{
+    cases::located_from_outside,
     kernel::Kernel,
     layout,
     machine::Machine,
@@ -75,7 +76,8 @@ fn boots(kernels: [&str; 3], kaslr: bool) -> Result<()> {
             machine.node(node)?.wait_for_ticks()?;
         }
     }
-    Ok(())
+    // Whatever the place, version and neighbours: each kernel is located as it says itself.
+    located_from_outside(&machine, &[0, 1, 2])
 }
 
 /// Check that nodes do what they are told, and that one node filling its
@@ -179,6 +181,20 @@ fn panic_is_reported() -> Result<()> {
     let report = format!("{error:#}");
     ensure!(report.contains("node 1 died"), "{report}");
     ensure!(report.contains("sysrq triggered crash"), "{report}");
+    Ok(())
+}
+
+/// Check that `watchdog run` refuses where BPF is no active LSM, because its programs would attach
+/// and never fire, and says what to add to the kernel command line.
+#[test]
+#[ignore = "boots a machine: cargo xtask test"]
+fn run_refuses_without_bpf_lsm() -> Result<()> {
+    let machine =
+        Machine::builder().service_nodes(0).append(0, "lsm=lockdown,capability,yama").boot()?;
+    let refused = machine.node0().run(["watchdog", "run"])?;
+    ensure!(refused.status == 2, "{refused}");
+    let sentence = "yama,bpf to the kernel command line";
+    ensure!(String::from_utf8_lossy(&refused.stderr).contains(sentence), "{refused}");
     Ok(())
 }
 

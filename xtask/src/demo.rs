@@ -158,7 +158,7 @@ fn show(entry: &Entry) {
 fn finds_both(stage: &Stage) -> Result<()> {
     let mark = stage.mark()?;
     stage.start()?;
-    let entries = stage.entries(&mark)?;
+    let entries = stage.entries(mark)?;
     entries.iter().for_each(show);
     ensure!(entries.iter().any(|entry| entry.is("guard-armed")), "the guard is not armed");
     for node in [1, 2] {
@@ -179,7 +179,7 @@ fn finds_both(stage: &Stage) -> Result<()> {
 fn silence(stage: &Stage) -> Result<()> {
     let mark = stage.mark()?;
     thread::sleep(Duration::from_secs(10));
-    let entries = stage.entries(&mark)?;
+    let entries = stage.entries(mark)?;
     ensure!(entries.is_empty(), "there were entries: {entries:#?}");
     let scan = stage.shell("watchdog scan")?;
     scan.text().lines().filter(|line| !line.starts_with(' ')).for_each(|line| println!("  {line}"));
@@ -193,7 +193,7 @@ fn flipped_byte(stage: &Stage) -> Result<()> {
     let mark = stage.mark()?;
     println!("  host: physical {at:#x} was {before:02x}, is {:02x}", before ^ 1);
     stage.poke(at, before ^ 1)?;
-    let alert = stage.wait_for(&mark, "text-tampered", |entry| entry.is("text-tampered"));
+    let alert = stage.wait_for(mark, "text-tampered", |entry| entry.is("text-tampered"));
     stage.poke(at, before)?;
     let alert = alert?;
     show(&alert);
@@ -202,7 +202,7 @@ fn flipped_byte(stage: &Stage) -> Result<()> {
         "the alert is about something else"
     );
     println!("  host: the byte is as it was");
-    show(&stage.wait_for(&mark, "text-clean", |entry| entry.is("text-clean"))?);
+    show(&stage.wait_for(mark, "text-clean", |entry| entry.is("text-clean"))?);
     Ok(())
 }
 
@@ -214,7 +214,7 @@ fn denied(stage: &Stage, path: &str) -> Result<()> {
     println!("  node 0: # attack --path {path} --at {at:#x} --value {value}");
     let attack = stage.attack(path, at, &["--value", &value])?;
     println!("  node 0: {}", attack.result);
-    let alert = stage.wait_for(&mark, "write-denied", |entry| {
+    let alert = stage.wait_for(mark, "write-denied", |entry| {
         entry.is("write-denied") && entry.field("WATCHDOG_PID") == attack.pid
     })?;
     show(&alert);
@@ -238,10 +238,10 @@ fn switched_off(stage: &Stage) -> Result<()> {
     let mark = stage.mark()?;
     println!("  node 0: # sysctl kernel.ftrace_enabled=0");
     stage.shell("sysctl -q kernel.ftrace_enabled=0")?;
-    let alert = stage.wait_for(&mark, "guard-tampered", |entry| entry.is("guard-tampered"));
+    let alert = stage.wait_for(mark, "guard-tampered", |entry| entry.is("guard-tampered"));
     stage.shell("sysctl -q kernel.ftrace_enabled=1")?;
     show(&alert?);
     println!("  node 0: # sysctl kernel.ftrace_enabled=1");
-    show(&stage.wait_for(&mark, "guard-armed", |entry| entry.is("guard-armed"))?);
+    show(&stage.wait_for(mark, "guard-armed", |entry| entry.is("guard-armed"))?);
     Ok(())
 }

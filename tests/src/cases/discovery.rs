@@ -62,7 +62,7 @@ fn scan_without_baseline(stage: &Stage) -> Result<()> {
 ///
 /// # Errors
 /// When anything differs.
-pub(super) fn located_from_outside(machine: &Machine, nodes: &[u8]) -> Result<()> {
+pub fn located_from_outside(machine: &Machine, nodes: &[u8]) -> Result<()> {
     let memory = format!("raw:{}", machine.ram().path().display());
     let output = Command::new(cache::guest_programs().join("watchdog"))
         .args(["locate", "--json", "--memory", &memory])

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+pub use discovery::located_from_outside;
 pub use stage::{Attack, Entry, Stage};
 
 /// One case.

@@ -84,7 +84,7 @@ fn no_btf(stage: &Stage) -> Result<()> {
     let output = stage.machine().node0().run(["unshare", "-m", "sh", "-c", script])?;
     // timeout(1) says 124 when it had to end the program.
     ensure!(output.status == 124, "{output}");
-    let entries = stage.entries(&mark)?;
+    let entries = stage.entries(mark)?;
     ensure!(entries.iter().any(|entry| entry.is("guard-degraded")), "{entries:#?}");
     ensure!(!entries.iter().any(|entry| entry.is("guard-armed")), "{entries:#?}");
     ensure!(entries.iter().any(|entry| entry.is("node-found")), "{entries:#?}");

@@ -23,7 +23,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 fn silence(stage: &Stage) -> Result<()> {
     let mark = stage.mark()?;
     stage.watched(|| {
-        let entries = stage.entries(&mark)?;
+        let entries = stage.entries(mark)?;
         let count = |kind: &str| entries.iter().filter(|entry| entry.is(kind)).count();
         let said = [
             count("started"),
@@ -40,11 +40,11 @@ fn silence(stage: &Stage) -> Result<()> {
         }
         let quiet = stage.mark()?;
         thread::sleep(stage.soak);
-        let entries = stage.entries(&quiet)?;
+        let entries = stage.entries(quiet)?;
         ensure!(entries.is_empty(), "a healthy machine was alerted: {entries:#?}");
         Ok(())
     })?;
-    ensure!(stage.entries(&mark)?.iter().any(|entry| entry.is("stopped")), "no last word");
+    ensure!(stage.entries(mark)?.iter().any(|entry| entry.is("stopped")), "no last word");
     Ok(())
 }
 
@@ -59,8 +59,7 @@ fn flipped_byte(stage: &Stage) -> Result<()> {
             let mark = stage.mark()?;
             let changed = stage.uptime()?;
             stage.poke(at, before ^ 0x40)?;
-            let alert =
-                stage.wait_for(&mark, "text-tampered", |entry| entry.is("text-tampered"))?;
+            let alert = stage.wait_for(mark, "text-tampered", |entry| entry.is("text-tampered"))?;
             let took = alert.since_boot()?.saturating_sub(changed);
             let virt = truth.stext_virt + (at - truth.text_phys_start);
             let expected = [
@@ -80,10 +79,10 @@ fn flipped_byte(stage: &Stage) -> Result<()> {
             println!("      node {node}: alerted {took:.1?} after the change (period {PERIOD:?})");
             ensure!(took <= PERIOD * 2, "the alert took {took:?}");
             thread::sleep(PERIOD * 3);
-            let alerts = stage.entries(&mark)?;
+            let alerts = stage.entries(mark)?;
             ensure!(alerts.len() == 1, "one change, {} entries: {alerts:#?}", alerts.len());
             stage.poke(at, before)?;
-            stage.wait_for(&mark, "text-clean", |entry| entry.is("text-clean"))?;
+            stage.wait_for(mark, "text-clean", |entry| entry.is("text-clean"))?;
         }
         Ok(())
     })

@@ -34,6 +34,8 @@ mod recheck;
 mod report;
 mod scan;
 mod symbols;
+#[cfg(test)]
+mod tests;
 mod vmcoreinfo;
 
 pub use kernel::{Finding, Kernel, Lost, Text, Witness};
