@@ -5,13 +5,13 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::Stage;
+use super::{List, Stage};
 use crate::cache;
 use crate::layout;
 use crate::machine::Machine;
 use crate::truth::Truth;
 
-pub(super) const CASES: &[(&str, fn(&Stage) -> Result<()>)] = &[
+pub(super) const CASES: List = &[
     ("locate: node 0 finds both kernels by itself, equal to the truth", node0_finds_both),
     ("locate: every kernel found in the machine's memory from outside", host_finds_all),
     ("scan: without a baseline unverified, with the digest of the bytes", scan_without_baseline),

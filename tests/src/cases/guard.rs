@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::Stage;
+use super::{List, Stage};
 use crate::layout;
 
-pub(super) const CASES: &[(&str, fn(&Stage) -> Result<()>)] = &[
+pub(super) const CASES: List = &[
     ("guard: every write path into a node is denied with one alert", writes_are_denied),
     ("guard: reading stays allowed", reading_is_allowed),
     ("guard: all of a node's ranges and the local APIC, and nothing else", exactly_the_ranges),

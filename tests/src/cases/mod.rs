@@ -20,8 +20,12 @@ pub use stage::{Attack, Entry, Stage};
 pub struct Case {
     /// Its name, by which it can be chosen.
     pub name: &'static str,
-    run: fn(&Stage) -> Result<()>,
+    run: Play,
 }
+
+/// Cases of one subject: names and what they do.
+type List = &'static [(&'static str, Play)];
+type Play = fn(&Stage) -> Result<()>;
 
 /// How the cases are run.
 #[derive(Clone, Debug)]

@@ -2,9 +2,9 @@
 
 use anyhow::{Result, ensure};
 
-use super::Stage;
+use super::{List, Stage};
 
-pub(super) const CASES: &[(&str, fn(&Stage) -> Result<()>)] = &[
+pub(super) const CASES: List = &[
     ("refused: what is wrong with arguments, memory and configuration", arguments),
     ("refused: without privilege", privilege),
     ("refused: without type information", no_btf),

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Stage;
 use super::discovery::json_lines;
+use super::{List, Stage};
 
-pub(super) const CASES: &[(&str, fn(&Stage) -> Result<()>)] = &[
+pub(super) const CASES: List = &[
     ("run: armed, both nodes found, baselines learned, then silence", silence),
     ("run: a byte changed from outside is alerted within two periods", flipped_byte),
     ("scan: judges by the learned baseline", scan_with_baseline),

@@ -33,6 +33,9 @@ pub enum Command {
     /// Say where each node's kernel text is, and who says so
     #[command(after_help = LOCATE_HELP)]
     Locate(LocateArgs),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 const RUN_HELP: &str = "\
@@ -92,6 +95,13 @@ pub struct LocateArgs {
     /// Memory, nodes, configuration.
     #[command(flatten)]
     pub memory: MemoryArgs,
+}
+
+/// `watchdog man`, for packagers.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The folder; it must exist.
+    pub directory: PathBuf,
 }
 
 /// Options of every command that reads memory.

@@ -2,6 +2,7 @@
 
 mod args;
 mod locate;
+mod man;
 mod progress;
 mod report;
 mod run;
@@ -41,5 +42,6 @@ pub fn execute(cli: Cli) -> anyhow::Result<Status> {
         Command::Run(args) => run::execute(args),
         Command::Scan(args) => scan::execute(args),
         Command::Locate(args) => locate::execute(args),
+        Command::Man(args) => man::execute(&args),
     }
 }
