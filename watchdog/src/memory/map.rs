@@ -10,6 +10,10 @@ use std::path::Path;
 
 use super::{PhysAddr, PhysRange, RangeSet};
 
+/// The page of the local APIC's registers where nobody moved it: the architecture's default of
+/// `IA32_APIC_BASE` (`APIC_DEFAULT_PHYS_BASE`, arch/x86/include/asm/apicdef.h).
+const LOCAL_APIC: PhysRange = PhysRange::page_at(PhysAddr(0xfee0_0000));
+
 /// Why the memory map is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum MapError {
@@ -83,6 +87,9 @@ impl MemoryMap {
 /// Parses `/proc/iomem`: everything but the firmware's map.
 fn parse_iomem(text: &str) -> Result<MemoryMap, MapError> {
     let mut map = MemoryMap::default();
+    // Not every kernel lists it (6.12 and 7.2 may not), and it is there all the same.
+    map.local_apic.insert(LOCAL_APIC);
+    map.devices.insert(LOCAL_APIC);
     let mut all_zero = true;
     for line in text.lines() {
         let form = || MapError::Form { path: "/proc/iomem".to_owned(), line: line.to_owned() };

@@ -25,6 +25,12 @@ impl PhysRange {
         Self::new(start, start.checked_add(size)?)
     }
 
+    /// The 4 KiB page in which `at` lies; `at` is not in the last page of the address space.
+    pub(super) const fn page_at(at: PhysAddr) -> Self {
+        let start = at.page();
+        Self { start, end: PhysAddr(start.0 + super::PAGE_SIZE) }
+    }
+
     /// First address.
     #[must_use]
     pub const fn start(&self) -> PhysAddr {
