@@ -51,7 +51,8 @@ fn denied(attempt: &WriteAttempt, owners: &Owners) -> Event {
         None => "memory that is not this node's".to_owned(),
     };
     let place = attempt.range.map_or_else(String::new, |range| {
-        format!(": {} bytes at physical {}", range.size(), range.start())
+        let bytes = if range.size() == 1 { "byte" } else { "bytes" };
+        format!(": {} {bytes} at physical {}", range.size(), range.start())
     });
     let exe = process.exe.as_ref().map_or_else(String::new, |exe| format!(", {exe}"));
     let mut event = Event::new(
