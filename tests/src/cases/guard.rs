@@ -35,7 +35,6 @@ const HARMLESS: [&str; 4] = ["open", "read", "mmap-read", "mmap-private"];
 const NOBODYS: u64 = 0x2000_3000;
 /// Two pages that an attacker may map writable, to start from.
 const VIA: [&str; 2] = ["--via", "0x20001000"];
-const CONFIGURATION: &str = "/etc/watchdog/watchdog.toml";
 
 /// Check that each way to write into node 2's text fails with EPERM, is alerted exactly once with
 /// the writer's name, and leaves the bytes as they were.
@@ -211,9 +210,5 @@ fn configured(stage: &Stage, more: &str, case: impl FnOnce() -> Result<()>) -> R
                 .map(|range| format!("\"{:#x}..{:#x}\"", range.start, range.end));
         text += &format!("[[node]]\nname = \"service-{node}\"\nranges = [{}]\n", ranges.join(", "));
     }
-    stage.shell("mkdir -p /etc/watchdog")?;
-    stage.machine().node0().write(CONFIGURATION, 0o644, text.as_bytes())?;
-    let result = stage.watched(case);
-    let removed = stage.shell(&format!("rm {CONFIGURATION}"));
-    result.and(removed.map(drop))
+    stage.configured(&text, case)
 }

@@ -12,6 +12,7 @@ use crate::machine::{Machine, Output};
 
 const UNIT: &str = "integrity-watchdog.service";
 const CATALOG: &str = "integrity-watchdog.catalog";
+const CONFIGURATION: &str = "/etc/watchdog/watchdog.toml";
 /// How long anything that the watchdog must do may take under emulation.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -146,6 +147,18 @@ impl Stage {
         let result = case();
         let stopped = self.stop();
         result.and(stopped)
+    }
+
+    /// Runs a case with the service on under this configuration, which is gone afterwards.
+    ///
+    /// # Errors
+    /// As [`Self::watched`].
+    pub fn configured(&self, text: &str, case: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.shell("mkdir -p /etc/watchdog")?;
+        self.machine.node0().write(CONFIGURATION, 0o644, text.as_bytes())?;
+        let result = self.watched(case);
+        let removed = self.shell(&format!("rm {CONFIGURATION}"));
+        result.and(removed.map(drop))
     }
 
     /// A place in the journal: the number of the watchdog's entries so far. (With

@@ -15,8 +15,8 @@ pub(super) const CASES: List = &[
     ("run: catalog entries explain the journal", catalog),
 ];
 
-/// The service's period: the default.
-const PERIOD: Duration = Duration::from_secs(1);
+/// The period of the case that measures it: one that a slow machine under emulation can keep.
+const PERIOD: Duration = Duration::from_secs(2);
 
 /// Check that the service starts without configuration, says what it found, and then has nothing
 /// to say about a healthy machine.
@@ -51,7 +51,7 @@ fn silence(stage: &Stage) -> Result<()> {
 /// Check that one changed byte of text, in either node, is alerted with everything that is known
 /// of it within two periods, once; and that its return is told.
 fn flipped_byte(stage: &Stage) -> Result<()> {
-    stage.watched(|| {
+    stage.configured(&format!("period = \"{}s\"", PERIOD.as_secs()), || {
         for node in [1, 2] {
             let truth = stage.machine().truth(node)?;
             let at = truth.text_phys_start + 0x12_3456 + u64::from(node);
