@@ -5,7 +5,7 @@ use std::{fs::File, io::BufWriter, io::Write, path::Path};
 use anyhow::{Context, Result};
 use cpio::newc::{Builder, trailer};
 
-use crate::kernel::Kernel;
+use crate::{kernel::Kernel, livepatch};
 
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
@@ -28,7 +28,7 @@ pub fn for_node0(path: &Path, init: &[u8], kernel: &Kernel) -> Result<()> {
 }
 
 /// Writes a service node's initramfs: `init`, and modules that it can be told
-/// to load.
+/// to load. [`livepatch::NAME`] is none of the kernel's own and is made for it.
 pub fn for_service_node(
     path: &Path,
     init: &[u8],
@@ -48,6 +48,11 @@ fn write(path: &Path, init: &[u8], kernel: &Kernel, sets: &[(&str, Vec<&str>)]) 
     archive.add("modules", DIRECTORY, &[])?;
     for (set, modules) in sets {
         archive.add(&format!("modules/{set}"), DIRECTORY, &[])?;
+        if *set == livepatch::NAME {
+            let module = livepatch::module(kernel)?;
+            archive.add(&format!("modules/{set}/00-{set}.ko"), FILE, &module)?;
+            continue;
+        }
         for (index, module) in kernel.modules(modules.iter().copied())?.iter().enumerate() {
             let name = format!("modules/{set}/{index:02}-{}.ko", module.name);
             archive.add(&name, FILE, &module.read()?)?;

@@ -16,15 +16,22 @@
 //! | [`truth`] | what a kernel says about its own text |
 //! | [`kernel`], [`initramfs`], [`cache`] | what the machine boots, and where it is kept |
 //! | [`machine`] | the machine itself |
+//! | [`node_kernel`] | a node's kernel, seen and changed from the host |
+//! | [`toggles`], [`livepatch`] | what makes a kernel rewrite its own text |
+//! | [`host_watch`] | the watchdog on the host, over the machine's memory |
 //! | [`cases`] | what the watchdog must do on it |
 
 pub mod agent;
 pub mod cache;
 pub mod cases;
+pub mod host_watch;
 pub mod initramfs;
 pub mod kernel;
 pub mod layout;
+pub mod livepatch;
 pub mod machine;
 pub mod mailbox;
+pub mod node_kernel;
 pub mod service;
+pub mod toggles;
 pub mod truth;

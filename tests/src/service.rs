@@ -50,6 +50,61 @@ pub enum Request {
         /// What to write, in one `write(2)`.
         content: Vec<u8>,
     },
+    /// The names in a directory. Answered by [`Reply::Names`].
+    List {
+        /// The directory's path.
+        path: String,
+    },
+    /// Make a directory, such as an instance of tracefs; it may exist.
+    MakeDirectory {
+        /// The directory's path.
+        path: String,
+    },
+    /// The functions that hold these addresses. Answered by [`Reply::Names`].
+    Names {
+        /// Virtual addresses.
+        addresses: Vec<u64>,
+    },
+    /// Attach a BPF program that does nothing.
+    Attach {
+        /// Where.
+        hook: Hook,
+    },
+    /// Detach the BPF program that was attached there.
+    Detach {
+        /// Where.
+        hook: Hook,
+    },
+}
+
+/// Where a BPF program is attached.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Hook {
+    /// A function's entry, by a BPF trampoline.
+    Fentry {
+        /// The function.
+        function: String,
+    },
+    /// A function's return, by a BPF trampoline.
+    Fexit {
+        /// The function.
+        function: String,
+    },
+    /// A hook of the BPF security module, by a BPF trampoline.
+    Lsm {
+        /// The hook's name, as `file_open`.
+        hook: String,
+    },
+    /// A tracepoint.
+    Tracepoint {
+        /// Its name, as `sched_switch`.
+        name: String,
+    },
+    /// A function's entry, by a kprobe behind a perf event.
+    Kprobe {
+        /// The function.
+        function: String,
+    },
 }
 
 /// A service node's answer.
@@ -61,6 +116,8 @@ pub enum Reply {
     Truth(Truth),
     /// Answer to [`Request::Read`].
     Content(Vec<u8>),
+    /// Answer to [`Request::List`], and to [`Request::Names`]: `name+0x12` for each address.
+    Names(Vec<String>),
     /// It could not be done, and why.
     Failed(String),
 }

@@ -7,8 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use watchdog_tests::{
-    cases::located_from_outside,
+    cases::{
+        SERVICE_NODES, json_lines, located_from_outside, located_on_node0, locked_down, on_host,
+    },
     kernel::Kernel,
     layout,
     machine::Machine,
@@ -39,8 +42,8 @@ fn every_kernel_in_every_place() -> Result<()> {
     Ok(())
 }
 
-/// Check that every kernel boots in every place with KASLR off, and then lies
-/// where it was linked.
+/// Check that every kernel boots in every place with KASLR off and four paging levels, and then
+/// lies where it was linked.
 #[test]
 #[ignore = "boots machines: cargo xtask test"]
 fn every_kernel_in_every_place_without_kaslr() -> Result<()> {
@@ -54,6 +57,8 @@ fn boots(kernels: [&str; 3], kaslr: bool) -> Result<()> {
     let mut builder = Machine::builder();
     for (node, kernel) in (0..).zip(kernels) {
         builder = builder.service_kernel(node, kernel).kaslr(node, kaslr);
+        // Half of the boots with the paging of older processors.
+        builder = if kaslr { builder } else { builder.append(node, "no5lvl") };
     }
     let machine = builder
         .boot_with(None, |reached| println!("{reached}"))
@@ -76,8 +81,48 @@ fn boots(kernels: [&str; 3], kaslr: bool) -> Result<()> {
             machine.node(node)?.wait_for_ticks()?;
         }
     }
-    // Whatever the place, version and neighbours: each kernel is located as it says itself.
-    located_from_outside(&machine, &[0, 1, 2])
+    // Whatever the place, version and neighbours: each kernel is located as it says itself, in
+    // every form in which the host has the machine's memory, and on node 0.
+    let all = [0, 1, 2];
+    let live = format!("raw:{}", machine.ram().path().display());
+    located_from_outside(&machine, &live, &[], &all)?;
+    vendors_images_are_witnesses(&machine, &live, kernels)?;
+    let output = on_host(&["locate", "--json", "--memory", &live])?;
+    let levels = if kaslr { 5 } else { 4 };
+    for report in json_lines(&output.text())? {
+        ensure!(report["paging_levels"] == levels, "not {levels} levels: {report}");
+    }
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("memory");
+    machine.save_ram(&path)?;
+    located_from_outside(&machine, &format!("raw:{}", path.display()), &[], &all)?;
+    machine.dump_core(&path)?;
+    located_from_outside(&machine, &format!("elf:{}", path.display()), &[], &all)?;
+    located_on_node0(&machine, &["--memory", "live"], &SERVICE_NODES)?;
+    located_on_node0(&machine, &["--memory", "kcore"], &[("node-0", 0)])
+}
+
+/// Checks that the image a node boots is one more witness, and that a kernel which is none of the
+/// given images is lost, with both build ids in the reason.
+fn vendors_images_are_witnesses(machine: &Machine, memory: &str, kernels: [&str; 3]) -> Result<()> {
+    let files = kernels.map(|kernel| Kernel::named(kernel).map(|kernel| kernel.image()));
+    let files: Vec<String> =
+        files.into_iter().map(|file| Ok(file?.display().to_string())).collect::<Result<_>>()?;
+    let images: Vec<&str> = files.iter().flat_map(|file| ["--image", file]).collect();
+    located_from_outside(machine, memory, &images, &[0, 1, 2])?;
+    let output = on_host(&[&["locate", "--json", "--memory", memory], &images[..2]].concat())?;
+    ensure!(output.status == 2, "{output}");
+    let mut lost = 0;
+    for report in json_lines(&output.text())? {
+        let agrees = |witness: &Value| witness["name"] == "image" && witness["agrees"] == true;
+        let by_image = report["witnesses"].as_array().is_some_and(|all| all.iter().any(agrees));
+        let reason = report["reason"].as_str().unwrap_or_default();
+        let is_other = reason.contains("is not the kernel's (vmcoreinfo says build id");
+        ensure!(by_image || is_other, "{report}");
+        lost += usize::from(is_other);
+    }
+    ensure!(lost == 2, "{output}");
+    Ok(())
 }
 
 /// Check that nodes do what they are told, and that one node filling its
@@ -185,17 +230,18 @@ fn panic_is_reported() -> Result<()> {
 }
 
 /// Check that `watchdog run` refuses where BPF is no active LSM, because its programs would attach
-/// and never fire, and says what to add to the kernel command line.
+/// and never fire, and says what to add to the kernel command line; and that lockdown refuses
+/// `/dev/mem`, then `/proc/kcore`, each by name.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
-fn run_refuses_without_bpf_lsm() -> Result<()> {
+fn refused_without_bpf_lsm_and_under_lockdown() -> Result<()> {
     let machine =
         Machine::builder().service_nodes(0).append(0, "lsm=lockdown,capability,yama").boot()?;
     let refused = machine.node0().run(["watchdog", "run"])?;
     ensure!(refused.status == 2, "{refused}");
     let sentence = "yama,bpf to the kernel command line";
     ensure!(String::from_utf8_lossy(&refused.stderr).contains(sentence), "{refused}");
-    Ok(())
+    locked_down(&machine)
 }
 
 /// Check that programs on node 0 are run, fed, watched, killed, and their end

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use crate::guard::OpenPolicy;
 use crate::memory::{MemorySource, PhysRange, RangeSet};
 use crate::node::{NodeName, disjoint, mint_ranges};
+use crate::verify::BaselineKey;
 
 /// Where the configuration is looked for when no `--config` is given.
 pub const DEFAULT_PATH: &str = "/etc/watchdog/watchdog.toml";
@@ -24,8 +25,13 @@ pub struct Config {
     /// As `--period`.
     #[serde(default, deserialize_with = "period")]
     pub period: Option<Duration>,
+    /// How long a node may boot before it counts as lost.
+    #[serde(default, deserialize_with = "period")]
+    pub booting: Option<Duration>,
     /// As `--state-dir`.
     pub state_dir: Option<PathBuf>,
+    /// Whose signature baselines must carry: a minisign public key, or the file that holds one.
+    pub baseline_key: Option<BaselineKey>,
     /// The guard.
     #[serde(default)]
     pub guard: GuardSection,
@@ -51,6 +57,8 @@ pub struct NodeSection {
     pub name: NodeName,
     /// Its physical memory.
     pub ranges: RangeSet,
+    /// The vendor's image that its kernel boots from, as `--image NAME=FILE`.
+    pub image: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -60,6 +68,7 @@ struct RawNode {
     #[serde(default)]
     ranges: Vec<String>,
     mint: Option<Mint>,
+    image: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -87,7 +96,13 @@ impl TryFrom<RawNode> for NodeSection {
             (None, ranges) => disjoint(ranges.iter().map(|range| PhysRange::from_str(range)))
                 .map_err(|error| error.to_string())?,
         };
-        Ok(Self { name: raw.name, ranges })
+        if raw.image.as_ref().is_some_and(|image| image.as_os_str().is_empty()) {
+            return Err(format!(
+                "node `{}` has an `image` without a name: give a file, as in `image = \"/boot/vmlinuz-6.12\"`, or leave the line out",
+                raw.name
+            ));
+        }
+        Ok(Self { name: raw.name, ranges, image: raw.image })
     }
 }
 
@@ -176,6 +191,8 @@ mod tests {
         assert_eq!(config.period, Some(Duration::from_secs(1)));
         assert_eq!(config.nodes.len(), 2);
         assert_eq!(config.nodes[1].ranges.ranges().len(), 3);
+        let images: Vec<_> = config.nodes.iter().map(|node| node.image.as_deref()).collect();
+        assert_eq!(images, [Some(Path::new("/srv/nodes/service-1/vmlinuz")), None]);
     }
 
     /// Check that a wrong key is an error that names the key and its line.
@@ -200,6 +217,8 @@ mod tests {
             (node("a", &format!("{ranges}\nmint = {{ osid = 1 }}")), "give one"),
             (node("a/b", ranges), "is no node name"),
             (node("a", "ranges = [\"0x1000\"]"), "is no range"),
+            (node("a", &format!("{ranges}\nimage = \"\"")), "`image` without a name"),
+            (node("a", &format!("{ranges}\nimage = 1")), "invalid type"),
         ] {
             let error = parse(&text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");

@@ -6,9 +6,11 @@
 //! [`guard`] beside it and [`cli`] in front of it.
 
 pub mod alert;
+mod btf;
 pub mod cli;
 pub mod config;
 pub mod guard;
+pub mod image;
 pub mod locate;
 pub mod memory;
 pub mod node;

@@ -2,6 +2,7 @@
 
 mod build;
 mod demo;
+mod fuzz;
 mod machine;
 mod setup;
 mod test;
@@ -29,7 +30,9 @@ enum Command {
     Machine(machine::Options),
     /// Play the main job, act by act, on the machine with three kernels.
     Demo(demo::Options),
-    /// Run every test: units, the machine itself, and the cases on it.
+    /// Feed hostile memory to everything that reads memory, and look for what fails.
+    Fuzz(fuzz::Options),
+    /// Run every test: units, fuzz targets, the machine itself, and the cases on it.
     Test(test::Options),
 }
 
@@ -45,6 +48,7 @@ fn run() -> Result<()> {
         Command::Build => build::guest_programs(),
         Command::Machine(options) => options.run(),
         Command::Demo(options) => options.run(),
+        Command::Fuzz(options) => options.run(),
         Command::Test(options) => options.run(),
     }
 }

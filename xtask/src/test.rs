@@ -10,7 +10,7 @@ use clap::Args;
 use watchdog_tests::cache;
 use watchdog_tests::cases::{self, Tally};
 
-use crate::{build, setup};
+use crate::{build, fuzz, setup};
 
 /// Kernels that the machine is booted with.
 const KERNELS: [&str; 3] = ["6.1", "6.12", "7.2"];
@@ -26,6 +26,12 @@ pub(crate) struct Options {
     /// Seconds for which a healthy machine is swept without an alert.
     #[arg(long, default_value_t = 10)]
     soak: u64,
+    /// How often what describes each kernel is damaged at random, all kernels together.
+    #[arg(long, default_value_t = 300)]
+    damage: usize,
+    /// How many random toggles rewrite each kernel's text while it is judged.
+    #[arg(long, default_value_t = 40)]
+    toggles: usize,
 }
 
 impl Options {
@@ -39,11 +45,16 @@ impl Options {
         let begun = Instant::now();
         let mut total = Tally::default();
         if self.case.is_empty() {
-            add(&mut total, cargo_test(&["--workspace", "--exclude", "watchdog-ebpf"], &[])?);
+            let units = ["--workspace", "--exclude", "watchdog-ebpf"];
+            add(&mut total, self.cargo_test(&units, &[])?);
+            add(&mut total, fuzz_regression());
             if self.kernels.is_empty() {
-                let machine = ["--package", "watchdog-tests", "--test", "node_machine"];
+                let tests = ["vendor_image", "node_machine", "damage", "judgement", "toggles"];
+                let tests = tests.iter().flat_map(|test| ["--test", test]);
+                let which: Vec<_> =
+                    ["--package", "watchdog-tests"].into_iter().chain(tests).collect();
                 let one_at_a_time = ["--ignored", "--nocapture", "--test-threads=1"];
-                add(&mut total, cargo_test(&machine, &one_at_a_time)?);
+                add(&mut total, self.cargo_test(&which, &one_at_a_time)?);
             }
         }
         let options =
@@ -64,6 +75,34 @@ impl Options {
         }
         Ok(())
     }
+
+    /// Runs `cargo test` in the profile of the guests' programs, shows its output, and counts.
+    fn cargo_test(&self, which: &[&str], how: &[&str]) -> Result<Tally> {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut test = Command::new(cargo)
+            .current_dir(cache::project_root())
+            .args(["test", "--release", "--no-fail-fast"])
+            .args(which)
+            .arg("--")
+            .args(how)
+            .env("WATCHDOG_DAMAGE", self.damage.to_string())
+            .env("WATCHDOG_TOGGLES", self.toggles.to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start cargo")?;
+        let output = test.stdout.take().context("cargo has no output")?;
+        let mut tally = Tally::default();
+        for line in BufReader::new(output).lines() {
+            let line = line?;
+            add(&mut tally, counts(&line).unwrap_or_default());
+            writeln!(std::io::stdout(), "{line}")?;
+        }
+        // What does not compile has no result line, and must count.
+        if !test.wait()?.success() && tally.failed == 0 {
+            tally.failed = 1;
+        }
+        Ok(tally)
+    }
 }
 
 fn add(total: &mut Tally, more: Tally) {
@@ -71,30 +110,12 @@ fn add(total: &mut Tally, more: Tally) {
     total.failed += more.failed;
 }
 
-/// Runs `cargo test` in the profile of the guests' programs, shows its output, and counts.
-fn cargo_test(which: &[&str], how: &[&str]) -> Result<Tally> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut test = Command::new(cargo)
-        .current_dir(cache::project_root())
-        .args(["test", "--release", "--no-fail-fast"])
-        .args(which)
-        .arg("--")
-        .args(how)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start cargo")?;
-    let output = test.stdout.take().context("cargo has no output")?;
-    let mut tally = Tally::default();
-    for line in BufReader::new(output).lines() {
-        let line = line?;
-        add(&mut tally, counts(&line).unwrap_or_default());
-        writeln!(std::io::stdout(), "{line}")?;
-    }
-    // What does not compile has no result line, and must count.
-    if !test.wait()?.success() && tally.failed == 0 {
-        tally.failed = 1;
-    }
-    Ok(tally)
+/// The short run of the fuzz targets; one that does not come about is a failure.
+fn fuzz_regression() -> Tally {
+    fuzz::regression().unwrap_or_else(|error| {
+        println!("FAILED  the fuzz targets\n{error:#}\n");
+        Tally { passed: 0, failed: 1 }
+    })
 }
 
 /// Reads `test result: ok. 7 passed; 0 failed; …`.

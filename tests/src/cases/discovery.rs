@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{List, Stage};
 use crate::cache;
 use crate::layout;
-use crate::machine::Machine;
+use crate::machine::{Machine, Output};
 use crate::truth::Truth;
 
 pub(super) const CASES: List = &[
@@ -19,20 +19,13 @@ pub(super) const CASES: List = &[
 
 /// Check that `watchdog locate` on node 0, told nothing, says what the nodes say of themselves.
 fn node0_finds_both(stage: &Stage) -> Result<()> {
-    let output = stage.machine().node0().run(["watchdog", "locate", "--json"])?;
-    ensure!(output.success(), "{output}");
-    let found = json_lines(&output.text())?;
-    ensure!(found.len() == 2, "{output}");
-    for (node, report) in (1..).zip(&found) {
-        ensure!(report["node"] == format!("service-{node}"), "{report}");
-        agrees(report, &stage.machine().truth(node)?)?;
-    }
-    Ok(())
+    located_on_node0(stage.machine(), &[], &SERVICE_NODES)
 }
 
 /// Check that the host, reading the machine's live RAM file, finds the kernels of all nodes.
 fn host_finds_all(stage: &Stage) -> Result<()> {
-    located_from_outside(stage.machine(), &[0, 1, 2])
+    let memory = format!("raw:{}", stage.machine().ram().path().display());
+    located_from_outside(stage.machine(), &memory, &[], &[0, 1, 2])
 }
 
 /// Check that `watchdog scan` judges nothing it has no baseline for, exits with 2, and gives the
@@ -57,34 +50,68 @@ fn scan_without_baseline(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Runs `watchdog locate` on the host over the machine's RAM and compares what it finds with what
-/// these nodes say of themselves: every one of them, and nothing else.
+/// Runs the watchdog on the host.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn on_host(arguments: &[&str]) -> Result<Output> {
+    let program = cache::guest_programs().join("watchdog");
+    let output =
+        Command::new(program).args(arguments).output().context("the watchdog was not started")?;
+    let status = output.status.code().context("a signal ended the watchdog")?;
+    Ok(Output { status, stdout: output.stdout, stderr: output.stderr })
+}
+
+/// Runs `watchdog locate` on the host over this `--memory`, with more arguments, and compares what
+/// it finds with what these nodes say of themselves: every one of them, and nothing else.
 ///
 /// # Errors
 /// When anything differs.
-pub fn located_from_outside(machine: &Machine, nodes: &[u8]) -> Result<()> {
-    let memory = format!("raw:{}", machine.ram().path().display());
-    let output = Command::new(cache::guest_programs().join("watchdog"))
-        .args(["locate", "--json", "--memory", &memory])
-        .output()
-        .context("the watchdog was not started")?;
-    let text = String::from_utf8(output.stdout)?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{}: {text}{errors}", output.status);
-    let found = json_lines(&text)?;
-    ensure!(found.len() == nodes.len(), "{} kernels, not {}: {text}", found.len(), nodes.len());
+pub fn located_from_outside(
+    machine: &Machine,
+    memory: &str,
+    more: &[&str],
+    nodes: &[u8],
+) -> Result<()> {
+    let output = on_host(&[&["locate", "--json", "--memory", memory], more].concat())?;
+    ensure!(output.success(), "{memory}: {output}");
+    let found = json_lines(&output.text())?;
+    ensure!(found.len() == nodes.len(), "{memory}: not {} kernels: {output}", nodes.len());
     for &node in nodes {
         let truth = machine.truth(node)?;
         let start = format!("{:#x}", truth.text_phys_start);
         let report = found.iter().find(|report| report["text"]["phys"] == start);
-        agrees(
-            report.with_context(|| format!("node {node} at {start} is not in {text}"))?,
-            &truth,
-        )?;
+        let report = report.with_context(|| format!("node {node} at {start} is not in {output}"));
+        agrees(report?, &truth).with_context(|| memory.to_owned())?;
         if node > 0 {
             let main = layout::main_range(node);
             ensure!(main.contains(&truth.text_phys_start), "node {node}: {truth:?}");
         }
+    }
+    Ok(())
+}
+
+/// What both service nodes are called where nobody names them.
+pub const SERVICE_NODES: [(&str, u8); 2] = [("service-1", 1), ("service-2", 2)];
+
+/// Runs `watchdog locate` on node 0 with these arguments and compares what it finds with what the
+/// nodes say of themselves: these, by these names and in this order, and nothing else.
+///
+/// # Errors
+/// When anything differs.
+pub fn located_on_node0(
+    machine: &Machine,
+    arguments: &[&str],
+    expected: &[(&str, u8)],
+) -> Result<()> {
+    let command = [&["watchdog", "locate", "--json"], arguments].concat();
+    let output = machine.node0().run(&command)?;
+    ensure!(output.success(), "{arguments:?}: {output}");
+    let found = json_lines(&output.text())?;
+    ensure!(found.len() == expected.len(), "{arguments:?}: {output}");
+    for ((name, node), report) in expected.iter().zip(&found) {
+        ensure!(report["node"] == *name, "{arguments:?}: not {name}: {report}");
+        agrees(report, &machine.truth(*node)?).with_context(|| format!("{arguments:?}"))?;
     }
     Ok(())
 }
@@ -102,13 +129,17 @@ fn agrees(report: &Value, truth: &Truth) -> Result<()> {
             && text["virt"] == format!("{:#x}", truth.stext_virt)
             && text["size"] == size
             && size == truth.etext_virt - truth.stext_virt
-            && witnesses.len() == 3
+            && witnesses.len() >= 4
             && witnesses.iter().all(|witness| witness["agrees"] == true),
         "{report}\nbut the node says {truth:#x?}"
     );
     Ok(())
 }
 
-pub(super) fn json_lines(text: &str) -> Result<Vec<Value>> {
+/// The objects of `--json`, one a line.
+///
+/// # Errors
+/// When a line is none.
+pub fn json_lines(text: &str) -> Result<Vec<Value>> {
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }

@@ -3,9 +3,11 @@
 //! One boot of the machine serves all cases of a kernel, in the order given here; a case leaves
 //! the machine as it found it.
 
+mod adversary;
 mod discovery;
 mod guard;
 mod refusals;
+mod sources;
 mod stage;
 mod sweeps;
 
@@ -13,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-pub use discovery::located_from_outside;
+pub use discovery::{SERVICE_NODES, json_lines, located_from_outside, located_on_node0, on_host};
+pub use sources::locked_down;
 pub use stage::{Attack, Entry, Stage};
 
 /// One case.
@@ -48,11 +51,18 @@ pub struct Tally {
 /// All cases, in order.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    [discovery::CASES, sweeps::CASES, guard::CASES, refusals::CASES]
-        .into_iter()
-        .flatten()
-        .map(|&(name, run)| Case { name, run })
-        .collect()
+    [
+        discovery::CASES,
+        sweeps::CASES,
+        guard::CASES,
+        refusals::CASES,
+        sources::CASES,
+        adversary::CASES,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|&(name, run)| Case { name, run })
+    .collect()
 }
 
 /// Runs the cases on one machine, all of whose nodes run the kernel named. Tells each result.

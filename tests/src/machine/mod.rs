@@ -34,7 +34,8 @@ mod service_node;
 
 use std::{path::Path, sync::Arc, time::Duration, time::Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
 
 pub use self::{
     builder::{Builder, Node},
@@ -48,6 +49,11 @@ use crate::truth::Truth;
 /// From the loader's start to a service node that answers, under emulation on
 /// a busy host.
 const NODE_START: Duration = Duration::from_secs(180);
+
+/// For QEMU to write all memory to a file on a busy host.
+const DUMP: Duration = Duration::from_secs(300);
+
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A running machine.
 pub struct Machine {
@@ -121,12 +127,12 @@ impl Machine {
 
     /// Stops every processor, so that memory stands still.
     pub fn pause(&self) -> Result<()> {
-        self.qmp.execute("stop").map(drop)
+        self.qmp.execute("stop", json!({})).map(drop)
     }
 
     /// Lets the processors run on.
     pub fn resume(&self) -> Result<()> {
-        self.qmp.execute("cont").map(drop)
+        self.qmp.execute("cont", json!({})).map(drop)
     }
 
     /// Writes memory as it stands at one moment to `path`, a sparse file in
@@ -136,6 +142,22 @@ impl Machine {
         let saved = self.ram.save(path);
         self.resume()?;
         saved
+    }
+
+    /// Has QEMU write memory as it stands at one moment to `path`, an ELF core with a segment for
+    /// each block of memory. The machine stands still meanwhile.
+    pub fn dump_core(&self, path: &Path) -> Result<()> {
+        let file = format!("file:{}", path.display());
+        let arguments = json!({ "paging": false, "protocol": file, "detach": true });
+        self.qmp.execute("dump-guest-memory", arguments)?;
+        self.health.wait("QEMU does not finish the core", DUMP, LOOK_EVERY, || {
+            let dump = self.qmp.execute("query-dump", json!({}))?;
+            match dump["status"].as_str() {
+                Some("completed") => Ok(Some(())),
+                Some("active") => Ok(None),
+                _ => bail!("QEMU could not write {}: {dump}", path.display()),
+            }
+        })
     }
 
     /// Where the consoles are logged and whether the machine is well.

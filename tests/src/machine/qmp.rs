@@ -27,14 +27,14 @@ impl Qmp {
     pub(super) fn connect(stream: UnixStream, health: Arc<Health>) -> Result<Self> {
         stream.set_read_timeout(Some(ANSWER))?;
         let qmp = Self { stream: Mutex::new(BufReader::new(stream)), health };
-        qmp.execute("qmp_capabilities")?;
+        qmp.execute("qmp_capabilities", json!({}))?;
         Ok(qmp)
     }
 
-    /// Runs a command without arguments and returns what it returns.
-    pub(super) fn execute(&self, command: &str) -> Result<Value> {
+    /// Runs a command with these arguments, an object, and returns what it returns.
+    pub(super) fn execute(&self, command: &str, arguments: Value) -> Result<Value> {
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
-        let request = format!("{}\n", json!({ "execute": command }));
+        let request = format!("{}\n", json!({ "execute": command, "arguments": arguments }));
         if let Err(error) = stream.get_mut().write_all(request.as_bytes()) {
             return self.health.fail(&format!("QEMU takes no command `{command}`: {error}"));
         }

@@ -77,6 +77,23 @@ impl ServiceNode {
         self.request(&Request::Write { path: path.to_owned(), content }).map(drop)
     }
 
+    /// The names in a directory on the node.
+    pub fn list(&self, path: &str) -> Result<Vec<String>> {
+        self.names(&Request::List { path: path.to_owned() })
+    }
+
+    /// The functions that hold these virtual addresses, each as `name+0x12`.
+    pub fn names_of(&self, addresses: &[u64]) -> Result<Vec<String>> {
+        self.names(&Request::Names { addresses: addresses.to_vec() })
+    }
+
+    fn names(&self, request: &Request) -> Result<Vec<String>> {
+        match self.request(request)? {
+            Reply::Names(names) => Ok(names),
+            other => bail!("node {} answered {other:?}", self.number),
+        }
+    }
+
     /// Switches function tracer and trace events on or off.
     pub fn tracing(&self, on: bool) -> Result<()> {
         self.request(&Request::Tracing { on }).map(drop)

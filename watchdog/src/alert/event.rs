@@ -20,6 +20,10 @@ pub enum EventKind {
     GuardDegraded,
     /// A write to another node's memory was stopped.
     WriteDenied,
+    /// Something in a node's memory looks like a kernel and is not the one it runs.
+    StrayKernel,
+    /// What describes a node's kernel says otherwise than when it was located.
+    WitnessChanged,
     /// A kernel was found and is watched from now on.
     NodeFound,
     /// A node runs another kernel, or the same one somewhere else, than before.
@@ -28,7 +32,9 @@ pub enum EventKind {
     BaselineLearned,
     /// Every path the guard should deny was seen to be denied.
     GuardArmed,
-    /// A node's text is equal to its baseline again.
+    /// A tracer, probe or patch changed a node's text by the kernel's own means.
+    TextInstrumented,
+    /// A node's text is equal to its baseline again, or explained by closed tables.
     TextClean,
     /// The watchdog runs.
     Started,
@@ -38,16 +44,19 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, for the catalog and its test.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::TextTampered,
         Self::GuardTampered,
         Self::NodeLost,
         Self::GuardDegraded,
         Self::WriteDenied,
+        Self::StrayKernel,
+        Self::WitnessChanged,
         Self::NodeFound,
         Self::NodeRebooted,
         Self::BaselineLearned,
         Self::GuardArmed,
+        Self::TextInstrumented,
         Self::TextClean,
         Self::Started,
         Self::Stopped,
@@ -62,10 +71,13 @@ impl EventKind {
             Self::NodeLost => "node-lost",
             Self::GuardDegraded => "guard-degraded",
             Self::WriteDenied => "write-denied",
+            Self::StrayKernel => "stray-kernel",
+            Self::WitnessChanged => "witness-changed",
             Self::NodeFound => "node-found",
             Self::NodeRebooted => "node-rebooted",
             Self::BaselineLearned => "baseline-learned",
             Self::GuardArmed => "guard-armed",
+            Self::TextInstrumented => "text-instrumented",
             Self::TextClean => "text-clean",
             Self::Started => "started",
             Self::Stopped => "stopped",
@@ -78,8 +90,12 @@ impl EventKind {
         match self {
             Self::TextTampered | Self::GuardTampered => 2,
             Self::NodeLost | Self::GuardDegraded => 3,
-            Self::WriteDenied => 4,
-            Self::NodeFound | Self::NodeRebooted | Self::BaselineLearned | Self::GuardArmed => 5,
+            Self::WriteDenied | Self::StrayKernel | Self::WitnessChanged => 4,
+            Self::NodeFound
+            | Self::NodeRebooted
+            | Self::BaselineLearned
+            | Self::GuardArmed
+            | Self::TextInstrumented => 5,
             Self::TextClean | Self::Started | Self::Stopped => 6,
         }
     }
@@ -93,10 +109,13 @@ impl EventKind {
             Self::NodeLost => "c5c3b36fd925421e8ab06548c9f26c5f",
             Self::GuardDegraded => "f2ee1e2c42714fb988cce18b32ea89f1",
             Self::WriteDenied => "0c6d4fca2f6e429faf9ea4f469b00478",
+            Self::StrayKernel => "c40e4d0e5e154307970ae3acf6abf186",
+            Self::WitnessChanged => "3474bd7585384ae28180cb314ab35c75",
             Self::NodeFound => "b4fa2d0e33524c43b868e6a50e4cbe0c",
             Self::NodeRebooted => "3c1a9e1b432646c8b11c88b2e09e59b9",
             Self::BaselineLearned => "b85dc6982064417cb39a6fc6c5b8438d",
             Self::GuardArmed => "4d4b8f7016f145d79fe6ae01445663d6",
+            Self::TextInstrumented => "1d6a1029b9324b0793bc69c6958fc1e1",
             Self::TextClean => "81a25e1379bb478baba4f450e8aab77a",
             Self::Started => "fae811293bf9464596e7445895b1d4de",
             Self::Stopped => "2b2c09f2dd834e8cad595bec7d5261af",

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, NodeSection};
 use crate::memory::MemorySource;
-use crate::node::NodeSpec;
+use crate::node::{ImageSpec, NodeName, NodeSpec, Target, TargetError};
 
 /// Integrity watchdog for machines that run several Linux kernels side by side
 ///
@@ -33,6 +33,9 @@ pub enum Command {
     /// Say where each node's kernel text is, and who says so
     #[command(after_help = LOCATE_HELP)]
     Locate(LocateArgs),
+    /// Make, show or check baselines: what a node's kernel text should be
+    #[command(subcommand)]
+    Baseline(BaselineCommand),
     /// Write the manual pages into a folder
     #[command(hide = true)]
     Man(ManArgs),
@@ -48,18 +51,21 @@ Exit status: 0 when ended by SIGTERM or SIGINT; 2 when it could not start.";
 const SCAN_HELP: &str = "\
 Examples:
   sudo watchdog scan
-  watchdog scan --memory raw:ram.img --node 0x38000000..0x50000000
+  watchdog scan --memory raw:ram.img --image /boot/vmlinuz-6.12.118
 
-Exit status: 0 all clean; 1 a node is tampered with; 2 a node is lost,
-unverified or booting, there is no node, or the command could not run.";
+Exit status: 0 every node is clean or patched; 1 a node is tampered with, or
+instrumented and that is not allowed; 2 a node is lost, unverified or booting,
+there is no node, or the command could not run.";
 
 const LOCATE_HELP: &str = "\
 Examples:
   sudo watchdog locate
   watchdog locate --memory raw:node1.img@0x38000000 --json
+  watchdog locate --memory elf:vmcore --image /boot/vmlinuz-6.12.118
 
-Exit status: 0 every kernel located; 1 a located text is mapped writable;
-2 a kernel is lost or booting, there is none, or the command could not run.";
+Exit status: 0 every kernel located; 1 a located text is writable, open to user
+mode, or not all that is executable; 2 a kernel is lost or booting, there is
+none, or the command could not run.";
 
 /// `watchdog run`.
 #[derive(Debug, Args)]
@@ -84,9 +90,82 @@ pub struct ScanArgs {
     /// Memory, nodes, configuration.
     #[command(flatten)]
     pub memory: MemoryArgs,
-    /// List every difference (otherwise the first 20 of each node)
+    /// List every difference, also those that the kernel's own tables explain
+    ///
+    /// Otherwise tracers and probes are one line each, and the first 20 unexplained differences of
+    /// each node are shown.
     #[arg(long, short)]
     pub verbose: bool,
+    /// A verdict that counts as good for the exit status
+    #[arg(long, value_name = "VERDICT")]
+    pub allow: Option<Allowed>,
+}
+
+/// A verdict that may be allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Allowed {
+    /// Tracers, probes, BPF programs and live patches that the kernel knows of.
+    Instrumented,
+}
+
+/// `watchdog baseline`.
+#[derive(Debug, Subcommand)]
+pub enum BaselineCommand {
+    /// Make a node's baseline from the vendor's image of its kernel
+    #[command(after_help = IMPORT_HELP)]
+    Import(ImportArgs),
+    /// Show what each node's baseline is of, and what it was made from
+    Show(StoredArgs),
+    /// Check that each node's baseline is whole, and signed where a key is configured
+    Check(StoredArgs),
+}
+
+const IMPORT_HELP: &str = "\
+Examples:
+  sudo watchdog baseline import --node service-1 --image /boot/vmlinuz-6.12.118
+  minisign -Sm /var/lib/watchdog/baselines/service-1.baseline
+
+The second signs it; `baseline_key` in the configuration makes that count.
+
+Exit status: 0 when every baseline was made; 2 when one could not be.";
+
+/// `watchdog baseline import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// A node whose baseline it shall be; repeatable
+    #[arg(long = "node", value_name = "NAME", required = true)]
+    pub nodes: Vec<NodeName>,
+    /// The bzImage that the node boots (/boot/vmlinuz-…), or its vmlinux
+    #[arg(long, value_name = "FILE")]
+    pub image: PathBuf,
+    /// Where, and by which configuration.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// `watchdog baseline show` and `watchdog baseline check`.
+#[derive(Debug, Args)]
+pub struct StoredArgs {
+    /// Only this node's baseline; repeatable [default: every node's]
+    #[arg(long = "node", value_name = "NAME")]
+    pub nodes: Vec<NodeName>,
+    /// Where, and by which configuration.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// Where baselines are.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    /// Configuration file [default: /etc/watchdog/watchdog.toml, where it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where baselines are kept [default: /var/lib/watchdog]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// One JSON object a line on standard output
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `watchdog locate`.
@@ -107,19 +186,32 @@ pub struct ManArgs {
 /// Options of every command that reads memory.
 #[derive(Debug, Args)]
 pub struct MemoryArgs {
-    /// Where physical memory is read: devmem, or raw:FILE[@PHYS] [default: devmem]
+    /// Where physical memory is read [default: devmem]
     ///
-    /// FILE is a raw image or a virtual machine's live RAM file; PHYS is the physical address of
-    /// its first byte (default 0).
-    #[arg(long, value_name = "SOURCE")]
+    /// devmem: this machine's /dev/mem: all but this kernel's own RAM
+    /// kcore: this kernel's own RAM, from /proc/kcore
+    /// live: the right one of both for each range
+    /// raw:FILE[@PHYS]: a raw image, or a virtual machine's live RAM file;
+    ///   PHYS is the physical address of its first byte (default 0)
+    /// elf:FILE: an ELF core of kdump, makedumpfile -E or QEMU
+    /// lime:FILE: an image of LiME or AVML
+    #[arg(long, value_name = "SOURCE", verbatim_doc_comment)]
     pub memory: Option<MemorySource>,
     /// A node's physical memory; repeat for more nodes [default: discovered]
     ///
-    /// END is exclusive; a node may have several ranges. Without any --node an image is one
-    /// node, and on a live machine every kernel in memory that the firmware calls RAM and this
-    /// kernel does not use is a node.
+    /// END is exclusive; a node may have several ranges. Without any --node, every kernel in an
+    /// image is a node; with kcore, every kernel in this kernel's RAM, which is this kernel
+    /// itself; and on a live machine every kernel in memory that the firmware calls RAM and this
+    /// kernel does not use. Holes of a core within a node's ranges are left out, and said.
     #[arg(long = "node", value_name = "[NAME=]START..END[,…]")]
     pub nodes: Vec<NodeSpec>,
+    /// The vendor's image that a node's kernel must be; repeatable
+    ///
+    /// It is one more witness of where the kernel is, and the baseline that it is judged by.
+    /// FILE is the bzImage that the node boots (/boot/vmlinuz-…) or its vmlinux. Without NAME it
+    /// is for every node; with several, each kernel must be one of them.
+    #[arg(long = "image", value_name = "[NAME=]FILE")]
+    pub images: Vec<ImageSpec>,
     /// Configuration file [default: /etc/watchdog/watchdog.toml, where it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -141,6 +233,23 @@ impl MemoryArgs {
         config.memory = self.memory.clone().or(config.memory);
         config.state_dir = self.state_dir.clone().or(config.state_dir);
         Ok(config)
+    }
+
+    /// What the command works on: memory, nodes, and the images their kernels must be.
+    ///
+    /// # Errors
+    /// When memory cannot be read, or nodes or images are wrong.
+    pub(super) fn target(&self, config: &Config) -> Result<Target, TargetError> {
+        let images = if self.images.is_empty() {
+            let of = |node: &NodeSection| {
+                let (node, file) = (Some(node.name.clone()), node.image.clone()?);
+                Some(ImageSpec { node, file })
+            };
+            config.nodes.iter().filter_map(of).collect()
+        } else {
+            self.images.clone()
+        };
+        Target::open(config, &self.nodes)?.with_images(images)
     }
 }
 

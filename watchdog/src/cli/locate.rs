@@ -9,12 +9,12 @@ use super::report::{people, row, size};
 use super::scan::mapping_findings;
 use crate::alert::printable;
 use crate::locate::{Finding, Kernel, Report};
-use crate::node::{Found, Target};
+use crate::node::{Found, Target, describe};
 
 /// Locates every node's kernel and says who says so.
 pub(super) fn execute(args: LocateArgs) -> anyhow::Result<Status> {
     let config = args.memory.config()?;
-    let target = Target::open(&config, &args.memory.nodes)?;
+    let target = args.memory.target(&config)?;
     let found = find(&target)?;
     if found.is_empty() {
         anyhow::bail!("no kernel was found in {}", target.nodes.memory());
@@ -32,7 +32,8 @@ pub(super) fn execute(args: LocateArgs) -> anyhow::Result<Status> {
         };
         if args.memory.json {
             let mut stdout = io::stdout().lock();
-            let report = Report::new(found.node.name.as_str(), &found.finding, &mapping);
+            let name = found.node.name.as_str();
+            let report = Report::new(name, &found.finding, &mapping, &found.strays);
             serde_json::to_writer(&mut stdout, &report)?;
             writeln!(stdout)?;
         } else {
@@ -45,21 +46,19 @@ pub(super) fn execute(args: LocateArgs) -> anyhow::Result<Status> {
 /// Finds the nodes' kernels, with a progress bar where it takes long.
 pub(super) fn find(target: &Target) -> anyhow::Result<Vec<Found>> {
     let mut progress = Progress::new();
-    let found =
-        target.nodes.find(&*target.memory, &mut |done, total| progress.update(done, total))?;
-    Ok(found)
+    Ok(target.find(&mut |done, total| progress.update(done, total))?)
 }
 
 fn print(
     out: &mut dyn Write,
-    Found { node, finding }: &Found,
+    Found { node, finding, strays }: &Found,
     mapping: &[String],
 ) -> io::Result<()> {
     match finding {
         Finding::Located(kernel) => {
             writeln!(out, "{}  located", node.name)?;
             print_kernel(out, kernel)?;
-            mapping.iter().try_for_each(|finding| row(out, "FINDING", finding))
+            mapping.iter().try_for_each(|finding| row(out, "FINDING", finding))?;
         }
         other => {
             writeln!(out, "{}  {}", node.name, other.state())?;
@@ -67,9 +66,15 @@ fn print(
             for witness in other.witnesses() {
                 row(out, &format!("  {}", witness.name), &printable(witness.says.as_bytes(), 400))?;
             }
-            Ok(())
         }
     }
+    print_strays(out, strays)
+}
+
+/// The rows about what else is in a node's memory.
+pub(super) fn print_strays(out: &mut dyn Write, strays: &[Finding]) -> io::Result<()> {
+    let describe = |stray| format!("{}: shows no sign of life", describe(stray));
+    strays.iter().try_for_each(|stray| row(out, "stray", &describe(stray)))
 }
 
 /// The rows about a located kernel.

@@ -1,12 +1,14 @@
 //! The command line: one file a subcommand. Parsing, dispatch and exit status are in `main.rs`.
 
 mod args;
+mod baseline;
 mod locate;
 mod man;
 mod progress;
 mod report;
 mod run;
 mod scan;
+mod scan_report;
 
 pub use args::{Cli, Command, MemoryArgs};
 
@@ -42,6 +44,7 @@ pub fn execute(cli: Cli) -> anyhow::Result<Status> {
         Command::Run(args) => run::execute(args),
         Command::Scan(args) => scan::execute(args),
         Command::Locate(args) => locate::execute(args),
+        Command::Baseline(command) => baseline::execute(command),
         Command::Man(args) => man::execute(&args),
     }
 }

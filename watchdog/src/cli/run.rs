@@ -10,20 +10,24 @@ use super::args::RunArgs;
 use super::progress::Progress;
 use super::scan::STATE_DIR;
 use crate::alert::Outlet;
-use crate::node::Target;
 use crate::watch::{WatchOptions, watch};
 
 /// Time from one sweep to the next when nothing else is said.
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// How long a node may boot when nothing else is said: under emulation it takes half a minute.
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
+
 /// Watches until stopped.
 pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
     let config = args.memory.config()?;
-    let target = Target::open(&config, &args.memory.nodes)?;
+    let target = args.memory.target(&config)?;
     let options = WatchOptions {
         period: args.period.or(config.period).unwrap_or(PERIOD),
         degraded: args.degraded,
+        boot_limit: config.booting.unwrap_or(BOOT_LIMIT),
         state_dir: config.state_dir.clone().unwrap_or_else(|| PathBuf::from(STATE_DIR)),
+        baseline_key: config.baseline_key.map(|key| key.public().clone()),
         open: config.guard.open,
     };
     let outlet = Outlet::for_this_process(args.memory.json);
@@ -33,7 +37,7 @@ pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
         .context("cannot start the event loop")?;
     let ended = runtime.block_on(watch(target, options, &outlet, |target| {
         let mut progress = Progress::new();
-        target.nodes.find(&*target.memory, &mut |done, total| progress.update(done, total))
+        target.find(&mut |done, total| progress.update(done, total))
     }));
     outlet.close();
     ended?;

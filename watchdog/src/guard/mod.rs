@@ -5,7 +5,6 @@
 //! the proof is repeated for as long as it runs.
 
 mod attempt;
-mod btf;
 mod decoy;
 mod load;
 mod paths;

@@ -5,7 +5,7 @@ use std::io;
 
 use watchdog_common::Offsets;
 
-use super::btf::{Btf, BtfError};
+use crate::btf::{Btf, BtfError};
 
 const LSM_LIST: &str = "/sys/kernel/security/lsm";
 const BTF: &str = "/sys/kernel/btf/vmlinux";

@@ -1,105 +1,173 @@
 //! The one place where witnesses are believed or not.
 //!
-//! Claims of one text address belong together. A kernel is located when at least the two
-//! witnesses that know a size, page tables and kallsyms, agree on start and end, and nobody who
-//! speaks of that text says otherwise. There is no vote: one contradiction makes it lost.
+//! Claims of one text address belong together. A kernel is located when page tables map exactly
+//! the text that kallsyms bounds, another witness that knows the size to the byte says the same,
+//! and nobody who speaks of that text says otherwise. There is no vote: one contradiction makes it
+//! lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::iomem::ResourceClaim;
 use super::kallsyms::TableClaim;
 use super::page_tables::{IMAGE_MAPPING, MappingClaim};
+use super::vendor::{VendorClaim, VendorSign};
 use super::vmcoreinfo::NoteClaim;
 use super::{Finding, Kernel, Lost, Text, Witness};
 use crate::alert::printable;
-use crate::memory::{PAGE_SIZE, PhysAddr, PhysRange};
+use crate::memory::{PAGE_SIZE, PhysAddr, RangeSet};
 
 /// Where the image is linked to run: `__START_KERNEL_map` + `CONFIG_PHYSICAL_START`.
 const LINK_ADDRESS: u64 = IMAGE_MAPPING + 0x100_0000;
 
-/// The claims about one text address.
+/// What all witnesses claim.
 #[derive(Default)]
-struct Claims {
-    mapping: Vec<MappingClaim>,
-    table: Vec<TableClaim>,
-    notes: Vec<NoteClaim>,
+pub(super) struct Claims {
+    pub(super) mappings: Vec<MappingClaim>,
+    pub(super) tables: Vec<TableClaim>,
+    pub(super) resources: Vec<ResourceClaim>,
+    pub(super) notes: Vec<NoteClaim>,
+    pub(super) vendors: Vec<VendorClaim>,
 }
 
-/// Decides about every kernel that any witness speaks of.
-pub(super) fn decide(
-    mappings: Vec<MappingClaim>,
-    tables: Vec<TableClaim>,
-    notes: Vec<NoteClaim>,
-) -> Vec<Finding> {
-    let mut kernels: BTreeMap<PhysAddr, Claims> = BTreeMap::new();
-    for claim in mappings {
-        kernels.entry(claim.text.phys).or_default().mapping.push(claim);
-    }
-    for claim in tables {
-        kernels.entry(claim.phys).or_default().table.push(claim);
-    }
-    for claim in notes {
-        let claims = kernels.entry(claim.phys).or_default();
-        // The note stands in two places; said twice is said once.
-        if !claims.notes.contains(&claim) {
-            claims.notes.push(claim);
+impl Claims {
+    /// The claims about each text address.
+    fn by_text(self) -> BTreeMap<PhysAddr, Self> {
+        let mut kernels: BTreeMap<PhysAddr, Self> = BTreeMap::new();
+        for claim in self.mappings {
+            kernels.entry(claim.text.phys).or_default().mappings.push(claim);
         }
+        for claim in self.tables {
+            kernels.entry(claim.phys).or_default().tables.push(claim);
+        }
+        for claim in self.resources {
+            add_once(&mut kernels.entry(claim.phys).or_default().resources, claim);
+        }
+        for claim in self.notes {
+            // The note stands in two places; said twice is said once.
+            add_once(&mut kernels.entry(claim.phys).or_default().notes, claim);
+        }
+        for claim in self.vendors {
+            add_once(&mut kernels.entry(claim.phys).or_default().vendors, claim);
+        }
+        kernels
     }
-    kernels.into_iter().map(|(text, claims)| judge(text, claims)).collect()
+
+    /// Whether any witness described this text more than once, each time differently.
+    fn are_several(&self) -> bool {
+        let counts = [
+            self.mappings.len(),
+            self.tables.len(),
+            self.resources.len(),
+            self.notes.len(),
+            self.vendors.len(),
+        ];
+        counts.iter().any(|count| *count > 1)
+    }
+}
+
+fn add_once<T: PartialEq>(claims: &mut Vec<T>, claim: T) {
+    if !claims.contains(&claim) {
+        claims.push(claim);
+    }
+}
+
+/// Decides about every kernel that any witness speaks of. Its text must lie in the memory
+/// `within`; where vendor's images are given, it must be one of them.
+pub(super) fn decide(claims: Claims, within: &RangeSet, images: &[VendorSign]) -> Vec<Finding> {
+    let kernels = claims.by_text().into_iter();
+    kernels.map(|(text, claims)| judge(text, claims, within, images)).collect()
 }
 
 /// Decides about the kernel whose text is claimed to be at physical `text`.
-fn judge(text: PhysAddr, mut claims: Claims) -> Finding {
+fn judge(text: PhysAddr, mut claims: Claims, within: &RangeSet, images: &[VendorSign]) -> Finding {
     let said = witnesses(&claims);
-    let lost =
-        |reason: String, witnesses: Vec<Witness>| Lost { reason, text: Some(text), witnesses };
-    let mapping = claims.mapping.pop();
-    if mapping.as_ref().is_some_and(|mapping| mapping.text.writable) {
+    let pulse = claims.tables.first().map(|table| table.pulse).unwrap_or_default();
+    let lost = |reason: String| Lost { reason, text: Some(text), witnesses: said.clone(), pulse };
+    if claims.mappings.first().is_some_and(|mapping| mapping.text.writable) {
         let reason = "its text is mapped writable: the kernel is starting".to_owned();
-        return Finding::Booting(lost(reason, said));
+        return Finding::Booting(lost(reason));
     }
-    let table = claims.table.pop();
-    let (Some(mapping), Some(table)) = (mapping, table) else {
-        let names: Vec<_> = said.iter().map(|witness| witness.name).collect();
-        let reason = format!(
-            "only {} {} of a kernel text at physical {text}; page tables and kallsyms must agree",
-            names.join(" and "),
-            if names.len() == 1 { "speaks" } else { "speak" },
-        );
-        return Finding::Lost(lost(reason, said));
+    if claims.are_several() {
+        return Finding::Lost(lost(format!(
+            "there are several descriptions of a kernel text at physical {text}"
+        )));
+    }
+    let (note, vendor) = (claims.notes.pop(), claims.vendors.pop());
+    let resource = claims.resources.pop();
+    let (Some(mapping), Some(table)) = (claims.mappings.pop(), claims.tables.pop()) else {
+        return Finding::Lost(lost(too_few(text, &said, "page tables and kallsyms must agree")));
     };
-    if !claims.mapping.is_empty() || !claims.table.is_empty() || claims.notes.len() > 1 {
-        let reason = format!("there are several descriptions of a kernel text at physical {text}");
-        return Finding::Lost(lost(reason, said));
+    if resource.is_none() && vendor.is_none() {
+        return Finding::Lost(lost(too_few(
+            text,
+            &said,
+            "iomem or the vendor's image must confirm its size to the byte",
+        )));
     }
-    let note = claims.notes.pop();
-    match contradiction(&mapping, &table, note.as_ref()) {
-        Some(reason) => Finding::Lost(lost(reason, said)),
-        None => located(mapping, table, note, said).map_or_else(
-            || Finding::Lost(Lost::because(format!("the kernel at {text} has no sound extent"))),
-            |kernel| Finding::Located(Box::new(kernel)),
-        ),
+    let exact = Exact { table: &table, resource, vendor: vendor.as_ref() };
+    let contradiction = exact
+        .contradiction(&mapping)
+        .or_else(|| note_contradicts(note.as_ref()?, &mapping, &table))
+        .or_else(|| image_contradicts(images, vendor.as_ref(), note.as_ref()))
+        .or_else(|| outside(&mapping, within));
+    if let Some(reason) = contradiction {
+        return Finding::Lost(lost(reason));
+    }
+    let build_id = vendor.map(|vendor| vendor.build_id).or_else(|| note?.build_id);
+    located(mapping, table, build_id, said.clone()).map_or_else(
+        || Finding::Lost(lost(format!("the kernel at {text} has no sound extent"))),
+        |kernel| Finding::Located(Box::new(kernel)),
+    )
+}
+
+fn too_few(text: PhysAddr, said: &[Witness], rule: &str) -> String {
+    let names: Vec<_> = said.iter().map(|witness| witness.name).collect();
+    let verb = if names.len() == 1 { "speaks" } else { "speak" };
+    format!("only {} {verb} of a kernel text at physical {text}; {rule}", names.join(" and "))
+}
+
+/// The witnesses that know the text's size to the byte.
+struct Exact<'a> {
+    table: &'a TableClaim,
+    resource: Option<ResourceClaim>,
+    vendor: Option<&'a VendorClaim>,
+}
+
+impl Exact<'_> {
+    /// The first thing on which they differ, from each other or from the page tables.
+    fn contradiction(&self, mapping: &MappingClaim) -> Option<String> {
+        let size = self.table.size;
+        let others = [
+            ("iomem", self.resource.map(|resource| resource.size)),
+            ("the vendor's image", self.vendor.map(|vendor| vendor.size)),
+        ];
+        let differs = others.into_iter().find(|(_, said)| said.is_some_and(|said| said != size));
+        if let Some((name, Some(said))) = differs {
+            return Some(format!("kallsyms says the text has {size} bytes, {name} says {said}"));
+        }
+        if size.checked_next_multiple_of(PAGE_SIZE) != Some(mapping.text.size) {
+            return Some(format!(
+                "kallsyms says the text has {size} bytes, page tables say {} (to a page)",
+                mapping.text.size
+            ));
+        }
+        let virtuals =
+            [("kallsyms", self.table.virt), ("iomem", self.resource.map(|resource| resource.virt))];
+        virtuals.into_iter().find_map(|(name, virt)| {
+            let by_tables = mapping.text.virt;
+            let virt = virt.filter(|virt| *virt != by_tables)?;
+            Some(format!("{name} says the text is at {virt}, page tables say {by_tables}"))
+        })
     }
 }
 
-/// The first thing on which two witnesses differ.
-fn contradiction(
+/// What VMCOREINFO says otherwise than page tables and kallsyms.
+fn note_contradicts(
+    note: &NoteClaim,
     mapping: &MappingClaim,
     table: &TableClaim,
-    note: Option<&NoteClaim>,
 ) -> Option<String> {
-    let rounded = table.size.checked_next_multiple_of(PAGE_SIZE);
-    if rounded != Some(mapping.text.size) {
-        return Some(format!(
-            "kallsyms says the text has {} bytes, page tables say {} (to a page)",
-            table.size, mapping.text.size
-        ));
-    }
-    if let Some(virt) = table.virt.filter(|virt| *virt != mapping.text.virt) {
-        let by_tables = mapping.text.virt;
-        return Some(format!("kallsyms says the text is at {virt}, page tables say {by_tables}"));
-    }
-    let note = note?;
     if note.virt != mapping.text.virt {
         let (noted, by_tables) = (note.virt, mapping.text.virt);
         return Some(format!(
@@ -122,6 +190,39 @@ fn contradiction(
     None
 }
 
+/// That a kernel is none of the images it should be, or has not the build id it says.
+fn image_contradicts(
+    images: &[VendorSign],
+    vendor: Option<&VendorClaim>,
+    note: Option<&NoteClaim>,
+) -> Option<String> {
+    let noted = note.and_then(|note| note.build_id.as_deref());
+    match vendor {
+        None if images.is_empty() => None,
+        None => {
+            let given: Vec<_> = images.iter().map(VendorSign::describe).collect();
+            Some(format!(
+                "the vendor's image {} is not the kernel's{}",
+                given.join(" or "),
+                noted.map_or_else(String::new, |id| format!(" (vmcoreinfo says build id {id})"))
+            ))
+        }
+        Some(vendor) => noted.filter(|id| *id != vendor.build_id).map(|id| {
+            format!(
+                "vmcoreinfo says the build id is {id}, the vendor's image says {}",
+                vendor.build_id
+            )
+        }),
+    }
+}
+
+/// That a text is not, all of it, in the memory that was searched: somebody else's, then.
+fn outside(mapping: &MappingClaim, within: &RangeSet) -> Option<String> {
+    let frames = mapping.text.frames()?;
+    let inside = within.covers(&frames);
+    (!inside).then(|| format!("its page tables lead to {frames}, which is not in {within}"))
+}
+
 /// `6.1.0-56-amd64` of `Linux version 6.1.0-56-amd64 (…`.
 fn release_of(banner: &str) -> Option<&str> {
     banner.split(' ').nth(2).filter(|release| !release.is_empty())
@@ -130,20 +231,18 @@ fn release_of(banner: &str) -> Option<&str> {
 fn located(
     mapping: MappingClaim,
     table: TableClaim,
-    note: Option<NoteClaim>,
+    build_id: Option<String>,
     witnesses: Vec<Witness>,
 ) -> Option<Kernel> {
     let text = Text { phys: mapping.text.phys, virt: mapping.text.virt, size: table.size };
-    let (before, behind) = table.image;
-    let start = text.phys.0.checked_sub(before.unsigned_abs())?;
-    let end = text.phys.0.checked_add(u64::try_from(behind).ok()?)?;
-    let image_virt = text.virt.0.checked_sub(before.unsigned_abs())?;
+    let before = text.phys.checked_sub(table.image.start())?;
+    let image_virt = text.virt.0.checked_sub(before)?;
     Some(Kernel {
         release: release_of(&table.banner).unwrap_or_default().to_owned(),
         banner: table.banner,
-        build_id: note.and_then(|note| note.build_id),
+        build_id,
         text,
-        image: PhysRange::new(PhysAddr(start), PhysAddr(end))?,
+        image: table.image,
         page_table_root: mapping.root,
         paging_levels: mapping.levels,
         kaslr_offset: image_virt.wrapping_sub(LINK_ADDRESS),
@@ -152,6 +251,7 @@ fn located(
             .into_iter()
             .map(|witness| Witness { agrees: true, ..witness })
             .collect(),
+        pulse: table.pulse,
         symbols: Arc::new(table.symbols.at(text.virt)),
     })
 }
@@ -163,11 +263,11 @@ fn witnesses(claims: &Claims) -> Vec<Witness> {
         let release = printable(note.release.as_bytes(), 64);
         witness("vmcoreinfo", format!("{release}: text at {}, virtual {}", note.phys, note.virt))
     });
-    let tables = claims.table.iter().map(|table| {
+    let tables = claims.tables.iter().map(|table| {
         let virt = table.virt.map_or_else(String::new, |virt| format!(", virtual {virt}"));
         witness("kallsyms", format!("text at {}{virt}, {} bytes", table.phys, table.size))
     });
-    let mappings = claims.mapping.iter().map(|mapping| {
+    let mappings = claims.mappings.iter().map(|mapping| {
         let text = &mapping.text;
         let access = if text.writable { "writable" } else { "read-only" };
         let says = format!(
@@ -176,5 +276,13 @@ fn witnesses(claims: &Claims) -> Vec<Witness> {
         );
         witness("page-tables", says)
     });
-    notes.chain(tables).chain(mappings).collect()
+    let resources = claims.resources.iter().map(|resource| {
+        let ResourceClaim { phys, virt, size } = resource;
+        witness("iomem", format!("Kernel code at {phys}, virtual {virt}, {size} bytes"))
+    });
+    let vendors = claims.vendors.iter().map(|vendor| {
+        let VendorClaim { file, phys, size, build_id } = vendor;
+        witness("image", format!("{file}: build id {build_id}, text at {phys}, {size} bytes"))
+    });
+    notes.chain(tables).chain(mappings).chain(resources).chain(vendors).collect()
 }

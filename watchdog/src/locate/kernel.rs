@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Symbols;
+use super::{Pulse, Symbols};
 use crate::memory::{PhysAddr, PhysRange, VirtAddr};
 
 /// The kernel text of a node: the bytes from `_stext` to `_etext`.
@@ -19,7 +19,7 @@ pub struct Text {
 /// What one witness says of a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Witness {
-    /// `vmcoreinfo`, `kallsyms` or `page-tables`.
+    /// `vmcoreinfo`, `kallsyms`, `page-tables`, `iomem` or `image`.
     pub name: &'static str,
     /// Whether it agrees with the others.
     pub agrees: bool,
@@ -50,6 +50,8 @@ pub struct Kernel {
     pub phys_base: u64,
     /// Who said so.
     pub witnesses: Vec<Witness>,
+    /// What advances while it lives.
+    pub pulse: Pulse,
     /// The kernel's own symbol table.
     pub symbols: Arc<Symbols>,
 }
@@ -63,13 +65,15 @@ pub struct Lost {
     pub text: Option<PhysAddr>,
     /// What each witness said.
     pub witnesses: Vec<Witness>,
+    /// What would advance if it lived, where its symbol table says so.
+    pub pulse: Pulse,
 }
 
 impl Lost {
     /// Lost for a reason that no witness gave.
     #[must_use]
     pub fn because(reason: String) -> Self {
-        Self { reason, text: None, witnesses: Vec::new() }
+        Self { reason, text: None, witnesses: Vec::new(), pulse: Pulse::default() }
     }
 }
 
@@ -91,6 +95,15 @@ impl Finding {
         match self {
             Self::Located(kernel) => Some(kernel.text.phys),
             Self::Booting(lost) | Self::Lost(lost) => lost.text,
+        }
+    }
+
+    /// What advances while this kernel lives.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        match self {
+            Self::Located(kernel) => kernel.pulse,
+            Self::Booting(lost) | Self::Lost(lost) => lost.pulse,
         }
     }
 

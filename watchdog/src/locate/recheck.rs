@@ -1,7 +1,7 @@
 //! Looking again at a located kernel: whether its text is still mapped as it was.
 
 use super::Kernel;
-use super::page_tables::{Run, image_runs};
+use super::page_tables::{Run, aliases, executable, image_runs};
 use crate::memory::{Memory, PAGE_SIZE, PhysRange, ReadError};
 
 /// What a second look at the page tables says.
@@ -34,7 +34,6 @@ pub fn recheck(memory: &dyn Memory, kernel: &Kernel) -> Result<Recheck, ReadErro
     };
     let text = &kernel.text;
     let size = text.size.checked_next_multiple_of(PAGE_SIZE).unwrap_or(text.size);
-    let frames = PhysRange::with_size(text.phys, size);
     let covers = |run: &&Run| {
         let offset = text.virt.checked_sub(run.virt);
         offset.is_some_and(|offset| {
@@ -42,24 +41,15 @@ pub fn recheck(memory: &dyn Memory, kernel: &Kernel) -> Result<Recheck, ReadErro
                 && run.phys.checked_add(offset) == Some(text.phys)
         })
     };
-    let Some(mapped) = runs.iter().find(covers).filter(|run| run.executable) else {
+    let stretches = executable(&runs);
+    let Some(mapped) = stretches.iter().find(covers) else {
         return gone(format!(
             "virtual {} does not lead to the text at physical {} any more",
             text.virt, text.phys
         ));
     };
-    let mut findings = Vec::new();
-    for run in &runs {
-        let (Some(frames), Some(has)) = (&frames, run.frames()) else { continue };
-        let Some(part) = frames.intersection(&has) else { continue };
-        if run.writable {
-            findings.push(format!("frames {part} of the text are mapped writable at {}", run.virt));
-        }
-        if run.user {
-            findings.push(format!("frames {part} of the text are mapped for user mode"));
-        }
-    }
-    let beyond = runs.iter().filter(|run| run.executable && *run != mapped);
+    let mut findings = open_mappings(memory, kernel, size);
+    let beyond = stretches.iter().filter(|run| *run != mapped);
     findings.extend(beyond.map(|run| {
         format!("{} bytes at virtual {} outside the text are executable", run.size, run.virt)
     }));
@@ -70,4 +60,28 @@ pub fn recheck(memory: &dyn Memory, kernel: &Kernel) -> Result<Recheck, ReadErro
         ));
     }
     Ok(Recheck::Same { findings })
+}
+
+/// Mappings of the text's frames, anywhere, that can be written or used by user mode.
+fn open_mappings(memory: &dyn Memory, kernel: &Kernel, size: u64) -> Vec<String> {
+    let Some(frames) = PhysRange::with_size(kernel.text.phys, size) else { return Vec::new() };
+    let (root, levels) = (kernel.page_table_root, kernel.paging_levels);
+    let found = aliases(memory, root, levels, frames, memory.ranges().size());
+    let mut findings = Vec::new();
+    for run in &found.runs {
+        let Some(part) = run.frames() else { continue };
+        if run.writable {
+            findings.push(format!("frames {part} of the text are mapped writable at {}", run.virt));
+        }
+        if run.user {
+            findings
+                .push(format!("frames {part} of the text are open to user mode at {}", run.virt));
+        }
+    }
+    if !found.complete {
+        findings.push(format!(
+            "the page tables at {root} are more than this memory needs: not all were walked"
+        ));
+    }
+    findings
 }

@@ -21,6 +21,21 @@ pub struct Report {
     witnesses: Vec<WitnessReport>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     findings: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    strays: Vec<StrayReport>,
+}
+
+/// A kernel, or parts of one, that is not the node's.
+#[derive(Clone, Debug, Serialize)]
+struct StrayReport {
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phys: Option<PhysAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    witnesses: Vec<WitnessReport>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -51,27 +66,54 @@ struct WitnessReport {
 }
 
 impl Report {
-    /// The report of a node's finding; `findings` is what is wrong with how its text is mapped.
+    /// The report of a node's finding; `mapping` is what is wrong with how its text is mapped,
+    /// `strays` what else was found in its memory.
     #[must_use]
-    pub fn new(node: &str, finding: &Finding, findings: &[String]) -> Self {
+    pub fn new(node: &str, finding: &Finding, mapping: &[String], strays: &[Finding]) -> Self {
         let kernel = match finding {
             Finding::Located(kernel) => Some(KernelReport::new(kernel)),
             Finding::Booting(_) | Finding::Lost(_) => None,
         };
-        let witness = |witness: &Witness| WitnessReport {
-            name: witness.name,
-            agrees: witness.agrees,
-            says: witness.says.clone(),
-        };
         Self {
             node: node.to_owned(),
             state: finding.state(),
-            reason: kernel.is_none().then(|| finding.reason().to_owned()),
+            reason: reason(finding),
             kernel,
-            witnesses: finding.witnesses().iter().map(witness).collect(),
-            findings: findings.to_vec(),
+            witnesses: witnesses(finding),
+            findings: mapping.to_vec(),
+            strays: strays.iter().map(StrayReport::new).collect(),
         }
     }
+}
+
+impl StrayReport {
+    fn new(finding: &Finding) -> Self {
+        let release = match finding {
+            Finding::Located(kernel) => Some(printable(kernel.release.as_bytes(), SHOWN)),
+            Finding::Booting(_) | Finding::Lost(_) => None,
+        };
+        Self {
+            state: finding.state(),
+            phys: finding.text_address(),
+            release,
+            reason: reason(finding),
+            witnesses: witnesses(finding),
+        }
+    }
+}
+
+fn reason(finding: &Finding) -> Option<String> {
+    let reason = finding.reason();
+    (!reason.is_empty()).then(|| reason.to_owned())
+}
+
+fn witnesses(finding: &Finding) -> Vec<WitnessReport> {
+    let report = |witness: &Witness| WitnessReport {
+        name: witness.name,
+        agrees: witness.agrees,
+        says: witness.says.clone(),
+    };
+    finding.witnesses().iter().map(report).collect()
 }
 
 impl KernelReport {

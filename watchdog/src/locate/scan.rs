@@ -1,106 +1,269 @@
 //! One pass over memory for the signs that witnesses start from.
 
-use super::bytes::{copy, u64_at};
-use super::{kallsyms, page_tables, vmcoreinfo};
-use crate::memory::{Memory, PAGE_SIZE, PhysAddr, RangeSet, ReadError};
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+
+use super::bytes::{copy, u32_at, u64_at};
+use super::{VendorSign, iomem, kallsyms, page_tables, vmcoreinfo};
+use crate::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange, RangeSet, ReadError};
 
 /// Bytes copied at a time: fits the second-level cache, so that each byte leaves memory once.
-const CHUNK: usize = 1 << 20;
-/// Bytes copied beyond a chunk, for what begins at its end.
-const OVERLAP: usize = 8;
+const CHUNK: u64 = 1 << 20;
+/// Bytes copied beyond a chunk, for what begins at its end: a build-id note is the longest.
+const OVERLAP: usize = 256;
+/// Bytes that are judged at once whether they are worth a closer look.
+const BLOCK: usize = 64;
 /// Signs of one kind that are followed; far more than any machine has kernels.
-const MAX_SIGNS: usize = 256;
+const MAX_SIGNS: usize = 1024;
+/// Threads that search: memory is soon the limit, and the nodes' cores are not ours.
+const MAX_THREADS: usize = 4;
 
-/// What the pass found.
+/// What the pass found, each kind in ascending order.
 #[derive(Debug, Default)]
 pub(super) struct Signs {
     /// Pages of the shape of `level3_kernel_pgt`.
     pub(super) level3: Vec<PhysAddr>,
-    /// Where kallsyms' token index may begin.
+    /// Where kallsyms' token index begins.
     pub(super) token_indexes: Vec<PhysAddr>,
-    /// Copies of pages that hold a VMCOREINFO note.
-    pub(super) notes: Vec<Vec<u8>>,
+    /// Where the flags of a resource are that may be the kernel's text.
+    pub(super) resources: Vec<PhysAddr>,
+    /// Where the build-id note of a vendor's image stands: which image, and physical address.
+    pub(super) vendor_notes: Vec<(usize, PhysAddr)>,
+    /// Copies of pages that hold a VMCOREINFO note, with their addresses.
+    pub(super) notes: Vec<(PhysAddr, Vec<u8>)>,
+    /// Whether there were more of a kind than are followed.
+    pub(super) flooded: bool,
+}
+
+/// How a pass is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Threads that search.
+    pub(super) threads: usize,
+}
+
+impl Pace {
+    /// As fast as this machine goes.
+    pub(super) fn fast() -> Self {
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        Self { threads: threads.min(MAX_THREADS) }
+    }
+
+    /// On one thread, which `progress` may hold up.
+    pub(super) const fn gentle() -> Self {
+        Self { threads: 1 }
+    }
 }
 
 /// Passes once over all of `within`.
 pub(super) fn scan(
     memory: &dyn Memory,
     within: &RangeSet,
+    images: &[VendorSign],
+    pace: Pace,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Signs, ReadError> {
+    let pass = Pass {
+        memory,
+        images,
+        chunks: chunks(within),
+        next: AtomicUsize::new(0),
+        done: AtomicU64::new(0),
+        failed: AtomicBool::new(false),
+    };
     let total = within.size();
-    let mut done = 0_u64;
-    let mut signs = Signs::default();
-    let mut chunk = vec![0; CHUNK.saturating_add(OVERLAP)];
-    for range in within.ranges() {
-        let mut at = range.start();
-        while let Some(left) = range.end().checked_sub(at).filter(|left| *left > 0) {
-            // Chunks begin on their own boundary, so that pages do not straddle them.
-            let offset = usize::try_from(at.0).unwrap_or_default() & CHUNK.wrapping_sub(1);
-            let length = usize::try_from(left)
-                .unwrap_or(usize::MAX)
-                .min(CHUNK.saturating_sub(offset).saturating_add(OVERLAP));
-            let Some(copied) = chunk.get_mut(..length) else { break };
-            memory.read(at, copied)?;
-            look(memory, at, copied, &mut signs);
-            let step = (length as u64).min(CHUNK.saturating_sub(offset) as u64);
-            let Some(next) = at.checked_add(step) else { break };
-            at = next;
-            done = done.saturating_add(step);
-            progress(done, total);
+    let helpers = pace.threads.min(pass.chunks.len()).saturating_sub(1);
+    let mut signs = thread::scope(|scope| {
+        let helping: Vec<_> =
+            (0..helpers).map(|_| scope.spawn(|| pass.work(&mut |_| ()))).collect();
+        let mut signs = pass.work(&mut |done| progress(done, total))?;
+        for helper in helping {
+            // A panic of another thread is one of ours.
+            let helped = helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            signs.add(helped);
         }
-    }
+        Ok(signs)
+    })?;
+    progress(total, total);
+    signs.sort();
     Ok(signs)
 }
 
-/// Looks at one chunk, whose first byte is at physical `at`.
-fn look(memory: &dyn Memory, at: PhysAddr, chunk: &[u8], signs: &mut Signs) {
-    let page_size = PAGE_SIZE as usize;
-    // Up to the first page boundary there is only the end of a page that no sign begins in but
-    // a token index; a range that starts inside a page is searched all the same.
-    let lead = (at.page().0.wrapping_sub(at.0) as usize) & page_size.wrapping_sub(1);
-    let mut offset = if lead == 0 { 0 } else { lead };
-    if lead != 0 {
-        tokens(memory, at, chunk.get(..lead).unwrap_or_default(), signs);
+impl Signs {
+    fn add(&mut self, mut other: Self) {
+        self.level3.append(&mut other.level3);
+        self.token_indexes.append(&mut other.token_indexes);
+        self.resources.append(&mut other.resources);
+        self.vendor_notes.append(&mut other.vendor_notes);
+        self.notes.append(&mut other.notes);
+        self.flooded |= other.flooded;
     }
-    while let Some(rest) = chunk.get(offset..).filter(|rest| rest.len() > OVERLAP) {
-        let Some(page_at) = at.checked_add(offset as u64) else { break };
-        let whole = rest.get(..page_size);
-        let with_overlap = rest.get(..page_size.saturating_add(OVERLAP)).or(whole).unwrap_or(rest);
-        offset = offset.saturating_add(page_size);
-        if is_zero(with_overlap) {
-            continue;
-        }
-        if let Some(page) = whole {
-            if page_tables::looks_like_level3(page) && signs.level3.len() < MAX_SIGNS {
-                signs.level3.push(page_at);
-            }
-            if vmcoreinfo::looks_like_note(page) && signs.notes.len() < MAX_SIGNS {
-                // A second copy would be of bytes that may have changed: this one is judged.
-                signs.notes.push(page.to_vec());
-            }
-        }
-        tokens(memory, page_at, with_overlap, signs);
+
+    /// Puts what several threads found in order.
+    fn sort(&mut self) {
+        self.level3.sort_unstable();
+        self.token_indexes.sort_unstable();
+        self.resources.sort_unstable();
+        self.vendor_notes.sort_unstable();
+        self.notes.sort_unstable();
+        let most = [
+            self.level3.len(),
+            self.token_indexes.len(),
+            self.resources.len(),
+            self.vendor_notes.len(),
+            self.notes.len(),
+        ];
+        self.flooded |= most.iter().any(|count| *count > MAX_SIGNS);
     }
 }
 
-/// Whether all of a page is zero: most of an idle machine's memory is.
-fn is_zero(page: &[u8]) -> bool {
-    let (words, rest) = page.as_chunks::<64>();
-    words.iter().all(|word| *word == [0; 64]) && rest.iter().all(|byte| *byte == 0)
-}
-
-/// Finds where a token index may begin, at any multiple of four.
-fn tokens(memory: &dyn Memory, at: PhysAddr, bytes: &[u8], signs: &mut Signs) {
-    for (n, head) in bytes.windows(8).step_by(4).enumerate() {
-        let head = u64_at(head, 0).unwrap_or_default();
-        if !kallsyms::may_begin_index(head) || signs.token_indexes.len() >= MAX_SIGNS {
-            continue;
-        }
-        let Some(index_at) = at.checked_add((n as u64).saturating_mul(4)) else { continue };
-        let index = copy(memory, index_at, kallsyms::INDEX_BYTES);
-        if index.is_some_and(|index| kallsyms::is_index(&index)) {
-            signs.token_indexes.push(index_at);
+/// Ranges cut at multiples of [`CHUNK`], so that no page straddles two pieces.
+fn chunks(within: &RangeSet) -> Vec<PhysRange> {
+    let mut chunks = Vec::new();
+    for range in within.ranges() {
+        let mut at = range.start();
+        while at < range.end() {
+            let next = (at.0 | CHUNK.wrapping_sub(1)).checked_add(1).map(PhysAddr);
+            let end = next.unwrap_or(range.end()).min(range.end());
+            chunks.extend(PhysRange::new(at, end));
+            at = end;
         }
     }
+    chunks
+}
+
+/// A pass that several threads make together: each takes the next chunk.
+struct Pass<'a> {
+    memory: &'a dyn Memory,
+    images: &'a [VendorSign],
+    chunks: Vec<PhysRange>,
+    next: AtomicUsize,
+    done: AtomicU64,
+    failed: AtomicBool,
+}
+
+impl Pass<'_> {
+    fn work(&self, progress: &mut dyn FnMut(u64)) -> Result<Signs, ReadError> {
+        let mut signs = Signs::default();
+        let mut buffer = vec![0; (CHUNK as usize).saturating_add(OVERLAP)];
+        while !self.failed.load(Ordering::Relaxed)
+            && let Some(chunk) = self.chunks.get(self.next.fetch_add(1, Ordering::Relaxed))
+        {
+            self.look(chunk, &mut buffer, &mut signs)
+                .inspect_err(|_| self.failed.store(true, Ordering::Relaxed))?;
+            let before = self.done.fetch_add(chunk.size(), Ordering::Relaxed);
+            progress(before.saturating_add(chunk.size()));
+        }
+        Ok(signs)
+    }
+
+    /// Looks at one chunk, page by page.
+    fn look(
+        &self,
+        chunk: &PhysRange,
+        buffer: &mut [u8],
+        signs: &mut Signs,
+    ) -> Result<(), ReadError> {
+        let size = usize::try_from(chunk.size()).unwrap_or_default();
+        let beyond = size.saturating_add(OVERLAP);
+        let has_more = PhysRange::with_size(chunk.start(), beyond as u64)
+            .is_some_and(|whole| self.memory.ranges().covers(&whole));
+        let length = if has_more { beyond } else { size };
+        let Some(copied) = buffer.get_mut(..length) else { return Ok(()) };
+        self.memory.read(chunk.start(), copied)?;
+        self.vendor_notes(chunk.start(), copied, size, signs);
+        let mut offset = 0;
+        while offset < size {
+            let Some(at) = chunk.start().checked_add(offset as u64) else { break };
+            // Only the first piece of a range may begin inside a page.
+            let to_boundary = (PAGE_SIZE as usize).saturating_sub((at.0 % PAGE_SIZE) as usize);
+            let next = offset.saturating_add(to_boundary).min(size);
+            let piece = copied.get(offset..next).unwrap_or_default();
+            if piece.len() == PAGE_SIZE as usize {
+                signs.page(at, piece);
+            }
+            let end = next.saturating_add(OVERLAP).min(length);
+            self.words(at, piece, copied.get(offset..end).unwrap_or_default(), signs);
+            offset = next;
+        }
+        Ok(())
+    }
+
+    /// Finds the build ids of images that begin in the first `size` bytes of a chunk.
+    fn vendor_notes(&self, at: PhysAddr, chunk: &[u8], size: usize, signs: &mut Signs) {
+        for (n, image) in self.images.iter().enumerate() {
+            let end = size.saturating_add(image.length().saturating_sub(1)).min(chunk.len());
+            for offset in image.find_in(chunk.get(..end).unwrap_or_default()) {
+                let place = at.checked_add(offset as u64).map(|place| (n, place));
+                place.into_iter().for_each(|place| {
+                    keep(&mut signs.vendor_notes, place, &mut signs.flooded);
+                });
+            }
+        }
+    }
+
+    /// Finds signs that begin at any word of `piece`; `more` goes on behind its end.
+    fn words(&self, at: PhysAddr, piece: &[u8], more: &[u8], signs: &mut Signs) {
+        for (n, block) in piece.chunks(BLOCK).enumerate() {
+            if !may_hold_sign(block) {
+                continue;
+            }
+            let begin = n.saturating_mul(BLOCK);
+            for offset in (begin..begin.saturating_add(block.len())).step_by(4) {
+                let Some(place) = at.checked_add(offset as u64) else { break };
+                let word = u32_at(more, offset).unwrap_or_default();
+                if word == iomem::FLAGS_LOW && u64_at(more, offset) == Some(iomem::FLAGS) {
+                    keep(&mut signs.resources, place, &mut signs.flooded);
+                } else if may_begin_index(word) && self.is_index(place, more, offset) {
+                    keep(&mut signs.token_indexes, place, &mut signs.flooded);
+                }
+            }
+        }
+    }
+
+    /// Whether a token index begins at `place`, which is `offset` bytes into a copy: first by the
+    /// next entries there, then by all of it.
+    fn is_index(&self, place: PhysAddr, more: &[u8], offset: usize) -> bool {
+        let next =
+            u64_at(more, offset).map(|head| (head >> 16 & 0xffff, head >> 32 & 0xffff, head >> 48));
+        next.is_none_or(|(first, second, third)| first < second && second < third)
+            && copy(self.memory, place, kallsyms::INDEX_BYTES)
+                .is_some_and(|index| kallsyms::is_index(&index))
+    }
+}
+
+impl Signs {
+    /// Looks at a whole page for what fills one.
+    fn page(&mut self, at: PhysAddr, page: &[u8]) {
+        if page_tables::looks_like_level3(page) {
+            keep(&mut self.level3, at, &mut self.flooded);
+        }
+        if vmcoreinfo::looks_like_note(page) {
+            // A second copy would be of bytes that may have changed: this one is judged.
+            keep(&mut self.notes, (at, page.to_vec()), &mut self.flooded);
+        }
+    }
+}
+
+/// Keeps a sign, unless there are too many of its kind.
+fn keep<T>(signs: &mut Vec<T>, sign: T, flooded: &mut bool) {
+    if signs.len() < MAX_SIGNS {
+        signs.push(sign);
+    } else {
+        *flooded = true;
+    }
+}
+
+/// Whether a word can be the first two entries of a token index: 0, and the length of a token with
+/// its NUL (2 to 129).
+const fn may_begin_index(word: u32) -> bool {
+    word.rotate_left(16).wrapping_sub(2) & !127 == 0
+}
+
+/// Whether any word of a block can be a sign. Without branches, so that the compiler makes vector
+/// instructions of it: this is what most of memory is rejected by.
+fn may_hold_sign(block: &[u8]) -> bool {
+    let words = block.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
+    words.fold(false, |found, word| found | (may_begin_index(word) | (word == iomem::FLAGS_LOW)))
 }

@@ -14,21 +14,22 @@ const NOTE_HEADER: usize = 24;
 
 /// What VMCOREINFO says of a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct NoteClaim {
+pub struct NoteClaim {
     /// `OSRELEASE`.
-    pub(super) release: String,
+    pub release: String,
     /// `BUILD-ID`, hexadecimal.
-    pub(super) build_id: Option<String>,
+    pub build_id: Option<String>,
     /// `SYMBOL(_stext)`.
-    pub(super) virt: VirtAddr,
+    pub virt: VirtAddr,
     /// Where that is physically, by `NUMBER(phys_base)`.
-    pub(super) phys: PhysAddr,
+    pub phys: PhysAddr,
     /// Physical address of `SYMBOL(init_top_pgt)` or `SYMBOL(swapper_pg_dir)`.
-    pub(super) root: Option<PhysAddr>,
+    pub root: Option<PhysAddr>,
 }
 
 /// Whether a page begins with the note, with or without its ELF header.
-pub(super) fn looks_like_note(page: &[u8]) -> bool {
+#[must_use]
+pub fn looks_like_note(page: &[u8]) -> bool {
     text_of(page).is_some()
 }
 
@@ -39,8 +40,9 @@ fn text_of(page: &[u8]) -> Option<&[u8]> {
         .find(|text| text.starts_with(FIRST_KEY))
 }
 
-/// Reads the note in a page.
-pub(super) fn claim(page: &[u8]) -> Option<NoteClaim> {
+/// Reads the note in a page (4096 bytes); `None` when it has none, or one that names no text.
+#[must_use]
+pub fn claim(page: &[u8]) -> Option<NoteClaim> {
     let text = text_of(page)?;
     let value = |key: &str| {
         text.split(|&byte| byte == b'\n' || byte == 0)

@@ -12,10 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::{Memory, PhysAddr, PhysRange, RangeSet, ReadError};
+use super::refusal::admit;
+use super::{Memory, MemoryMap, PhysAddr, PhysRange, RangeSet, ReadError, Reason, Refusal};
 
 /// Bytes mapped at a time: large enough for any kernel text in one or two windows.
 const WINDOW: u64 = 64 << 20;
+/// The part of an address that is its place in a window.
+const WINDOW_OFFSET: u64 = WINDOW - 1;
 /// Windows kept mapped. One costs at most 128 KiB of page tables.
 const WINDOWS_KEPT: usize = 16;
 
@@ -25,6 +28,7 @@ pub struct DevMem {
     device: File,
     path: PathBuf,
     ranges: RangeSet,
+    map: Option<MemoryMap>,
     windows: Mutex<VecDeque<Arc<Window>>>,
 }
 
@@ -43,7 +47,14 @@ impl DevMem {
     /// What open(2) says. Lockdown and missing privilege both show here.
     pub fn open(path: &Path, ranges: RangeSet) -> io::Result<Self> {
         let device = File::open(path)?;
-        Ok(Self { device, path: path.to_owned(), ranges, windows: Mutex::default() })
+        let windows = Mutex::default();
+        Ok(Self { device, path: path.to_owned(), ranges, map: None, windows })
+    }
+
+    /// With the machine's memory map, by which refusals are explained.
+    #[must_use]
+    pub fn explained_by(self, map: MemoryMap) -> Self {
+        Self { map: Some(map), ..self }
     }
 
     /// The window that holds `at`, mapped now if it was not.
@@ -55,8 +66,9 @@ impl DevMem {
             return Ok(window);
         }
         // A window never leaves its range: one forbidden page would refuse all of it.
-        let start = PhysAddr(at.0 & !(WINDOW - 1)).max(within.start().page());
-        let end = PhysAddr((at.0 | (WINDOW - 1)).saturating_add(1)).min(page_end(within.end()));
+        let start = PhysAddr(at.0 & !WINDOW_OFFSET).max(within.start().page());
+        let end =
+            PhysAddr((at.0 | WINDOW_OFFSET).saturating_add(1)).min(within.whole_pages().end());
         let range = PhysRange::new(start, end).ok_or(io::ErrorKind::InvalidInput)?;
         let length = usize::try_from(range.size()).map_err(io::Error::other)?;
         let mapping = MmapOptions::new()
@@ -72,16 +84,16 @@ impl DevMem {
     }
 }
 
-/// `at` rounded up to a page.
-fn page_end(at: PhysAddr) -> PhysAddr {
-    PhysAddr(at.0.saturating_add(super::PAGE_SIZE - 1)).page()
-}
-
 impl Window {
     /// Copies from the window: as much of `buffer` as lies in it from `at` on. Returns how much.
     fn copy(&self, at: PhysAddr, buffer: &mut [u8]) -> usize {
-        let offset = (at.0 - self.range.start().0) as usize;
-        let count = buffer.len().min(self.mapping.len() - offset);
+        let offset = at.checked_sub(self.range.start()).and_then(|at| usize::try_from(at).ok());
+        let Some((offset, left)) =
+            offset.and_then(|offset| Some((offset, self.mapping.len().checked_sub(offset)?)))
+        else {
+            return 0;
+        };
+        let count = buffer.len().min(left);
         // SAFETY: `offset + count` is within the mapping, which lives as long as `self`; the
         // buffer is ours alone. The source may change under the copy because another kernel
         // owns it: that is why it is copied by pointer, and never borrowed as a slice.
@@ -101,26 +113,31 @@ impl Memory for DevMem {
         &self.ranges
     }
 
+    fn refusal(&self, range: &PhysRange) -> Option<Refusal> {
+        let missing = self.ranges.first_missing(range)?;
+        let known = self.map.as_ref().and_then(|map| map.refusal_of_devmem(&missing));
+        Some(known.unwrap_or(Refusal { range: missing, reason: Reason::NotAsked }))
+    }
+
     fn read(&self, at: PhysAddr, buffer: &mut [u8]) -> Result<(), ReadError> {
-        let length = buffer.len() as u64;
         let source_name = || self.path.display().to_string();
-        let within = PhysRange::with_size(at, length)
-            .and_then(|wanted| Some((wanted, *self.ranges.find(at)?)))
-            .filter(|(wanted, within)| wanted.end() <= within.end())
-            .map(|(_, within)| within);
-        let Some(within) = within else {
-            return Err(ReadError::Outside { at, length, source_name: source_name() });
+        let length = buffer.len() as u64;
+        let Some(wanted) = admit(self, at, buffer.len(), source_name)? else {
+            return Ok(());
         };
-        let mut done = 0;
-        while done < buffer.len() {
-            let next = PhysAddr(at.0 + done as u64);
+        // All that is admitted lies in one range: ranges that touch are one.
+        let within = self.ranges.find(at).copied().unwrap_or(wanted);
+        let (mut next, mut rest) = (at, buffer);
+        while !rest.is_empty() {
             let window = self.window(next, &within).map_err(|error| ReadError::Io {
                 at,
                 length,
                 source_name: source_name(),
                 error,
             })?;
-            done += window.copy(next, &mut buffer[done..]);
+            let copied = window.copy(next, rest);
+            rest = rest.get_mut(copied..).unwrap_or_default();
+            next = next.checked_add(copied as u64).unwrap_or(next);
         }
         Ok(())
     }
@@ -155,7 +172,7 @@ mod tests {
         assert_eq!(bytes, [7; 6]);
         assert!(matches!(
             memory.read(PhysAddr(size - 3), &mut bytes),
-            Err(ReadError::Outside { .. })
+            Err(ReadError::Refused { .. })
         ));
     }
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{PhysAddr, PhysRange, RangeSet};
+use super::{PhysAddr, PhysRange, RangeSet, Reason, Refusal};
 
 /// The page of the local APIC's registers where nobody moved it: the architecture's default of
 /// `IA32_APIC_BASE` (`APIC_DEFAULT_PHYS_BASE`, arch/x86/include/asm/apicdef.h).
@@ -81,6 +81,18 @@ impl MemoryMap {
             return Err(MapError::NoFirmwareMap);
         }
         Ok(self.firmware_ram.difference(&self.system_ram).difference(&self.devices))
+    }
+
+    /// Why `/dev/mem` does not show all of `range`: part of it is RAM of this kernel, or a
+    /// device's.
+    #[must_use]
+    pub fn refusal_of_devmem(&self, range: &PhysRange) -> Option<Refusal> {
+        if let Some(part) = self.system_ram.parts(range).next() {
+            let ram = self.system_ram.find(part.start()).copied().unwrap_or(part);
+            return Some(Refusal { range: part, reason: Reason::SystemRam(ram) });
+        }
+        let range = self.devices.parts(range).next()?;
+        Some(Refusal { range, reason: Reason::Device })
     }
 }
 

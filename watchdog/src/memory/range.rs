@@ -28,7 +28,13 @@ impl PhysRange {
     /// The 4 KiB page in which `at` lies; `at` is not in the last page of the address space.
     pub(super) const fn page_at(at: PhysAddr) -> Self {
         let start = at.page();
-        Self { start, end: PhysAddr(start.0 + super::PAGE_SIZE) }
+        Self { start, end: PhysAddr(start.0.saturating_add(super::PAGE_SIZE)) }
+    }
+
+    /// The range with all of the pages that it begins and ends in.
+    pub(super) fn whole_pages(&self) -> Self {
+        let end = self.end.0.checked_next_multiple_of(super::PAGE_SIZE);
+        Self { start: self.start.page(), end: end.map_or(self.end, PhysAddr) }
     }
 
     /// First address.
@@ -46,7 +52,7 @@ impl PhysRange {
     /// Length in bytes.
     #[must_use]
     pub const fn size(&self) -> u64 {
-        self.end.0 - self.start.0
+        self.end.0.saturating_sub(self.start.0)
     }
 
     /// Whether `at` lies inside.
@@ -152,13 +158,21 @@ impl RangeSet {
         self.0.insert(at, merged);
     }
 
+    /// The parts of `range` that are in the set, in ascending order.
+    pub fn parts(&self, range: &PhysRange) -> impl Iterator<Item = PhysRange> + use<'_> {
+        let range = *range;
+        let first = self.0.partition_point(|have| have.end <= range.start);
+        let from_there = self.0.get(first..).unwrap_or_default();
+        from_there.iter().map_while(move |have| have.intersection(&range))
+    }
+
     /// The addresses that are in `self` and not in `other`.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
         let mut left = Vec::new();
         for range in &self.0 {
             let mut start = range.start;
-            for hole in other.0.iter().filter_map(|hole| hole.intersection(range)) {
+            for hole in other.parts(range) {
                 left.extend(PhysRange::new(start, hole.start));
                 start = hole.end;
             }
@@ -170,41 +184,54 @@ impl RangeSet {
     /// The addresses that are in both sets.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
-        let mut common = Self::new();
-        for range in &self.0 {
-            for part in other.0.iter().filter_map(|have| have.intersection(range)) {
-                common.insert(part);
-            }
+        // Parts never touch: both sets have a gap between two ranges.
+        Self(self.0.iter().flat_map(|range| other.parts(range)).collect())
+    }
+
+    /// The first part of `range` that is not in the set, up to where the set goes on.
+    #[must_use]
+    pub fn first_missing(&self, range: &PhysRange) -> Option<PhysRange> {
+        let mut parts = self.parts(range);
+        let Some(first) = parts.next() else { return Some(*range) };
+        if range.start < first.start {
+            return PhysRange::new(range.start, first.start);
         }
-        common
+        let next = parts.next().map_or(range.end, |next| next.start);
+        PhysRange::new(first.end, next)
     }
 
     /// Whether the whole of `range` is in the set.
     #[must_use]
     pub fn covers(&self, range: &PhysRange) -> bool {
-        self.0.iter().any(|have| have.start <= range.start && range.end <= have.end)
+        self.first_missing(range).is_none()
     }
 
     /// Whether any address of `range` is in the set.
     #[must_use]
     pub fn overlaps(&self, range: &PhysRange) -> bool {
-        self.0.iter().any(|have| have.intersection(range).is_some())
+        self.parts(range).next().is_some()
     }
 
     /// The range of the set in which `at` lies.
     #[must_use]
     pub fn find(&self, at: PhysAddr) -> Option<&PhysRange> {
-        self.0.iter().find(|have| have.contains(at))
+        let n = self.0.partition_point(|have| have.end <= at);
+        self.0.get(n).filter(|have| have.contains(at))
     }
 }
 
 impl FromIterator<PhysRange> for RangeSet {
     fn from_iter<I: IntoIterator<Item = PhysRange>>(ranges: I) -> Self {
-        let mut set = Self::new();
-        for range in ranges {
-            set.insert(range);
-        }
-        set
+        let mut sorted: Vec<PhysRange> = ranges.into_iter().collect();
+        sorted.sort_unstable();
+        sorted.dedup_by(|next, last| {
+            let touch = next.start <= last.end;
+            if touch {
+                last.end = last.end.max(next.end);
+            }
+            touch
+        });
+        Self(sorted)
     }
 }
 
@@ -234,7 +261,12 @@ mod tests {
     /// Check that a set stays sorted and merges ranges that touch or overlap.
     #[test]
     fn insert_merges() {
-        assert_eq!(set(&[(8, 9), (0, 4), (4, 6), (5, 7)]), set(&[(0, 7), (8, 9)]));
+        let mut grown = RangeSet::new();
+        for (start, end) in [(8, 9), (0, 4), (4, 6), (5, 7)] {
+            grown.insert(PhysRange { start: PhysAddr(start), end: PhysAddr(end) });
+        }
+        assert_eq!(grown.to_string(), "0x0..0x7,0x8..0x9");
+        assert_eq!(set(&[(8, 9), (0, 4), (4, 6), (5, 7)]), grown);
     }
 
     /// Check difference and intersection against membership of every single address.
@@ -246,6 +278,25 @@ mod tests {
             let (in_a, in_b) = (a.find(at).is_some(), b.find(at).is_some());
             assert_eq!(a.difference(&b).find(at).is_some(), in_a && !in_b, "{at}");
             assert_eq!(a.intersection(&b).find(at).is_some(), in_a && in_b, "{at}");
+        }
+    }
+
+    /// Check what is missing from every small range, and what is not, against membership.
+    #[test]
+    fn missing_agrees_with_membership() {
+        let a = set(&[(2, 5), (7, 12), (20, 24)]);
+        for (start, end) in (0..28).flat_map(|start| (start + 1..28).map(move |end| (start, end))) {
+            let range = PhysRange { start: PhysAddr(start), end: PhysAddr(end) };
+            let absent = |at: &u64| a.find(PhysAddr(*at)).is_none();
+            let missing = (start..end).find(absent).map(|first| {
+                let last = (first..end).find(|at| !absent(at)).unwrap_or(end);
+                PhysRange { start: PhysAddr(first), end: PhysAddr(last) }
+            });
+            assert_eq!(a.first_missing(&range), missing, "{range}");
+            assert_eq!(a.covers(&range), (start..end).all(|at| !absent(&at)), "{range}");
+            assert_eq!(a.overlaps(&range), (start..end).any(|at| !absent(&at)), "{range}");
+            let parts: RangeSet = a.parts(&range).collect();
+            assert_eq!(parts.size() as usize, (start..end).filter(|at| !absent(at)).count());
         }
     }
 

@@ -1,9 +1,18 @@
 //! OS nodes: what the user calls them, where their memory is, and which kernel runs in it.
 
+mod baseline;
+mod choose;
 mod find;
+mod image_spec;
+mod images;
+mod reach;
 mod spec;
 mod target;
 
-pub use find::{Found, Node};
+pub use baseline::{NoBaseline, baseline_for};
+pub use choose::{describe, successor};
+pub use find::{Found, Node, Survey};
+pub use image_spec::{ImageSpec, ImageSpecError};
+pub use images::Images;
 pub use spec::{NodeError, NodeName, NodeSpec, disjoint, mint_ranges};
 pub use target::{Nodes, Target, TargetError};

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{NodeName, NodeSpec};
+use super::reach::{tell, within_reach};
+use super::{Found, ImageSpec, Images, NodeName, NodeSpec};
 use crate::config::Config;
+use crate::image::ImageError;
 use crate::memory::{
-    MapError, Memory, MemoryMap, MemorySource, PhysRange, RangeSet, SourceError, open_devmem,
-    open_raw,
+    MapError, Memory, MemoryMap, MemorySource, RangeSet, ReadError, Reason, Refusal, SourceError,
+    open_devmem, open_elf, open_kcore, open_lime, open_live, open_raw,
 };
 
 /// Which nodes there are.
@@ -16,7 +18,7 @@ pub enum Nodes {
     Configured(Vec<(NodeName, RangeSet)>),
     /// Every kernel in this memory is one, named `prefix-1`, `prefix-2`, … by text address.
     Discovered {
-        /// `service` on a live machine, `image` in an image.
+        /// `service` on a live machine, `image` in an image, `node-0` in this kernel's own RAM.
         prefix: &'static str,
         /// Where to look.
         within: RangeSet,
@@ -43,8 +45,11 @@ pub struct Target {
     pub memory: Arc<dyn Memory>,
     /// The nodes.
     pub nodes: Nodes,
-    /// What the guard must protect: all memory of all nodes, and the local APIC's registers, by
-    /// which a CPU of theirs could be made to run anything. `None` where memory is a file.
+    /// What their kernels must be.
+    pub images: Images,
+    /// What the guard must protect: all memory of all nodes that this kernel does not use itself,
+    /// and the local APIC's registers, by which a CPU of theirs could be made to run anything.
+    /// `None` where memory is a file, or this kernel's own.
     pub guarded: Option<RangeSet>,
 }
 
@@ -57,40 +62,17 @@ pub enum TargetError {
     /// The memory map is not known.
     #[error(transparent)]
     Map(#[from] MapError),
-    /// A node's range is RAM of this kernel.
-    #[error(
-        "{range} of node `{node}` is System RAM of this kernel ({ram}): its allocator uses it, so it can be no other node's. Reserve the range (memmap=SIZE$START on the kernel command line) or correct --node; /proc/iomem shows the map"
-    )]
-    SystemRam {
+    /// The source does not serve a part of a node's memory.
+    #[error("{} of node `{node}` {}", refusal.range, refusal.reason)]
+    Refused {
         /// The node.
         node: NodeName,
-        /// The part of its memory that is RAM.
-        range: PhysRange,
-        /// The RAM it lies in.
-        ram: PhysRange,
+        /// Which part of its memory, and why.
+        refusal: Refusal,
     },
-    /// A node's range belongs to a device.
-    #[error(
-        "{range} of node `{node}` is no memory but a device's (see /proc/iomem), and reading it could disturb the device. Correct --node"
-    )]
-    Device {
-        /// The node.
-        node: NodeName,
-        /// The part that is a device's.
-        range: PhysRange,
-    },
-    /// A node's range is outside the image.
-    #[error(
-        "{range} of node `{node}` is not in the image, which holds {image}. Correct --node, or give the image's physical address: raw:FILE@PHYS"
-    )]
-    OutsideImage {
-        /// The node.
-        node: NodeName,
-        /// Its memory.
-        range: PhysRange,
-        /// What the image holds.
-        image: RangeSet,
-    },
+    /// The source does not serve a part of the memory in which nodes are looked for.
+    #[error("where nodes are looked for, {0}")]
+    Unsearchable(Refusal),
     /// Nodes clash.
     #[error("nodes `{first}` and `{second}` share {what}: give each its own")]
     Shared {
@@ -101,6 +83,12 @@ pub enum TargetError {
         /// What both have.
         what: &'static str,
     },
+    /// An image cannot be used.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// An image is for a node that nobody named.
+    #[error("there is no node `{0}` for this image: name it with --node {0}=START..END")]
+    NoSuchNode(NodeName),
     /// Nothing is reserved.
     #[error(
         "no memory is set aside for other nodes: all that the firmware calls System RAM is RAM of this kernel. Start this kernel with memmap=SIZE$START for the other nodes' memory, or name a node: --node NAME=START..END"
@@ -122,34 +110,122 @@ impl Target {
         };
         check_disjoint(&configured)?;
         match config.memory.clone().unwrap_or_default() {
-            MemorySource::DevMem => Self::live(configured),
-            MemorySource::Raw { path, base } => {
-                let image = open_raw(&path, base)?;
-                let nodes = in_image(configured, image.ranges())?;
-                Ok(Self { memory: Arc::new(image), nodes, guarded: None })
+            MemorySource::DevMem => Self::devmem(configured),
+            MemorySource::Kcore => Self::kcore(configured),
+            MemorySource::Live => Self::live(configured),
+            MemorySource::Raw { path, base } => Self::image(open_raw(&path, base)?, configured),
+            MemorySource::Elf { path } => {
+                let core = open_elf(&path)?;
+                tell(core.remark());
+                Self::image(core, configured)
+            }
+            MemorySource::Lime { path } => {
+                let image = open_lime(&path)?;
+                tell(image.remark());
+                Self::image(image, configured)
             }
         }
     }
 
-    fn live(configured: Vec<(NodeName, RangeSet)>) -> Result<Self, TargetError> {
+    /// The same target, whose kernels must be these vendor's images.
+    ///
+    /// # Errors
+    /// [`TargetError`] when a file is no kernel image, or is for a node that is not named.
+    pub fn with_images(self, specs: Vec<ImageSpec>) -> Result<Self, TargetError> {
+        let names: Vec<&NodeName> = match &self.nodes {
+            Nodes::Configured(nodes) => nodes.iter().map(|(name, _)| name).collect(),
+            Nodes::Discovered { .. } => Vec::new(),
+        };
+        let of = specs.iter().filter_map(|spec| spec.node.as_ref());
+        if let Some(node) = of.into_iter().find(|node| !names.contains(node)) {
+            return Err(TargetError::NoSuchNode(node.clone()));
+        }
+        let images = Images::open(specs)?;
+        Ok(Self { images, ..self })
+    }
+
+    /// Looks for the kernel of every node, as [`Nodes::find`] does.
+    ///
+    /// # Errors
+    /// When memory cannot be read.
+    pub fn find(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<Found>, ReadError> {
+        self.nodes.find(&*self.memory, &self.images, progress)
+    }
+
+    /// Nodes in memory that this kernel does not use.
+    fn devmem(configured: Vec<(NodeName, RangeSet)>) -> Result<Self, TargetError> {
         // First what may be missing altogether: privilege, the device.
         open_devmem(RangeSet::new())?;
         let map = MemoryMap::of_this_machine()?;
-        let nodes = if configured.is_empty() {
-            let within = map.reserved()?;
-            if within.is_empty() {
-                return Err(TargetError::NothingReserved);
-            }
-            Nodes::Discovered { prefix: "service", within }
-        } else {
-            check_memory(&configured, &map)?;
-            Nodes::Configured(configured)
-        };
-        let memory = open_devmem(nodes.memory())?;
-        let mut guarded = nodes.memory();
-        map.local_apic.ranges().iter().for_each(|&range| guarded.insert(range));
-        Ok(Self { memory: Arc::new(memory), nodes, guarded: Some(guarded) })
+        let nodes = settle(configured, "service", || reserved(&map))?;
+        if let Nodes::Configured(nodes) = &nodes {
+            check_devmem(nodes, &map)?;
+        }
+        let memory = open_devmem(nodes.memory())?.explained_by(map.clone());
+        let guarded = Some(guarded(&nodes, &map));
+        Ok(Self { memory: Arc::new(memory), nodes, images: Images::default(), guarded })
     }
+
+    /// Nodes in this kernel's own memory: itself, or one that it holds loaded.
+    fn kcore(configured: Vec<(NodeName, RangeSet)>) -> Result<Self, TargetError> {
+        let map = MemoryMap::of_this_machine()?;
+        let all = open_kcore(&map, None)?;
+        let nodes = settle(configured, super::find::OWN, || Ok(all.ranges().clone()))?;
+        let nodes = within_reach(nodes, &all, |_| false)?;
+        // A node's tables may name any address: what is not its own is not read for it.
+        let memory = open_kcore(&map, Some(&nodes.memory()))?;
+        Ok(Self { memory: Arc::new(memory), nodes, images: Images::default(), guarded: None })
+    }
+
+    /// Nodes anywhere in memory, discovered where this kernel has none of its own.
+    fn live(configured: Vec<(NodeName, RangeSet)>) -> Result<Self, TargetError> {
+        let map = MemoryMap::of_this_machine()?;
+        let nodes = settle(configured, "service", || reserved(&map))?;
+        let memory = open_live(&map, &nodes.memory())?;
+        tell(memory.remark());
+        let nodes = within_reach(nodes, &memory, |_| false)?;
+        let guarded = Some(guarded(&nodes, &map));
+        Ok(Self { memory: Arc::new(memory), nodes, images: Images::default(), guarded })
+    }
+
+    /// Nodes in a file. Their memory must be in it, but for holes: a dump leaves pages out that
+    /// its writer was told to, or that have no memory behind them.
+    fn image(
+        image: impl Memory + 'static,
+        configured: Vec<(NodeName, RangeSet)>,
+    ) -> Result<Self, TargetError> {
+        let nodes = settle(configured, super::find::IMAGE, || Ok(image.ranges().clone()))?;
+        let nodes = within_reach(nodes, &image, |reason| matches!(reason, Reason::Hole))?;
+        Ok(Self { memory: Arc::new(image), nodes, images: Images::default(), guarded: None })
+    }
+}
+
+/// The nodes that were named, else those to be discovered in `within`.
+fn settle(
+    configured: Vec<(NodeName, RangeSet)>,
+    prefix: &'static str,
+    within: impl FnOnce() -> Result<RangeSet, TargetError>,
+) -> Result<Nodes, TargetError> {
+    if configured.is_empty() {
+        return Ok(Nodes::Discovered { prefix, within: within()? });
+    }
+    Ok(Nodes::Configured(configured))
+}
+
+/// Where other nodes can be when nobody says where they are.
+fn reserved(map: &MemoryMap) -> Result<RangeSet, TargetError> {
+    let within = map.reserved()?;
+    if within.is_empty() {
+        return Err(TargetError::NothingReserved);
+    }
+    Ok(within)
+}
+
+/// What the guard must protect on a machine of this map.
+fn guarded(nodes: &Nodes, map: &MemoryMap) -> RangeSet {
+    let mut guarded = nodes.memory().difference(&map.system_ram);
+    map.local_apic.ranges().iter().for_each(|&range| guarded.insert(range));
+    guarded
 }
 
 /// The nodes of the command line; those without a name are `node-1`, `node-2`, … by position.
@@ -178,39 +254,20 @@ fn check_disjoint(nodes: &[(NodeName, RangeSet)]) -> Result<(), TargetError> {
 }
 
 /// Checks that no node claims what is node 0's own or a device's.
-fn check_memory(nodes: &[(NodeName, RangeSet)], map: &MemoryMap) -> Result<(), TargetError> {
+fn check_devmem(nodes: &[(NodeName, RangeSet)], map: &MemoryMap) -> Result<(), TargetError> {
     for (node, ranges) in nodes {
-        let node = node.clone();
-        if let Some(range) = ranges.intersection(&map.system_ram).ranges().first().copied() {
-            let ram = map.system_ram.find(range.start()).copied().unwrap_or(range);
-            return Err(TargetError::SystemRam { node, range, ram });
-        }
-        if let Some(range) = ranges.intersection(&map.devices).ranges().first().copied() {
-            return Err(TargetError::Device { node, range });
+        if let Some(refusal) = ranges.ranges().iter().find_map(|range| map.refusal_of_devmem(range))
+        {
+            return Err(TargetError::Refused { node: node.clone(), refusal });
         }
     }
     Ok(())
 }
 
-fn in_image(nodes: Vec<(NodeName, RangeSet)>, image: &RangeSet) -> Result<Nodes, TargetError> {
-    if nodes.is_empty() {
-        return Ok(Nodes::Discovered { prefix: super::find::IMAGE, within: image.clone() });
-    }
-    for (node, ranges) in &nodes {
-        if let Some(&range) = ranges.ranges().iter().find(|range| !image.covers(range)) {
-            return Err(TargetError::OutsideImage {
-                node: node.clone(),
-                range,
-                image: image.clone(),
-            });
-        }
-    }
-    Ok(Nodes::Configured(nodes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::{PhysAddr, PhysRange, ReadError};
 
     fn nodes(specs: &[&str]) -> Vec<(NodeName, RangeSet)> {
         named(&specs.iter().map(|spec| spec.parse().unwrap()).collect::<Vec<_>>())
@@ -224,15 +281,28 @@ mod tests {
             devices: "0xf000..0xf100".parse().into_iter().collect(),
             ..MemoryMap::default()
         };
-        assert!(check_memory(&nodes(&["0x2000..0xf000"]), &map).is_ok());
-        assert!(matches!(
-            check_memory(&nodes(&["a=0x0..0x1001"]), &map),
-            Err(TargetError::SystemRam { range, .. }) if range.to_string() == "0x1000..0x1001"
-        ));
-        assert!(matches!(
-            check_memory(&nodes(&["0xf0ff..0xf200"]), &map),
-            Err(TargetError::Device { .. })
-        ));
+        let refused = |node: &str| match check_devmem(&nodes(&[node]), &map) {
+            Err(TargetError::Refused { refusal, .. }) => refusal,
+            other => panic!("{node}: {other:?}"),
+        };
+        assert!(check_devmem(&nodes(&["0x2000..0xf000"]), &map).is_ok());
+        let ram = refused("a=0x0..0x1001");
+        assert_eq!(ram.range.to_string(), "0x1000..0x1001");
+        assert!(matches!(ram.reason, Reason::SystemRam(ram) if ram.size() == 0x1000));
+        assert!(matches!(refused("0xf0ff..0xf200").reason, Reason::Device));
+    }
+
+    /// Check that the guard is given what nodes have outside of this kernel's RAM, and the local
+    /// APIC.
+    #[test]
+    fn guard_leaves_own_memory_out() {
+        let map = MemoryMap {
+            system_ram: "0x1000..0x2000".parse().into_iter().collect(),
+            local_apic: "0xf000..0xf100".parse().into_iter().collect(),
+            ..MemoryMap::default()
+        };
+        let nodes = Nodes::Configured(nodes(&["0x0..0x1800", "0x3000..0x4000"]));
+        assert_eq!(guarded(&nodes, &map).to_string(), "0x0..0x1000,0x3000..0x4000,0xf000..0xf100");
     }
 
     /// Check that two nodes cannot have one name or one byte in common.
@@ -244,14 +314,46 @@ mod tests {
         }
     }
 
-    /// Check that a node must lie in the image it is looked for in.
+    /// Memory that says for each part what the name of a reason is.
+    struct Image(RangeSet);
+
+    impl Memory for Image {
+        fn ranges(&self) -> &RangeSet {
+            &self.0
+        }
+
+        fn refusal(&self, range: &PhysRange) -> Option<Refusal> {
+            let missing = self.0.first_missing(range)?;
+            let hole = missing.end() <= PhysAddr(0x4000);
+            Some(Refusal {
+                range: missing,
+                reason: if hole { Reason::Hole } else { Reason::CutShort },
+            })
+        }
+
+        fn read(&self, _: PhysAddr, _: &mut [u8]) -> Result<(), ReadError> {
+            unreachable!("nothing is read")
+        }
+    }
+
+    /// Check that a node must lie in the image it is looked for in, that holes are left out where
+    /// anything remains, and that without nodes all of the image is searched.
     #[test]
     fn nodes_in_an_image() {
-        let image = "0x1000..0x2000".parse().into_iter().collect();
-        assert!(in_image(nodes(&["0x1000..0x2000"]), &image).is_ok());
-        assert!(matches!(
-            in_image(nodes(&["0x1000..0x2001"]), &image),
-            Err(TargetError::OutsideImage { .. })
-        ));
+        let held = || ["0x1000..0x2000", "0x3000..0x5000"].iter().flat_map(|range| range.parse());
+        let open = |specs: &[&str]| Target::image(Image(held().collect()), nodes(specs));
+        let reached = |specs: &[&str]| open(specs).map(|target| target.nodes.memory().to_string());
+        assert_eq!(reached(&["0x1800..0x2000"]).unwrap(), "0x1800..0x2000");
+        assert_eq!(reached(&["0x1800..0x3800"]).unwrap(), "0x1800..0x2000,0x3000..0x3800");
+        assert_eq!(reached(&[]).unwrap(), "0x1000..0x2000,0x3000..0x5000");
+        for (node, part) in
+            [("0x2000..0x3000", "0x2000..0x3000"), ("0x4000..0x6000", "0x5000..0x6000")]
+        {
+            let refused = open(&[node]).map(|target| target.nodes.memory());
+            assert!(
+                matches!(&refused, Err(TargetError::Refused { refusal, .. }) if refusal.range.to_string() == part),
+                "{node}: {refused:?}"
+            );
+        }
     }
 }

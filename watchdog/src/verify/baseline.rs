@@ -1,19 +1,29 @@
 //! What a text should be.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, TextCopy};
+use super::measure::{MAX_TEXT, MeasureError, TextCopy};
+use super::reference::{Reference, ReferenceError};
+use super::{Digest, copy_text};
+use crate::image::{self, ImageError, KernelImage};
 use crate::locate::Kernel;
+use crate::memory::Memory;
 
 /// Where a baseline comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BaselineKind {
+    /// The vendor's image: good wherever KASLR puts the kernel.
+    Image,
     /// The first sweep: trusted on first use.
     Learned,
 }
 
-/// Which kernel, at which place, a baseline speaks of.
+/// Which kernel, and for a learned baseline at which place, a baseline speaks of.
 ///
 /// A learned baseline holds the text as relocated by one boot. It judges no other placement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,10 +34,9 @@ pub struct Identity {
     /// The build id (hexadecimal), where the kernel has one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub build_id: Option<String>,
-    /// Physical address of `_stext`.
-    pub phys: u64,
-    /// Virtual address of `_stext`.
-    pub virt: u64,
+    /// Physical and virtual address of `_stext`; an image has none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub place: Option<(u64, u64)>,
     /// Bytes from `_stext` to `_etext`.
     pub size: u64,
 }
@@ -39,59 +48,124 @@ impl Identity {
         Self {
             release: kernel.release.clone(),
             build_id: kernel.build_id.clone(),
-            phys: kernel.text.phys.0,
-            virt: kernel.text.virt.0,
+            place: Some((kernel.text.phys.0, kernel.text.virt.0)),
             size: kernel.text.size,
         }
     }
 }
 
-/// The expected text: its bytes, and the digest of each page to compare with quickly.
+/// What a baseline was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// The image's file, or `memory`.
+    pub source: String,
+    /// SHA-256 of the file, or of the text that was learned: what `sha256sum` says.
+    pub sha256: Digest,
+    /// When.
+    pub made: Timestamp,
+}
+
+/// The expected text, with what the kernel may make of it.
 #[derive(Clone, Debug)]
 pub struct Baseline {
-    kind: BaselineKind,
-    identity: Identity,
-    text: TextCopy,
-    sha256: Digest,
-    pages: Vec<Digest>,
+    /// Where it comes from.
+    pub kind: BaselineKind,
+    /// Which kernel it speaks of.
+    pub identity: Identity,
+    /// What it was made from.
+    pub origin: Origin,
+    /// The text, the tables, the names.
+    pub reference: Arc<Reference>,
+}
+
+/// Why no baseline could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BaselineError {
+    /// The image is no kernel image.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The image lacks what is needed to judge by.
+    #[error("cannot judge by {file}: {error}")]
+    Reference {
+        /// The image.
+        file: String,
+        /// What is missing.
+        error: ReferenceError,
+    },
+    /// The text could not be read.
+    #[error(transparent)]
+    Measure(#[from] MeasureError),
 }
 
 impl Baseline {
+    /// A baseline from the vendor's image in `file`.
+    ///
+    /// # Errors
+    /// [`BaselineError`] when the file is no image that can be judged by.
+    pub fn of_image(file: &Path) -> Result<Self, BaselineError> {
+        let (bytes, unpacked) = image::open_unpacked(file)?;
+        let source = file.display().to_string();
+        let failed = |error| BaselineError::Reference { file: source.clone(), error };
+        let laid_out = KernelImage::lay_out(&unpacked).map_err(|error| ImageError::Unusable {
+            path: file.to_owned(),
+            error: Box::new(error),
+        })?;
+        drop(unpacked);
+        let reference = Reference::of_image(&laid_out).map_err(failed)?;
+        Ok(Self {
+            kind: BaselineKind::Image,
+            identity: Identity {
+                release: reference.release.clone(),
+                build_id: Some(reference.build_id.clone()),
+                place: None,
+                size: reference.text.bytes.len() as u64,
+            },
+            origin: Origin { source, sha256: bytes, made: Timestamp::now() },
+            reference: Arc::new(reference),
+        })
+    }
+
     /// A baseline from the text as it stands: what is there now is taken for right.
-    #[must_use]
-    pub fn learn(identity: Identity, text: TextCopy) -> Self {
+    ///
+    /// # Errors
+    /// [`BaselineError::Measure`] when the text cannot be read.
+    pub fn learn(memory: &dyn Memory, kernel: &Kernel) -> Result<Self, BaselineError> {
+        let text = copy_text(memory, &kernel.text)?;
         let sha256 = Digest::of(text.bytes());
-        let pages = text.pages().map(Digest::of).collect();
-        Self { kind: BaselineKind::Learned, identity, text, sha256, pages }
+        let TextCopy(text) = text;
+        Ok(Self {
+            kind: BaselineKind::Learned,
+            identity: Identity::of(kernel),
+            origin: Origin { source: "memory".to_owned(), sha256, made: Timestamp::now() },
+            reference: Arc::new(Reference::learned(memory, kernel, text)),
+        })
     }
 
-    /// Where it comes from.
+    /// Whether it can judge this kernel.
     #[must_use]
-    pub const fn kind(&self) -> BaselineKind {
-        self.kind
+    pub fn fits(&self, kernel: &Kernel) -> bool {
+        match self.kind {
+            BaselineKind::Learned => self.identity == Identity::of(kernel),
+            BaselineKind::Image => {
+                let reference = &self.reference;
+                // Kernels before 5.13 do not publish their build id; every one has a banner.
+                let same_id = kernel.build_id.as_ref().is_none_or(|id| *id == reference.build_id);
+                let moved = kernel.text.virt.0 != reference.link_address;
+                same_id
+                    && kernel.banner == reference.banner
+                    && kernel.text.size == self.identity.size
+                    && !(moved && reference.text.relocations.is_empty())
+            }
+        }
     }
 
-    /// Which kernel it speaks of.
-    #[must_use]
-    pub const fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
-    /// The expected text.
-    #[must_use]
-    pub const fn text(&self) -> &TextCopy {
-        &self.text
-    }
-
-    /// The digest of the expected text.
-    #[must_use]
-    pub const fn sha256(&self) -> Digest {
-        self.sha256
-    }
-
-    /// The digests of its pages, in order; the last page ends at `_etext`.
-    #[must_use]
-    pub fn page_digests(&self) -> &[Digest] {
-        &self.pages
+    /// Whether a reference that was read from a file makes sense, as far as its parts say.
+    pub(super) fn is_sound(&self) -> bool {
+        let size = self.reference.text.bytes.len() as u64;
+        self.reference.symbols.is_sound()
+            && size == self.identity.size
+            && (1..=MAX_TEXT).contains(&size)
+            && self.reference.text.offset == 0
     }
 }

@@ -80,3 +80,19 @@ pub fn copy_text(memory: &dyn Memory, text: &Text) -> Result<TextCopy, MeasureEr
     }
     Ok(TextCopy(bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that every page has its turn once, and that two sweeps do not share an order.
+    #[test]
+    fn order_is_not_repeated() {
+        let orders = [unpredictable_order(64), unpredictable_order(64)];
+        assert_ne!(orders[0], orders[1]);
+        for mut order in orders {
+            order.sort_unstable();
+            assert_eq!(order, (0..64).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,17 +1,26 @@
-//! Whether kernel text is what it should be: baselines, page digests, differences.
+//! Whether kernel text is what it should be: baselines, page digests, judgements.
 
 mod baseline;
 mod difference;
 mod digest;
+mod disassembly;
+pub mod judge;
+mod key;
 mod measure;
+mod patching;
+pub mod reference;
+mod rodata;
+mod round;
 mod store;
-mod sweep;
 mod verdict;
+mod verifier;
 
-pub use baseline::{Baseline, BaselineKind, Identity};
+pub use baseline::{Baseline, BaselineError, BaselineKind, Identity, Origin};
 pub use difference::{Difference, Judgement};
 pub use digest::Digest;
+pub use key::BaselineKey;
 pub use measure::{MeasureError, TextCopy, copy_text};
+pub use rodata::RodataOpinion;
 pub use store::{BaselineStore, StoreError};
-pub use sweep::{Sweep, sweep};
 pub use verdict::Verdict;
+pub use verifier::{Sweep, Verifier};

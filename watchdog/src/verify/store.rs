@@ -1,21 +1,28 @@
 //! Baselines on disk: one versioned file a node, checked on load, replaced atomically.
 //!
-//! The format: a line `watchdog-baseline 1`, a line of JSON ([`Header`]), the text's bytes.
+//! The format: a line `watchdog-baseline 2`, a line of JSON ([`Header`]), and the reference: in
+//! postcard, packed by LZ4. Beside it may lie `NODE.baseline.minisig`, minisign's signature of the
+//! whole file; where a public key is configured it must.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use jiff::Timestamp;
+use minisign_verify::{PublicKey, Signature};
 use serde::{Deserialize, Serialize};
 
-use super::measure::MAX_TEXT;
-use super::{Baseline, BaselineKind, Digest, Identity, TextCopy};
+use super::{Baseline, BaselineKind, Digest, Identity, Origin};
+use crate::alert::printable;
 
-const MAGIC: &str = "watchdog-baseline 1";
-/// Longest believable first two lines.
-const MAX_HEADER: u64 = 64 << 10;
+const MAGIC: &str = "watchdog-baseline 2";
+/// Longest believable header.
+const MAX_HEADER: usize = 64 << 10;
+/// Largest file that is read, and what it may unpack to.
+const MAX_FILE: u64 = 512 << 20;
+/// Longest signature; minisign's have some 300 bytes.
+const MAX_SIGNATURE: u64 = 64 << 10;
 
 /// Why a baseline could not be stored or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -33,13 +40,33 @@ pub enum StoreError {
     },
     /// It is no baseline, or a damaged one.
     #[error(
-        "{path} is no sound baseline: {what}. If you trust the node as it is now, move the file away and let `watchdog run` learn anew"
+        "{path} is no sound baseline: {what}. Make it anew with `watchdog baseline import`; or, if you trust the node as it is now, move the file away and let `watchdog run` learn"
     )]
     Unsound {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         what: String,
+    },
+    /// A key is configured, and the signature is missing or not that key's.
+    #[error(
+        "{path} is not signed by the configured key: {what}. Sign it with `minisign -Sm {path}`, or take `baseline_key` out of the configuration"
+    )]
+    Signature {
+        /// The baseline.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// A key is configured, and there is no baseline that could be signed.
+    #[error(
+        "node {node} has no baseline, and with `baseline_key` only signed ones count: make one with `watchdog baseline import --node {node} --image FILE` and sign {path}"
+    )]
+    NothingSigned {
+        /// The node.
+        node: String,
+        /// Where its baseline would be.
+        path: PathBuf,
     },
 }
 
@@ -49,26 +76,59 @@ pub enum StoreError {
 struct Header {
     node: String,
     kind: BaselineKind,
-    made: Timestamp,
-    sha256: Digest,
     kernel: Identity,
+    origin: Origin,
+    /// Of the packed reference.
+    sha256: Digest,
+    /// Bytes of the reference unpacked.
+    unpacked: u64,
 }
 
 /// The folder of baselines, one file a node.
 #[derive(Clone, Debug)]
-pub struct BaselineStore(PathBuf);
+pub struct BaselineStore {
+    directory: PathBuf,
+    key: Option<PublicKey>,
+}
 
 impl BaselineStore {
-    /// The baselines below a state folder (`/var/lib/watchdog`).
+    /// The baselines below a state folder (`/var/lib/watchdog`), which with a key must be signed.
     #[must_use]
-    pub fn in_state_dir(state: &Path) -> Self {
-        Self(state.join("baselines"))
+    pub fn in_state_dir(state: &Path, key: Option<PublicKey>) -> Self {
+        Self { directory: state.join("baselines"), key }
     }
 
     /// The file of a node's baseline.
     #[must_use]
     pub fn path(&self, node: &str) -> PathBuf {
-        self.0.join(format!("{node}.baseline"))
+        self.directory.join(format!("{node}.baseline"))
+    }
+
+    /// Whether only signed baselines count.
+    #[must_use]
+    pub const fn wants_signatures(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// The nodes that have a baseline, by name.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the folder is there and cannot be read.
+    pub fn nodes(&self) -> Result<Vec<String>, StoreError> {
+        let failed = |error| StoreError::Io { act: "read", path: self.directory.clone(), error };
+        let entries = match fs::read_dir(&self.directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut nodes = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(failed)?.file_name();
+            let node = name.to_str().and_then(|name| name.strip_suffix(".baseline"));
+            nodes.extend(node.filter(|node| !node.starts_with('.')).map(str::to_owned));
+        }
+        nodes.sort_unstable();
+        Ok(nodes)
     }
 
     /// Stores a node's baseline: whole, or not at all.
@@ -85,15 +145,18 @@ impl BaselineStore {
     }
 
     fn write(&self, node: &str, baseline: &Baseline, path: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        let reference = postcard::to_stdvec(&*baseline.reference).map_err(io::Error::other)?;
+        let packed = lz4_flex::block::compress(&reference);
         let header = Header {
             node: node.to_owned(),
-            kind: baseline.kind(),
-            made: Timestamp::now(),
-            sha256: baseline.sha256(),
-            kernel: baseline.identity().clone(),
+            kind: baseline.kind,
+            kernel: baseline.identity.clone(),
+            origin: baseline.origin.clone(),
+            sha256: Digest::of(&packed),
+            unpacked: reference.len() as u64,
         };
-        let unfinished = self.0.join(format!(".{node}.unfinished"));
+        let unfinished = self.directory.join(format!(".{node}.unfinished"));
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -102,109 +165,81 @@ impl BaselineStore {
             .open(&unfinished)?;
         writeln!(file, "{MAGIC}")?;
         writeln!(file, "{}", serde_json::to_string(&header)?)?;
-        file.write_all(baseline.text().bytes())?;
+        file.write_all(&packed)?;
         file.sync_all()?;
         fs::rename(&unfinished, path)?;
-        File::open(&self.0)?.sync_all()
+        File::open(&self.directory)?.sync_all()
     }
 
-    /// Loads a node's baseline; `None` when there is none.
+    /// Loads a node's baseline; `None` when there is none, unless only signed ones count.
     ///
     /// # Errors
-    /// [`StoreError::Unsound`] when the file is truncated, altered or of another version.
+    /// [`StoreError`] when the file is truncated, altered, of another version or not signed.
     pub fn load(&self, node: &str) -> Result<Option<Baseline>, StoreError> {
         let path = self.path(node);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        let bytes = match read_file(&path, MAX_FILE) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return match self.key {
+                    Some(_) => Err(StoreError::NothingSigned { node: node.to_owned(), path }),
+                    None => Ok(None),
+                };
+            }
             Err(error) => return Err(StoreError::Io { act: "read", path, error }),
         };
-        match parse(node, file) {
-            Ok(Ok(baseline)) => Ok(Some(baseline)),
-            Ok(Err(what)) => Err(StoreError::Unsound { path, what }),
-            Err(error) => Err(StoreError::Io { act: "read", path, error }),
-        }
+        self.check_signature(&path, &bytes)?;
+        parse(node, &bytes).map(Some).map_err(|what| StoreError::Unsound { path, what })
+    }
+
+    /// Checks the signature over a file's content, where one is wanted.
+    fn check_signature(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let Some(key) = &self.key else { return Ok(()) };
+        let wrong = |what: String| StoreError::Signature { path: path.to_owned(), what };
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".minisig");
+        let text = read_file(Path::new(&beside), MAX_SIGNATURE)
+            .map_err(|error| wrong(format!("{}: {error}", beside.display())))?;
+        let text = String::from_utf8(text).map_err(|_| wrong("no signature".to_owned()))?;
+        let signature = Signature::decode(&text).map_err(|error| wrong(error.to_string()))?;
+        key.verify(bytes, &signature, false).map_err(|error| wrong(error.to_string()))
     }
 }
 
-/// Reads a baseline; the inner error says what is wrong with the content.
-fn parse(node: &str, file: impl Read) -> io::Result<Result<Baseline, String>> {
-    let mut lines = BufReader::new(file.take(MAX_HEADER + MAX_TEXT));
-    let mut line = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        lines.by_ref().take(MAX_HEADER).read_until(b'\n', &mut bytes)?;
-        Ok(bytes)
-    };
-    if line()? != format!("{MAGIC}\n").as_bytes() {
-        return Ok(Err(format!("its first line is not `{MAGIC}`")));
-    }
-    let header: Header = match serde_json::from_slice(&line()?) {
-        Ok(header) => header,
-        Err(error) => return Ok(Err(format!("its header is damaged ({error})"))),
-    };
+fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads a baseline; the error says what is wrong with it.
+fn parse(node: &str, bytes: &[u8]) -> Result<Baseline, String> {
+    let rest = bytes
+        .strip_prefix(MAGIC.as_bytes())
+        .and_then(|rest| rest.strip_prefix(b"\n"))
+        .ok_or_else(|| format!("its first line is not `{MAGIC}`"))?;
+    let end = rest.iter().take(MAX_HEADER).position(|byte| *byte == b'\n');
+    let (header, packed) = end
+        .and_then(|end| Some((rest.get(..end)?, rest.get(end.checked_add(1)?..)?)))
+        .ok_or("it is cut short")?;
+    let header: Header = serde_json::from_slice(header).map_err(|error| {
+        format!("its header is damaged ({})", printable(error.to_string().as_bytes(), 200))
+    })?;
     if header.node != node {
-        return Ok(Err("it is the baseline of another node".to_owned()));
+        return Err("it is the baseline of another node".to_owned());
     }
-    let mut text = Vec::new();
-    lines.read_to_end(&mut text)?;
-    if text.len() as u64 != header.kernel.size {
-        return Ok(Err(format!("{} bytes of {} are there", text.len(), header.kernel.size)));
+    if Digest::of(packed) != header.sha256 {
+        return Err("its bytes are not those it was made of (SHA-256 differs)".to_owned());
     }
-    let baseline = Baseline::learn(header.kernel, TextCopy(text));
-    if baseline.sha256() != header.sha256 {
-        return Ok(Err("its bytes are not those it was made of (SHA-256 differs)".to_owned()));
+    let size = usize::try_from(header.unpacked).ok().filter(|_| header.unpacked <= MAX_FILE);
+    let size = size.ok_or("it would be larger unpacked than any baseline")?;
+    let reference = lz4_flex::block::decompress(packed, size)
+        .ok()
+        .and_then(|bytes| postcard::from_bytes(&bytes).ok())
+        .ok_or("its reference does not unpack")?;
+    let Header { kind, kernel: identity, origin, .. } = header;
+    let baseline = Baseline { kind, identity, origin, reference: Arc::new(reference) };
+    if !baseline.is_sound() {
+        return Err("its parts do not fit each other".to_owned());
     }
-    Ok(Ok(baseline))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn example() -> Baseline {
-        let identity = Identity {
-            release: "6.1.0-test".into(),
-            build_id: Some("ab".into()),
-            phys: 0x3900_0000,
-            virt: 0xffff_ffff_8100_0000,
-            size: 9000,
-        };
-        Baseline::learn(identity, TextCopy((0..9000_u32).map(|n| n as u8).collect()))
-    }
-
-    /// Check that a stored baseline loads as it was, and that there is none for another node.
-    #[test]
-    fn round_trip() {
-        let state = tempfile::tempdir().unwrap();
-        let store = BaselineStore::in_state_dir(state.path());
-        store.save("service-1", &example()).unwrap();
-        let loaded = store.load("service-1").unwrap().unwrap();
-        assert_eq!(loaded.identity(), example().identity());
-        assert_eq!(loaded.text(), example().text());
-        assert!(store.load("service-2").unwrap().is_none());
-    }
-
-    /// Check that each way to damage a baseline is refused: cut anywhere, any byte changed,
-    /// grown, given to another node.
-    #[test]
-    fn damage_is_refused() {
-        let state = tempfile::tempdir().unwrap();
-        let store = BaselineStore::in_state_dir(state.path());
-        store.save("a", &example()).unwrap();
-        let sound = fs::read(store.path("a")).unwrap();
-        let refused = |bytes: &[u8], node: &str| {
-            fs::write(store.path(node), bytes).unwrap();
-            assert!(matches!(store.load(node), Err(StoreError::Unsound { .. })));
-        };
-        for cut in (0..sound.len()).step_by(97) {
-            refused(&sound[..cut], "a");
-        }
-        for at in [0, 18, sound.len() - 9000, sound.len() - 1] {
-            let mut altered = sound.clone();
-            altered[at] ^= 1;
-            refused(&altered, "a");
-        }
-        refused(&[sound.as_slice(), b"x"].concat(), "a");
-        refused(&sound, "b");
-    }
+    Ok(baseline)
 }

@@ -10,6 +10,10 @@ use serde::Serialize;
 pub enum Verdict {
     /// Every byte of the text equals the baseline.
     Clean,
+    /// Every difference is a form that the kernel's own closed tables allow.
+    Patched,
+    /// Something traces, probes or patches the kernel by a mechanism with an open target.
+    Instrumented,
     /// At least one difference that nothing explains.
     Tampered,
     /// There is no baseline to judge by.
@@ -24,6 +28,8 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Clean => "clean",
+            Self::Patched => "patched",
+            Self::Instrumented => "instrumented",
             Self::Tampered => "tampered",
             Self::Unverified => "unverified",
             Self::Booting => "booting",

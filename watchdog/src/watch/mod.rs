@@ -1,13 +1,17 @@
 //! `run`: sweep after sweep, the guard's proof, alerts, until told to stop.
 
 mod denials;
+mod missing;
 mod nodes;
+mod patrol;
 mod proof;
 mod pulse;
+mod searches;
 mod service;
+mod survey;
 mod sweeper;
 mod tell;
+mod watching;
 
 pub use nodes::WatchedNodes;
 pub use service::{WatchError, WatchOptions, watch};
-pub(crate) use tell::symbol;

@@ -1,21 +1,16 @@
 //! The nodes under watch, and what one sweep over all of them makes of them.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use crate::alert::{Event, EventKind, chain};
-use crate::locate::{Finding, Kernel, Recheck, recheck};
-use crate::memory::{Memory, PhysAddr, RangeSet, ReadError};
-use crate::node::{Found, Node, Nodes, Target};
-use crate::verify::{
-    Baseline, BaselineStore, Identity, MeasureError, StoreError, Sweep, copy_text, sweep,
-};
-
+use super::missing::Missing;
 use super::tell;
-
-/// Differences of one sweep that are told one by one; the rest is told as a number.
-const TOLD_EACH: usize = 16;
-/// A lost node is looked for in every sweep at first, then ever more rarely, down to this.
-const RAREST_SEARCH: u32 = 32;
+use super::watching::{Health, Watching};
+use crate::alert::{Event, chain};
+use crate::locate::{Finding, Kernel, Lost};
+use crate::memory::{Memory, PhysAddr, RangeSet, ReadError};
+use crate::node::{Found, Images, Node, Nodes, Target, successor};
+use crate::verify::{BaselineError, BaselineStore, Identity, StoreError};
 
 /// Why the watch cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -26,71 +21,75 @@ pub enum SweepError {
     /// Memory could not be read while looking for a kernel.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Text could not be read.
+    /// No baseline could be learned.
     #[error(transparent)]
-    Measure(#[from] MeasureError),
+    Learn(#[from] BaselineError),
 }
 
 /// All nodes under watch.
 #[derive(Debug)]
 pub struct WatchedNodes {
-    plan: Nodes,
+    pub(super) plan: Nodes,
+    images: Images,
     store: BaselineStore,
-    nodes: Vec<WatchedNode>,
+    boot_limit: Duration,
+    pub(super) nodes: Vec<WatchedNode>,
+    /// Strays already told.
+    pub(super) strays: BTreeSet<String>,
 }
 
 #[derive(Debug)]
-struct WatchedNode {
-    node: Node,
-    state: State,
+pub(super) struct WatchedNode {
+    pub(super) node: Node,
+    pub(super) state: State,
 }
 
 #[derive(Debug)]
-enum State {
+pub(super) enum State {
     Watching(Box<Watching>),
-    /// Not found: what it ran before, searches since, and searches left out until the next.
-    Lost {
-        before: Option<Box<Kernel>>,
-        searches: u32,
-        wait: u32,
-    },
-}
-
-#[derive(Debug)]
-struct Watching {
-    kernel: Box<Kernel>,
-    baseline: Baseline,
-    /// Differences already told: where, and the bytes found there.
-    told: BTreeMap<PhysAddr, Vec<u8>>,
-    /// Findings about the mapping already told.
-    told_mapping: Vec<String>,
+    Missing(Missing),
 }
 
 impl WatchedNodes {
-    /// Takes up the nodes that were found; their baselines are loaded, or learned now.
+    /// Takes up the nodes that were found; their baselines are loaded, or learned now. A node may
+    /// boot for `boot_limit` until it counts as lost.
     ///
     /// # Errors
     /// [`SweepError`] when a stored baseline is unsound or memory cannot be read.
     pub fn take_up(
-        plan: Nodes,
+        target: &Target,
         store: BaselineStore,
-        memory: &dyn Memory,
+        boot_limit: Duration,
         found: Vec<Found>,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Self, SweepError> {
-        let mut watched = Self { plan, store, nodes: Vec::new() };
-        for Found { node, finding } in found {
+        let (plan, images) = (target.nodes.clone(), target.images.clone());
+        let strays = BTreeSet::new();
+        let mut watched = Self { plan, images, store, boot_limit, nodes: Vec::new(), strays };
+        for Found { node, finding, strays } in found {
             let state = match finding {
                 Finding::Located(kernel) => {
                     tell(tell::found(&node, &kernel));
-                    let watching = Watching::begin(&watched.store, memory, &node, kernel, tell)?;
-                    State::Watching(Box::new(watching))
+                    let (images, store) = (&watched.images, &watched.store);
+                    let before = kernel.clone();
+                    match Watching::begin(images, store, &*target.memory, &node, kernel, tell)? {
+                        Ok(watching) => State::Watching(Box::new(watching)),
+                        Err(reason) => {
+                            tell(tell::lost(&node.name, &reason));
+                            State::Missing(Missing::refused(before))
+                        }
+                    }
                 }
-                other => {
-                    tell(tell::lost(&node.name, other.reason()));
-                    State::Lost { before: None, searches: 0, wait: 0 }
+                Finding::Booting(lost) => {
+                    tell(tell::booting(&node, None, &lost));
+                    State::Missing(Missing::booting())
+                }
+                Finding::Lost(lost) => {
+                    tell(tell::lost(&node.name, &lost.reason));
+                    State::Missing(Missing::never_seen())
                 }
             };
+            strays.iter().for_each(|stray| watched.tell_stray(&node, stray, tell));
             watched.nodes.push(WatchedNode { node, state });
         }
         Ok(watched)
@@ -103,7 +102,7 @@ impl WatchedNodes {
         let owned = |watched: &WatchedNode| match &watched.state {
             _ if configured => Some(watched.node.memory.clone()),
             State::Watching(watching) => Some([watching.kernel.image].into_iter().collect()),
-            State::Lost { .. } => None,
+            State::Missing(_) => None,
         };
         self.nodes
             .iter()
@@ -123,17 +122,26 @@ impl WatchedNodes {
     ) -> Result<(), SweepError> {
         for at in 0..self.nodes.len() {
             let Some(watched) = self.nodes.get_mut(at) else { break };
-            if let State::Watching(watching) = &mut watched.state {
-                match watching.sweep(&watched.node, memory, tell) {
-                    Ok(()) => continue,
-                    Err(Gone(reason)) => {
-                        let before = Some(watching.kernel.clone());
-                        log::info!("node {}: {reason}", watched.node.name);
-                        watched.state = State::Lost { before, searches: 0, wait: 0 };
+            let health = match &mut watched.state {
+                State::Watching(watching) => watching.sweep(&watched.node, memory, tell),
+                State::Missing(missing) => {
+                    if missing.searches.are_due() {
+                        self.search(at, memory, tell)?;
                     }
+                    continue;
+                }
+            };
+            match health {
+                Health::Alive => {}
+                Health::Stalled => self.look_for_successor(at, memory, tell)?,
+                Health::Gone(reason) => {
+                    log::info!("node {}: {reason}", watched.node.name);
+                    if let State::Watching(watching) = &watched.state {
+                        watched.state = State::Missing(Missing::gone(watching.kernel.clone()));
+                    }
+                    self.search(at, memory, tell)?;
                 }
             }
-            self.search(at, memory, tell)?;
         }
         Ok(())
     }
@@ -145,144 +153,138 @@ impl WatchedNodes {
         memory: &dyn Memory,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
-        let Some(WatchedNode { node, state: State::Lost { before, searches, wait } }) =
-            self.nodes.get_mut(at)
+        let finding = self.look(at, memory);
+        let limit = self.boot_limit;
+        let Some(WatchedNode { node, state: State::Missing(missing) }) = self.nodes.get_mut(at)
         else {
             return Ok(());
         };
-        if *wait > 0 {
-            *wait -= 1;
-            return Ok(());
-        }
-        let (node, before, tries) = (node.clone(), before.clone(), *searches);
-        *searches = searches.saturating_add(1);
-        *wait = (1_u32 << tries.min(5)).min(RAREST_SEARCH) - 1;
-        let kernel = match self.look(&node, memory) {
-            Ok(kernel) => kernel,
-            Err(reason) => {
-                // Told once for each loss, not at every search.
-                if tries == 0 && before.is_some() {
-                    tell(tell::lost(&node.name, &reason));
+        let reason = match finding {
+            Finding::Located(kernel) => return self.adopt(at, kernel, memory, tell),
+            Finding::Booting(lost) => {
+                if missing.boots() {
+                    tell(tell::booting(node, missing.before.as_deref(), &lost));
                 }
-                return Ok(());
+                if !missing.boots_too_long(limit) {
+                    return Ok(());
+                }
+                format!("it is still booting after {limit:?}: {}", lost.reason)
+            }
+            Finding::Lost(lost) => {
+                missing.boots_no_more();
+                lost.reason
             }
         };
-        match before.filter(|before| Identity::of(before) != Identity::of(&kernel)) {
-            Some(before) => tell(tell::rebooted(&node, &before, &kernel)),
-            None => tell(tell::found(&node, &kernel)),
-        }
-        let watching = Watching::begin(&self.store, memory, &node, kernel, tell)?;
-        if let Some(watched) = self.nodes.get_mut(at) {
-            watched.state = State::Watching(Box::new(watching));
+        // Told once for each loss, not at every search.
+        if !missing.told {
+            missing.told = true;
+            tell(tell::lost(&node.name, &reason));
         }
         Ok(())
     }
 
-    /// The kernel in a node's memory that no other node has, or why there is none.
-    fn look(&self, node: &Node, memory: &dyn Memory) -> Result<Box<Kernel>, String> {
-        let taken: Vec<PhysAddr> = self.nodes.iter().filter_map(WatchedNode::text).collect();
-        let found = self.plan.find(memory, &mut |_, _| ()).map_err(|error| chain(&error))?;
-        let mut reason = format!("no kernel is in {} any more", node.memory);
-        for Found { node: candidate, finding } in found {
-            if candidate.memory != node.memory {
-                continue;
-            }
-            match finding {
-                Finding::Located(kernel) if !taken.contains(&kernel.text.phys) => {
-                    return Ok(kernel);
+    /// Looks whether another kernel runs where one stands still, which stays pinned until then.
+    fn look_for_successor(
+        &mut self,
+        at: usize,
+        memory: &dyn Memory,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(), SweepError> {
+        match self.look(at, memory) {
+            Finding::Located(kernel) => return self.adopt(at, kernel, memory, tell),
+            Finding::Booting(lost) => {
+                if let Some(WatchedNode { node, state: State::Watching(watching) }) =
+                    self.nodes.get_mut(at)
+                    && !watching.told_booting
+                {
+                    watching.told_booting = true;
+                    tell(tell::booting(node, Some(&watching.kernel), &lost));
                 }
-                Finding::Located(_) => {}
-                other => reason = other.reason().to_owned(),
             }
+            Finding::Lost(_) => {}
         }
-        Err(reason)
+        Ok(())
+    }
+
+    /// What is in a node's memory that no node is known to run.
+    fn look(&mut self, at: usize, memory: &dyn Memory) -> Finding {
+        let begun = Instant::now();
+        let finding = self.look_once(at, memory);
+        if let Some(watched) = self.nodes.get_mut(at) {
+            let searches = match &mut watched.state {
+                State::Watching(watching) => &mut watching.searches,
+                State::Missing(missing) => &mut missing.searches,
+            };
+            searches.took(begun.elapsed());
+        }
+        finding
+    }
+
+    fn look_once(&self, at: usize, memory: &dyn Memory) -> Finding {
+        let taken: Vec<_> = self.nodes.iter().filter_map(WatchedNode::text).collect();
+        let lost = |reason| Finding::Lost(Lost::because(reason));
+        let Some(WatchedNode { node, .. }) = self.nodes.get(at) else {
+            return lost("there is no such node".to_owned());
+        };
+        match self.plan.look(node, memory, &self.images) {
+            Ok(mut findings) => {
+                let is_taken = |text: PhysAddr| taken.contains(&text);
+                findings.retain(|finding| !finding.text_address().is_some_and(is_taken));
+                successor(memory, findings)
+            }
+            Err(error) => lost(chain(&error)),
+        }
+    }
+
+    /// Watches a kernel in a node's place from now on.
+    pub(super) fn adopt(
+        &mut self,
+        at: usize,
+        kernel: Box<Kernel>,
+        memory: &dyn Memory,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(), SweepError> {
+        let Some(watched) = self.nodes.get_mut(at) else { return Ok(()) };
+        if let State::Missing(missing) = &watched.state
+            && missing.has_refused(&kernel)
+        {
+            // Its baseline may have been imported since; nothing else is new.
+            let (images, store) = (&self.images, &self.store);
+            let begun = Watching::begin(images, store, memory, &watched.node, kernel, tell)?;
+            if let Ok(watching) = begun {
+                tell(tell::found(&watched.node, &watching.kernel));
+                watched.state = State::Watching(Box::new(watching));
+            }
+            return Ok(());
+        }
+        let before = match &watched.state {
+            State::Watching(watching) => Some(&watching.kernel),
+            State::Missing(missing) => missing.before.as_ref(),
+        };
+        match before.filter(|before| Identity::of(before) != Identity::of(&kernel)) {
+            Some(before) => tell(tell::rebooted(&watched.node, before, &kernel)),
+            None => tell(tell::found(&watched.node, &kernel)),
+        }
+        let (images, store) = (&self.images, &self.store);
+        let refused = kernel.clone();
+        watched.state = match Watching::begin(images, store, memory, &watched.node, kernel, tell)? {
+            Ok(watching) => State::Watching(Box::new(watching)),
+            Err(reason) => {
+                tell(tell::lost(&watched.node.name, &reason));
+                State::Missing(Missing::refused(refused))
+            }
+        };
+        Ok(())
     }
 }
 
 impl WatchedNode {
     /// Where the text under watch is.
-    fn text(&self) -> Option<PhysAddr> {
+    pub(super) fn text(&self) -> Option<PhysAddr> {
         match &self.state {
             State::Watching(watching) => Some(watching.kernel.text.phys),
-            State::Lost { .. } => None,
+            State::Missing(_) => None,
         }
-    }
-}
-
-/// The kernel is not where it was, or not readable: the reason.
-struct Gone(String);
-
-impl Watching {
-    /// Begins to watch a kernel: with its stored baseline if that is of this kernel at this
-    /// place, else with one learned now.
-    fn begin(
-        store: &BaselineStore,
-        memory: &dyn Memory,
-        node: &Node,
-        kernel: Box<Kernel>,
-        tell: &mut dyn FnMut(Event),
-    ) -> Result<Self, SweepError> {
-        let identity = Identity::of(&kernel);
-        let stored = store.load(node.name.as_str())?;
-        let baseline = match stored.filter(|baseline| *baseline.identity() == identity) {
-            Some(baseline) => baseline,
-            None => {
-                let baseline = Baseline::learn(identity, copy_text(memory, &kernel.text)?);
-                store.save(node.name.as_str(), &baseline)?;
-                let file = store.path(node.name.as_str());
-                tell(tell::learned(node, &kernel, &baseline, &file.display().to_string()));
-                baseline
-            }
-        };
-        Ok(Self { kernel, baseline, told: BTreeMap::new(), told_mapping: Vec::new() })
-    }
-
-    fn sweep(
-        &mut self,
-        node: &Node,
-        memory: &dyn Memory,
-        tell: &mut dyn FnMut(Event),
-    ) -> Result<(), Gone> {
-        let gone = |error: &dyn std::error::Error| Gone(chain(error));
-        match recheck(memory, &self.kernel).map_err(|error| gone(&error))? {
-            Recheck::Same { findings } => self.tell_mapping(node, findings, tell),
-            Recheck::Gone { reason } => return Err(Gone(reason)),
-        }
-        let found =
-            sweep(memory, &self.kernel.text, &self.baseline).map_err(|error| gone(&error))?;
-        self.tell_text(node, &found, tell);
-        Ok(())
-    }
-
-    /// Tells findings about the mapping, each once for as long as it stands.
-    fn tell_mapping(&mut self, node: &Node, findings: Vec<String>, tell: &mut dyn FnMut(Event)) {
-        for finding in findings.iter().filter(|finding| !self.told_mapping.contains(finding)) {
-            tell(tell::mapping(&node.name, &self.kernel, finding));
-        }
-        self.told_mapping = findings;
-    }
-
-    /// Tells differences that were not told before, and when there are none any more.
-    fn tell_text(&mut self, node: &Node, found: &Sweep, tell: &mut dyn FnMut(Event)) {
-        let new: Vec<_> = found
-            .differences
-            .iter()
-            .filter(|difference| self.told.get(&difference.phys) != Some(&difference.found))
-            .collect();
-        for difference in new.iter().take(TOLD_EACH) {
-            tell(tell::tampered(&node.name, &self.kernel, difference));
-        }
-        if let Some(rest) = new.len().checked_sub(TOLD_EACH).filter(|rest| *rest > 0) {
-            tell(tell::tampered_more(&node.name, rest, found.pages_differing));
-        }
-        if found.differences.is_empty() && !self.told.is_empty() {
-            tell(tell::clean(&node.name, &self.kernel));
-        }
-        self.told = found
-            .differences
-            .iter()
-            .map(|difference| (difference.phys, difference.found.clone()))
-            .collect();
     }
 }
 
@@ -291,13 +293,13 @@ impl Watching {
 /// # Errors
 /// A sentence when a configured node holds no kernel, or when no node was found at all.
 pub(super) fn enough(plan: &Nodes, found: &[Found]) -> Result<(), String> {
-    let located = |found: &Found| matches!(found.finding, Finding::Located(_));
+    let is_there = |found: &Found| !matches!(found.finding, Finding::Lost(_));
     if let Nodes::Configured(_) = plan
-        && let Some(missing) = found.iter().find(|found| !located(found))
+        && let Some(missing) = found.iter().find(|found| !is_there(found))
     {
         return Err(format!("node {}: {}", missing.node.name, missing.finding.reason()));
     }
-    if found.iter().any(located) {
+    if found.iter().any(is_there) {
         return Ok(());
     }
     let reasons: Vec<_> = found.iter().map(|found| found.finding.reason()).collect();
@@ -307,15 +309,4 @@ pub(super) fn enough(plan: &Nodes, found: &[Found]) -> Result<(), String> {
         if reasons.is_empty() { "" } else { ". Seen, but no kernel that could be located: " },
         reasons.join("; ")
     ))
-}
-
-/// An event that says the watch is on.
-pub(super) fn started(target: &Target) -> Event {
-    let what = match &target.guarded {
-        Some(guarded) => format!("guarding {guarded}"),
-        None => {
-            format!("without a guard (the memory is a file), reading {}", target.nodes.memory())
-        }
-    };
-    Event::new(EventKind::Started, format!("watchdog {} starts, {what}", env!("CARGO_PKG_VERSION")))
 }

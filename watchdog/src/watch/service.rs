@@ -4,14 +4,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use libsystemd::daemon::NotifyState;
+use minisign_verify::PublicKey;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::denials::{self, Owners};
-use super::nodes::{SweepError, WatchedNodes, enough, started};
+use super::nodes::{SweepError, WatchedNodes, enough};
+use super::patrol::Patrol;
 use super::proof::{ProofWatch, armed, degraded, unguarded};
 use super::pulse::{Heart, Pulse, notify};
 use super::sweeper::Sweeper;
+use super::tell;
 use crate::alert::{Event, EventKind, Outlet};
 use crate::guard::{Guard, GuardConfig, GuardError, GuardEvent, OpenPolicy};
 use crate::memory::{RangeSet, ReadError};
@@ -30,6 +33,10 @@ pub struct WatchOptions {
     pub degraded: bool,
     /// Where baselines are kept.
     pub state_dir: PathBuf,
+    /// Whose signature baselines must carry.
+    pub baseline_key: Option<PublicKey>,
+    /// How long a node may boot before it counts as lost.
+    pub boot_limit: Duration,
     /// What a writable open of `/dev/mem` gets.
     pub open: OpenPolicy,
 }
@@ -76,7 +83,7 @@ pub async fn watch(
 ) -> Result<(), WatchError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(WatchError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(WatchError::Signal)?;
-    outlet.send(started(&target));
+    outlet.send(tell::started(&target));
 
     // Armed before anything is looked at: what is found later cannot be changed by node 0 then.
     let mut guard = match &target.guarded {
@@ -87,17 +94,20 @@ pub async fn watch(
 
     let found = search(&target)?;
     enough(&target.nodes, &found).map_err(WatchError::NoNode)?;
-    let store = BaselineStore::in_state_dir(&options.state_dir);
+    let store = BaselineStore::in_state_dir(&options.state_dir, options.baseline_key.clone());
     let mut tell = |event| outlet.send(event);
-    let nodes =
-        WatchedNodes::take_up(target.nodes.clone(), store, &*target.memory, found, &mut tell)?;
+    let mut nodes = WatchedNodes::take_up(&target, store, options.boot_limit, found, &mut tell)?;
+    // Ready means that every text was judged once; the first time takes longer than any other.
+    nodes.sweep(&*target.memory, &mut tell)?;
 
     let owners = Owners::default();
     owners.set(nodes.owners());
     let (sweeps, proven) = (Heart::default(), Heart::default());
     let mut pulse = Pulse::new([sweeps.clone(), proven.clone()]);
+    let patrol = Patrol::start(target.nodes.clone(), target.images.clone(), target.memory.clone());
     let mut sweeper = Sweeper::start(
         nodes,
+        patrol,
         target.memory.clone(),
         options.period,
         outlet.clone(),

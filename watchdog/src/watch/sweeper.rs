@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::WatchedNodes;
 use super::denials::Owners;
 use super::nodes::SweepError;
+use super::patrol::Patrol;
 use super::pulse::Heart;
 use crate::alert::Outlet;
 use crate::memory::Memory;
@@ -25,6 +26,7 @@ impl Sweeper {
     /// Starts to sweep `nodes` every `period`.
     pub(super) fn start(
         mut nodes: WatchedNodes,
+        patrol: Patrol,
         memory: Arc<dyn Memory>,
         period: Duration,
         outlet: Outlet,
@@ -36,7 +38,12 @@ impl Sweeper {
         thread::spawn(move || {
             loop {
                 let begun = Instant::now();
-                if let Err(error) = nodes.sweep(&*memory, &mut |event| outlet.send(event)) {
+                let mut tell = |event| outlet.send(event);
+                let swept = nodes.sweep(&*memory, &mut tell).and_then(|()| {
+                    let mut surveys = patrol.report().into_iter().flatten();
+                    surveys.try_for_each(|survey| nodes.consider(survey, &*memory, &mut tell))
+                });
+                if let Err(error) = swept {
                     let _ = failed.send(error);
                     return;
                 }

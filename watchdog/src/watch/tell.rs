@@ -1,9 +1,9 @@
 //! The sentences: what happened, where, in which node, what was done.
 
 use crate::alert::{Event, EventKind, hex, printable};
-use crate::locate::{Kernel, Symbols};
-use crate::memory::VirtAddr;
-use crate::node::{Node, NodeName};
+use crate::locate::{Finding, Kernel, Lost};
+use crate::node::{Node, NodeName, Target, describe};
+use crate::verify::judge::Cause;
 use crate::verify::{Baseline, Difference, Verdict};
 
 /// Bytes of a difference that a sentence or a field shows.
@@ -11,18 +11,23 @@ const BYTES_SHOWN: usize = 32;
 /// Longest symbol name that is shown.
 const SYMBOL_SHOWN: usize = 128;
 
-/// `symbol+0xoffset`, as the node's own kallsyms has it.
-pub(crate) fn symbol(symbols: &Symbols, at: VirtAddr) -> Option<String> {
-    let (name, offset) = symbols.lookup(at)?;
-    Some(format!("{}+{offset:#x}", printable(name.as_bytes(), SYMBOL_SHOWN)))
-}
-
 /// Bytes for a sentence: `e9deadbeef`, cut with an ellipsis.
 pub(crate) fn bytes(bytes: &[u8]) -> String {
     match bytes.get(..BYTES_SHOWN) {
         Some(head) if head.len() < bytes.len() => hex(head) + "…",
         _ => hex(bytes),
     }
+}
+
+/// The watch is on.
+pub(super) fn started(target: &Target) -> Event {
+    let what = match &target.guarded {
+        Some(guarded) => format!("guarding {guarded}"),
+        None => {
+            format!("without a guard (the memory is a file), reading {}", target.nodes.memory())
+        }
+    };
+    Event::new(EventKind::Started, format!("watchdog {} starts, {what}", env!("CARGO_PKG_VERSION")))
 }
 
 /// A kernel was found.
@@ -45,18 +50,68 @@ pub(super) fn found(node: &Node, kernel: &Kernel) -> Event {
     event
 }
 
+/// A kernel in a few words.
+pub(super) fn kernel(kernel: &Kernel) -> String {
+    let release = printable(kernel.release.as_bytes(), 64);
+    let Kernel { text, .. } = kernel;
+    format!("Linux {release} with {} bytes of text at physical {}", text.size, text.phys)
+}
+
+/// A node boots, for the first time or again.
+pub(super) fn booting(node: &Node, before: Option<&Kernel>, boots: &Lost) -> Event {
+    let name = &node.name;
+    let place = boots.text.map_or_else(String::new, |at| format!(" at physical {at}"));
+    let (kind, message) = match before {
+        Some(before) => (
+            EventKind::NodeRebooted,
+            format!("Node {name} reboots: a kernel starts{place}; before, {}", kernel(before)),
+        ),
+        None => (EventKind::NodeFound, format!("Node {name} is booting: a kernel starts{place}")),
+    };
+    let mut event = Event::new(kind, message).node(name.as_str());
+    event.verdict = Some(Verdict::Booting);
+    event.phys = boots.text;
+    event
+}
+
+/// Something in a node's memory looks like a kernel and is not the one that runs.
+pub(super) fn stray(node: &NodeName, stray: &Finding) -> Event {
+    let mut event = Event::new(
+        EventKind::StrayKernel,
+        format!(
+            "Memory of node {node} holds what it does not run: {}. It was left by another kernel, or planted, and moves nothing",
+            describe(stray)
+        ),
+    )
+    .node(node.as_str());
+    event.phys = stray.text_address();
+    event
+}
+
+/// A witness says otherwise of a pinned kernel than before, or (without `doubt`) the same again.
+pub(super) fn witness_changed(node: &NodeName, kernel: &Kernel, doubt: Option<&str>) -> Event {
+    let message = match doubt {
+        Some(doubt) => format!(
+            "The witnesses of node {node}'s kernel do not agree any more: {doubt}. Its place stays where it was found, physical {}",
+            kernel.text.phys
+        ),
+        None => format!("The witnesses of node {node}'s kernel agree again"),
+    };
+    let mut event = Event::new(EventKind::WitnessChanged, message);
+    of_text(&mut event, node, kernel);
+    event
+}
+
 /// A kernel is somewhere else than before, or another one.
 pub(super) fn rebooted(node: &Node, before: &Kernel, now: &Kernel) -> Event {
     let name = &node.name;
     let mut event = Event::new(
         EventKind::NodeRebooted,
         format!(
-            "Node {name} was rebooted: Linux {} with its text at physical {} (virtual {}); before, {} at {} ({})",
-            printable(now.release.as_bytes(), 64),
-            now.text.phys,
+            "Node {name} was rebooted: {} (virtual {}); before, {} ({})",
+            kernel(now),
             now.text.virt,
-            printable(before.release.as_bytes(), 64),
-            before.text.phys,
+            kernel(before),
             before.text.virt,
         ),
     );
@@ -71,7 +126,7 @@ pub(super) fn learned(node: &Node, kernel: &Kernel, baseline: &Baseline, file: &
         EventKind::BaselineLearned,
         format!(
             "The baseline of node {name} was learned from its text as it stands (trusted on first use): SHA-256 {}, stored in {file}",
-            baseline.sha256()
+            baseline.origin.sha256
         ),
     );
     of_text(&mut event, name, kernel);
@@ -79,15 +134,15 @@ pub(super) fn learned(node: &Node, kernel: &Kernel, baseline: &Baseline, file: &
 }
 
 /// A stretch of text differs.
-pub(super) fn tampered(node: &NodeName, kernel: &Kernel, difference: &Difference) -> Event {
-    let Difference { phys, virt, expected, found, judgement: _ } = difference;
-    let symbol = symbol(&kernel.symbols, *virt);
+pub(super) fn tampered(node: &NodeName, difference: &Difference) -> Event {
+    let Difference { phys, virt, expected, found, note, .. } = difference;
+    let symbol = difference.symbol.as_ref().map(|name| printable(name.as_bytes(), SYMBOL_SHOWN));
     let place = symbol.as_deref().unwrap_or("an unknown symbol");
     let length = found.len();
     let mut event = Event::new(
         EventKind::TextTampered,
         format!(
-            "Kernel text of node {node} was changed: {length} byte{} at {place} (physical {phys}, virtual {virt}), expected {}, found {}",
+            "Kernel text of node {node} was changed: {length} byte{} at {place} (physical {phys}, virtual {virt}), expected {}, found {}: {note}",
             if length == 1 { "" } else { "s" },
             bytes(expected),
             bytes(found)
@@ -117,6 +172,22 @@ pub(super) fn tampered_more(node: &NodeName, rest: usize, pages: usize) -> Event
     event
 }
 
+/// Something legitimate changed the text, and where it leads is open.
+pub(super) fn instrumented(node: &NodeName, kernel: &Kernel, cause: &Cause, count: u32) -> Event {
+    let mut event = Event::new(
+        EventKind::TextInstrumented,
+        format!(
+            "Kernel text of node {node} is instrumented in {count} place{}, by {}: {}",
+            if count == 1 { "" } else { "s" },
+            cause.mechanism,
+            cause.name
+        ),
+    );
+    of_text(&mut event, node, kernel);
+    event.verdict = Some(Verdict::Instrumented);
+    event
+}
+
 /// Something about the mapping of the text is an alarm by itself.
 pub(super) fn mapping(node: &NodeName, kernel: &Kernel, finding: &str) -> Event {
     let mut event = Event::new(
@@ -129,13 +200,15 @@ pub(super) fn mapping(node: &NodeName, kernel: &Kernel, finding: &str) -> Event 
 }
 
 /// The text is as the baseline has it again.
-pub(super) fn clean(node: &NodeName, kernel: &Kernel) -> Event {
-    let mut event = Event::new(
-        EventKind::TextClean,
-        format!("Kernel text of node {node} is equal to its baseline again"),
-    );
+pub(super) fn clean(node: &NodeName, kernel: &Kernel, verdict: Verdict) -> Event {
+    let how = if verdict == Verdict::Clean {
+        "is equal to its baseline again"
+    } else {
+        "differs from its baseline only where and as its own tables allow again"
+    };
+    let mut event = Event::new(EventKind::TextClean, format!("Kernel text of node {node} {how}"));
     of_text(&mut event, node, kernel);
-    event.verdict = Some(Verdict::Clean);
+    event.verdict = Some(verdict);
     event
 }
 

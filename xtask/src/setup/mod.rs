@@ -45,9 +45,14 @@ pub(crate) fn ensure_ready<S: AsRef<str>>(kernels: &[S]) -> Result<()> {
     everything(kernels, false)
 }
 
-fn everything<S: AsRef<str>>(kernels: &[S], refresh: bool) -> Result<()> {
+/// Sets up what building alone needs.
+pub(crate) fn ensure_tools() -> Result<()> {
     packages::install()?;
-    toolchain::install()?;
+    toolchain::install()
+}
+
+fn everything<S: AsRef<str>>(kernels: &[S], refresh: bool) -> Result<()> {
+    ensure_tools()?;
     fs::create_dir_all(cache::kernels())
         .with_context(|| format!("cannot create {}", cache::kernels().display()))?;
     for kernel in kernels {

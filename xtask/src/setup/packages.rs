@@ -6,16 +6,23 @@ use anyhow::{Result, bail};
 
 use super::{run, say};
 
-/// What for: a linker and a C library to link with; the machine; node 0's root
-/// file system; `depmod`; the keys of Debian's archive.
-const PACKAGES: [&str; 7] = [
+/// What for: a linker and a C library to link with; libFuzzer; the machine;
+/// node 0's root file system; `depmod`; the keys of Debian's archive; what else
+/// than the watchdog unpacks kernels and reads their ELF (gzip is always there).
+const PACKAGES: [&str; 13] = [
     "gcc",
     "libc6-dev",
+    "g++",
     "qemu-system-x86",
     "mmdebstrap",
     "e2fsprogs",
     "kmod",
     "debian-archive-keyring",
+    "binutils",
+    "bzip2",
+    "lz4",
+    "xz-utils",
+    "zstd",
 ];
 
 /// mmdebstrap maps user ids where it is not run by root.

@@ -1,4 +1,5 @@
-//! What the eBPF half is built with, beside the Rust compiler itself.
+//! What is built with, beside the Rust compiler itself: the eBPF half needs
+//! the first two, the fuzz targets the third.
 
 use std::{env, path::Path, process::Command};
 
@@ -9,7 +10,10 @@ use super::{ask, run, say};
 /// The newest that uses rustc's own LLVM; later ones want an LLVM installed.
 const BPF_LINKER: &str = "0.10.4";
 
-/// Installs the sources of Rust's `core` library and `bpf-linker`.
+/// Seen to work with stable Rust and the address sanitizer.
+const CARGO_FUZZ: &str = "0.13.2";
+
+/// Installs the sources of Rust's `core` library, `bpf-linker` and `cargo-fuzz`.
 pub(super) fn install() -> Result<()> {
     let sysroot = ask(Command::new("rustc").args(["--print", "sysroot"]))?;
     let core = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core");
@@ -21,19 +25,25 @@ pub(super) fn install() -> Result<()> {
         )?;
         ensure!(core.exists(), "rust-src was added and {} is not there", core.display());
     }
-    let installed = ask(Command::new("bpf-linker").arg("--version")).unwrap_or_default();
-    if installed.trim() != format!("bpf-linker {BPF_LINKER}") {
-        say("installing bpf-linker (a minute)");
-        // From another directory: the project's own settings, static linking
-        // among them, are not for this.
-        run(Command::new("cargo").current_dir(env::temp_dir()).args([
-            "install",
-            "bpf-linker",
-            "--version",
-            BPF_LINKER,
-            "--locked",
-            "--force",
-        ]))?;
+    cargo_install("bpf-linker", BPF_LINKER)?;
+    cargo_install("cargo-fuzz", CARGO_FUZZ)
+}
+
+/// Installs a program of this version from the Rust registry.
+fn cargo_install(program: &str, version: &str) -> Result<()> {
+    let installed = ask(Command::new(program).arg("--version")).unwrap_or_default();
+    if installed.trim() == format!("{program} {version}") {
+        return Ok(());
     }
-    Ok(())
+    say(&format!("installing {program} (a minute)"));
+    // From another directory: the project's own settings, static linking
+    // among them, are not for this.
+    run(Command::new("cargo").current_dir(env::temp_dir()).args([
+        "install",
+        program,
+        "--version",
+        version,
+        "--locked",
+        "--force",
+    ]))
 }

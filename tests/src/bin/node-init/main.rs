@@ -4,9 +4,11 @@
 //! and hands over to systemd. On a service node it stays and does what the
 //! host asks through the node's mailbox.
 
+mod bpf;
 mod modules;
 mod monitoring;
 mod service;
+mod symbols;
 
 use std::{fs, process::ExitCode};
 

@@ -14,12 +14,25 @@ use watchdog_tests::{
     truth::Truth,
 };
 
-use crate::{modules, mount_new};
+use crate::{bpf::Programs, modules, mount_new, symbols};
 
 /// How long a node sleeps between two looks at its mailbox.
 const PERIOD: Duration = Duration::from_millis(5);
 
-const TRACING: &str = "/sys/kernel/tracing";
+/// File systems that are mounted when a file of theirs is first asked for.
+const MOUNTS: [(&str, &str); 3] = [
+    ("tracefs", "/sys/kernel/tracing"),
+    ("debugfs", "/sys/kernel/debug"),
+    ("securityfs", "/sys/kernel/security"),
+];
+
+/// What a node keeps between requests.
+#[derive(Default)]
+struct State {
+    /// Memory that it was told to allocate.
+    held: Vec<Vec<u8>>,
+    programs: Programs,
+}
 
 /// The largest file content that fits a reply.
 const LARGEST_CONTENT: u64 = 0xb000;
@@ -30,11 +43,11 @@ pub(crate) fn serve(mailbox: &str) -> Result<Infallible> {
     let mailbox = map(mailbox)?;
     mailbox.open()?;
     fs::write("/dev/kmsg", "node-init: listening\n").context("cannot write /dev/kmsg")?;
-    let mut held = Vec::new();
+    let mut state = State::default();
     loop {
         mailbox.tick()?;
         if let Some((sequence, request)) = mailbox.pending_request::<Request>()? {
-            let reply = perform(request, &mut held)
+            let reply = perform(request, &mut state)
                 .unwrap_or_else(|error| Reply::Failed(format!("{error:#}")));
             mailbox.send_reply(sequence, &reply)?;
         }
@@ -53,25 +66,31 @@ fn map(address: &str) -> Result<Mailbox> {
     Mailbox::new(mapping, 0)
 }
 
-fn perform(request: Request, held: &mut Vec<Vec<u8>>) -> Result<Reply> {
+fn perform(request: Request, state: &mut State) -> Result<Reply> {
     match request {
         Request::Truth => return Ok(Reply::Truth(Truth::of_this_kernel()?)),
         Request::Read { path } => return read(&path).map(Reply::Content),
         Request::Write { path, content } => write(Path::new(&path), &content)?,
         Request::Allocate { mebibytes } => {
             for _ in 0..mebibytes {
-                held.push(vec![0xa5; 1 << 20]);
+                state.held.push(vec![0xa5; 1 << 20]);
             }
         }
-        Request::Free => held.clear(),
+        Request::Free => state.held.clear(),
         Request::Tracing { on } => trace(on)?,
         Request::LoadModule { name, parameters } => modules::load(&name, &parameters)?,
         Request::UnloadModule { name } => modules::unload(&name)?,
+        Request::List { path } => return list(Path::new(&path)).map(Reply::Names),
+        Request::MakeDirectory { path } => make_directory(Path::new(&path))?,
+        Request::Names { addresses } => return symbols::of(&addresses).map(Reply::Names),
+        Request::Attach { hook } => state.programs.attach(hook)?,
+        Request::Detach { hook } => state.programs.detach(&hook)?,
     }
     Ok(Reply::Done)
 }
 
 fn read(path: &str) -> Result<Vec<u8>> {
+    mount_for(Path::new(path))?;
     let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
     let mut content = Vec::new();
     file.take(LARGEST_CONTENT)
@@ -81,6 +100,7 @@ fn read(path: &str) -> Result<Vec<u8>> {
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<()> {
+    mount_for(path)?;
     OpenOptions::new()
         .write(true)
         .open(path)
@@ -88,12 +108,30 @@ fn write(path: &Path, content: &[u8]) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
+fn list(path: &Path) -> Result<Vec<String>> {
+    mount_for(path)?;
+    let entries = fs::read_dir(path).with_context(|| format!("cannot list {}", path.display()))?;
+    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+fn make_directory(path: &Path) -> Result<()> {
+    mount_for(path)?;
+    fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))
+}
+
+/// Mounts the file system that a path leads into, where it is one of [`MOUNTS`].
+fn mount_for(path: &Path) -> Result<()> {
+    for (kind, target) in MOUNTS {
+        if path.starts_with(target) && fs::read_dir(target)?.next().is_none() {
+            mount_new(kind, kind, target, "")?;
+        }
+    }
+    Ok(())
+}
+
 /// Switches the function tracer and all trace events on or off.
 fn trace(on: bool) -> Result<()> {
-    let tracing = Path::new(TRACING);
-    if !tracing.join("current_tracer").exists() {
-        mount_new("tracefs", "tracefs", TRACING, "")?;
-    }
+    let tracing = Path::new("/sys/kernel/tracing");
     let (tracer, events) = if on { ("function", "1") } else { ("nop", "0") };
     write(&tracing.join("current_tracer"), tracer.as_bytes())?;
     write(&tracing.join("events/enable"), events.as_bytes())

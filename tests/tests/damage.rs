@@ -1,0 +1,315 @@
+//! Random damage to what describes a real kernel: its VMCOREINFO, symbol table, page tables and
+//! resource entry. Whatever becomes of them, the kernel is located where it is, or not at all.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use watchdog::locate::{Finding, Kernel, Search, locate};
+use watchdog::memory::{Memory, PhysAddr, PhysRange, RangeSet, RawImage, ReadError};
+
+use watchdog_tests::machine::{Machine, Ram};
+use watchdog_tests::node_kernel::{FRAME, LARGE, NodeKernel, PAGE, PRESENT};
+use watchdog_tests::truth::Truth;
+
+/// Bytes around the image that are searched as well.
+const MARGIN: u64 = 2 << 20;
+/// The kernels of the machine: each version, one of them on node 0.
+const KERNELS: [&str; 3] = ["6.1", "6.12", "7.2"];
+
+/// Check that damage to what describes a real kernel never makes it be located in a wrong place,
+/// and never makes a search long: every kernel, `WATCHDOG_DAMAGE` times in all.
+#[test]
+#[ignore = "boots a machine: cargo xtask test"]
+fn damage_never_misleads() -> Result<()> {
+    let runs = std::env::var("WATCHDOG_DAMAGE").map_or(Ok(300), |runs| runs.parse())?;
+    let mut builder = Machine::builder();
+    for (node, kernel) in (0..).zip(KERNELS) {
+        builder = builder.service_kernel(node, kernel);
+    }
+    let machine = builder.boot()?;
+    let truths = (0..).take(KERNELS.len()).map(|node| machine.truth(node));
+    let truths: Vec<Truth> = truths.collect::<Result<_>>()?;
+    machine.pause()?;
+    let memory = RawImage::open(&machine.ram().path(), PhysAddr(0))?;
+    let found = locate(&memory, memory.ranges(), &Search::default(), &mut |_, _| ())?;
+    for (truth, kernel) in truths.into_iter().zip(KERNELS) {
+        let located = found.iter().find_map(|finding| match finding {
+            Finding::Located(it) if it.text.phys.0 == truth.text_phys_start => Some(it),
+            _ => None,
+        });
+        let located = located.with_context(|| format!("{kernel} is not located where it is"))?;
+        let stext = located.text.virt.0;
+        let distance = |name: &str| Some(located.symbols.address(name)?.0.wrapping_sub(stext));
+        let node = NodeKernel::new(machine.ram(), truth, distance)?;
+        let outcome = Specimen::take(&node)?.damage(runs / KERNELS.len(), 1)?;
+        println!("{kernel}: {outcome}");
+        ensure!(outcome.wrong == 0 && outcome.longest < LIMIT, "{kernel}: {outcome}");
+        ensure!(
+            outcome.right > 0 && outcome.lost > 0,
+            "damage that does nothing, or all: {outcome}"
+        );
+    }
+    Ok(())
+}
+
+/// Longest that one search may take.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// What came of many damaged searches.
+#[derive(Clone, Copy, Debug, Default)]
+struct Outcome {
+    /// Located exactly where the kernel says it is.
+    right: usize,
+    /// Not located.
+    lost: usize,
+    /// Located anywhere else, or with another size.
+    wrong: usize,
+    /// The longest search.
+    longest: Duration,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { right, lost, wrong, longest } = self;
+        write!(f, "{right} right, {lost} lost, {wrong} wrong; the longest took {longest:.0?}")
+    }
+}
+
+/// A kernel's memory, copied from a machine that stands still, with what describes it.
+struct Specimen {
+    truth: Truth,
+    pieces: Vec<(u64, Vec<u8>)>,
+    ranges: RangeSet,
+    targets: Vec<Range<u64>>,
+}
+
+impl Specimen {
+    /// Copies the memory of a kernel. The machine must stand still.
+    ///
+    /// # Errors
+    /// When what is to be damaged is not there, or the copy is not located.
+    fn take(node: &NodeKernel<'_>) -> Result<Self> {
+        let ram = node.ram;
+        let mut targets = targets(node)?;
+        targets.extend(node.notes()?.into_iter().map(|note| note..note + 1024));
+        let Range { start, end } = node.image()?;
+        let image = start.saturating_sub(MARGIN)..(end + MARGIN).min(ram.size());
+        // Page tables that were split after boot, and the notes, may be anywhere.
+        let pages = targets.iter().map(|target| target.start & !(PAGE - 1));
+        let parts = pages.map(|page| page..page + PAGE).chain([image]);
+        let parts: RangeSet = parts
+            .filter_map(|part| PhysRange::new(PhysAddr(part.start), PhysAddr(part.end)))
+            .collect();
+        let pieces = parts.ranges().iter().map(|part| piece(ram, part.start().0..part.end().0));
+        let specimen =
+            Self { targets, ..Self::of(node.truth.clone(), pieces.collect::<Result<_>>()?) };
+        let undamaged = specimen.locate(&[])?;
+        ensure!(undamaged.is_some(), "the kernel is not located in its own memory");
+        Ok(specimen)
+    }
+
+    fn of(truth: Truth, pieces: Vec<(u64, Vec<u8>)>) -> Self {
+        let ranges = pieces
+            .iter()
+            .filter_map(|(at, bytes)| PhysRange::with_size(PhysAddr(*at), bytes.len() as u64));
+        Self { truth, ranges: ranges.collect(), pieces, targets: Vec::new() }
+    }
+
+    /// Searches `runs` times through seeded damage, on every core.
+    ///
+    /// # Errors
+    /// When memory could not be read, which damage must not cause.
+    fn damage(&self, runs: usize, seed: u64) -> Result<Outcome> {
+        let (next, total) = (AtomicUsize::new(0), Mutex::new(Outcome::default()));
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        thread::scope(|scope| {
+            let work = || -> Result<()> {
+                loop {
+                    let run = next.fetch_add(1, Ordering::Relaxed);
+                    if run >= runs {
+                        return Ok(());
+                    }
+                    let writes = self.writes(seed.wrapping_add(run as u64));
+                    let begun = Instant::now();
+                    let found = self.locate(&writes)?;
+                    let took = begun.elapsed();
+                    let mut total = total.lock().unwrap_or_else(|poison| poison.into_inner());
+                    total.longest = total.longest.max(took);
+                    match found {
+                        None => total.lost += 1,
+                        Some(kernel) if self.is_right(&kernel) => total.right += 1,
+                        Some(kernel) => {
+                            total.wrong += 1;
+                            println!("wrong: seed {seed}, run {run}: {:?}", kernel.text);
+                        }
+                    }
+                }
+            };
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+        })?;
+        Ok(total.into_inner().unwrap_or_else(|poison| poison.into_inner()))
+    }
+
+    fn is_right(&self, kernel: &Kernel) -> bool {
+        let Truth { text_phys_start, text_phys_end, stext_virt, .. } = self.truth;
+        let text = &kernel.text;
+        text.phys.0 == text_phys_start
+            && text.size == text_phys_end - text_phys_start
+            && text.virt.0 == stext_virt
+    }
+
+    /// The kernel that is found with these writes done; of several the one that is wrong.
+    fn locate(&self, writes: &[(u64, Vec<u8>)]) -> Result<Option<Kernel>> {
+        let memory = Damaged { specimen: self, pages: self.pages(writes) };
+        let search = Search { gentle: true, ..Search::default() };
+        let found = locate(&memory, &self.ranges, &search, &mut |_, _| ())?;
+        let located = found.into_iter().filter_map(|finding| match finding {
+            Finding::Located(kernel) => Some(*kernel),
+            Finding::Booting(_) | Finding::Lost(_) => None,
+        });
+        Ok(located.min_by_key(|kernel| self.is_right(kernel)))
+    }
+
+    /// The damage of one run: a few places, some bytes each, in one of several ways.
+    fn writes(&self, seed: u64) -> Vec<(u64, Vec<u8>)> {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut writes = Vec::new();
+        for _ in 0..random.random_range(1..=8) {
+            let target = &self.targets[random.random_range(0..self.targets.len())];
+            let at = random.random_range(target.clone());
+            let length = random.random_range(1..=(target.end - at).min(64)) as usize;
+            let mut old = vec![0; length];
+            let read = Damaged { specimen: self, pages: BTreeMap::new() };
+            if read.read(PhysAddr(at), &mut old).is_err() {
+                continue;
+            }
+            let first = random.random_range(0..length);
+            match random.random_range(0..6) {
+                0 => old.fill(0),
+                1 => old.fill(0xff),
+                2 => old.fill_with(|| random.random()),
+                3 => old[first] ^= 1 << random.random_range(0..8),
+                // Small steps, as of somebody who wants a text a little shorter or longer.
+                4 => old[first] = old[first].wrapping_add(random.random_range(1..=16)),
+                _ => old.rotate_left(first),
+            }
+            writes.push((at, old));
+        }
+        writes
+    }
+
+    /// Pages with the writes in them, by address.
+    fn pages(&self, writes: &[(u64, Vec<u8>)]) -> BTreeMap<u64, Vec<u8>> {
+        let whole = Damaged { specimen: self, pages: BTreeMap::new() };
+        let mut pages: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+        for (at, bytes) in writes {
+            for (at, byte) in (*at..).zip(bytes) {
+                let page = at & !(PAGE - 1);
+                let copy = pages.entry(page).or_insert_with(|| {
+                    let mut copy = vec![0; PAGE as usize];
+                    let _inside = whole.read(PhysAddr(page), &mut copy);
+                    copy
+                });
+                copy[(at - page) as usize] = *byte;
+            }
+        }
+        pages
+    }
+}
+
+/// A copy of part of a machine's memory.
+fn piece(ram: &Ram, range: Range<u64>) -> Result<(u64, Vec<u8>)> {
+    let mut bytes = vec![0; usize::try_from(range.end - range.start)?];
+    ram.read(range.start, &mut bytes)?;
+    Ok((range.start, bytes))
+}
+
+/// A specimen's memory with damaged pages over it.
+struct Damaged<'a> {
+    specimen: &'a Specimen,
+    pages: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Memory for Damaged<'_> {
+    fn ranges(&self) -> &RangeSet {
+        &self.specimen.ranges
+    }
+
+    fn read(&self, at: PhysAddr, buffer: &mut [u8]) -> Result<(), ReadError> {
+        let length = buffer.len() as u64;
+        let source = self.specimen.pieces.iter().find_map(|(start, bytes)| {
+            let offset = usize::try_from(at.0.checked_sub(*start)?).ok()?;
+            bytes.get(offset..offset.checked_add(buffer.len())?)
+        });
+        let outside = || ReadError::Outside { at, length, source_name: "specimen".to_owned() };
+        buffer.copy_from_slice(source.ok_or_else(outside)?);
+        for (page, bytes) in self.pages.range(at.0.saturating_sub(PAGE)..at.0 + length) {
+            let (from, to) = ((*page).max(at.0), (page + PAGE).min(at.0 + length));
+            if from < to {
+                buffer[(from - at.0) as usize..(to - at.0) as usize]
+                    .copy_from_slice(&bytes[(from - page) as usize..(to - page) as usize]);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What describes a kernel in its own image: the resource entry and the banner, the static page
+/// tables, those that map the text, and the symbol table.
+fn targets(node: &NodeKernel<'_>) -> Result<Vec<Range<u64>>> {
+    let mut targets = Vec::new();
+    for (name, size) in [
+        ("code_resource", 96),
+        ("linux_banner", 64),
+        ("init_top_pgt", PAGE),
+        ("level4_kernel_pgt", PAGE),
+        ("level3_kernel_pgt", PAGE),
+        ("level2_kernel_pgt", PAGE),
+    ] {
+        let at = node.symbol(name)?;
+        targets.push(at..at + size);
+    }
+    // Where the text is not mapped by large pages, there are tables of small ones.
+    let level2 = node.symbol("level2_kernel_pgt")?;
+    for at in (level2..level2 + PAGE).step_by(8) {
+        let entry = node.word(at)?;
+        if entry & (PRESENT | LARGE) == PRESENT {
+            targets.push(entry & FRAME..(entry & FRAME) + PAGE);
+        }
+    }
+    targets.extend(symbol_table(node)?);
+    Ok(targets)
+}
+
+/// The symbol table: found by the token index, as anybody would, and all that stands around it.
+/// Its parts are targets of their own, so that small ones are hit as often as large ones.
+fn symbol_table(node: &NodeKernel<'_>) -> Result<[Range<u64>; 6]> {
+    let (start, bytes) = piece(node.ram, node.image()?)?;
+    let entry = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+    let is_index = |at: usize| {
+        let step = |n: usize| entry(at + 2 * n).wrapping_sub(entry(at + 2 * n - 2));
+        entry(at) == 0 && (1..256).all(|n| (2..=128).contains(&step(n)))
+    };
+    let index = (0..bytes.len() - 512).step_by(4).find(|at| is_index(*at));
+    let index = index.context("no token index")? as u64 + start;
+    // What is next to the index is small and matters most; names and offsets are megabytes.
+    Ok([
+        index..index + 512,
+        index - 2048..index,
+        index - 0x1_0000..index,
+        index - 0x40_0000..index,
+        index + 512..index + 0x1000,
+        index + 512..index + 0x10_0000,
+    ])
+}

@@ -1,0 +1,312 @@
+//! What attackers do to kernel text, each on every kernel.
+
+use anyhow::{Context, Result, ensure};
+use watchdog::memory::Memory;
+use watchdog::verify::judge::Mechanism;
+use watchdog::verify::{Sweep, Verdict};
+
+use crate::overlay::{Overlay, Patch};
+use crate::specimen::{Specimen, jump};
+
+/// A function that every kernel has and that attackers like.
+const VICTIM: &str = "commit_creds";
+/// Another function.
+const OTHER: &str = "prepare_kernel_cred";
+const NOP5: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+
+/// Judges a kernel under some changes, by a verifier that knew it before.
+fn judged(specimen: &Specimen, patches: &[Patch]) -> Result<Sweep> {
+    let changed = Overlay::of(&specimen.memory, specimen.kernel.text.phys, patches);
+    Ok(specimen.experienced().sweep(&changed, &specimen.kernel, 100)?)
+}
+
+/// Checks on every kernel that changes are found where they were made; and by whoever sees the
+/// kernel for the first time as well.
+fn attack(make: fn(&Specimen) -> Result<Vec<Patch>>) -> Result<()> {
+    for specimen in Specimen::all()? {
+        let release = &specimen.kernel.release;
+        let patches = make(specimen).with_context(|| release.clone())?;
+        ensure!(!patches.is_empty(), "{release}: nothing to attack");
+        for (at, bytes) in &patches {
+            ensure!(specimen.live(*at, bytes.len()) != *bytes, "{release}: nothing changes");
+        }
+        let swept = judged(specimen, &patches)?;
+        ensure!(swept.verdict == Verdict::Tampered, "{release}: {}", swept.verdict);
+        for (at, bytes) in &patches {
+            let start = specimen.kernel.text.phys.0 + u64::from(*at);
+            let end = start + bytes.len() as u64;
+            let hit = swept.unexplained.iter().any(|difference| {
+                let first = difference.phys.0;
+                first < end && start < first + difference.found.len() as u64
+            });
+            ensure!(hit, "{release}: {at:#x} is not among {:x?}", swept.unexplained);
+        }
+        let changed = Overlay::of(&specimen.memory, specimen.kernel.text.phys, &patches);
+        let fresh = specimen.verifier().sweep(&changed, &specimen.kernel, 100)?;
+        ensure!(
+            fresh.unexplained_total == swept.unexplained_total,
+            "{release}: not at first sight"
+        );
+        let shown = &swept.unexplained[0];
+        let symbol = shown.symbol.as_deref().unwrap_or_default();
+        println!(
+            "{release}: {symbol}: {} ({} -> {})",
+            shown.note, shown.expected_asm, shown.found_asm
+        );
+    }
+    Ok(())
+}
+
+macro_rules! attacks {
+    ($($(#[$doc:meta])* $name:ident = $make:expr;)*) => {$(
+        $(#[$doc])*
+        #[test]
+        #[ignore = "boots a machine: cargo xtask test"]
+        fn $name() -> Result<()> {
+            attack($make)
+        }
+    )*};
+}
+
+/// The place of a function's `call __fentry__`.
+fn fentry(specimen: &Specimen, name: &str) -> Result<u32> {
+    let at = specimen.symbol(name)?;
+    let sites = &specimen.reference().tables.fentry;
+    let site = sites.iter().find(|site| (at..at + 8).contains(site));
+    site.copied().with_context(|| format!("{name} has no place for a tracer"))
+}
+
+attacks! {
+    /// Check: a jump out of the kernel at a function's entry.
+    inline_hook_at_entry = |specimen| {
+        let at = fentry(specimen, VICTIM)?;
+        Ok(vec![(at, jump(0xe9, at, 0x3000_0000))])
+    };
+    /// Check: the same, behind the place that tracers use.
+    inline_hook_behind_entry = |specimen| {
+        let at = fentry(specimen, VICTIM)? + 5;
+        Ok(vec![(at, jump(0xe9, at, 0x3000_0000))])
+    };
+    /// Check: a static key's jump that goes elsewhere.
+    jump_label_to_another_target = |specimen| {
+        let (_, sites) = specimen.switchable_key()?;
+        let label = sites.iter().find(|label| specimen.live(label.at, 5) == NOP5);
+        let at = label.context("no site of five bytes")?.at;
+        Ok(vec![(at, jump(0xe9, at, specimen.symbol(VICTIM)?))])
+    };
+    /// Check: a static key's jump to where it may go, while the key is off.
+    jump_label_against_its_key = |specimen| {
+        let (_, sites) = specimen.switchable_key()?;
+        Ok(vec![specimen.toggled(&sites[0])])
+    };
+    /// Check: a static call into a function instead of to its beginning.
+    static_call_to_the_middle = |specimen| {
+        let (at, function) = static_call(specimen)?;
+        Ok(vec![(at, jump(0xe8, at, function + 8))])
+    };
+    /// Check: a static call of another function than its key names.
+    static_call_to_another_function = |specimen| {
+        let (at, _) = static_call(specimen)?;
+        Ok(vec![(at, jump(0xe8, at, specimen.symbol(VICTIM)?))])
+    };
+    /// Check: a trampoline of static calls that goes elsewhere.
+    static_call_trampoline_redirected = |specimen| {
+        let tramp = specimen.reference().tables.trampolines.iter().find(|tramp| {
+            specimen.live(tramp.at, 1) == [0xe9]
+        });
+        let at = tramp.context("no trampoline")?.at;
+        Ok(vec![(at, jump(0xe9, at, specimen.symbol(VICTIM)?))])
+    };
+    /// Check: a call of a function that is no tracer where tracers are called.
+    ftrace_site_calls_no_tracer = |specimen| {
+        let at = fentry(specimen, VICTIM)?;
+        Ok(vec![(at, jump(0xe8, at, specimen.symbol(OTHER)?))])
+    };
+    /// Check: the tracers' own entry called where nobody has registered a tracer.
+    ftrace_site_calls_an_idle_entry = |specimen| {
+        let at = fentry(specimen, VICTIM)?;
+        Ok(vec![(at, jump(0xe8, at, specimen.symbol("ftrace_caller")?))])
+    };
+    /// Check: a form that another place's alternative may have.
+    alternative_of_another_site = |specimen| {
+        let tables = &specimen.reference().tables;
+        let text = u32::try_from(specimen.kernel.text.size)?;
+        // `stac` and `clac`, which are each other's opposite, and three bytes each.
+        let other = [0x0f, 0x01, 0xcb];
+        let clac = tables.alternatives.iter().find(|entry| {
+            entry.at < text && entry.length == 3
+                && replacement(specimen, entry.replacement, 3) == [0x0f, 0x01, 0xca]
+        });
+        Ok(vec![(clac.context("no clac")?.at, other.to_vec())])
+    };
+    /// Check: one place where a feature that the processor has is not used.
+    alternative_taken_back = |specimen| {
+        let tables = &specimen.reference().tables;
+        let text = u32::try_from(specimen.kernel.text.size)?;
+        let clac = tables.alternatives.iter().filter(|entry| {
+            entry.at < text && entry.length == 3
+                && replacement(specimen, entry.replacement, 3) == [0x0f, 0x01, 0xca]
+        });
+        let at = clac.map(|entry| entry.at).nth(7).context("no clac")?;
+        let live = specimen.live(at, 3);
+        let other = if live == [0x0f, 0x01, 0xca] { [0x0f, 0x1f, 0x00] } else { [0x0f, 0x01, 0xca] };
+        Ok(vec![(at, other.to_vec())])
+    };
+    /// Check: a return that goes to a function.
+    return_redirected = |specimen| {
+        let sites = &specimen.reference().tables.returns;
+        let at = *sites.iter().find(|at| specimen.live(**at, 1) == [0xc3]).context("no return")?;
+        Ok(vec![(at, jump(0xe9, at, specimen.symbol(VICTIM)?))])
+    };
+    /// Check: a conditional jump made nothing.
+    permission_check_skipped = |specimen| {
+        let start = specimen.symbol("inode_permission")?;
+        let code = specimen.live(start, 256);
+        let offset = code.windows(2).position(|pair| pair == [0x85, 0xc0]).context("no test")?;
+        let at = start + u32::try_from(offset)? + 2;
+        Ok(vec![(at, vec![0x90, 0x90])])
+    };
+    /// Check: a breakpoint that no probe is for, at an instruction and at a tracer's place.
+    stale_breakpoints = |specimen| {
+        let at = fentry(specimen, VICTIM)?;
+        Ok(vec![(at, vec![0xcc]), (at + 5, vec![0xcc])])
+    };
+    /// Check: an indirect branch that goes through another register.
+    indirect_branch_through_another_register = |specimen| {
+        let symbols = &specimen.reference().symbols;
+        let thunk = specimen.symbol("__x86_indirect_thunk_rax")?;
+        let sites = &specimen.reference().tables.retpolines;
+        let at = sites.iter().find(|at| {
+            specimen.live(**at, 5) == jump(0xe8, **at, thunk) && symbols.at(**at).is_none()
+        });
+        let at = *at.context("no call through rax")?;
+        Ok(vec![(at, jump(0xe8, at, specimen.symbol("__x86_indirect_thunk_rcx")?))])
+    };
+}
+
+/// A static call in the text that calls a function now, and that function.
+fn static_call(specimen: &Specimen) -> Result<(u32, u32)> {
+    let calls = &specimen.reference().tables.static_calls;
+    let text = u32::try_from(specimen.kernel.text.size)?;
+    let call = calls.iter().filter(|call| call.at < text && !call.tail).find_map(|call| {
+        let function = specimen.pointer(call.key)?;
+        (specimen.live(call.at, 5) == jump(0xe8, call.at, function)).then_some((call.at, function))
+    });
+    call.context("no static call")
+}
+
+/// Bytes of a replacement, as linked.
+fn replacement(specimen: &Specimen, at: u32, length: usize) -> &[u8] {
+    let piece = &specimen.reference().replacements;
+    let start = (at - piece.offset) as usize;
+    &piece.bytes[start..start + length]
+}
+
+/// Check: a constant that was written at boot and is not its variable's value any more (kernels
+/// since 6.12).
+#[test]
+#[ignore = "boots a machine: cargo xtask test"]
+fn runtime_constant_changed() -> Result<()> {
+    for specimen in Specimen::all()? {
+        for constant in &specimen.reference().tables.runtime_constants {
+            let at = constant.sites[0];
+            let length = if constant.is_shift { 1 } else { 8 };
+            let mut bytes = specimen.live(at, length);
+            bytes[0] ^= 0x10;
+            let swept = judged(specimen, &[(at, bytes)])?;
+            ensure!(swept.verdict == Verdict::Tampered && swept.unexplained_total == 1);
+            ensure!(swept.unexplained[0].mechanism == Some(Mechanism::RuntimeConstant));
+            println!("{}: {}", specimen.kernel.release, constant.name);
+        }
+    }
+    Ok(())
+}
+
+/// Check: one lock prefix taken away on a kernel that has several processors. The kernel is made
+/// one by giving all its places their prefix back, which is what a second processor does.
+#[test]
+#[ignore = "boots a machine: cargo xtask test"]
+fn lock_taken_away() -> Result<()> {
+    for specimen in Specimen::all()? {
+        let sites = &specimen.reference().tables.smp_locks;
+        let text = u32::try_from(specimen.kernel.text.size)?;
+        let linked = &specimen.reference().text.bytes;
+        let locks: Vec<u32> =
+            sites.iter().copied().filter(|at| *at < text && linked[*at as usize] == 0xf0).collect();
+        let mut patches: Vec<Patch> = locks.iter().map(|at| (*at, vec![0xf0])).collect();
+        let swept = judged(specimen, &patches)?;
+        ensure!(swept.verdict == Verdict::Patched, "{:x?}", swept.unexplained.first());
+        let alone = locks[locks.len() / 2];
+        patches.retain(|(at, _)| *at != alone);
+        patches.push((alone, vec![0x3e]));
+        let swept = judged(specimen, &patches)?;
+        ensure!(swept.verdict == Verdict::Tampered && swept.unexplained_total == 1);
+        let place = specimen.kernel.text.phys.0 + u64::from(alone);
+        ensure!(swept.unexplained[0].phys.0 == place, "{:x?}", swept.unexplained);
+    }
+    Ok(())
+}
+
+/// Check: what is found at one look is still found at the next, and is gone when it is undone.
+#[test]
+#[ignore = "boots a machine: cargo xtask test"]
+fn findings_stand_until_undone() -> Result<()> {
+    for specimen in Specimen::all()? {
+        let mut verifier = specimen.experienced();
+        let at = fentry(specimen, VICTIM)? + 5;
+        let patches = [(at, vec![0xcc])];
+        let changed = Overlay::of(&specimen.memory, specimen.kernel.text.phys, &patches);
+        let memories: [&dyn Memory; 4] = [&changed, &changed, &specimen.memory, &specimen.memory];
+        let verdicts: Vec<_> = memories
+            .iter()
+            .map(|memory| Ok(verifier.sweep(*memory, &specimen.kernel, 1)?.verdict))
+            .collect::<Result<_>>()?;
+        let expected = [Verdict::Tampered, Verdict::Tampered, Verdict::Patched, Verdict::Patched];
+        ensure!(verdicts == expected, "{verdicts:?}");
+    }
+    Ok(())
+}
+
+/// Check: entries of the system-call tables, an interrupt gate and other read-only data sent
+/// elsewhere; and that what is never judged is counted.
+#[test]
+#[ignore = "boots a machine: cargo xtask test"]
+fn read_only_data_changed() -> Result<()> {
+    for specimen in Specimen::all()? {
+        let release = &specimen.kernel.release;
+        let victim = specimen.kernel.text.virt.0 + u64::from(specimen.symbol(VICTIM)?);
+        let healthy = judged(specimen, &[])?.rodata;
+        ensure!(healthy.unjudged > 0 && healthy.unjudged < healthy.size / 200, "{healthy:?}");
+        ensure!(healthy.gates > 200, "{healthy:?}");
+        println!("{release}: {healthy:?}");
+        let mut places = vec![("kill", specimen.symbol("sys_call_table")? + 62 * 8)];
+        for table in ["x32_sys_call_table", "ia32_sys_call_table"] {
+            // Kernels that serve no such programs have none.
+            places.extend(specimen.symbol(table).ok().map(|at| (table, at + 8)));
+        }
+        places.push((
+            "file operations",
+            specimen.symbol("ext4_file_operations").or_else(|_| specimen.symbol("def_blk_fops"))?
+                + 16,
+        ));
+        for (what, at) in places {
+            let patches = [(at, victim.to_le_bytes().to_vec())];
+            let changed = Overlay::of(&specimen.memory, specimen.kernel.text.phys, &patches);
+            let swept = specimen.verifier().sweep(&changed, &specimen.kernel, 10)?;
+            ensure!(swept.verdict == Verdict::Tampered, "{release}: {what}");
+            // Where system calls go is looked at in every sweep; the rest takes its turn.
+            let at_once = judged(specimen, &patches)?.verdict == Verdict::Tampered;
+            ensure!(at_once || what == "file operations", "{release}: {what} not at once");
+            let shown = swept.unexplained.first().context("nothing shown")?;
+            println!("{release}: {}: {}", shown.symbol.as_deref().unwrap_or("?"), shown.note);
+        }
+        // The page fault's gate: its handler in three parts.
+        let gate = specimen.symbol("idt_table")? + 14 * 16;
+        let [a, b, c, d, e, f, g, h] = victim.to_le_bytes();
+        let patches = [(gate, vec![a, b]), (gate + 6, vec![c, d]), (gate + 8, vec![e, f, g, h])];
+        let swept = judged(specimen, &patches)?;
+        ensure!(swept.verdict == Verdict::Tampered && swept.unexplained_total == 1);
+        ensure!(swept.unexplained[0].note.contains("interrupt gate"), "{:?}", swept.unexplained);
+    }
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! A kernel's memory with some bytes changed, as an attacker would leave it.
+
+use watchdog::memory::{Memory, PhysAddr, PhysRange, RangeSet, RawImage, ReadError, Refusal};
+
+/// Bytes to be changed: image offset and what to write there.
+pub(crate) type Patch = (u32, Vec<u8>);
+
+/// Memory at rest under a few changes.
+pub(crate) struct Overlay<'a> {
+    below: &'a RawImage,
+    patches: Vec<(u64, Vec<u8>)>,
+}
+
+impl<'a> Overlay<'a> {
+    /// Changes the image that begins at physical `stext`.
+    pub(crate) fn of(below: &'a RawImage, stext: PhysAddr, patches: &[Patch]) -> Self {
+        let place = |(at, bytes): &Patch| (stext.0 + u64::from(*at), bytes.clone());
+        Self { below, patches: patches.iter().map(place).collect() }
+    }
+}
+
+impl Memory for Overlay<'_> {
+    fn ranges(&self) -> &RangeSet {
+        self.below.ranges()
+    }
+
+    fn refusal(&self, range: &PhysRange) -> Option<Refusal> {
+        self.below.refusal(range)
+    }
+
+    fn read(&self, at: PhysAddr, buffer: &mut [u8]) -> Result<(), ReadError> {
+        self.below.read(at, buffer)?;
+        let end = at.0 + buffer.len() as u64;
+        for (start, bytes) in &self.patches {
+            let first = (*start).max(at.0);
+            let last = (start + bytes.len() as u64).min(end);
+            if first < last {
+                let (from, to) = ((first - start) as usize, (first - at.0) as usize);
+                let count = (last - first) as usize;
+                buffer[to..to + count].copy_from_slice(&bytes[from..from + count]);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_at_rest(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,151 @@
+//! Freshly booted kernels, kept as they are: the memory of one machine with one of each.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, LazyLock};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use watchdog::locate::{Finding, Kernel, Search, locate};
+use watchdog::memory::{Memory, PhysAddr, RawImage};
+use watchdog::verify::reference::{JumpLabel, Reference};
+use watchdog::verify::{Baseline, Verifier};
+
+use watchdog_tests::kernel::Kernel as Packaged;
+use watchdog_tests::machine::Machine;
+
+use crate::overlay::Patch;
+
+/// The kernels of the machine, by node.
+const KERNELS: [&str; 3] = ["6.1", "6.12", "7.2"];
+
+/// One kernel, and what its vendor says of it.
+pub(crate) struct Specimen {
+    pub(crate) memory: RawImage,
+    pub(crate) kernel: Box<Kernel>,
+    pub(crate) baseline: Baseline,
+    verifier: Verifier,
+}
+
+/// The machine's memory, in a file that has no name and is gone with this process.
+static MEMORY: LazyLock<Result<File, String>> =
+    LazyLock::new(|| boot_and_save().map_err(|error| format!("{error:#}")));
+static SPECIMENS: LazyLock<Result<Vec<Specimen>, String>> = LazyLock::new(|| {
+    let memory = MEMORY.as_ref().map_err(Clone::clone)?;
+    KERNELS
+        .iter()
+        .map(|name| Specimen::take(memory, name))
+        .collect::<Result<_>>()
+        .map_err(|error| format!("{error:#}"))
+});
+
+fn boot_and_save() -> Result<File> {
+    let mut builder = Machine::builder();
+    for (node, kernel) in (0..).zip(KERNELS) {
+        builder = builder.service_kernel(node, kernel);
+    }
+    // Static calls into a module are not patched but instrumented: node 0 shall have none.
+    let machine = builder.append(0, "modprobe.blacklist=kvm,kvm_amd,kvm_intel").boot()?;
+    machine.pause()?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("memory");
+    machine.save_ram(&path)?;
+    Ok(File::open(path)?)
+}
+
+impl Specimen {
+    /// One of each kernel; the machine is booted once for all tests.
+    pub(crate) fn all() -> Result<&'static [Self]> {
+        SPECIMENS.as_deref().map_err(|error| anyhow!("{error}"))
+    }
+
+    fn take(memory: &File, name: &str) -> Result<Self> {
+        let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
+        let memory = RawImage::open(path.as_ref(), PhysAddr(0))?;
+        let baseline = Baseline::of_image(&Packaged::named(name)?.image())?;
+        let found = locate(&memory, memory.ranges(), &Search::default(), &mut |_, _| ())?;
+        let kernel = found.into_iter().find_map(|finding| match finding {
+            Finding::Located(kernel) => baseline.fits(&kernel).then_some(kernel),
+            _ => None,
+        });
+        let kernel = kernel.with_context(|| format!("no kernel that fits the image of {name}"))?;
+        let mut verifier = Verifier::new(baseline.clone(), &kernel);
+        verifier.sweep(&memory, &kernel, 0)?;
+        Ok(Self { memory, kernel, baseline, verifier })
+    }
+
+    /// The machine's memory as other programs can open it while this one runs.
+    pub(crate) fn memory_path() -> Result<String> {
+        let memory = MEMORY.as_ref().map_err(|error| anyhow!("{error}"))?;
+        Ok(format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd()))
+    }
+
+    /// A verifier that has seen nothing yet.
+    pub(crate) fn verifier(&self) -> Verifier {
+        Verifier::new(self.baseline.clone(), &self.kernel)
+    }
+
+    /// A verifier that has judged the kernel as it is.
+    pub(crate) fn experienced(&self) -> Verifier {
+        self.verifier.clone()
+    }
+
+    pub(crate) fn reference(&self) -> &Arc<Reference> {
+        &self.baseline.reference
+    }
+
+    /// Bytes of the image as they are.
+    pub(crate) fn live(&self, at: u32, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        let phys = self.kernel.text.phys.0 + u64::from(at);
+        self.memory.read(PhysAddr(phys), &mut bytes).expect("the image is in memory");
+        bytes
+    }
+
+    /// A pointer of the image, as an image offset.
+    pub(crate) fn pointer(&self, at: u32) -> Option<u32> {
+        let bytes = self.live(at, 8).try_into().expect("eight bytes");
+        let offset = u64::from_le_bytes(bytes).checked_sub(self.kernel.text.virt.0)?;
+        u32::try_from(offset).ok().filter(|offset| u64::from(*offset) < self.kernel.text.size)
+    }
+
+    /// The image offset of a symbol.
+    pub(crate) fn symbol(&self, name: &str) -> Result<u32> {
+        self.reference().symbols.address(name).with_context(|| format!("no symbol {name}"))
+    }
+
+    /// A static key that is off, with all its sites in the text.
+    pub(crate) fn switchable_key(&self) -> Result<(u32, Vec<JumpLabel>)> {
+        let labels = &self.reference().tables.jump_labels;
+        let text = u32::try_from(self.kernel.text.size)?;
+        let key = self.symbol("sched_schedstats")?;
+        let sites: Vec<_> =
+            labels.iter().filter(|it| it.key == key && it.at < text).copied().collect();
+        ensure!(!sites.is_empty() && self.live(key, 4) == [0; 4], "no key that is off");
+        Ok((key, sites))
+    }
+
+    /// A jump label's other form.
+    pub(crate) fn toggled(&self, label: &JumpLabel) -> Patch {
+        let (at, distance) = (label.at, i64::from(label.target) - i64::from(label.at));
+        let form = match self.live(at, 5).as_slice() {
+            [0x66, 0x90, ..] => vec![0xeb, i8::try_from(distance - 2).expect("short") as u8],
+            [0x0f, 0x1f, 0x44, 0, 0] => jump(0xe9, at, label.target),
+            [0xeb, ..] => vec![0x66, 0x90],
+            _ => vec![0x0f, 0x1f, 0x44, 0, 0],
+        };
+        (at, form)
+    }
+
+    /// The bytes of a key that is switched the other way.
+    pub(crate) fn toggled_key(&self, key: u32) -> Result<Vec<u8>> {
+        let count = i32::from_le_bytes(self.live(key, 4).as_slice().try_into()?);
+        Ok(i32::from(count == 0).to_le_bytes().to_vec())
+    }
+}
+
+/// A branch of five bytes from one image offset to another.
+pub(crate) fn jump(opcode: u8, from: u32, to: u32) -> Vec<u8> {
+    let distance = i64::from(to) - i64::from(from) - 5;
+    let distance = i32::try_from(distance).expect("within the image");
+    [&[opcode][..], &distance.to_le_bytes()].concat()
+}

@@ -1,0 +1,29 @@
+//! The symbol tables, wherever they may be.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use watchdog::locate::{Budget, kallsyms};
+use watchdog_fuzz::{Input, bounded};
+
+fuzz_target!(|bytes: &[u8]| {
+    let input = Input::decode(bytes);
+    let starts = |word: u64| {
+        let [first, second, third, fourth] = [0, 16, 32, 48].map(|shift| word >> shift & 0xffff);
+        first == 0 && second > 1 && second < third && third < fourth
+    };
+    let mut indexes = input.places(starts);
+    // As many as locating follows.
+    indexes.truncate(1024);
+    let mut budget = Budget::for_memory(input.within.size());
+    let claims: Vec<_> = bounded(|| {
+        let claim = |at: &_| kallsyms::claim(&input.memory, *at, &mut budget);
+        indexes.iter().filter_map(claim).collect()
+    });
+    for claim in claims {
+        assert!(claim.size > 0 && claim.size <= claim.image.size(), "{:?}", claim.image);
+        assert!(claim.image.contains(claim.phys), "text out of {:?}", claim.image);
+        assert!(claim.banner.starts_with("Linux version "), "banner: {}", claim.banner);
+        let text = claim.symbols.address("_stext").expect("no text");
+        assert!(claim.symbols.lookup(text).is_some(), "no symbol at {text}");
+    }
+});

@@ -1,0 +1,12 @@
+//! The search for kernels, with everything it reads: page tables, kallsyms, VMCOREINFO.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use watchdog::locate::locate;
+use watchdog_fuzz::{Input, bounded, check, search};
+
+fuzz_target!(|bytes: &[u8]| {
+    let input = Input::decode(bytes);
+    let found = bounded(|| locate(&input.memory, &input.within, &search(), &mut |_, _| ()));
+    check::findings(&input, &found.expect("all that is searched can be read"));
+});

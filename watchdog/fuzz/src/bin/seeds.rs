@@ -1,0 +1,125 @@
+//! Makes seeds, and checks that they are what their names say.
+//!
+//! Built by `cargo fuzz build` with the targets; `cargo xtask fuzz --seeds IMAGE` runs it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use watchdog::locate::{Finding, Search, locate};
+use watchdog::memory::{Memory, PhysAddr, RawImage};
+use watchdog_fuzz::{Input, check, cut, dump, made_up, search};
+
+/// Seeds of the fuzz targets.
+#[derive(Parser)]
+enum Command {
+    /// Write the seeds of made-up kernels and dumps.
+    MadeUp {
+        /// Directory with one of each target.
+        directory: PathBuf,
+    },
+    /// Cut the kernels in a raw image of a machine's memory down to seeds.
+    Cut {
+        /// The image; offset is physical address.
+        image: PathBuf,
+        /// Directory to write to.
+        directory: PathBuf,
+    },
+    /// Check that what is found in every seed named `located-…`, `booting-…` or `lost-…` is that,
+    /// and nothing else.
+    Check {
+        /// Directory of the seeds.
+        directory: PathBuf,
+    },
+}
+
+fn main() -> Result<()> {
+    match Command::parse() {
+        Command::MadeUp { directory } => {
+            for (target, name, seed) in made_up_seeds() {
+                write(&directory.join(target), &name, &seed)?;
+            }
+            Ok(())
+        }
+        Command::Cut { image, directory } => cut_all(&image, &directory),
+        Command::Check { directory } => check_all(&directory),
+    }
+}
+
+/// The seeds that need no image, each with its target and name. A witness has those in which it
+/// makes a difference.
+fn made_up_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    for (name, seed) in made_up::seeds() {
+        for (target, parts) in WITNESSES {
+            if parts.iter().any(|part| name.contains(part)) {
+                seeds.push((target, name.clone(), seed.clone()));
+            }
+        }
+        seeds.push(("locate", name, seed));
+    }
+    let of = |target| move |(name, seed)| (target, name, seed);
+    seeds.extend(dump::elf_seeds().into_iter().map(of("elf_core")));
+    seeds.extend(dump::lime_seeds().into_iter().map(of("lime")));
+    seeds
+}
+
+/// Targets, and what the names of the seeds have in them that they share with `locate`.
+const WITNESSES: [(&str, &[&str]); 3] = [
+    ("kallsyms", &["-5-levels", "markers", "indexes"]),
+    ("page_tables", &["from-6.4", "tables", "root", "level", "alias", "text"]),
+    ("witnesses", &["from-6.4-5", "note", "resource"]),
+];
+
+fn cut_all(image: &Path, directory: &Path) -> Result<()> {
+    let memory = RawImage::open(image, PhysAddr(0))
+        .with_context(|| format!("cannot open {}", image.display()))?;
+    for finding in locate(&memory, memory.ranges(), &Search::default(), &mut |_, _| ())? {
+        let Finding::Located(kernel) = &finding else {
+            println!("not cut, {}: {}", finding.state(), finding.reason());
+            continue;
+        };
+        let seed = cut::cut(&memory, kernel)?;
+        match found(&seed)?.as_slice() {
+            [Finding::Located(found)] if found.text == kernel.text => {}
+            other => bail!("whole it is {:?}, cut it is {other:?}", kernel.text),
+        }
+        write(directory, &format!("located-{}", kernel.release), &seed)?;
+    }
+    Ok(())
+}
+
+fn check_all(directory: &Path) -> Result<()> {
+    let mut checked = 0;
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let state = name.split('-').next().unwrap_or_default();
+        if ["located", "booting", "lost"].contains(&state) {
+            let found = found(&fs::read(&path)?)?;
+            let sound = !found.is_empty() && found.iter().all(|found| found.state() == state);
+            ensure!(sound, "{name} is something else: {found:?}");
+            checked += 1;
+        }
+    }
+    ensure!(checked > 0, "there is no seed to check in {}", directory.display());
+    println!("{checked} seeds are what they are called");
+    Ok(())
+}
+
+/// What is found in an input's memory.
+fn found(seed: &[u8]) -> Result<Vec<Finding>> {
+    let input = Input::decode(seed);
+    let found = locate(&input.memory, &input.within, &search(), &mut |_, _| ())?;
+    check::findings(&input, &found);
+    Ok(found)
+}
+
+fn write(directory: &Path, name: &str, seed: &[u8]) -> Result<()> {
+    fs::create_dir_all(directory)?;
+    let path = directory.join(name);
+    fs::write(&path, seed).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("{} ({} bytes)", path.display(), seed.len());
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! What must hold of everything that is found, whatever the memory holds.
+
+use watchdog::locate::{Finding, Kernel};
+use watchdog::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange};
+
+use crate::Input;
+
+/// `__START_KERNEL_map` (arch/x86/include/asm/page_64_types.h).
+const IMAGE_MAPPING: u64 = 0xffff_ffff_8000_0000;
+
+/// Checks what was found in an input's memory.
+///
+/// # Panics
+/// When a finding is not sound.
+pub fn findings(input: &Input, findings: &[Finding]) {
+    let places: Vec<_> = findings.iter().filter_map(Finding::text_address).collect();
+    assert!(places.is_sorted(), "not in ascending order of text address: {places:?}");
+    for finding in findings {
+        match finding {
+            Finding::Located(kernel) => located(input, kernel),
+            Finding::Booting(lost) | Finding::Lost(lost) => {
+                assert!(!lost.reason.is_empty(), "lost for no reason: {lost:?}");
+            }
+        }
+    }
+}
+
+/// Checks a kernel that is said to be located.
+fn located(input: &Input, kernel: &Kernel) {
+    let text = kernel.text;
+    let frames = PhysRange::with_size(text.phys, text.size).expect("the text has no extent");
+    assert!(input.within.covers(&frames), "the text {frames} is not in {}", input.within);
+    assert!(text.phys.0.is_multiple_of(PAGE_SIZE), "the text starts inside a page");
+    assert!(text.virt.0.is_multiple_of(PAGE_SIZE), "the text starts inside a page");
+    assert!(text.virt.0 >= IMAGE_MAPPING, "the text is not in the image mapping");
+    assert!(text.virt.checked_add(text.size).is_some(), "the text ends outside of it");
+    let last = PhysAddr(frames.end().0 - 1);
+    assert!(kernel.image.contains(text.phys) && kernel.image.contains(last), "text out of image");
+    let root = PhysRange::with_size(kernel.page_table_root, PAGE_SIZE).expect("no root");
+    assert!(root.start().0.is_multiple_of(PAGE_SIZE), "the root starts inside a page");
+    assert!(input.memory.ranges().covers(&root), "the root is not in memory");
+    assert!(matches!(kernel.paging_levels, 4 | 5), "{} levels", kernel.paging_levels);
+    assert!(kernel.banner.starts_with("Linux version "), "banner: {}", kernel.banner);
+    assert!(kernel.witnesses.len() >= 2, "too few witnesses: {:?}", kernel.witnesses);
+    assert!(kernel.witnesses.iter().all(|witness| witness.agrees), "{:?}", kernel.witnesses);
+}

@@ -1,0 +1,153 @@
+//! `watchdog baseline`.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::Status;
+use super::args::{BaselineCommand, ImportArgs, PlaceArgs, StoredArgs};
+use super::report::{people, row, size};
+use super::scan::store;
+use crate::alert::{chain, printable};
+use crate::config::Config;
+use crate::verify::{Baseline, BaselineKind, BaselineStore, Digest};
+
+/// What is said of one baseline: `baseline … --json`.
+#[derive(Debug, Serialize)]
+struct BaselineReport<'a> {
+    node: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<BaselineKind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    build_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text_size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_sha256: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made: Option<String>,
+    signed: bool,
+    file: String,
+}
+
+pub(super) fn execute(command: BaselineCommand) -> anyhow::Result<Status> {
+    match command {
+        BaselineCommand::Import(args) => import(&args),
+        BaselineCommand::Show(args) | BaselineCommand::Check(args) => stored(&args),
+    }
+}
+
+fn open(place: &PlaceArgs) -> anyhow::Result<BaselineStore> {
+    let mut config = Config::load(place.config.as_deref())?;
+    config.state_dir = place.state_dir.clone().or(config.state_dir);
+    Ok(store(&config))
+}
+
+/// Makes baselines from an image. A node's old baseline stays until the new one is whole.
+fn import(args: &ImportArgs) -> anyhow::Result<Status> {
+    let store = open(&args.place)?;
+    let baseline = Baseline::of_image(&args.image)?;
+    for node in &args.nodes {
+        store.save(node.as_str(), &baseline)?;
+        tell(&args.place, &report(&store, node.as_str(), Ok(&baseline)))?;
+    }
+    Ok(Status::Good)
+}
+
+/// Loads baselines, which checks them, and says what they are.
+fn stored(args: &StoredArgs) -> anyhow::Result<Status> {
+    let store = open(&args.place)?;
+    let nodes: Vec<String> = if args.nodes.is_empty() {
+        store.nodes()?
+    } else {
+        args.nodes.iter().map(ToString::to_string).collect()
+    };
+    if nodes.is_empty() {
+        anyhow::bail!(
+            "there is no baseline: make one with `watchdog baseline import`, or let `watchdog run` learn"
+        );
+    }
+    let mut status = Status::Good;
+    for node in nodes {
+        let loaded = store.load(&node);
+        let loaded = match &loaded {
+            Ok(Some(baseline)) => Ok(baseline),
+            Ok(None) => Err("it has none".to_owned()),
+            Err(error) => Err(chain(error)),
+        };
+        if loaded.is_err() {
+            status = Status::Undecided;
+        }
+        tell(&args.place, &report(&store, &node, loaded))?;
+    }
+    Ok(status)
+}
+
+fn report<'a>(
+    store: &BaselineStore,
+    node: &'a str,
+    loaded: Result<&Baseline, String>,
+) -> BaselineReport<'a> {
+    let (baseline, error) = match loaded {
+        Ok(baseline) => (Some(baseline), None),
+        Err(error) => (None, Some(error)),
+    };
+    let text = |text: &str| printable(text.as_bytes(), 256);
+    BaselineReport {
+        node,
+        error,
+        kind: baseline.map(|baseline| baseline.kind),
+        release: baseline.map(|baseline| text(&baseline.identity.release)),
+        build_id: baseline.and_then(|baseline| baseline.identity.build_id.as_deref().map(text)),
+        text_size: baseline.map(|baseline| baseline.identity.size),
+        source: baseline.map(|baseline| text(&baseline.origin.source)),
+        source_sha256: baseline.map(|baseline| baseline.origin.sha256),
+        made: baseline.map(|baseline| baseline.origin.made.to_string()),
+        signed: baseline.is_some() && store.wants_signatures(),
+        file: store.path(node).display().to_string(),
+    }
+}
+
+fn tell(place: &PlaceArgs, report: &BaselineReport<'_>) -> io::Result<()> {
+    if place.json {
+        let mut stdout = io::stdout().lock();
+        serde_json::to_writer(&mut stdout, report)?;
+        return writeln!(stdout);
+    }
+    let out = &mut *people(false);
+    let state = match (&report.error, report.kind) {
+        (Some(_), _) => "unusable",
+        (None, Some(BaselineKind::Learned)) => "learned (trusted on first use)",
+        (None, _) => "the vendor's image",
+    };
+    writeln!(out, "{}  {state}", report.node)?;
+    if let Some(error) = &report.error {
+        row(out, "reason", error)?;
+    }
+    if let Some(release) = &report.release {
+        row(out, "kernel", release)?;
+    }
+    if let Some(build_id) = &report.build_id {
+        row(out, "build id", build_id)?;
+    }
+    if let Some(bytes) = report.text_size {
+        row(out, "text", &format!("{} ({bytes} bytes)", size(bytes)))?;
+    }
+    if let (Some(source), Some(digest), Some(made)) =
+        (&report.source, report.source_sha256, &report.made)
+    {
+        row(out, "made from", source)?;
+        row(out, "  sha256", &digest.to_string())?;
+        row(out, "  on", made)?;
+    }
+    if report.signed {
+        row(out, "signature", "good")?;
+    }
+    row(out, "file", &report.file)
+}

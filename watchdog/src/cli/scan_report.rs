@@ -1,0 +1,270 @@
+//! What a scan says of one node, for programs and for people.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::locate::{print_kernel, print_strays};
+use super::report::row;
+use super::scan::LISTED;
+use crate::alert::{hex, printable};
+use crate::locate::{Finding, Kernel, Report};
+use crate::memory::{PhysAddr, VirtAddr};
+use crate::node::Found;
+use crate::verify::judge::Mechanism;
+use crate::verify::{
+    BaselineKind, Difference, Digest, Judgement, RodataOpinion, Sweep, TextCopy, Verdict, Verifier,
+};
+
+/// Unexplained differences shown to a person who did not ask for all.
+const SHOWN: usize = 20;
+/// Longest symbol that is shown.
+const SYMBOL_SHOWN: usize = 128;
+
+/// What a scan says of one node: `scan --json`.
+#[derive(Debug, Serialize)]
+pub(super) struct NodeReport<'a> {
+    node: &'a str,
+    pub(super) verdict: Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    kernel: Report,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    text: Option<TextReport>,
+    elapsed_us: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct TextReport {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    baseline: Option<BaselineKind>,
+    sha256: Digest,
+    pages: usize,
+    pages_differing: usize,
+    /// Places that closed tables explain, by mechanism.
+    sites: BTreeMap<Mechanism, u32>,
+    /// Read-only data, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rodata: Option<RodataOpinion>,
+    /// What else changed the text.
+    causes: Vec<CauseReport>,
+    differences_total: usize,
+    differences: Vec<DifferenceReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct CauseReport {
+    mechanism: Mechanism,
+    name: String,
+    places: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct DifferenceReport {
+    phys: PhysAddr,
+    virt: VirtAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    symbol: Option<String>,
+    length: usize,
+    judgement: Judgement,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mechanism: Option<Mechanism>,
+    note: String,
+    expected: String,
+    found: String,
+    expected_asm: String,
+    found_asm: String,
+}
+
+impl<'a> NodeReport<'a> {
+    pub(super) fn new(
+        node: &'a str,
+        verdict: Verdict,
+        reason: Option<String>,
+        kernel: Report,
+        text: Option<TextReport>,
+        begun: Instant,
+    ) -> Self {
+        Self { node, verdict, reason, kernel, text, elapsed_us: micros(begun.elapsed()) }
+    }
+}
+
+impl TextReport {
+    /// Of a text that there is no baseline for.
+    pub(super) fn unjudged(copy: &TextCopy) -> Self {
+        Self {
+            baseline: None,
+            sha256: Digest::of(copy.bytes()),
+            pages: copy.pages().len(),
+            pages_differing: 0,
+            sites: BTreeMap::new(),
+            rodata: None,
+            causes: Vec::new(),
+            differences_total: 0,
+            differences: Vec::new(),
+        }
+    }
+
+    /// Of a text that was judged; with `all`, what closed tables explain is listed as well.
+    pub(super) fn judged(swept: Sweep, verifier: &Verifier, kernel: &Kernel, all: bool) -> Self {
+        let instrumented: u32 = swept.causes.iter().map(|(_, places)| places).sum();
+        let patched: u32 = swept.sites.values().sum();
+        let listed = swept.unexplained.into_iter().chain(verifier.instrumented(kernel));
+        let mut differences: Vec<_> = listed.take(LISTED).map(DifferenceReport::from).collect();
+        if all {
+            let rest = LISTED.saturating_sub(differences.len());
+            let patched = verifier.patched(kernel).take(rest);
+            differences.extend(patched.map(DifferenceReport::from));
+        }
+        Self {
+            baseline: Some(swept.baseline),
+            sha256: swept.sha256,
+            pages: swept.pages,
+            pages_differing: swept.pages_differing,
+            sites: swept.sites,
+            rodata: Some(swept.rodata),
+            causes: swept
+                .causes
+                .into_iter()
+                .map(|(cause, places)| CauseReport {
+                    mechanism: cause.mechanism,
+                    name: cause.name,
+                    places,
+                })
+                .collect(),
+            differences_total: swept.unexplained_total
+                + instrumented as usize
+                + if all { patched as usize } else { 0 },
+            differences,
+        }
+    }
+}
+
+impl From<Difference> for DifferenceReport {
+    fn from(difference: Difference) -> Self {
+        Self {
+            phys: difference.phys,
+            virt: difference.virt,
+            symbol: difference.symbol.map(|name| printable(name.as_bytes(), SYMBOL_SHOWN)),
+            length: difference.found.len(),
+            judgement: difference.judgement,
+            mechanism: difference.mechanism,
+            note: difference.note,
+            expected: hex(&difference.expected),
+            found: hex(&difference.found),
+            expected_asm: difference.expected_asm,
+            found_asm: difference.found_asm,
+        }
+    }
+}
+
+fn micros(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Prints a node's report for people.
+pub(super) fn print(
+    out: &mut dyn Write,
+    found: &Found,
+    report: &NodeReport<'_>,
+    all: bool,
+) -> io::Result<()> {
+    writeln!(out, "{}  {}", report.node, report.verdict)?;
+    if let Finding::Located(kernel) = &found.finding {
+        print_kernel(out, kernel)?;
+    }
+    if let Some(reason) = &report.reason {
+        row(out, "reason", reason)?;
+    }
+    print_strays(out, &found.strays)?;
+    let Some(text) = &report.text else { return Ok(()) };
+    row(out, "sha256", &text.sha256.to_string())?;
+    match text.baseline {
+        Some(BaselineKind::Image) => row(out, "baseline", "the vendor's image")?,
+        Some(BaselineKind::Learned) => row(
+            out,
+            "baseline",
+            "learned (trusted on first use): static keys, static calls and tracers are explained, nothing else is",
+        )?,
+        None => row(
+            out,
+            "baseline",
+            "none of this kernel: give its image (--image), or let `watchdog run` learn one",
+        )?,
+    }
+    row(out, "pages", &format!("{} in all, {} differ", text.pages, text.pages_differing))?;
+    if !text.sites.is_empty() {
+        let sites = text.sites.iter().map(|(mechanism, count)| format!("{mechanism} {count}"));
+        row(out, "patched sites", &sites.collect::<Vec<_>>().join(", "))?;
+    }
+    if let Some(rodata) = &text.rodata {
+        let RodataOpinion { size, equal, sorted, functions, unjudged, gates } = rodata;
+        row(
+            out,
+            "read-only data",
+            &format!(
+                "{size} bytes: {equal} as expected, {sorted} in sorted tables, {functions} pointers to functions, {unjudged} NOT judged"
+            ),
+        )?;
+        row(out, "IDT gates", &format!("{gates} lead where they must"))?;
+    }
+    for cause in &text.causes {
+        let CauseReport { mechanism, name, places } = cause;
+        let plural = if *places == 1 { "" } else { "s" };
+        row(out, "instrumented", &format!("{mechanism}: {name} ({places} place{plural})"))?;
+    }
+    let shown =
+        |difference: &&DifferenceReport| all || difference.judgement == Judgement::Unexplained;
+    let limit = if all { LISTED } else { SHOWN };
+    let shown: Vec<_> = text.differences.iter().filter(shown).take(limit).collect();
+    shown.iter().try_for_each(|difference| print_difference(out, difference))?;
+    let unexplained =
+        |difference: &&&DifferenceReport| difference.judgement == Judgement::Unexplained;
+    let instrumented: u32 = text.causes.iter().map(|cause| cause.places).sum();
+    let total = if all {
+        text.differences_total
+    } else {
+        text.differences_total.saturating_sub(instrumented as usize)
+    };
+    let told = if all { shown.len() } else { shown.iter().filter(unexplained).count() };
+    match total.saturating_sub(told) {
+        0 => Ok(()),
+        hidden => row(out, "", &format!("and {hidden} more differences (--verbose, --json)")),
+    }
+}
+
+fn print_difference(out: &mut dyn Write, difference: &DifferenceReport) -> io::Result<()> {
+    let place = difference.symbol.as_deref().unwrap_or("unknown symbol");
+    let label = match difference.judgement {
+        Judgement::Patched => "patched",
+        Judgement::Instrumented => "instrumented",
+        Judgement::Unexplained => "UNEXPLAINED",
+    };
+    let mechanism = difference.mechanism.map(|mechanism| format!("  {mechanism}"));
+    let mechanism = mechanism.unwrap_or_default();
+    row(out, label, &format!("{place}  physical {}{mechanism}", difference.phys))?;
+    row(out, "  why", &difference.note)?;
+    for (label, bytes, asm) in [
+        ("  expected", &difference.expected, &difference.expected_asm),
+        ("  found", &difference.found, &difference.found_asm),
+    ] {
+        if !bytes.is_empty() {
+            row(out, label, &cut(bytes))?;
+        }
+        if !asm.is_empty() {
+            row(out, "", asm)?;
+        }
+    }
+    Ok(())
+}
+
+/// Hexadecimal that fits the line.
+fn cut(digits: &str) -> String {
+    const FITS: usize = 60;
+    match digits.get(..FITS) {
+        Some(head) if head.len() < digits.len() => format!("{head}…"),
+        _ => digits.to_owned(),
+    }
+}

@@ -1,0 +1,125 @@
+//! A kernel as its image lays it out in memory: every section that is loaded, at its distance from
+//! `_stext`, before KASLR moves anything.
+
+use object::elf;
+use object::read::ReadRef;
+use object::read::elf::{FileHeader, SectionHeader};
+
+use super::relocations::Relocations;
+use super::vmlinux::{LE, Vmlinux, header, mapped};
+use super::{ImageError, MAX_UNPACKED, VendorImage};
+
+/// A part of the kernel image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSection {
+    /// As the linker names it.
+    pub name: String,
+    /// Bytes from `_stext` to its first byte.
+    pub offset: u32,
+    /// Its bytes.
+    pub size: u32,
+}
+
+/// A vendor's kernel, laid out as it is loaded.
+#[derive(Clone, Debug)]
+pub struct KernelImage {
+    /// What the image says of itself.
+    pub vendor: VendorImage,
+    /// What KASLR changes.
+    pub relocations: Relocations,
+    sections: Vec<ImageSection>,
+    bytes: Vec<u8>,
+}
+
+impl KernelImage {
+    /// Lays out an unpacked kernel: its ELF file and, behind it, the relocations
+    /// ([`super::unpack`]). Without relocations the kernel can only be compared where KASLR did
+    /// not move it.
+    ///
+    /// # Errors
+    /// [`ImageError`], without a path.
+    pub fn lay_out(unpacked: &[u8]) -> Result<Self, ImageError> {
+        let header = header(unpacked)?;
+        let vmlinux = Vmlinux::new(header, unpacked).map_err(ImageError::Vmlinux)?;
+        let vendor = vmlinux.image().map_err(ImageError::Vmlinux)?;
+        let (sections, bytes) = load(&vmlinux, &vendor).map_err(ImageError::Vmlinux)?;
+        let table = header.e_shoff(LE).saturating_add((vmlinux.sections.len() as u64) << 6);
+        let ends = vmlinux.sections.iter().map(|section| {
+            let size = if section.sh_type(LE) == elf::SHT_NOBITS { 0 } else { section.sh_size(LE) };
+            section.sh_offset(LE).saturating_add(size)
+        });
+        let end = usize::try_from(ends.fold(table, u64::max)).unwrap_or(usize::MAX);
+        let behind = unpacked.get(end..).unwrap_or_default();
+        let relocations =
+            Relocations::parse(behind, vendor.text_virt()).map_err(ImageError::Vmlinux)?;
+        Ok(Self { vendor, relocations, sections, bytes })
+    }
+
+    /// A section by its name.
+    #[must_use]
+    pub fn section(&self, name: &str) -> Option<&ImageSection> {
+        self.sections.iter().find(|section| section.name == name)
+    }
+
+    /// All sections, as they stand in the file.
+    #[must_use]
+    pub fn sections(&self) -> &[ImageSection] {
+        &self.sections
+    }
+
+    /// The content of a section.
+    #[must_use]
+    pub fn content(&self, section: &ImageSection) -> &[u8] {
+        self.bytes(section.offset, section.size).unwrap_or_default()
+    }
+
+    /// `size` bytes from `offset` bytes behind `_stext`; `None` outside of what is loaded.
+    #[must_use]
+    pub fn bytes(&self, offset: u32, size: u32) -> Option<&[u8]> {
+        let start = usize::try_from(offset).ok()?;
+        self.bytes.get(start..start.checked_add(usize::try_from(size).ok()?)?)
+    }
+
+    /// All bytes from `_stext` to the last one that the file holds; zero between sections.
+    #[must_use]
+    pub fn all(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The sections that are loaded behind `_stext`, and their bytes.
+fn load<'data, R: ReadRef<'data>>(
+    vmlinux: &Vmlinux<'data, R>,
+    vendor: &VendorImage,
+) -> Result<(Vec<ImageSection>, Vec<u8>), String> {
+    let mut sections = Vec::new();
+    let mut bytes: Vec<u8> = Vec::new();
+    let mut total = 0_u64;
+    for section in vmlinux.sections {
+        let is_loaded = section.sh_flags(LE) & u64::from(elf::SHF_ALLOC) != 0
+            && section.sh_type(LE) != elf::SHT_NOBITS;
+        // Per-CPU data is linked at 0 to 6.14; nothing that is judged lies in it.
+        let Some(start) = mapped(section).filter(|_| is_loaded) else { continue };
+        let Some(offset) = start.checked_sub(vendor.text_virt()) else { continue };
+        let name = vmlinux.name(section).ok_or("has sections without names")?;
+        let content = vmlinux.content(section, &name, MAX_UNPACKED)?;
+        total = total.saturating_add(content.len() as u64);
+        let place = usize::try_from(offset).ok();
+        let end = place.and_then(|place| Some((place, place.checked_add(content.len())?)));
+        let (place, end) = end
+            .filter(|(_, end)| *end as u64 <= MAX_UNPACKED && total <= MAX_UNPACKED)
+            .ok_or_else(|| format!("has a `{name}` where no kernel has it"))?;
+        if bytes.len() < end {
+            bytes.resize(end, 0);
+        }
+        if let Some(place) = bytes.get_mut(place..end) {
+            place.copy_from_slice(content);
+        }
+        // Both fit: the limit above is far below 4 GiB.
+        let (offset, size) = (u32::try_from(offset), u32::try_from(content.len()));
+        if let (Ok(offset), Ok(size)) = (offset, size) {
+            sections.push(ImageSection { name, offset, size });
+        }
+    }
+    Ok((sections, bytes))
+}

@@ -1,0 +1,246 @@
+//! A made-up kernel for tests: an ELF file with the sections of one, in a bzImage.
+
+use std::io::Write;
+
+use super::{Format, lz4};
+
+/// Where the made-up kernel is linked.
+pub(super) const TEXT: u64 = 0xffff_ffff_8100_0000;
+pub(super) const TEXT_SIZE: u64 = 0x2345;
+pub(super) const RODATA: u64 = TEXT + 0x4000;
+pub(super) const NOTES: u64 = TEXT + 0x5000;
+pub(super) const BANNER: &str = "Linux version 6.12.1-made-up (a@b) (gcc 14) #1 SMP PREEMPT";
+pub(super) const BUILD_ID: [u8; 20] = *b"\xeb\x4fmade-up build id!!";
+
+const CONTENT_AT: u64 = 0x1000;
+
+/// A section: what its header says, and the bytes that stand in the file.
+#[derive(Clone)]
+pub(super) struct Section {
+    pub(super) name: &'static str,
+    pub(super) kind: u32,
+    pub(super) flags: u64,
+    pub(super) addr: u64,
+    pub(super) link: u32,
+    pub(super) bytes: Vec<u8>,
+    /// Added to what the header says of its size.
+    pub(super) oversize: u64,
+}
+
+/// An ELF file with one segment, from `.text` on.
+#[derive(Clone)]
+pub(super) struct Elf {
+    pub(super) class: u8,
+    pub(super) order: u8,
+    pub(super) kind: u16,
+    pub(super) machine: u16,
+    pub(super) sections: Vec<Section>,
+    /// Sections from this address on are in a segment of their own, loaded this much further up.
+    pub(super) parted: Option<(u64, u64)>,
+}
+
+/// A note: name with its NUL, type, content.
+pub(super) fn note(name: &[u8], kind: u32, content: &[u8]) -> Vec<u8> {
+    let padded = |bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    };
+    let word = |number: usize| u32::try_from(number).unwrap().to_le_bytes().to_vec();
+    let header = [word(name.len()), word(content.len()), kind.to_le_bytes().to_vec()].concat();
+    [header, padded(name), padded(content)].concat()
+}
+
+impl Elf {
+    /// A kernel that nothing is wrong with.
+    pub(super) fn kernel() -> Self {
+        let section = |name, kind, flags, addr, bytes| Section {
+            name,
+            kind,
+            flags,
+            addr,
+            bytes,
+            link: 0,
+            oversize: 0,
+        };
+        let text = (0..TEXT_SIZE).map(|at| (at * 7 % 251) as u8).collect();
+        let rodata =
+            format!("%s version %s\n\0{}\n\0", BANNER.replace("#1", "#")) + BANNER + "\n\0";
+        let notes = [
+            note(b"Xen\0", 3, &[0; 8]),
+            note(b"Linux\0", 0x101, b"6.12.1-made-up\0"),
+            note(b"GNU\0", 3, &BUILD_ID),
+            note(b"GNU\0", 1, &[0; 16]),
+        ];
+        Self {
+            class: 2,
+            order: 1,
+            kind: 2,
+            machine: 62,
+            sections: vec![
+                section(".text", 1, 6, TEXT, text),
+                section(".rodata", 1, 3, RODATA, rodata.into_bytes()),
+                section(".notes", 7, 2, NOTES, notes.concat()),
+            ],
+            parted: None,
+        }
+    }
+
+    pub(super) fn section(&mut self, name: &str) -> &mut Section {
+        self.sections.iter_mut().find(|section| section.name == name).unwrap()
+    }
+
+    /// Adds global symbols; each a name and a value.
+    pub(super) fn with_symbols(mut self, symbols: &[(&str, u64)]) -> Self {
+        let mut names = vec![0];
+        let mut table = vec![0; 24];
+        for (name, value) in symbols {
+            table.extend(u32::try_from(names.len()).unwrap().to_le_bytes());
+            table.extend([0x10, 0, 1, 0]);
+            table.extend(value.to_le_bytes());
+            table.extend([0; 8]);
+            names.extend([name.as_bytes(), b"\0"].concat());
+        }
+        let link = u32::try_from(self.sections.len()).unwrap() + 2;
+        let none = Section { addr: 0, flags: 0, oversize: 0, ..self.sections[0].clone() };
+        self.sections.push(Section {
+            name: ".symtab",
+            kind: 2,
+            link,
+            bytes: table,
+            ..none.clone()
+        });
+        self.sections.push(Section { name: ".strtab", kind: 3, bytes: names, ..none });
+        self
+    }
+
+    /// The file: headers, content at its distance from `.text`, names, section headers.
+    pub(super) fn build(&self) -> Vec<u8> {
+        let mut file = vec![0; 0x8000];
+        let mut names = b"\0.shstrtab\0".to_vec();
+        let mut headers = vec![0; 64];
+        for section in &self.sections {
+            let at = match section.addr.checked_sub(TEXT) {
+                Some(distance) => CONTENT_AT + distance,
+                None => file.len().next_multiple_of(8) as u64,
+            };
+            place(&mut file, at, &section.bytes);
+            let size = section.bytes.len() as u64 + section.oversize;
+            headers.extend(u32::try_from(names.len()).unwrap().to_le_bytes());
+            headers.extend(section.kind.to_le_bytes());
+            headers.extend([section.flags, section.addr, at, size].map(u64::to_le_bytes).concat());
+            headers.extend([section.link, 0].map(u32::to_le_bytes).concat());
+            headers.extend([1, 0].map(u64::to_le_bytes).concat());
+            names.extend([section.name.as_bytes(), b"\0"].concat());
+        }
+        let names_at = file.len() as u64;
+        headers.extend([1, 3].map(u32::to_le_bytes).concat());
+        headers.extend([0, 0, names_at, names.len() as u64].map(u64::to_le_bytes).concat());
+        headers.extend([0; 24]);
+        file.extend(names);
+        let headers_at = file.len().next_multiple_of(8) as u64;
+        place(&mut file, headers_at, &headers);
+        self.write_header(&mut file, headers_at);
+        self.write_segments(&mut file);
+        file
+    }
+
+    fn write_header(&self, file: &mut Vec<u8>, sections_at: u64) {
+        let count = u16::try_from(self.sections.len()).unwrap();
+        let mut header = [b"\x7fELF", &[self.class, self.order, 1][..], &[0; 9]].concat();
+        header.extend([self.kind, self.machine].map(u16::to_le_bytes).concat());
+        header.extend(1_u32.to_le_bytes());
+        header.extend([0, 64, sections_at].map(u64::to_le_bytes).concat());
+        header.extend([0; 4]);
+        header.extend([64, 56, 2, 64, count + 2, count + 1].map(u16::to_le_bytes).concat());
+        place(file, 0, &header);
+    }
+
+    fn write_segments(&self, file: &mut Vec<u8>) {
+        let (border, moved) = self.parted.unwrap_or((TEXT + 0x6000, 0));
+        let mut segments = Vec::new();
+        for (start, end, moved) in [(TEXT, border, 0), (border, TEXT + 0x7000, moved)] {
+            segments.extend([1, 5].map(u32::to_le_bytes).concat());
+            let physical = start - 0xffff_ffff_8000_0000 + moved;
+            let fields = [start - TEXT + CONTENT_AT, start, physical, end - start, end - start, 0];
+            segments.extend(fields.map(u64::to_le_bytes).concat());
+        }
+        place(file, 64, &segments);
+    }
+}
+
+/// Puts `bytes` at an offset, whatever the file's size was.
+pub(super) fn place(file: &mut Vec<u8>, at: u64, bytes: &[u8]) {
+    let at = usize::try_from(at).unwrap();
+    file.resize(file.len().max(at + bytes.len()), 0);
+    file[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+/// A boot sector, two sectors of boot code, 100 bytes more, the payload, and a signature.
+pub(super) fn bzimage(payload: &[u8]) -> Vec<u8> {
+    let mut file = vec![0x90; 3 * 512 + 100];
+    place(&mut file, 0x1f1, &[2]);
+    place(&mut file, 0x1fe, &[0x55, 0xaa]);
+    place(&mut file, 0x202, b"HdrS\x0f\x02");
+    place(&mut file, 0x248, &100_u32.to_le_bytes());
+    place(&mut file, 0x24c, &u32::try_from(payload.len()).unwrap().to_le_bytes());
+    [&file, payload, b"signature"].concat()
+}
+
+/// Every format that is unpacked.
+pub(super) const FORMATS: [Format; 6] =
+    [Format::Gzip, Format::Bzip2, Format::Lzma, Format::Xz, Format::Lz4, Format::Zstd];
+
+/// A payload as scripts/Makefile.lib makes it: packed, with the size at the end.
+pub(super) fn pack(format: Format, content: &[u8]) -> Vec<u8> {
+    let mut packed = compress(format, content);
+    if format != Format::Gzip {
+        packed.extend(u32::try_from(content.len()).unwrap().to_le_bytes());
+    }
+    packed
+}
+
+fn compress(format: Format, content: &[u8]) -> Vec<u8> {
+    use lzma_rust2::{CheckType, FilterType, LzmaOptions, LzmaWriter, XzOptions, XzWriter};
+    let mut packed = Vec::new();
+    match format {
+        Format::Gzip => {
+            let level = flate2::Compression::fast();
+            let mut encoder = flate2::write::GzEncoder::new(packed, level);
+            encoder.write_all(content).unwrap();
+            return encoder.finish().unwrap();
+        }
+        Format::Bzip2 => {
+            let mut encoder = bzip2::write::BzEncoder::new(packed, bzip2::Compression::fast());
+            encoder.write_all(content).unwrap();
+            return encoder.finish().unwrap();
+        }
+        Format::Lzma => {
+            let options = LzmaOptions::with_preset(1);
+            let mut encoder = LzmaWriter::new_use_header(&mut packed, &options, None).unwrap();
+            encoder.write_all(content).unwrap();
+            encoder.finish().unwrap();
+        }
+        Format::Xz => {
+            let mut options = XzOptions::with_preset(1);
+            options.set_check_sum_type(CheckType::Crc32);
+            options.prepend_pre_filter(FilterType::BcjX86, 0);
+            let mut encoder = XzWriter::new(&mut packed, options).unwrap();
+            encoder.write_all(content).unwrap();
+            encoder.finish().unwrap();
+        }
+        Format::Lz4 => {
+            packed.extend(lz4::MAGIC);
+            for block in content.chunks(lz4::BLOCK) {
+                let block = lz4_flex::block::compress(block);
+                packed.extend(u32::try_from(block.len()).unwrap().to_le_bytes());
+                packed.extend(block);
+            }
+        }
+        Format::Zstd => {
+            use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+            return compress_to_vec(content, CompressionLevel::Fastest);
+        }
+    }
+    packed
+}

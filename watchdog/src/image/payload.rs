@@ -1,0 +1,130 @@
+//! The packed kernel within a bzImage.
+//!
+//! The formats are those of `KERNEL_GZIP` … `KERNEL_ZSTD` (init/Kconfig), made by
+//! scripts/Makefile.lib, which ends each with the unpacked size as 32 bits. gzip does so itself.
+
+use std::fmt;
+use std::io::{self, Read};
+
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
+
+use super::{ImageError, lz4};
+
+/// Most memory for what is unpacked already and may be referred to: 256 MiB. zstd and, since 6.13,
+/// xz use up to 128 MiB for a kernel (scripts/Makefile.lib, scripts/xz_wrap.sh).
+const MAX_DICTIONARY: u32 = 256 << 20;
+
+/// How a kernel is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// gzip.
+    Gzip,
+    /// bzip2.
+    Bzip2,
+    /// The older format of xz's authors, `.lzma`.
+    Lzma,
+    /// xz, with the filter for x86 code.
+    Xz,
+    /// lz4, its legacy format.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Gzip => "gzip",
+            Self::Bzip2 => "bzip2",
+            Self::Lzma => "lzma",
+            Self::Xz => "xz",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+impl Format {
+    /// By magic numbers, as the kernel itself tells them apart (lib/decompress.c).
+    fn of(payload: &[u8]) -> Result<Self, ImageError> {
+        const MAGIC: [(&[u8], Format); 6] = [
+            (b"\x1f\x8b", Format::Gzip),
+            (b"BZh", Format::Bzip2),
+            (b"\x5d\x00\x00", Format::Lzma),
+            (b"\xfd7zXZ\x00", Format::Xz),
+            (&lz4::MAGIC, Format::Lz4),
+            (b"\x28\xb5\x2f\xfd", Format::Zstd),
+        ];
+        if let Some((_, format)) = MAGIC.iter().find(|(magic, _)| payload.starts_with(magic)) {
+            return Ok(*format);
+        }
+        Err(ImageError::Unsupported(if payload.starts_with(b"\x89LZO") {
+            "by lzo".to_owned()
+        } else {
+            let start: Vec<_> = payload.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+            format!("in an unknown way (it begins with {})", start.join(" "))
+        }))
+    }
+}
+
+/// Unpacks a payload to at most `limit` bytes.
+///
+/// What comes is held against the size at its end, but nothing is allocated by that.
+pub(super) fn unpack(payload: &[u8], limit: u64) -> Result<Vec<u8>, ImageError> {
+    let format = Format::of(payload)?;
+    let (packed, size) = payload
+        .split_last_chunk()
+        .ok_or_else(|| ImageError::Header("its kernel is empty".to_owned()))?;
+    let stated = u64::from(u32::from_le_bytes(*size));
+    if stated > limit {
+        return Err(ImageError::TooMuch { stated, limit });
+    }
+    let mut unpacked = Vec::new();
+    // One byte more than there should be tells too much from enough.
+    let most = stated.saturating_add(1);
+    decode(format, if format == Format::Gzip { payload } else { packed }, most, &mut unpacked)
+        .map_err(|error| ImageError::Unpack { format, error })?;
+    let found = unpacked.len() as u64;
+    if found == stated {
+        return Ok(unpacked);
+    }
+    let found = if found > stated { "more".to_owned() } else { found.to_string() };
+    Err(ImageError::WrongSize { stated, found })
+}
+
+/// Decodes up to `most` bytes, and verifies the format's own checksum if that was all.
+pub(super) fn decode(
+    format: Format,
+    packed: &[u8],
+    most: u64,
+    unpacked: &mut Vec<u8>,
+) -> io::Result<()> {
+    const KIB: u32 = MAX_DICTIONARY >> 10;
+    let mut all = |decoder: &mut dyn Read| decoder.take(most).read_to_end(unpacked).map(drop);
+    match format {
+        Format::Gzip => all(&mut flate2::bufread::GzDecoder::new(packed)),
+        Format::Bzip2 => all(&mut bzip2::bufread::BzDecoder::new(packed)),
+        Format::Lzma => all(&mut lzma_rust2::LzmaReader::new_mem_limit(packed, KIB, None)?),
+        Format::Xz => all(&mut lzma_rust2::XzReader::new_mem_limit(packed, false, KIB)),
+        Format::Lz4 => all(&mut lz4::Decoder::new(packed)),
+        Format::Zstd => {
+            let mut decoder =
+                StreamingDecoder::new_with_max_window_size(packed, MAX_DICTIONARY.into())
+                    .map_err(io::Error::other)?;
+            all(&mut decoder)?;
+            verify_zstd(&decoder.decoder)
+        }
+    }
+}
+
+/// The decoder computes the checksum of what it gave, and leaves it to its caller to compare: once
+/// it has given everything.
+fn verify_zstd(decoder: &FrameDecoder) -> io::Result<()> {
+    let gave_all = decoder.is_finished() && decoder.can_collect() == 0;
+    match (decoder.get_checksum_from_data(), decoder.get_calculated_checksum()) {
+        (Some(stated), Some(found)) if gave_all && stated != found => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "wrong checksum"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,69 @@
+//! Witness: the kernel's own entry for its text in `/proc/iomem`, read from memory.
+//!
+//! `code_resource` (arch/x86/kernel/setup.c, 5.10 to 7.2) is a `struct resource`
+//! (include/linux/ioport.h): start, end (inclusive) and name, eight bytes each, then flags. While
+//! it boots, the kernel fills in the physical addresses of `_text` and of the last byte before
+//! `_etext`. That makes it the one record of the text's place that is physical and exact to the
+//! byte, and its name, a pointer into the same image, tells the virtual address as well.
+
+use super::Budget;
+use super::bytes::{copy, u64_at};
+use crate::memory::{Memory, PhysAddr, VirtAddr};
+
+/// `IORESOURCE_BUSY | IORESOURCE_SYSTEM_RAM`, which a resource inside RAM has as its flags.
+pub(super) const FLAGS: u64 = 0x8100_0200;
+/// The first half of the flags in memory, by which they are searched for.
+pub(super) const FLAGS_LOW: u32 = 0x8100_0200;
+/// Bytes from the start of the structure to its flags.
+const TO_FLAGS: u64 = 24;
+const NAME: &[u8] = b"Kernel code\0";
+/// Text starts at a multiple of this (`CONFIG_PHYSICAL_ALIGN`), physically and virtually.
+const ALIGN: u64 = 2 << 20;
+/// Largest text, and furthest name behind it, that are believed.
+const MAX_IMAGE: u64 = 1 << 30;
+
+/// What a look for the name may cost, in bytes looked at (and reads of a page each).
+const CLAIM_COST: usize = (MAX_IMAGE / ALIGN) as usize * 64;
+
+/// What the entry says of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResourceClaim {
+    /// Physical address of `_text`.
+    pub phys: PhysAddr,
+    /// Virtual address of `_text`.
+    pub virt: VirtAddr,
+    /// Bytes to `_etext`.
+    pub size: u64,
+}
+
+/// Reads the resource whose flags are at physical `flags_at`; `None` when it is no `Kernel code`.
+#[must_use]
+pub fn claim(
+    memory: &dyn Memory,
+    flags_at: PhysAddr,
+    budget: &mut Budget,
+) -> Option<ResourceClaim> {
+    let at = PhysAddr(flags_at.0.checked_sub(TO_FLAGS)?);
+    let resource = copy(memory, at, 32)?;
+    let (start, last) = (u64_at(&resource, 0)?, u64_at(&resource, 8)?);
+    let (name, flags) = (u64_at(&resource, 16)?, u64_at(&resource, 24)?);
+    let size = last.checked_sub(start)?.checked_add(1)?;
+    let is_image = name >> 31 == u64::MAX >> 31;
+    if flags != FLAGS || start == 0 || !start.is_multiple_of(ALIGN) || size > MAX_IMAGE || !is_image
+    {
+        return None;
+    }
+    // Both addresses of the image are multiples of the alignment, so the name's offset in a large
+    // page is known, and only in which one it lies must be tried.
+    let offset = name % ALIGN;
+    budget.spend(CLAIM_COST)?;
+    (0..MAX_IMAGE / ALIGN).find_map(|page| {
+        let distance = page.checked_mul(ALIGN)?.checked_add(offset)?;
+        let found = copy(memory, PhysAddr(start.checked_add(distance)?), NAME.len())?;
+        (found == NAME).then_some(ResourceClaim {
+            phys: PhysAddr(start),
+            virt: VirtAddr(name.checked_sub(distance)?),
+            size,
+        })
+    })
+}

@@ -1,0 +1,245 @@
+//! Witness: kallsyms, the kernel's own symbol table, found by its shape.
+//!
+//! The tables are written by scripts/kallsyms.c into `.rodata`, in an order that changed:
+//!
+//! - to 6.3: offsets, relative base, number of symbols, names, markers, (6.2: sequence numbers,)
+//!   token table, token index;
+//! - from 6.4: number of symbols, names, markers, token table, token index, offsets, relative
+//!   base, sequence numbers;
+//! - 7.x: the same without a relative base; each offset counts from its own place.
+//!
+//! The token index is the sign to look for: 256 ascending `u16`, the first 0, each the place of a
+//! NUL-terminated token in the token table right before it. Everything else is found from there,
+//! and believed only when it parses throughout: every name, every marker, ascending addresses.
+
+mod names;
+mod symbols;
+mod tables;
+
+use std::sync::Arc;
+
+use super::bytes::{copy, u64_at};
+use super::{Budget, Pulse};
+use crate::memory::{Memory, PhysAddr, PhysRange, VirtAddr};
+use names::Names;
+pub use symbols::Symbols;
+pub(super) use tables::is_index;
+
+/// Bytes of the token index.
+pub(super) const INDEX_BYTES: usize = 512;
+/// Text starts at a multiple of this (`CONFIG_PHYSICAL_ALIGN`).
+const TEXT_ALIGN: u64 = 2 << 20;
+/// Largest kernel image that is believed.
+const MAX_IMAGE: u64 = 1 << 30;
+/// `init/version-timestamp.c`: how every banner begins.
+const BANNER: &[u8] = b"Linux version ";
+const BANNER_BYTES: usize = 512;
+
+/// What kallsyms says of a kernel.
+#[derive(Clone, Debug)]
+pub struct TableClaim {
+    /// Physical address of `_stext`.
+    pub phys: PhysAddr,
+    /// Virtual address of `_stext`; 7.x tables do not hold one.
+    pub virt: Option<VirtAddr>,
+    /// `_stext` to `_etext`, in bytes.
+    pub size: u64,
+    /// Physical memory of the image, `_text` to `_end`.
+    pub image: PhysRange,
+    /// The banner, from where `linux_banner` says it is; foreign text.
+    pub banner: String,
+    /// What advances while the kernel lives.
+    pub pulse: Pulse,
+    /// The symbols, still placed by the table's own word.
+    pub symbols: Symbols,
+}
+
+/// Decodes the tables around the token index at physical `index_at`.
+///
+/// `None` when they do not parse throughout, or the budget is spent.
+#[must_use]
+pub fn claim(memory: &dyn Memory, index_at: PhysAddr, budget: &mut Budget) -> Option<TableClaim> {
+    let index = copy(memory, index_at, INDEX_BYTES)?;
+    budget.spend(1 << 16)?;
+    let (tokens_at, tokens) = tables::token_table(memory, index_at, &index)?;
+    let (names_at, names) = tables::names(memory, tokens_at, &tokens, budget)?;
+    let count = names.count();
+    let names = Arc::new(names);
+    let wanted = Wanted::among(&names)?;
+    let places = [
+        Layout::after(index_at, count, true),
+        Layout::after(index_at, count, false),
+        Layout::before(names_at, count),
+    ];
+    places.into_iter().flatten().find_map(|layout| {
+        budget.spend(count.checked_mul(16)?)?;
+        decode(memory, &layout, &names, &wanted)
+    })
+}
+
+/// Looks for a symbol table all over a range, and decodes the first that parses throughout.
+///
+/// For images of kernels, which hold one: the search through memory has its own faster way.
+#[must_use]
+pub fn find(memory: &dyn Memory, within: PhysRange, budget: &mut Budget) -> Option<TableClaim> {
+    let bytes = copy(memory, within.start(), usize::try_from(within.size()).ok()?)?;
+    (0..bytes.len()).step_by(4).find_map(|offset| {
+        let index = bytes.get(offset..)?.get(..INDEX_BYTES)?;
+        let at = within.start().checked_add(offset as u64)?;
+        is_index(index).then(|| claim(memory, at, budget)).flatten()
+    })
+}
+
+/// Which names are those that say where the text is.
+struct Wanted {
+    text: usize,
+    stext: usize,
+    etext: usize,
+    end: usize,
+    banner: usize,
+    jiffies: Option<usize>,
+    timekeeper: Option<usize>,
+}
+
+impl Wanted {
+    fn among(names: &Names) -> Option<Self> {
+        let [text, stext, etext, end, banner, jiffies, timekeeper] = names.places([
+            "_text",
+            "_stext",
+            "_etext",
+            "_end",
+            "linux_banner",
+            "jiffies_64",
+            "tk_core",
+        ]);
+        Some(Self {
+            text: text?,
+            stext: stext?,
+            etext: etext?,
+            end: end?,
+            banner: banner?,
+            jiffies,
+            timekeeper,
+        })
+    }
+}
+
+/// Where offsets and relative base are, once the names are found.
+struct Layout {
+    offsets: PhysAddr,
+    relative_base: Option<PhysAddr>,
+    count: usize,
+}
+
+impl Layout {
+    /// From 6.4: behind the token index.
+    fn after(index_at: PhysAddr, count: usize, with_base: bool) -> Option<Self> {
+        let offsets = index_at.checked_add(INDEX_BYTES as u64)?;
+        let end = offsets.checked_add((count as u64).checked_mul(4)?)?;
+        let base = PhysAddr(end.0.checked_next_multiple_of(8)?);
+        Some(Self { offsets, relative_base: with_base.then_some(base), count })
+    }
+
+    /// To 6.3: before the number of symbols.
+    fn before(count_at: PhysAddr, count: usize) -> Option<Self> {
+        let base = PhysAddr((count_at.0 & !7).checked_sub(8)?);
+        let bytes = (count as u64).checked_mul(4)?.checked_next_multiple_of(8)?;
+        let offsets = PhysAddr(base.0.checked_sub(bytes)?);
+        Some(Self { offsets, relative_base: Some(base), count })
+    }
+}
+
+/// Decodes addresses by one layout; `None` when they make no kernel.
+fn decode(
+    memory: &dyn Memory,
+    layout: &Layout,
+    names: &Arc<Names>,
+    wanted: &Wanted,
+) -> Option<TableClaim> {
+    let offsets = copy(memory, layout.offsets, layout.count.checked_mul(4)?)?;
+    let offsets = offsets.as_chunks::<4>().0;
+    let Some(base_at) = layout.relative_base else {
+        let addresses = (0_u64..).step_by(4).zip(offsets).map(|(place, offset)| {
+            let offset = i64::from(i32::from_le_bytes(*offset));
+            layout.offsets.0.wrapping_add(place).wrapping_add(offset.cast_unsigned())
+        });
+        return kernel_of(memory, layout, names, wanted, addresses.collect(), false);
+    };
+    let base = u64_at(&copy(memory, base_at, 8)?, 0).filter(|base| *base >> 47 == 0x1_ffff)?;
+    // CONFIG_KALLSYMS_ABSOLUTE_PERCPU, to 6.14: positive is absolute, negative counts from the
+    // base. Without it every offset counts from the base, unsigned.
+    let signed = |offset: &[u8; 4]| match i32::from_le_bytes(*offset) {
+        offset if offset < 0 => {
+            base.wrapping_sub(1).wrapping_sub(i64::from(offset).cast_unsigned())
+        }
+        offset => u64::from(offset.cast_unsigned()),
+    };
+    let unsigned = |offset: &[u8; 4]| base.wrapping_add(u32::from_le_bytes(*offset).into());
+    let decoded = |rule: &dyn Fn(&[u8; 4]) -> u64| {
+        let addresses = offsets.iter().map(rule).collect();
+        kernel_of(memory, layout, names, wanted, addresses, true)
+    };
+    decoded(&signed).or_else(|| decoded(&unsigned))
+}
+
+/// Makes a kernel of names and addresses: virtual ones, or with 7.x tables physical ones.
+fn kernel_of(
+    memory: &dyn Memory,
+    layout: &Layout,
+    names: &Arc<Names>,
+    wanted: &Wanted,
+    addresses: Vec<u64>,
+    are_virtual: bool,
+) -> Option<TableClaim> {
+    if !addresses.is_sorted() {
+        return None;
+    }
+    let stext = *addresses.get(wanted.stext)?;
+    let behind = |place: usize| addresses.get(place)?.checked_sub(stext);
+    let (size, end) = (behind(wanted.etext)?, behind(wanted.end)?);
+    let before = stext.checked_sub(*addresses.get(wanted.text)?)?;
+    let banner = behind(wanted.banner)?;
+    if size == 0 || size > end || end > MAX_IMAGE || banner > end || before > MAX_IMAGE {
+        return None;
+    }
+    let (phys, banner) =
+        places(layout, stext, before, end, are_virtual).into_iter().find_map(|phys| {
+            let at = PhysAddr(phys.checked_add(banner)?);
+            let bytes = copy(memory, at, BANNER_BYTES).filter(|bytes| bytes.starts_with(BANNER))?;
+            let line = bytes.split(|&byte| byte == b'\n' || byte == 0).next()?;
+            Some((phys, String::from_utf8_lossy(line).into_owned()))
+        })?;
+    let in_image = |place: Option<usize>| {
+        let distance = behind(place?).filter(|distance| *distance < end)?;
+        Some(PhysAddr(phys.checked_add(distance)?))
+    };
+    Some(TableClaim {
+        phys: PhysAddr(phys),
+        virt: are_virtual.then_some(VirtAddr(stext)),
+        size,
+        image: PhysRange::new(
+            PhysAddr(phys.checked_sub(before)?),
+            PhysAddr(phys.checked_add(end)?),
+        )?,
+        banner,
+        pulse: Pulse::new(in_image(wanted.jiffies), in_image(wanted.timekeeper)),
+        symbols: Symbols::new(Arc::clone(names), addresses, stext),
+    })
+}
+
+/// Where `_stext` may be physically: with physical addresses, where they say.
+///
+/// With virtual ones, the image is one piece: text begins at an aligned place before the tables,
+/// no further away than the image is large. `_text` is what is aligned; `_stext` stands at it or
+/// `before` bytes behind.
+fn places(layout: &Layout, stext: u64, before: u64, end: u64, are_virtual: bool) -> Vec<u64> {
+    if !are_virtual {
+        return vec![stext];
+    }
+    let last = layout.offsets.0 & !TEXT_ALIGN.wrapping_sub(1);
+    let first = layout.offsets.0.saturating_sub(end);
+    let count = last.saturating_sub(first) / TEXT_ALIGN;
+    (0..=count)
+        .filter_map(|n| last.checked_sub(n.checked_mul(TEXT_ALIGN)?)?.checked_add(before))
+        .collect()
+}

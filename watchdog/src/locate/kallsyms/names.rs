@@ -1,0 +1,155 @@
+//! Tokens, and the names that are made of them.
+
+use super::super::bytes::u32_at;
+
+/// Longest name, as the kernel bounds it (`KSYM_NAME_LEN`, 512 since 6.1).
+const MAX_NAME: usize = 512;
+
+/// The 256 tokens names are made of.
+#[derive(Clone, Debug)]
+pub(super) struct Tokens {
+    table: Vec<u8>,
+    places: Vec<(usize, usize)>,
+}
+
+impl Tokens {
+    /// The tokens of `table`, if every one of `index` (256 `u16`) begins behind the NUL of the
+    /// one before, all are printable, and the table ends with the last.
+    pub(super) fn new(table: &[u8], index: &[u8]) -> Option<Self> {
+        let mut places = Vec::with_capacity(256);
+        let mut expected = 0;
+        for entry in index.as_chunks::<2>().0 {
+            let start = usize::from(u16::from_le_bytes(*entry));
+            let rest = table.get(start..)?;
+            let length = rest.iter().position(|&byte| byte == 0)?;
+            let printable = rest.iter().take(length).all(u8::is_ascii_graphic);
+            if start != expected || length == 0 || !printable {
+                return None;
+            }
+            places.push((start, start.checked_add(length)?));
+            expected = start.checked_add(length)?.checked_add(1)?;
+        }
+        // Only padding may follow, and less than eight bytes of it.
+        let padding = table.get(expected..)?;
+        let sound = places.len() == 256 && padding.len() < 8 && padding.iter().all(|&b| b == 0);
+        sound.then(|| Self { table: table.to_vec(), places })
+    }
+
+    fn get(&self, token: u8) -> &[u8] {
+        self.places
+            .get(usize::from(token))
+            .and_then(|&(start, end)| self.table.get(start..end))
+            .unwrap_or_default()
+    }
+}
+
+/// Compressed names, checked to parse throughout.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    bytes: Vec<u8>,
+    starts: Vec<u32>,
+    tokens: Tokens,
+}
+
+impl Names {
+    /// The first `count` names of `bytes`; less than a table's alignment may remain behind them.
+    pub(super) fn new(bytes: &[u8], count: u32, tokens: &Tokens) -> Option<Self> {
+        // A name has two bytes at least: its length and a token.
+        let most = bytes.len() / 2;
+        let mut starts = Vec::with_capacity(usize::try_from(count).ok().filter(|n| *n <= most)?);
+        let mut at = 0;
+        for _ in 0..count {
+            starts.push(u32::try_from(at).ok()?);
+            let (head, length) = length_at(bytes, at)?;
+            at = at.checked_add(head)?.checked_add(length)?;
+        }
+        let padding = bytes.get(at..)?;
+        let sound = padding.len() < 8 && padding.iter().all(|&byte| byte == 0);
+        sound.then(|| Self {
+            bytes: bytes.get(..at).unwrap_or_default().to_vec(),
+            starts,
+            tokens: tokens.clone(),
+        })
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Whether a table of markers has the place of every `step`-th name.
+    pub(super) fn agree_with(&self, markers: &[u8], step: usize) -> bool {
+        let every = self.starts.iter().step_by(step).enumerate();
+        every.into_iter().all(|(n, start)| u32_at(markers, n.saturating_mul(4)) == Some(*start))
+    }
+
+    /// Name `n` without its type letter.
+    pub(super) fn get(&self, n: usize) -> Option<Vec<u8>> {
+        Some(self.kind_and_name(n)?.1)
+    }
+
+    /// The type letter of name `n`, and the name.
+    pub(super) fn kind_and_name(&self, n: usize) -> Option<(u8, Vec<u8>)> {
+        let mut name = Vec::new();
+        for &token in self.compressed(n)? {
+            name.extend_from_slice(self.tokens.get(token));
+            if name.len() > MAX_NAME {
+                break;
+            }
+        }
+        let kind = *name.first()?;
+        Some((kind, name.split_off(1)))
+    }
+
+    /// Which name each wanted one is, in one pass. A name that stands in the table twice is as
+    /// good as none: whoever put it there a second time wants it mistaken.
+    pub(super) fn places<const N: usize>(&self, wanted: [&str; N]) -> [Option<usize>; N] {
+        let mut places = [None; N];
+        let mut seen = [false; N];
+        for n in 0..self.count() {
+            let Some(compressed) = self.compressed(n) else { continue };
+            for ((name, place), seen) in wanted.iter().zip(&mut places).zip(&mut seen) {
+                if self.spells(compressed, name.as_bytes()) {
+                    *place = (!*seen).then_some(n);
+                    *seen = true;
+                }
+            }
+        }
+        places
+    }
+
+    /// Whether compressed tokens spell a type letter and then `name`.
+    fn spells(&self, compressed: &[u8], name: &[u8]) -> bool {
+        let mut left = name;
+        let mut letter = true;
+        for &token in compressed {
+            let mut spelled = self.tokens.get(token);
+            if letter {
+                spelled = spelled.get(1..).unwrap_or_default();
+                letter = false;
+            }
+            let Some(rest) = left.strip_prefix(spelled) else { return false };
+            left = rest;
+        }
+        left.is_empty()
+    }
+
+    fn compressed(&self, n: usize) -> Option<&[u8]> {
+        let start = usize::try_from(*self.starts.get(n)?).ok()?;
+        let (head, length) = length_at(&self.bytes, start)?;
+        let start = start.checked_add(head)?;
+        self.bytes.get(start..start.checked_add(length)?)
+    }
+}
+
+/// The length of a compressed name: one byte, or two of seven bits each since 6.1.
+fn length_at(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+    let low = usize::from(*bytes.get(at)?);
+    let (head, length) = if low & 0x80 == 0 {
+        (1, low)
+    } else {
+        let high = usize::from(*bytes.get(at.checked_add(1)?)?);
+        (2, (low & 0x7f) | (high << 7))
+    };
+    (length > 0 && length <= MAX_NAME).then_some((head, length))
+}

@@ -1,0 +1,73 @@
+//! A kernel's symbols, kept as compactly as the kernel keeps them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::names::Names;
+use crate::memory::VirtAddr;
+
+/// A kernel's symbol table: names and addresses, ascending. Addresses are kept as the tables have
+/// them, virtual or (7.x) physical, and translated by where `_stext` is, so that the table serves
+/// wherever the text turns out to be.
+#[derive(Clone)]
+pub struct Symbols {
+    names: Arc<Names>,
+    addresses: Arc<Vec<u64>>,
+    /// `_stext`, as the tables have it.
+    origin: u64,
+    /// Virtual address of `_stext`, set once it is agreed upon.
+    virt: VirtAddr,
+}
+
+impl Symbols {
+    /// Names with their addresses, ascending; `origin` is that of `_stext`.
+    pub(super) fn new(names: Arc<Names>, addresses: Vec<u64>, origin: u64) -> Self {
+        Self { names, addresses: Arc::new(addresses), origin, virt: VirtAddr(origin) }
+    }
+
+    /// The same symbols of a text at virtual `virt`.
+    pub(in crate::locate) fn at(mut self, virt: VirtAddr) -> Self {
+        self.virt = virt;
+        self
+    }
+
+    /// The virtual address of a symbol. Every name is looked at: not for tight loops.
+    #[must_use]
+    pub fn address(&self, name: &str) -> Option<VirtAddr> {
+        let [place] = self.names.places([name]);
+        let address = self.addresses.get(place?)?;
+        Some(VirtAddr(self.virt.0.wrapping_add(address.wrapping_sub(self.origin))))
+    }
+
+    /// Every symbol, ascending: the letter that `nm` gives, the name, the virtual address.
+    pub fn iter(&self) -> impl Iterator<Item = (u8, String, VirtAddr)> + '_ {
+        self.addresses.iter().enumerate().filter_map(|(n, address)| {
+            let virt = VirtAddr(self.virt.0.wrapping_add(address.wrapping_sub(self.origin)));
+            let (kind, name) = self.names.kind_and_name(n)?;
+            Some((kind, String::from_utf8_lossy(&name).into_owned(), virt))
+        })
+    }
+
+    /// The last symbol at or before a virtual address, and the distance from it in bytes.
+    ///
+    /// The name is foreign text, not fit to print as it is.
+    #[must_use]
+    pub fn lookup(&self, at: VirtAddr) -> Option<(String, u64)> {
+        // Compared as the tables have them: per-CPU symbols, small numbers, stay in front.
+        let at = at.0.wrapping_sub(self.virt.0).wrapping_add(self.origin);
+        let behind = self.addresses.partition_point(|have| *have <= at);
+        let last = *self.addresses.get(behind.checked_sub(1)?)?;
+        // Aliases share an address: the first is the one the kernel itself prints.
+        let first = self.addresses.partition_point(|have| *have < last);
+        let name = self.names.get(first)?;
+        Some((String::from_utf8_lossy(&name).into_owned(), at.checked_sub(last)?))
+    }
+}
+
+/// Not the table itself: it has some 100,000 entries.
+impl fmt::Debug for Symbols {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.names.count();
+        f.debug_struct("Symbols").field("count", &count).field("virt", &self.virt).finish()
+    }
+}

@@ -1,0 +1,185 @@
+//! Witness: the page tables of the kernel image mapping, found by their shape.
+//!
+//! `level3_kernel_pgt` is static data of every x86-64 kernel (arch/x86/kernel/head_64.S, 5.10 to
+//! 7.2): 510 empty entries, then one for the kernel image mapping (`level2_kernel_pgt`,
+//! 0xffffffff80000000 and up) and one for the fixmap. `init_top_pgt` lies near it and leads to it
+//! by its last entry, with five levels through `level4_kernel_pgt`. After boot the text is the one
+//! executable run of the image mapping, read-only, and ends at the page-rounded `_etext`.
+
+mod alias;
+mod entry;
+mod image;
+
+pub use alias::{Aliases, aliases};
+use entry::{Entry, Leads, Rights};
+pub(super) use image::image_runs;
+
+use super::Budget;
+use super::bytes::{copy, u64_at};
+use crate::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
+
+/// `__START_KERNEL_map` (arch/x86/include/asm/page_64_types.h).
+pub(super) const IMAGE_MAPPING: u64 = 0xffff_ffff_8000_0000;
+
+/// Pages around `level3_kernel_pgt` in which `init_top_pgt` is looked for.
+const NEIGHBOURS: u64 = 64;
+
+/// What looking for a root, and walking from it, may cost, in bytes looked at.
+const ROOT_COST: usize = 64 * (2 * NEIGHBOURS as usize + 1);
+const WALK_COST: usize = 514 * PAGE_SIZE as usize;
+
+/// A stretch of mappings, contiguous in both address spaces, of equal permissions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// First virtual address.
+    pub virt: VirtAddr,
+    /// First physical address.
+    pub phys: PhysAddr,
+    /// Bytes.
+    pub size: u64,
+    /// Effective permissions, of all levels together.
+    pub writable: bool,
+    /// Not NX at any level.
+    pub executable: bool,
+    /// User mode may use it.
+    pub user: bool,
+}
+
+impl Run {
+    /// The physical memory of the run.
+    #[must_use]
+    pub fn frames(&self) -> Option<PhysRange> {
+        PhysRange::with_size(self.phys, self.size)
+    }
+
+    /// Whether `next` begins where this ends, in both address spaces.
+    fn continues_in(&self, next: &Self) -> bool {
+        self.virt.checked_add(self.size) == Some(next.virt)
+            && self.phys.checked_add(self.size) == Some(next.phys)
+    }
+}
+
+/// What the page tables say of a kernel.
+#[derive(Clone, Debug)]
+pub struct MappingClaim {
+    /// Physical address of `init_top_pgt`.
+    pub root: PhysAddr,
+    /// 4 or 5.
+    pub levels: u8,
+    /// The largest executable stretch of the image mapping; writable if all of it is.
+    pub text: Run,
+}
+
+/// Whether a page has the shape of `level3_kernel_pgt`.
+#[must_use]
+pub fn looks_like_level3(page: &[u8]) -> bool {
+    let entry = |n: usize| u64_at(page, n.saturating_mul(8)).unwrap_or_default();
+    let leads = |n: usize| match Entry(entry(n)).leads(3) {
+        Leads::Nowhere => false,
+        Leads::Table(at) | Leads::Memory(at, _) => at.0 != 0,
+    };
+    leads(510) && leads(511) && (0..510).all(|n| entry(n) == 0)
+}
+
+/// Follows `level3_kernel_pgt` at physical `level3`: up to the root, and down to the text.
+#[must_use]
+pub fn claim(memory: &dyn Memory, level3: PhysAddr, budget: &mut Budget) -> Option<MappingClaim> {
+    budget.spend(ROOT_COST)?;
+    let (root, levels) = find_root(memory, level3)?;
+    budget.spend(WALK_COST)?;
+    let runs = image_runs(memory, root, levels)?;
+    let text = executable(&runs).into_iter().max_by_key(|run| run.size)?;
+    Some(MappingClaim { root, levels, text })
+}
+
+/// The executable stretches of some runs, whatever else they allow: text of which a part is also
+/// writable is one text. A stretch is writable, or the user's, only where all of it is.
+pub(super) fn executable(runs: &[Run]) -> Vec<Run> {
+    let mut stretches: Vec<Run> = Vec::new();
+    for run in runs.iter().filter(|run| run.executable) {
+        if let Some(last) = stretches.last_mut().filter(|last| last.continues_in(run)) {
+            last.size = last.size.saturating_add(run.size);
+            last.writable &= run.writable;
+            last.user &= run.user;
+        } else {
+            stretches.push(*run);
+        }
+    }
+    stretches
+}
+
+/// The page table that leads to `level3` by its last entries, and how many levels that makes.
+fn find_root(memory: &dyn Memory, level3: PhysAddr) -> Option<(PhysAddr, u8)> {
+    let around = NEIGHBOURS.saturating_mul(PAGE_SIZE);
+    let first = level3.0.saturating_sub(around);
+    // Only the entry that leads on is looked at in most of them.
+    let near: Vec<(PhysAddr, Entry)> = (0..=NEIGHBOURS.saturating_mul(2))
+        .filter_map(|n| first.checked_add(n.saturating_mul(PAGE_SIZE)).map(PhysAddr))
+        .filter_map(|at| Some((at, entry_at(memory, at, 511)?)))
+        .collect();
+    let pointing = |table: PhysAddr| {
+        let leads = move |entry: Entry| entry.leads(4) == Leads::Table(table);
+        near.iter().filter(move |(_, entry)| leads(*entry)).map(|(at, _)| *at)
+    };
+    if let Some(root) = pointing(level3).find_map(|level4| pointing(level4).next()) {
+        return Some((root, 5));
+    }
+    // With four levels `level4_kernel_pgt` may point here too, unused and otherwise empty; the
+    // root maps all of the kernel, the direct map at least.
+    let is_top = |at: PhysAddr| {
+        let page = copy(memory, at, PAGE_SIZE as usize).unwrap_or_default();
+        (256..511_usize).any(|n| u64_at(&page, n.saturating_mul(8)).is_some_and(|e| e != 0))
+    };
+    pointing(level3).find(|at| is_top(*at)).map(|root| (root, 4))
+}
+
+/// An entry of the table at physical `table`.
+fn entry_at(memory: &dyn Memory, table: PhysAddr, index: usize) -> Option<Entry> {
+    let at = table.checked_add((index as u64).saturating_mul(8))?;
+    Some(Entry(u64_at(&copy(memory, at, 8)?, 0)?))
+}
+
+/// Runs in the making.
+#[derive(Default)]
+struct Runs(Vec<Run>);
+
+impl Runs {
+    /// Adds a mapping, to the last run if it continues that.
+    fn add(&mut self, virt: VirtAddr, phys: PhysAddr, size: u64, rights: Rights) {
+        let Rights { writable, executable, user } = rights;
+        let run = Run { virt, phys, size, writable, executable, user };
+        let rights = |run: &Run| (run.writable, run.executable, run.user);
+        match self.0.last_mut().filter(|last| last.continues_in(&run)) {
+            Some(last) if rights(last) == rights(&run) => {
+                last.size = last.size.saturating_add(size);
+            }
+            _ => self.0.push(run),
+        }
+    }
+}
+
+/// Where a virtual address leads: the rest of its page, at most [`PAGE_SIZE`] bytes of it.
+///
+/// One entry of each level is read. `None` when it is not mapped.
+#[must_use]
+pub fn translate(memory: &dyn Memory, root: PhysAddr, levels: u8, virt: VirtAddr) -> Option<Run> {
+    let (mut table, mut rights) = (root, Rights::ALL);
+    for level in (1..=levels.min(5)).rev() {
+        let shift = u32::from(level.checked_sub(1)?).checked_mul(9)?.checked_add(12)?;
+        let index = usize::try_from(virt.0 >> shift & 511).ok()?;
+        let entry = entry_at(memory, table, index)?;
+        rights = rights.and(entry);
+        match entry.leads(level) {
+            Leads::Nowhere => return None,
+            Leads::Table(next) => table = next,
+            Leads::Memory(frame, size) => {
+                let within = virt.0 & size.checked_sub(1)?;
+                let Rights { writable, executable, user } = rights;
+                let phys = frame.checked_add(within)?;
+                let size = PAGE_SIZE.checked_sub(virt.0 & PAGE_SIZE.checked_sub(1)?)?;
+                return Some(Run { virt, phys, size, writable, executable, user });
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,35 @@
+//! Files that hold memory in a form that is not read here: how to make one of them that is.
+
+/// Magic numbers at the start of a file, and what to do with such a file.
+const FORMS: &[(&[u8], &str)] = &[
+    // KDUMP_SIGNATURE, diskdump_mod.h of makedumpfile 1.7; QEMU's `dump-guest-memory -z` as well.
+    (
+        b"KDUMP   ",
+        "it is kdump-compressed, which makedumpfile does not turn back into ELF. Take the dump as ELF (makedumpfile -E -d 0 /proc/vmcore FILE; in QEMU, dump-guest-memory without -z, -l or -s), or copy its pages to a raw image with libkdumpfile",
+    ),
+    // DISK_DUMP_SIGNATURE, there.
+    (
+        b"DISKDUMP",
+        "it is of diskdump, which is not read. Copy its pages to a raw image with libkdumpfile, or take the dump as ELF (makedumpfile -E)",
+    ),
+    // MAKEDUMPFILE_SIGNATURE, makedumpfile.h.
+    (
+        b"makedumpfile",
+        "it is flattened (makedumpfile -F). Put it in order first: makedumpfile -R NEWFILE < FILE",
+    ),
+    // src/image.rs of AVML: magic `AVML`, version 2.
+    (
+        b"AVML",
+        "it is compressed by AVML (version 2). Expand it first: avml-convert FILE NEWFILE, then --memory lime:NEWFILE",
+    ),
+    (b"\x7fELF", "it is an ELF file: use --memory elf:FILE"),
+    (b"EMiL", "it is a LiME image: use --memory lime:FILE"),
+    (b"\x1f\x8b", "it is compressed as a whole: expand it first with gunzip"),
+    (b"\xfd7zXZ\0", "it is compressed as a whole: expand it first with unxz"),
+    (b"\x28\xb5\x2f\xfd", "it is compressed as a whole: expand it first with unzstd"),
+];
+
+/// What to do with a file that starts like this, when it is of a known other form.
+pub(super) fn advice(head: &[u8]) -> Option<&'static str> {
+    FORMS.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, advice)| *advice)
+}

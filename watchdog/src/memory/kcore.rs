@@ -1,0 +1,106 @@
+//! The RAM of the kernel that this program runs on, through `/proc/kcore`.
+//!
+//! An ELF core made up while it is read (fs/proc/kcore.c, 6.1 to 6.18): one segment for each
+//! stretch of System RAM, with its physical address (`KCORE_RAM`, `__pa`), and others for the
+//! kernel's text (`KCORE_TEXT`, `__pa_symbol`), modules and page structures. Only the first kind
+//! is used: the text segment shows what is mapped there, and the kernel unmaps parts of its image
+//! after it started. Pages that are offline, poisoned or taken out of the direct map read as zero.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::dump::{DumpError, NO_PHYSICAL_ADDRESS};
+use super::extents::{Extent, Extents};
+use super::refusal::{Reason, Refusal, admit};
+use super::{Memory, MemoryMap, PhysAddr, PhysRange, RangeSet, ReadError, VirtAddr, elf};
+
+/// `__START_KERNEL_map`: the kernel's image, modules and fixed mappings are here and above, the
+/// direct map is below (arch/x86/include/asm/page_64_types.h, 6.1).
+const IMAGE_MAPPING: VirtAddr = VirtAddr(0xffff_ffff_8000_0000);
+
+/// The kernel's own RAM.
+#[derive(Debug)]
+pub struct Kcore {
+    file: File,
+    /// The file header as it was when the segments were read.
+    header: [u8; elf::FILE_HEADER],
+    extents: Extents,
+    /// Everything that could be served.
+    present: RangeSet,
+    /// What was asked for, of that.
+    ranges: RangeSet,
+    map: MemoryMap,
+}
+
+impl Kcore {
+    /// Opens `path` (`/proc/kcore`, or a file of the same form) to serve the System RAM of `map`,
+    /// and of that only what is in `asked`, where that is given.
+    ///
+    /// # Errors
+    /// [`DumpError`]; lockdown and missing privilege are a [`DumpError::Io`].
+    pub fn open(path: &Path, map: MemoryMap, asked: Option<&RangeSet>) -> Result<Self, DumpError> {
+        let file = File::open(path)?;
+        let mut header = [0; elf::FILE_HEADER];
+        let elf::Headers { segments, .. } = elf::headers(&file)?;
+        file.read_exact_at(&mut header, 0)?;
+        let direct = segments
+            .iter()
+            .filter(|segment| segment.virt < IMAGE_MAPPING && segment.phys != NO_PHYSICAL_ADDRESS);
+        let list: Vec<Extent> = direct
+            .filter_map(|segment| {
+                let size = segment.in_file.min(segment.in_memory);
+                Extent::new(PhysRange::with_size(segment.phys, size)?, segment.offset)
+            })
+            .collect();
+        let extents = Extents::merge(&list);
+        let present = extents.ranges().intersection(&map.system_ram);
+        if present.is_empty() {
+            return Err(DumpError::Empty);
+        }
+        let ranges = asked.map_or_else(|| present.clone(), |asked| present.intersection(asked));
+        Ok(Self { file, header, extents, present, ranges, map })
+    }
+}
+
+impl Memory for Kcore {
+    fn ranges(&self) -> &RangeSet {
+        &self.ranges
+    }
+
+    fn refusal(&self, range: &PhysRange) -> Option<Refusal> {
+        let missing = self.ranges.first_missing(range)?;
+        let part = |range, reason| Some(Refusal { range, reason });
+        if let Some(other) = self.map.system_ram.first_missing(&missing) {
+            return match self.map.devices.parts(&other).next() {
+                Some(device) => part(device, Reason::Device),
+                None => part(other, Reason::NotSystemRam),
+            };
+        }
+        match self.present.first_missing(&missing) {
+            Some(absent) => part(absent, Reason::NotInKcore),
+            None => part(missing, Reason::NotAsked),
+        }
+    }
+
+    fn read(&self, at: PhysAddr, buffer: &mut [u8]) -> Result<(), ReadError> {
+        let source_name = || "kcore".to_owned();
+        if admit(self, at, buffer.len(), source_name)?.is_none() {
+            return Ok(());
+        }
+        let length = buffer.len() as u64;
+        let mut header = [0; elf::FILE_HEADER];
+        self.extents
+            .read(&self.file, at, buffer)
+            // Data lies behind the headers, and their number (`e_phnum`) changes when memory is
+            // added or removed: then the same offset is another address.
+            .and_then(|()| self.file.read_exact_at(&mut header, 0))
+            .and_then(|()| if header == self.header { Ok(()) } else { Err(changed()) })
+            .map_err(|error| ReadError::Io { at, length, source_name: source_name(), error })
+    }
+}
+
+fn changed() -> io::Error {
+    io::Error::other("memory was added to this machine or removed meanwhile: start again")
+}

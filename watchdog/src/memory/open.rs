@@ -1,0 +1,149 @@
+//! Opening a source of physical memory, with clear errors.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use super::dump::DumpError;
+use super::{DevMem, Dump, Kcore, Live, MemoryMap, PhysAddr, RangeSet, RawImage};
+
+/// Why a source of physical memory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The image cannot be opened.
+    #[error("cannot use {path} as a memory image")]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        error: io::Error,
+    },
+    /// The dump is none, or not of a form that is read.
+    #[error("cannot use {path} as {form}")]
+    Dump {
+        /// The file.
+        path: PathBuf,
+        /// What it should be.
+        form: &'static str,
+        /// What is wrong with it.
+        #[source]
+        error: DumpError,
+    },
+    /// There is no memory device.
+    #[error(
+        "/dev/mem does not exist: this kernel has no CONFIG_DEVMEM. Read a memory image instead: --memory raw:FILE"
+    )]
+    NoDevice,
+    /// Lockdown refuses it.
+    #[error(
+        "the kernel is locked down (Secure Boot, or lockdown= on its command line) and refuses /dev/mem even for reading. Boot it without lockdown, or read a memory image: --memory raw:FILE"
+    )]
+    LockedDown,
+    /// There is no `/proc/kcore`.
+    #[error(
+        "/proc/kcore does not exist: this kernel has no CONFIG_PROC_KCORE. Other nodes' memory is read with --memory devmem, this kernel's own from an image"
+    )]
+    NoKcore,
+    /// Lockdown for confidentiality refuses it.
+    #[error(
+        "the kernel is locked down for confidentiality (lockdown=confidentiality on its command line) and refuses /proc/kcore. Boot it without that, or read a memory image: --memory raw:FILE"
+    )]
+    KcoreLockedDown,
+    /// Something else is there.
+    #[error(
+        "/proc/kcore is no core of this kernel: a container hides it, or a systemd unit with ProtectKernelTunables=. Run the watchdog outside of it"
+    )]
+    KcoreHidden,
+    /// The user may not.
+    #[error("reading physical memory needs root (CAP_SYS_RAWIO): run it with sudo")]
+    Privilege,
+    /// Something else.
+    #[error("cannot open /dev/mem")]
+    Device(#[source] io::Error),
+    /// Something else.
+    #[error("cannot use /proc/kcore")]
+    Kcore(#[source] DumpError),
+    /// Neither half of `live` can be used.
+    #[error("neither /dev/mem nor /proc/kcore can be used: {devmem}; {kcore}")]
+    Neither {
+        /// Why not `/proc/kcore`.
+        kcore: Box<SourceError>,
+        /// Why not `/dev/mem`.
+        devmem: Box<SourceError>,
+    },
+}
+
+/// Opens an image whose first byte is physical address `base`.
+///
+/// # Errors
+/// [`SourceError::Image`].
+pub fn open_raw(path: &Path, base: PhysAddr) -> Result<RawImage, SourceError> {
+    RawImage::open(path, base).map_err(|error| SourceError::Image { path: path.to_owned(), error })
+}
+
+/// Opens an ELF core.
+///
+/// # Errors
+/// [`SourceError::Dump`].
+pub fn open_elf(path: &Path) -> Result<Dump, SourceError> {
+    Dump::open_elf(path).map_err(|error| no_dump(path, "an ELF core", error))
+}
+
+/// Opens a LiME image.
+///
+/// # Errors
+/// [`SourceError::Dump`].
+pub fn open_lime(path: &Path) -> Result<Dump, SourceError> {
+    Dump::open_lime(path).map_err(|error| no_dump(path, "a LiME image", error))
+}
+
+fn no_dump(path: &Path, form: &'static str, error: DumpError) -> SourceError {
+    SourceError::Dump { path: path.to_owned(), form, error }
+}
+
+/// Opens `/dev/mem` to serve `ranges`, which must be memory, not devices.
+///
+/// # Errors
+/// [`SourceError`], with the reason the kernel had.
+pub fn open_devmem(ranges: RangeSet) -> Result<DevMem, SourceError> {
+    DevMem::open(Path::new("/dev/mem"), ranges).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => SourceError::NoDevice,
+        io::ErrorKind::PermissionDenied if !lockdown().contains("[none]") => {
+            SourceError::LockedDown
+        }
+        io::ErrorKind::PermissionDenied => SourceError::Privilege,
+        _ => SourceError::Device(error),
+    })
+}
+
+/// Opens `/proc/kcore` to serve the System RAM of `map`, or what of it is in `asked`.
+///
+/// # Errors
+/// [`SourceError`], with the reason the kernel had.
+pub fn open_kcore(map: &MemoryMap, asked: Option<&RangeSet>) -> Result<Kcore, SourceError> {
+    let confidential = || lockdown().contains("[confidentiality]");
+    Kcore::open(Path::new("/proc/kcore"), map.clone(), asked).map_err(|error| match error {
+        DumpError::Io(error) if error.kind() == io::ErrorKind::NotFound => SourceError::NoKcore,
+        DumpError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            if confidential() { SourceError::KcoreLockedDown } else { SourceError::Privilege }
+        }
+        DumpError::NotElf => SourceError::KcoreHidden,
+        other => SourceError::Kcore(other),
+    })
+}
+
+/// Opens what serves `asked` on this machine: `/proc/kcore` for System RAM, `/dev/mem` for the
+/// rest, or one of both where the other cannot be used.
+///
+/// # Errors
+/// [`SourceError::Neither`].
+pub fn open_live(map: &MemoryMap, asked: &RangeSet) -> Result<Live, SourceError> {
+    let ram = open_kcore(map, Some(asked));
+    let rest = open_devmem(Live::beside_ram(map, asked));
+    Live::new(map.clone(), ram, rest)
+}
+
+/// The kernel's lockdown levels, the one that is on in brackets; without lockdown, `[none]`.
+fn lockdown() -> String {
+    fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_else(|_| "[none]".to_owned())
+}

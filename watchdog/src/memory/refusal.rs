@@ -1,0 +1,98 @@
+//! Which part of memory a source cannot serve, and why.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Memory, PhysAddr, PhysRange, ReadError, SourceError};
+
+/// A part of memory that a source does not serve.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The part, all of it for the same reason.
+    pub range: PhysRange,
+    /// The reason.
+    pub reason: Reason,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.range, self.reason)
+    }
+}
+
+/// Why a part of memory is not served; as a sentence that begins after the range.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Reason {
+    /// Below or above everything that an image holds.
+    #[error(
+        "is not in the image, which holds {0}. Correct --node, or name the right image (a raw one whose first byte is not physical 0 is raw:FILE@PHYS)"
+    )]
+    OutsideImage(PhysRange),
+    /// Between what an image holds.
+    #[error(
+        "is a hole in the image: the program that wrote it left this memory out. Take the image again without a filter (makedumpfile -d 0), or leave the hole out of --node"
+    )]
+    Hole,
+    /// An image's headers promise it, and the file ends before it.
+    #[error("is missing from the image, which was cut short. Copy it or take it again")]
+    CutShort,
+    /// `/dev/mem` shows no System RAM (`devmem_is_allowed`, arch/x86/mm/init.c, 6.1), and
+    /// no other node can live in it.
+    #[error(
+        "is System RAM of this kernel ({0}): its allocator uses it, so it can be no other node's, and /dev/mem does not show it. Reserve the range (memmap=SIZE$START on the kernel command line) or correct --node; /proc/iomem shows the map. To look at this kernel's own memory, use --memory live or --memory kcore"
+    )]
+    SystemRam(PhysRange),
+    /// Registers, not memory.
+    #[error(
+        "is no memory but a device's (see /proc/iomem), and reading it could disturb the device. Correct --node"
+    )]
+    Device,
+    /// `/proc/kcore` has only what its kernel uses.
+    #[error(
+        "is not System RAM of this kernel, and /proc/kcore holds nothing else. Use --memory live, which reads the rest through /dev/mem, or correct --node"
+    )]
+    NotSystemRam,
+    /// A part of a page, or memory that is offline.
+    #[error(
+        "is listed as System RAM in /proc/iomem and is not in /proc/kcore, which holds whole pages that are online. Leave it out of --node"
+    )]
+    NotInKcore,
+    /// Neither `/dev/mem` nor `/proc/kcore` shows a page that is System RAM in part.
+    #[error(
+        "shares a page with System RAM of this kernel, and neither /dev/mem nor /proc/kcore shows such a page. Leave the page out of --node"
+    )]
+    SharedPage,
+    /// What would serve it cannot be used.
+    #[error("cannot be read: {0}")]
+    Unavailable(Arc<SourceError>),
+    /// It could be read, but is not what the source was opened for.
+    #[error("is not part of the memory that is to be read. Name it with --node")]
+    NotAsked,
+}
+
+/// The range of a read of `length` bytes at `at` when `memory` serves all of it; `None` for no
+/// bytes at all.
+///
+/// # Errors
+/// [`ReadError`], which names the part that is not served.
+pub(super) fn admit(
+    memory: &dyn Memory,
+    at: PhysAddr,
+    length: usize,
+    source_name: impl FnOnce() -> String,
+) -> Result<Option<PhysRange>, ReadError> {
+    if length == 0 {
+        return Ok(None);
+    }
+    let length = length as u64;
+    let Some(range) = PhysRange::with_size(at, length) else {
+        return Err(ReadError::Outside { at, length, source_name: source_name() });
+    };
+    match memory.refusal(&range) {
+        None => Ok(Some(range)),
+        Some(refusal) => {
+            let (source_name, refusal) = (source_name(), Box::new(refusal));
+            Err(ReadError::Refused { at, length, source_name, refusal })
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! By which baseline a node's kernel is judged.
+
+use super::{Images, NodeName};
+use crate::alert::printable;
+use crate::locate::Kernel;
+use crate::verify::{Baseline, BaselineError, BaselineKind, BaselineStore, StoreError};
+
+/// Why there is no baseline to judge a kernel by, although there should be.
+#[derive(Debug, thiserror::Error)]
+pub enum NoBaseline {
+    /// The stored one cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An image cannot be used.
+    #[error(transparent)]
+    Image(#[from] BaselineError),
+    /// What is there is of another kernel.
+    #[error(
+        "node {node} runs {kernel}, and {baseline}: give the image of the kernel it boots, with --image or `watchdog baseline import`"
+    )]
+    OtherKernel {
+        /// The node.
+        node: NodeName,
+        /// What it runs, fit to print.
+        kernel: String,
+        /// What there is, fit to print.
+        baseline: String,
+    },
+}
+
+/// The baseline for a located kernel: from an image that was given for the node, else the stored
+/// one. `None` when none of this kernel was ever made; a learned one of another place or kernel is
+/// as good as none, since every boot makes it one.
+///
+/// # Errors
+/// [`NoBaseline`]: images were given, or one was imported, and none is of this kernel.
+pub fn baseline_for(
+    images: &Images,
+    store: &BaselineStore,
+    node: &NodeName,
+    kernel: &Kernel,
+) -> Result<Option<Baseline>, NoBaseline> {
+    let other = |baseline: String| {
+        let build_id = kernel.build_id.as_deref().unwrap_or("unknown");
+        let release = printable(kernel.release.as_bytes(), 64);
+        let kernel = format!("Linux {release} (build id {})", printable(build_id.as_bytes(), 64));
+        NoBaseline::OtherKernel { node: node.clone(), kernel, baseline }
+    };
+    let files = images.files(node);
+    for file in &files {
+        let baseline = Baseline::of_image(file)?;
+        if baseline.fits(kernel) {
+            return Ok(Some(baseline));
+        }
+    }
+    if !files.is_empty() {
+        return Err(other("none of the images given for it is of that kernel".to_owned()));
+    }
+    match store.load(node.as_str())? {
+        Some(baseline) if baseline.fits(kernel) => Ok(Some(baseline)),
+        Some(baseline) if baseline.kind == BaselineKind::Image => {
+            let of = printable(baseline.identity.release.as_bytes(), 64);
+            let id = baseline.identity.build_id.as_deref().unwrap_or("unknown");
+            Err(other(format!("its baseline is of Linux {of} (build id {id})")))
+        }
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,152 @@
+//! Which of several kernels in one memory is the one that runs.
+//!
+//! A kexec leaves the old kernel's image behind, and whoever has a node may plant a whole kernel
+//! as a decoy. What tells the living one apart is that its clocks go on between two looks.
+
+use std::time::Duration;
+
+use crate::locate::{Finding, Lost, living};
+use crate::memory::{Memory, RangeSet};
+
+/// How long it is waited for signs of life, where one look must do.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The same where another look will follow soon.
+const SHORT_PATIENCE: Duration = Duration::from_millis(300);
+
+/// The finding of a node that must hold exactly one kernel, and all others in its memory.
+///
+/// One that is alone is believed as it is. Among several it must be the only one that lives; what
+/// lives and is lost, or still boots, makes the node so. Where nothing lives nothing is chosen.
+pub(super) fn the_one(
+    memory: &dyn Memory,
+    findings: Vec<Finding>,
+    ranges: &RangeSet,
+) -> (Finding, Vec<Finding>) {
+    let (mut findings, notes) = apart_from_notes(findings);
+    match findings.len() {
+        0 => {
+            let reason = format!(
+                "no kernel was found in {ranges}: check the range, and that the node is running"
+            );
+            return (Finding::Lost(Lost::because(reason)), notes);
+        }
+        1 => return (findings.remove(0), notes),
+        _ => {}
+    }
+    let (finding, mut strays) = the_living_one(memory, findings, ranges);
+    strays.extend(notes);
+    (finding, strays)
+}
+
+/// Findings, and apart from them notes that nothing else bears out, where there is anything else.
+///
+/// A program that reads another kernel's memory, as a watchdog does, leaves copies of its note in
+/// its own. To take them for a sign of a second kernel would gain nothing: who can wipe out all
+/// else that describes a kernel can wipe out its note.
+fn apart_from_notes(findings: Vec<Finding>) -> (Vec<Finding>, Vec<Finding>) {
+    let is_note = |finding: &Finding| {
+        let [witness] = finding.witnesses() else { return false };
+        witness.name == "vmcoreinfo"
+    };
+    let (notes, others): (Vec<_>, Vec<_>) = findings.into_iter().partition(is_note);
+    if others.is_empty() { (notes, others) } else { (others, notes) }
+}
+
+fn the_living_one(
+    memory: &dyn Memory,
+    mut findings: Vec<Finding>,
+    ranges: &RangeSet,
+) -> (Finding, Vec<Finding>) {
+    let alive = alive(memory, &findings, PATIENCE);
+    let boots = |finding: &Finding| matches!(finding, Finding::Booting(_));
+    let chosen = match alive.iter().filter(|alive| **alive).count() {
+        1 => alive.iter().position(|alive| *alive),
+        0 if findings.iter().filter(|finding| boots(finding)).count() == 1 => {
+            findings.iter().position(boots)
+        }
+        _ => None,
+    };
+    if let Some(chosen) = chosen {
+        return (findings.remove(chosen), findings);
+    }
+    let places: Vec<_> = findings.iter().map(describe).collect();
+    let (count, places) = (findings.len(), places.join("; "));
+    let reason = if alive.contains(&true) {
+        format!(
+            "{count} kernels were found in {ranges}: give each node its own range. Found: {places}"
+        )
+    } else {
+        format!(
+            "{count} kernels were found in {ranges} and none of them shows a sign of life, so which one runs is not known. Found: {places}"
+        )
+    };
+    let witnesses = findings.iter().flat_map(Finding::witnesses).cloned().collect();
+    (Finding::Lost(Lost { witnesses, ..Lost::because(reason) }), Vec::new())
+}
+
+/// What has taken the place of a kernel that is gone: only what lives, or boots, and nothing that
+/// merely looks like a kernel.
+pub fn successor(memory: &dyn Memory, mut findings: Vec<Finding>) -> Finding {
+    let alive = alive(memory, &findings, SHORT_PATIENCE);
+    let lives = |located: bool| {
+        let is_it = |(finding, alive): (&Finding, &bool)| {
+            *alive && matches!(finding, Finding::Located(_)) == located
+        };
+        findings.iter().zip(&alive).position(is_it)
+    };
+    let boots = || findings.iter().position(|finding| matches!(finding, Finding::Booting(_)));
+    match lives(true).or_else(boots).or_else(|| lives(false)) {
+        Some(chosen) => findings.remove(chosen),
+        None if findings.is_empty() => {
+            Finding::Lost(Lost::because("no kernel is in its memory any more".to_owned()))
+        }
+        None => {
+            let others: Vec<_> = findings.iter().map(describe).collect();
+            Finding::Lost(Lost::because(format!(
+                "no living kernel is in its memory any more, only {}",
+                others.join("; ")
+            )))
+        }
+    }
+}
+
+/// The findings that are nodes of a memory that several may share, and those that are not.
+///
+/// Where some live, those that neither live nor boot are not nodes; in memory at rest all are.
+pub(super) fn those_alive(
+    memory: &dyn Memory,
+    findings: Vec<Finding>,
+) -> (Vec<Finding>, Vec<Finding>) {
+    let (findings, notes) = apart_from_notes(findings);
+    let alive = if findings.len() < 2 { Vec::new() } else { alive(memory, &findings, PATIENCE) };
+    if !alive.contains(&true) {
+        return (findings, notes);
+    }
+    let judged = findings.into_iter().zip(alive);
+    let (nodes, strays): (Vec<_>, Vec<_>) =
+        judged.partition(|(finding, alive)| *alive || matches!(finding, Finding::Booting(_)));
+    let plain = |judged: Vec<(Finding, bool)>| judged.into_iter().map(|(finding, _)| finding);
+    (plain(nodes).collect(), plain(strays).chain(notes).collect())
+}
+
+fn alive(memory: &dyn Memory, findings: &[Finding], patience: Duration) -> Vec<bool> {
+    if memory.is_at_rest() {
+        return vec![false; findings.len()];
+    }
+    let pulses: Vec<_> = findings.iter().map(Finding::pulse).collect();
+    living(memory, &pulses, patience)
+}
+
+/// A finding in a few words, for a sentence about several.
+#[must_use]
+pub fn describe(finding: &Finding) -> String {
+    let place = finding.text_address().map_or_else(String::new, |at| format!(" at {at}"));
+    match finding {
+        Finding::Located(kernel) => {
+            let release = crate::alert::printable(kernel.release.as_bytes(), 64);
+            format!("Linux {release}{place}")
+        }
+        Finding::Booting(_) => format!("a starting kernel{place}"),
+        Finding::Lost(lost) => format!("parts of a kernel{place} ({})", lost.reason),
+    }
+}

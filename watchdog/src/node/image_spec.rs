@@ -1,0 +1,69 @@
+//! Which node boots which vendor's image, as the user says it.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::NodeName;
+
+/// A vendor's kernel image as the command line names it: `[NAME=]FILE`.
+///
+/// What stands before the first `=` is a node's name if it could be one, and belongs to the file
+/// otherwise. A file whose own name reads like `NAME=FILE` is written with a folder in front, which
+/// no node's name has: `./a=b`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSpec {
+    /// The node that boots it; every node, where none is named.
+    pub node: Option<NodeName>,
+    /// The bzImage or vmlinux.
+    pub file: PathBuf,
+}
+
+/// Why a text names no image.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ImageSpecError {
+    /// There is nothing, or nothing behind a node's name.
+    #[error(
+        "`{0}` names no file: write [NAME=]FILE, as in /boot/vmlinuz-6.12 or web=/boot/vmlinuz-6.12, and ./{0} for a file of this name"
+    )]
+    NoFile(String),
+}
+
+impl FromStr for ImageSpec {
+    type Err = ImageSpecError;
+
+    fn from_str(text: &str) -> Result<Self, ImageSpecError> {
+        let named = text.split_once('=').and_then(|(name, file)| Some((name.parse().ok()?, file)));
+        let (node, file) = named.map_or((None, text), |(name, file)| (Some(name), file));
+        if file.is_empty() {
+            return Err(ImageSpecError::NoFile(text.to_owned()));
+        }
+        Ok(Self { node, file: file.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that a node's name is told from a file that has `=` in its name.
+    #[test]
+    fn parse() {
+        for (text, node, file) in [
+            ("/boot/vmlinuz-6.1", None, "/boot/vmlinuz-6.1"),
+            ("web=/boot/vmlinuz-6.1", Some("web"), "/boot/vmlinuz-6.1"),
+            ("web=a=b", Some("web"), "a=b"),
+            ("./a=b", None, "./a=b"),
+            ("/srv/a=b/vmlinuz", None, "/srv/a=b/vmlinuz"),
+            ("=b", None, "=b"),
+        ] {
+            let spec: ImageSpec = text.parse().unwrap();
+            assert_eq!(spec.node.as_ref().map(NodeName::as_str), node, "{text}");
+            assert_eq!(spec.file, PathBuf::from(file), "{text}");
+        }
+        for text in ["", "web="] {
+            let error = text.parse::<ImageSpec>().unwrap_err();
+            assert_eq!(error, ImageSpecError::NoFile(text.to_owned()));
+            assert!(error.to_string().contains("names no file"));
+        }
+    }
+}

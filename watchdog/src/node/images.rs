@@ -1,0 +1,48 @@
+//! Which vendor's images the nodes' kernels must be.
+
+use std::path::{Path, PathBuf};
+
+use super::{ImageSpec, NodeName};
+use crate::image::{ImageError, VendorImage};
+use crate::locate::{Search, VendorSign};
+
+/// Vendor's images, each for one node or for all.
+#[derive(Clone, Debug, Default)]
+pub struct Images(Vec<Given>);
+
+#[derive(Clone, Debug)]
+struct Given {
+    node: Option<NodeName>,
+    file: PathBuf,
+    sign: VendorSign,
+}
+
+impl Images {
+    /// Reads the images of some files; one without a node's name is for every node.
+    ///
+    /// # Errors
+    /// When a file is no kernel image.
+    pub fn open(files: Vec<ImageSpec>) -> Result<Self, ImageError> {
+        let mut images = Vec::new();
+        for ImageSpec { node, file } in files {
+            let image = VendorImage::open(&file)?;
+            let sign = VendorSign::new(&file.display().to_string(), &image);
+            images.push(Given { node, file, sign });
+        }
+        Ok(Self(images))
+    }
+
+    /// The files given for a node, those for it alone first.
+    pub(super) fn files(&self, node: &NodeName) -> Vec<&Path> {
+        let own = self.0.iter().filter(|given| given.node.as_ref() == Some(node));
+        let any = self.0.iter().filter(|given| given.node.is_none());
+        own.chain(any).map(|given| given.file.as_path()).collect()
+    }
+
+    /// The search for a node's kernel; without a name, for the kernel of any.
+    pub(super) fn search(&self, node: Option<&NodeName>, gentle: bool) -> Search {
+        let is_for = |given: &&Given| given.node.is_none() || given.node.as_ref() == node;
+        let images = self.0.iter().filter(is_for);
+        Search { images: images.map(|given| given.sign.clone()).collect(), gentle }
+    }
+}

@@ -1,0 +1,137 @@
+//! The text that a located kernel should have: its reference, moved to where KASLR put it.
+
+use std::sync::Arc;
+
+use super::branch::Place;
+use super::sites::{self, Kind, Site};
+use crate::verify::reference::{Piece, Reference};
+
+/// Bytes before a function in which calls are counted: `callthunks_patch_builtin_calls()` jumps
+/// into the padding so that the counting code ends where the function begins.
+const MAX_COUNTING_CODE: Place = 16;
+
+/// What a kernel's text should be where it is.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// Where the expectations come from; its text has moved here.
+    pub reference: Arc<Reference>,
+    text: Vec<u8>,
+    replacements: Vec<u8>,
+    detour: Vec<u8>,
+    rodata: Piece,
+    sites: Vec<Site>,
+}
+
+impl Expected {
+    /// The text of `reference` in a kernel that KASLR moved by `distance` bytes.
+    #[must_use]
+    pub fn of(mut reference: Reference, distance: u64) -> Self {
+        let rodata = std::mem::take(&mut reference.rodata);
+        let text = reference.text.take_moved(distance);
+        let replacements = reference.replacements.take_moved(distance);
+        let detour = detour(&reference, &rodata);
+        let reference = Arc::new(reference);
+        let mut expected =
+            Self { reference, text, replacements, detour, rodata, sites: Vec::new() };
+        expected.sites = sites::of(&expected);
+        expected
+    }
+
+    /// Takes the read-only data out, as linked: it is judged elsewhere.
+    pub(in crate::verify) fn take_rodata(&mut self) -> Piece {
+        std::mem::take(&mut self.rodata)
+    }
+
+    /// The whole text, as linked for this place.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Bytes of the text.
+    pub(super) fn text_size(&self) -> u32 {
+        u32::try_from(self.text.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Up to `length` bytes as linked, of the text or of the replacements; fewer at their ends.
+    pub(super) fn linked(&self, offset: u32, length: usize) -> &[u8] {
+        let behind = offset.checked_sub(self.reference.replacements.offset);
+        let rest = match self.text.get(offset as usize..) {
+            Some(rest) => rest,
+            None => behind
+                .and_then(|behind| self.replacements.get(behind as usize..))
+                .unwrap_or_default(),
+        };
+        rest.get(..length).unwrap_or(rest)
+    }
+
+    /// The replacement code at an image offset.
+    pub(super) fn replacement(&self, offset: u32, length: usize) -> Option<&[u8]> {
+        let start = offset.checked_sub(self.reference.replacements.offset)? as usize;
+        self.replacements.get(start..start.checked_add(length)?)
+    }
+
+    /// What the code begins with that an optimised probe jumps to; empty where that is not known.
+    pub(super) fn detour(&self) -> &[u8] {
+        &self.detour
+    }
+
+    /// Whether a static call, or a trampoline of one, stands at this image offset.
+    pub(super) fn is_static_call(&self, offset: u32) -> bool {
+        let tables = &self.reference.tables;
+        tables.static_calls.binary_search_by_key(&offset, |call| call.at).is_ok()
+            || tables.trampolines.binary_search_by_key(&offset, |tramp| tramp.at).is_ok()
+    }
+
+    /// Whether a trampoline of a static call begins at this place.
+    pub(super) fn is_trampoline(&self, place: Place) -> bool {
+        let trampolines = &self.reference.tables.trampolines;
+        u32::try_from(place)
+            .is_ok_and(|at| trampolines.binary_search_by_key(&at, |tramp| tramp.at).is_ok())
+    }
+
+    /// All sites, ascending.
+    pub(super) fn sites(&self) -> &[Site] {
+        &self.sites
+    }
+
+    /// Whether a function of the text begins at this image offset.
+    pub(super) fn is_function(&self, offset: u32) -> bool {
+        offset < self.text_size() && self.reference.symbols.is_function(offset)
+    }
+
+    /// The site at exactly this place that is part of an alternative or its replacement.
+    pub(super) fn inner_site(&self, offset: u32) -> Option<Site> {
+        let first = self.sites.partition_point(|site| site.at < offset);
+        let here = self.sites.iter().skip(first).take_while(|site| site.at == offset);
+        here.copied().find(|site| !matches!(site.kind, Kind::Alternative(..)))
+    }
+
+    /// How many bytes before `function` a call to `found` goes, where that is padding in which
+    /// calls may be counted.
+    pub(super) fn counting_code(&self, function: u32, found: Place) -> Option<u32> {
+        let before = Place::from(function).checked_sub(found)?;
+        let is_padding = (1..=MAX_COUNTING_CODE).contains(&before)
+            && self.is_function(function)
+            && self
+                .linked(u32::try_from(found).ok()?, usize::try_from(before).ok()?)
+                .iter()
+                .all(|byte| *byte == 0x90);
+        u32::try_from(before).ok().filter(|_| is_padding)
+    }
+}
+
+/// The template of an optimised probe's detour (`optprobe_template_entry`, in read-only data), to
+/// where it is filled in.
+fn detour(reference: &Reference, rodata: &Piece) -> Vec<u8> {
+    const LONGEST: u32 = 512;
+    let symbol = |name: &str| reference.symbols.address(name);
+    let template = || {
+        let first = symbol("optprobe_template_entry")?;
+        let length = symbol("optprobe_template_val")?.checked_sub(first)?;
+        let start = first.checked_sub(rodata.offset)? as usize;
+        let end = start.checked_add(length as usize).filter(|_| length <= LONGEST)?;
+        Some(rodata.bytes.get(start..end)?.to_vec())
+    };
+    template().unwrap_or_default()
+}

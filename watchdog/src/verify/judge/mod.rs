@@ -1,0 +1,42 @@
+//! Judging a text: which of its differences the kernel's own tables explain.
+//!
+//! Every site of a page is judged, also where the bytes are as linked: a kernel that should have
+//! rewritten a place and did not was changed as well. What no site covers must equal the reference.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::allow_attributes,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+mod agreement;
+mod branch;
+mod code;
+mod expected;
+mod mechanism;
+mod nops;
+mod page;
+mod rules;
+mod sites;
+mod state;
+mod text;
+mod tracing;
+
+pub use expected::Expected;
+pub use mechanism::Mechanism;
+pub use page::Wrong;
+pub use state::State;
+pub use text::{Opinion, TextJudge};
+pub use tracing::Cause;

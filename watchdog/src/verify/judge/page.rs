@@ -1,0 +1,133 @@
+//! One page: its sites, and what lies between them.
+
+use std::collections::BTreeMap;
+
+use super::agreement::{Majority, Votes};
+use super::branch::Place;
+use super::rules::{Form, Rules};
+use super::{Expected, Mechanism, State};
+use crate::verify::difference::stretches;
+
+/// Bytes of a page.
+pub(super) const PAGE: usize = 4096;
+/// No site is longer: an alternative's length is a byte.
+const LONGEST_SITE: usize = 256;
+
+/// A branch that leads out of what the tables know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Open {
+    /// Image offset of the site.
+    pub(super) at: u32,
+    /// Its bytes.
+    pub(super) length: u32,
+    /// Of the branch.
+    pub(super) opcode: u8,
+    /// Where it goes.
+    pub(super) target: Place,
+}
+
+/// A place that no rule explains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// Image offset of its first byte.
+    pub at: u32,
+    /// Its bytes.
+    pub length: u32,
+    /// The rule that was asked, where there is one for the place.
+    pub mechanism: Option<Mechanism>,
+    /// What is wrong, for a sentence.
+    pub why: &'static str,
+}
+
+/// What is thought of a page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Judged {
+    /// Sites that are not as linked and that a rule explains: image offset, bytes, mechanism.
+    pub(super) patched: Vec<(u32, u8, Mechanism)>,
+    /// How many, by mechanism.
+    pub(super) counts: Vec<(Mechanism, u32)>,
+    /// To be followed.
+    pub(super) open: Vec<Open>,
+    /// Unexplained.
+    pub(super) wrong: Vec<Wrong>,
+    /// Whether it is not as linked.
+    pub(super) differs: bool,
+    pub(super) votes: Votes,
+}
+
+/// Judges page `page` of a text of which `live` is a copy.
+pub(super) fn judge(
+    expected: &Expected,
+    live: &[u8],
+    state: &State<'_>,
+    page: usize,
+    majority: Option<&Majority>,
+) -> Judged {
+    let mut judged = Judged::default();
+    let mut rules = Rules { expected, state, majority, votes: Votes::default() };
+    let start = page.saturating_mul(PAGE);
+    let end = start.saturating_add(PAGE).min(expected.text().len());
+    let sites = expected.sites();
+    // A site may begin on the page before.
+    let first =
+        sites.partition_point(|site| (site.at as usize).saturating_add(LONGEST_SITE) <= start);
+    let mut done = start;
+    for site in sites.get(first..).unwrap_or_default() {
+        let at = site.at as usize;
+        if at >= end {
+            break;
+        }
+        let site_end = at.saturating_add(site.length.into());
+        // What a site before this one covers is judged with that.
+        if site.nested || site_end <= start || (start..done).contains(&at) {
+            continue;
+        }
+        between(expected, live, done, at, &mut judged);
+        done = done.max(site_end);
+        if at < start {
+            continue;
+        }
+        let linked = expected.linked(site.at, site.length.into());
+        let found = live.get(at..site_end).unwrap_or_default();
+        let (mechanism, length) = (site.kind.mechanism(), u32::from(site.length));
+        match rules.judge(site, found, site.at) {
+            Form::Allowed if linked != found => {
+                judged.patched.push((site.at, site.length, mechanism));
+            }
+            Form::Allowed => {}
+            Form::Open(opcode, target) => {
+                judged.open.push(Open { at: site.at, length, opcode, target });
+            }
+            Form::Wrong(why) => {
+                let mechanism = Some(mechanism);
+                judged.wrong.push(Wrong { at: site.at, length, mechanism, why });
+            }
+        }
+    }
+    between(expected, live, done, end, &mut judged);
+    let mut counts: BTreeMap<Mechanism, u32> = BTreeMap::new();
+    for (_, _, mechanism) in &judged.patched {
+        let count = counts.entry(*mechanism).or_default();
+        *count = count.saturating_add(1);
+    }
+    judged.counts = counts.into_iter().collect();
+    judged.votes = rules.votes;
+    judged
+}
+
+/// Compares what no rule is for, from `start` to `end`.
+fn between(expected: &Expected, live: &[u8], start: usize, end: usize, judged: &mut Judged) {
+    let linked = expected.text().get(start..end).unwrap_or_default();
+    let found = live.get(start..end).unwrap_or_default();
+    if linked == found {
+        return;
+    }
+    for (offset, length) in stretches(linked, found) {
+        judged.wrong.push(Wrong {
+            at: u32::try_from(start.saturating_add(offset)).unwrap_or(u32::MAX),
+            length: u32::try_from(length).unwrap_or(u32::MAX),
+            mechanism: None,
+            why: "no place that the kernel rewrites",
+        });
+    }
+}

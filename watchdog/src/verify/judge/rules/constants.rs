@@ -1,0 +1,36 @@
+//! Runtime constants (include/asm/runtime-const.h, since 6.12): the immediate of an instruction,
+//! as linked or written once at boot; all sites agree, and equal the variable.
+
+use super::super::agreement::Class;
+use super::{Form, Rules};
+
+/// What `USER_PTR_MAX` can be, for it is no variable's value to 6.13: the end of user addresses
+/// with 4 and 5 levels, and without a limit where the processor masks addresses
+/// (arch/x86/kernel/cpu/common.c).
+const USER_PTR_MAX: [u64; 3] = [0x7fff_ffff_f000, 0x00ff_ffff_ffff_f000, 0x7fff_ffff_ffff_f000];
+
+pub(super) fn judge(rules: &mut Rules<'_>, n: u32, live: &[u8]) -> Form {
+    let Some(constant) = rules.expected.reference.tables.runtime_constants.get(n as usize) else {
+        return Form::Wrong("an entry that does not exist");
+    };
+    let value = match live {
+        [shift] => u64::from(*shift),
+        _ => match live.first_chunk() {
+            Some(pointer) => u64::from_le_bytes(*pointer),
+            None => return Form::Wrong("no constant"),
+        },
+    };
+    let is_right = if constant.name == "USER_PTR_MAX" {
+        USER_PTR_MAX.contains(&value)
+    } else {
+        let Some(variable) = constant.variable.and_then(|at| rules.state.word(at)) else {
+            return rules.vote(Class::Constant(n), value);
+        };
+        value == if constant.is_shift { variable & 0xff } else { variable }
+    };
+    if is_right {
+        rules.vote(Class::Constant(n), value)
+    } else {
+        Form::Wrong("not the value of its variable")
+    }
+}

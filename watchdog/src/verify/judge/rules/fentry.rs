@@ -1,0 +1,32 @@
+//! Function entries (`__mcount_loc`): `call __fentry__` as linked, a NOP once ftrace has started,
+//! and anything else while something traces (arch/x86/kernel/ftrace.c).
+
+use super::super::branch::{CALL, JMP, Place, decode};
+use super::super::nops::NOP5;
+use super::super::sites::Site;
+use super::{Form, Rules};
+
+pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> Form {
+    if live == NOP5 {
+        return Form::Allowed;
+    }
+    let fentry = rules.expected.reference.tables.features.fentry.map(Place::from);
+    match decode(live, to) {
+        Some(call) if call.opcode == CALL && Some(call.target) == fentry => Form::Allowed,
+        Some(branch) if matches!(branch.opcode, CALL | JMP) => {
+            Form::Open(branch.opcode, branch.target)
+        }
+        _ => Form::Wrong("neither a NOP nor a call of a tracer"),
+    }
+}
+
+/// The call inside `ftrace_caller` and `ftrace_regs_caller`: of `ftrace_stub` as linked, of the
+/// tracer, or of the one that calls them all (`ftrace_update_ftrace_func()`).
+pub(super) fn judge_inner(rules: &mut Rules<'_>, site: &Site, live: &[u8], to: u32) -> Form {
+    let linked = rules.expected.linked(site.at, site.length.into());
+    match decode(live, to) {
+        _ if live == linked => Form::Allowed,
+        Some(call) if call.opcode == CALL => Form::Open(call.opcode, call.target),
+        _ => Form::Wrong("no call of a tracer"),
+    }
+}

@@ -1,0 +1,19 @@
+//! Lock prefixes: `lock` with several processors, `ds` with one
+//! (`alternatives_smp_lock()`, `alternatives_smp_unlock()`, arch/x86/kernel/alternative.c).
+
+use super::super::agreement::Class;
+use super::{Form, Rules};
+
+const LOCK: u8 = 0xf0;
+const DS: u8 = 0x3e;
+
+pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> Form {
+    let linked = rules.expected.linked(to, 1);
+    match live {
+        // Where another prefix stands in front, the table names that, and the kernel passes by.
+        _ if linked != [LOCK] && live == linked => Form::Allowed,
+        [LOCK] => rules.vote(Class::SmpLock, 1),
+        [DS] => rules.vote(Class::SmpLock, 0),
+        _ => Form::Wrong("neither a lock prefix nor the prefix that stands for none"),
+    }
+}

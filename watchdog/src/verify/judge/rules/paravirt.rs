@@ -1,0 +1,32 @@
+//! Paravirt calls, to 6.7: an indirect call through `pv_ops`, made direct at boot
+//! (`apply_paravirt()`, arch/x86/kernel/alternative.c; `paravirt_patch()`,
+//! arch/x86/kernel/paravirt.c).
+
+use super::super::branch::CALL;
+use super::super::nops;
+use super::super::sites::{Site, is_call};
+use super::{Form, Rules};
+
+pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to: u32) -> Form {
+    let expected = rules.expected;
+    if expected.linked(site.at, site.length.into()) == live {
+        return Form::Allowed;
+    }
+    let features = &expected.reference.tables.features;
+    let entry = expected.reference.tables.paravirt.get(n as usize);
+    let slot = entry
+        .zip(features.pv_ops)
+        .and_then(|(entry, pv_ops)| pv_ops.checked_add(u32::from(entry.slot).checked_mul(8)?));
+    let Some(target) = slot.and_then(|slot| rules.state.pointer(slot)) else {
+        return Form::Wrong("its pointer in pv_ops leads out of the kernel");
+    };
+    if features.nop == Some(target) && nops::fill(live) {
+        return Form::Allowed;
+    }
+    let direct = is_call(live, to, target) && live.get(5..).is_some_and(nops::fill);
+    match live.first() {
+        _ if direct && expected.is_function(target) => Form::Allowed,
+        Some(&CALL) => Form::Wrong("a call of another function than its pointer in pv_ops names"),
+        _ => Form::Wrong("neither the call through pv_ops nor one of what that names"),
+    }
+}

@@ -1,0 +1,32 @@
+//! Returns (`apply_returns()`, arch/x86/kernel/alternative.c, since 6.0): linked as a jump to
+//! `__x86_return_thunk`, then a plain `ret` or a jump to the thunk that `x86_return_thunk` names.
+
+use super::super::branch::{self, JMP};
+use super::{Form, Rules};
+
+pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> Form {
+    let features = &rules.expected.reference.tables.features;
+    let default = features.default_thunk;
+    let chosen = features.return_thunk.and_then(|variable| rules.state.pointer(variable));
+    let jumps = |thunk: Option<u32>| thunk.is_some_and(|thunk| branch::is(live, to, JMP, thunk));
+    if branch::is_plain_return(live) {
+        // With indirect target selection only returns in one half of a cache line go to a thunk.
+        let name = chosen.and_then(|thunk| rules.expected.reference.symbols.at(thunk));
+        return if chosen == default || name == Some("its_return_thunk") {
+            Form::Allowed
+        } else {
+            Form::Wrong("a plain return, where the kernel has chosen a return thunk")
+        };
+    }
+    if jumps(chosen) {
+        return if chosen.is_some_and(|thunk| rules.expected.is_function(thunk)) {
+            Form::Allowed
+        } else {
+            Form::Wrong("a jump to what is no function of the kernel")
+        };
+    }
+    if jumps(default) {
+        return Form::Wrong("a jump to the linked return thunk, which the kernel does not use");
+    }
+    Form::Wrong("neither a return nor a jump to the kernel's return thunk")
+}

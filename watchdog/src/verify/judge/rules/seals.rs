@@ -1,0 +1,17 @@
+//! Landing pads of functions whose address nobody takes (`apply_seal_endbr()`, since 6.2):
+//! `endbr64`, or the NOP that marks a sealed one (`gen_endbr_poison()`; another one since 6.15).
+
+use super::super::agreement::Class;
+use super::{Form, Rules};
+
+const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+const SEALED: [[u8; 4]; 2] = [[0x66, 0x0f, 0x1f, 0x00], [0x0f, 0x1f, 0x40, 0xd6]];
+
+pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8]) -> Form {
+    let sealed = SEALED.iter().position(|form| live == form);
+    match sealed {
+        Some(which) => rules.vote(Class::Seal, 1_u64.saturating_add(which as u64)),
+        None if live == ENDBR64 => rules.vote(Class::Seal, 0),
+        None => Form::Wrong("neither a landing pad nor a sealed one"),
+    }
+}

@@ -1,0 +1,123 @@
+//! Static calls: every site and the trampoline go to the function that the key names
+//! (`__static_call_transform()`, arch/x86/kernel/static_call.c).
+
+use super::super::branch::{self, CALL, JMP, decode};
+use super::super::nops::NOP5;
+use super::super::sites::Site;
+use super::{Form, Rules};
+
+/// `xor %eax,%eax` of five bytes, in place of a call of `__static_call_return0`: to 5.19, since.
+const RETURN_ZERO: [[u8; 5]; 2] = [[0x66, 0x66, 0x48, 0x31, 0xc0], [0x2e, 0x2e, 0x2e, 0x31, 0xc0]];
+
+/// `ud1 (%edx),%rdi`, in place of a call of `__WARN_trap` (7.x).
+const WARNING: [u8; 5] = [0x67, 0x48, 0x0f, 0xb9, 0x3a];
+
+/// What a key says.
+enum Callee {
+    Nothing,
+    Function(u32),
+    /// Outside the image: the virtual address.
+    Outside(u64),
+}
+
+pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to: u32) -> Form {
+    let tables = &rules.expected.reference.tables;
+    let Some(call) = tables.static_calls.get(n as usize).copied() else {
+        return Form::Wrong("an entry that does not exist");
+    };
+    let linked = rules.expected.linked(site.at, site.length.into());
+    if linked == live
+        && decode(live, to).is_some_and(|call| rules.expected.is_trampoline(call.target))
+    {
+        // The trampoline is judged by itself.
+        return Form::Allowed;
+    }
+    let Some(callee) = callee(rules, call.key) else {
+        return Form::Wrong("its key cannot be read");
+    };
+    let features = &tables.features;
+    if let [0x0f, condition @ 0x80..=0x8f, ..] = *live {
+        // A conditional tail call; nothing to call is a conditional return.
+        let target = match callee {
+            Callee::Function(function) => Some(function),
+            Callee::Nothing => rules.expected.reference.symbols.address("__static_call_return"),
+            Callee::Outside(_) => None,
+        };
+        let is = |target: u32| {
+            linked.get(1) == Some(&condition) && branch::is(live, to, condition, target)
+        };
+        return if target.is_some_and(is) { Form::Allowed } else { Form::Wrong(OTHER) };
+    }
+    match callee {
+        Callee::Nothing if !call.tail && live == NOP5 => Form::Allowed,
+        Callee::Nothing if call.tail => super::returns::judge(rules, live, to),
+        Callee::Function(function) => {
+            let zero = features.return_zero == Some(function)
+                && !call.tail
+                && RETURN_ZERO.iter().any(|form| live == form);
+            let warning = features.warning == Some(function) && !call.tail && live == WARNING;
+            let opcode = if call.tail { JMP } else { CALL };
+            if zero || warning || branch::is(live, to, opcode, function) {
+                entry(rules, function)
+            } else {
+                Form::Wrong(OTHER)
+            }
+        }
+        Callee::Outside(virt) => outside(rules, virt, live, to),
+        Callee::Nothing => Form::Wrong(OTHER),
+    }
+}
+
+pub(super) fn judge_trampoline(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u32) -> Form {
+    let Some(trampoline) = rules.expected.reference.tables.trampolines.get(n as usize).copied()
+    else {
+        return Form::Wrong("an entry that does not exist");
+    };
+    match callee(rules, trampoline.key) {
+        None => Form::Wrong("its key cannot be read"),
+        Some(Callee::Nothing) => super::returns::judge(rules, live, to),
+        Some(Callee::Function(function)) if branch::is(live, to, JMP, function) => {
+            entry(rules, function)
+        }
+        // `DEFINE_STATIC_CALL_RET0()` links a trampoline that returns zero by itself.
+        Some(Callee::Function(function))
+            if rules.expected.reference.tables.features.return_zero == Some(function)
+                && rules.expected.linked(to, live.len()) == live =>
+        {
+            Form::Allowed
+        }
+        Some(Callee::Outside(virt)) => outside(rules, virt, live, to),
+        Some(Callee::Function(_)) => Form::Wrong(OTHER),
+    }
+}
+
+const OTHER: &str = "not a call of the function that its key names";
+
+fn callee(rules: &Rules<'_>, key: u32) -> Option<Callee> {
+    Some(match rules.state.word(key)? {
+        0 => Callee::Nothing,
+        virt => match rules.state.offset_of(virt) {
+            Some(function) if function < rules.expected.text_size() => Callee::Function(function),
+            _ => Callee::Outside(virt),
+        },
+    })
+}
+
+/// A function must be called where it begins.
+fn entry(rules: &Rules<'_>, function: u32) -> Form {
+    if rules.expected.is_function(function) {
+        Form::Allowed
+    } else {
+        Form::Wrong("its key names the middle of a function")
+    }
+}
+
+/// A function of a module: to be followed.
+fn outside(rules: &Rules<'_>, virt: u64, live: &[u8], to: u32) -> Form {
+    match decode(live, to) {
+        Some(branch) if rules.state.virt_of(branch.target) == virt => {
+            Form::Open(branch.opcode, branch.target)
+        }
+        _ => Form::Wrong(OTHER),
+    }
+}

@@ -1,0 +1,181 @@
+//! Every place that a kernel may rewrite, in one ascending list.
+
+use std::collections::HashMap;
+
+use super::branch::{self, CALL, JMP, JMP8};
+use super::nops::{NOP2, NOP5};
+use super::{Expected, Mechanism};
+
+/// A place that a rule is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Site {
+    /// Image offset of its first byte.
+    pub(super) at: u32,
+    pub(super) length: u8,
+    pub(super) kind: Kind,
+    /// Whether it is part of what an alternative replaces: judged as part of that.
+    pub(super) nested: bool,
+}
+
+/// Which rule, and which entry of its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The first entry for this place, and how many there are.
+    Alternative(u32, u8),
+    Paravirt(u32),
+    SmpLock,
+    /// The register's number.
+    Retpoline(u8),
+    Return,
+    Call,
+    Seal,
+    JumpLabel(u32),
+    StaticCall(u32),
+    Trampoline(u32),
+    Fentry,
+    /// Where the tracers' common entry calls them.
+    FtraceCall,
+    /// Which constant.
+    Constant(u32),
+}
+
+impl Kind {
+    pub(super) const fn mechanism(self) -> Mechanism {
+        match self {
+            Self::Alternative(..) => Mechanism::Alternative,
+            Self::Paravirt(_) => Mechanism::Paravirt,
+            Self::SmpLock => Mechanism::SmpLock,
+            Self::Retpoline(_) => Mechanism::Retpoline,
+            Self::Return => Mechanism::Return,
+            Self::Call => Mechanism::CallSite,
+            Self::Seal => Mechanism::IbtSeal,
+            Self::JumpLabel(_) => Mechanism::JumpLabel,
+            Self::StaticCall(_) | Self::Trampoline(_) => Mechanism::StaticCall,
+            Self::Fentry => Mechanism::Fentry,
+            Self::FtraceCall => Mechanism::Ftrace,
+            Self::Constant(_) => Mechanism::RuntimeConstant,
+        }
+    }
+}
+
+/// Names of the registers that indirect branches go through, by number.
+const REGISTERS: [&str; 16] = [
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
+    "r14", "r15",
+];
+
+/// All sites of a kernel's text and of its replacements, ascending; of those at one place the
+/// outermost first.
+pub(super) fn of(expected: &Expected) -> Vec<Site> {
+    let tables = &expected.reference.tables;
+    let mut sites = Vec::new();
+    let mut add = |at: u32, length: usize, kind: Kind| {
+        if let Ok(length @ 1..) = u8::try_from(length) {
+            sites.push(Site { at, length, kind, nested: false });
+        }
+    };
+    let mut first = 0_u32;
+    for group in tables.alternatives.chunk_by(|one, next| one.at == next.at) {
+        let count = u8::try_from(group.len()).unwrap_or(u8::MAX);
+        let longest = group.iter().map(|entry| entry.length).max().unwrap_or_default();
+        if let Some(entry) = group.first() {
+            add(entry.at, longest.into(), Kind::Alternative(first, count));
+        }
+        first = first.saturating_add(count.into());
+    }
+    for (n, site) in (0..).zip(&tables.paravirt) {
+        add(site.at, site.length.into(), Kind::Paravirt(n));
+    }
+    tables.smp_locks.iter().for_each(|at| add(*at, 1, Kind::SmpLock));
+    let registers = thunks(expected);
+    for at in &tables.retpolines {
+        let found = retpoline_branch(expected.linked(*at, 7), *at);
+        let register = found.and_then(|(_, target)| registers.get(&target));
+        if let (Some((length, _)), Some(register)) = (found, register) {
+            add(*at, length, Kind::Retpoline(*register));
+        }
+    }
+    tables.seals.iter().for_each(|at| add(*at, 4, Kind::Seal));
+    for (n, label) in (0..).zip(&tables.jump_labels) {
+        add(label.at, label_length(expected.linked(label.at, 5)), Kind::JumpLabel(n));
+    }
+    for (n, call) in (0..).zip(&tables.static_calls) {
+        let conditional = matches!(expected.linked(call.at, 2), [0x0f, 0x80..=0x8f]);
+        add(call.at, if conditional { 6 } else { 5 }, Kind::StaticCall(n));
+    }
+    for (n, trampoline) in (0..).zip(&tables.trampolines) {
+        add(trampoline.at, 5, Kind::Trampoline(n));
+    }
+    tables.returns.iter().for_each(|at| add(*at, 5, Kind::Return));
+    tables.fentry.iter().for_each(|at| add(*at, 5, Kind::Fentry));
+    for name in ["ftrace_call", "ftrace_regs_call"] {
+        if let Some(at) = expected.reference.symbols.address(name) {
+            add(at, 5, Kind::FtraceCall);
+        }
+    }
+    for (n, constant) in (0..).zip(&tables.runtime_constants) {
+        let length = if constant.is_shift { 1 } else { 8 };
+        constant.sites.iter().for_each(|at| add(*at, length, Kind::Constant(n)));
+    }
+    tables.calls.iter().for_each(|at| add(*at, 5, Kind::Call));
+    // Stable: at one place those added first stay in front.
+    sites.sort_by_key(|site| site.at);
+    mark_nested(&mut sites);
+    sites
+}
+
+/// Marks what lies in an alternative, and what a rule of the same place hides: of the calls in
+/// `.call_sites` those to `__fentry__` and to static calls have rules of their own.
+fn mark_nested(sites: &mut [Site]) {
+    let mut outer_end = 0_u32;
+    let mut last_end = 0_u32;
+    for site in sites {
+        let end = site.at.saturating_add(site.length.into());
+        site.nested = site.at < outer_end || (site.kind == Kind::Call && site.at < last_end);
+        if matches!(site.kind, Kind::Alternative(..)) {
+            outer_end = outer_end.max(end);
+        }
+        last_end = last_end.max(end);
+    }
+}
+
+/// The register of each thunk, by the thunk's image offset.
+fn thunks(expected: &Expected) -> HashMap<u32, u8> {
+    let symbols = expected.reference.symbols.iter();
+    symbols
+        .filter_map(|(name, _, at)| {
+            let register = name.strip_prefix("__x86_indirect_thunk_")?;
+            let number = REGISTERS.iter().position(|have| *have == register)?;
+            Some((at, u8::try_from(number).ok()?))
+        })
+        .collect()
+}
+
+/// Length and target of a branch to a thunk, which may have a `cs` prefix.
+pub(super) fn retpoline_branch(code: &[u8], at: u32) -> Option<(usize, u32)> {
+    let prefixed = code.strip_prefix(&[0x2e]);
+    let (code, from) = match prefixed {
+        Some(code) => (code, at.checked_add(1)?),
+        None => (code, at),
+    };
+    let branch = branch::decode(code, from)?;
+    let length = branch.length.checked_add(usize::from(prefixed.is_some()))?;
+    Some((length, u32::try_from(branch.target).ok()?))
+}
+
+/// A jump label has the length that the assembler chose: 2 or 5 bytes
+/// (`arch_jump_entry_size()`); 0 for what is neither NOP nor jump.
+fn label_length(code: &[u8]) -> usize {
+    match code {
+        [JMP8, ..] => 2,
+        [JMP, ..] => 5,
+        _ if code.starts_with(NOP2) => 2,
+        _ if code.starts_with(NOP5) => 5,
+        _ => 0,
+    }
+}
+
+/// Whether `code` is a call to this place.
+pub(super) fn is_call(code: &[u8], at: u32, target: u32) -> bool {
+    branch::is(code, at, CALL, target)
+}

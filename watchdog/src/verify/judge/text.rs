@@ -1,0 +1,235 @@
+//! Judging a whole text again and again: only what changed is judged anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::agreement::{Majority, Votes};
+use super::page::{Judged, PAGE, judge};
+use super::tracing::{Armed, Cause, Probes, Tracing};
+use super::{Expected, Mechanism, State, Wrong};
+
+/// A text under judgement: the copy that was judged last, and what was thought of it.
+#[derive(Clone, Debug)]
+pub struct TextJudge {
+    expected: Expected,
+    /// As it was read, probes included.
+    raw: Vec<u8>,
+    /// The same without probes; empty while there are none.
+    lifted: Vec<u8>,
+    armed: Vec<Armed>,
+    pages: Vec<Judged>,
+    majority: Option<Majority>,
+}
+
+/// What is thought of a text.
+#[derive(Clone, Debug, Default)]
+pub struct Opinion {
+    /// Sites that are not as linked and that closed tables explain, by mechanism.
+    pub patched: BTreeMap<Mechanism, u32>,
+    /// Who else changed the text, each with the number of places.
+    pub causes: Vec<(Cause, u32)>,
+    /// The places of those: image offset, bytes, which of `causes`.
+    pub instrumented: Vec<(u32, u32, usize)>,
+    /// What nothing explains, ascending.
+    pub wrong: Vec<Wrong>,
+    /// Pages that are not as linked.
+    pub pages_differing: usize,
+}
+
+impl TextJudge {
+    /// A judge that has not seen the text yet.
+    #[must_use]
+    pub fn new(expected: Expected) -> Self {
+        let pages = expected.text().len().div_ceil(PAGE);
+        Self {
+            raw: vec![0; expected.text().len()],
+            lifted: Vec::new(),
+            expected,
+            armed: Vec::new(),
+            pages: vec![Judged::default(); pages],
+            majority: None,
+        }
+    }
+
+    /// What the text should be.
+    #[must_use]
+    pub fn expected(&self) -> &Expected {
+        &self.expected
+    }
+
+    /// The text as it was read last.
+    #[must_use]
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// The sites that closed tables explain: image offset, bytes, mechanism.
+    pub(in crate::verify) fn patched(&self) -> impl Iterator<Item = (u32, u32, Mechanism)> {
+        let patched = self.pages.iter().flat_map(|page| &page.patched);
+        patched.map(|(at, length, mechanism)| (*at, u32::from(*length), *mechanism))
+    }
+
+    /// Takes in pages that were read again: number and bytes.
+    pub fn take_in(&mut self, pages: &BTreeMap<usize, Vec<u8>>) {
+        for (page, bytes) in pages {
+            let start = page.saturating_mul(PAGE);
+            let place = self.raw.get_mut(start..start.saturating_add(bytes.len()));
+            if let Some(place) = place {
+                place.copy_from_slice(bytes);
+            }
+        }
+    }
+
+    /// The pages that were not all explained by closed tables.
+    pub(in crate::verify) fn unsettled(&self) -> impl Iterator<Item = usize> {
+        let unsettled = |(n, page): (usize, &Judged)| (!page.wrong.is_empty()).then_some(n);
+        self.pages.iter().enumerate().filter_map(unsettled)
+    }
+
+    /// Judges some pages, each as soon as `read` has read it again, so that its bytes and the state
+    /// they are held against are of one moment as nearly as can be; what depends on the kernel's
+    /// book of tracers is always looked up anew.
+    pub fn judge(
+        &mut self,
+        pages: &BTreeSet<usize>,
+        state: &State<'_>,
+        read: &mut dyn FnMut(usize) -> Option<Vec<u8>>,
+    ) -> Opinion {
+        let page_of = |at: u32| (at as usize).checked_div(PAGE).unwrap_or_default();
+        let probes = Probes::look(&self.expected, state);
+        let had: Vec<usize> = self.armed.iter().map(|armed| page_of(armed.at)).collect();
+        self.armed = probes.armed(&self.expected, state, &self.raw);
+        let have = self.armed.iter().map(|armed| page_of(armed.at));
+        // A probe's jump may reach into the next page, as a site of the page before may.
+        let touched: Vec<usize> = had.into_iter().chain(have).collect();
+        let behind = touched.iter().map(|page| page.saturating_add(1));
+        let before = pages.iter().filter_map(|page| page.checked_sub(1));
+        let due = pages.iter().chain(&touched).copied().chain(behind).chain(before);
+        let due: BTreeSet<usize> = due.collect();
+        for &page in &due {
+            if let Some(bytes) = read(page) {
+                self.take_in(&BTreeMap::from([(page, bytes)]));
+                let start = u32::try_from(page.saturating_mul(PAGE)).unwrap_or(u32::MAX);
+                // A probe's jump may reach in from the page before.
+                if probes.any_within(start.saturating_sub(8), start.saturating_add(PAGE as u32)) {
+                    self.armed = probes.armed(&self.expected, state, &self.raw);
+                }
+            }
+            self.lift(page);
+            self.judge_page(page, state, None);
+        }
+        self.agree(&due, state);
+        self.opinion(state)
+    }
+
+    /// Makes a page's copy without probes.
+    fn lift(&mut self, page: usize) {
+        if self.armed.is_empty() {
+            self.lifted = Vec::new();
+            return;
+        }
+        if self.lifted.is_empty() {
+            self.lifted = self.raw.clone();
+        }
+        let start = page.saturating_mul(PAGE);
+        // A site may reach into the next page.
+        let end = start.saturating_add(PAGE).saturating_add(PAGE).min(self.raw.len());
+        let raw = self.raw.get(start..end);
+        if let (Some(place), Some(raw)) = (self.lifted.get_mut(start..end), raw) {
+            place.copy_from_slice(raw);
+        }
+        for armed in &self.armed {
+            let place = self.lifted.get_mut(armed.at as usize..);
+            if let Some(place) = place.and_then(|place| place.get_mut(..armed.replaced.len())) {
+                place.copy_from_slice(&armed.replaced);
+            }
+        }
+    }
+
+    /// Judges once more, by what most sites chose, the pages where some chose otherwise.
+    fn agree(&mut self, judged: &BTreeSet<usize>, state: &State<'_>) {
+        if let Some(majority) = &self.majority {
+            let mut judged = judged.iter().filter_map(|page| self.pages.get(*page));
+            if !judged.any(|page| page.votes.dissent(majority)) {
+                return;
+            }
+        }
+        let mut votes = Votes::default();
+        self.pages.iter().for_each(|page| votes.add(&page.votes));
+        let majority = votes.majority();
+        let dissents = |(n, page): (usize, &Judged)| page.votes.dissent(&majority).then_some(n);
+        let dissenting: Vec<_> = self.pages.iter().enumerate().filter_map(dissents).collect();
+        for page in dissenting {
+            self.judge_page(page, state, Some(&majority));
+        }
+        self.majority = Some(majority);
+    }
+
+    fn judge_page(&mut self, page: usize, state: &State<'_>, majority: Option<&Majority>) {
+        let live = if self.lifted.is_empty() { &self.raw } else { &self.lifted };
+        let mut judged = judge(&self.expected, live, state, page, majority);
+        let start = page.saturating_mul(PAGE);
+        let end = start.saturating_add(PAGE).min(self.raw.len());
+        judged.differs = self.raw.get(start..end) != self.expected.text().get(start..end);
+        if let Some(place) = self.pages.get_mut(page) {
+            *place = judged;
+        }
+    }
+
+    fn opinion(&self, state: &State<'_>) -> Opinion {
+        let mut opinion = Opinion::default();
+        let mut causes: BTreeMap<Cause, Vec<(u32, u32)>> = BTreeMap::new();
+        let any_open = self.pages.iter().any(|page| !page.open.is_empty());
+        let book =
+            (any_open || !self.armed.is_empty()).then(|| Tracing::look(&self.expected, state));
+        if let Some(book) = &book {
+            for Armed { at, replaced, probe } in &self.armed {
+                let length = u32::try_from(replaced.len()).unwrap_or(u32::MAX);
+                causes.entry(probe.cause(book, *at)).or_default().push((*at, length));
+            }
+            self.follow(book, &mut causes, &mut opinion.wrong);
+        }
+        for page in &self.pages {
+            opinion.wrong.extend(&page.wrong);
+            for (mechanism, count) in &page.counts {
+                let sum = opinion.patched.entry(*mechanism).or_default();
+                *sum = sum.saturating_add(*count);
+            }
+        }
+        opinion.wrong.sort_by_key(|wrong| wrong.at);
+        for (n, (cause, places)) in causes.into_iter().enumerate() {
+            let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
+            opinion.causes.push((cause, count));
+            opinion.instrumented.extend(places.into_iter().map(|(at, length)| (at, length, n)));
+        }
+        opinion.pages_differing = self.pages.iter().filter(|page| page.differs).count();
+        opinion
+    }
+
+    /// Follows every branch out of the text; each target once.
+    fn follow(
+        &self,
+        book: &Tracing<'_>,
+        causes: &mut BTreeMap<Cause, Vec<(u32, u32)>>,
+        wrong: &mut Vec<Wrong>,
+    ) {
+        let mut known: BTreeMap<(u8, i64), Result<Cause, &'static str>> = BTreeMap::new();
+        for open in self.pages.iter().flat_map(|page| &page.open) {
+            // Where a branch may go depends on its place only for targets within the text.
+            let outside = !(0..self.raw.len() as i64).contains(&open.target);
+            let found = if outside && !self.expected.is_static_call(open.at) {
+                known.entry((open.opcode, open.target)).or_insert_with(|| book.follow(open)).clone()
+            } else {
+                book.follow(open)
+            };
+            match found {
+                Ok(cause) => causes.entry(cause).or_default().push((open.at, open.length)),
+                Err(why) => wrong.push(Wrong {
+                    at: open.at,
+                    length: open.length,
+                    mechanism: Some(Mechanism::Ftrace),
+                    why,
+                }),
+            }
+        }
+    }
+}

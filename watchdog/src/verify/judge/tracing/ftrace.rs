@@ -1,0 +1,188 @@
+//! ftrace: who is registered, and whether a trampoline is one (arch/x86/kernel/ftrace.c,
+//! `create_trampoline()`; kernel/trace/ftrace.c, 5.10 to 7.2).
+
+use iced_x86::{Decoder, DecoderOptions, Instruction};
+
+use super::super::branch::{CALL, decode};
+use super::super::nops;
+use super::{Cause, MAX_ENTRIES, Mechanism, State, Tracing};
+use crate::verify::reference::FtraceOps;
+
+/// Largest trampoline that is read.
+const MAX_TRAMPOLINE: u64 = 4096;
+
+/// The two pieces of code that trampolines are copied from: its first byte, its end, the call of
+/// the tracer.
+const TEMPLATES: [[&str; 3]; 2] = [
+    ["ftrace_caller", "ftrace_caller_end", "ftrace_call"],
+    ["ftrace_regs_caller", "ftrace_regs_caller_end", "ftrace_regs_call"],
+];
+
+/// A registered tracer (`struct ftrace_ops`).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ops {
+    pub(super) func: u64,
+    pub(super) trampoline: u64,
+    size: u64,
+}
+
+/// The tracers on the list at virtual `list`, to the one at `end`.
+pub(super) fn registered(state: &State<'_>, layout: &FtraceOps, list: u64, end: u64) -> Vec<Ops> {
+    let mut found = Vec::new();
+    let mut at = state.word_at(list);
+    while let Some(ops) = at.filter(|ops| *ops != end && *ops != 0) {
+        if found.len() >= MAX_ENTRIES {
+            break;
+        }
+        let field = |offset: u32| state.word_at(ops.checked_add(offset.into())?);
+        if let Some(func) = field(layout.func) {
+            let trampoline = field(layout.trampoline).unwrap_or_default();
+            let size = field(layout.trampoline_size).unwrap_or_default();
+            found.push(Ops { func, trampoline, size });
+        }
+        at = field(layout.next);
+    }
+    found
+}
+
+/// A branch to somewhere in the kernel's own text.
+pub(super) fn within(
+    tracing: &Tracing<'_>,
+    at: u32,
+    opcode: u8,
+    target: u32,
+) -> Result<Cause, &'static str> {
+    let symbols = &tracing.expected.reference.symbols;
+    let name = symbols.at(target).unwrap_or_default();
+    let is_inner = TEMPLATES.iter().any(|[.., call]| symbols.at(at) == Some(call));
+    let is_tracer = if is_inner {
+        name.ends_with("ftrace_ops_list_func")
+            || name == "ftrace_ops_assist_func"
+            || tracing.ops.iter().any(|ops| tracing.state.offset_of(ops.func) == Some(target))
+    } else {
+        opcode == CALL && TEMPLATES.iter().any(|[first, ..]| name == *first)
+    };
+    if !is_tracer {
+        return Err("a call of a function that is no tracer");
+    }
+    if tracing.ops.is_empty() {
+        return Err("a call of the tracers' entry, and nobody has registered a tracer");
+    }
+    let mut names: Vec<_> =
+        tracing.ops.iter().map(|ops| tracing.name_or_address(ops.func)).collect();
+    names.sort_unstable();
+    names.dedup();
+    Ok(cause(names.join(", ")))
+}
+
+/// A call of a trampoline that was made for one tracer.
+pub(super) fn trampoline(
+    tracing: &Tracing<'_>,
+    ops: &Ops,
+    opcode: u8,
+) -> Result<Cause, &'static str> {
+    if opcode != CALL {
+        return Err("a jump into a tracer's trampoline");
+    }
+    let callee = callee(tracing, ops).ok_or("a call of what is no copy of the tracers' entry")?;
+    let symbols = &tracing.expected.reference.symbols;
+    let helper = tracing.state.offset_of(callee).and_then(|at| symbols.at(at));
+    // Tracers that need protection are called by a helper, which finds them by their record.
+    let is_right = callee == ops.func
+        || helper.is_some_and(|name| {
+            name.ends_with("ftrace_ops_list_func") || name == "ftrace_ops_assist_func"
+        });
+    if !is_right {
+        return Err("a call of a trampoline that calls another function than its tracer");
+    }
+    let name = tracing.name(ops.func).ok_or("a call of a trampoline for no function")?;
+    Ok(cause(name))
+}
+
+/// The mechanism that a tracer's function belongs to.
+fn cause(name: String) -> Cause {
+    let mechanism = match name.as_str() {
+        "klp_ftrace_handler" => Mechanism::Livepatch,
+        "kprobe_ftrace_handler" => Mechanism::Kprobe,
+        "call_direct_funcs" => Mechanism::Bpf,
+        _ => Mechanism::Ftrace,
+    };
+    Cause { mechanism, name }
+}
+
+/// The virtual address that a trampoline calls, if the trampoline is a copy of one of the
+/// templates as they stand in the node's own, judged, text.
+fn callee(tracing: &Tracing<'_>, ops: &Ops) -> Option<u64> {
+    let size = usize::try_from(ops.size.min(MAX_TRAMPOLINE)).ok()?;
+    let code = tracing.state.at(ops.trampoline, size)?;
+    if code.writable || !code.executable {
+        return None;
+    }
+    let symbols = &tracing.expected.reference.symbols;
+    TEMPLATES.iter().find_map(|[first, end, call]| {
+        let first = symbols.address(first)?;
+        let end = symbols.address(end)?;
+        let call = symbols.address(call)?.checked_sub(first)?;
+        let length = usize::try_from(end.checked_sub(first)?).ok().filter(|n| *n <= size)?;
+        let template = tracing.state.at(tracing.state.virt_of(first.into()), length)?.bytes;
+        let copy = code.bytes.get(..length)?;
+        is_copy(tracing, &template, first, copy, ops.trampoline, call)
+    })
+}
+
+/// Compares a trampoline with its template, instruction by instruction: equal, or leading to the
+/// same place; but for the call of the tracer, whose target is returned, the pointer to the
+/// tracer's record behind the code, and a jump that is not needed in a copy.
+fn is_copy(
+    tracing: &Tracing<'_>,
+    template: &[u8],
+    first: u32,
+    copy: &[u8],
+    at: u64,
+    call: u32,
+) -> Option<u64> {
+    let template_at = tracing.state.virt_of(first.into());
+    let mut decoder = Decoder::with_ip(64, template, template_at, DecoderOptions::NONE);
+    let mut moved = Decoder::with_ip(64, copy, at, DecoderOptions::NONE);
+    let (mut one, mut other) = (Instruction::default(), Instruction::default());
+    let mut callee = None;
+    while decoder.can_decode() {
+        let place = decoder.position();
+        decoder.decode_out(&mut one);
+        let length = one.len();
+        let found = copy.get(place..place.checked_add(length)?)?;
+        let here = at.checked_add(place as u64)?;
+        if place == call as usize {
+            let distance = decode(found, 0).filter(|branch| branch.opcode == CALL)?.target;
+            callee = Some(here.wrapping_add_signed(distance));
+        } else if template.get(place..place.checked_add(length)?) != Some(found)
+            && !nops::fill(found)
+        {
+            moved.set_position(place).ok()?;
+            moved.set_ip(here);
+            moved.decode_out(&mut other);
+            if other.len() != length || other.code() != one.code() {
+                return None;
+            }
+            if one.is_ip_rel_memory_operand() {
+                let target = other.ip_rel_memory_address();
+                // To the same variable, or to the record's pointer behind the code.
+                let behind = target.checked_sub(at).filter(|target| *target >= copy.len() as u64);
+                let own =
+                    behind.is_some_and(|behind| behind <= (copy.len() as u64).saturating_add(16));
+                if target != one.ip_rel_memory_address() && !own {
+                    return None;
+                }
+            } else if one.near_branch_target() != other.near_branch_target() {
+                return None;
+            }
+        } else if nops::fill(found) && !nops::fill(template.get(place..place.checked_add(length)?)?)
+        {
+            // Only `ftrace_regs_caller_jmp`, a conditional jump to where direct calls go on.
+            if !one.is_jcc_short_or_near() {
+                return None;
+            }
+        }
+    }
+    callee
+}

@@ -1,0 +1,153 @@
+//! Probes: a breakpoint, or once optimised a jump, at an instruction of the text, as the kernel's
+//! own table of probes says (kernel/kprobes.c; arch/x86/kernel/kprobes/{core,opt}.c, 5.10 to 7.2).
+
+use std::collections::BTreeMap;
+
+use super::super::branch::{INT3, JMP, decode};
+use super::{Cause, Expected, MAX_ENTRIES, Mechanism, State, Tracing, circular};
+
+/// Buckets of `kprobe_table` (`KPROBE_TABLE_SIZE`).
+const BUCKETS: u64 = 64;
+
+/// A registered probe in the kernel's text.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Probe {
+    /// Its first byte before.
+    opcode: u8,
+    /// What the jump of an optimised probe replaced behind that byte, and where it goes.
+    optimized: Option<([u8; 4], u64)>,
+    /// Virtual addresses of what it calls.
+    handlers: Vec<u64>,
+}
+
+/// All probes by image offset.
+#[derive(Clone, Debug, Default)]
+pub(in super::super) struct Probes(BTreeMap<u32, Probe>);
+
+impl Probes {
+    /// The probes that a kernel has registered in its text.
+    pub(in super::super) fn look(expected: &Expected, state: &State<'_>) -> Self {
+        let mut probes = Self::default();
+        let table = expected.reference.symbols.address("kprobe_table");
+        if let Some(table) = table {
+            let table = state.virt_of(table.into());
+            for bucket in 0..BUCKETS {
+                probes.bucket(expected, state, table.wrapping_add(bucket.saturating_mul(8)));
+            }
+        }
+        probes
+    }
+
+    /// The probes of one bucket, a `struct hlist_head`.
+    fn bucket(&mut self, expected: &Expected, state: &State<'_>, head: u64) -> Option<()> {
+        let layout = expected.reference.layouts?.kprobe;
+        let mut link = state.word_at(head).filter(|link| *link != 0);
+        while let Some(at) = link.filter(|_| self.0.len() < MAX_ENTRIES) {
+            let probe = at.checked_sub(layout.hlist.into())?;
+            let place = |offset: u32| probe.checked_add(offset.into());
+            let field = |offset: u32| state.word_at(place(offset)?);
+            if let Some(offset) = state.offset_of(field(layout.addr)?) {
+                let [opcode] = *state.at(place(layout.opcode)?, 1)?.bytes.first_chunk()?;
+                let optimized = layout.optimized.and_then(|(copied, insn)| {
+                    let copied = *state.at(place(copied)?, 4)?.bytes.first_chunk()?;
+                    Some((copied, field(insn).filter(|insn| *insn != 0)?))
+                });
+                let own = field(layout.pre_handler).unwrap_or_default();
+                // A probe shared by several is one that calls the others, which are on its list.
+                let others = circular(state, place(layout.list)?).into_iter().filter_map(|link| {
+                    let other = link.checked_sub(layout.list.into())?;
+                    state.word_at(other.checked_add(layout.pre_handler.into())?)
+                });
+                let mut handlers: Vec<u64> = others.filter(|handler| *handler != 0).collect();
+                if handlers.is_empty() {
+                    handlers.push(own);
+                }
+                // Of several entries for one place the first is in use.
+                self.0.entry(offset).or_insert(Probe { opcode, optimized, handlers });
+            }
+            // An hlist ends with NULL; one that loops, with the bound above.
+            let next = state.word_at(at)?;
+            link = (next != 0 && next != at).then_some(next);
+        }
+        Some(())
+    }
+
+    /// The probes registered from image offset `start` to `end`.
+    pub(in super::super) fn any_within(&self, start: u32, end: u32) -> bool {
+        self.0.range(start..end).next().is_some()
+    }
+
+    /// The probes that are armed in a copy of the text, with what each replaced there: put back, the
+    /// text can be judged.
+    pub(in super::super) fn armed(
+        &self,
+        expected: &Expected,
+        state: &State<'_>,
+        raw: &[u8],
+    ) -> Vec<Armed> {
+        let armed = |(&at, probe): (&u32, &Probe)| {
+            let code = raw.get(at as usize..)?;
+            let replaced = match *code.first()? {
+                INT3 if expected.linked(at, 1) != [INT3] => vec![probe.opcode],
+                JMP => {
+                    let goes = state.virt_of(decode(code, at)?.target);
+                    let (copied, to) = probe.optimized.filter(|(_, to)| goes == *to)?;
+                    if !is_detour(expected, state, to) {
+                        return None;
+                    }
+                    [&[probe.opcode], copied.as_slice()].concat()
+                }
+                _ => return None,
+            };
+            Some(Armed { at, replaced, probe: probe.clone() })
+        };
+        self.0.iter().filter_map(armed).collect()
+    }
+}
+
+/// A probe at work.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Armed {
+    /// Image offset.
+    pub(in super::super) at: u32,
+    /// The bytes that were there before.
+    pub(in super::super) replaced: Vec<u8>,
+    pub(in super::super) probe: Probe,
+}
+
+impl Probe {
+    /// Who is behind the probe.
+    pub(in super::super) fn cause(&self, tracing: &Tracing<'_>, at: u32) -> Cause {
+        let symbols = &tracing.expected.reference.symbols;
+        let place = match symbols.lookup(at) {
+            Some((name, 0)) => name.to_owned(),
+            Some((name, offset)) => format!("{name}+{offset:#x}"),
+            None => format!("{at:#x}"),
+        };
+        let mut names: Vec<_> =
+            self.handlers.iter().map(|handler| tracing.name_or_address(*handler)).collect();
+        names.dedup();
+        Cause { mechanism: Mechanism::Kprobe, name: format!("{} at {place}", names.join(", ")) }
+    }
+}
+
+/// Whether the code that an optimised probe jumps to is a copy of the kernel's template
+/// (`optprobe_template_entry`), to where that is filled in.
+fn is_detour(expected: &Expected, state: &State<'_>, virt: u64) -> bool {
+    const CLAC: [[u8; 3]; 2] = [[0x0f, 0x01, 0xca], [0x0f, 0x1f, 0x00]];
+    let symbol = |name: &str| expected.reference.symbols.address(name);
+    let compare = || {
+        let first = symbol("optprobe_template_entry")?;
+        let mut template = expected.detour().to_vec();
+        let found = state.at(virt, template.len()).filter(|_| !template.is_empty())?;
+        // The template holds an alternative of its own, for processors that have SMAP.
+        let clac = usize::try_from(symbol("optprobe_template_clac")?.checked_sub(first)?).ok()?;
+        let place = clac..clac.checked_add(3)?;
+        let filled = found.bytes.get(place.clone())?;
+        if CLAC.iter().any(|form| form == filled) {
+            template.get_mut(place)?.copy_from_slice(filled);
+        }
+        Some(found.bytes == template && found.executable && !found.writable)
+    };
+    compare().unwrap_or(false)
+}

@@ -1,0 +1,31 @@
+//! Whether a kernel is rewriting itself at this moment.
+
+use super::judge::State;
+use super::reference::Reference;
+
+/// The mutexes that whoever rewrites text holds: of text itself, and of each mechanism over all its
+/// sites (kernel/extable.c, kernel/jump_label.c, kernel/static_call_inline.c,
+/// kernel/trace/ftrace.c, kernel/kprobes.c).
+const MUTEXES: [&str; 5] =
+    ["text_mutex", "jump_label_mutex", "static_call_mutex", "ftrace_lock", "kprobe_mutex"];
+/// Where `struct mutex` has its owner: first, and with PREEMPT_RT behind a lock and a tree.
+const OWNER: u32 = 0;
+const OWNER_RT: u32 = 24;
+
+/// The owners of a kernel's mutexes, by image offset.
+#[derive(Clone, Debug)]
+pub(super) struct Patching(Vec<u32>);
+
+impl Patching {
+    /// The mutexes of a kernel.
+    pub(super) fn of(reference: &Reference) -> Self {
+        let owner = if reference.banner.contains("PREEMPT_RT") { OWNER_RT } else { OWNER };
+        let mutexes = MUTEXES.iter().filter_map(|name| reference.symbols.address(name));
+        Self(mutexes.filter_map(|at| at.checked_add(owner)).collect())
+    }
+
+    /// Whether any of them is taken.
+    pub(super) fn is_on(&self, state: &State<'_>) -> bool {
+        self.0.iter().any(|owner| state.word(*owner).is_some_and(|owner| owner != 0))
+    }
+}

@@ -1,0 +1,90 @@
+//! A reference from a running kernel's own memory, where no image is at hand.
+
+use super::read::Table;
+use super::tables::bounds;
+use super::{
+    ImageSymbols, Layouts, Piece, Reference, Tables, kallsyms_tables, rodata_bounds, without,
+};
+use crate::image::Relocations;
+use crate::locate::Kernel;
+use crate::memory::Memory;
+
+/// Most bytes of one table, or of read-only data, that are believed.
+const MAX_TABLE: u32 = 64 << 20;
+/// A landing pad, behind which a function's entry may be traced.
+const LANDING_PADS: [[u8; 4]; 3] =
+    [[0xf3, 0x0f, 0x1e, 0xfa], [0x66, 0x0f, 0x1f, 0x00], [0x0f, 0x1f, 0x40, 0xd6]];
+
+impl Reference {
+    /// What a kernel's memory says of its text: the text as it stands, and the tables that stay
+    /// in memory once a kernel has booted (jump labels, static calls, function entries). What it
+    /// did at boot (alternatives, returns, locks) is part of the text by then, and any later change
+    /// of that is unexplained.
+    #[must_use]
+    pub fn learned(memory: &dyn Memory, kernel: &Kernel, text: Vec<u8>) -> Self {
+        let symbols = ImageSymbols::of(&kernel.symbols, kernel.text.virt);
+        let [jumps, calls, types] = bounds(
+            &symbols,
+            [
+                ["__start___jump_table", "__stop___jump_table"],
+                ["__start_static_call_sites", "__stop_static_call_sites"],
+                ["__start_BTF", "__stop_BTF"],
+            ],
+        )
+        .map(|bounds| bounds.and_then(|(offset, size)| read(memory, kernel, offset, size)));
+        let rodata =
+            rodata_bounds(&symbols).and_then(|(offset, size)| read(memory, kernel, offset, size));
+        let table = |part: &Option<(u32, Vec<u8>)>| {
+            part.as_ref().map(|(offset, bytes)| (*offset, bytes.clone())).unwrap_or_default()
+        };
+        let (jumps, calls) = (table(&jumps), table(&calls));
+        let mut tables = Tables::of_data(
+            Table { offset: jumps.0, bytes: &jumps.1 },
+            Table { offset: calls.0, bytes: &calls.1 },
+            &symbols,
+        );
+        let left_out = kallsyms_tables(&symbols);
+        let size = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        tables.fentry = entries(&symbols, &text, size, tables.features.fentry);
+        let piece = |(offset, bytes)| Piece { offset, bytes, relocations: Relocations::default() };
+        Self {
+            release: kernel.release.clone(),
+            banner: kernel.banner.clone(),
+            build_id: kernel.build_id.clone().unwrap_or_default(),
+            link_address: kernel.text.virt.0,
+            text: piece((0, text)),
+            replacements: piece((size, Vec::new())),
+            rodata: without(piece(rodata.unwrap_or((size, Vec::new()))), &left_out),
+            left_out,
+            tables,
+            gates: Vec::new(),
+            layouts: types.and_then(|(_, bytes)| Layouts::of_btf(bytes)),
+            symbols,
+        }
+    }
+}
+
+/// A stretch of the image as it is in memory.
+fn read(memory: &dyn Memory, kernel: &Kernel, offset: u32, size: u32) -> Option<(u32, Vec<u8>)> {
+    let mut bytes = vec![0; usize::try_from(size).ok().filter(|_| size <= MAX_TABLE)?];
+    memory.read(kernel.text.phys.checked_add(offset.into())?, &mut bytes).ok()?;
+    Some((offset, bytes))
+}
+
+/// The functions that begin with what ftrace rewrites: its NOP, or a call.
+fn entries(symbols: &ImageSymbols, text: &[u8], size: u32, fentry: Option<u32>) -> Vec<u32> {
+    const NOP5: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+    symbols
+        .functions(size)
+        .filter_map(|at| {
+            let code = text.get(at as usize..)?;
+            let pad = LANDING_PADS.iter().any(|pad| code.starts_with(pad));
+            let at = if pad { at.checked_add(4)? } else { at };
+            let code: &[u8; 5] = text.get(at as usize..)?.first_chunk()?;
+            let distance = i64::from(i32::from_le_bytes(*code.last_chunk()?));
+            let target = i64::from(at).checked_add(5)?.checked_add(distance)?;
+            let calls = code.first() == Some(&0xe8) && fentry.map(i64::from) == Some(target);
+            (*code == NOP5 || calls).then_some(at)
+        })
+        .collect()
+}

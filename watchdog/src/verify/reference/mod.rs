@@ -1,0 +1,174 @@
+//! What a kernel's text should be, wherever KASLR puts it: the vendor's bytes, the places the
+//! kernel may rewrite ([`Tables`]), and the kernel's own names.
+//!
+//! All places are image offsets: bytes from `_stext`, where the image begins.
+
+mod gates;
+mod layouts;
+mod learned;
+mod read;
+mod symbols;
+mod tables;
+
+pub use gates::Gate;
+pub use layouts::{BpfKsym, FtraceOps, Kprobe, Layouts, Module};
+pub use symbols::ImageSymbols;
+pub use tables::{
+    Alternative, Features, JumpLabel, ParavirtSite, RuntimeConstant, StaticCall, Tables, Trampoline,
+};
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::alert::hex;
+use crate::image::{KernelImage, Relocations};
+
+/// Why an image cannot be gone by.
+#[derive(Debug, thiserror::Error)]
+#[error("the kernel image {0}")]
+pub struct ReferenceError(pub(super) String);
+
+/// A stretch of the kernel image as it is linked, and what KASLR changes in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// Image offset of its first byte.
+    pub offset: u32,
+    /// As linked.
+    pub bytes: Vec<u8>,
+    /// What changes when the image is moved.
+    pub relocations: Relocations,
+}
+
+/// What a vendor's image says of the kernel that boots from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    /// `uname -r`.
+    pub release: String,
+    /// `/proc/version`, without its newline.
+    pub banner: String,
+    /// In hexadecimal.
+    pub build_id: String,
+    /// Where `_stext` is linked.
+    pub link_address: u64,
+    /// `_stext` to `_etext`.
+    pub text: Piece,
+    /// The replacements of alternatives.
+    pub replacements: Piece,
+    /// `__start_rodata` to `__end_rodata`, or to the type information (`__start_BTF`) that stands at
+    /// its end, is large and decides nothing.
+    pub rodata: Piece,
+    /// The part of `rodata` that is left out, and zero: the tables of kallsyms. Locating watches
+    /// over them, and a copy of them would look like another kernel to whoever searches this
+    /// machine's own memory.
+    pub left_out: Range<u32>,
+    /// What may be rewritten.
+    pub tables: Tables,
+    /// Which handlers the kernel's own tables give an interrupt vector.
+    pub gates: Vec<Gate>,
+    /// The kernel's own names.
+    pub symbols: ImageSymbols,
+    /// Where fields are, where the image describes its types.
+    pub layouts: Option<Layouts>,
+}
+
+impl Reference {
+    /// Reads everything that judging needs out of an image.
+    ///
+    /// # Errors
+    /// [`ReferenceError`] when the image lacks a table or one is unsound.
+    pub fn of_image(image: &KernelImage) -> Result<Self, ReferenceError> {
+        let vendor = &image.vendor;
+        let symbols = ImageSymbols::of_image(image)?;
+        let tables = Tables::of_image(image, &symbols)?;
+        let size = u32::try_from(vendor.text_size()).unwrap_or(u32::MAX);
+        let left_out = kallsyms_tables(&symbols);
+        let piece = |offset: u32, size: u32, what: &str| {
+            let bytes = image
+                .bytes(offset, size)
+                .ok_or_else(|| ReferenceError(format!("does not hold its {what}")))?;
+            let relocations = image.relocations.within(offset, size);
+            Ok(Piece { offset, bytes: bytes.to_vec(), relocations })
+        };
+        let replacements = image
+            .section(".altinstr_replacement")
+            .ok_or_else(|| ReferenceError("has no `.altinstr_replacement`".to_owned()))?;
+        let rodata = rodata_bounds(&symbols)
+            .ok_or_else(|| ReferenceError("does not say where its read-only data is".to_owned()))?;
+        Ok(Self {
+            release: vendor.release().to_owned(),
+            banner: vendor.banner().to_owned(),
+            build_id: hex(vendor.build_id()),
+            link_address: vendor.text_virt().0,
+            text: piece(0, size, "text")?,
+            replacements: piece(replacements.offset, replacements.size, "replacements")?,
+            rodata: without(
+                piece(rodata.0, held(image, rodata.0, rodata.1), "read-only data")?,
+                &left_out,
+            ),
+            left_out,
+            tables,
+            gates: gates::of_image(image, &symbols),
+            symbols,
+            layouts: Layouts::of_image(image),
+        })
+    }
+}
+
+impl Piece {
+    /// Takes the bytes out, as they are where KASLR moved the image by `distance`: a text is large,
+    /// and needed in one form at a time.
+    #[must_use]
+    pub fn take_moved(&mut self, distance: u64) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        std::mem::take(&mut self.relocations).apply(&mut bytes, self.offset, distance);
+        bytes
+    }
+}
+
+/// Where the tables of kallsyms stand; empty where their symbols are unknown.
+fn kallsyms_tables(symbols: &ImageSymbols) -> Range<u32> {
+    const TABLES: [&str; 8] = [
+        "kallsyms_offsets",
+        "kallsyms_relative_base",
+        "kallsyms_num_syms",
+        "kallsyms_names",
+        "kallsyms_markers",
+        "kallsyms_seqs_of_names",
+        "kallsyms_token_table",
+        "kallsyms_token_index",
+    ];
+    let places = || TABLES.iter().filter_map(|name| symbols.address(name));
+    let last = places().max().and_then(|last| symbols.next_after(last));
+    places().min().zip(last).map(|(first, end)| first..end).unwrap_or_default()
+}
+
+/// A piece with a part of it zeroed.
+fn without(mut piece: Piece, part: &Range<u32>) -> Piece {
+    let place = |at: u32| at.saturating_sub(piece.offset) as usize;
+    let (start, end) = (place(part.start), place(part.end).min(piece.bytes.len()));
+    if let Some(bytes) = piece.bytes.get_mut(start..end) {
+        bytes.fill(0);
+    }
+    let outside = |at: &u32| !part.contains(at);
+    piece.relocations.words.retain(outside);
+    piece.relocations.quads.retain(outside);
+    piece
+}
+
+/// Offset and size of the read-only data that is judged.
+fn rodata_bounds(symbols: &ImageSymbols) -> Option<(u32, u32)> {
+    let names = [["__start_rodata", "__end_rodata"], ["__start_rodata", "__start_BTF"]];
+    let [all, judged] = tables::bounds(symbols, names);
+    let (start, size) = all?;
+    Some((start, judged.map_or(size, |(_, before)| size.min(before))))
+}
+
+/// How many of `size` bytes from `offset` sections fill: behind the last one, to the end of its
+/// page, stands whatever the boot code left there.
+fn held(image: &KernelImage, offset: u32, size: u32) -> u32 {
+    let all = offset..offset.saturating_add(size);
+    let within = image.sections().iter().filter(|section| all.contains(&section.offset));
+    let ends = within.map(|section| section.offset.saturating_add(section.size));
+    ends.max().unwrap_or(offset).min(all.end).saturating_sub(offset)
+}

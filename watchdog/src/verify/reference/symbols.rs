@@ -1,0 +1,182 @@
+//! A kernel's names by image offset.
+
+use serde::{Deserialize, Serialize};
+
+use super::ReferenceError;
+use crate::image::KernelImage;
+use crate::locate::{Budget, Symbols, kallsyms};
+use crate::memory::{Memory, PhysAddr, PhysRange, RangeSet, ReadError, VirtAddr};
+
+/// Largest offset of a symbol that is kept: images have up to 1 GiB.
+const MAX_OFFSET: u64 = 1 << 30;
+
+/// Names of code and data, ascending by image offset.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSymbols {
+    offsets: Vec<u32>,
+    /// The letter that `nm` gives.
+    kinds: Vec<u8>,
+    starts: Vec<u32>,
+    names: String,
+    /// The symbols' numbers, by the hashes of their names.
+    by_hash: Vec<u32>,
+}
+
+impl ImageSymbols {
+    /// The symbols that the image itself carries for kallsyms.
+    pub(super) fn of_image(image: &KernelImage) -> Result<Self, ReferenceError> {
+        let rodata = image
+            .section(".rodata")
+            .ok_or_else(|| ReferenceError("has no `.rodata`".to_owned()))?;
+        let flat = Flat::of(image);
+        let mut budget = Budget::for_memory(image.all().len() as u64);
+        let first = flat.base.0.wrapping_add(rodata.offset.into());
+        let end = first.wrapping_add(rodata.size.into());
+        let range = PhysRange::new(PhysAddr(first), PhysAddr(end));
+        let claim = range
+            .and_then(|range| kallsyms::find(&flat, range, &mut budget))
+            .ok_or_else(|| ReferenceError("carries no symbol table that parses".to_owned()))?;
+        if claim.phys != flat.base || claim.size != image.vendor.text_size() {
+            return Err(ReferenceError("says two things of where its text is".to_owned()));
+        }
+        Ok(Self::of(&claim.symbols, claim.virt.unwrap_or(VirtAddr(claim.phys.0))))
+    }
+
+    /// The symbols of a table, from `stext` on.
+    #[must_use]
+    pub fn of(symbols: &Symbols, stext: VirtAddr) -> Self {
+        let mut kept = Self::default();
+        for (kind, name, at) in symbols.iter() {
+            let offset = at.checked_sub(stext).filter(|offset| *offset < MAX_OFFSET);
+            let (Some(offset), Ok(start)) = (offset, u32::try_from(kept.names.len())) else {
+                continue;
+            };
+            kept.offsets.push(u32::try_from(offset).unwrap_or(u32::MAX));
+            kept.kinds.push(kind);
+            kept.starts.push(start);
+            kept.names.push_str(&name);
+        }
+        let mut by_hash: Vec<(u32, u32)> =
+            (0..).zip(kept.iter()).map(|(n, (name, ..))| (hash(name), n)).collect();
+        by_hash.sort_unstable();
+        kept.by_hash = by_hash.into_iter().map(|(_, n)| n).collect();
+        kept
+    }
+
+    /// Whether the parts fit each other, as whoever deserialises must ask.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let count = self.offsets.len();
+        count == self.kinds.len()
+            && count == self.starts.len()
+            && count == self.by_hash.len()
+            && self.offsets.is_sorted()
+            && self.starts.is_sorted()
+            && self.starts.iter().all(|start| self.names.is_char_boundary(*start as usize))
+    }
+
+    fn name(&self, n: usize) -> &str {
+        let start = self.starts.get(n).copied().unwrap_or_default() as usize;
+        let end =
+            self.starts.get(n.saturating_add(1)).map_or(self.names.len(), |end| *end as usize);
+        self.names.get(start..end).unwrap_or_default()
+    }
+
+    /// Every symbol: its name, its letter, its offset.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u8, u32)> {
+        (0..).zip(&self.offsets).zip(&self.kinds).map(|((n, at), kind)| (self.name(n), *kind, *at))
+    }
+
+    /// The image offset of a symbol; of several of one name the first.
+    #[must_use]
+    pub fn address(&self, name: &str) -> Option<u32> {
+        let wanted = hash(name);
+        let hash_of = |n: &u32| hash(self.name(*n as usize));
+        let first = self.by_hash.partition_point(|n| hash_of(n) < wanted);
+        let candidates = self.by_hash.iter().skip(first).take_while(|n| hash_of(n) == wanted);
+        let mut named = candidates.filter(|n| self.name(**n as usize) == name);
+        self.offsets.get(*named.next()? as usize).copied()
+    }
+
+    /// The offset of the first symbol behind this offset.
+    pub(super) fn next_after(&self, offset: u32) -> Option<u32> {
+        let next = self.offsets.partition_point(|have| *have <= offset);
+        self.offsets.get(next).copied()
+    }
+
+    /// The first name at exactly this offset.
+    #[must_use]
+    pub fn at(&self, offset: u32) -> Option<&str> {
+        let first = self.offsets.partition_point(|have| *have < offset);
+        (self.offsets.get(first) == Some(&offset)).then(|| self.name(first))
+    }
+
+    /// Whether a function begins at this offset.
+    #[must_use]
+    pub fn is_function(&self, offset: u32) -> bool {
+        let first = self.offsets.partition_point(|have| *have < offset);
+        let here = self.offsets.iter().zip(&self.kinds).skip(first);
+        here.take_while(|(have, _)| **have == offset)
+            .any(|(_, kind)| matches!(kind, b't' | b'T' | b'W' | b'w'))
+    }
+
+    /// The offsets of all functions below `end`, ascending, each once.
+    pub fn functions(&self, end: u32) -> impl Iterator<Item = u32> {
+        let mut last = None;
+        self.iter()
+            .take_while(move |(.., at)| *at < end)
+            .filter(|(_, kind, _)| matches!(kind, b't' | b'T' | b'W' | b'w'))
+            .map(|(.., at)| at)
+            .filter(move |at| last.replace(*at) != Some(*at))
+    }
+
+    /// `name+0x15` for an offset.
+    #[must_use]
+    pub fn lookup(&self, offset: u32) -> Option<(&str, u32)> {
+        let behind = self.offsets.partition_point(|have| *have <= offset);
+        let last = *self.offsets.get(behind.checked_sub(1)?)?;
+        let first = self.offsets.partition_point(|have| *have < last);
+        Some((self.name(first), offset.checked_sub(last)?))
+    }
+}
+
+/// FNV-1a: names are looked up by it, nothing depends on it.
+fn hash(name: &str) -> u32 {
+    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    name.bytes().fold(0x811c_9dc5, step)
+}
+
+/// A laid-out image as memory, where the boot loader would put it.
+struct Flat<'a> {
+    bytes: &'a [u8],
+    base: PhysAddr,
+    ranges: RangeSet,
+}
+
+impl<'a> Flat<'a> {
+    fn of(image: &'a KernelImage) -> Self {
+        // `__START_KERNEL_map` is mapped to physical 0, so this is the address without KASLR.
+        let base = PhysAddr(image.vendor.text_virt().0 & 0x7fff_ffff);
+        let range = PhysRange::with_size(base, image.all().len() as u64);
+        Self { bytes: image.all(), base, ranges: range.into_iter().collect() }
+    }
+}
+
+impl Memory for Flat<'_> {
+    fn ranges(&self) -> &RangeSet {
+        &self.ranges
+    }
+
+    fn read(&self, at: PhysAddr, buffer: &mut [u8]) -> Result<(), ReadError> {
+        let start = at.checked_sub(self.base).and_then(|start| usize::try_from(start).ok());
+        let bytes = start
+            .and_then(|start| self.bytes.get(start..)?.get(..buffer.len()))
+            .ok_or_else(|| ReadError::Outside {
+                at,
+                length: buffer.len() as u64,
+                source_name: "a kernel image".to_owned(),
+            })?;
+        buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+}

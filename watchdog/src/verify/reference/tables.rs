@@ -1,0 +1,367 @@
+//! The kernel's own lists of the places it rewrites.
+//!
+//! Those that have a section of their own are read from it; those that have none (jump labels,
+//! static calls, mcount) from between their symbols (include/asm-generic/vmlinux.lds.h).
+
+use serde::{Deserialize, Serialize};
+
+use super::read::Table;
+use super::{ImageSymbols, ReferenceError};
+use crate::image::KernelImage;
+
+/// An entry of `.altinstructions` (`struct alt_instr`, arch/x86/include/asm/alternative.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alternative {
+    /// What is replaced.
+    pub at: u32,
+    /// Its bytes, padding included.
+    pub length: u8,
+    /// The replacement.
+    pub replacement: u32,
+    /// Its bytes.
+    pub replacement_length: u8,
+    /// `X86_FEATURE_…` that decides.
+    pub feature: u16,
+    /// Replaced where the feature is missing.
+    pub inverted: bool,
+    /// The replacement is a direct call of what the indirect call there goes to (since 6.8).
+    pub direct_call: bool,
+}
+
+/// An entry of `.parainstructions` (to 6.7): an indirect call through `pv_ops`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParavirtSite {
+    /// The call.
+    pub at: u32,
+    /// Which pointer of `pv_ops`.
+    pub slot: u8,
+    /// Bytes of the site.
+    pub length: u8,
+}
+
+/// An entry of `__jump_table` (`struct jump_entry`, include/linux/jump_label.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JumpLabel {
+    /// The NOP or jump.
+    pub at: u32,
+    /// Where the jump goes.
+    pub target: u32,
+    /// Its `struct static_key`.
+    pub key: u32,
+    /// Whether it jumps while the key is off.
+    pub inverted: bool,
+}
+
+/// An entry of `.static_call_sites` (`struct static_call_site`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaticCall {
+    /// The call or jump.
+    pub at: u32,
+    /// Its `struct static_call_key`.
+    pub key: u32,
+    /// Whether it is a tail call.
+    pub tail: bool,
+}
+
+/// A `__SCT__…` trampoline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trampoline {
+    /// Its first byte.
+    pub at: u32,
+    /// Its `struct static_call_key`.
+    pub key: u32,
+}
+
+/// A constant that is written into code at boot (include/asm/runtime-const.h, since 6.12).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeConstant {
+    /// The variable.
+    pub name: String,
+    /// Its image offset, where there is such a variable.
+    pub variable: Option<u32>,
+    /// The places of the immediates, of one byte for a shift and eight for a pointer.
+    pub sites: Vec<u32>,
+    /// Whether it is a shift.
+    pub is_shift: bool,
+}
+
+/// What the tables say of the kernel as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Features {
+    /// `pv_ops`.
+    pub pv_ops: Option<u32>,
+    /// `__fentry__`.
+    pub fentry: Option<u32>,
+    /// `x86_return_thunk`, the variable.
+    pub return_thunk: Option<u32>,
+    /// `__x86_return_thunk`, what is linked.
+    pub default_thunk: Option<u32>,
+    /// `__static_call_return0`.
+    pub return_zero: Option<u32>,
+    /// `BUG_func`.
+    pub bug: Option<u32>,
+    /// `nop_func`, or `_paravirt_nop` to 6.7.
+    pub nop: Option<u32>,
+    /// `__WARN_trap` (7.x).
+    pub warning: Option<u32>,
+}
+
+/// Everything that a kernel may rewrite in its text, each list ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tables {
+    /// Those of one place stand together, in the kernel's order.
+    pub alternatives: Vec<Alternative>,
+    /// `.parainstructions`.
+    pub paravirt: Vec<ParavirtSite>,
+    /// `.smp_locks`.
+    pub smp_locks: Vec<u32>,
+    /// `.retpoline_sites`.
+    pub retpolines: Vec<u32>,
+    /// `.return_sites`.
+    pub returns: Vec<u32>,
+    /// `.call_sites`.
+    pub calls: Vec<u32>,
+    /// `.ibt_endbr_seal`.
+    pub seals: Vec<u32>,
+    /// `__jump_table`.
+    pub jump_labels: Vec<JumpLabel>,
+    /// `.static_call_sites`.
+    pub static_calls: Vec<StaticCall>,
+    /// `__SCT__…`.
+    pub trampolines: Vec<Trampoline>,
+    /// `__mcount_loc`.
+    pub fentry: Vec<u32>,
+    /// `runtime_…`.
+    pub runtime_constants: Vec<RuntimeConstant>,
+    /// Symbols that rules go by.
+    pub features: Features,
+}
+
+impl Tables {
+    /// The tables of a vendor's image.
+    pub(super) fn of_image(
+        image: &KernelImage,
+        symbols: &ImageSymbols,
+    ) -> Result<Self, ReferenceError> {
+        let section = |name: &str| {
+            let section = image.section(name);
+            Table {
+                offset: section.map_or(0, |section| section.offset),
+                bytes: section.map_or(&[], |section| image.content(section)),
+            }
+        };
+        let [jumps, calls, mcount] = bounds(
+            symbols,
+            [
+                ["__start___jump_table", "__stop___jump_table"],
+                ["__start_static_call_sites", "__stop_static_call_sites"],
+                ["__start_mcount_loc", "__stop_mcount_loc"],
+            ],
+        )
+        .map(|bounds| {
+            let (offset, size) = bounds.unwrap_or_default();
+            Table { offset, bytes: image.bytes(offset, size).unwrap_or_default() }
+        });
+        let stext = image.vendor.text_virt().0;
+        let entries = |table: Table<'_>| {
+            sorted(
+                table
+                    .entries(8)
+                    .filter_map(|entry| u32::try_from(entry.u64(0)?.checked_sub(stext)?).ok()),
+            )
+        };
+        let replacements = section(".altinstr_replacement");
+        Ok(Self {
+            alternatives: alternatives(section(".altinstructions"), replacements)?,
+            paravirt: paravirt(section(".parainstructions"), stext),
+            smp_locks: places(section(".smp_locks")),
+            retpolines: places(section(".retpoline_sites")),
+            returns: places(section(".return_sites")),
+            calls: places(section(".call_sites")),
+            seals: places(section(".ibt_endbr_seal")),
+            fentry: entries(mcount),
+            runtime_constants: runtime_constants(image, symbols),
+            ..Self::of_data(jumps, calls, symbols)
+        })
+    }
+
+    /// What stays in memory once a kernel has booted: jump labels, static calls, names.
+    pub(super) fn of_data(jumps: Table<'_>, calls: Table<'_>, symbols: &ImageSymbols) -> Self {
+        let features = [
+            "pv_ops",
+            "__fentry__",
+            "x86_return_thunk",
+            "__x86_return_thunk",
+            "__static_call_return0",
+            "BUG_func",
+            "nop_func",
+            "_paravirt_nop",
+            "__WARN_trap",
+        ];
+        let mut found = [None; 9];
+        for (name, _, at) in symbols.iter() {
+            for (wanted, found) in features.iter().zip(&mut found) {
+                if name == *wanted {
+                    *found = Some(at);
+                }
+            }
+        }
+        let [pv_ops, fentry, return_thunk, default_thunk, return_zero, bug, nop, old_nop, warning] =
+            found;
+        let nop = nop.or(old_nop);
+        Self {
+            jump_labels: jump_labels(jumps),
+            static_calls: static_calls(calls),
+            trampolines: trampolines(symbols),
+            features: Features {
+                pv_ops,
+                fentry,
+                return_thunk,
+                default_thunk,
+                return_zero,
+                bug,
+                nop,
+                warning,
+            },
+            ..Self::default()
+        }
+    }
+}
+
+/// Offset and size of what stands between two symbols, for several pairs in one pass.
+pub(super) fn bounds<const N: usize>(
+    symbols: &ImageSymbols,
+    wanted: [[&str; 2]; N],
+) -> [Option<(u32, u32)>; N] {
+    let mut found = [[None; 2]; N];
+    for (name, _, at) in symbols.iter() {
+        for (pair, found) in wanted.iter().zip(&mut found) {
+            for (wanted, found) in pair.iter().zip(found) {
+                if name == *wanted {
+                    *found = Some(at);
+                }
+            }
+        }
+    }
+    found.map(|[start, end]| Some((start?, end?.checked_sub(start?)?)))
+}
+
+fn sorted(places: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut places: Vec<u32> = places.collect();
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+/// Places relative to their own entries.
+fn places(table: Table<'_>) -> Vec<u32> {
+    sorted(table.entries(4).filter_map(|entry| entry.place(0)))
+}
+
+/// The size of an entry changed (12 bytes to 6.3, 14 since; 13 with a `padlen` to 5.16), and the
+/// table is the witness of which it is: only by the right one do all replacements lie where
+/// replacements are.
+fn alternatives(
+    table: Table<'_>,
+    replacements: Table<'_>,
+) -> Result<Vec<Alternative>, ReferenceError> {
+    let first = replacements.offset;
+    let end = first.saturating_add(u32::try_from(replacements.bytes.len()).unwrap_or(u32::MAX));
+    let read = |size: usize| -> Option<Vec<Alternative>> {
+        if table.bytes.len().checked_rem(size) != Some(0) {
+            return None;
+        }
+        let mut entries = Vec::new();
+        for entry in table.entries(size) {
+            let new = size == 14;
+            let (feature, behind) = (entry.u16(8)?, if new { 12 } else { 10 });
+            let flags = if new { entry.u16(10)? } else { feature >> 15 };
+            let (length, replacement_length) = (entry.u8(behind)?, entry.u8(behind + 1)?);
+            let replacement = entry.place(4)?;
+            let inside =
+                replacement >= first && replacement.checked_add(replacement_length.into())? <= end;
+            // Places below `_stext` are none of an image's.
+            if !inside || replacement_length > length || flags > 3 {
+                return None;
+            }
+            entries.push(Alternative {
+                at: entry.place(0)?,
+                length,
+                replacement,
+                replacement_length,
+                feature: if new { feature } else { feature & 0x7fff },
+                inverted: flags & 1 != 0,
+                direct_call: flags & 2 != 0,
+            });
+        }
+        Some(entries)
+    };
+    let mut entries = [12, 13, 14]
+        .into_iter()
+        .find_map(read)
+        .ok_or_else(|| ReferenceError("has alternatives of a form that is not known".to_owned()))?;
+    entries.sort_by_key(|entry| entry.at);
+    Ok(entries)
+}
+
+/// `struct paravirt_patch_site` (arch/x86/include/asm/paravirt_types.h).
+fn paravirt(table: Table<'_>, stext: u64) -> Vec<ParavirtSite> {
+    let site = |entry: Table<'_>| {
+        let at = u32::try_from(entry.u64(0)?.checked_sub(stext)?).ok()?;
+        Some(ParavirtSite { at, slot: entry.u8(8)?, length: entry.u8(9)? })
+    };
+    let mut sites: Vec<_> = table.entries(16).filter_map(site).collect();
+    sites.sort_by_key(|site| site.at);
+    sites
+}
+
+/// `struct jump_entry`: two 32-bit distances and a 64-bit one whose low bits are flags.
+fn jump_labels(table: Table<'_>) -> Vec<JumpLabel> {
+    let label = |entry: Table<'_>| {
+        let key = entry.far_place(8)?;
+        let (at, target) = (entry.place(0)?, entry.place(4)?);
+        Some(JumpLabel { at, target, key: key & !3, inverted: key & 1 != 0 })
+    };
+    let mut labels: Vec<_> = table.entries(16).filter_map(label).collect();
+    labels.sort_by_key(|label| label.at);
+    labels
+}
+
+/// `struct static_call_site`: two 32-bit distances; the low bits of the key are flags.
+fn static_calls(table: Table<'_>) -> Vec<StaticCall> {
+    let call = |entry: Table<'_>| {
+        let key = entry.place(4)?;
+        Some(StaticCall { at: entry.place(0)?, key: key & !3, tail: key & 1 != 0 })
+    };
+    let mut calls: Vec<_> = table.entries(8).filter_map(call).collect();
+    calls.sort_by_key(|call| call.at);
+    calls
+}
+
+/// Trampolines and keys have one name with two prefixes (include/linux/static_call_types.h).
+fn trampolines(symbols: &ImageSymbols) -> Vec<Trampoline> {
+    let keys: std::collections::HashMap<&str, u32> = symbols
+        .iter()
+        .filter_map(|(name, _, at)| Some((name.strip_prefix("__SCK__")?, at)))
+        .collect();
+    symbols
+        .iter()
+        .filter_map(|(name, _, at)| {
+            let key = *keys.get(name.strip_prefix("__SCT__")?)?;
+            Some(Trampoline { at, key })
+        })
+        .collect()
+}
+
+fn runtime_constants(image: &KernelImage, symbols: &ImageSymbols) -> Vec<RuntimeConstant> {
+    let constant = |section: &crate::image::ImageSection| {
+        let (name, is_shift) = match section.name.strip_prefix("runtime_shift_") {
+            Some(name) => (name, true),
+            None => (section.name.strip_prefix("runtime_ptr_")?, false),
+        };
+        let table = Table { offset: section.offset, bytes: image.content(section) };
+        let variable = symbols.address(name);
+        Some(RuntimeConstant { name: name.to_owned(), variable, sites: places(table), is_shift })
+    };
+    image.sections().iter().filter_map(constant).collect()
+}

@@ -1,0 +1,331 @@
+//! Read-only data that decides where the kernel goes: system-call tables, interrupt gates, and all
+//! of `__start_rodata`…`__end_rodata` that a rule can explain.
+//!
+//! Outside of `__ro_after_init` data is as linked. In it the kernel sorts tables at boot (the same
+//! entries in another order), fills in pointers to functions, and writes much that nothing can
+//! judge from outside: that is counted, and never called clean.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::allow_attributes,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+mod gates;
+mod tables;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::difference::{Difference, Judgement, stretches};
+use super::reference::{Piece, Reference};
+use super::round::Round;
+use crate::alert::printable;
+use crate::locate::Kernel;
+use crate::memory::{Memory, PAGE_SIZE};
+
+/// One page in so many is read again in every sweep; the tables that decide where system calls go
+/// always are.
+const SHARE: usize = 8;
+const PAGE: usize = PAGE_SIZE as usize;
+/// Tables of system calls (arch/x86/entry/syscall_{64,x32,32}.c).
+const SYSTEM_CALLS: [&str; 3] = ["sys_call_table", "x32_sys_call_table", "ia32_sys_call_table"];
+/// Longest name shown.
+const MAX_NAME: usize = 128;
+
+/// What is thought of a kernel's read-only data, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RodataOpinion {
+    /// All of it.
+    pub size: usize,
+    /// As linked.
+    pub equal: usize,
+    /// In tables that hold the same entries in another order.
+    pub sorted: usize,
+    /// Pointers to functions, written at boot.
+    pub functions: usize,
+    /// Written at boot, and judged by nothing.
+    pub unjudged: usize,
+    /// Interrupt gates that go where the kernel's own tables say.
+    pub gates: usize,
+}
+
+/// A place that is not as it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wrong {
+    /// Image offset.
+    at: u32,
+    expected: Vec<u8>,
+    found: Vec<u8>,
+    why: &'static str,
+}
+
+/// A kernel's read-only data under watch.
+#[derive(Clone, Debug)]
+pub(super) struct RodataWatch {
+    reference: Arc<Reference>,
+    linked: Vec<u8>,
+    /// Image offset of its first byte.
+    offset: u32,
+    /// `__ro_after_init`, tables that are sorted, and places of alternatives, by image offset.
+    variable: Range<u32>,
+    tables: Vec<tables::Sorted>,
+    patched: BTreeSet<u32>,
+    /// Pages of the system-call tables.
+    always: BTreeSet<usize>,
+    /// Pages that are not as linked; `None` before the first look.
+    different: Option<BTreeMap<usize, Vec<u8>>>,
+    round: Round,
+    wrong: Vec<Wrong>,
+    opinion: RodataOpinion,
+}
+
+impl RodataWatch {
+    /// The read-only data of a kernel that KASLR moved by `distance`.
+    pub(super) fn new(reference: Arc<Reference>, mut rodata: Piece, distance: u64) -> Self {
+        let offset = rodata.offset;
+        let linked = rodata.take_moved(distance);
+        let symbols = &reference.symbols;
+        let range = |start: &str, end: &str| Some(symbols.address(start)?..symbols.address(end)?);
+        let variable = range("__start_ro_after_init", "__end_ro_after_init").unwrap_or_default();
+        let page = |at: u32| at.checked_sub(offset).map(|at| at as usize / PAGE);
+        let calls = SYSTEM_CALLS.iter().filter_map(|name| page(symbols.address(name)?));
+        // A table of some 450 pointers reaches into the next page.
+        let always = calls.flat_map(|page| [page, page.saturating_add(1)]).collect();
+        let entries = &reference.tables.alternatives;
+        let patched = entries
+            .iter()
+            .flat_map(|entry| entry.at..entry.at.saturating_add(entry.length.into()))
+            .filter(|at| *at >= offset)
+            .collect();
+        Self {
+            tables: tables::sorted(symbols),
+            different: None,
+            round: Round::default(),
+            wrong: Vec::new(),
+            opinion: RodataOpinion::default(),
+            linked,
+            offset,
+            variable,
+            patched,
+            always,
+            reference,
+        }
+    }
+
+    /// Reads what is due and judges it: everything the first time.
+    pub(super) fn sweep(&mut self, memory: &dyn Memory, kernel: &Kernel) {
+        let pages = self.linked.len().div_ceil(PAGE);
+        let due: BTreeSet<usize> = if self.different.is_none() {
+            (0..pages).collect()
+        } else {
+            self.round.next(pages, SHARE).into_iter().chain(self.always.clone()).collect()
+        };
+        let mut changed = self.different.is_none();
+        let different = self.different.get_or_insert_default();
+        let mut buffer = [0; PAGE];
+        for page in due {
+            let start = page.saturating_mul(PAGE);
+            let Some(linked) = self.linked.get(start..) else { continue };
+            let length = linked.len().min(PAGE);
+            let (Some(linked), Some(copy)) = (linked.get(..length), buffer.get_mut(..length))
+            else {
+                continue;
+            };
+            let at =
+                kernel.text.phys.checked_add(u64::from(self.offset).saturating_add(start as u64));
+            // What cannot be read is as good as changed: it is not what was linked.
+            if at.is_none_or(|at| memory.read(at, copy).is_err()) {
+                copy.fill(0);
+            }
+            let first = self.offset.saturating_add(u32::try_from(start).unwrap_or(u32::MAX));
+            for (at, byte) in (first..).zip(copy.iter_mut()) {
+                if self.reference.left_out.contains(&at) {
+                    *byte = 0;
+                }
+            }
+            let now = (linked != copy).then(|| copy.to_vec());
+            if different.get(&page) != now.as_ref() {
+                changed = true;
+                match now {
+                    Some(bytes) => different.insert(page, bytes),
+                    None => different.remove(&page),
+                };
+            }
+        }
+        if changed {
+            self.judge(kernel);
+        }
+        // The gates, which lie behind, are judged anew in every sweep.
+        let end = self.end();
+        self.wrong.retain(|wrong| wrong.at < end);
+        let (gates, wrong) = gates::judge(&self.reference, memory, kernel);
+        self.opinion.gates = gates;
+        self.wrong.extend(wrong);
+    }
+
+    /// Image offset of the first byte behind it.
+    fn end(&self) -> u32 {
+        self.offset.saturating_add(u32::try_from(self.linked.len()).unwrap_or(u32::MAX))
+    }
+
+    fn judge(&mut self, kernel: &Kernel) {
+        let mut live = self.linked.clone();
+        for (page, bytes) in self.different.iter().flatten() {
+            let place = live.get_mut(page.saturating_mul(PAGE)..);
+            if let Some(place) = place.and_then(|place| place.get_mut(..bytes.len())) {
+                place.copy_from_slice(bytes);
+            }
+        }
+        let mut opinion = RodataOpinion { size: self.linked.len(), ..RodataOpinion::default() };
+        let mut wrong = Vec::new();
+        let mut done = self.offset;
+        let tables = self.tables.clone();
+        for table in &tables {
+            self.between(&live, done..table.range.start, kernel, &mut opinion, &mut wrong);
+            done = done.max(table.range.end);
+            let (linked, live) =
+                (self.part(&self.linked, &table.range), self.part(&live, &table.range));
+            opinion.sorted = opinion.sorted.saturating_add(live.len());
+            wrong.extend(table.judge(linked, live).into_iter().map(|at| {
+                let place = at..at.saturating_add(table.entry);
+                Wrong {
+                    at,
+                    expected: self.part(&self.linked, &place).to_vec(),
+                    found: self.part(live, &place).to_vec(),
+                    why: "an entry that the kernel's table was not linked with",
+                }
+            }));
+        }
+        self.between(&live, done..self.end(), kernel, &mut opinion, &mut wrong);
+        self.opinion = opinion;
+        self.wrong = wrong;
+    }
+
+    /// Part of some bytes that stand where the read-only data does.
+    fn part<'a>(&self, bytes: &'a [u8], range: &Range<u32>) -> &'a [u8] {
+        let place = |at: u32| at.saturating_sub(self.offset) as usize;
+        bytes.get(place(range.start)..place(range.end)).unwrap_or_default()
+    }
+
+    /// Judges what is no table.
+    fn between(
+        &self,
+        live: &[u8],
+        range: Range<u32>,
+        kernel: &Kernel,
+        opinion: &mut RodataOpinion,
+        wrong: &mut Vec<Wrong>,
+    ) {
+        let (linked, found) = (self.part(&self.linked, &range), self.part(live, &range));
+        opinion.equal = opinion.equal.saturating_add(found.len());
+        if linked == found {
+            return;
+        }
+        for (start, length) in stretches(linked, found) {
+            let first = range.start.saturating_add(u32::try_from(start).unwrap_or(u32::MAX));
+            let end = first.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
+            let is_variable = |at: u32| self.variable.contains(&at) || self.patched.contains(&at);
+            // Every byte that differs must be one that may: a stretch can reach from one such
+            // place over others to the next.
+            let bytes = (first..).zip(linked.iter().zip(found).skip(start).take(length));
+            if bytes.into_iter().all(|(at, (linked, found))| linked == found || is_variable(at)) {
+                self.variable_stretch(live, first..end, kernel, opinion);
+                continue;
+            }
+            opinion.equal = opinion.equal.saturating_sub(length);
+            wrong.push(Wrong {
+                at: first,
+                expected: self.part(&self.linked, &(first..end)).to_vec(),
+                found: self.part(live, &(first..end)).to_vec(),
+                why: "read-only data that nothing writes after it was linked",
+            });
+        }
+    }
+
+    /// Counts what was written at boot, by words: pointers to functions, and the rest.
+    fn variable_stretch(
+        &self,
+        all: &[u8],
+        range: Range<u32>,
+        kernel: &Kernel,
+        opinion: &mut RodataOpinion,
+    ) {
+        for word in (range.start & !7..range.end).step_by(8) {
+            let place = word..word.saturating_add(8);
+            let (linked, live) = (self.part(&self.linked, &place), self.part(all, &place));
+            if linked == live {
+                continue;
+            }
+            opinion.equal = opinion.equal.saturating_sub(live.len());
+            let function = live.first_chunk().and_then(|word| {
+                let offset = u64::from_le_bytes(*word).checked_sub(kernel.text.virt.0)?;
+                u32::try_from(offset).ok().filter(|_| offset < kernel.text.size)
+            });
+            let count = if function.is_some_and(|it| self.reference.symbols.is_function(it)) {
+                &mut opinion.functions
+            } else {
+                &mut opinion.unjudged
+            };
+            *count = count.saturating_add(live.len());
+        }
+    }
+
+    /// What was found at the last look.
+    pub(super) fn opinion(&self) -> &RodataOpinion {
+        &self.opinion
+    }
+
+    /// How many places are not as they must be.
+    pub(super) fn wrong(&self) -> usize {
+        self.wrong.len()
+    }
+
+    /// The same, described.
+    pub(super) fn differences(&self, kernel: &Kernel) -> impl Iterator<Item = Difference> {
+        self.wrong.iter().filter_map(|wrong| {
+            let name = self.reference.symbols.lookup(wrong.at);
+            let name = name.map(|(name, offset)| {
+                format!("{}+{offset:#x}", printable(name.as_bytes(), MAX_NAME))
+            });
+            Some(Difference {
+                phys: kernel.text.phys.checked_add(wrong.at.into())?,
+                virt: kernel.text.virt.checked_add(wrong.at.into())?,
+                symbol: name,
+                mechanism: None,
+                judgement: Judgement::Unexplained,
+                note: wrong.why.to_owned(),
+                expected: wrong.expected.clone(),
+                found: wrong.found.clone(),
+                expected_asm: self.names(&wrong.expected, kernel),
+                found_asm: self.names(&wrong.found, kernel),
+            })
+        })
+    }
+
+    /// The function that data points to, where it is one pointer.
+    fn names(&self, data: &[u8], kernel: &Kernel) -> String {
+        let name = || {
+            let virt = u64::from_le_bytes(data.try_into().ok()?);
+            let offset = u32::try_from(virt.checked_sub(kernel.text.virt.0)?).ok()?;
+            let (name, distance) = self.reference.symbols.lookup(offset)?;
+            Some(format!("-> {}+{distance:#x}", printable(name.as_bytes(), MAX_NAME)))
+        };
+        name().unwrap_or_default()
+    }
+}

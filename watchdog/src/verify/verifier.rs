@@ -1,0 +1,358 @@
+//! One pass over a node's kernel text, again and again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::difference::Judgement;
+use super::disassembly::Disassembler;
+use super::judge::{Cause, Expected, Mechanism, Opinion, State, TextJudge, Wrong};
+use super::measure::{page_count, page_extent, unpredictable_order};
+use super::patching::Patching;
+use super::rodata::{RodataOpinion, RodataWatch};
+use super::round::Round;
+use super::{Baseline, BaselineKind, Difference, Digest, MeasureError, Verdict};
+use crate::locate::Kernel;
+use crate::memory::{Memory, PAGE_SIZE};
+
+/// How long places that nothing explains are read again before anything is said: the kernel
+/// patches itself in steps (`text_poke_bp()`, arch/x86/kernel/alternative.c), and for an instant a
+/// site holds a breakpoint, or contradicts the key it is about to obey.
+const DWELL: Duration = Duration::from_millis(500);
+/// How long a place must have been wrong, at every look, to be said to be.
+const STAND: Duration = Duration::from_millis(200);
+/// For how long sites that their tables do not explain are left open while the kernel holds one of
+/// the mutexes of whoever patches: a slow machine that switches ten thousand sites takes its time.
+/// Whoever holds a mutex for ever gains no more than this, and only at places that the tables list.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between the first two looks; then twice as long each time.
+const FIRST_WAIT: Duration = Duration::from_millis(10);
+/// One page in so many is judged again in every sweep.
+const SHARE: usize = 32;
+
+/// A text under watch: its baseline, and what was seen of it last.
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    kind: BaselineKind,
+    judge: TextJudge,
+    patching: Patching,
+    suspects: Suspects,
+    /// Sites that are left open, and since when any is.
+    pending: Vec<Wrong>,
+    pending_since: Option<Instant>,
+    /// Of each page as it was judged last.
+    digests: Vec<Option<Digest>>,
+    /// Of the whole text as it was judged last.
+    sha256: Option<Digest>,
+    opinion: Opinion,
+    /// Pages that are judged again although they did not change.
+    round: Round,
+    rodata: RodataWatch,
+}
+
+/// What a sweep found.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// Clean, patched, instrumented or tampered.
+    pub verdict: Verdict,
+    /// Which kind of baseline judged.
+    pub baseline: BaselineKind,
+    /// SHA-256 over the text bytes as they were read.
+    pub sha256: Digest,
+    /// Pages of the text.
+    pub pages: usize,
+    /// Pages that differ from the baseline.
+    pub pages_differing: usize,
+    /// Sites that are not as linked and that closed tables explain, by mechanism.
+    pub sites: BTreeMap<Mechanism, u32>,
+    /// Who else changed the text, each with the number of places.
+    pub causes: Vec<(Cause, u32)>,
+    /// Places that nothing explains, at most as many as were asked for; ascending.
+    pub unexplained: Vec<Difference>,
+    /// How many there are.
+    pub unexplained_total: usize,
+    /// What is thought of the kernel's read-only data; its differences are among the unexplained.
+    pub rodata: RodataOpinion,
+    /// Sites that contradict their tables while the kernel is patching itself: not judged yet.
+    pub pending: usize,
+    /// Time taken.
+    pub elapsed: Duration,
+}
+
+impl Verifier {
+    /// Prepares to judge a kernel by a baseline that [`Baseline::fits`] it.
+    #[must_use]
+    pub fn new(baseline: Baseline, kernel: &Kernel) -> Self {
+        let distance = kernel.text.virt.0.wrapping_sub(baseline.reference.link_address);
+        let reference = Arc::unwrap_or_clone(baseline.reference);
+        let mut expected = Expected::of(reference, distance);
+        let rodata = expected.take_rodata();
+        let rodata = RodataWatch::new(expected.reference.clone(), rodata, distance);
+        let pages = expected.text().len().div_ceil(PAGE_SIZE as usize);
+        Self {
+            patching: Patching::of(&expected.reference),
+            suspects: Suspects::default(),
+            pending: Vec::new(),
+            pending_since: None,
+            kind: baseline.kind,
+            judge: TextJudge::new(expected),
+            digests: vec![None; pages],
+            sha256: None,
+            opinion: Opinion::default(),
+            round: Round::default(),
+            rodata,
+        }
+    }
+
+    /// Reads the whole text, page by page in an unpredictable order, and judges what changed.
+    ///
+    /// At most `most` unexplained places are described.
+    ///
+    /// # Errors
+    /// [`MeasureError`] when the text is not of the baseline's size or memory cannot be read.
+    pub fn sweep(
+        &mut self,
+        memory: &dyn Memory,
+        kernel: &Kernel,
+        most: usize,
+    ) -> Result<Sweep, MeasureError> {
+        let begun = Instant::now();
+        let pages = page_count(kernel.text.size)?;
+        if pages != self.digests.len()
+            || kernel.text.size != self.judge.expected().text().len() as u64
+        {
+            return Err(MeasureError::Size(kernel.text.size));
+        }
+        let changed = self.read(memory, kernel, unpredictable_order(pages))?;
+        // A key or a variable can change although the text does not: every page is held against
+        // the kernel's state again before long, and what is open always is.
+        let mut due = changed;
+        due.extend(self.round.next(pages, SHARE));
+        self.settle(memory, kernel, due)?;
+        self.rodata.sweep(memory, kernel);
+        let sha256 = *self.sha256.get_or_insert_with(|| Digest::of(self.judge.raw()));
+        let total = self.opinion.wrong.len().saturating_add(self.rodata.wrong());
+        let unexplained = self.opinion.wrong.iter().take(most);
+        let mut names = self.disassembler(kernel);
+        Ok(Sweep {
+            verdict: self.verdict(),
+            baseline: self.kind,
+            sha256,
+            pages,
+            pages_differing: self.opinion.pages_differing,
+            sites: self.opinion.patched.clone(),
+            causes: self.opinion.causes.clone(),
+            unexplained: unexplained
+                .filter_map(|wrong| {
+                    self.difference(&mut names, kernel, wrong.at, wrong.length).map(|difference| {
+                        Difference {
+                            judgement: Judgement::Unexplained,
+                            mechanism: wrong.mechanism,
+                            note: wrong.why.to_owned(),
+                            ..difference
+                        }
+                    })
+                })
+                .chain(self.rodata.differences(kernel))
+                .take(most)
+                .collect(),
+            unexplained_total: total,
+            rodata: self.rodata.opinion().clone(),
+            pending: self.pending.len(),
+            elapsed: begun.elapsed(),
+        })
+    }
+
+    /// The places that a tracer or a probe changed, described.
+    pub fn instrumented<'a>(&'a self, kernel: &'a Kernel) -> impl Iterator<Item = Difference> + 'a {
+        let mut names = self.disassembler(kernel);
+        self.opinion.instrumented.iter().filter_map(move |&(at, length, cause)| {
+            let (cause, _) = self.opinion.causes.get(cause)?;
+            let difference = self.difference(&mut names, kernel, at, length)?;
+            Some(Difference {
+                judgement: Judgement::Instrumented,
+                mechanism: Some(cause.mechanism),
+                note: cause.name.clone(),
+                ..difference
+            })
+        })
+    }
+
+    /// The places that closed tables explain, described.
+    pub fn patched<'a>(&'a self, kernel: &'a Kernel) -> impl Iterator<Item = Difference> + 'a {
+        let mut names = self.disassembler(kernel);
+        self.judge.patched().filter_map(move |(at, length, mechanism)| {
+            let difference = self.difference(&mut names, kernel, at, length)?;
+            Some(Difference {
+                judgement: Judgement::Patched,
+                mechanism: Some(mechanism),
+                note: "as its table and the kernel's state allow".to_owned(),
+                ..difference
+            })
+        })
+    }
+
+    fn disassembler(&self, kernel: &Kernel) -> Disassembler {
+        Disassembler::new(&self.judge.expected().reference, kernel.text.virt)
+    }
+
+    fn verdict(&self) -> Verdict {
+        if !self.opinion.wrong.is_empty() || self.rodata.wrong() > 0 {
+            Verdict::Tampered
+        } else if !self.opinion.causes.is_empty() {
+            Verdict::Instrumented
+        } else if self.opinion.pages_differing > 0 {
+            Verdict::Patched
+        } else {
+            Verdict::Clean
+        }
+    }
+
+    /// Judges, and looks again at what nothing explains, until it is explained or stays.
+    fn settle(
+        &mut self,
+        memory: &dyn Memory,
+        kernel: &Kernel,
+        changed: BTreeSet<usize>,
+    ) -> Result<(), MeasureError> {
+        let state = State::of(memory, kernel);
+        let due = changed.into_iter().chain(self.judge.unsettled()).collect();
+        self.opinion = self.judge.judge(&due, &state, &mut |_| None);
+        let begun = Instant::now();
+        let mut wait = FIRST_WAIT;
+        let mut patching = self.patching.is_on(&state);
+        self.suspects.see(&self.opinion.wrong);
+        while !memory.is_at_rest()
+            && begun.elapsed() < DWELL
+            && self.opinion.wrong.iter().any(|wrong| !self.suspects.stand(wrong))
+        {
+            thread::sleep(wait);
+            wait = wait.saturating_mul(2).min(DWELL / 2);
+            let places = self.opinion.wrong.iter();
+            let pages: BTreeSet<usize> = places
+                .flat_map(|wrong| [wrong.at, wrong.at.saturating_add(wrong.length)])
+                .map(|at| at as usize / PAGE_SIZE as usize)
+                .collect();
+            let digests = &mut self.digests;
+            let sha256 = &mut self.sha256;
+            self.opinion = self.judge.judge(&pages, &state, &mut |page| {
+                let mut buffer = [0; PAGE_SIZE as usize];
+                let (bytes, digest) = read_page(memory, kernel, page, &mut buffer).ok()?;
+                let known = digests.get_mut(page)?;
+                if *known != Some(digest) {
+                    (*known, *sha256) = (Some(digest), None);
+                }
+                Some(bytes.to_vec())
+            });
+            self.suspects.see(&self.opinion.wrong);
+            patching |= self.patching.is_on(&state);
+        }
+        self.leave_open(memory, patching);
+        Ok(())
+    }
+
+    /// Leaves open what is not known to stay: for a moment anything, and for a while, as long as the
+    /// kernel is patching, sites that contradict their tables.
+    fn leave_open(&mut self, memory: &dyn Memory, patching: bool) {
+        self.pending.clear();
+        if memory.is_at_rest() {
+            return;
+        }
+        let any_site = self.opinion.wrong.iter().any(|wrong| wrong.mechanism.is_some());
+        let since = match self.pending_since.filter(|_| patching && any_site) {
+            None if patching && any_site => Some(Instant::now()),
+            since => since,
+        };
+        self.pending_since = since;
+        let patient = since.is_some_and(|since| since.elapsed() < PATIENCE);
+        let is_open = |wrong: &mut Wrong| {
+            !self.suspects.stand(wrong) || (patient && wrong.mechanism.is_some())
+        };
+        self.pending = self.opinion.wrong.extract_if(.., is_open).collect();
+    }
+
+    /// Reads the pages in `order`, once each; those that are not as they were judged last are
+    /// taken in. Returns which.
+    fn read(
+        &mut self,
+        memory: &dyn Memory,
+        kernel: &Kernel,
+        order: Vec<usize>,
+    ) -> Result<BTreeSet<usize>, MeasureError> {
+        let size = MeasureError::Size(kernel.text.size);
+        let mut buffer = [0; PAGE_SIZE as usize];
+        let mut changed = BTreeMap::new();
+        for page in order {
+            let (copy, digest) = read_page(memory, kernel, page, &mut buffer)?;
+            let Some(known) = self.digests.get_mut(page) else { return Err(size) };
+            if *known != Some(digest) {
+                *known = Some(digest);
+                self.sha256 = None;
+                changed.insert(page, copy.to_vec());
+            }
+        }
+        self.judge.take_in(&changed);
+        Ok(changed.into_keys().collect())
+    }
+
+    /// A place with both its byte strings.
+    fn difference(
+        &self,
+        disassembler: &mut Disassembler,
+        kernel: &Kernel,
+        at: u32,
+        length: u32,
+    ) -> Option<Difference> {
+        let place = at as usize..at.checked_add(length)? as usize;
+        let symbols = &self.judge.expected().reference.symbols;
+        let (text, end) = (self.judge.expected().text(), at.checked_add(length)?);
+        let begin = Disassembler::boundary(symbols, text, at);
+        Some(Difference {
+            phys: kernel.text.phys.checked_add(at.into())?,
+            virt: kernel.text.virt.checked_add(at.into())?,
+            symbol: symbols.lookup(at).map(|(name, offset)| format!("{name}+{offset:#x}")),
+            mechanism: None,
+            judgement: Judgement::Unexplained,
+            note: String::new(),
+            expected: text.get(place.clone())?.to_vec(),
+            found: self.judge.raw().get(place)?.to_vec(),
+            expected_asm: disassembler.show(text, begin, end),
+            found_asm: disassembler.show(self.judge.raw(), begin, end),
+        })
+    }
+}
+
+/// One page of a text, as it is now, and its digest.
+fn read_page<'a>(
+    memory: &dyn Memory,
+    kernel: &Kernel,
+    page: usize,
+    buffer: &'a mut [u8; PAGE_SIZE as usize],
+) -> Result<(&'a [u8], Digest), MeasureError> {
+    let size = || MeasureError::Size(kernel.text.size);
+    let (at, length) = page_extent(&kernel.text, page).ok_or_else(size)?;
+    let copy = buffer.get_mut(..length).ok_or_else(size)?;
+    memory.read(at, copy)?;
+    let digest = Digest::of(copy);
+    Ok((copy, digest))
+}
+
+/// Places that nothing explained, and since when.
+#[derive(Clone, Debug, Default)]
+struct Suspects(BTreeMap<u32, Instant>);
+
+impl Suspects {
+    /// Takes note of what is wrong at this look; what is not any more is forgotten.
+    fn see(&mut self, wrong: &[Wrong]) {
+        let before = std::mem::take(&mut self.0);
+        let now = Instant::now();
+        let since = |at: u32| before.get(&at).copied().unwrap_or(now);
+        self.0 = wrong.iter().map(|wrong| (wrong.at, since(wrong.at))).collect();
+    }
+
+    /// Whether a place was wrong at every look for so long that no patching explains it.
+    fn stand(&self, wrong: &Wrong) -> bool {
+        self.0.get(&wrong.at).is_some_and(|since| since.elapsed() >= STAND)
+    }
+}

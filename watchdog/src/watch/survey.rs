@@ -1,0 +1,105 @@
+//! What a survey of all memory says beside what is pinned: it moves nothing, and is told.
+
+use std::time::Duration;
+
+use super::missing::Missing;
+use super::nodes::{State, SweepError, WatchedNode, WatchedNodes};
+use super::tell;
+use crate::alert::Event;
+use crate::locate::{Finding, Kernel, living};
+use crate::memory::{Memory, RangeSet};
+use crate::node::{Node, Nodes, Survey};
+use crate::verify::Identity;
+
+/// How long it is waited for a sign of life of a kernel that nobody knew.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Strays that are remembered as told; an adversary can make any number.
+const REMEMBERED: usize = 256;
+
+impl WatchedNodes {
+    /// Compares a survey of memory with what is pinned: it moves nothing. A witness that says
+    /// otherwise than before, and whatever else looks like a kernel, is told; a living kernel in
+    /// memory whose nodes are discovered is a node from now on.
+    ///
+    /// # Errors
+    /// [`SweepError`] when a new node's baseline cannot be learned.
+    pub fn consider(
+        &mut self,
+        survey: Survey,
+        memory: &dyn Memory,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(), SweepError> {
+        for WatchedNode { node, state } in &mut self.nodes {
+            // What changes while a kernel is on its way out is no news.
+            if let State::Watching(watching) = state
+                && node.memory == survey.memory
+                && watching.is_alive()
+            {
+                let doubt = doubt(&watching.kernel, &survey.findings);
+                if doubt != watching.doubt {
+                    watching.doubt.clone_from(&doubt);
+                    let doubt = doubt.as_deref();
+                    tell(tell::witness_changed(&node.name, &watching.kernel, doubt));
+                }
+            }
+        }
+        for finding in survey.findings {
+            let text = finding.text_address();
+            let taken = |watched: &WatchedNode| text.is_some() && watched.text() == text;
+            let missing = |watched: &WatchedNode| watched.text().is_none();
+            if self.nodes.iter().any(taken) {
+                continue;
+            }
+            let Some(nearest) = self.nearest(&survey.memory, &finding) else { continue };
+            match &finding {
+                Finding::Located(kernel)
+                    if matches!(self.plan, Nodes::Discovered { .. })
+                        && !self.nodes.iter().any(missing)
+                        && living(memory, &[kernel.pulse], PATIENCE).contains(&true) =>
+                {
+                    let node = Node {
+                        name: self.plan.name_of_next(self.nodes.len()),
+                        memory: survey.memory.clone(),
+                    };
+                    let state = State::Missing(Missing::default());
+                    self.nodes.push(WatchedNode { node, state });
+                    self.adopt(self.nodes.len() - 1, kernel.clone(), memory, tell)?;
+                }
+                stray => self.tell_stray(&nearest, stray, tell),
+            }
+        }
+        Ok(())
+    }
+
+    /// The node of a memory whose text is nearest to a finding's.
+    fn nearest(&self, memory: &RangeSet, finding: &Finding) -> Option<Node> {
+        let at = finding.text_address().unwrap_or_default();
+        let apart =
+            |watched: &&WatchedNode| watched.text().map_or(u64::MAX, |text| text.0.abs_diff(at.0));
+        let of_memory = self.nodes.iter().filter(|watched| watched.node.memory == *memory);
+        of_memory.min_by_key(apart).map(|watched| watched.node.clone())
+    }
+
+    /// Tells a stray, once.
+    pub(super) fn tell_stray(&mut self, node: &Node, stray: &Finding, tell: &mut dyn FnMut(Event)) {
+        let event = tell::stray(&node.name, stray);
+        if self.strays.len() < REMEMBERED && self.strays.insert(event.message.clone()) {
+            tell(event);
+        }
+    }
+}
+
+/// What witnesses say otherwise of a pinned kernel than when it was located.
+fn doubt(kernel: &Kernel, findings: &[Finding]) -> Option<String> {
+    let text = Some(kernel.text.phys);
+    match findings.iter().find(|finding| finding.text_address() == text) {
+        None => Some("no witness speaks of it any more".to_owned()),
+        // Writable text is told by the sweeps.
+        Some(Finding::Booting(_)) => None,
+        Some(Finding::Lost(lost)) => Some(lost.reason.clone()),
+        Some(Finding::Located(now)) if Identity::of(now) != Identity::of(kernel) => {
+            Some(format!("they agree on another kernel, {}", tell::kernel(now)))
+        }
+        Some(Finding::Located(_)) => None,
+    }
+}

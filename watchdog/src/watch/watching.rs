@@ -1,0 +1,188 @@
+//! A located kernel under watch: one sweep, and what is new about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::nodes::SweepError;
+use super::searches::Searches;
+use super::tell;
+use crate::alert::{Event, chain};
+use crate::locate::{Beat, Kernel, Recheck, recheck};
+use crate::memory::{Memory, PhysAddr};
+use crate::node::{Images, NoBaseline, Node, baseline_for};
+use crate::verify::judge::Cause;
+use crate::verify::{Baseline, BaselineStore, Sweep, Verdict, Verifier};
+
+/// Differences of one sweep that are told one by one; the rest is told as a number.
+const TOLD_EACH: usize = 16;
+/// Differences of one sweep that are looked at; what is beyond is told as a number all the same.
+const MOST: usize = 10_000;
+/// A kernel whose clocks stand still for so long may have been left for another.
+const STALL: Duration = Duration::from_secs(1);
+
+/// A kernel that is pinned: whatever memory says later, its place stays this until it is gone.
+#[derive(Debug)]
+pub(super) struct Watching {
+    pub(super) kernel: Box<Kernel>,
+    verifier: Verifier,
+    /// Differences already told: where, and the bytes found there.
+    told: BTreeMap<PhysAddr, Vec<u8>>,
+    /// Causes already told.
+    told_causes: BTreeSet<Cause>,
+    /// Findings about the mapping already told.
+    told_mapping: Vec<String>,
+    life: Life,
+    /// Searches for a kernel that runs instead.
+    pub(super) searches: Searches,
+    /// What witnesses were last said to say otherwise.
+    pub(super) doubt: Option<String>,
+    /// Whether a kernel that boots beside it was told.
+    pub(super) told_booting: bool,
+}
+
+/// What a sweep says of the kernel itself.
+pub(super) enum Health {
+    /// As it should be, or not yet to be looked into.
+    Alive,
+    /// Its clocks stand still, and it is time to look whether another kernel runs.
+    Stalled,
+    /// Its text cannot be reached any more: the reason.
+    Gone(String),
+}
+
+impl Watching {
+    /// Begins to watch a kernel: with the baseline of an image, or a stored one, else with one
+    /// learned now. The reason is returned where there is a baseline and it is of another kernel.
+    pub(super) fn begin(
+        images: &Images,
+        store: &BaselineStore,
+        memory: &dyn Memory,
+        node: &Node,
+        kernel: Box<Kernel>,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Result<Self, String>, SweepError> {
+        let baseline = match baseline_for(images, store, &node.name, &kernel) {
+            Ok(Some(baseline)) => baseline,
+            Err(NoBaseline::Store(error)) => return Err(error.into()),
+            Err(error) => return Ok(Err(chain(&error))),
+            Ok(None) => {
+                let baseline = Baseline::learn(memory, &kernel)?;
+                store.save(node.name.as_str(), &baseline)?;
+                let file = store.path(node.name.as_str());
+                tell(tell::learned(node, &kernel, &baseline, &file.display().to_string()));
+                baseline
+            }
+        };
+        Ok(Ok(Self {
+            life: Life::begin(&kernel, memory),
+            verifier: Verifier::new(baseline, &kernel),
+            kernel,
+            told: BTreeMap::new(),
+            told_causes: BTreeSet::new(),
+            told_mapping: Vec::new(),
+            searches: Searches::default(),
+            doubt: None,
+            told_booting: false,
+        }))
+    }
+
+    /// Walks the translation again, compares the text, and tells what is new.
+    pub(super) fn sweep(
+        &mut self,
+        node: &Node,
+        memory: &dyn Memory,
+        tell: &mut dyn FnMut(Event),
+    ) -> Health {
+        let advanced = self.life.look(&self.kernel, memory);
+        if advanced {
+            self.searches = Searches::default();
+        }
+        let findings = match recheck(memory, &self.kernel) {
+            Ok(Recheck::Same { findings }) => findings,
+            // A kernel that lives on and is mapped elsewhere was not rebooted.
+            Ok(Recheck::Gone { reason }) if advanced => {
+                vec![format!("{reason}, and the kernel lives on")]
+            }
+            Ok(Recheck::Gone { reason }) => return Health::Gone(reason),
+            Err(error) => return Health::Gone(chain(&error)),
+        };
+        self.tell_mapping(node, findings, tell);
+        match self.verifier.sweep(memory, &self.kernel, MOST) {
+            Ok(found) => self.tell_text(node, &found, tell),
+            Err(error) => return Health::Gone(chain(&error)),
+        }
+        if self.is_alive() || !self.searches.are_due() { Health::Alive } else { Health::Stalled }
+    }
+
+    /// Whether its clocks went on not long ago.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.life.stalled
+    }
+
+    /// Tells findings about the mapping, each once for as long as it stands.
+    fn tell_mapping(&mut self, node: &Node, findings: Vec<String>, tell: &mut dyn FnMut(Event)) {
+        for finding in findings.iter().filter(|finding| !self.told_mapping.contains(finding)) {
+            tell(tell::mapping(&node.name, &self.kernel, finding));
+        }
+        self.told_mapping = findings;
+    }
+
+    /// Tells differences that were not told before, and when there are none any more.
+    fn tell_text(&mut self, node: &Node, found: &Sweep, tell: &mut dyn FnMut(Event)) {
+        let new: Vec<_> = found
+            .unexplained
+            .iter()
+            .filter(|difference| self.told.get(&difference.phys) != Some(&difference.found))
+            .collect();
+        for difference in new.iter().take(TOLD_EACH) {
+            tell(tell::tampered(&node.name, difference));
+        }
+        if let Some(rest) = new.len().checked_sub(TOLD_EACH).filter(|rest| *rest > 0) {
+            tell(tell::tampered_more(&node.name, rest, found.pages_differing));
+        }
+        let causes: BTreeSet<Cause> = found.causes.iter().map(|(cause, _)| cause.clone()).collect();
+        for (cause, count) in &found.causes {
+            if !self.told_causes.contains(cause) {
+                tell(tell::instrumented(&node.name, &self.kernel, cause, *count));
+            }
+        }
+        let was_told = !self.told.is_empty() || !self.told_causes.is_empty();
+        if was_told && matches!(found.verdict, Verdict::Clean | Verdict::Patched) {
+            tell(tell::clean(&node.name, &self.kernel, found.verdict));
+        }
+        self.told_causes = causes;
+        self.told = found
+            .unexplained
+            .iter()
+            .map(|difference| (difference.phys, difference.found.clone()))
+            .collect();
+    }
+}
+
+/// The clocks of a kernel, over the sweeps.
+#[derive(Debug)]
+struct Life {
+    beat: Beat,
+    /// When they last went on.
+    last: Instant,
+    /// Whether that is longer than [`STALL`] ago.
+    stalled: bool,
+}
+
+impl Life {
+    fn begin(kernel: &Kernel, memory: &dyn Memory) -> Self {
+        Self { beat: kernel.pulse.look(memory), last: Instant::now(), stalled: false }
+    }
+
+    /// Looks at the clocks; whether they went on.
+    fn look(&mut self, kernel: &Kernel, memory: &dyn Memory) -> bool {
+        let now = kernel.pulse.look(memory);
+        let advanced = now.advanced_since(&self.beat);
+        if advanced {
+            *self = Self { beat: now, last: Instant::now(), stalled: false };
+        } else {
+            self.stalled = self.last.elapsed() >= STALL;
+        }
+        advanced
+    }
+}

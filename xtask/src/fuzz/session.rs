@@ -1,0 +1,195 @@
+//! A target at work: libFuzzer's processes and what they found.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{self, BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow};
+
+use super::{progress::Progress, target::Target};
+
+/// For every run: no input may take more memory than 2 GiB, or hang. What is merely slow, the
+/// targets themselves find by processor time: on a busy machine the clock says nothing.
+const OPTIONS: [&str; 4] =
+    ["-timeout=30", "-rss_limit_mb=2048", "-max_len=65536", "-print_final_stats=1"];
+
+/// Leaks are not looked for: they are no danger here, and the search needs ptrace, which
+/// containers forbid. The other two options, and no trace of a panic, are for speed and brevity.
+pub(super) const ENVIRONMENT: [(&str, &str); 2] = [
+    ("ASAN_OPTIONS", "detect_leaks=0:malloc_context_size=1:quarantine_size_mb=1"),
+    ("RUST_BACKTRACE", "0"),
+];
+
+/// How often a long run says how it goes.
+const NEWS: Duration = Duration::from_secs(30);
+
+/// What came of a target.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) target: String,
+    pub(super) findings: Vec<String>,
+    figures: Progress,
+    elapsed: Duration,
+}
+
+/// A target to be run.
+pub(super) struct Session<'a> {
+    target: &'a Target,
+    processes: usize,
+    news: bool,
+}
+
+impl<'a> Session<'a> {
+    /// A session of so many processes.
+    pub(super) fn new(target: &'a Target, processes: usize) -> Self {
+        Self { target, processes, news: false }
+    }
+
+    /// The same, which says from time to time how it goes.
+    pub(super) fn with_news(self) -> Self {
+        Self { news: true, ..self }
+    }
+
+    /// Runs every seed once.
+    pub(super) fn replay(&self) -> Result<Outcome> {
+        let seeds = self.target.seeds()?;
+        let arguments: Vec<_> = seeds.iter().map(|seed| seed.as_os_str()).collect();
+        self.work(1, &arguments)
+    }
+
+    /// Runs from the seeds and what is in `corpus` on; what reaches something new is added there.
+    pub(super) fn run(&self, corpus: &Path, options: &[&str]) -> Result<Outcome> {
+        fs::create_dir_all(corpus)?;
+        self.target.seeds()?;
+        let seeds = self.target.place("seeds");
+        let mut arguments: Vec<&OsStr> = options.iter().map(|option| option.as_ref()).collect();
+        arguments.extend([corpus.as_os_str(), seeds.as_os_str()]);
+        self.work(self.processes, &arguments)
+    }
+
+    fn work(&self, processes: usize, arguments: &[&OsStr]) -> Result<Outcome> {
+        let begun = Instant::now();
+        let mut running =
+            (0..processes).map(|_| self.start(arguments)).collect::<Result<Vec<Child>>>()?;
+        let progress: Vec<_> = running.iter().map(|_| Mutex::new(Progress::default())).collect();
+        let statuses = thread::scope(|scope| {
+            for (process, progress) in running.iter_mut().zip(&progress) {
+                let output = process.stderr.take().context("libFuzzer has no output")?;
+                scope.spawn(move || listen(output, progress));
+            }
+            self.wait(&mut running, &progress, begun)
+        })?;
+        let figures = sum(&progress)?;
+        let findings = self.findings(&progress, &statuses)?;
+        let target = self.target.name.clone();
+        Ok(Outcome { target, findings, figures, elapsed: begun.elapsed() })
+    }
+
+    /// Waits for every process, and says from time to time how it goes.
+    fn wait(
+        &self,
+        running: &mut [Child],
+        progress: &[Mutex<Progress>],
+        begun: Instant,
+    ) -> Result<Vec<ExitStatus>> {
+        let mut told = begun;
+        loop {
+            let statuses: Option<Vec<_>> =
+                running.iter_mut().map(|process| process.try_wait()).collect::<io::Result<_>>()?;
+            if let Some(statuses) = statuses {
+                return Ok(statuses);
+            }
+            thread::sleep(Duration::from_millis(100));
+            if self.news && told.elapsed() >= NEWS {
+                told = Instant::now();
+                println!("{}", line(&self.target.name, &sum(progress)?, begun.elapsed(), ""));
+            }
+        }
+    }
+
+    fn start(&self, arguments: &[&OsStr]) -> Result<Child> {
+        let artifacts = self.target.artifacts();
+        fs::create_dir_all(&artifacts)?;
+        Command::new(self.target.program())
+            .envs(ENVIRONMENT)
+            .args(OPTIONS)
+            .arg(format!("-artifact_prefix={}/", artifacts.display()))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.target.program().display()))
+    }
+
+    fn findings(
+        &self,
+        progress: &[Mutex<Progress>],
+        statuses: &[ExitStatus],
+    ) -> Result<Vec<String>> {
+        let program = self.target.program();
+        let mut findings = Vec::new();
+        for (progress, status) in progress.iter().zip(statuses) {
+            if !status.success() {
+                let said = copy(progress)?.failure.join("\n  ");
+                findings.push(format!("{status}\n  {said}\n  again: {} FILE", program.display()));
+            }
+        }
+        Ok(findings)
+    }
+}
+
+/// Follows what a process says to its end.
+fn listen(output: impl io::Read, progress: &Mutex<Progress>) {
+    for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+        if let Ok(mut progress) = progress.lock() {
+            progress.hear(&String::from_utf8_lossy(&line));
+        }
+    }
+}
+
+fn copy(progress: &Mutex<Progress>) -> Result<Progress> {
+    Ok(progress.lock().map_err(|_| anyhow!("a thread that listens to libFuzzer died"))?.clone())
+}
+
+/// The figures of all processes of a target; they share what they find.
+fn sum(progress: &[Mutex<Progress>]) -> Result<Progress> {
+    let mut sum = Progress::default();
+    for progress in progress {
+        let one = copy(progress)?;
+        sum.runs += one.runs;
+        sum.coverage = sum.coverage.max(one.coverage);
+        sum.features = sum.features.max(one.features);
+        sum.corpus = sum.corpus.max(one.corpus);
+    }
+    Ok(sum)
+}
+
+/// Prints what came of all targets.
+pub(super) fn table(outcomes: &[Outcome]) {
+    println!("\nfuzz target            runs  coverage  features   corpus  seconds  findings");
+    for outcome in outcomes {
+        let findings = outcome.findings.len().to_string();
+        println!("{}", line(&outcome.target, &outcome.figures, outcome.elapsed, &findings));
+    }
+    for outcome in outcomes {
+        for finding in &outcome.findings {
+            println!("\nFAILED  {}: {finding}", outcome.target);
+        }
+    }
+}
+
+fn line(target: &str, figures: &Progress, elapsed: Duration, findings: &str) -> String {
+    let Progress { runs, coverage, features, corpus, .. } = figures;
+    let seconds = elapsed.as_secs();
+    format!(
+        "{target:<16} {runs:>10} {coverage:>9} {features:>9} {corpus:>8} {seconds:>8} {findings:>9}"
+    )
+}

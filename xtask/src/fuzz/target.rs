@@ -1,0 +1,120 @@
+//! The fuzz targets, their places, and the programs they are built to.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use watchdog_tests::cache;
+
+/// A fuzz target.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// As its file in `fuzz_targets` is called.
+    pub(super) name: String,
+}
+
+impl Target {
+    /// Inputs to start from and to replay, which are committed.
+    pub(super) fn seeds(&self) -> Result<Vec<PathBuf>> {
+        let place = self.place("seeds");
+        let seeds = files(&place).unwrap_or_default();
+        ensure!(!seeds.is_empty(), "target {} has no seeds in {}", self.name, place.display());
+        Ok(seeds)
+    }
+
+    /// Where a long run keeps the inputs that reach something new, for the next one.
+    pub(super) fn corpus(&self) -> PathBuf {
+        self.place("corpus")
+    }
+
+    /// Where inputs that failed are put.
+    pub(super) fn artifacts(&self) -> PathBuf {
+        self.place("artifacts")
+    }
+
+    pub(super) fn place(&self, kind: &str) -> PathBuf {
+        directory().join(kind).join(&self.name)
+    }
+
+    /// The program, once it is built.
+    pub(super) fn program(&self) -> PathBuf {
+        program(&self.name)
+    }
+}
+
+/// The directory of everything about fuzzing.
+pub(super) fn directory() -> PathBuf {
+    cache::project_root().join("watchdog/fuzz")
+}
+
+/// The targets of these names, or all.
+pub(super) fn chosen(names: &[String]) -> Result<Vec<Target>> {
+    let mut all = Vec::new();
+    for file in files(&directory().join("fuzz_targets"))? {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        all.push(Target { name });
+    }
+    if let Some(unknown) = names.iter().find(|name| all.iter().all(|have| have.name != **name)) {
+        let all: Vec<_> = all.iter().map(|target| target.name.as_str()).collect();
+        bail!("there is no target {unknown}, but {}", all.join(", "));
+    }
+    all.retain(|target| names.is_empty() || names.contains(&target.name));
+    ensure!(!all.is_empty(), "there is no target in {}", directory().display());
+    Ok(all)
+}
+
+/// The files in a directory, by name.
+fn files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries =
+        fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
+    let mut files =
+        entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<PathBuf>>>()?;
+    files.retain(|file| file.is_file());
+    files.sort();
+    Ok(files)
+}
+
+/// Builds every target, and the program that makes seeds.
+///
+/// cargo-fuzz's own `RUSTFLAGS` replace the project's, static linking among them, which does not
+/// go with the address sanitizer; they do not reach the eBPF programs, for which aya-build sets
+/// flags of its own.
+pub(super) fn build() -> Result<()> {
+    let status = Command::new("cargo")
+        .current_dir(cache::project_root())
+        // The sanitizer is an unstable flag.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .args(["fuzz", "build", "--fuzz-dir"])
+        .arg(directory())
+        .arg("--target-dir")
+        .arg(target_directory())
+        .status()
+        .context("cannot start cargo")?;
+    ensure!(status.success(), "the fuzz targets could not be built: {status}");
+    Ok(())
+}
+
+/// Runs the program that makes and checks seeds.
+pub(super) fn seeds(arguments: &[&OsStr]) -> Result<()> {
+    let status = Command::new(program("seeds"))
+        .envs(super::session::ENVIRONMENT)
+        .args(arguments)
+        .status()
+        .context("cannot start the program that makes seeds")?;
+    ensure!(status.success(), "it failed, see above: {status}");
+    Ok(())
+}
+
+fn program(name: &str) -> PathBuf {
+    target_directory().join("x86_64-unknown-linux-gnu/release").join(name)
+}
+
+fn target_directory() -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    cache::project_root().join(target).join("fuzz")
+}
