@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use judge::Judge;
 use watchdog::verify::Verdict;
+use watchdog_tests::livepatch;
 use watchdog_tests::machine::{Machine, ServiceNode};
 use watchdog_tests::toggles::text::{self, Changes};
 use watchdog_tests::toggles::{self, MODULES, Mechanism, Toggles};
@@ -141,6 +142,13 @@ fn every_toggle_rewrites_text_and_restores_it() -> Result<()> {
                 );
             let is_named = while_on.verdict == Verdict::Instrumented && !causes.is_empty();
             ensure!(!leads_out || is_named, "{toggle} is {}, by {causes:?}", while_on.verdict);
+            let target = match mechanism {
+                Mechanism::Livepatch => Some(format!("[{}]", livepatch::NAME)),
+                Mechanism::Kprobe => function.map(|function| format!(" at {function}")),
+                _ => None,
+            };
+            let is_told = |target: String| causes.iter().any(|cause| cause.contains(&target));
+            ensure!(target.is_none_or(is_told), "{toggle} leads elsewhere: {causes:?}");
             ensure!(may_do_nothing || !during.is_empty(), "{toggle} changes nothing");
         }
         Ok(())

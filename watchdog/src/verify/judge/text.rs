@@ -118,7 +118,7 @@ impl TextJudge {
             self.judge_page(page, state, None);
         }
         self.agree(&due, state);
-        self.opinion(state)
+        self.opinion(state, &probes)
     }
 
     /// Makes a page's copy without probes.
@@ -175,12 +175,12 @@ impl TextJudge {
         }
     }
 
-    fn opinion(&self, state: &State<'_>) -> Opinion {
+    fn opinion(&self, state: &State<'_>, probes: &Probes) -> Opinion {
         let mut opinion = Opinion::default();
         let mut causes: BTreeMap<Cause, Vec<(u32, u32)>> = BTreeMap::new();
         let any_open = self.pages.iter().any(|page| !page.open.is_empty());
-        let book =
-            (any_open || !self.armed.is_empty()).then(|| Tracing::look(&self.expected, state));
+        let book = (any_open || !self.armed.is_empty())
+            .then(|| Tracing::look(&self.expected, state, probes));
         if let Some(book) = &book {
             for Armed { at, replaced, probe } in &self.armed {
                 let length = u32::try_from(replaced.len()).unwrap_or(u32::MAX);
@@ -205,7 +205,7 @@ impl TextJudge {
         opinion
     }
 
-    /// Follows every branch out of the text; each target once.
+    /// Follows every branch out of the text; each target once, but where the place matters.
     fn follow(
         &self,
         book: &Tracing<'_>,
@@ -214,12 +214,10 @@ impl TextJudge {
     ) {
         let mut known: BTreeMap<(u8, i64), Result<Cause, &'static str>> = BTreeMap::new();
         for open in self.pages.iter().flat_map(|page| &page.open) {
-            // Where a branch may go depends on its place only for targets within the text.
-            let outside = !(0..self.raw.len() as i64).contains(&open.target);
-            let found = if outside && !self.expected.is_static_call(open.at) {
-                known.entry((open.opcode, open.target)).or_insert_with(|| book.follow(open)).clone()
-            } else {
+            let found = if book.is_of_place(open) {
                 book.follow(open)
+            } else {
+                known.entry((open.opcode, open.target)).or_insert_with(|| book.follow(open)).clone()
             };
             match found {
                 Ok(cause) => causes.entry(cause).or_default().push((open.at, open.length)),

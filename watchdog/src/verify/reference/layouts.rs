@@ -15,6 +15,8 @@ pub struct Layouts {
     pub kprobe: Kprobe,
     /// Of `struct bpf_ksym` (include/linux/bpf.h).
     pub bpf_ksym: BpfKsym,
+    /// Of `struct klp_ops` and `struct klp_func`, where the kernel takes livepatches.
+    pub livepatch: Option<Livepatch>,
     /// Of `struct module` (include/linux/module.h).
     pub module: Module,
 }
@@ -52,6 +54,17 @@ pub struct BpfKsym {
     pub lnode: u32,
 }
 
+/// `struct klp_ops` (kernel/livepatch/patch.h) and `struct klp_func` (include/linux/livepatch.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Livepatch {
+    /// `klp_ops.func_stack`, `klp_ops.fops`.
+    pub func_stack: u32,
+    pub fops: u32,
+    /// `klp_func.stack_node`, `klp_func.new_func`.
+    pub stack_node: u32,
+    pub new_func: u32,
+}
+
 /// `struct module`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each is the field of this name")]
@@ -85,6 +98,14 @@ impl Layouts {
             let insn = pointer("optimized_kprobe", "optinsn.insn")?;
             Some((copied.checked_sub(start)?, insn.checked_sub(start)?))
         };
+        let livepatch = || {
+            Some(Livepatch {
+                func_stack: any("klp_ops", "func_stack")?,
+                fops: any("klp_ops", "fops")?,
+                stack_node: any("klp_func", "stack_node")?,
+                new_func: pointer("klp_func", "new_func")?,
+            })
+        };
         // From 6.4 a module has several parts of memory, text first.
         let (base, size) =
             any("module", "mem.base").zip(word("module", "mem.size")).or_else(|| {
@@ -111,6 +132,7 @@ impl Layouts {
                 name: any("bpf_ksym", "name")?,
                 lnode: any("bpf_ksym", "lnode")?,
             },
+            livepatch: livepatch(),
             module: Module {
                 list: any("module", "list")?,
                 name: any("module", "name")?,

@@ -5,7 +5,7 @@ use iced_x86::{Decoder, DecoderOptions, Instruction};
 
 use super::super::branch::{CALL, decode};
 use super::super::nops;
-use super::{Cause, MAX_ENTRIES, Mechanism, State, Tracing};
+use super::{Cause, MAX_ENTRIES, Mechanism, Open, State, Tracing, kprobes, livepatch};
 use crate::verify::reference::FtraceOps;
 
 /// Largest trampoline that is read.
@@ -21,6 +21,8 @@ const TEMPLATES: [[&str; 3]; 2] = [
 /// A registered tracer (`struct ftrace_ops`).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ops {
+    /// The virtual address of its record.
+    pub(super) at: u64,
     pub(super) func: u64,
     pub(super) trampoline: u64,
     size: u64,
@@ -38,7 +40,7 @@ pub(super) fn registered(state: &State<'_>, layout: &FtraceOps, list: u64, end: 
         if let Some(func) = field(layout.func) {
             let trampoline = field(layout.trampoline).unwrap_or_default();
             let size = field(layout.trampoline_size).unwrap_or_default();
-            found.push(Ops { func, trampoline, size });
+            found.push(Ops { at: ops, func, trampoline, size });
         }
         at = field(layout.next);
     }
@@ -79,9 +81,9 @@ pub(super) fn within(
 pub(super) fn trampoline(
     tracing: &Tracing<'_>,
     ops: &Ops,
-    opcode: u8,
+    open: &Open,
 ) -> Result<Cause, &'static str> {
-    if opcode != CALL {
+    if open.opcode != CALL {
         return Err("a jump into a tracer's trampoline");
     }
     let callee = callee(tracing, ops).ok_or("a call of what is no copy of the tracers' entry")?;
@@ -96,14 +98,22 @@ pub(super) fn trampoline(
         return Err("a call of a trampoline that calls another function than its tracer");
     }
     let name = tracing.name(ops.func).ok_or("a call of a trampoline for no function")?;
-    Ok(cause(name))
+    match name.as_str() {
+        livepatch::HANDLER => livepatch::cause(tracing, ops, open.at),
+        kprobes::HANDLER => {
+            let probe = tracing.probes.at(open.at);
+            let probe = probe.ok_or("a call of the probes' tracer, and no probe is registered")?;
+            Ok(probe.cause(tracing, open.at))
+        }
+        _ => Ok(cause(name)),
+    }
 }
 
 /// The mechanism that a tracer's function belongs to.
 fn cause(name: String) -> Cause {
     let mechanism = match name.as_str() {
-        "klp_ftrace_handler" => Mechanism::Livepatch,
-        "kprobe_ftrace_handler" => Mechanism::Kprobe,
+        livepatch::HANDLER => Mechanism::Livepatch,
+        kprobes::HANDLER => Mechanism::Kprobe,
         "call_direct_funcs" => Mechanism::Bpf,
         _ => Mechanism::Ftrace,
     };

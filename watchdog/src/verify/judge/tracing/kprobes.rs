@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use super::super::branch::{INT3, JMP, decode};
 use super::{Cause, Expected, MAX_ENTRIES, Mechanism, State, Tracing, circular};
 
+/// The tracer that a probe at a function's entry is called by (`kprobe_ftrace_ops`).
+pub(super) const HANDLER: &str = "kprobe_ftrace_handler";
 /// Buckets of `kprobe_table` (`KPROBE_TABLE_SIZE`).
 const BUCKETS: u64 = 64;
 
@@ -72,6 +74,11 @@ impl Probes {
         Some(())
     }
 
+    /// The probe registered at an image offset.
+    pub(super) fn at(&self, at: u32) -> Option<&Probe> {
+        self.0.get(&at)
+    }
+
     /// The probes registered from image offset `start` to `end`.
     pub(in super::super) fn any_within(&self, start: u32, end: u32) -> bool {
         self.0.range(start..end).next().is_some()
@@ -118,16 +125,13 @@ pub(in super::super) struct Armed {
 impl Probe {
     /// Who is behind the probe.
     pub(in super::super) fn cause(&self, tracing: &Tracing<'_>, at: u32) -> Cause {
-        let symbols = &tracing.expected.reference.symbols;
-        let place = match symbols.lookup(at) {
-            Some((name, 0)) => name.to_owned(),
-            Some((name, offset)) => format!("{name}+{offset:#x}"),
-            None => format!("{at:#x}"),
-        };
         let mut names: Vec<_> =
             self.handlers.iter().map(|handler| tracing.name_or_address(*handler)).collect();
         names.dedup();
-        Cause { mechanism: Mechanism::Kprobe, name: format!("{} at {place}", names.join(", ")) }
+        Cause {
+            mechanism: Mechanism::Kprobe,
+            name: format!("{} at {}", names.join(", "), tracing.place(at)),
+        }
     }
 }
 

@@ -7,9 +7,10 @@
 mod bpf;
 mod ftrace;
 mod kprobes;
+mod livepatch;
 mod modules;
 
-use super::branch::{CALL, JMP};
+use super::branch::{CALL, JMP, Place};
 use super::page::Open;
 use super::{Expected, Mechanism, State};
 use crate::alert::printable;
@@ -36,15 +37,18 @@ pub struct Cause {
 pub(super) struct Tracing<'a> {
     expected: &'a Expected,
     state: &'a State<'a>,
+    probes: &'a Probes,
     layouts: Option<Layouts>,
     ops: Vec<ftrace::Ops>,
+    /// Virtual addresses of the tracers that do something else at each place.
+    shared: [Option<u64>; 2],
     programs: Vec<bpf::Program>,
     modules: Vec<modules::Module>,
 }
 
 impl<'a> Tracing<'a> {
     /// Reads the book; nothing is registered where the kernel does not describe its types.
-    pub(super) fn look(expected: &'a Expected, state: &'a State<'a>) -> Self {
+    pub(super) fn look(expected: &'a Expected, state: &'a State<'a>, probes: &'a Probes) -> Self {
         let layouts = expected.reference.layouts;
         let symbol = |name: &str| {
             let offset = expected.reference.symbols.address(name)?;
@@ -53,8 +57,10 @@ impl<'a> Tracing<'a> {
         let mut tracing = Self {
             expected,
             state,
+            probes,
             layouts,
             ops: Vec::new(),
+            shared: [livepatch::HANDLER, kprobes::HANDLER].map(symbol),
             programs: Vec::new(),
             modules: Vec::new(),
         };
@@ -71,18 +77,35 @@ impl<'a> Tracing<'a> {
         tracing
     }
 
+    /// Whether who a branch leads to depends on its place, and not only on where it goes.
+    pub(super) fn is_of_place(&self, open: &Open) -> bool {
+        self.is_inside(open.target)
+            || self.expected.is_static_call(open.at)
+            || self.tracer_at(open.target).is_some_and(|ops| self.shared.contains(&Some(ops.func)))
+    }
+
+    fn is_inside(&self, target: Place) -> bool {
+        (0..i64::from(self.expected.text_size())).contains(&target)
+    }
+
+    /// Whose trampoline is at a place.
+    fn tracer_at(&self, target: Place) -> Option<&ftrace::Ops> {
+        let virt = self.state.virt_of(target);
+        self.ops.iter().find(|ops| ops.trampoline == virt)
+    }
+
     /// Who a branch out of the tables leads to.
     ///
     /// # Errors
     /// What is wrong with where it leads, for a sentence.
     pub(super) fn follow(&self, open: &Open) -> Result<Cause, &'static str> {
-        let virt = self.state.virt_of(open.target);
-        let inside = u32::try_from(open.target).ok().filter(|at| *at < self.expected.text_size());
+        let inside = u32::try_from(open.target).ok().filter(|_| self.is_inside(open.target));
         if let Some(target) = inside {
             return ftrace::within(self, open.at, open.opcode, target);
         }
-        if let Some(ops) = self.ops.iter().find(|ops| ops.trampoline == virt) {
-            return ftrace::trampoline(self, ops, open.opcode);
+        let virt = self.state.virt_of(open.target);
+        if let Some(ops) = self.tracer_at(open.target) {
+            return ftrace::trampoline(self, ops, open);
         }
         if let Some(program) = self.programs.iter().find(|program| program.holds(virt)) {
             return bpf::trampoline(self, program, virt);
@@ -103,6 +126,15 @@ impl<'a> Tracing<'a> {
         match self.state.offset_of(virt) {
             Some(offset) => Some(symbols.at(offset)?.to_owned()),
             None => modules::symbol(self, virt),
+        }
+    }
+
+    /// A place in the text by its function's name: `vfs_read+0x5`.
+    fn place(&self, at: u32) -> String {
+        match self.expected.reference.symbols.lookup(at) {
+            Some((name, 0)) => name.to_owned(),
+            Some((name, offset)) => format!("{name}+{offset:#x}"),
+            None => format!("{at:#x}"),
         }
     }
 
