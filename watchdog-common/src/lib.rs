@@ -20,9 +20,46 @@ pub mod path {
     pub const REMAP_FILE_PAGES: u32 = 5;
     /// mprotect(2) of a shared mapping that was read-only.
     pub const MPROTECT: u32 = 6;
+    /// `/dev/port`, PCI configuration space and BARs.
+    pub const PCI: u32 = 9;
+    /// A driver maps frames into a process.
+    pub const FRAMES: u32 = 10;
+    /// A driver maps frames when a process touches them.
+    pub const FAULT: u32 = 11;
+    /// Parameters by which a module is told addresses and ports.
+    pub const PARAMETERS: u32 = 14;
+    /// A module is loaded.
+    pub const MODULE: u32 = 16;
+    /// The kernel or a module maps memory for itself: ioremap, memremap.
+    pub const IOREMAP: u32 = 17;
+    /// kexec_load(2) of segments that lie in protected memory.
+    pub const KEXEC_SEGMENTS: u32 = 18;
+    /// Any kexec, and hibernation.
+    pub const KEXEC: u32 = 19;
+    /// Memory becomes RAM of this node.
+    pub const HOTPLUG: u32 = 20;
+    /// Ports, MSRs, ACPI tables and the like.
+    pub const LOCKDOWN: u32 = 22;
+    /// `kernel.ftrace_enabled`, which switches the guard's own programs off.
+    pub const FTRACE: u32 = 26;
     /// One more than the largest: the size of a table indexed by path.
-    pub const COUNT: u32 = 7;
+    pub const COUNT: u32 = 27;
 }
+
+/// What is done about a path; also what was done in one case.
+pub mod action {
+    /// Nothing.
+    pub const OFF: u8 = 0;
+    /// It is reported.
+    pub const OBSERVE: u8 = 1;
+    /// It fails with EPERM.
+    pub const DENY: u8 = 2;
+    /// The process is killed.
+    pub const KILL: u8 = 3;
+}
+
+/// Values of a kernel enumeration that a table of [`Rules`] holds.
+pub const ENUM_VALUES: usize = 64;
 
 /// A physical range: first byte, and first byte behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,10 +79,19 @@ pub struct Rules {
     pub ranges: [Range; MAX_RANGES],
     /// A range on which the watchdog itself tries what must be denied.
     pub decoy: Range,
-    /// The watchdog's process (thread group) id: its own attempts on the decoy are the proof.
+    /// Another one, which only programs behind those that deny count as protected: the watchdog
+    /// gets as far as them there.
+    pub inner_decoy: Range,
+    /// The watchdog's process (thread group) id: its own attempts on the decoys are the proof.
     pub watchdog: u32,
-    /// 1: opening `/dev/mem` for writing is denied.
-    pub deny_open: u32,
+    /// One of [`action`] for each [`path`].
+    pub policy: [u8; 28],
+    /// The [`path`] that each value of `enum lockdown_reason` belongs to; 0 for none.
+    pub lockdown: [u8; ENUM_VALUES],
+    /// The same of `enum kernel_read_file_id`.
+    pub read_file: [u8; ENUM_VALUES],
+    /// The same of `enum kernel_load_data_id`.
+    pub load_data: [u8; ENUM_VALUES],
 }
 
 impl Rules {
@@ -53,8 +99,12 @@ impl Rules {
     pub const EMPTY: Self = Self {
         ranges: [Range { start: 0, end: 0 }; MAX_RANGES],
         decoy: Range { start: 0, end: 0 },
+        inner_decoy: Range { start: 0, end: 0 },
         watchdog: 0,
-        deny_open: 0,
+        policy: [action::OFF; 28],
+        lockdown: [0; ENUM_VALUES],
+        read_file: [0; ENUM_VALUES],
+        load_data: [0; ENUM_VALUES],
     };
 }
 
@@ -83,6 +133,24 @@ pub struct Offsets {
     pub vma_pgoff: u32,
     /// `struct vm_area_struct`, `vm_file`.
     pub vma_file: u32,
+    /// `struct vm_fault`, `vma`.
+    pub fault_vma: u32,
+    /// `struct resource`, `start`.
+    pub resource_start: u32,
+    /// `struct resource`, `end`: the last byte.
+    pub resource_end: u32,
+    /// `struct task_struct`, `pid`: the thread.
+    pub task_pid: u32,
+    /// `struct task_struct`, `tgid`: the process.
+    pub task_tgid: u32,
+    /// `struct task_struct`, `comm`.
+    pub task_comm: u32,
+    /// `struct task_struct`, `real_parent`.
+    pub task_parent: u32,
+    /// `struct task_struct`, `real_cred`.
+    pub task_cred: u32,
+    /// `struct cred`, `uid`.
+    pub cred_uid: u32,
     /// `struct task_struct`, `mm`.
     pub task_mm: u32,
     /// `struct mm_struct`, `exe_file`.
@@ -98,22 +166,30 @@ pub const EXE_NAMES: usize = 12;
 /// Bytes of each, with its NUL.
 pub const EXE_NAME_BYTES: usize = 48;
 
-/// An attempt that was denied, as it goes through the ring buffer.
+/// An attempt and what was done about it, as it goes through the ring buffer.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Attempt {
-    /// Physical memory aimed at; empty when it could not be known.
+    /// Physical memory aimed at; empty when it could not be known, or is not what is judged.
     pub range: Range,
     /// One of [`path`].
     pub path: u32,
+    /// What was done: one of [`action`].
+    pub action: u32,
     /// Process (thread group) id in the initial pid namespace.
     pub tgid: u32,
     /// Thread id.
     pub tid: u32,
     /// Real user id.
     pub uid: u32,
+    /// Process id of the parent.
+    pub parent: u32,
+    /// More about the path: the value of `enum lockdown_reason`, else 0.
+    pub detail: u32,
     /// Task name, NUL-padded.
     pub comm: [u8; 16],
+    /// The parent's.
+    pub parent_comm: [u8; 16],
     /// Path of the executable within its mount: names from the last one up, each NUL-terminated,
     /// empty ones behind the first.
     pub exe: [[u8; EXE_NAME_BYTES]; EXE_NAMES],
@@ -122,9 +198,10 @@ pub struct Attempt {
 // No padding anywhere: each size is the sum of the fields.
 const _: () = {
     assert!(size_of::<Range>() == 16);
-    assert!(size_of::<Rules>() == MAX_RANGES * 16 + 16 + 8);
-    assert!(size_of::<Offsets>() == 14 * 4);
-    assert!(size_of::<Attempt>() == 16 + 16 + 16 + EXE_NAMES * EXE_NAME_BYTES);
+    assert!(size_of::<Rules>() == MAX_RANGES * 16 + 32 + 32 + 3 * ENUM_VALUES);
+    assert!(Rules::EMPTY.policy.len() >= path::COUNT as usize);
+    assert!(size_of::<Offsets>() == 23 * 4);
+    assert!(size_of::<Attempt>() == 16 + 32 + 32 + EXE_NAMES * EXE_NAME_BYTES);
 };
 
 #[cfg(feature = "user")]

@@ -1,6 +1,7 @@
-//! Whether memory aimed at is protected.
+//! Whether memory aimed at is protected, and what policy says about it.
 
-use watchdog_common::{MAX_RANGES, Range, Rules};
+use aya_ebpf::helpers::generated::bpf_send_signal;
+use watchdog_common::{ENUM_VALUES, MAX_RANGES, Range, Rules, action};
 
 use crate::report;
 
@@ -9,6 +10,7 @@ use crate::report;
 static RULES: Rules = Rules::EMPTY;
 
 const EPERM: i32 = 1;
+const SIGKILL: u32 = 9;
 const PAGE_SHIFT: u32 = 12;
 
 /// What an earlier LSM program decided stands. The kernel wants a verdict in -4095..=0 (6.12).
@@ -30,58 +32,185 @@ pub(crate) fn watchdog() -> u32 {
     unsafe { core::ptr::read_volatile(&raw const (*rules()).watchdog) }
 }
 
-/// Whether a writable open is denied as such.
+/// What is done about a path: one of `watchdog_common::action`.
 #[inline(always)]
-pub(crate) fn denies_open() -> bool {
-    // SAFETY: a static of this program.
-    unsafe { core::ptr::read_volatile(&raw const (*rules()).deny_open) != 0 }
+fn policy(path: u32) -> u8 {
+    // A path is a constant of this program, or came out of a table of bytes that is checked here.
+    if path >= watchdog_common::path::COUNT {
+        return action::OFF;
+    }
+    // SAFETY: inside the array, which is in a static of this program.
+    unsafe { core::ptr::read_volatile((&raw const (*rules()).policy[0]).add(path as usize)) }
 }
 
-/// Decides about writing `start..end` by a way of `watchdog_common::path`; a denial is reported.
+/// Whether anything is done about a path.
+#[inline(always)]
+pub(crate) fn is_on(path: u32) -> bool {
+    policy(path) != action::OFF
+}
+
+/// Whether a path is closed altogether.
+#[inline(always)]
+pub(crate) fn is_closed(path: u32) -> bool {
+    policy(path) >= action::DENY
+}
+
+/// The kernel's enumerations by which paths are told apart.
+#[derive(Clone, Copy)]
+pub(crate) enum Table {
+    Lockdown,
+    ReadFile,
+    LoadData,
+}
+
+/// The path that a value of an enumeration belongs to.
+#[inline(always)]
+pub(crate) fn path_of(table: Table, value: u32) -> Option<u32> {
+    let index = value as usize;
+    if index >= ENUM_VALUES {
+        return None;
+    }
+    // SAFETY: inside the array, which is in a static of this program.
+    let path = unsafe {
+        let first = match table {
+            Table::Lockdown => &raw const (*rules()).lockdown[0],
+            Table::ReadFile => &raw const (*rules()).read_file[0],
+            Table::LoadData => &raw const (*rules()).load_data[0],
+        };
+        core::ptr::read_volatile(first.add(index))
+    };
+    if path == 0 { None } else { Some(path.into()) }
+}
+
+/// Decides about writing `start..end` by a way of `watchdog_common::path`.
 #[inline(always)]
 pub(crate) fn write(path: u32, start: u64, end: u64) -> i32 {
     let aimed = Range { start, end };
     // SAFETY: a static of this program.
     let decoy = unsafe { core::ptr::read_volatile(&raw const (*rules()).decoy) };
     if overlap(&aimed, &decoy) {
-        return deny(path, aimed, true);
+        return judge(path, aimed, true, 0);
     }
+    if is_protected(&aimed) {
+        return judge(path, aimed, false, 0);
+    }
+    0
+}
+
+/// The same for programs that no denial comes before: they have a decoy of their own.
+#[inline(always)]
+pub(crate) fn reach(path: u32, start: u64, end: u64) {
+    let aimed = Range { start, end };
+    // SAFETY: a static of this program.
+    let decoy = unsafe { core::ptr::read_volatile(&raw const (*rules()).inner_decoy) };
+    if overlap(&aimed, &decoy) && report::is_watchdog() {
+        report::prove(path);
+    } else if is_protected(&aimed) {
+        judge(path, aimed, false, 0);
+    }
+}
+
+/// Only the proof of it, by the watchdog.
+#[inline(always)]
+pub(crate) fn reach_decoy(path: u32, start: u64, end: u64) {
+    // SAFETY: a static of this program.
+    let decoy = unsafe { core::ptr::read_volatile(&raw const (*rules()).inner_decoy) };
+    if overlap(&Range { start, end }, &decoy) {
+        report::prove(path);
+    }
+}
+
+/// Whether any byte is in another node's memory. No range of memory reaches as far as where the
+/// sign of a difference would change.
+#[inline(always)]
+fn is_protected(aimed: &Range) -> bool {
+    const LAST: u64 = i64::MAX as u64;
+    in_ranges(aimed.start.min(LAST), aimed.end.min(LAST)) < 0
+}
+
+/// Below zero when any byte is in another node's memory or the decoy, without a branch; for
+/// addresses that are not below zero themselves.
+#[inline(always)]
+pub(crate) fn signs(start: u64, end: u64) -> i64 {
+    // SAFETY: a static of this program.
+    let decoy = unsafe { core::ptr::read_volatile(&raw const (*rules()).decoy) };
+    sign(start, end, &decoy) | in_ranges(start, end)
+}
+
+/// The same of the other nodes' memory alone.
+#[inline(always)]
+fn in_ranges(start: u64, end: u64) -> i64 {
+    let mut signs = 0;
     let mut n = 0;
     while n < MAX_RANGES {
         // SAFETY: `n` is inside the array, which is a static of this program.
         let range = unsafe { core::ptr::read_volatile((&raw const (*rules()).ranges[0]).add(n)) };
-        if overlap(&aimed, &range) {
-            return deny(path, aimed, false);
-        }
+        signs |= sign(start, end, &range);
         n += 1;
     }
-    0
+    signs
+}
+
+/// Below zero when both overlap: then both differences are.
+#[inline(always)]
+fn sign(start: u64, end: u64, range: &Range) -> i64 {
+    (start.wrapping_sub(range.end) & range.start.wrapping_sub(end)).cast_signed()
 }
 
 /// Decides about pages `pgoff` on, `bytes` long: what does not fit an address is denied.
 #[inline(always)]
 pub(crate) fn map(path: u32, pgoff: u64, bytes: u64) -> i32 {
+    match pages(pgoff, bytes) {
+        Some(Range { start, end }) => write(path, start, end),
+        None => unknown(path),
+    }
+}
+
+/// Physical memory from page `pgoff` on, whole pages; `None` when it does not fit an address.
+#[inline(always)]
+pub(crate) fn pages(pgoff: u64, bytes: u64) -> Option<Range> {
     const LAST_PAGE: u64 = u64::MAX >> PAGE_SHIFT;
     let page = (1 << PAGE_SHIFT) - 1;
     let start = pgoff << PAGE_SHIFT;
     let end = start.wrapping_add(bytes.wrapping_add(page) & !page);
     if pgoff > LAST_PAGE || end < start || bytes > u64::MAX - page {
-        return unknown(path);
+        return None;
     }
-    write(path, start, end)
+    Some(Range { start, end })
 }
 
-/// Denies what cannot be judged because it is not known what it aims at.
+/// Decides about what cannot be judged because it is not known what it aims at.
 #[inline(always)]
 pub(crate) fn unknown(path: u32) -> i32 {
-    deny(path, Range { start: 0, end: 0 }, false)
+    judge(path, Range::default(), false, 0)
 }
 
-/// Denies and reports.
+/// Decides about what is not a matter of ranges; the watchdog's own attempt is its proof.
 #[inline(always)]
-pub(crate) fn deny(path: u32, aimed: Range, decoy: bool) -> i32 {
-    report::denied(path, aimed, decoy);
-    -EPERM
+pub(crate) fn always(path: u32, detail: u32) -> i32 {
+    judge(path, Range::default(), true, detail)
+}
+
+/// Does what the policy says and reports it. `decoy`: by the watchdog itself it is a proof.
+#[inline(always)]
+fn judge(path: u32, aimed: Range, decoy: bool, detail: u32) -> i32 {
+    let mut done = policy(path);
+    if done == action::OFF {
+        return 0;
+    }
+    let verdict = if done == action::OBSERVE { 0 } else { -EPERM };
+    if decoy && report::is_watchdog() {
+        report::prove(path);
+        return verdict;
+    }
+    if done == action::KILL {
+        // SAFETY: the helper takes a number.
+        let failed = unsafe { bpf_send_signal(SIGKILL) } != 0;
+        // Where no signal can be sent (a kernel thread, process 1) it is only seen.
+        done = if failed { action::OBSERVE } else { done };
+    }
+    report::attempt(path, aimed, done, detail);
+    verdict
 }
 
 #[inline(always)]

@@ -18,6 +18,15 @@ static OFFSETS: Offsets = Offsets {
     vma_flags: 0,
     vma_pgoff: 0,
     vma_file: 0,
+    fault_vma: 0,
+    resource_start: 0,
+    resource_end: 0,
+    task_pid: 0,
+    task_tgid: 0,
+    task_comm: 0,
+    task_parent: 0,
+    task_cred: 0,
+    cred_uid: 0,
     task_mm: 0,
     mm_exe_file: 0,
     dentry_parent: 0,
@@ -26,6 +35,8 @@ static OFFSETS: Offsets = Offsets {
 
 /// `/dev/mem` is 1:1 (`MKDEV(MEM_MAJOR, DEVMEM_MINOR)`, 20 bits of minor: include/linux/kdev_t.h).
 const DEV_MEM: u32 = (1 << 20) | 1;
+/// `/dev/port` is 1:4 (`DEVPORT_MINOR`, drivers/char/mem.c).
+const DEV_PORT: u32 = (1 << 20) | 4;
 const S_IFMT: u16 = 0o170_000;
 const S_IFCHR: u16 = 0o020_000;
 /// `FMODE_WRITE` (include/linux/fs.h).
@@ -50,12 +61,24 @@ pub(crate) fn field<T>(object: Object, offset: u32) -> Option<T> {
     unsafe { bpf_probe_read_kernel(object.byte_add(offset as usize).cast::<T>()) }.ok()
 }
 
-/// Whether a `struct file` is `/dev/mem`, whatever its name: a block device may share the number.
+/// Whether a `struct file` is `/dev/mem`, whatever its name.
 #[inline(always)]
 pub(crate) fn is_dev_mem(file: Object) -> bool {
+    is_device(file, DEV_MEM)
+}
+
+/// Whether a `struct file` is `/dev/port`, whatever its name.
+#[inline(always)]
+pub(crate) fn is_dev_port(file: Object) -> bool {
+    is_device(file, DEV_PORT)
+}
+
+/// Whether it is this character device: a block device may share the number.
+#[inline(always)]
+fn is_device(file: Object, number: u32) -> bool {
     let offsets = offsets();
     let Some(inode) = field::<Object>(file, offsets.file_inode) else { return false };
-    field::<u32>(inode, offsets.inode_rdev) == Some(DEV_MEM)
+    field::<u32>(inode, offsets.inode_rdev) == Some(number)
         && field::<u16>(inode, offsets.inode_mode).is_some_and(|mode| mode & S_IFMT == S_IFCHR)
 }
 

@@ -1,6 +1,7 @@
 //! The guard's eBPF programs: one program, one file.
 //!
-//! LSM programs decide; fentry programs only save for them what a hook does not get to see. Each
+//! LSM programs decide; fentry programs save for them what a hook does not get to see, or catch
+//! what no hook sees. Each
 //! program file says what it needs, which kernel prototype it relies on (`match-proto:`, checked
 //! against the kernel's BTF when the guard is loaded) and why it fails open or closed.
 #![no_std]
@@ -9,13 +10,20 @@
 mod file_mprotect;
 mod file_open;
 mod file_permission;
+mod frames;
+mod hotplug;
+mod ioremap;
 mod judge;
 mod kernel;
+mod kernel_load_data;
+mod kernel_read_file;
+mod locked_down;
 mod mmap_file;
 mod registers;
 mod report;
 mod rw_verify_area;
 mod saved;
+mod sysctl;
 mod vm_mmap_pgoff;
 
 // On the host this crate is only checked, where its dependencies may bring in `std`.

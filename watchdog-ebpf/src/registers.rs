@@ -11,6 +11,8 @@ pub(crate) enum Entry {
     RemapFilePages { bytes: u64, pgoff: u64 },
     /// `mprotect(start, len, prot)` and `pkey_mprotect`.
     Mprotect { at: u64, bytes: u64 },
+    /// `kexec_load(entry, nr_segments, segments, flags)`.
+    Kexec { count: u64, at: u64 },
 }
 
 /// Byte offsets into `struct pt_regs` (arch/x86/include/uapi/asm/ptrace.h: fixed).
@@ -18,6 +20,7 @@ const BX: u32 = 40;
 const R10: u32 = 56;
 const CX: u32 = 88;
 const SI: u32 = 104;
+const DX: u32 = 96;
 const DI: u32 = 112;
 const ORIG_AX: u32 = 120;
 
@@ -27,6 +30,7 @@ mod number {
     pub(super) const REMAP_FILE_PAGES: u64 = 216;
     pub(super) const MPROTECT: u64 = 10;
     pub(super) const PKEY_MPROTECT: u64 = 329;
+    pub(super) const KEXEC_LOAD: u64 = 246;
     pub(super) const REMAP_FILE_PAGES_32: u64 = 257;
     pub(super) const MPROTECT_32: u64 = 125;
     pub(super) const PKEY_MPROTECT_32: u64 = 380;
@@ -54,6 +58,7 @@ pub(crate) fn current() -> Option<Entry> {
         number::MPROTECT_32 | number::PKEY_MPROTECT_32 => {
             Some(Entry::Mprotect { at: read(BX)? & 0xffff_ffff, bytes: read(CX)? & 0xffff_ffff })
         }
+        number::KEXEC_LOAD => Some(Entry::Kexec { count: read(SI)?, at: read(DX)? }),
         _ => None,
     }
 }

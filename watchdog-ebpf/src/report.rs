@@ -1,9 +1,6 @@
-//! Denials on their way to the watchdog.
+//! Attempts on their way to the watchdog.
 
-use aya_ebpf::helpers::{
-    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-    bpf_probe_read_kernel_str_bytes, generated::bpf_get_current_task_btf,
-};
+use aya_ebpf::helpers::{bpf_probe_read_kernel_str_bytes, generated::bpf_get_current_task_btf};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
 use watchdog_common::{Attempt, EXE_NAMES, Range, path};
@@ -19,35 +16,58 @@ static ATTEMPTS: RingBuf = RingBuf::with_byte_size(512 << 10, 0);
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// The watchdog's own denied attempts on the decoy, by path: the proof that the guard bites.
+/// The watchdog's own attempts that a program saw, by path: the proof that the guard bites.
 #[map]
 static PROOFS: Array<u64> = Array::with_max_entries(path::COUNT, 0);
 
-/// Reports a denial: a proof is counted, everything else goes to the ring buffer.
+/// Whether the current process is the watchdog.
 #[inline(always)]
-pub(crate) fn denied(path: u32, aimed: Range, decoy: bool) {
-    let ids = bpf_get_current_pid_tgid();
-    let tgid = (ids >> 32) as u32;
-    if decoy && tgid == judge::watchdog() {
-        count(PROOFS.get_ptr_mut(path));
-        return;
-    }
+pub(crate) fn is_watchdog() -> bool {
+    let offsets = offsets();
+    field::<u32>(current_task(), offsets.task_tgid) == Some(judge::watchdog())
+}
+
+/// Counts a proof.
+#[inline(always)]
+pub(crate) fn prove(path: u32) {
+    count(PROOFS.get_ptr_mut(path));
+}
+
+/// Reports an attempt and what was done about it.
+#[inline(always)]
+pub(crate) fn attempt(path: u32, aimed: Range, done: u8, detail: u32) {
     let Some(mut entry) = ATTEMPTS.reserve::<Attempt>(0) else {
         count(LOST.get_ptr_mut(0));
         return;
     };
+    let offsets = offsets();
+    let task = current_task();
+    let parent = field::<Object>(task, offsets.task_parent).unwrap_or(core::ptr::null());
+    let cred = field::<Object>(task, offsets.task_cred).unwrap_or(core::ptr::null());
     let attempt = entry.as_mut_ptr();
+    // Read by field, since not every kind of program may call the helpers for it.
     // SAFETY: `attempt` is the entry's own memory; every field is written before it is submitted.
     unsafe {
         (&raw mut (*attempt).range).write(aimed);
         (&raw mut (*attempt).path).write(path);
-        (&raw mut (*attempt).tgid).write(tgid);
-        (&raw mut (*attempt).tid).write(ids as u32);
-        (&raw mut (*attempt).uid).write(bpf_get_current_uid_gid() as u32);
-        (&raw mut (*attempt).comm).write(bpf_get_current_comm().unwrap_or_default());
-        write_exe(attempt);
+        (&raw mut (*attempt).action).write(done.into());
+        (&raw mut (*attempt).tgid).write(field(task, offsets.task_tgid).unwrap_or_default());
+        (&raw mut (*attempt).tid).write(field(task, offsets.task_pid).unwrap_or_default());
+        (&raw mut (*attempt).uid).write(field(cred, offsets.cred_uid).unwrap_or_default());
+        (&raw mut (*attempt).parent).write(field(parent, offsets.task_tgid).unwrap_or_default());
+        (&raw mut (*attempt).detail).write(detail);
+        (&raw mut (*attempt).comm).write(field(task, offsets.task_comm).unwrap_or_default());
+        (&raw mut (*attempt).parent_comm)
+            .write(field(parent, offsets.task_comm).unwrap_or_default());
+        write_exe(attempt, task);
     }
     entry.submit(0);
+}
+
+#[inline(always)]
+fn current_task() -> Object {
+    // SAFETY: the helper takes nothing and returns the current task.
+    unsafe { bpf_get_current_task_btf() as Object }
 }
 
 /// Writes the names of the current executable's path. A process that is gone by the time the
@@ -56,10 +76,8 @@ pub(crate) fn denied(path: u32, aimed: Range, decoy: bool) {
 /// # Safety
 /// `attempt` must be valid for writes.
 #[inline(always)]
-unsafe fn write_exe(attempt: *mut Attempt) {
+unsafe fn write_exe(attempt: *mut Attempt, task: Object) {
     let offsets = offsets();
-    // SAFETY: the helper takes nothing and returns the current task.
-    let task = unsafe { bpf_get_current_task_btf() } as Object;
     let mut dentry = field::<Object>(task, offsets.task_mm)
         .and_then(|mm| field::<Object>(mm, offsets.mm_exe_file))
         .and_then(|file| field::<Object>(file, offsets.file_dentry))

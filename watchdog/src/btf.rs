@@ -27,6 +27,9 @@ pub enum BtfError {
     /// No such function.
     #[error("this kernel has no function `{0}` to attach to")]
     NoFunction(String),
+    /// No such value of an enumeration, or one that is too large.
+    #[error("this kernel's `enum {0}` has no `{1}` that could be used")]
+    Enumerator(&'static str, &'static str),
     /// A function takes other parameters than this program relies on.
     #[error("this kernel's function `{0}` has {1} parameters, not {2}")]
     Parameters(String, usize, usize),
@@ -82,6 +85,7 @@ pub(crate) struct Btf {
     types: Vec<Type>,
     structs: HashMap<u32, Vec<usize>>,
     functions: HashMap<u32, usize>,
+    enums: HashMap<u32, usize>,
     names: HashMap<Vec<u8>, Vec<u32>>,
 }
 
@@ -134,6 +138,7 @@ impl Btf {
             types,
             structs: HashMap::new(),
             functions: HashMap::new(),
+            enums: HashMap::new(),
             names: HashMap::new(),
         };
         btf.index();
@@ -144,6 +149,9 @@ impl Btf {
         for (id, head) in self.types.iter().enumerate() {
             match head.kind {
                 kind::STRUCT => self.structs.entry(head.name).or_default().push(id),
+                kind::ENUM => {
+                    self.enums.insert(head.name, id);
+                }
                 kind::FUNC => {
                     self.functions.insert(head.name, id);
                 }
@@ -271,6 +279,29 @@ impl Btf {
             }
             _ => None,
         }
+    }
+
+    /// The value of an enumeration's member.
+    ///
+    /// # Errors
+    /// [`BtfError::Enumerator`].
+    pub(crate) fn enumerator(
+        &self,
+        name: &'static str,
+        member: &'static str,
+    ) -> Result<i64, BtfError> {
+        let value = || {
+            let names = self.names.get(name.as_bytes())?;
+            let id = names.iter().find_map(|name| self.enums.get(name))?;
+            let head = self.types.get(*id)?;
+            (0..head.count).find_map(|n| {
+                let at = head.body + n * 8;
+                let is_it = self.string(u32_at(&self.bytes, at)?) == member.as_bytes();
+                is_it.then(|| u32_at(&self.bytes, at + 4)).flatten()
+            })
+        };
+        let value = value().ok_or(BtfError::Enumerator(name, member))?;
+        Ok(value.cast_signed().into())
     }
 
     /// Checks that a function exists and takes `parameters` parameters.

@@ -1,5 +1,6 @@
 //! The configuration file, `/etc/watchdog/watchdog.toml`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::guard::OpenPolicy;
+use crate::guard::{Policies, Policy, Preset, WritePath};
 use crate::memory::{MemorySource, PhysRange, RangeSet};
 use crate::node::{NodeName, disjoint, mint_ranges};
 use crate::verify::BaselineKey;
@@ -42,11 +43,29 @@ pub struct Config {
 
 /// `[guard]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "RawGuard")]
 pub struct GuardSection {
-    /// What opening `/dev/mem` for writing gets: `allow` (its use is judged) or `deny`.
+    /// What is done about each path.
+    pub policies: Policies,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawGuard {
     #[serde(default)]
-    pub open: OpenPolicy,
+    preset: Preset,
+    #[serde(default)]
+    paths: BTreeMap<WritePath, Policy>,
+}
+
+impl TryFrom<RawGuard> for GuardSection {
+    type Error = String;
+
+    fn try_from(raw: RawGuard) -> Result<Self, String> {
+        let mut policies = Policies::of(raw.preset);
+        raw.paths.into_iter().try_for_each(|(path, policy)| policies.set(path, policy))?;
+        Ok(Self { policies })
+    }
 }
 
 /// `[[node]]`.
@@ -189,6 +208,7 @@ mod tests {
         assert_eq!(parse(example).unwrap(), Config::default());
         let config = parse(&uncommented).unwrap();
         assert_eq!(config.period, Some(Duration::from_secs(1)));
+        assert_eq!(config.guard.policies.get(WritePath::Ioremap), Policy::Off);
         assert_eq!(config.nodes.len(), 2);
         assert_eq!(config.nodes[1].ranges.ranges().len(), 3);
         let images: Vec<_> = config.nodes.iter().map(|node| node.image.as_deref()).collect();
@@ -198,11 +218,30 @@ mod tests {
     /// Check that a wrong key is an error that names the key and its line.
     #[test]
     fn unknown_key() {
-        for text in ["perod = \"1s\"", "\n[guard]\nopn = \"deny\"", "[[node]]\nnme = \"a\""] {
+        for text in ["perod = \"1s\"", "\n[guard]\npresets = \"strict\"", "[[node]]\nnme = \"a\""] {
             let error = parse(text).unwrap_err();
             assert!(error.contains("unknown field"), "{error}");
             let line = text.lines().position(|line| line.contains(" = ")).unwrap() + 1;
             assert!(error.contains(&format!("line {line}")), "{error}");
+        }
+    }
+
+    /// Check that a preset is the base and single paths are set on it, and that what the guard cannot
+    /// do is refused with what it can.
+    #[test]
+    fn policies() {
+        let config =
+            parse("[guard]\npreset = \"strict\"\n[guard.paths]\nmmap = \"observe\"").unwrap();
+        assert_eq!(config.guard.policies.get(WritePath::Mmap), Policy::Observe);
+        assert_eq!(config.guard.policies.get(WritePath::Module), Policy::Deny);
+        for (text, expected) in [
+            ("[guard]\npreset = \"lax\"", "unknown variant `lax`"),
+            ("[guard.paths]\nmmpa = \"deny\"", "`mmpa` is no write path"),
+            ("[guard.paths]\nmmap = \"forbid\"", "unknown variant `forbid`"),
+            ("[guard.paths]\nioremap = \"deny\"", "write `off` or `observe`"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 

@@ -136,10 +136,10 @@ fn exactly_the_ranges(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that `open = "deny"` denies a writable open of the device, under any name, with one
+/// Check that the policy `deny` for opening denies a writable open of the device, under any name, with one
 /// alert, that reading goes on, and that the guard is proven all the same.
 fn open_denied(stage: &Stage) -> Result<()> {
-    configured(stage, "[guard]\nopen = \"deny\"", || {
+    configured(stage, "[guard.paths]\nopen = \"deny\"", || {
         let mark = stage.mark()?;
         let attack = stage.attack("open", NOBODYS, &[])?;
         ensure!(attack.result == "EPERM", "{}", attack.result);
@@ -158,15 +158,18 @@ fn open_denied(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that `sysctl kernel.ftrace_enabled=0`, which turns every program of the guard off, is an
-/// alert within two periods, that it really was off, and that its return is told.
+/// Check that `sysctl kernel.ftrace_enabled=0`, which turns the guard's programs off, is an alert
+/// within two periods where policy lets it happen, that they really were off, and that their return
+/// is told.
 fn switched_off(stage: &Stage) -> Result<()> {
-    configured(stage, "", || {
+    configured(stage, "[guard.paths]\nftrace-enabled = \"observe\"", || {
         let mark = stage.mark()?;
         let target = stage.machine().truth(1)?.text_phys_start;
         let switched = stage.uptime()?;
         stage.shell("sysctl -q kernel.ftrace_enabled=0")?;
-        let alert = stage.wait_for(mark, "guard-tampered", |entry| entry.is("guard-tampered"));
+        let alert = stage.wait_for(mark, "guard-tampered", |entry| {
+            entry.is("guard-tampered") && entry.field("MESSAGE").contains("not deny any more")
+        });
         // The same byte again: the text stays as it is although the write goes through.
         let write = stage.attack("mmap", target, &[]);
         stage.shell("sysctl -q kernel.ftrace_enabled=1")?;
@@ -177,6 +180,9 @@ fn switched_off(stage: &Stage) -> Result<()> {
         ensure!(alert.field("PRIORITY") == "2");
         ensure!(write?.result == "ok", "it was not off: the alert was for nothing");
         stage.wait_for(mark, "guard-armed", |entry| entry.is("guard-armed"))?;
+        stage.wait_for(mark, "who did it", |entry| {
+            entry.is("guard-tampered") && entry.field("WATCHDOG_ACTION") == "observed"
+        })?;
         let again = stage.attack("mmap", target, &[])?;
         ensure!(again.result == "EPERM", "not denied any more: {}", again.result);
         Ok(())

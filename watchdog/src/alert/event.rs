@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::guard::PathReport;
 use crate::memory::{PhysAddr, VirtAddr};
 use crate::verify::Verdict;
 
@@ -20,6 +21,10 @@ pub enum EventKind {
     GuardDegraded,
     /// A write to another node's memory was stopped.
     WriteDenied,
+    /// A process that reached another node's memory was killed.
+    WriteKilled,
+    /// Another node's memory was reached for, and policy only looks.
+    WriteObserved,
     /// Something in a node's memory looks like a kernel and is not the one it runs.
     StrayKernel,
     /// What describes a node's kernel says otherwise than when it was located.
@@ -44,12 +49,14 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, for the catalog and its test.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::TextTampered,
         Self::GuardTampered,
         Self::NodeLost,
         Self::GuardDegraded,
         Self::WriteDenied,
+        Self::WriteKilled,
+        Self::WriteObserved,
         Self::StrayKernel,
         Self::WitnessChanged,
         Self::NodeFound,
@@ -71,6 +78,8 @@ impl EventKind {
             Self::NodeLost => "node-lost",
             Self::GuardDegraded => "guard-degraded",
             Self::WriteDenied => "write-denied",
+            Self::WriteKilled => "write-killed",
+            Self::WriteObserved => "write-observed",
             Self::StrayKernel => "stray-kernel",
             Self::WitnessChanged => "witness-changed",
             Self::NodeFound => "node-found",
@@ -90,7 +99,11 @@ impl EventKind {
         match self {
             Self::TextTampered | Self::GuardTampered => 2,
             Self::NodeLost | Self::GuardDegraded => 3,
-            Self::WriteDenied | Self::StrayKernel | Self::WitnessChanged => 4,
+            Self::WriteDenied
+            | Self::WriteKilled
+            | Self::WriteObserved
+            | Self::StrayKernel
+            | Self::WitnessChanged => 4,
             Self::NodeFound
             | Self::NodeRebooted
             | Self::BaselineLearned
@@ -109,6 +122,8 @@ impl EventKind {
             Self::NodeLost => "c5c3b36fd925421e8ab06548c9f26c5f",
             Self::GuardDegraded => "f2ee1e2c42714fb988cce18b32ea89f1",
             Self::WriteDenied => "0c6d4fca2f6e429faf9ea4f469b00478",
+            Self::WriteKilled => "046d21d20c634f90b879e5499ee24d07",
+            Self::WriteObserved => "ff864db0fd5240d0b2bf6679012833ec",
             Self::StrayKernel => "c40e4d0e5e154307970ae3acf6abf186",
             Self::WitnessChanged => "3474bd7585384ae28180cb314ab35c75",
             Self::NodeFound => "b4fa2d0e33524c43b868e6a50e4cbe0c",
@@ -135,6 +150,18 @@ pub struct Process {
     pub exe: Option<String>,
     /// Real user id, in node 0's initial user namespace.
     pub uid: u32,
+    /// Thread id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tid: Option<u32>,
+    /// Control group, which names a service or a container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// Process id of the parent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u32>,
+    /// The parent's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_comm: Option<String>,
 }
 
 /// Something worth telling, with whatever is known of it.
@@ -182,6 +209,12 @@ pub struct Event {
     /// What the watchdog did about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<&'static str>,
+    /// How many times it happened, where the event stands for several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// What the guard covers, path by path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Vec<PathReport>>,
 }
 
 impl Event {
@@ -204,6 +237,8 @@ impl Event {
             path: None,
             process: None,
             action: None,
+            count: None,
+            coverage: None,
         }
     }
 
@@ -225,7 +260,7 @@ mod tests {
         let mut event = Event::new(EventKind::WriteDenied, "denied").node("service-2");
         event.time = Timestamp::UNIX_EPOCH;
         event.phys = Some(PhysAddr(0x5000_0000));
-        event.process = Some(Process { pid: 91, comm: "dd".into(), exe: None, uid: 0 });
+        event.process = Some(Process { pid: 91, comm: "dd".into(), ..Process::default() });
         assert_eq!(
             serde_json::to_string(&event).unwrap(),
             r#"{"time":"1970-01-01T00:00:00Z","event":"write-denied","priority":4,"message":"denied","node":"service-2","phys":"0x50000000","pid":91,"comm":"dd","uid":0}"#

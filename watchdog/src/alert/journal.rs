@@ -56,6 +56,9 @@ fn fields(event: &Event) -> Vec<(&'static str, String)> {
         path,
         process,
         action,
+        count,
+        // The sentence has it.
+        coverage: _,
     } = event;
     let mut fields = vec![
         ("SYSLOG_IDENTIFIER", "watchdog".to_owned()),
@@ -77,7 +80,12 @@ fn fields(event: &Event) -> Vec<(&'static str, String)> {
         ("WATCHDOG_COMM", process.map(|process| process.comm.clone())),
         ("WATCHDOG_EXE", process.and_then(|process| process.exe.clone())),
         ("WATCHDOG_UID", process.map(|process| process.uid.to_string())),
+        ("WATCHDOG_TID", process.and_then(|it| it.tid).map(|tid| tid.to_string())),
+        ("WATCHDOG_CGROUP", process.and_then(|process| process.cgroup.clone())),
+        ("WATCHDOG_PARENT", process.and_then(|it| it.parent).map(|parent| parent.to_string())),
+        ("WATCHDOG_PARENT_COMM", process.and_then(|process| process.parent_comm.clone())),
         ("WATCHDOG_ACTION", action.map(str::to_owned)),
+        ("WATCHDOG_COUNT", count.map(|count| count.to_string())),
     ];
     fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     fields

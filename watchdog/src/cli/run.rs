@@ -28,7 +28,7 @@ pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
         boot_limit: config.booting.unwrap_or(BOOT_LIMIT),
         state_dir: config.state_dir.clone().unwrap_or_else(|| PathBuf::from(STATE_DIR)),
         baseline_key: config.baseline_key.map(|key| key.public().clone()),
-        open: config.guard.open,
+        policies: config.guard.policies,
     };
     let outlet = Outlet::for_this_process(args.memory.json);
     let runtime = tokio::runtime::Builder::new_current_thread()

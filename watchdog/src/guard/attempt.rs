@@ -1,20 +1,32 @@
-//! A denied attempt, as the programs reported it.
+//! An attempt and what was done about it, as the programs reported it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 
 use watchdog_common::{Attempt, EXE_NAMES};
 
-use super::WritePath;
+use super::{Policy, WritePath};
 use crate::memory::{PhysAddr, PhysRange};
 
-/// Somebody tried to write to protected memory and was denied.
+/// Somebody took a write path, and the guard did what policy says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteAttempt {
     /// The way taken.
     pub path: WritePath,
+    /// What was done about it: one that could not be killed was only observed.
+    pub action: Policy,
+    /// More about the path, where there is: the kernel's reason, as `msr`.
+    pub detail: Option<String>,
     /// Physical memory aimed at, where it could be known.
     pub range: Option<PhysRange>,
+    /// Who did it.
+    pub process: Attacker,
+}
+
+/// Who did it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attacker {
     /// Process (thread group) id.
     pub pid: u32,
     /// Thread id.
@@ -25,27 +37,48 @@ pub struct WriteAttempt {
     pub comm: Vec<u8>,
     /// Path of its executable; foreign bytes.
     pub exe: Option<Vec<u8>>,
+    /// Its control group, where it still lives; foreign bytes.
+    pub cgroup: Option<Vec<u8>>,
+    /// Process id of its parent.
+    pub parent: u32,
+    /// The parent's name; foreign bytes.
+    pub parent_comm: Vec<u8>,
 }
 
 impl WriteAttempt {
-    /// Reads one record of the ring buffer; `None` when it is none.
-    pub(super) fn of_record(record: &[u8]) -> Option<Self> {
+    /// Reads one record of the ring buffer; `None` when it is none. `reasons` are the kernel's, by
+    /// number.
+    pub(super) fn of_record(record: &[u8], reasons: &BTreeMap<u32, String>) -> Option<Self> {
         if record.len() < size_of::<Attempt>() {
             return None;
         }
         // SAFETY: long enough, and every bit pattern is an `Attempt`; read unaligned.
         let attempt = unsafe { record.as_ptr().cast::<Attempt>().read_unaligned() };
-        let Attempt { range, path, tgid, tid, uid, comm, exe } = attempt;
+        let Attempt { range, path, action, tgid, tid, uid, parent, detail, .. } = attempt;
         Some(Self {
             path: WritePath::of_number(path)?,
+            action: Policy::of_number(action)?,
+            detail: reasons.get(&detail).cloned(),
             range: PhysRange::new(PhysAddr(range.start), PhysAddr(range.end)),
-            pid: tgid,
-            tid,
-            uid,
-            comm: until_nul(&comm).to_vec(),
-            exe: exe_of_process(tgid).or_else(|| joined(&exe)),
+            process: Attacker {
+                pid: tgid,
+                tid,
+                uid,
+                comm: until_nul(&attempt.comm).to_vec(),
+                exe: exe_of_process(tgid).or_else(|| joined(&attempt.exe)),
+                cgroup: cgroup_of_process(tgid),
+                parent,
+                parent_comm: until_nul(&attempt.parent_comm).to_vec(),
+            },
         })
     }
+}
+
+/// The control group by /proc (`0::/system.slice/cron.service`); gone with the process.
+fn cgroup_of_process(pid: u32) -> Option<Vec<u8>> {
+    let groups = fs::read(format!("/proc/{pid}/cgroup")).ok()?;
+    let unified = groups.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"0::"));
+    unified.map(<[u8]>::to_vec)
 }
 
 /// The executable by /proc, which knows mounts; gone with the process.
@@ -101,7 +134,8 @@ mod tests {
     /// Check that a record that is too short or of an unknown path is refused.
     #[test]
     fn records() {
-        assert_eq!(WriteAttempt::of_record(&[0; 8]), None);
-        assert_eq!(WriteAttempt::of_record(&[0xff; size_of::<Attempt>()]), None);
+        let of = |record: &[u8]| WriteAttempt::of_record(record, &BTreeMap::new());
+        assert_eq!(of(&[0; 8]), None);
+        assert_eq!(of(&[0xff; size_of::<Attempt>()]), None);
     }
 }

@@ -14,8 +14,8 @@ use watchdog_common::Range;
 
 /// The last page below 1 MiB: the reset vector's.
 pub(super) const DECOY: Range = Range { start: 0xf_f000, end: 0x10_0000 };
-/// The page before it, which is not under guard: mappings start from there.
-const BESIDE: u64 = 0xf_e000;
+/// The page before it, which nothing denies: what catches mappings and reads later is tried there.
+pub(super) const INNER_DECOY: Range = Range { start: 0xf_e000, end: 0xf_f000 };
 const PAGE: usize = 4096;
 const DEVICE: &str = "/dev/mem";
 
@@ -67,7 +67,7 @@ impl Decoy {
     /// is private to nobody, and never written.
     pub(super) fn try_remap(&self) -> io::Result<()> {
         let writable = libc::PROT_READ | libc::PROT_WRITE;
-        let mapping = self.map(BESIDE - PAGE as u64, 2, writable, libc::MAP_SHARED)?;
+        let mapping = self.map(INNER_DECOY.start - PAGE as u64, 2, writable, libc::MAP_SHARED)?;
         let pgoff = DECOY.start as usize / PAGE;
         // SAFETY: the second page of this function's own mapping, which nothing refers to.
         let result =
@@ -82,6 +82,17 @@ impl Decoy {
         let result =
             unsafe { libc::mprotect(mapping.at, PAGE, libc::PROT_READ | libc::PROT_WRITE) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Path 10: a mapping that nobody denies.
+    pub(super) fn try_frames(&self) -> io::Result<()> {
+        let writable = libc::PROT_READ | libc::PROT_WRITE;
+        self.map(INNER_DECOY.start, 1, writable, libc::MAP_SHARED).map(drop)
+    }
+
+    /// Path 17: the kernel maps what it reads for `/dev/mem`.
+    pub(super) fn try_ioremap(&self) -> io::Result<()> {
+        self.device.read_exact_at(&mut [0; 8], INNER_DECOY.start)
     }
 
     fn map(&self, at: u64, pages: usize, protection: i32, sharing: i32) -> io::Result<Mapping> {

@@ -1,52 +1,40 @@
 //! Loading and attaching the programs, and what comes back from them.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::process;
 
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
-use aya::programs::{FEntry, FExit, Lsm, ProgramError};
+use aya::programs::{CgroupAttachMode, CgroupSysctl, FEntry, FExit, Lsm, ProgramError};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use aya_log::EbpfLogger;
-use serde::Deserialize;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use watchdog_common::{MAX_RANGES, Range, Rules};
 
 use super::attempt::WriteAttempt;
-use super::decoy::{DECOY, Decoy, DecoyError};
+use super::coverage::Coverage;
+use super::decoy::{DECOY, Decoy, DecoyError, INNER_DECOY};
 use super::preflight::{self, PreflightError};
-use super::proof::{Coverage, prove};
+use super::programs::{HOTPLUG, Kind, PROGRAMS, Program};
+use super::proof::prove;
+use super::{Policies, Policy, WritePath, kinds};
+use crate::btf as kernel_types;
 use crate::memory::RangeSet;
 
-static PROGRAMS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/watchdog-ebpf"));
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/watchdog-ebpf"));
 
-/// LSM programs: their name and their hook.
-const LSM: [&str; 4] = ["file_open", "file_permission", "mmap_file", "file_mprotect"];
-/// Programs at a function's entry.
-const ENTRY: [(&str, &str); 2] =
-    [("write_position", "rw_verify_area"), ("mapping", "vm_mmap_pgoff")];
-/// Programs at a function's exit.
-const EXIT: [(&str, &str); 2] =
-    [("write_position_done", "rw_verify_area"), ("mapping_done", "vm_mmap_pgoff")];
-
-/// What opening `/dev/mem` for writing gets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OpenPolicy {
-    /// Allowed: what is done with it is judged by range.
-    #[default]
-    Allow,
-    /// Denied.
-    Deny,
-}
+/// Where the root cgroup is; every process is in it.
+const ROOT_CGROUP: &str = "/sys/fs/cgroup";
 
 /// What the guard protects.
 #[derive(Clone, Debug)]
 pub struct GuardConfig {
     /// The other nodes' physical memory.
     pub ranges: RangeSet,
-    /// What a writable open gets.
-    pub open: OpenPolicy,
+    /// What is done about each path.
+    pub policies: Policies,
 }
 
 /// Why the guard could not be loaded.
@@ -64,14 +52,19 @@ pub enum GuardError {
     #[error("the kernel did not take the guard's programs")]
     Load(#[from] EbpfError),
     /// The kernel refused one program.
-    #[error("the kernel did not take the guard's program `{0}`")]
-    Program(&'static str, #[source] Box<ProgramError>),
+    #[error("the kernel did not take the guard's program `{0}`: {1}")]
+    Program(&'static str, String),
     /// Part of the embedded object is missing.
     #[error("this build of watchdog has no `{0}` in its eBPF programs: build it again")]
     Missing(&'static str),
     /// A map could not be used.
     #[error("the guard's tables could not be opened")]
     Map(#[from] aya::maps::MapError),
+    /// The root cgroup cannot be opened.
+    #[error(
+        "{ROOT_CGROUP} cannot be opened, where kernel.ftrace_enabled is guarded: mount it (mount -t cgroup2 cgroup2 {ROOT_CGROUP}), or say `ftrace-enabled = \"off\"` under [guard.paths]"
+    )]
+    Cgroup(#[source] std::io::Error),
     /// The event loop does not take the ring buffer.
     #[error("the guard's events could not be listened to")]
     Listen(#[source] std::io::Error),
@@ -90,15 +83,19 @@ pub struct Guard {
     proofs: Array<MapData, u64>,
     log: Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>,
     decoy: Decoy,
-    open: OpenPolicy,
+    policies: Policies,
+    /// Paths for which this kernel has no place.
+    lacking: BTreeMap<WritePath, String>,
+    /// The kernel's reasons for asking security modules, by number.
+    reasons: BTreeMap<u32, String>,
 }
 
 /// What the guard has to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuardEvent {
-    /// An attempt was denied.
-    Denied(WriteAttempt),
-    /// Attempts were denied that nobody can be told of: how many.
+    /// Something was attempted, and policy did something about it.
+    Attempt(WriteAttempt),
+    /// Attempts that nobody can be told of: how many.
     Lost(u64),
 }
 
@@ -109,19 +106,20 @@ impl Guard {
     /// # Errors
     /// [`GuardError`], each with what to do.
     pub fn load(config: &GuardConfig) -> Result<Self, GuardError> {
-        let offsets = preflight::check()?;
-        let rules = rules(config)?;
-        // Before arming: with `open = "deny"` it could not be opened any more.
+        let running = preflight::check()?;
+        let mut rules = rules(config)?;
+        kinds::fill_in(&running.btf, &mut rules).map_err(PreflightError::from)?;
+        // Before arming: in `strict` it could not be opened any more.
         let decoy = Decoy::open()?;
         let mut programs = EbpfLoader::new()
-            .override_global("OFFSETS", &offsets, true)
+            .override_global("OFFSETS", &running.offsets, true)
             .override_global("RULES", &rules, true)
-            .load(PROGRAMS)?;
+            .load(OBJECT)?;
         let log = EbpfLogger::init(&mut programs)
             .inspect_err(|error| log::debug!("eBPF's own messages are not shown: {error}"))
             .ok()
             .and_then(|logger| listen(logger).ok());
-        attach(&mut programs)?;
+        let lacking = attach(&mut programs, &running.btf, &config.policies)?;
         let mut map = |name| programs.take_map(name).ok_or(GuardError::Missing(name));
         let attempts = RingBuf::try_from(map("ATTEMPTS")?)?;
         Ok(Self {
@@ -132,21 +130,24 @@ impl Guard {
             _programs: programs,
             log,
             decoy,
-            open: config.open,
+            policies: config.policies.clone(),
+            lacking,
+            reasons: kinds::reasons(&running.btf),
         })
     }
 
     /// Tries each forbidden thing on the decoy. Cheap enough for every period.
     pub fn prove(&mut self) -> Coverage {
-        prove(&self.decoy, &self.proofs, self.open)
+        prove(&self.decoy, &self.proofs, &self.policies, &self.lacking)
     }
 
-    /// Waits for the next denied attempt. Cancel safe.
+    /// Waits for the next attempt. Cancel safe.
     pub async fn next_event(&mut self) -> GuardEvent {
         loop {
             let record = self.attempts.get_mut().next();
-            if let Some(attempt) = record.and_then(|record| WriteAttempt::of_record(&record)) {
-                return GuardEvent::Denied(attempt);
+            let attempt = record.and_then(|it| WriteAttempt::of_record(&it, &self.reasons));
+            if let Some(attempt) = attempt {
+                return GuardEvent::Attempt(attempt);
             }
             if let Some(lost) = self.newly_lost() {
                 return GuardEvent::Lost(lost);
@@ -192,14 +193,15 @@ async fn relay_log(log: &mut Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>)
 /// The rules as the programs hold them.
 fn rules(config: &GuardConfig) -> Result<Rules, GuardError> {
     let ranges = config.ranges.ranges();
-    let mut rules = Rules {
-        decoy: DECOY,
-        watchdog: process::id(),
-        deny_open: u32::from(config.open == OpenPolicy::Deny),
-        ..Rules::EMPTY
-    };
+    let mut rules =
+        Rules { decoy: DECOY, watchdog: process::id(), inner_decoy: INNER_DECOY, ..Rules::EMPTY };
     if ranges.len() > rules.ranges.len() {
         return Err(GuardError::TooManyRanges(ranges.len()));
+    }
+    for path in WritePath::ALL {
+        if let Some(slot) = rules.policy.get_mut(path.number() as usize) {
+            *slot = config.policies.get(path).number();
+        }
     }
     for (slot, range) in rules.ranges.iter_mut().zip(ranges) {
         *slot = Range { start: range.start().0, end: range.end().0 };
@@ -207,27 +209,71 @@ fn rules(config: &GuardConfig) -> Result<Rules, GuardError> {
     Ok(rules)
 }
 
-/// Attaches everything: what saves before what decides, so that nothing is denied for want of
-/// what was not saved yet.
-fn attach(programs: &mut Ebpf) -> Result<(), GuardError> {
+/// Attaches every program that some policy needs; says which paths the kernel has no place for.
+fn attach(
+    programs: &mut Ebpf,
+    kernel: &kernel_types::Btf,
+    policies: &Policies,
+) -> Result<BTreeMap<WritePath, String>, GuardError> {
     let btf =
         Btf::from_sys_fs().map_err(|error| PreflightError::NoBtf(std::io::Error::other(error)))?;
-    for (name, function) in ENTRY {
-        let program: &mut FEntry = find(programs, name)?;
-        let refused = refused(name);
-        program.load(function, &btf).and_then(|()| program.attach()).map_err(refused)?;
+    let mut lacking: BTreeMap<WritePath, String> = BTreeMap::new();
+    for program in PROGRAMS.iter().chain(&HOTPLUG) {
+        if program.paths.iter().all(|path| policies.get(*path) == Policy::Off) {
+            continue;
+        }
+        match program.function(kernel) {
+            Ok(function) => attach_one(programs, program, function, &btf)?,
+            Err(_) if program.optional => {}
+            Err(why) => lacking.extend(program.paths.iter().map(|path| (*path, why.clone()))),
+        }
     }
-    for (name, function) in EXIT {
-        let program: &mut FExit = find(programs, name)?;
-        let refused = refused(name);
-        program.load(function, &btf).and_then(|()| program.attach()).map_err(refused)?;
+    Ok(lacking)
+}
+
+fn attach_one(
+    programs: &mut Ebpf,
+    program: &Program,
+    function: &str,
+    btf: &Btf,
+) -> Result<(), GuardError> {
+    let name = program.name;
+    let done = match program.kind {
+        Kind::Entry => {
+            let program: &mut FEntry = find(programs, name)?;
+            program.load(function, btf).and_then(|()| program.attach().map(drop))
+        }
+        Kind::Exit => {
+            let program: &mut FExit = find(programs, name)?;
+            program.load(function, btf).and_then(|()| program.attach().map(drop))
+        }
+        Kind::Lsm => {
+            let program: &mut Lsm = find(programs, name)?;
+            program.load(name, btf).and_then(|()| program.attach().map(drop))
+        }
+        Kind::Sysctl => {
+            let root = File::open(ROOT_CGROUP).map_err(GuardError::Cgroup)?;
+            let program: &mut CgroupSysctl = find(programs, name)?;
+            // A link stands beside other programs by itself, and takes no flag that says so.
+            let mode = CgroupAttachMode::Single;
+            program.load().and_then(|()| program.attach(root, mode).map(drop))
+        }
+    };
+    done.map_err(|error| GuardError::Program(name, refusal(error)))
+}
+
+/// Why the kernel refused a program: of the verifier's log, which may have a million lines, the end.
+fn refusal(error: ProgramError) -> String {
+    const LINES: usize = 8;
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+            let end = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
+            format!("{io_error}; its verifier says: {}", end.join(" | "))
+        }
+        error => crate::alert::chain(&error),
     }
-    for hook in LSM {
-        let program: &mut Lsm = find(programs, hook)?;
-        let refused = refused(hook);
-        program.load(hook, &btf).and_then(|()| program.attach()).map_err(refused)?;
-    }
-    Ok(())
 }
 
 fn find<'a, P>(programs: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, GuardError>
@@ -238,10 +284,6 @@ where
         .program_mut(name)
         .and_then(|program| program.try_into().ok())
         .ok_or(GuardError::Missing(name))
-}
-
-fn refused(name: &'static str) -> impl FnOnce(ProgramError) -> GuardError {
-    move |error| GuardError::Program(name, Box::new(error))
 }
 
 #[cfg(test)]
@@ -255,7 +297,7 @@ mod tests {
             ranges: (0..count)
                 .map(|n| format!("{}..{}", n * 0x2000, n * 0x2000 + 0x1000).parse().unwrap())
                 .collect(),
-            open: OpenPolicy::Allow,
+            policies: Policies::default(),
         };
         let full = rules(&config(64)).unwrap();
         assert_eq!(full.ranges[63], Range { start: 63 * 0x2000, end: 63 * 0x2000 + 0x1000 });

@@ -1,13 +1,17 @@
-//! The write paths that the guard denies.
+//! The write paths: what each is, what can be done about it, and what presets do.
 
 use std::fmt;
+use std::str::FromStr;
 
-use watchdog_common::path;
+use serde::Deserialize;
+use watchdog_common::{action, path};
 
-/// A way to write to physical memory through `/dev/mem`. Numbers in the documentation's table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A way in which node 0 could write to another node's memory. Numbers and order are those of the
+/// documentation's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub enum WritePath {
-    /// 1: opening it for writing.
+    /// 1: opening `/dev/mem` for writing.
     Open,
     /// 3: write(2) and its kin, aio, io_uring.
     Write,
@@ -17,23 +21,184 @@ pub enum WritePath {
     RemapFilePages,
     /// 6: making a read-only shared mapping writable.
     Mprotect,
+    /// 9: `/dev/port`, PCI configuration space and BARs.
+    Pci,
+    /// 10: a driver maps frames into a process.
+    Frames,
+    /// 11: a driver maps frames when a process touches them.
+    Fault,
+    /// 14: parameters that tell a module addresses.
+    Parameters,
+    /// 16: loading a module.
+    Module,
+    /// 17: the kernel or a module maps memory for itself.
+    Ioremap,
+    /// 18: kexec_load(2) of segments in protected memory.
+    KexecSegments,
+    /// 19: any kexec, and hibernation.
+    Kexec,
+    /// 20: memory becomes RAM of this node.
+    Hotplug,
+    /// 22: ports, MSRs, ACPI tables and the like.
+    Lockdown,
+    /// 26: switching the guard's own programs off by `kernel.ftrace_enabled`.
+    Ftrace,
+}
+
+/// What is done about a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// Nothing.
+    Off,
+    /// It is reported.
+    Observe,
+    /// It fails with EPERM, and is reported.
+    Deny,
+    /// The process is killed; where the path can be denied, that as well.
+    Kill,
+}
+
+impl Policy {
+    /// The number that programs use for it.
+    pub(super) const fn number(self) -> u8 {
+        match self {
+            Self::Off => action::OFF,
+            Self::Observe => action::OBSERVE,
+            Self::Deny => action::DENY,
+            Self::Kill => action::KILL,
+        }
+    }
+
+    /// The policy of a number.
+    pub(super) fn of_number(number: u32) -> Option<Self> {
+        [Self::Off, Self::Observe, Self::Deny, Self::Kill]
+            .into_iter()
+            .find(|policy| u32::from(policy.number()) == number)
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Off => "off",
+            Self::Observe => "observe",
+            Self::Deny => "deny",
+            Self::Kill => "kill",
+        })
+    }
+}
+
+/// Policies for all paths at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// Everything is reported and nothing is stopped: for the first days.
+    Observe,
+    /// Whatever aims at protected memory is stopped; this node goes on as before.
+    #[default]
+    Standard,
+    /// What could be aimed there is closed as well: `/dev/mem` for writing, modules, kexec.
+    Strict,
+}
+
+/// What the kernel lets eBPF do about a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// It can be refused.
+    Refuse,
+    /// The process can be killed once it has done it.
+    Kill,
+    /// It can be seen.
+    See,
+}
+
+/// One line of the table.
+struct Facts {
+    number: u32,
+    name: &'static str,
+    reach: Reach,
+    standard: Policy,
+    strict: Policy,
 }
 
 impl WritePath {
     /// Every path, in the order of the table.
-    pub const ALL: [Self; 5] =
-        [Self::Open, Self::Write, Self::Mmap, Self::RemapFilePages, Self::Mprotect];
+    pub const ALL: [Self; 16] = [
+        Self::Open,
+        Self::Write,
+        Self::Mmap,
+        Self::RemapFilePages,
+        Self::Mprotect,
+        Self::Pci,
+        Self::Frames,
+        Self::Fault,
+        Self::Parameters,
+        Self::Module,
+        Self::Ioremap,
+        Self::KexecSegments,
+        Self::Kexec,
+        Self::Hotplug,
+        Self::Lockdown,
+        Self::Ftrace,
+    ];
 
-    /// The number that programs use for it.
+    const fn facts(self) -> Facts {
+        use Policy::{Deny, Kill, Observe, Off};
+        use Reach::{Refuse, See};
+        let (number, name, reach, standard, strict) = match self {
+            Self::Open => (path::OPEN, "open", Refuse, Off, Deny),
+            Self::Write => (path::WRITE, "write", Refuse, Deny, Deny),
+            Self::Mmap => (path::MMAP, "mmap", Refuse, Deny, Deny),
+            Self::RemapFilePages => {
+                (path::REMAP_FILE_PAGES, "remap-file-pages", Refuse, Deny, Deny)
+            }
+            Self::Mprotect => (path::MPROTECT, "mprotect", Refuse, Deny, Deny),
+            Self::Pci => (path::PCI, "pci", Refuse, Deny, Deny),
+            Self::Frames => (path::FRAMES, "frames", Reach::Kill, Kill, Kill),
+            Self::Fault => (path::FAULT, "fault", Reach::Kill, Kill, Kill),
+            Self::Parameters => (path::PARAMETERS, "module-parameters", Refuse, Deny, Deny),
+            Self::Module => (path::MODULE, "module", Refuse, Off, Deny),
+            Self::Ioremap => (path::IOREMAP, "ioremap", See, Observe, Observe),
+            Self::KexecSegments => (path::KEXEC_SEGMENTS, "kexec-segments", Refuse, Deny, Deny),
+            Self::Kexec => (path::KEXEC, "kexec", Refuse, Off, Deny),
+            Self::Hotplug => (path::HOTPLUG, "hotplug", See, Observe, Observe),
+            Self::Lockdown => (path::LOCKDOWN, "lockdown", Refuse, Deny, Deny),
+            Self::Ftrace => (path::FTRACE, "ftrace-enabled", Refuse, Deny, Deny),
+        };
+        Facts { number, name, reach, standard, strict }
+    }
+
+    /// The number that programs use for it, and its row in the documentation's table.
     #[must_use]
     pub const fn number(self) -> u32 {
-        match self {
-            Self::Open => path::OPEN,
-            Self::Write => path::WRITE,
-            Self::Mmap => path::MMAP,
-            Self::RemapFilePages => path::REMAP_FILE_PAGES,
-            Self::Mprotect => path::MPROTECT,
-        }
+        self.facts().number
+    }
+
+    /// What it is called in configuration and events.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.facts().name
+    }
+
+    /// What whoever takes it does, for a sentence; `None` where it is a write to a range.
+    #[must_use]
+    pub const fn deed(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Write | Self::Mmap | Self::RemapFilePages | Self::Mprotect => return None,
+            Self::Open => "opened /dev/mem for writing",
+            Self::Pci => "reached for ports or PCI registers",
+            Self::Frames => "had a driver map frames into it",
+            Self::Fault => "had a driver map frames into it on touch",
+            Self::Parameters => "gave a module addresses as parameters",
+            Self::Module => "loaded a kernel module",
+            Self::Ioremap => "had the kernel map memory for itself",
+            Self::KexecSegments => "loaded a kexec image over memory",
+            Self::Kexec => "loaded a kexec image, or hibernated",
+            Self::Hotplug => "had memory made RAM of this node",
+            Self::Lockdown => "reached for hardware",
+            Self::Ftrace => "set kernel.ftrace_enabled, which switches the guard off",
+        })
     }
 
     /// The path of a number.
@@ -41,16 +206,141 @@ impl WritePath {
     pub fn of_number(number: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|path| path.number() == number)
     }
+
+    /// What a preset does about it.
+    #[must_use]
+    pub fn preset(self, preset: Preset) -> Policy {
+        let facts = self.facts();
+        match preset {
+            Preset::Observe => facts.standard.min(Policy::Observe),
+            Preset::Standard => facts.standard,
+            Preset::Strict => facts.strict,
+        }
+    }
+
+    /// Whether a policy can be carried out here.
+    ///
+    /// # Errors
+    /// A sentence when the kernel has no means for it.
+    pub fn allows(self, policy: Policy) -> Result<(), String> {
+        let can: &[Policy] = match self.facts().reach {
+            Reach::Refuse => return Ok(()),
+            Reach::Kill => &[Policy::Off, Policy::Observe, Policy::Kill],
+            Reach::See => &[Policy::Off, Policy::Observe],
+        };
+        if can.contains(&policy) {
+            return Ok(());
+        }
+        let can: Vec<_> = can.iter().map(|policy| format!("`{policy}`")).collect();
+        Err(format!(
+            "the kernel gives no means to {policy} the path `{self}`: write {}",
+            can.join(" or ")
+        ))
+    }
 }
 
 impl fmt::Display for WritePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Open => "open",
-            Self::Write => "write",
-            Self::Mmap => "mmap",
-            Self::RemapFilePages => "remap-file-pages",
-            Self::Mprotect => "mprotect",
+        f.pad(self.name())
+    }
+}
+
+impl TryFrom<String> for WritePath {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl FromStr for WritePath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|path| path.name() == text).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|path| path.name()).collect();
+            format!("`{text}` is no write path; there are {}", names.join(", "))
         })
+    }
+}
+
+/// The policy of every path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policies([Policy; WritePath::ALL.len()]);
+
+impl Policies {
+    /// Those of a preset.
+    #[must_use]
+    pub fn of(preset: Preset) -> Self {
+        Self(WritePath::ALL.map(|path| path.preset(preset)))
+    }
+
+    /// One path's.
+    #[must_use]
+    pub fn get(&self, path: WritePath) -> Policy {
+        let all = WritePath::ALL.iter().zip(&self.0);
+        all.into_iter().find(|(it, _)| **it == path).map_or(Policy::Off, |(_, policy)| *policy)
+    }
+
+    /// Replaces one path's.
+    ///
+    /// # Errors
+    /// As [`WritePath::allows`].
+    pub fn set(&mut self, path: WritePath, policy: Policy) -> Result<(), String> {
+        path.allows(policy)?;
+        for (it, slot) in WritePath::ALL.into_iter().zip(&mut self.0) {
+            if it == path {
+                *slot = policy;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self::of(Preset::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that every preset is one that the kernel has the means for, and that no stricter one
+    /// does less.
+    #[test]
+    fn presets() {
+        for path in WritePath::ALL {
+            let [observe, standard, strict] =
+                [Preset::Observe, Preset::Standard, Preset::Strict].map(|it| path.preset(it));
+            for policy in [observe, standard, strict] {
+                assert_eq!(path.allows(policy), Ok(()), "{path}");
+            }
+            assert!(observe <= standard && standard <= strict, "{path}");
+            assert!(observe <= Policy::Observe, "{path}");
+        }
+    }
+
+    /// Check that numbers and names lead back to their path, and that a wrong name is refused with
+    /// the right ones.
+    #[test]
+    fn names() {
+        for path in WritePath::ALL {
+            assert_eq!(WritePath::of_number(path.number()), Some(path));
+            assert_eq!(path.name().parse(), Ok(path));
+        }
+        assert!("mmpa".parse::<WritePath>().unwrap_err().contains("mmap, remap-file-pages"));
+    }
+
+    /// Check that what cannot be carried out is refused with what can.
+    #[test]
+    fn means() {
+        let mut policies = Policies::default();
+        assert_eq!(policies.set(WritePath::Open, Policy::Kill), Ok(()));
+        assert_eq!(policies.get(WritePath::Open), Policy::Kill);
+        let refused = policies.set(WritePath::Ioremap, Policy::Deny).unwrap_err();
+        assert!(refused.contains("write `off` or `observe`"), "{refused}");
+        assert!(policies.set(WritePath::Frames, Policy::Deny).is_err());
     }
 }

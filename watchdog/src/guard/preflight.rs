@@ -41,19 +41,16 @@ pub enum PreflightError {
     Kernel(#[from] BtfError),
 }
 
-/// Functions the programs attach to, with the number of parameters they rely on. LSM hooks are
-/// attached to as `bpf_lsm_…` (kernel/bpf/bpf_lsm.c).
-const FUNCTIONS: [(&str, usize); 6] = [
-    ("bpf_lsm_file_open", 1),
-    ("bpf_lsm_file_permission", 2),
-    ("bpf_lsm_mmap_file", 4),
-    ("bpf_lsm_file_mprotect", 3),
-    ("rw_verify_area", 4),
-    ("vm_mmap_pgoff", 6),
-];
+/// What the running kernel says of itself.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) btf: Btf,
+    /// Where the programs read.
+    pub(super) offsets: Offsets,
+}
 
 /// Checks everything and resolves the offsets the programs read at.
-pub(super) fn check() -> Result<Offsets, PreflightError> {
+pub(super) fn check() -> Result<Running, PreflightError> {
     // SAFETY: geteuid has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
         return Err(PreflightError::Privilege);
@@ -61,10 +58,8 @@ pub(super) fn check() -> Result<Offsets, PreflightError> {
     let active = fs::read_to_string(LSM_LIST).map_err(PreflightError::NoSecurityfs)?;
     check_lsm(active.trim())?;
     let btf = Btf::parse(fs::read(BTF).map_err(PreflightError::NoBtf)?)?;
-    for (function, parameters) in FUNCTIONS {
-        btf.check_function(function, parameters)?;
-    }
-    Ok(offsets(&btf)?)
+    let offsets = offsets(&btf)?;
+    Ok(Running { btf, offsets })
 }
 
 fn check_lsm(active: &str) -> Result<(), PreflightError> {
@@ -88,6 +83,15 @@ fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         vma_flags: btf.offset("vm_area_struct", "vm_flags", 8)?,
         vma_pgoff: btf.offset("vm_area_struct", "vm_pgoff", 8)?,
         vma_file: pointer("vm_area_struct", "vm_file")?,
+        fault_vma: pointer("vm_fault", "vma")?,
+        resource_start: btf.offset("resource", "start", 8)?,
+        resource_end: btf.offset("resource", "end", 8)?,
+        task_pid: btf.offset("task_struct", "pid", 4)?,
+        task_tgid: btf.offset("task_struct", "tgid", 4)?,
+        task_comm: btf.offset("task_struct", "comm", 16)?,
+        task_parent: pointer("task_struct", "real_parent")?,
+        task_cred: pointer("task_struct", "real_cred")?,
+        cred_uid: btf.offset("cred", "uid", 4)?,
         task_mm: pointer("task_struct", "mm")?,
         mm_exe_file: pointer("mm_struct", "exe_file")?,
         dentry_parent: pointer("dentry", "d_parent")?,

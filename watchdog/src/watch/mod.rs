@@ -1,6 +1,6 @@
 //! `run`: sweep after sweep, the guard's proof, alerts, until told to stop.
 
-mod denials;
+mod attempts;
 mod missing;
 mod nodes;
 mod patrol;

@@ -37,7 +37,9 @@ impl ProofWatch {
 
 /// The event of an armed, or again armed, guard.
 pub(super) fn armed(coverage: &Coverage) -> Event {
-    Event::new(EventKind::GuardArmed, format!("The guard is armed: {coverage}"))
+    let mut event = Event::new(EventKind::GuardArmed, format!("The guard is armed: {coverage}"));
+    event.coverage = Some(coverage.report());
+    event
 }
 
 /// The event of a watch without a guard.
@@ -51,11 +53,13 @@ pub(super) fn unguarded(error: &GuardError) -> Event {
 
 /// The event of a guard that goes on incomplete.
 pub(super) fn degraded(coverage: &Coverage) -> Event {
-    Event::new(
+    let mut event = Event::new(
         EventKind::GuardDegraded,
         format!(
             "The guard is incomplete and goes on as --degraded says: {coverage}; not denied: {}",
             coverage.open().join("; ")
         ),
-    )
+    );
+    event.coverage = Some(coverage.report());
+    event
 }

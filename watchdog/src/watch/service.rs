@@ -8,7 +8,7 @@ use minisign_verify::PublicKey;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::denials::{self, Owners};
+use super::attempts::{Attempts, Owners};
 use super::nodes::{SweepError, WatchedNodes, enough};
 use super::patrol::Patrol;
 use super::proof::{ProofWatch, armed, degraded, unguarded};
@@ -16,7 +16,7 @@ use super::pulse::{Heart, Pulse, notify};
 use super::sweeper::Sweeper;
 use super::tell;
 use crate::alert::{Event, EventKind, Outlet};
-use crate::guard::{Guard, GuardConfig, GuardError, GuardEvent, OpenPolicy};
+use crate::guard::{Guard, GuardConfig, GuardError, GuardEvent, Policies};
 use crate::memory::{RangeSet, ReadError};
 use crate::node::{Found, Target};
 use crate::verify::BaselineStore;
@@ -37,8 +37,8 @@ pub struct WatchOptions {
     pub baseline_key: Option<PublicKey>,
     /// How long a node may boot before it counts as lost.
     pub boot_limit: Duration,
-    /// What a writable open of `/dev/mem` gets.
-    pub open: OpenPolicy,
+    /// What the guard does about each path.
+    pub policies: Policies,
 }
 
 /// Why the watch did not start, or ended.
@@ -114,6 +114,7 @@ pub async fn watch(
         owners.clone(),
         sweeps,
     );
+    let mut attempts = Attempts::default();
     let mut proof = interval(options.period);
     proof.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // A sign of life comes with every proof: systemd must wait for some periods, however long.
@@ -125,8 +126,13 @@ pub async fn watch(
     ]);
     loop {
         tokio::select! {
-            event = next_event(&mut guard) => outlet.send(denials::event(&event, &owners)),
+            event = next_event(&mut guard) => {
+                if let Some(event) = attempts.event(event, &owners) {
+                    outlet.send(event);
+                }
+            }
             _ = proof.tick() => {
+                attempts.folded(&owners).into_iter().for_each(|event| outlet.send(event));
                 if let (Some(guard), Some(proofs)) = (guard.as_mut(), proofs.as_mut())
                     && let Some(event) = proofs.compare(&guard.prove())
                 {
@@ -145,6 +151,7 @@ pub async fn watch(
         }
     }
     notify(&[NotifyState::Stopping]);
+    attempts.folded(&owners).into_iter().for_each(|event| outlet.send(event));
     outlet.send(Event::new(
         EventKind::Stopped,
         "watchdog stops: nodes are not swept and writes to their memory are not denied any more",
@@ -159,7 +166,7 @@ fn arm(
     options: &WatchOptions,
     outlet: &Outlet,
 ) -> Result<Option<Guard>, WatchError> {
-    let config = GuardConfig { ranges, open: options.open };
+    let config = GuardConfig { ranges, policies: options.policies.clone() };
     let mut guard = match Guard::load(&config) {
         Ok(guard) => guard,
         Err(error) if options.degraded => {

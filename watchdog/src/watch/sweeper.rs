@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::WatchedNodes;
-use super::denials::Owners;
+use super::attempts::Owners;
 use super::nodes::SweepError;
 use super::patrol::Patrol;
 use super::pulse::Heart;

@@ -1,0 +1,90 @@
+//! Paths 10 and 11: a driver maps physical frames into a process, at once or when it touches them:
+//! UIO, frame buffers, MTD, graphics, and `/dev/mem` itself.
+//!
+//! match-proto: `int remap_pfn_range_internal(struct vm_area_struct *, unsigned long, unsigned long,
+//! unsigned long, pgprot_t)` (6.1, 6.12), in 7.2 `remap_pfn_range_track`, before them
+//! `remap_pfn_range_notrack` or `remap_pfn_range`, all with these parameters;
+//! `vm_fault_t insert_pfn(struct vm_area_struct *, unsigned long, pfn, pgprot_t, bool)` (6.1 to
+//! 7.2), else `vmf_insert_pfn_prot`; `vmf_insert_pfn_pmd` and `_pud`, in 6.1 with `_prot`
+//! (mm/memory.c, mm/huge_memory.c). The loader takes the innermost that a kernel has.
+//!
+//! The mapping is made before anything can be done about it: the process is killed before it
+//! returns to user mode. A sibling thread on another processor has that moment. A kernel in which
+//! these are inlined away is not covered, which the proof would show.
+
+use aya_ebpf::macros::fentry;
+use aya_ebpf::programs::FEntryContext;
+use watchdog_common::path;
+
+use crate::judge;
+use crate::kernel::{Object, field, is_dev_mem, offsets};
+
+/// `VM_WRITE`, `VM_SHARED`, `VM_MAYWRITE` (include/linux/mm.h).
+const VM_WRITE: u64 = 2;
+const VM_SHARED: u64 = 8;
+const VM_MAYWRITE: u64 = 0x20;
+/// `pfn_t` keeps flags above the frame's number (include/linux/pfn_t.h, to 6.15).
+const PFN: u64 = (1 << 52) - 1;
+const PAGE: u64 = 4096;
+const PMD: u64 = 2 << 20;
+const PUD: u64 = 1 << 30;
+
+/// A range of frames.
+#[fentry]
+pub(crate) fn frames(ctx: FEntryContext) -> i32 {
+    judge(path::FRAMES, ctx.arg(0), ctx.arg(2), ctx.arg(3));
+    0
+}
+
+/// One page, on a fault.
+#[fentry]
+pub(crate) fn fault_page(ctx: FEntryContext) -> i32 {
+    let frame: u64 = ctx.arg(2);
+    judge(path::FAULT, ctx.arg(0), frame & PFN, PAGE);
+    0
+}
+
+/// A page of 2 MiB, on a fault.
+#[fentry]
+pub(crate) fn fault_pmd(ctx: FEntryContext) -> i32 {
+    fault(&ctx, PMD);
+    0
+}
+
+/// A page of 1 GiB, on a fault.
+#[fentry]
+pub(crate) fn fault_pud(ctx: FEntryContext) -> i32 {
+    fault(&ctx, PUD);
+    0
+}
+
+#[inline(always)]
+fn fault(ctx: &FEntryContext, bytes: u64) {
+    let vma = field::<Object>(ctx.arg(0), offsets().fault_vma).unwrap_or(core::ptr::null());
+    let frame: u64 = ctx.arg(1);
+    judge(path::FAULT, vma, frame & PFN & !(bytes / PAGE - 1), bytes);
+}
+
+/// Judges frames that become part of a mapping.
+#[inline(always)]
+fn judge(path: u32, vma: Object, frame: u64, bytes: u64) {
+    if !judge::is_on(path) || !is_writable(vma) {
+        return;
+    }
+    if let Some(range) = judge::pages(frame, bytes) {
+        judge::reach(path, range.start, range.end);
+    }
+}
+
+/// Whether anybody can write by a mapping. One of `/dev/mem` that is read-only is judged again
+/// when it is made writable; nobody looks at other devices' then.
+#[inline(always)]
+fn is_writable(vma: Object) -> bool {
+    let offsets = offsets();
+    let Some(flags) = field::<u64>(vma, offsets.vma_flags) else { return true };
+    if flags & VM_SHARED == 0 {
+        return false;
+    }
+    let file = field::<Object>(vma, offsets.vma_file).unwrap_or(core::ptr::null());
+    flags & VM_WRITE != 0 || (flags & VM_MAYWRITE != 0 && !is_dev_mem(file))
+}

@@ -1,0 +1,54 @@
+//! Path 17, and by it path 14: the kernel or a module maps memory for itself. phram, slram and
+//! ramoops make a device of any physical address in this way.
+//!
+//! match-proto: `void *__ioremap_caller(resource_size_t, unsigned long, enum page_cache_mode,
+//! void *, bool)` (arch/x86/mm/ioremap.c, 6.1 to 7.2): behind every ioremap, and behind memremap of
+//! what is no RAM; and `ssize_t read_mem(struct file *, char *, size_t, loff_t *)`
+//! (drivers/char/mem.c), which does the same for a plain read of `/dev/mem`.
+//!
+//! Observed only: the mapping is the kernel's own and nobody can be stopped from using it.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::macros::{fentry, fexit, map};
+use aya_ebpf::maps::HashMap;
+use aya_ebpf::programs::{FEntryContext, FExitContext};
+use watchdog_common::path;
+
+use crate::judge;
+use crate::report;
+
+/// Threads that are reading `/dev/mem`. One that finds no room is reported like a driver.
+#[map]
+static READERS: HashMap<u64, u8> = HashMap::with_max_entries(4096, 0);
+
+/// A read of `/dev/mem` begins.
+#[fentry(function = "read_mem")]
+pub(crate) fn reading(_ctx: FEntryContext) -> i32 {
+    let _ = READERS.insert(bpf_get_current_pid_tgid(), 1, 0);
+    0
+}
+
+/// It ends.
+#[fexit(function = "read_mem")]
+pub(crate) fn reading_done(_ctx: FExitContext) -> i32 {
+    let _ = READERS.remove(bpf_get_current_pid_tgid());
+    0
+}
+
+/// Judges a mapping of the kernel's own.
+#[fentry(function = "__ioremap_caller")]
+pub(crate) fn ioremap(ctx: FEntryContext) -> i32 {
+    let start: u64 = ctx.arg(0);
+    let bytes: u64 = ctx.arg(1);
+    // SAFETY: only this thread's own programs touch its entry.
+    let is_reading = unsafe { READERS.get(bpf_get_current_pid_tgid()) }.is_some();
+    if !judge::is_on(path::IOREMAP) || (is_reading && !report::is_watchdog()) {
+        return 0;
+    }
+    if is_reading {
+        judge::reach_decoy(path::IOREMAP, start, start.saturating_add(bytes));
+    } else {
+        judge::reach(path::IOREMAP, start, start.saturating_add(bytes));
+    }
+    0
+}

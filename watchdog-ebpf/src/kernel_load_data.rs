@@ -1,0 +1,83 @@
+//! Paths 16, 18 and 19: init_module(2) and kexec_load(2) hand the kernel memory to load.
+//!
+//! match-proto: `int bpf_lsm_kernel_load_data(enum kernel_load_data_id, bool)` (6.1 to 7.2). Needs
+//! `bpf` among the active LSMs, and for the segments of a kexec the system call's registers.
+//!
+//! Where kexec is not closed altogether, its segments are judged by where they are to lie. Fails
+//! closed: segments that cannot be read are denied. They are in the caller's memory, which another
+//! thread may change until the kernel has read them again: a policy that trusts nobody closes path
+//! 19.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use watchdog_common::path;
+
+use crate::judge::{self, Table};
+use crate::registers::{Entry, current};
+
+/// `KEXEC_SEGMENT_MAX` (include/uapi/linux/kexec.h); the kernel refuses more.
+const MAX_SEGMENTS: u64 = 16;
+
+/// `struct kexec_segment`: where from and how much, where to and how much.
+const SEGMENT_BYTES: u64 = 32;
+const MEMORY: u64 = 16;
+
+/// Judges what the kernel is about to load.
+#[lsm(hook = "kernel_load_data")]
+pub(crate) fn kernel_load_data(ctx: LsmContext) -> i32 {
+    let kind: u32 = ctx.arg(0);
+    if let Some(verdict) = judge::earlier(ctx.arg(2)) {
+        return verdict;
+    }
+    match judge::path_of(Table::LoadData, kind) {
+        Some(path::KEXEC) if !judge::is_closed(path::KEXEC) => {
+            judge::always(path::KEXEC, 0);
+            segments()
+        }
+        Some(path) => judge::always(path, 0),
+        None => 0,
+    }
+}
+
+/// Judges the segments of a kexec_load: all of them first, without a branch in between, which the
+/// verifier would follow to its end.
+#[inline(always)]
+fn segments() -> i32 {
+    if !judge::is_on(path::KEXEC_SEGMENTS) {
+        return 0;
+    }
+    // Nobody loads a kernel by a 32-bit system call: those are not known here, and so denied.
+    let Some(Entry::Kexec { count, at }) = current() else {
+        return judge::unknown(path::KEXEC_SEGMENTS);
+    };
+    // Below zero for what cannot be read or is no address, and once one is aimed at a node.
+    let (mut unknown, mut found) = (0_i64, 0_i64);
+    let (mut start, mut end) = (0, 0);
+    let mut n = 0;
+    while n < MAX_SEGMENTS && n < count {
+        let mut segment = [0_u64; 2];
+        let from = at.wrapping_add(n * SEGMENT_BYTES + MEMORY);
+        // SAFETY: the helper checks the address by itself, and the buffer has the bytes.
+        unknown |= unsafe {
+            let buffer = segment.as_mut_ptr().cast();
+            bpf_probe_read_user(buffer, size_of_val(&segment) as u32, from as *const c_void)
+        };
+        let [first, bytes] = segment;
+        let behind = first.wrapping_add(bytes);
+        unknown |= (first | bytes | behind).cast_signed();
+        let aimed = judge::signs(first, behind);
+        // The first one that is aimed at a node is the one that is told.
+        let mask = (aimed & !found) >> 63;
+        start |= first & mask.cast_unsigned();
+        end |= behind & mask.cast_unsigned();
+        found |= aimed;
+        n += 1;
+    }
+    if unknown < 0 {
+        return judge::unknown(path::KEXEC_SEGMENTS);
+    }
+    if found < 0 { judge::write(path::KEXEC_SEGMENTS, start, end) } else { 0 }
+}

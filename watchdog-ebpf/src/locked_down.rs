@@ -1,0 +1,26 @@
+//! Paths 9, 14, 19 and 22: what the kernel itself asks about before it opens a way around its own
+//! protection, by `enum lockdown_reason` (include/linux/security.h).
+//!
+//! match-proto: `int bpf_lsm_locked_down(enum lockdown_reason)` (6.1 to 7.2). Needs `bpf` among the
+//! active LSMs. The values differ between kernels: the loader looks their names up in BTF.
+//!
+//! Only reasons of the loader's table are judged: denying all of them would stop BPF itself, and
+//! reading `/dev/mem`, which the watchdog lives on.
+
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+
+use crate::judge::{self, Table};
+
+/// Judges a reason.
+#[lsm(hook = "locked_down")]
+pub(crate) fn locked_down(ctx: LsmContext) -> i32 {
+    let reason: u32 = ctx.arg(0);
+    if let Some(verdict) = judge::earlier(ctx.arg(1)) {
+        return verdict;
+    }
+    match judge::path_of(Table::Lockdown, reason) {
+        Some(path) => judge::always(path, reason),
+        None => 0,
+    }
+}

@@ -1,0 +1,151 @@
+//! What the guard covers: each path, what is done about it, and whether that was seen.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{Policy, WritePath};
+
+/// What became of the attempt on a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The policy was seen to be carried out.
+    Seen,
+    /// Nothing is done about this path.
+    Off,
+    /// It is carried out as far as is known, and cannot be tried without harm: why.
+    NotTried(&'static str),
+    /// It is not carried out, or not by the guard: why.
+    Missing(String),
+}
+
+/// The proof of one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathProof {
+    /// The path.
+    pub path: WritePath,
+    /// What is to be done about it.
+    pub policy: Policy,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// Ways that no program can stand in: their rows, names, and why.
+const BEYOND: [(u32, &str, &str); 4] = [
+    (12, "iommu", "maps made for devices by VFIO and iommufd are not watched"),
+    (13, "dma", "what a driver has its device write is for an IOMMU to stop"),
+    (23, "kernel", "this node's own kernel writes without asking"),
+    (24, "firmware", "SMM, BMC, firmware and the other nodes are below any kernel"),
+];
+
+/// The proofs of all paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage(pub Vec<PathProof>);
+
+/// One line of the report, for programs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PathReport {
+    /// Its row in the documentation's table.
+    pub row: u32,
+    /// Its name.
+    pub path: &'static str,
+    /// `denied`, `killed`, `observed`, `off` or `uncovered`.
+    pub coverage: &'static str,
+    /// Whether that was seen.
+    pub seen: bool,
+    /// Why it is not, where it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Coverage {
+    /// The paths whose policy is not carried out, each with its reason.
+    #[must_use]
+    pub fn open(&self) -> Vec<String> {
+        let open = |proof: &PathProof| match &proof.outcome {
+            Outcome::Missing(why) => Some(format!("{}: {why}", proof.path)),
+            Outcome::Seen | Outcome::Off | Outcome::NotTried(_) => None,
+        };
+        self.0.iter().filter_map(open).collect()
+    }
+
+    /// Every path with what is known of it, and those that are out of reach.
+    #[must_use]
+    pub fn report(&self) -> Vec<PathReport> {
+        let of = |proof: &PathProof| {
+            let (coverage, reason) = match (&proof.outcome, proof.policy) {
+                (Outcome::Missing(why), _) => ("uncovered", Some(why.clone())),
+                (Outcome::Off, _) | (_, Policy::Off) => ("off", Some("by policy".to_owned())),
+                (Outcome::NotTried(why), policy) => (done(policy), Some((*why).to_owned())),
+                (Outcome::Seen, policy) => (done(policy), None),
+            };
+            let (row, path) = (proof.path.number(), proof.path.name());
+            PathReport { row, path, coverage, seen: proof.outcome == Outcome::Seen, reason }
+        };
+        let beyond = BEYOND.map(|(row, path, why)| PathReport {
+            row,
+            path,
+            coverage: "uncovered",
+            seen: false,
+            reason: Some(why.to_owned()),
+        });
+        let mut all: Vec<_> = self.0.iter().map(of).chain(beyond).collect();
+        all.sort_by_key(|line| line.row);
+        all
+    }
+}
+
+/// The word for a policy that is carried out.
+const fn done(policy: Policy) -> &'static str {
+    match policy {
+        Policy::Off => "off",
+        Policy::Observe => "observed",
+        Policy::Deny => "denied",
+        Policy::Kill => "killed",
+    }
+}
+
+/// `10 of 20 paths denied (write, …), 2 killed (…), 2 observed (…), 2 off (…), 4 uncovered (…)`.
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = self.report();
+        let names = |word: &str| {
+            let of_it = report.iter().filter(|line| line.coverage == word);
+            of_it.map(|line| line.path).collect::<Vec<_>>()
+        };
+        let denied = names("denied");
+        write!(f, "{} of {} paths denied ({})", denied.len(), report.len(), denied.join(", "))?;
+        for word in ["killed", "observed", "off", "uncovered"] {
+            let names = names(word);
+            if !names.is_empty() {
+                write!(f, ", {} {word} ({})", names.len(), names.join(", "))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that coverage names what is open, with the reason, counts the rest, and leaves nothing
+    /// of the table out.
+    #[test]
+    fn coverage() {
+        let proof = |path, policy, outcome| PathProof { path, policy, outcome };
+        let coverage = Coverage(vec![
+            proof(WritePath::Open, Policy::Off, Outcome::Off),
+            proof(WritePath::Write, Policy::Deny, Outcome::Seen),
+            proof(WritePath::Mmap, Policy::Deny, Outcome::Missing("it succeeded".into())),
+            proof(WritePath::Fault, Policy::Kill, Outcome::NotTried("no driver")),
+        ]);
+        assert_eq!(coverage.open(), ["mmap: it succeeded"]);
+        assert_eq!(
+            coverage.to_string(),
+            "1 of 8 paths denied (write), 1 killed (fault), 1 off (open), 5 uncovered (mmap, iommu, dma, kernel, firmware)"
+        );
+        let report = coverage.report();
+        assert!(report.iter().all(|line| line.seen != line.reason.is_some()), "{report:?}");
+    }
+}

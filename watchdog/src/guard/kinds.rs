@@ -1,0 +1,82 @@
+//! The kernel's own names for what it asks security modules about, and the path of each.
+//!
+//! Their values are looked up in BTF: `enum lockdown_reason` (include/linux/security.h) has had
+//! values put in between.
+
+use std::collections::BTreeMap;
+
+use watchdog_common::{ENUM_VALUES, Rules};
+
+use super::WritePath;
+use crate::btf::{Btf, BtfError};
+
+/// Reasons for which `security_locked_down()` is asked. Not among them: those for which reading is
+/// refused, BPF's own, and debugfs, which is much more than writes to memory.
+const LOCKDOWN: [(&str, WritePath); 14] = [
+    ("LOCKDOWN_PCI_ACCESS", WritePath::Pci),
+    ("LOCKDOWN_MODULE_PARAMETERS", WritePath::Parameters),
+    ("LOCKDOWN_HIBERNATION", WritePath::Kexec),
+    ("LOCKDOWN_EFI_TEST", WritePath::Lockdown),
+    ("LOCKDOWN_IOPORT", WritePath::Lockdown),
+    ("LOCKDOWN_MSR", WritePath::Lockdown),
+    ("LOCKDOWN_ACPI_TABLES", WritePath::Lockdown),
+    ("LOCKDOWN_DEVICE_TREE", WritePath::Lockdown),
+    ("LOCKDOWN_PCMCIA_CIS", WritePath::Lockdown),
+    ("LOCKDOWN_TIOCSSERIAL", WritePath::Lockdown),
+    ("LOCKDOWN_MMIOTRACE", WritePath::Lockdown),
+    ("LOCKDOWN_XMON_WR", WritePath::Lockdown),
+    ("LOCKDOWN_XMON_RW", WritePath::Lockdown),
+    ("LOCKDOWN_DBG_WRITE_KERNEL", WritePath::Lockdown),
+];
+/// Files that the kernel reads.
+const READ_FILE: [(&str, WritePath); 4] = [
+    ("READING_MODULE", WritePath::Module),
+    ("READING_MODULE_COMPRESSED", WritePath::Module),
+    ("READING_KEXEC_IMAGE", WritePath::Kexec),
+    ("READING_KEXEC_INITRAMFS", WritePath::Kexec),
+];
+/// Memory that it loads.
+const LOAD_DATA: [(&str, WritePath); 2] =
+    [("LOADING_MODULE", WritePath::Module), ("LOADING_KEXEC_IMAGE", WritePath::Kexec)];
+
+/// Names that not every kernel has.
+const OPTIONAL: [&str; 3] =
+    ["READING_MODULE_COMPRESSED", "LOCKDOWN_XMON_WR", "LOCKDOWN_DBG_WRITE_KERNEL"];
+
+/// Fills in the tables of the rules.
+///
+/// # Errors
+/// When the kernel lacks a name that it must have.
+pub(super) fn fill_in(btf: &Btf, rules: &mut Rules) -> Result<(), BtfError> {
+    table(btf, "lockdown_reason", &LOCKDOWN, &mut rules.lockdown)?;
+    table(btf, "kernel_read_file_id", &READ_FILE, &mut rules.read_file)?;
+    table(btf, "kernel_load_data_id", &LOAD_DATA, &mut rules.load_data)
+}
+
+fn table(
+    btf: &Btf,
+    name: &'static str,
+    kinds: &[(&'static str, WritePath)],
+    table: &mut [u8; ENUM_VALUES],
+) -> Result<(), BtfError> {
+    for (kind, path) in kinds {
+        let value = match btf.enumerator(name, kind) {
+            Err(_) if OPTIONAL.contains(kind) => continue,
+            value => value?,
+        };
+        let slot = usize::try_from(value).ok().and_then(|value| table.get_mut(value));
+        let slot = slot.ok_or(BtfError::Enumerator(name, kind))?;
+        // The numbers of paths fit a byte.
+        *slot = u8::try_from(path.number()).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// The reasons' names by their values, for a sentence: `LOCKDOWN_MSR` is `msr`.
+pub(super) fn reasons(btf: &Btf) -> BTreeMap<u32, String> {
+    let named = |(name, _): &(&'static str, WritePath)| {
+        let value = u32::try_from(btf.enumerator("lockdown_reason", name).ok()?).ok()?;
+        Some((value, name.trim_start_matches("LOCKDOWN_").replace('_', "-").to_lowercase()))
+    };
+    LOCKDOWN.iter().filter_map(named).collect()
+}

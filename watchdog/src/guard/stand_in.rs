@@ -1,0 +1,68 @@
+//! Harmless acts on paths that have nothing to do with `/dev/mem`: what each would do is undone, or
+//! refused by the kernel for another reason behind the hook that is tried.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::ptr;
+
+use super::decoy::DECOY;
+
+const PORTS: &str = "/dev/port";
+const FTRACE: &str = "/proc/sys/kernel/ftrace_enabled";
+/// A port that is for nothing but to be written by those who wait (0x80, the POST code).
+const PORT: libc::c_ulong = 0x80;
+/// Flags that no kexec_load has: refused behind the hook (`kexec_load_check()`, kernel/kexec.c).
+const NO_FLAGS: libc::c_ulong = 0x4000;
+/// Bytes that are no module, as many as are read before the hook (kernel/module/main.c).
+const NO_MODULE: [u8; 64] = [0; 64];
+
+/// Path 9: opens the ports for writing.
+pub(super) fn ports() -> io::Result<()> {
+    OpenOptions::new().write(true).open(PORTS).map(drop)
+}
+
+/// Path 16: loads what is no module.
+pub(super) fn module() -> io::Result<()> {
+    let (image, bytes) = (NO_MODULE.as_ptr(), NO_MODULE.len());
+    // SAFETY: the kernel copies the bytes and the empty parameters.
+    checked(unsafe { libc::syscall(libc::SYS_init_module, image, bytes, c"".as_ptr()) })
+}
+
+/// Path 18: a kexec of one segment that would lie on the decoy.
+pub(super) fn kexec_segment() -> io::Result<()> {
+    // `struct kexec_segment`: from where and how much, to where and how much.
+    let segment: [u64; 4] = [0, 0, DECOY.start, DECOY.end - DECOY.start];
+    kexec(1, segment.as_ptr())
+}
+
+/// Path 19: a kexec of nothing.
+pub(super) fn kexec_nothing() -> io::Result<()> {
+    kexec(0, ptr::null())
+}
+
+fn kexec(count: libc::c_ulong, segments: *const u64) -> io::Result<()> {
+    // SAFETY: the kernel reads `count` segments, and refuses the flags.
+    checked(unsafe { libc::syscall(libc::SYS_kexec_load, 0, count, segments, NO_FLAGS) })
+}
+
+/// Path 22: leave to use one port.
+pub(super) fn port() -> io::Result<()> {
+    // SAFETY: changes nothing but which ports this thread may use.
+    unsafe {
+        checked(libc::syscall(libc::SYS_ioperm, PORT, 1, 1))?;
+        checked(libc::syscall(libc::SYS_ioperm, PORT, 1, 0))
+    }
+}
+
+/// Path 26: sets what is set.
+pub(super) fn ftrace() -> io::Result<()> {
+    let now = fs::read(FTRACE)?;
+    OpenOptions::new()
+        .write(true)
+        .open(FTRACE)
+        .and_then(|mut file| io::Write::write_all(&mut file, &now))
+}
+
+fn checked(result: libc::c_long) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
