@@ -9,7 +9,7 @@
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use watchdog_common::path;
+use watchdog_common::{Range, path};
 
 use crate::judge;
 use crate::kernel::{Object, field, is_dev_mem, offsets};
@@ -36,17 +36,20 @@ pub(crate) fn file_mprotect(ctx: LsmContext) -> i32 {
     if !is_dev_mem(file) {
         return 0;
     }
-    let (Some(start), Some(end), Some(flags), Some(pgoff)) = (
-        field::<u64>(vma, offsets.vma_start),
-        field::<u64>(vma, offsets.vma_end),
-        field::<u64>(vma, offsets.vma_flags),
-        field::<u64>(vma, offsets.vma_pgoff),
-    ) else {
-        return judge::unknown(path::MPROTECT);
-    };
-    if flags & VM_SHARED == 0 {
+    let flags = field::<u64>(vma, offsets.vma_flags);
+    if flags.is_some_and(|flags| flags & VM_SHARED == 0) {
         return 0;
     }
+    judge::write(path::MPROTECT, flags.and_then(|_| aimed(vma)))
+}
+
+/// The memory that is about to become writable.
+#[inline(always)]
+fn aimed(vma: Object) -> Option<Range> {
+    let offsets = offsets();
+    let start = field::<u64>(vma, offsets.vma_start)?;
+    let end = field::<u64>(vma, offsets.vma_end)?;
+    let pgoff = field::<u64>(vma, offsets.vma_pgoff)?;
     let (mut first, mut behind) = (start, end);
     if let Some(Entry::Mprotect { at, bytes }) = current() {
         let asked = at.wrapping_add(bytes.wrapping_add(PAGE - 1) & !(PAGE - 1));
@@ -57,5 +60,5 @@ pub(crate) fn file_mprotect(ctx: LsmContext) -> i32 {
         }
     }
     let offset = first.wrapping_sub(start);
-    judge::map(path::MPROTECT, pgoff.wrapping_add(offset / PAGE), behind.wrapping_sub(first))
+    judge::pages(pgoff.wrapping_add(offset / PAGE), behind.wrapping_sub(first))
 }

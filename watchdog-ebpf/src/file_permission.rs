@@ -9,7 +9,7 @@
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use aya_log_ebpf::warn;
-use watchdog_common::path;
+use watchdog_common::{Range, path};
 
 use crate::judge;
 use crate::kernel::{Object, is_dev_mem};
@@ -29,12 +29,10 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
     if mask & MAY_WRITE == 0 || !is_dev_mem(file) {
         return 0;
     }
-    let Some(saved) = take(Call::Write, file) else {
-        warn!(&ctx, "a write to /dev/mem at an unknown position was denied");
-        return judge::unknown(path::WRITE);
-    };
-    match saved.at.checked_add(saved.bytes) {
-        Some(end) => judge::write(path::WRITE, saved.at, end),
-        None => judge::unknown(path::WRITE),
+    let saved = take(Call::Write, file);
+    if saved.is_none() {
+        warn!(&ctx, "a write to /dev/mem at an unknown position");
     }
+    let end = saved.and_then(|saved| saved.at.checked_add(saved.bytes));
+    judge::write(path::WRITE, saved.zip(end).map(|(saved, end)| Range { start: saved.at, end }))
 }

@@ -49,12 +49,6 @@ pub(crate) fn is_on(path: u32) -> bool {
     policy(path) != action::OFF
 }
 
-/// Whether a path is closed altogether.
-#[inline(always)]
-pub(crate) fn is_closed(path: u32) -> bool {
-    policy(path) >= action::DENY
-}
-
 /// The kernel's enumerations by which paths are told apart.
 #[derive(Clone, Copy)]
 pub(crate) enum Table {
@@ -82,19 +76,19 @@ pub(crate) fn path_of(table: Table, value: u32) -> Option<u32> {
     if path == 0 { None } else { Some(path.into()) }
 }
 
-/// Decides about writing `start..end` by a way of `watchdog_common::path`.
+/// Decides about writing to memory by a way of `watchdog_common::path`; memory that is not known
+/// counts as protected. One call a program: the verifier follows each to its end.
 #[inline(always)]
-pub(crate) fn write(path: u32, start: u64, end: u64) -> i32 {
-    let aimed = Range { start, end };
+pub(crate) fn write(path: u32, aimed: Option<Range>) -> i32 {
     // SAFETY: a static of this program.
     let decoy = unsafe { core::ptr::read_volatile(&raw const (*rules()).decoy) };
-    if overlap(&aimed, &decoy) {
-        return judge(path, aimed, true, 0);
+    let is_known = aimed.is_some();
+    let aimed = aimed.unwrap_or_default();
+    let is_decoy = is_known && overlap(&aimed, &decoy);
+    if is_known && !is_decoy && !is_protected(&aimed) {
+        return 0;
     }
-    if is_protected(&aimed) {
-        return judge(path, aimed, false, 0);
-    }
-    0
+    judge(path, aimed, is_decoy, 0)
 }
 
 /// The same for programs that no denial comes before: they have a decoy of their own.
@@ -157,15 +151,6 @@ fn sign(start: u64, end: u64, range: &Range) -> i64 {
     (start.wrapping_sub(range.end) & range.start.wrapping_sub(end)).cast_signed()
 }
 
-/// Decides about pages `pgoff` on, `bytes` long: what does not fit an address is denied.
-#[inline(always)]
-pub(crate) fn map(path: u32, pgoff: u64, bytes: u64) -> i32 {
-    match pages(pgoff, bytes) {
-        Some(Range { start, end }) => write(path, start, end),
-        None => unknown(path),
-    }
-}
-
 /// Physical memory from page `pgoff` on, whole pages; `None` when it does not fit an address.
 #[inline(always)]
 pub(crate) fn pages(pgoff: u64, bytes: u64) -> Option<Range> {
@@ -177,12 +162,6 @@ pub(crate) fn pages(pgoff: u64, bytes: u64) -> Option<Range> {
         return None;
     }
     Some(Range { start, end })
-}
-
-/// Decides about what cannot be judged because it is not known what it aims at.
-#[inline(always)]
-pub(crate) fn unknown(path: u32) -> i32 {
-    judge(path, Range::default(), false, 0)
 }
 
 /// Decides about what is not a matter of ranges; the watchdog's own attempt is its proof.

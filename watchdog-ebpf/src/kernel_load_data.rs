@@ -3,7 +3,7 @@
 //! match-proto: `int bpf_lsm_kernel_load_data(enum kernel_load_data_id, bool)` (6.1 to 7.2). Needs
 //! `bpf` among the active LSMs, and for the segments of a kexec the system call's registers.
 //!
-//! Where kexec is not closed altogether, its segments are judged by where they are to lie. Fails
+//! Where nothing is said about kexec as a whole, its segments are judged by where they are to lie. Fails
 //! closed: segments that cannot be read are denied. They are in the caller's memory, which another
 //! thread may change until the kernel has read them again: a policy that trusts nobody closes path
 //! 19.
@@ -13,7 +13,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use watchdog_common::path;
+use watchdog_common::{Range, path};
 
 use crate::judge::{self, Table};
 use crate::registers::{Entry, current};
@@ -33,10 +33,7 @@ pub(crate) fn kernel_load_data(ctx: LsmContext) -> i32 {
         return verdict;
     }
     match judge::path_of(Table::LoadData, kind) {
-        Some(path::KEXEC) if !judge::is_closed(path::KEXEC) => {
-            judge::always(path::KEXEC, 0);
-            segments()
-        }
+        Some(path::KEXEC) if !judge::is_on(path::KEXEC) => segments(),
         Some(path) => judge::always(path, 0),
         None => 0,
     }
@@ -50,11 +47,12 @@ fn segments() -> i32 {
         return 0;
     }
     // Nobody loads a kernel by a 32-bit system call: those are not known here, and so denied.
-    let Some(Entry::Kexec { count, at }) = current() else {
-        return judge::unknown(path::KEXEC_SEGMENTS);
+    let (count, at, mut unknown) = match current() {
+        Some(Entry::Kexec { count, at }) => (count, at, 0_i64),
+        _ => (0, 0, -1),
     };
     // Below zero for what cannot be read or is no address, and once one is aimed at a node.
-    let (mut unknown, mut found) = (0_i64, 0_i64);
+    let mut found = 0_i64;
     let (mut start, mut end) = (0, 0);
     let mut n = 0;
     while n < MAX_SEGMENTS && n < count {
@@ -76,8 +74,8 @@ fn segments() -> i32 {
         found |= aimed;
         n += 1;
     }
-    if unknown < 0 {
-        return judge::unknown(path::KEXEC_SEGMENTS);
+    if unknown >= 0 && found >= 0 {
+        return 0;
     }
-    if found < 0 { judge::write(path::KEXEC_SEGMENTS, start, end) } else { 0 }
+    judge::write(path::KEXEC_SEGMENTS, (unknown >= 0).then_some(Range { start, end }))
 }

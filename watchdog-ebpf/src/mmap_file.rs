@@ -36,16 +36,17 @@ pub(crate) fn mmap_file(ctx: LsmContext) -> i32 {
     if !shared || protection & PROT_WRITE == 0 || !is_dev_mem(file) {
         return 0;
     }
-    if let Some(saved) = take(Call::Mapping, file) {
-        return judge::map(path::MMAP, saved.at, saved.bytes);
+    let (path, aimed) = match take(Call::Mapping, file) {
+        Some(saved) => (path::MMAP, judge::pages(saved.at, saved.bytes)),
+        None => match current() {
+            Some(Entry::RemapFilePages { bytes, pgoff }) => {
+                (path::REMAP_FILE_PAGES, judge::pages(pgoff, bytes))
+            }
+            _ => (path::MMAP, None),
+        },
+    };
+    if aimed.is_none() {
+        warn!(&ctx, "a mapping of /dev/mem at an unknown place");
     }
-    match current() {
-        Some(Entry::RemapFilePages { bytes, pgoff }) => {
-            judge::map(path::REMAP_FILE_PAGES, pgoff, bytes)
-        }
-        _ => {
-            warn!(&ctx, "a mapping of /dev/mem at an unknown place was denied");
-            judge::unknown(path::MMAP)
-        }
-    }
+    judge::write(path, aimed)
 }
