@@ -1,0 +1,33 @@
+//! Livepatches: which function stands in for the one that is traced (kernel/livepatch/patch.c,
+//! 5.10 to 7.2).
+
+use super::ftrace::Ops;
+use super::{Cause, Mechanism, Tracing};
+
+/// The tracer that leads a patched function to its replacement.
+pub(super) const HANDLER: &str = "klp_ftrace_handler";
+
+/// Who stands in for the function whose entry is at image offset `at`.
+///
+/// # Errors
+/// When it is no function of the kernel or of a module.
+pub(super) fn cause(tracing: &Tracing<'_>, ops: &Ops, at: u32) -> Result<Cause, &'static str> {
+    let name = match replacement(tracing, ops) {
+        // A patch that takes back another one's leads to the function itself.
+        None | Some(0) => HANDLER.to_owned(),
+        Some(function) => tracing.name(function).ok_or("a livepatch with what is no function")?,
+    };
+    let name = format!("{name} for {}", tracing.place(at));
+    Ok(Cause { mechanism: Mechanism::Livepatch, name })
+}
+
+/// The virtual address of the function on top of the stack of those that replace one: `ops` is
+/// part of the patched function's `struct klp_ops`.
+fn replacement(tracing: &Tracing<'_>, ops: &Ops) -> Option<u64> {
+    let layout = tracing.layouts?.livepatch?;
+    let field = |base: u64, offset: u32| base.checked_add(offset.into());
+    let stack = field(ops.at.checked_sub(layout.fops.into())?, layout.func_stack)?;
+    let top = tracing.state.word_at(stack).filter(|top| *top != stack)?;
+    let function = top.checked_sub(layout.stack_node.into())?;
+    tracing.state.word_at(field(function, layout.new_func)?)
+}
