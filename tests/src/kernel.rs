@@ -4,7 +4,9 @@
 use std::{collections::HashMap, fs, io::Read, path::Path, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
+use object::{Object, ObjectSection};
 
+use crate::btf::Btf;
 use crate::cache;
 
 /// Debian's suites whose kernels the project is tried on: 6.1, 6.12, and
@@ -75,6 +77,18 @@ impl Kernel {
         Ok(found)
     }
 
+    /// What the kernel's image says of its types.
+    pub(crate) fn types(&self) -> Result<Btf> {
+        let path = self.image();
+        let of_image = || -> Result<Btf> {
+            let kernel = unpack(&fs::read(&path)?)?;
+            let file = object::File::parse(kernel.as_slice())?;
+            let section = file.section_by_name(".BTF").context("it has no .BTF")?;
+            Ok(Btf::parse(section.data()?.to_vec())?)
+        };
+        of_image().with_context(|| format!("no types in {}", path.display()))
+    }
+
     /// Is there such a module? False when it is built in.
     pub fn has_module(&self, name: &str) -> bool {
         self.modules([name]).is_ok_and(|modules| !modules.is_empty())
@@ -100,19 +114,45 @@ impl Module {
 }
 
 fn decompress(path: &Path, packed: Vec<u8>) -> Result<Vec<u8>> {
-    let mut content = Vec::new();
     match path.extension().and_then(|extension| extension.to_str()) {
-        Some("ko") => return Ok(packed),
-        Some("xz") => {
-            lzma_rust2::XzReader::new(packed.as_slice(), true).read_to_end(&mut content)?;
-        }
-        Some("zst") => {
-            ruzstd::decoding::StreamingDecoder::new(packed.as_slice())
-                .map_err(|error| anyhow::anyhow!("{error}"))?
-                .read_to_end(&mut content)?;
-        }
+        Some("ko") => Ok(packed),
+        Some("xz") => unxz(&packed),
+        Some("zst") => unzstd(&packed),
         _ => bail!("no known compression"),
     }
+}
+
+/// The kernel in a bzImage (Documentation/arch/x86/boot.rst), as Debian packs it; its unpacked size
+/// is behind it.
+fn unpack(image: &[u8]) -> Result<Vec<u8>> {
+    let word = |at: usize| {
+        let bytes = image.get(at..).and_then(|bytes| bytes.first_chunk());
+        bytes.map(|bytes| u32::from_le_bytes(*bytes) as usize).context("it is cut off")
+    };
+    let setup_sectors = (word(0x1f1)? & 0xff) + 1;
+    let start = setup_sectors * 512 + word(0x248)?;
+    let packed = image.get(start..start + word(0x24c)?).context("it is cut off")?;
+    let (packed, _size) = packed.split_last_chunk::<4>().context("it is empty")?;
+    match packed {
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => unxz(packed),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => unzstd(packed),
+        _ => bail!("no known compression"),
+    }
+}
+
+fn unxz(packed: &[u8]) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    lzma_rust2::XzReader::new(packed, true).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+fn unzstd(packed: &[u8]) -> Result<Vec<u8>> {
+    /// What a kernel is packed with (scripts/Makefile.lib).
+    const WINDOW: u64 = 128 << 20;
+    let mut content = Vec::new();
+    ruzstd::decoding::StreamingDecoder::new_with_max_window_size(packed, WINDOW)
+        .map_err(|error| anyhow::anyhow!("{error}"))?
+        .read_to_end(&mut content)?;
     Ok(content)
 }
 

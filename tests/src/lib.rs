@@ -18,10 +18,16 @@
 //! | [`machine`] | the machine itself |
 //! | [`node_kernel`] | a node's kernel, seen and changed from the host |
 //! | [`toggles`], [`livepatch`] | what makes a kernel rewrite its own text |
+//! | [`attack_module`] | a module of node 0 that writes as drivers do |
 //! | [`host_watch`] | the watchdog on the host, over the machine's memory |
 //! | [`cases`] | what the watchdog must do on it |
 
 pub mod agent;
+pub mod attack_module;
+// The watchdog's own, by its source: this crate is built before what the watchdog is built with.
+#[path = "../../watchdog/src/btf.rs"]
+#[allow(clippy::allow_attributes, dead_code, reason = "what is not needed here may be in it")]
+pub mod btf;
 pub mod cache;
 pub mod cases;
 pub mod host_watch;
@@ -31,6 +37,7 @@ pub mod layout;
 pub mod livepatch;
 pub mod machine;
 pub mod mailbox;
+mod module;
 pub mod node_kernel;
 pub mod service;
 pub mod toggles;

@@ -32,7 +32,7 @@ const WRITES: [(&str, &str); 9] = [
 /// What must stay allowed on protected memory.
 const HARMLESS: [&str; 4] = ["open", "read", "mmap-read", "mmap-private"];
 /// A range that is reserved and belongs to no node: node 0's own place in Mint's scheme.
-const NOBODYS: u64 = 0x2000_3000;
+pub(super) const NOBODYS: u64 = 0x2000_3000;
 /// Two pages that an attacker may map writable, to start from.
 const VIA: [&str; 2] = ["--via", "0x20001000"];
 

@@ -5,6 +5,7 @@
 
 mod adversary;
 mod discovery;
+mod drivers;
 mod guard;
 mod refusals;
 mod sources;
@@ -55,6 +56,7 @@ pub fn all() -> Vec<Case> {
         discovery::CASES,
         sweeps::CASES,
         guard::CASES,
+        drivers::CASES,
         refusals::CASES,
         sources::CASES,
         adversary::CASES,

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::cache;
+use crate::kernel::Kernel;
 use crate::machine::{Machine, Output};
 
 const UNIT: &str = "integrity-watchdog.service";
@@ -19,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The machine and what cases need of it.
 pub struct Stage {
     machine: Machine,
+    /// The kernel of every node.
+    pub kernel: Kernel,
     /// As [`super::Options`] has it.
     pub soak: Duration,
 }
@@ -56,10 +59,29 @@ impl fmt::Display for Entry {
 /// What came of an attack.
 #[derive(Clone, Debug)]
 pub struct Attack {
-    /// `ok`, or the name of the error.
+    /// `ok`, the name of the error, or `SIGKILL`.
     pub result: String,
     /// The attacking process.
     pub pid: String,
+}
+
+impl Attack {
+    /// By what the attacking program wrote and how it ended.
+    fn told_by(output: &Output) -> Result<Self> {
+        const KILLED: i32 = 128 + libc::SIGKILL;
+        if output.status == KILLED {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let pid = said.lines().find_map(|line| line.strip_prefix("attack: pid "));
+            let pid = pid.context("killed before it said its pid")?.to_owned();
+            return Ok(Self { result: "SIGKILL".to_owned(), pid });
+        }
+        ensure!(matches!(output.status, 0 | 1), "it could not be tried");
+        let said: Value = serde_json::from_str(output.text().trim())?;
+        let result = said.get("result").and_then(Value::as_str).context("no result")?.to_owned();
+        let pid = said.get("pid").context("no pid")?.to_string();
+        ensure!((result == "ok") == output.success(), "its status does not fit");
+        Ok(Self { result, pid })
+    }
 }
 
 impl Stage {
@@ -75,7 +97,7 @@ impl Stage {
             .share(UNIT, dist.join(UNIT))
             .share(CATALOG, dist.join(CATALOG))
             .boot()?;
-        let stage = Self { machine, soak };
+        let stage = Self { machine, kernel: Kernel::named(kernel)?, soak };
         stage.install()?;
         Ok(stage)
     }
@@ -218,7 +240,7 @@ impl Stage {
         Ok(Duration::from_secs_f64(seconds))
     }
 
-    /// Really tries to write at a physical address, as root on node 0.
+    /// Really tries to write at a physical address, as root on node 0. The attacker may be killed.
     ///
     /// # Errors
     /// When the attack could not be tried.
@@ -226,12 +248,8 @@ impl Stage {
         let at = format!("{at:#x}");
         let argv = [&["attack", "--path", path, "--at", &at], more].concat();
         let output = self.machine.node0().run(argv)?;
-        ensure!(matches!(output.status, 0 | 1), "attack --path {path} --at {at}: {output}");
-        let said: Value = serde_json::from_str(output.text().trim())?;
-        let result = said.get("result").and_then(Value::as_str).context("no result")?.to_owned();
-        let pid = said.get("pid").context("no pid")?.to_string();
-        ensure!((result == "ok") == output.success(), "{output}");
-        Ok(Attack { result, pid })
+        Attack::told_by(&output)
+            .with_context(|| format!("attack --path {path} --at {at}: {output}"))
     }
 
     /// As [`Self::attack`], where the host sees that nothing was written. Registers of a device
@@ -262,5 +280,26 @@ impl Stage {
     /// When there is no such memory.
     pub fn poke(&self, at: u64, value: u8) -> Result<()> {
         self.machine.ram().write(at, &[value])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that an attacker that was killed is known by its pid, and one that failed is no attack.
+    #[test]
+    fn attacks() {
+        let told = |status, stdout: &str, stderr: &str| {
+            let (stdout, stderr) = (stdout.into(), stderr.into());
+            Attack::told_by(&Output { status, stdout, stderr }).map(|it| (it.result, it.pid))
+        };
+        let said = |result: &str, pid: &str| (result.to_owned(), pid.to_owned());
+        let (denied, pid) = ("{\"pid\":7,\"result\":\"EPERM\"}\n", "attack: pid 7\n");
+        assert_eq!(told(1, denied, pid).expect("denied"), said("EPERM", "7"));
+        assert_eq!(told(137, "", pid).expect("killed"), said("SIGKILL", "7"));
+        assert!(told(0, denied, pid).is_err());
+        assert!(told(2, "", pid).is_err());
+        assert!(told(137, "", "").is_err());
     }
 }

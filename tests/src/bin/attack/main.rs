@@ -1,7 +1,8 @@
 //! `attack`: really writes to physical memory, by each path the guard must close, and by some that
 //! it must leave open. Prints one JSON line with what came of it.
 //!
-//! Exit status: 0 the act succeeded, 1 the kernel refused it, 2 it could not be tried.
+//! Exit status: 0 the act succeeded, 1 the kernel refused it, 2 it could not be tried. Its process id
+//! is on the first line of standard error: who is killed for the attempt prints nothing more.
 
 mod asynchronous;
 mod calls;
@@ -47,6 +48,8 @@ enum Path {
     RemapFilePages,
     Mprotect,
     PkeyMprotect,
+    /// mmap of a driver's device, all of which is the page of `--at`.
+    DeviceMmap,
     Open,
     Read,
     MmapRead,
@@ -63,11 +66,16 @@ fn address(text: &str) -> Result<u64, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    eprintln!("attack: pid {}", std::process::id());
     let writes = !matches!(arguments.path, Path::Read | Path::MmapRead);
     // What stands there now, read before anything is tried: by mmap, which also serves what
-    // read(2) does not, such as device registers.
-    let before =
-        File::open(&arguments.device).and_then(|device| mappings::load(&device, arguments.at));
+    // read(2) does not, such as device registers. A driver's device is mapped once only.
+    let before = match (arguments.path, arguments.value) {
+        (Path::DeviceMmap, value) => value.map(|value| value as u8).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "what to write must be given by --value")
+        }),
+        _ => File::open(&arguments.device).and_then(|device| mappings::load(&device, arguments.at)),
+    };
     let device = OpenOptions::new().read(true).write(writes).open(&arguments.device);
     let (device, before) = match (device, before) {
         (Ok(device), Ok(before)) => (device, before),
@@ -98,6 +106,7 @@ fn act(arguments: &Arguments, device: &File, value: u8) -> io::Result<()> {
         Path::RemapFilePages => mappings::remap_file_pages(device, at, value, arguments.via),
         Path::Mprotect => mappings::mprotect(device, at, value),
         Path::PkeyMprotect => mappings::pkey_mprotect(device, at, value),
+        Path::DeviceMmap => mappings::device_mmap(device, at, value),
         Path::MprotectBeside => mappings::mprotect_beside(device, at),
     }
 }

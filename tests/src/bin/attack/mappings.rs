@@ -15,6 +15,11 @@ pub(crate) fn mmap(device: &File, at: u64, value: u8, sharing: i32) -> io::Resul
     Ok(())
 }
 
+/// mmap(2) of a device's first page, writable, and a store where the address is in its page.
+pub(crate) fn device_mmap(device: &File, at: u64, value: u8) -> io::Result<()> {
+    mmap(device, at % PAGE, value, libc::MAP_SHARED)
+}
+
 /// mmap(2), read-only, and a load: the byte at a physical address.
 pub(crate) fn load(device: &File, at: u64) -> io::Result<u8> {
     let mapping = Mapping::new(device, at, 1, READ, libc::MAP_SHARED)?;
