@@ -208,7 +208,11 @@ fn ends_with_the_service(stage: &Stage) -> Result<()> {
 }
 
 /// Runs a case with both nodes configured with all their ranges, and more lines.
-fn configured(stage: &Stage, more: &str, case: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(super) fn configured(
+    stage: &Stage,
+    more: &str,
+    case: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let mut text = format!("{more}\n");
     for node in [1, 2] {
         let ranges =

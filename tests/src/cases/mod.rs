@@ -7,6 +7,7 @@ mod adversary;
 mod discovery;
 mod drivers;
 mod guard;
+mod paths;
 mod refusals;
 mod sources;
 mod stage;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<Case> {
         discovery::CASES,
         sweeps::CASES,
         guard::CASES,
+        paths::CASES,
         drivers::CASES,
         refusals::CASES,
         sources::CASES,

@@ -6,6 +6,7 @@
 
 mod asynchronous;
 mod calls;
+mod hardware;
 mod mappings;
 
 use std::fs::{File, OpenOptions};
@@ -30,6 +31,9 @@ struct Arguments {
     /// remap-file-pages: physical address of two pages that may be mapped writable.
     #[arg(long, value_parser = address, default_value = "0x20000000")]
     via: u64,
+    /// flood: how many times.
+    #[arg(long, default_value_t = 1000)]
+    count: u64,
     /// The device.
     #[arg(long, default_value = "/dev/mem")]
     device: PathBuf,
@@ -50,6 +54,14 @@ enum Path {
     PkeyMprotect,
     /// mmap of a driver's device, all of which is the page of `--at`.
     DeviceMmap,
+    /// pwrite of the same byte `--count` times.
+    Flood,
+    /// ioperm of the port `--at`.
+    Ioperm,
+    /// kexec_load of a page to `--at`.
+    Kexec,
+    /// The same with a table of segments that cannot be read.
+    KexecUnreadable,
     Open,
     Read,
     MmapRead,
@@ -67,6 +79,9 @@ fn address(text: &str) -> Result<u64, String> {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     eprintln!("attack: pid {}", std::process::id());
+    if let Some(result) = act_without_device(&arguments) {
+        return report(&arguments, result);
+    }
     let writes = !matches!(arguments.path, Path::Read | Path::MmapRead);
     // What stands there now, read before anything is tried: by mmap, which also serves what
     // read(2) does not, such as device registers. A driver's device is mapped once only.
@@ -89,6 +104,16 @@ fn main() -> ExitCode {
     report(&arguments, act(&arguments, &device, value))
 }
 
+/// The paths that need no device.
+fn act_without_device(arguments: &Arguments) -> Option<io::Result<()>> {
+    match arguments.path {
+        Path::Ioperm => Some(hardware::ioperm(arguments.at)),
+        Path::Kexec => Some(hardware::kexec(arguments.at, true)),
+        Path::KexecUnreadable => Some(hardware::kexec(arguments.at, false)),
+        _ => None,
+    }
+}
+
 fn act(arguments: &Arguments, device: &File, value: u8) -> io::Result<()> {
     let at = arguments.at;
     match arguments.path {
@@ -108,6 +133,8 @@ fn act(arguments: &Arguments, device: &File, value: u8) -> io::Result<()> {
         Path::PkeyMprotect => mappings::pkey_mprotect(device, at, value),
         Path::DeviceMmap => mappings::device_mmap(device, at, value),
         Path::MprotectBeside => mappings::mprotect_beside(device, at),
+        Path::Flood => hardware::flood(device, at, value, arguments.count),
+        Path::Ioperm | Path::Kexec | Path::KexecUnreadable => Ok(()),
     }
 }
 

@@ -1,0 +1,282 @@
+//! The guard beyond `/dev/mem`: each path is really taken on a guarded machine, once at another
+//! node's memory and once beside it.
+
+use anyhow::{Result, ensure};
+
+use super::drivers::{load, with_module};
+use super::guard::{NOBODYS, configured};
+use super::stage::Entry;
+use super::{List, Stage};
+use crate::attack_module::{DEVICE, HOTPLUG_SIZE, Kind};
+use crate::layout;
+
+pub(super) const CASES: List = &[
+    ("paths: a driver maps frames of a node, and the process is killed", frames_kill),
+    ("paths: a module that maps a node's memory for itself is seen", ioremap_is_seen),
+    ("paths: memory of a node that becomes this node's is seen", hotplug_is_seen),
+    ("paths: ports, PCI registers and module parameters are denied", hardware_is_denied),
+    ("paths: a kexec over a node is denied, another is not", kexec_is_judged),
+    ("paths: kernel.ftrace_enabled cannot be set to 0", ftrace_stays),
+    ("paths: strict closes modules, kexec and /dev/mem, and nothing else", strict),
+    ("paths: observe reports everything and stops nothing", observe),
+    ("paths: every attempt of a flood is accounted for", flood),
+];
+
+/// Waits for what the guard tells about a path.
+fn told(stage: &Stage, mark: usize, path: &str, action: &str) -> Result<Entry> {
+    stage.wait_for(mark, path, |entry| {
+        entry.field("WATCHDOG_PATH") == path && entry.field("WATCHDOG_ACTION") == action
+    })
+}
+
+/// Check that there is no entry about a path.
+fn not_told(stage: &Stage, mark: usize, path: &str) -> Result<()> {
+    let entries = stage.entries(mark)?;
+    ensure!(entries.iter().all(|entry| entry.field("WATCHDOG_PATH") != path), "{entries:#?}");
+    Ok(())
+}
+
+/// Check that a process into which a driver maps a node's page, at once or on touch, is killed
+/// before it writes, and that the same driver's mapping of other memory is left alone.
+fn frames_kill(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let target = stage.machine().truth(2)?.text_phys_start + 0x2000;
+        for (kind, path) in [(Kind::Remap, "frames"), (Kind::Fault, "fault")] {
+            let before = stage.byte(target)?;
+            let value = format!("{:#x}", before ^ 0xff);
+            let options = ["--device", DEVICE, "--value", &value];
+            let mark = stage.mark()?;
+            with_module(stage, kind, target, || {
+                let attack = stage.attack("device-mmap", target, &options)?;
+                ensure!(attack.result == "SIGKILL", "{path}: {}", attack.result);
+                ensure!(stage.byte(target)? == before, "{path} changed the text");
+                let entry = told(stage, mark, path, "killed")?;
+                ensure!(entry.is("write-killed"), "{entry:?}");
+                ensure!(entry.field("WATCHDOG_NODE") == "service-2", "{entry:?}");
+                ensure!(entry.field("WATCHDOG_PID") == attack.pid, "{entry:?}");
+                ensure!(entry.field("WATCHDOG_PHYS") == format!("{target:#x}"), "{entry:?}");
+                Ok(())
+            })?;
+            let mark = stage.mark()?;
+            with_module(stage, kind, NOBODYS, || {
+                let value = stage.byte(NOBODYS)? ^ 0xff;
+                let options = ["--device", DEVICE, "--value", &format!("{value:#x}")];
+                let attack = stage.attack("device-mmap", NOBODYS, &options)?;
+                ensure!(attack.result == "ok", "{path} elsewhere: {}", attack.result);
+                ensure!(stage.byte(NOBODYS)? == value, "{path} elsewhere wrote nothing");
+                Ok(())
+            })?;
+            not_told(stage, mark, path)?;
+        }
+        Ok(())
+    })
+}
+
+/// Check that a module that maps a node's memory by ioremap or memremap is reported, one that maps
+/// other memory is not, and a plain read of the node's memory is not either.
+fn ioremap_is_seen(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let target = stage.machine().truth(1)?.text_phys_start + 0x3000;
+        let kinds: [fn(u8) -> Kind; 2] = [Kind::Ioremap, Kind::Memremap];
+        for kind in kinds {
+            let mark = stage.mark()?;
+            let other = kind(stage.byte(NOBODYS)?);
+            with_module(stage, other, NOBODYS, || Ok(()))?;
+            let read = stage.attack("read", target, &[])?;
+            ensure!(read.result == "ok", "{}", read.result);
+            not_told(stage, mark, "ioremap")?;
+            // The same byte again: the text stays as it is. The kernel itself may refuse: x86 maps no
+            // page as a device's registers that the watchdog has mapped as memory.
+            let loaded = with_module(stage, kind(stage.byte(target)?), target, || Ok(()));
+            if let Err(refusal) = loaded {
+                ensure!(format!("{refusal:#}").contains("Cannot allocate memory"), "{refusal:#}");
+            }
+            let entry = told(stage, mark, "ioremap", "observed")?;
+            ensure!(entry.is("write-observed"), "{entry:?}");
+            ensure!(entry.field("WATCHDOG_NODE") == "service-1", "{entry:?}");
+            ensure!(entry.field("WATCHDOG_COMM") == "insmod", "{entry:?}");
+        }
+        Ok(())
+    })
+}
+
+/// Check that memory of a node which is added to node 0's is reported.
+fn hotplug_is_seen(stage: &Stage) -> Result<()> {
+    let (main, block) = (layout::main_range(1), layout::main_range(0).start);
+    let ranges = [(main.start, main.end), (block, block + HOTPLUG_SIZE)]
+        .map(|(start, end)| format!("\"{start:#x}..{end:#x}\""));
+    let node = format!("[[node]]\nname = \"service-1\"\nranges = [{}]\n", ranges.join(", "));
+    const AUTO_ONLINE: &str = "/sys/devices/system/memory/auto_online_blocks";
+    stage.configured(&node, || {
+        let as_before = stage.shell(&format!("cat {AUTO_ONLINE}; echo offline >{AUTO_ONLINE}"))?;
+        let mark = stage.mark()?;
+        let added = with_module(stage, Kind::Hotplug, block, || Ok(()));
+        stage.shell(&format!("echo {} >{AUTO_ONLINE}", as_before.text().trim()))?;
+        added?;
+        let entry = told(stage, mark, "hotplug", "observed")?;
+        ensure!(entry.field("WATCHDOG_NODE") == "service-1", "{entry:?}");
+        ensure!(entry.field("WATCHDOG_LENGTH") == HOTPLUG_SIZE.to_string(), "{entry:?}");
+        Ok(())
+    })
+}
+
+/// Check that what reaches hardware around the kernel is denied with its reason, by each way that
+/// the machine has, and works again without the guard.
+fn hardware_is_denied(stage: &Stage) -> Result<()> {
+    const CONFIG: &str = "/sys/bus/pci/devices/0000:00:00.0/config";
+    let read = format!("dd if={CONFIG} of=/run/byte bs=1 count=1 skip=60 status=none");
+    let pci = format!("dd if=/run/byte of={CONFIG} bs=1 count=1 seek=60 conv=notrunc status=none");
+    let port = "dd if=/run/byte of=/dev/port bs=1 count=1 seek=128 conv=notrunc status=none";
+    let parameters = || -> Result<bool> {
+        let modules = stage.kernel.modules(["parport_pc"])?;
+        let (last, before) = modules.split_last().expect("parport_pc is a module");
+        before.iter().try_for_each(|it| load(stage, &it.name, &it.read()?, ""))?;
+        let is_loaded = load(stage, &last.name, &last.read()?, "io=0x378 irq=none").is_ok();
+        let loaded = if is_loaded { modules.as_slice() } else { before };
+        let names: Vec<_> = loaded.iter().rev().map(|it| it.name.as_str()).collect();
+        // Node 0 may have loaded a user of them by itself.
+        stage.shell(&format!("rmmod ppdev 2>/dev/null || true; rmmod {}", names.join(" ")))?;
+        Ok(is_loaded)
+    };
+    stage.shell(&read)?;
+    let shell = |line: &str| -> Result<bool> { Ok(stage.machine().node0().shell(line)?.success()) };
+    configured(stage, "", || {
+        let mark = stage.mark()?;
+        ensure!(!shell(&pci)?, "PCI configuration space was written");
+        let entry = told(stage, mark, "pci", "denied")?;
+        ensure!(entry.field("MESSAGE").contains("(pci-access)"), "{entry:?}");
+        let mark = stage.mark()?;
+        ensure!(!shell(port)?, "a port was written");
+        told(stage, mark, "pci", "denied")?;
+        let attack = stage.attack("ioperm", 0x80, &[])?;
+        ensure!(attack.result == "EPERM", "ioperm: {}", attack.result);
+        let entry = told(stage, mark, "lockdown", "denied")?;
+        ensure!(entry.field("MESSAGE").contains("(ioport)"), "{entry:?}");
+        ensure!(entry.field("WATCHDOG_PID") == attack.pid, "{entry:?}");
+        ensure!(!parameters()?, "a module took an address");
+        told(stage, mark, "module-parameters", "denied").map(drop)
+    })?;
+    ensure!(shell(&pci)? && shell(port)?, "it does not work without the guard");
+    ensure!(stage.attack("ioperm", 0x80, &[])?.result == "ok", "ioperm without the guard");
+    parameters().map(drop)
+}
+
+/// Check that kexec_load of a segment in a node's memory is denied, of one beside it is not, and
+/// that a segment that cannot be read is denied.
+fn kexec_is_judged(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let mark = stage.mark()?;
+        let beside = stage.attack("kexec", NOBODYS, &[])?;
+        ensure!(beside.result == "ok", "beside a node: {}", beside.result);
+        not_told(stage, mark, "kexec-segments")?;
+        let target = stage.machine().truth(1)?.text_phys_start;
+        let attack = stage.attack("kexec", target, &[])?;
+        ensure!(attack.result == "EPERM", "{}", attack.result);
+        let entry = told(stage, mark, "kexec-segments", "denied")?;
+        ensure!(entry.field("WATCHDOG_NODE") == "service-1", "{entry:?}");
+        ensure!(entry.field("WATCHDOG_PHYS") == format!("{target:#x}"), "{entry:?}");
+        let hidden = stage.attack("kexec-unreadable", NOBODYS, &[])?;
+        ensure!(hidden.result == "EPERM", "unreadable: {}", hidden.result);
+        Ok(())
+    })
+}
+
+/// Check that root cannot switch the guard's programs off, is alerted as the worst there is, and
+/// may go on to set everything else.
+fn ftrace_stays(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let mark = stage.mark()?;
+        let set = stage.machine().node0().shell("echo 0 >/proc/sys/kernel/ftrace_enabled")?;
+        ensure!(!set.success(), "it was set");
+        let value = stage.shell("cat /proc/sys/kernel/ftrace_enabled")?.text();
+        ensure!(value.trim() == "1", "it is {value}");
+        let entry = told(stage, mark, "ftrace-enabled", "denied")?;
+        ensure!(entry.is("guard-tampered") && entry.field("PRIORITY") == "2", "{entry:?}");
+        stage.shell("sysctl -q kernel.panic=0")?;
+        let target = stage.machine().truth(1)?.text_phys_start;
+        let write = stage.attack("pwrite", target, &[])?;
+        ensure!(write.result == "EPERM", "{}", write.result);
+        Ok(())
+    })
+}
+
+/// Check that the strict preset denies what it says, and that services, the journal, logins by
+/// systemd and programs go on.
+fn strict(stage: &Stage) -> Result<()> {
+    configured(stage, "[guard]\npreset = \"strict\"", || {
+        let mark = stage.mark()?;
+        let open = stage.attack("open", NOBODYS, &[])?;
+        ensure!(open.result == "EPERM", "open: {}", open.result);
+        told(stage, mark, "open", "denied")?;
+        let module = with_module(stage, Kind::Remap, NOBODYS, || Ok(()));
+        ensure!(module.is_err(), "a module was loaded");
+        told(stage, mark, "module", "denied")?;
+        let kexec = stage.attack("kexec", NOBODYS, &[])?;
+        ensure!(kexec.result == "EPERM", "kexec: {}", kexec.result);
+        told(stage, mark, "kexec", "denied")?;
+        stage.shell(
+            "systemd-run --wait --quiet --collect /bin/true
+             logger strict-goes-on; journalctl --sync; journalctl -q | grep -q strict-goes-on
+             systemctl daemon-reload
+             systemctl restart systemd-journald
+             dpkg --audit
+             test -z \"$(systemctl --failed --quiet --no-legend)\"",
+        )?;
+        Ok(())
+    })
+}
+
+/// Check that the observe preset lets a write through, and that the report says who did it.
+fn observe(stage: &Stage) -> Result<()> {
+    configured(stage, "[guard]\npreset = \"observe\"", || {
+        let target = stage.machine().truth(1)?.text_phys_start;
+        for (attack, path) in [("pwrite", "write"), ("mmap", "mmap"), ("mprotect", "mprotect")] {
+            let mark = stage.mark()?;
+            // The byte that is there.
+            let attack = stage.attack(attack, target, &[])?;
+            ensure!(attack.result == "ok", "{path}: {}", attack.result);
+            let entry = told(stage, mark, path, "observed")?;
+            ensure!(entry.is("write-observed"), "{entry:?}");
+            ensure!(entry.field("WATCHDOG_PID") == attack.pid, "{entry:?}");
+            ensure!(entry.field("WATCHDOG_NODE") == "service-1", "{entry:?}");
+            let parent = entry.field("WATCHDOG_PARENT_COMM");
+            ensure!(parent == "node-agent", "its parent is {parent}");
+        }
+        Ok(())
+    })
+}
+
+/// Check that of many attempts at once not one succeeds, and that those that are told, those that
+/// are folded and those that were too many to be told make up all of them.
+fn flood(stage: &Stage) -> Result<()> {
+    const ATTEMPTS: u64 = 20_000;
+    configured(stage, "", || {
+        let target = stage.machine().truth(1)?.text_phys_start + 0x1000;
+        let (before, mark) = (stage.byte(target)?, stage.mark()?);
+        let value = format!("{:#x}", before ^ 0xff);
+        let count = ATTEMPTS.to_string();
+        let attack = stage.attack("flood", target, &["--value", &value, "--count", &count])?;
+        ensure!(attack.result == "EPERM", "{}", attack.result);
+        ensure!(stage.byte(target)? == before, "a write went through");
+        let accounted = || -> Result<(u64, u64, usize)> {
+            let entries = stage.entries(mark)?;
+            let count = |entry: &Entry| entry.field("WATCHDOG_COUNT").parse().unwrap_or(1_u64);
+            let of_it = entries.iter().filter(|it| it.field("WATCHDOG_PID") == attack.pid);
+            let lost = entries.iter().filter(|it| it.is("guard-degraded"));
+            Ok((of_it.map(count).sum(), lost.map(count).sum(), entries.len()))
+        };
+        let begun = std::time::Instant::now();
+        loop {
+            let (told, lost, entries) = accounted()?;
+            if told + lost == ATTEMPTS {
+                println!(
+                    "      {ATTEMPTS} attempts: {told} told, {lost} counted, {entries} entries"
+                );
+                return Ok(());
+            }
+            let is_open = told + lost < ATTEMPTS && begun.elapsed().as_secs() < 60;
+            ensure!(is_open, "{told} told and {lost} lost of {ATTEMPTS}");
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
+    })
+}
