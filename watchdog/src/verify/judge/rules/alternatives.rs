@@ -95,7 +95,7 @@ fn is_direct_call(rules: &Rules<'_>, original: Code<'_>, live: &[u8], to: u32) -
     let distance = i32::from_le_bytes([a, b, c, d]);
     let slot =
         Place::from(to).saturating_add(INDIRECT_CALL_BYTES.into()).saturating_add(distance.into());
-    let target = u32::try_from(slot).ok().and_then(|slot| rules.state.word(slot));
+    let target = u32::try_from(slot).ok().and_then(|slot| rules.word(slot));
     let target = match target {
         // An empty pointer is called as a bug.
         Some(0) => features.bug,

@@ -17,7 +17,7 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
     let slot = entry
         .zip(features.pv_ops)
         .and_then(|(entry, pv_ops)| pv_ops.checked_add(u32::from(entry.slot).checked_mul(8)?));
-    let Some(target) = slot.and_then(|slot| rules.state.pointer(slot)) else {
+    let Some(target) = slot.and_then(|slot| rules.pointer(slot)) else {
         return Form::Wrong("its pointer in pv_ops leads out of the kernel");
     };
     if features.nop == Some(target) && nops::fill(live) {

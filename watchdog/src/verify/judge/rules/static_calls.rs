@@ -94,7 +94,7 @@ pub(super) fn judge_trampoline(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u
 const OTHER: &str = "not a call of the function that its key names";
 
 fn callee(rules: &Rules<'_>, key: u32) -> Option<Callee> {
-    Some(match rules.state.word(key)? {
+    Some(match rules.word(key)? {
         0 => Callee::Nothing,
         virt => match rules.state.offset_of(virt) {
             Some(function) if function < rules.expected.text_size() => Callee::Function(function),

@@ -9,7 +9,7 @@ use super::{Cause, Expected, MAX_ENTRIES, Mechanism, State, Tracing, circular};
 /// The tracer that a probe at a function's entry is called by (`kprobe_ftrace_ops`).
 pub(super) const HANDLER: &str = "kprobe_ftrace_handler";
 /// Buckets of `kprobe_table` (`KPROBE_TABLE_SIZE`).
-const BUCKETS: u64 = 64;
+const BUCKETS: usize = 64;
 
 /// A registered probe in the kernel's text.
 #[derive(Clone, Debug)]
@@ -31,19 +31,18 @@ impl Probes {
     pub(in super::super) fn look(expected: &Expected, state: &State<'_>) -> Self {
         let mut probes = Self::default();
         let table = expected.reference.symbols.address("kprobe_table");
-        if let Some(table) = table {
-            let table = state.virt_of(table.into());
-            for bucket in 0..BUCKETS {
-                probes.bucket(expected, state, table.wrapping_add(bucket.saturating_mul(8)));
-            }
+        let table = table.and_then(|table| state.image_part(table, BUCKETS * 8));
+        let (heads, _) = table.as_deref().unwrap_or_default().as_chunks();
+        for head in heads.iter().map(|head| u64::from_le_bytes(*head)).filter(|head| *head != 0) {
+            probes.bucket(expected, state, head);
         }
         probes
     }
 
-    /// The probes of one bucket, a `struct hlist_head`.
-    fn bucket(&mut self, expected: &Expected, state: &State<'_>, head: u64) -> Option<()> {
+    /// The probes of one bucket, a `struct hlist_head` that leads to `first`.
+    fn bucket(&mut self, expected: &Expected, state: &State<'_>, first: u64) -> Option<()> {
         let layout = expected.reference.layouts?.kprobe;
-        let mut link = state.word_at(head).filter(|link| *link != 0);
+        let mut link = Some(first);
         while let Some(at) = link.filter(|_| self.0.len() < MAX_ENTRIES) {
             let probe = at.checked_sub(layout.hlist.into())?;
             let place = |offset: u32| probe.checked_add(offset.into());
