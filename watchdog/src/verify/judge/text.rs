@@ -126,7 +126,7 @@ impl TextJudge {
         let page_of = |at: u32| (at as usize).checked_div(PAGE).unwrap_or_default();
         let probes = Probes::look(&self.expected, state);
         let had: Vec<usize> = self.armed.iter().map(|armed| page_of(armed.at)).collect();
-        self.armed = probes.armed(&self.expected, state, &self.raw);
+        self.armed = probes.armed(&self.expected, state, &self.raw, 0..u32::MAX);
         let have = self.armed.iter().map(|armed| page_of(armed.at));
         // A probe's jump may reach into the next page, as a site of the page before may.
         let touched: Vec<usize> = had.into_iter().chain(have).collect();
@@ -140,9 +140,9 @@ impl TextJudge {
                 self.take_in(page, &bytes);
                 let start = u32::try_from(page.saturating_mul(PAGE)).unwrap_or(u32::MAX);
                 // A probe's jump may reach in from the page before.
-                if probes.any_within(start.saturating_sub(8), start.saturating_add(PAGE as u32)) {
-                    self.armed = probes.armed(&self.expected, state, &self.raw);
-                }
+                let near = start.saturating_sub(8)..start.saturating_add(PAGE as u32);
+                self.armed.retain(|armed| !near.contains(&armed.at));
+                self.armed.extend(probes.armed(&self.expected, state, &self.raw, near));
             }
             self.lift(page);
             self.judge_page(page, state, None);
