@@ -3,7 +3,10 @@
 use watchdog::locate::{Finding, Kernel};
 use watchdog::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange};
 
+use watchdog::verify::{Sweep, Verdict};
+
 use crate::Input;
+use crate::suspect::{SUSPECT, VIRT};
 
 /// `__START_KERNEL_map` (arch/x86/include/asm/page_64_types.h).
 const IMAGE_MAPPING: u64 = 0xffff_ffff_8000_0000;
@@ -43,4 +46,40 @@ fn located(input: &Input, kernel: &Kernel) {
     assert!(kernel.banner.starts_with("Linux version "), "banner: {}", kernel.banner);
     assert!(kernel.witnesses.len() >= 2, "too few witnesses: {:?}", kernel.witnesses);
     assert!(kernel.witnesses.iter().all(|witness| witness.agrees), "{:?}", kernel.witnesses);
+}
+
+/// Judges the suspect with an input over it, twice, and checks what is said. Returns the last.
+///
+/// # Panics
+/// When that is not sound, or a byte that no rule is for and that nobody changed legitimately is
+/// passed over.
+pub fn judged(input: &Input) -> Option<Sweep> {
+    let mut verifier = SUSPECT.verifier.clone();
+    let mut last = None;
+    for _ in 0..2 {
+        let swept = verifier.sweep(&input.memory, &SUSPECT.kernel, usize::MAX).ok()?;
+        let told = &swept.unexplained;
+        assert_eq!(told.len(), swept.unexplained_total, "not everything is told");
+        let verdict = swept.verdict;
+        assert_eq!(verdict == Verdict::Tampered, !told.is_empty(), "{verdict} with {told:x?}");
+        if input.memory.is_still() {
+            let places = verifier.instrumented(&SUSPECT.kernel).chain(told.iter().cloned());
+            let mut explained = SUSPECT.sites.clone();
+            for place in places {
+                let start = (place.virt.0 - VIRT) as usize;
+                let end = (start + place.found.len()).min(explained.len());
+                explained.get_mut(start..end).into_iter().for_each(|part| part.fill(true));
+            }
+            let mut live = vec![0; SUSPECT.text.len()];
+            input.memory.read(SUSPECT.kernel.text.phys, &mut live).ok()?;
+            let bytes = SUSPECT.text.iter().zip(&live).zip(&explained);
+            let passed_over = bytes.enumerate().find(|(_, ((a, b), told))| a != b && !**told);
+            assert!(passed_over.is_none(), "passed over: {passed_over:x?}");
+            let clean = live == SUSPECT.text && told.is_empty() && swept.causes.is_empty();
+            assert_eq!(verdict == Verdict::Clean, clean, "{verdict}");
+        }
+        verifier.patched(&SUSPECT.kernel).for_each(drop);
+        last = Some(swept);
+    }
+    last
 }

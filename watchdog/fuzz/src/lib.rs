@@ -8,7 +8,7 @@
 //! `src/bin/seeds.rs` makes the seeds: of kernels [made up](made_up) in a kilobyte, and of real
 //! ones [cut](mod@cut) out of an image of a machine's memory; and of [dumps](dump). The vendor's
 //! images among the seeds are the made-up kernel of the unit tests (watchdog/src/image/made_up.rs)
-//! in each packing.
+//! in each packing. What is judged is a [suspect], and seeds are what may be done to it.
 
 mod bound;
 pub mod check;
@@ -18,6 +18,9 @@ mod encode;
 mod input;
 pub mod made_up;
 mod memory;
+pub mod stored;
+pub mod suspect;
+pub mod traced;
 
 pub use bound::{bounded, search};
 pub use encode::Encoder;

@@ -28,6 +28,7 @@ pub struct SparseMemory {
     holes: usize,
     changes: Vec<Change>,
     reads: AtomicU32,
+    at_rest: bool,
 }
 
 /// A byte that is another one after so many reads.
@@ -46,6 +47,7 @@ impl Default for SparseMemory {
             holes: 0,
             changes: Vec::new(),
             reads: AtomicU32::new(0),
+            at_rest: false,
         }
     }
 }
@@ -101,6 +103,11 @@ impl SparseMemory {
         }
     }
 
+    /// Lets the memory say that it stands still, whether or not it does.
+    pub fn set_at_rest(&mut self) {
+        self.at_rest = true;
+    }
+
     /// Whether no byte changes while it is read.
     #[must_use]
     pub fn is_still(&self) -> bool {
@@ -122,6 +129,10 @@ impl SparseMemory {
 impl Memory for SparseMemory {
     fn ranges(&self) -> &RangeSet {
         &self.ranges
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.at_rest
     }
 
     fn read(&self, at: PhysAddr, buffer: &mut [u8]) -> Result<(), ReadError> {

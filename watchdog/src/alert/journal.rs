@@ -100,8 +100,12 @@ mod tests {
     #[test]
     fn journal_fields() {
         let mut event = Event::new(EventKind::WriteDenied, "m").node("service-2");
-        event.process =
-            Some(Process { pid: 7, comm: "dd".into(), exe: Some("/bin/dd".into()), uid: 0 });
+        event.process = Some(Process {
+            pid: 7,
+            comm: "dd".into(),
+            exe: Some("/bin/dd".into()),
+            ..Process::default()
+        });
         event.action = Some("denied");
         let names: Vec<_> = fields(&event).into_iter().map(|(name, _)| name).collect();
         assert_eq!(

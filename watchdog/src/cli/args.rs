@@ -154,7 +154,7 @@ pub struct StoredArgs {
     pub place: PlaceArgs,
 }
 
-/// Where baselines are.
+/// Where baselines are, and how what is found is told.
 #[derive(Debug, Args)]
 pub struct PlaceArgs {
     /// Configuration file [default: /etc/watchdog/watchdog.toml, where it exists]
@@ -166,6 +166,18 @@ pub struct PlaceArgs {
     /// One JSON object a line on standard output
     #[arg(long)]
     pub json: bool,
+}
+
+impl PlaceArgs {
+    /// The configuration, overridden by what the command line says.
+    ///
+    /// # Errors
+    /// When the configuration cannot be read or is wrong.
+    pub(super) fn config(&self) -> Result<Config, config::ConfigError> {
+        let mut config = Config::load(self.config.as_deref())?;
+        config.state_dir = self.state_dir.clone().or(config.state_dir);
+        Ok(config)
+    }
 }
 
 /// `watchdog locate`.
@@ -212,15 +224,9 @@ pub struct MemoryArgs {
     /// is for every node; with several, each kernel must be one of them.
     #[arg(long = "image", value_name = "[NAME=]FILE")]
     pub images: Vec<ImageSpec>,
-    /// Configuration file [default: /etc/watchdog/watchdog.toml, where it exists]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Where baselines are kept [default: /var/lib/watchdog]
-    #[arg(long, value_name = "DIR")]
-    pub state_dir: Option<PathBuf>,
-    /// One JSON object a line on standard output
-    #[arg(long)]
-    pub json: bool,
+    /// Where, and by which configuration.
+    #[command(flatten)]
+    pub place: PlaceArgs,
 }
 
 impl MemoryArgs {
@@ -229,9 +235,8 @@ impl MemoryArgs {
     /// # Errors
     /// When the configuration cannot be read or is wrong.
     pub(super) fn config(&self) -> Result<Config, config::ConfigError> {
-        let mut config = Config::load(self.config.as_deref())?;
+        let mut config = self.place.config()?;
         config.memory = self.memory.clone().or(config.memory);
-        config.state_dir = self.state_dir.clone().or(config.state_dir);
         Ok(config)
     }
 

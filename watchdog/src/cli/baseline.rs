@@ -9,7 +9,6 @@ use super::args::{BaselineCommand, ImportArgs, PlaceArgs, StoredArgs};
 use super::report::{people, row, size};
 use super::scan::store;
 use crate::alert::{chain, printable};
-use crate::config::Config;
 use crate::verify::{Baseline, BaselineKind, BaselineStore, Digest};
 
 /// What is said of one baseline: `baseline … --json`.
@@ -44,9 +43,7 @@ pub(super) fn execute(command: BaselineCommand) -> anyhow::Result<Status> {
 }
 
 fn open(place: &PlaceArgs) -> anyhow::Result<BaselineStore> {
-    let mut config = Config::load(place.config.as_deref())?;
-    config.state_dir = place.state_dir.clone().or(config.state_dir);
-    Ok(store(&config))
+    Ok(store(&place.config()?))
 }
 
 /// Makes baselines from an image. A node's old baseline stays until the new one is whole.

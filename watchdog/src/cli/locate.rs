@@ -30,7 +30,7 @@ pub(super) fn execute(args: LocateArgs) -> anyhow::Result<Status> {
             Finding::Located(_) => status,
             Finding::Booting(_) | Finding::Lost(_) => Status::Undecided,
         };
-        if args.memory.json {
+        if args.memory.place.json {
             let mut stdout = io::stdout().lock();
             let name = found.node.name.as_str();
             let report = Report::new(name, &found.finding, &mapping, &found.strays);

@@ -30,7 +30,7 @@ pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
         baseline_key: config.baseline_key.map(|key| key.public().clone()),
         policies: config.guard.policies,
     };
-    let outlet = Outlet::for_this_process(args.memory.json);
+    let outlet = Outlet::for_this_process(args.memory.place.json);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -41,7 +41,7 @@ pub(super) fn execute(args: ScanArgs) -> anyhow::Result<Status> {
     for found in &found {
         let report = judge(&target, &store, found, args.verbose)?;
         worst = worse(worst, report.verdict, args.allow);
-        if args.memory.json {
+        if args.memory.place.json {
             let mut stdout = io::stdout().lock();
             serde_json::to_writer(&mut stdout, &report)?;
             writeln!(stdout)?;

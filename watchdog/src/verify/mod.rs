@@ -12,6 +12,7 @@ pub mod reference;
 mod rodata;
 mod round;
 mod store;
+mod suspects;
 mod verdict;
 mod verifier;
 

@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use self::gates::GateWatch;
 use super::difference::{Difference, Judgement, stretches};
 use super::reference::{Piece, Reference};
 use super::round::Round;
@@ -93,6 +94,7 @@ pub(super) struct RodataWatch {
     round: Round,
     wrong: Vec<Wrong>,
     opinion: RodataOpinion,
+    gates: GateWatch,
 }
 
 impl RodataWatch {
@@ -119,6 +121,7 @@ impl RodataWatch {
             round: Round::default(),
             wrong: Vec::new(),
             opinion: RodataOpinion::default(),
+            gates: GateWatch::default(),
             linked,
             offset,
             variable,
@@ -154,16 +157,16 @@ impl RodataWatch {
                 copy.fill(0);
             }
             let first = self.offset.saturating_add(u32::try_from(start).unwrap_or(u32::MAX));
-            for (at, byte) in (first..).zip(copy.iter_mut()) {
-                if self.reference.left_out.contains(&at) {
-                    *byte = 0;
-                }
+            let within = |at: u32| (at.saturating_sub(first) as usize).min(length);
+            let Range { start, end } = self.reference.left_out;
+            if let Some(left_out) = copy.get_mut(within(start)..within(end)) {
+                left_out.fill(0);
             }
-            let now = (linked != copy).then(|| copy.to_vec());
-            if different.get(&page) != now.as_ref() {
+            let now = (linked != copy).then_some(&*copy);
+            if different.get(&page).map(Vec::as_slice) != now {
                 changed = true;
                 match now {
-                    Some(bytes) => different.insert(page, bytes),
+                    Some(bytes) => different.insert(page, bytes.to_vec()),
                     None => different.remove(&page),
                 };
             }
@@ -171,12 +174,8 @@ impl RodataWatch {
         if changed {
             self.judge(kernel);
         }
-        // The gates, which lie behind, are judged anew in every sweep.
-        let end = self.end();
-        self.wrong.retain(|wrong| wrong.at < end);
-        let (gates, wrong) = gates::judge(&self.reference, memory, kernel);
-        self.opinion.gates = gates;
-        self.wrong.extend(wrong);
+        self.gates.sweep(&self.reference, memory, kernel);
+        self.opinion.gates = self.gates.right();
     }
 
     /// Image offset of the first byte behind it.
@@ -293,12 +292,12 @@ impl RodataWatch {
 
     /// How many places are not as they must be.
     pub(super) fn wrong(&self) -> usize {
-        self.wrong.len()
+        self.wrong.len().saturating_add(self.gates.wrong().len())
     }
 
     /// The same, described.
     pub(super) fn differences(&self, kernel: &Kernel) -> impl Iterator<Item = Difference> {
-        self.wrong.iter().filter_map(|wrong| {
+        self.wrong.iter().chain(self.gates.wrong()).filter_map(|wrong| {
             let name = self.reference.symbols.lookup(wrong.at);
             let name = name.map(|(name, offset)| {
                 format!("{}+{offset:#x}", printable(name.as_bytes(), MAX_NAME))

@@ -230,7 +230,9 @@ fn parse(node: &str, bytes: &[u8]) -> Result<Baseline, String> {
     if Digest::of(packed) != header.sha256 {
         return Err("its bytes are not those it was made of (SHA-256 differs)".to_owned());
     }
-    let size = usize::try_from(header.unpacked).ok().filter(|_| header.unpacked <= MAX_FILE);
+    // A byte of LZ4 stands for at most 255.
+    let most = (packed.len() as u64).saturating_mul(255).min(MAX_FILE);
+    let size = usize::try_from(header.unpacked).ok().filter(|_| header.unpacked <= most);
     let size = size.ok_or("it would be larger unpacked than any baseline")?;
     let reference = lz4_flex::block::decompress(packed, size)
         .ok()

@@ -12,6 +12,7 @@ use super::measure::{page_count, page_extent, unpredictable_order};
 use super::patching::Patching;
 use super::rodata::{RodataOpinion, RodataWatch};
 use super::round::Round;
+use super::suspects::Suspects;
 use super::{Baseline, BaselineKind, Difference, Digest, MeasureError, Verdict};
 use crate::locate::Kernel;
 use crate::memory::{Memory, PAGE_SIZE};
@@ -20,8 +21,6 @@ use crate::memory::{Memory, PAGE_SIZE};
 /// patches itself in steps (`text_poke_bp()`, arch/x86/kernel/alternative.c), and for an instant a
 /// site holds a breakpoint, or contradicts the key it is about to obey.
 const DWELL: Duration = Duration::from_millis(500);
-/// How long a place must have been wrong, at every look, to be said to be.
-const STAND: Duration = Duration::from_millis(200);
 /// For how long sites that their tables do not explain are left open while the kernel holds one of
 /// the mutexes of whoever patches: a slow machine that switches ten thousand sites takes its time.
 /// Whoever holds a mutex for ever gains no more than this, and only at places that the tables list.
@@ -41,10 +40,6 @@ pub struct Verifier {
     /// Sites that are left open, and since when any is.
     pending: Vec<Wrong>,
     pending_since: Option<Instant>,
-    /// Of each page as it was judged last.
-    digests: Vec<Option<Digest>>,
-    /// Of the whole text as it was judged last.
-    sha256: Option<Digest>,
     opinion: Opinion,
     /// Pages that are judged again although they did not change.
     round: Round,
@@ -89,7 +84,6 @@ impl Verifier {
         let mut expected = Expected::of(reference, distance);
         let rodata = expected.take_rodata();
         let rodata = RodataWatch::new(expected.reference.clone(), rodata, distance);
-        let pages = expected.text().len().div_ceil(PAGE_SIZE as usize);
         Self {
             patching: Patching::of(&expected.reference),
             suspects: Suspects::default(),
@@ -97,8 +91,6 @@ impl Verifier {
             pending_since: None,
             kind: baseline.kind,
             judge: TextJudge::new(expected),
-            digests: vec![None; pages],
-            sha256: None,
             opinion: Opinion::default(),
             round: Round::default(),
             rodata,
@@ -119,26 +111,22 @@ impl Verifier {
     ) -> Result<Sweep, MeasureError> {
         let begun = Instant::now();
         let pages = page_count(kernel.text.size)?;
-        if pages != self.digests.len()
-            || kernel.text.size != self.judge.expected().text().len() as u64
-        {
+        if kernel.text.size != self.judge.expected().text().len() as u64 {
             return Err(MeasureError::Size(kernel.text.size));
         }
         let changed = self.read(memory, kernel, unpredictable_order(pages))?;
         // A key or a variable can change although the text does not: every page is held against
         // the kernel's state again before long, and what is open always is.
-        let mut due = changed;
-        due.extend(self.round.next(pages, SHARE));
-        self.settle(memory, kernel, due)?;
+        let again = self.round.next(pages, SHARE);
+        self.settle(memory, kernel, &changed, again);
         self.rodata.sweep(memory, kernel);
-        let sha256 = *self.sha256.get_or_insert_with(|| Digest::of(self.judge.raw()));
         let total = self.opinion.wrong.len().saturating_add(self.rodata.wrong());
         let unexplained = self.opinion.wrong.iter().take(most);
         let mut names = self.disassembler(kernel);
         Ok(Sweep {
             verdict: self.verdict(),
             baseline: self.kind,
-            sha256,
+            sha256: self.judge.sha256(),
             pages,
             pages_differing: self.opinion.pages_differing,
             sites: self.opinion.patched.clone(),
@@ -214,11 +202,12 @@ impl Verifier {
         &mut self,
         memory: &dyn Memory,
         kernel: &Kernel,
-        changed: BTreeSet<usize>,
-    ) -> Result<(), MeasureError> {
+        changed: &BTreeSet<usize>,
+        again: Vec<usize>,
+    ) {
         let state = State::of(memory, kernel);
-        let due = changed.into_iter().chain(self.judge.unsettled()).collect();
-        self.opinion = self.judge.judge(&due, &state, &mut |_| None);
+        let others = again.into_iter().chain(self.judge.unsettled()).collect();
+        self.opinion = self.judge.judge(changed, &others, &state, &mut |_| None);
         let begun = Instant::now();
         let mut wait = FIRST_WAIT;
         let mut patching = self.patching.is_on(&state);
@@ -234,22 +223,15 @@ impl Verifier {
                 .flat_map(|wrong| [wrong.at, wrong.at.saturating_add(wrong.length)])
                 .map(|at| at as usize / PAGE_SIZE as usize)
                 .collect();
-            let digests = &mut self.digests;
-            let sha256 = &mut self.sha256;
-            self.opinion = self.judge.judge(&pages, &state, &mut |page| {
+            let state = State::of(memory, kernel);
+            self.opinion = self.judge.judge(&pages, &BTreeSet::new(), &state, &mut |page| {
                 let mut buffer = [0; PAGE_SIZE as usize];
-                let (bytes, digest) = read_page(memory, kernel, page, &mut buffer).ok()?;
-                let known = digests.get_mut(page)?;
-                if *known != Some(digest) {
-                    (*known, *sha256) = (Some(digest), None);
-                }
-                Some(bytes.to_vec())
+                read_page(memory, kernel, page, &mut buffer).ok().map(<[u8]>::to_vec)
             });
             self.suspects.see(&self.opinion.wrong);
             patching |= self.patching.is_on(&state);
         }
         self.leave_open(memory, patching);
-        Ok(())
     }
 
     /// Leaves open what is not known to stay: for a moment anything, and for a while, as long as the
@@ -272,28 +254,23 @@ impl Verifier {
         self.pending = self.opinion.wrong.extract_if(.., is_open).collect();
     }
 
-    /// Reads the pages in `order`, once each; those that are not as they were judged last are
-    /// taken in. Returns which.
+    /// Reads the pages in `order`, once each, and takes them in. Returns which are not as they were
+    /// judged last: whole bytes are compared, which says more than digests would, and sooner.
     fn read(
         &mut self,
         memory: &dyn Memory,
         kernel: &Kernel,
         order: Vec<usize>,
     ) -> Result<BTreeSet<usize>, MeasureError> {
-        let size = MeasureError::Size(kernel.text.size);
         let mut buffer = [0; PAGE_SIZE as usize];
-        let mut changed = BTreeMap::new();
+        let mut changed = BTreeSet::new();
         for page in order {
-            let (copy, digest) = read_page(memory, kernel, page, &mut buffer)?;
-            let Some(known) = self.digests.get_mut(page) else { return Err(size) };
-            if *known != Some(digest) {
-                *known = Some(digest);
-                self.sha256 = None;
-                changed.insert(page, copy.to_vec());
+            let copy = read_page(memory, kernel, page, &mut buffer)?;
+            if self.judge.take_in(page, copy) {
+                changed.insert(page);
             }
         }
-        self.judge.take_in(&changed);
-        Ok(changed.into_keys().collect())
+        Ok(changed)
     }
 
     /// A place with both its byte strings.
@@ -323,36 +300,16 @@ impl Verifier {
     }
 }
 
-/// One page of a text, as it is now, and its digest.
+/// One page of a text, as it is now.
 fn read_page<'a>(
     memory: &dyn Memory,
     kernel: &Kernel,
     page: usize,
     buffer: &'a mut [u8; PAGE_SIZE as usize],
-) -> Result<(&'a [u8], Digest), MeasureError> {
+) -> Result<&'a [u8], MeasureError> {
     let size = || MeasureError::Size(kernel.text.size);
     let (at, length) = page_extent(&kernel.text, page).ok_or_else(size)?;
     let copy = buffer.get_mut(..length).ok_or_else(size)?;
     memory.read(at, copy)?;
-    let digest = Digest::of(copy);
-    Ok((copy, digest))
-}
-
-/// Places that nothing explained, and since when.
-#[derive(Clone, Debug, Default)]
-struct Suspects(BTreeMap<u32, Instant>);
-
-impl Suspects {
-    /// Takes note of what is wrong at this look; what is not any more is forgotten.
-    fn see(&mut self, wrong: &[Wrong]) {
-        let before = std::mem::take(&mut self.0);
-        let now = Instant::now();
-        let since = |at: u32| before.get(&at).copied().unwrap_or(now);
-        self.0 = wrong.iter().map(|wrong| (wrong.at, since(wrong.at))).collect();
-    }
-
-    /// Whether a place was wrong at every look for so long that no patching explains it.
-    fn stand(&self, wrong: &Wrong) -> bool {
-        self.0.get(&wrong.at).is_some_and(|since| since.elapsed() >= STAND)
-    }
+    Ok(copy)
 }

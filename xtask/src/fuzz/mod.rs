@@ -64,8 +64,8 @@ impl Options {
 }
 
 /// The short run that is part of `cargo xtask test`: every target over its seeds, and on from
-/// there for some seconds. Each target counts as a test, and so does that the seeds of `locate`
-/// are what they are called.
+/// there for some seconds. Each target counts as a test, and so does that seeds are what they are
+/// called.
 pub(crate) fn regression() -> Result<Tally> {
     let targets = target::chosen(&[])?;
     target::build()?;
@@ -81,7 +81,7 @@ pub(crate) fn regression() -> Result<Tally> {
         session.run(scratch.path(), &[&runs, &time, "-seed=1"])
     })?;
     session::table(&outcomes);
-    let checked = target::seeds(&["check".as_ref(), locate_seeds().as_os_str()]);
+    let checked = target::seeds(&["check".as_ref(), all_seeds().as_os_str()]);
     if let Err(error) = &checked {
         println!("FAILED  the seeds: {error:#}");
     }
@@ -92,15 +92,14 @@ pub(crate) fn regression() -> Result<Tally> {
 
 /// Makes the seeds that are made by program, and checks them.
 fn make_seeds(image: &Path) -> Result<()> {
-    let seeds = locate_seeds();
-    let all = target::directory().join("seeds");
+    let all = all_seeds();
     target::seeds(&["made-up".as_ref(), all.as_os_str()])?;
-    target::seeds(&["cut".as_ref(), image.as_os_str(), seeds.as_os_str()])?;
-    target::seeds(&["check".as_ref(), seeds.as_os_str()])
+    target::seeds(&["cut".as_ref(), image.as_os_str(), all.join("locate").as_os_str()])?;
+    target::seeds(&["check".as_ref(), all.as_os_str()])
 }
 
-fn locate_seeds() -> PathBuf {
-    target::directory().join("seeds/locate")
+fn all_seeds() -> PathBuf {
+    target::directory().join("seeds")
 }
 
 /// Runs targets, as many at a time as there are processors; where there are fewer targets than

@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use watchdog::locate::{Finding, Search, locate};
 use watchdog::memory::{Memory, PhysAddr, RawImage};
-use watchdog_fuzz::{Input, check, cut, dump, made_up, search};
+use watchdog_fuzz::suspect::SUSPECT;
+use watchdog_fuzz::{Input, check, cut, dump, made_up, search, stored, traced};
 
 /// Seeds of the fuzz targets.
 #[derive(Parser)]
@@ -26,10 +27,11 @@ enum Command {
         /// Directory to write to.
         directory: PathBuf,
     },
-    /// Check that what is found in every seed named `located-…`, `booting-…` or `lost-…` is that,
-    /// and nothing else.
+    /// Check that what is found in every seed of `locate` named `located-…`, `booting-…` or
+    /// `lost-…` is that, and nothing else; and that every seed of `judge` gets the verdict that it
+    /// is named after.
     Check {
-        /// Directory of the seeds.
+        /// Directory with one of each target.
         directory: PathBuf,
     },
 }
@@ -43,7 +45,10 @@ fn main() -> Result<()> {
             Ok(())
         }
         Command::Cut { image, directory } => cut_all(&image, &directory),
-        Command::Check { directory } => check_all(&directory),
+        Command::Check { directory } => {
+            check_located(&directory.join("locate"))?;
+            check_judged(&directory.join("judge"))
+        }
     }
 }
 
@@ -62,6 +67,8 @@ fn made_up_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let of = |target| move |(name, seed)| (target, name, seed);
     seeds.extend(dump::elf_seeds().into_iter().map(of("elf_core")));
     seeds.extend(dump::lime_seeds().into_iter().map(of("lime")));
+    seeds.extend(traced::seeds().into_iter().map(of("judge")));
+    seeds.extend(stored::seeds().into_iter().map(of("baseline")));
     seeds
 }
 
@@ -90,7 +97,7 @@ fn cut_all(image: &Path, directory: &Path) -> Result<()> {
     Ok(())
 }
 
-fn check_all(directory: &Path) -> Result<()> {
+fn check_located(directory: &Path) -> Result<()> {
     let mut checked = 0;
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
@@ -105,6 +112,26 @@ fn check_all(directory: &Path) -> Result<()> {
     }
     ensure!(checked > 0, "there is no seed to check in {}", directory.display());
     println!("{checked} seeds are what they are called");
+    Ok(())
+}
+
+fn check_judged(directory: &Path) -> Result<()> {
+    let mut checked = 0;
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let verdict = name.split('-').next().unwrap_or_default();
+        if !["clean", "patched", "instrumented", "tampered"].contains(&verdict) {
+            continue;
+        }
+        let input = SUSPECT.with(&fs::read(&path)?);
+        let swept = check::judged(&input).with_context(|| format!("{name} cannot be read"))?;
+        let told = &swept.unexplained;
+        ensure!(swept.verdict.to_string() == verdict, "{name} is {}: {told:x?}", swept.verdict);
+        checked += 1;
+    }
+    ensure!(checked > 0, "there is no seed to check in {}", directory.display());
+    println!("{checked} seeds are judged as they are called");
     Ok(())
 }
 

@@ -136,7 +136,9 @@ fn find_root(memory: &dyn Memory, level3: PhysAddr) -> Option<(PhysAddr, u8)> {
 /// An entry of the table at physical `table`.
 fn entry_at(memory: &dyn Memory, table: PhysAddr, index: usize) -> Option<Entry> {
     let at = table.checked_add((index as u64).saturating_mul(8))?;
-    Some(Entry(u64_at(&copy(memory, at, 8)?, 0)?))
+    let mut entry = [0; 8];
+    memory.read(at, &mut entry).ok()?;
+    Some(Entry(u64::from_le_bytes(entry)))
 }
 
 /// Runs in the making.

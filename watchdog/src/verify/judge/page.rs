@@ -64,7 +64,7 @@ pub(super) fn judge(
     majority: Option<&Majority>,
 ) -> Judged {
     let mut judged = Judged::default();
-    let mut rules = Rules { expected, state, majority, votes: Votes::default() };
+    let mut rules = Rules::of(expected, state, majority);
     let start = page.saturating_mul(PAGE);
     let end = start.saturating_add(PAGE).min(expected.text().len());
     let sites = expected.sites();

@@ -1,12 +1,21 @@
 //! What a node's kernel keeps outside its text: keys, function pointers, variables.
 
-use crate::locate::{Kernel, page_tables};
-use crate::memory::{Memory, VirtAddr};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
-/// A node's own memory, read while its text is judged. All of it may lie, and change.
+use crate::locate::Kernel;
+use crate::locate::page_tables::{self, Run};
+use crate::memory::{Memory, PAGE_SIZE, VirtAddr};
+
+/// Pages whose mapping is remembered: more than any kernel's lists lie in.
+const MAX_MAPPED: usize = 4096;
+
+/// A node's own memory, read while its text is judged. All of it may lie, and change: a state is
+/// for one look, in which each page's mapping is looked up once.
 pub struct State<'a> {
     memory: &'a dyn Memory,
     kernel: &'a Kernel,
+    mapped: RefCell<BTreeMap<u64, Run>>,
 }
 
 /// What a virtual address of the node leads to.
@@ -23,7 +32,7 @@ impl<'a> State<'a> {
     /// The memory of a located kernel.
     #[must_use]
     pub fn of(memory: &'a dyn Memory, kernel: &'a Kernel) -> Self {
-        Self { memory, kernel }
+        Self { memory, kernel, mapped: RefCell::default() }
     }
 
     /// Bytes of the image, `offset` bytes behind `_stext`.
@@ -34,14 +43,17 @@ impl<'a> State<'a> {
         Some(bytes)
     }
 
+    /// Any number of bytes of the image. The caller bounds `length`.
+    pub(super) fn image_part(&self, offset: u32, length: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        let at = self.kernel.text.phys.checked_add(offset.into())?;
+        self.memory.read(at, &mut bytes).ok()?;
+        Some(bytes)
+    }
+
     /// A 64-bit word of the image.
     pub(in crate::verify) fn word(&self, offset: u32) -> Option<u64> {
         Some(u64::from_le_bytes(self.image(offset)?))
-    }
-
-    /// A pointer of the image, as an image offset; `None` when it leads elsewhere.
-    pub(super) fn pointer(&self, offset: u32) -> Option<u32> {
-        self.offset_of(self.word(offset)?)
     }
 
     /// The image offset of a virtual address within the image.
@@ -63,17 +75,35 @@ impl<'a> State<'a> {
         let (mut executable, mut writable) = (true, false);
         let mut done = 0_usize;
         while done < length {
-            let at = VirtAddr(virt.checked_add(done as u64)?);
-            let (root, levels) = (self.kernel.page_table_root, self.kernel.paging_levels);
-            let page = page_tables::translate(self.memory, root, levels, at)?;
+            let at = virt.checked_add(done as u64)?;
+            let page = self.page(at)?;
+            let within = at.checked_sub(page.virt.0)?;
             let rest = length.checked_sub(done)?;
-            let count = usize::try_from(page.size).ok()?.min(rest);
-            self.memory.read(page.phys, bytes.get_mut(done..done.checked_add(count)?)?).ok()?;
+            let count = usize::try_from(page.size.checked_sub(within)?).ok()?.min(rest);
+            let part = bytes.get_mut(done..done.checked_add(count)?)?;
+            self.memory.read(page.phys.checked_add(within)?, part).ok()?;
             executable &= page.executable;
             writable |= page.writable;
             done = done.checked_add(count)?;
         }
         Some(Outside { bytes, executable, writable })
+    }
+
+    /// The page that a virtual address is in.
+    fn page(&self, virt: u64) -> Option<Run> {
+        const WITHIN: u64 = PAGE_SIZE - 1;
+        let first = virt & !WITHIN;
+        if let Some(page) = self.mapped.borrow().get(&first) {
+            return Some(*page);
+        }
+        let (root, levels) = (self.kernel.page_table_root, self.kernel.paging_levels);
+        let page = page_tables::translate(self.memory, root, levels, VirtAddr(first))?;
+        let mut mapped = self.mapped.borrow_mut();
+        if mapped.len() >= MAX_MAPPED {
+            mapped.clear();
+        }
+        mapped.insert(first, page);
+        Some(page)
     }
 
     /// A 64-bit word at a virtual address.

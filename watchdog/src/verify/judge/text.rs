@@ -6,6 +6,7 @@ use super::agreement::{Majority, Votes};
 use super::page::{Judged, PAGE, judge};
 use super::tracing::{Armed, Cause, Probes, Tracing};
 use super::{Expected, Mechanism, State, Wrong};
+use crate::verify::Digest;
 
 /// A text under judgement: the copy that was judged last, and what was thought of it.
 #[derive(Clone, Debug)]
@@ -13,11 +14,26 @@ pub struct TextJudge {
     expected: Expected,
     /// As it was read, probes included.
     raw: Vec<u8>,
+    /// Which pages of it were.
+    read: Vec<bool>,
+    /// Of `raw`, until that changes.
+    sha256: Option<Digest>,
     /// The same without probes; empty while there are none.
     lifted: Vec<u8>,
     armed: Vec<Armed>,
     pages: Vec<Judged>,
+    /// Of `pages`, until one is thought of otherwise.
+    sums: Option<Sums>,
     majority: Option<Majority>,
+}
+
+/// What is thought of all pages together.
+#[derive(Clone, Debug, Default)]
+struct Sums {
+    patched: BTreeMap<Mechanism, u32>,
+    pages_differing: usize,
+    /// Whether closed tables explain everything.
+    settled: bool,
 }
 
 /// What is thought of a text.
@@ -42,10 +58,13 @@ impl TextJudge {
         let pages = expected.text().len().div_ceil(PAGE);
         Self {
             raw: vec![0; expected.text().len()],
+            read: vec![false; pages],
+            sha256: None,
             lifted: Vec::new(),
             expected,
             armed: Vec::new(),
             pages: vec![Judged::default(); pages],
+            sums: None,
             majority: None,
         }
     }
@@ -68,51 +87,62 @@ impl TextJudge {
         patched.map(|(at, length, mechanism)| (*at, u32::from(*length), *mechanism))
     }
 
-    /// Takes in pages that were read again: number and bytes.
-    pub fn take_in(&mut self, pages: &BTreeMap<usize, Vec<u8>>) {
-        for (page, bytes) in pages {
-            let start = page.saturating_mul(PAGE);
-            let place = self.raw.get_mut(start..start.saturating_add(bytes.len()));
-            if let Some(place) = place {
-                place.copy_from_slice(bytes);
-            }
+    /// Takes in a page that was read; whether it is not as it was read before.
+    pub fn take_in(&mut self, page: usize, bytes: &[u8]) -> bool {
+        let start = page.saturating_mul(PAGE);
+        let place = self.raw.get_mut(start..start.saturating_add(bytes.len()));
+        let (Some(place), Some(read)) = (place, self.read.get_mut(page)) else { return false };
+        if *read && place == bytes {
+            return false;
         }
+        *read = true;
+        self.sha256 = None;
+        place.copy_from_slice(bytes);
+        true
     }
 
-    /// The pages that were not all explained by closed tables.
+    /// SHA-256 over the text as it was read last.
+    pub(in crate::verify) fn sha256(&mut self) -> Digest {
+        *self.sha256.get_or_insert_with(|| Digest::of(&self.raw))
+    }
+
+    /// The pages on which something is unexplained.
     pub(in crate::verify) fn unsettled(&self) -> impl Iterator<Item = usize> {
         let unsettled = |(n, page): (usize, &Judged)| (!page.wrong.is_empty()).then_some(n);
         self.pages.iter().enumerate().filter_map(unsettled)
     }
 
-    /// Judges some pages, each as soon as `read` has read it again, so that its bytes and the state
-    /// they are held against are of one moment as nearly as can be; what depends on the kernel's
-    /// book of tracers is always looked up anew.
+    /// Judges the pages that changed, with what reaches into them, and others once more: each as
+    /// soon as `read` has read it again, so that its bytes and the state they are held against are
+    /// of one moment as nearly as can be. What depends on the kernel's book of tracers is always
+    /// looked up anew.
     pub fn judge(
         &mut self,
-        pages: &BTreeSet<usize>,
+        changed: &BTreeSet<usize>,
+        others: &BTreeSet<usize>,
         state: &State<'_>,
         read: &mut dyn FnMut(usize) -> Option<Vec<u8>>,
     ) -> Opinion {
         let page_of = |at: u32| (at as usize).checked_div(PAGE).unwrap_or_default();
         let probes = Probes::look(&self.expected, state);
         let had: Vec<usize> = self.armed.iter().map(|armed| page_of(armed.at)).collect();
-        self.armed = probes.armed(&self.expected, state, &self.raw);
+        self.armed = probes.armed(&self.expected, state, &self.raw, 0..u32::MAX);
         let have = self.armed.iter().map(|armed| page_of(armed.at));
         // A probe's jump may reach into the next page, as a site of the page before may.
         let touched: Vec<usize> = had.into_iter().chain(have).collect();
         let behind = touched.iter().map(|page| page.saturating_add(1));
-        let before = pages.iter().filter_map(|page| page.checked_sub(1));
-        let due = pages.iter().chain(&touched).copied().chain(behind).chain(before);
+        let before = changed.iter().filter_map(|page| page.checked_sub(1));
+        let due = changed.iter().chain(others).chain(&touched).copied();
+        let due = due.chain(behind).chain(before);
         let due: BTreeSet<usize> = due.collect();
         for &page in &due {
             if let Some(bytes) = read(page) {
-                self.take_in(&BTreeMap::from([(page, bytes)]));
+                self.take_in(page, &bytes);
                 let start = u32::try_from(page.saturating_mul(PAGE)).unwrap_or(u32::MAX);
                 // A probe's jump may reach in from the page before.
-                if probes.any_within(start.saturating_sub(8), start.saturating_add(PAGE as u32)) {
-                    self.armed = probes.armed(&self.expected, state, &self.raw);
-                }
+                let near = start.saturating_sub(8)..start.saturating_add(PAGE as u32);
+                self.armed.retain(|armed| !near.contains(&armed.at));
+                self.armed.extend(probes.armed(&self.expected, state, &self.raw, near));
             }
             self.lift(page);
             self.judge_page(page, state, None);
@@ -170,13 +200,24 @@ impl TextJudge {
         let start = page.saturating_mul(PAGE);
         let end = start.saturating_add(PAGE).min(self.raw.len());
         judged.differs = self.raw.get(start..end) != self.expected.text().get(start..end);
-        if let Some(place) = self.pages.get_mut(page) {
+        if let Some(place) = self.pages.get_mut(page).filter(|place| **place != judged) {
             *place = judged;
+            self.sums = None;
         }
     }
 
-    fn opinion(&self, state: &State<'_>, probes: &Probes) -> Opinion {
-        let mut opinion = Opinion::default();
+    fn opinion(&mut self, state: &State<'_>, probes: &Probes) -> Opinion {
+        let sums = self.sums.take().unwrap_or_else(|| self.sums());
+        let mut opinion = Opinion {
+            patched: sums.patched.clone(),
+            pages_differing: sums.pages_differing,
+            ..Opinion::default()
+        };
+        let settled = sums.settled && self.armed.is_empty();
+        self.sums = Some(sums);
+        if settled {
+            return opinion;
+        }
         let mut causes: BTreeMap<Cause, Vec<(u32, u32)>> = BTreeMap::new();
         let any_open = self.pages.iter().any(|page| !page.open.is_empty());
         let book = (any_open || !self.armed.is_empty())
@@ -188,21 +229,27 @@ impl TextJudge {
             }
             self.follow(book, &mut causes, &mut opinion.wrong);
         }
-        for page in &self.pages {
-            opinion.wrong.extend(&page.wrong);
-            for (mechanism, count) in &page.counts {
-                let sum = opinion.patched.entry(*mechanism).or_default();
-                *sum = sum.saturating_add(*count);
-            }
-        }
+        opinion.wrong.extend(self.pages.iter().flat_map(|page| &page.wrong));
         opinion.wrong.sort_by_key(|wrong| wrong.at);
         for (n, (cause, places)) in causes.into_iter().enumerate() {
             let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
             opinion.causes.push((cause, count));
             opinion.instrumented.extend(places.into_iter().map(|(at, length)| (at, length, n)));
         }
-        opinion.pages_differing = self.pages.iter().filter(|page| page.differs).count();
         opinion
+    }
+
+    fn sums(&self) -> Sums {
+        let mut sums = Sums { settled: true, ..Sums::default() };
+        for page in &self.pages {
+            for (mechanism, count) in &page.counts {
+                let sum = sums.patched.entry(*mechanism).or_default();
+                *sum = sum.saturating_add(*count);
+            }
+            sums.pages_differing = sums.pages_differing.saturating_add(page.differs.into());
+            sums.settled &= page.open.is_empty() && page.wrong.is_empty();
+        }
+        sums
     }
 
     /// Follows every branch out of the text; each target once, but where the place matters.

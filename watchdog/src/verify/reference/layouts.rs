@@ -57,11 +57,13 @@ pub struct BpfKsym {
 /// `struct klp_ops` (kernel/livepatch/patch.h) and `struct klp_func` (include/linux/livepatch.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Livepatch {
-    /// `klp_ops.func_stack`, `klp_ops.fops`.
+    /// `klp_ops.func_stack`.
     pub func_stack: u32,
+    /// `klp_ops.fops`.
     pub fops: u32,
-    /// `klp_func.stack_node`, `klp_func.new_func`.
+    /// `klp_func.stack_node`.
     pub stack_node: u32,
+    /// `klp_func.new_func`.
     pub new_func: u32,
 }
 

@@ -3,6 +3,7 @@
 //!
 //! All places are image offsets: bytes from `_stext`, where the image begins.
 
+mod entries;
 mod gates;
 mod layouts;
 mod learned;
@@ -10,12 +11,13 @@ mod read;
 mod symbols;
 mod tables;
 
-pub use gates::Gate;
-pub use layouts::{BpfKsym, FtraceOps, Kprobe, Layouts, Module};
-pub use symbols::ImageSymbols;
-pub use tables::{
-    Alternative, Features, JumpLabel, ParavirtSite, RuntimeConstant, StaticCall, Tables, Trampoline,
+pub use entries::{
+    Alternative, JumpLabel, Landmarks, ParavirtSite, RuntimeConstant, StaticCall, Trampoline,
 };
+pub use gates::Gate;
+pub use layouts::{BpfKsym, FtraceOps, Kprobe, Layouts, Livepatch, Module};
+pub use symbols::ImageSymbols;
+pub use tables::Tables;
 
 use std::ops::Range;
 

@@ -45,13 +45,23 @@ impl ImageSymbols {
     /// The symbols of a table, from `stext` on.
     #[must_use]
     pub fn of(symbols: &Symbols, stext: VirtAddr) -> Self {
+        let offset = |at: VirtAddr| {
+            let offset = at.checked_sub(stext).filter(|offset| *offset < MAX_OFFSET)?;
+            u32::try_from(offset).ok()
+        };
+        Self::from_ascending(
+            symbols.iter().filter_map(|(kind, name, at)| Some((kind, name, offset(at)?))),
+        )
+    }
+
+    /// Letters, names and image offsets, which ascend; one that does not is left out.
+    #[must_use]
+    pub fn from_ascending(symbols: impl IntoIterator<Item = (u8, String, u32)>) -> Self {
         let mut kept = Self::default();
-        for (kind, name, at) in symbols.iter() {
-            let offset = at.checked_sub(stext).filter(|offset| *offset < MAX_OFFSET);
-            let (Some(offset), Ok(start)) = (offset, u32::try_from(kept.names.len())) else {
-                continue;
-            };
-            kept.offsets.push(u32::try_from(offset).unwrap_or(u32::MAX));
+        for (kind, name, offset) in symbols {
+            let ascends = kept.offsets.last().is_none_or(|last| *last <= offset);
+            let (true, Ok(start)) = (ascends, u32::try_from(kept.names.len())) else { continue };
+            kept.offsets.push(offset);
             kept.kinds.push(kind);
             kept.starts.push(start);
             kept.names.push_str(&name);

@@ -5,106 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::entries::{
+    Alternative, JumpLabel, Landmarks, ParavirtSite, RuntimeConstant, StaticCall, Trampoline,
+};
 use super::read::Table;
 use super::{ImageSymbols, ReferenceError};
 use crate::image::KernelImage;
-
-/// An entry of `.altinstructions` (`struct alt_instr`, arch/x86/include/asm/alternative.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Alternative {
-    /// What is replaced.
-    pub at: u32,
-    /// Its bytes, padding included.
-    pub length: u8,
-    /// The replacement.
-    pub replacement: u32,
-    /// Its bytes.
-    pub replacement_length: u8,
-    /// `X86_FEATURE_…` that decides.
-    pub feature: u16,
-    /// Replaced where the feature is missing.
-    pub inverted: bool,
-    /// The replacement is a direct call of what the indirect call there goes to (since 6.8).
-    pub direct_call: bool,
-}
-
-/// An entry of `.parainstructions` (to 6.7): an indirect call through `pv_ops`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ParavirtSite {
-    /// The call.
-    pub at: u32,
-    /// Which pointer of `pv_ops`.
-    pub slot: u8,
-    /// Bytes of the site.
-    pub length: u8,
-}
-
-/// An entry of `__jump_table` (`struct jump_entry`, include/linux/jump_label.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JumpLabel {
-    /// The NOP or jump.
-    pub at: u32,
-    /// Where the jump goes.
-    pub target: u32,
-    /// Its `struct static_key`.
-    pub key: u32,
-    /// Whether it jumps while the key is off.
-    pub inverted: bool,
-}
-
-/// An entry of `.static_call_sites` (`struct static_call_site`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StaticCall {
-    /// The call or jump.
-    pub at: u32,
-    /// Its `struct static_call_key`.
-    pub key: u32,
-    /// Whether it is a tail call.
-    pub tail: bool,
-}
-
-/// A `__SCT__…` trampoline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trampoline {
-    /// Its first byte.
-    pub at: u32,
-    /// Its `struct static_call_key`.
-    pub key: u32,
-}
-
-/// A constant that is written into code at boot (include/asm/runtime-const.h, since 6.12).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuntimeConstant {
-    /// The variable.
-    pub name: String,
-    /// Its image offset, where there is such a variable.
-    pub variable: Option<u32>,
-    /// The places of the immediates, of one byte for a shift and eight for a pointer.
-    pub sites: Vec<u32>,
-    /// Whether it is a shift.
-    pub is_shift: bool,
-}
-
-/// What the tables say of the kernel as a whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Features {
-    /// `pv_ops`.
-    pub pv_ops: Option<u32>,
-    /// `__fentry__`.
-    pub fentry: Option<u32>,
-    /// `x86_return_thunk`, the variable.
-    pub return_thunk: Option<u32>,
-    /// `__x86_return_thunk`, what is linked.
-    pub default_thunk: Option<u32>,
-    /// `__static_call_return0`.
-    pub return_zero: Option<u32>,
-    /// `BUG_func`.
-    pub bug: Option<u32>,
-    /// `nop_func`, or `_paravirt_nop` to 6.7.
-    pub nop: Option<u32>,
-    /// `__WARN_trap` (7.x).
-    pub warning: Option<u32>,
-}
 
 /// Everything that a kernel may rewrite in its text, each list ascending.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,8 +39,8 @@ pub struct Tables {
     pub fentry: Vec<u32>,
     /// `runtime_…`.
     pub runtime_constants: Vec<RuntimeConstant>,
-    /// Symbols that rules go by.
-    pub features: Features,
+    /// What rules go by.
+    pub landmarks: Landmarks,
 }
 
 impl Tables {
@@ -187,7 +93,7 @@ impl Tables {
 
     /// What stays in memory once a kernel has booted: jump labels, static calls, names.
     pub(super) fn of_data(jumps: Table<'_>, calls: Table<'_>, symbols: &ImageSymbols) -> Self {
-        let features = [
+        let names = [
             "pv_ops",
             "__fentry__",
             "x86_return_thunk",
@@ -200,7 +106,7 @@ impl Tables {
         ];
         let mut found = [None; 9];
         for (name, _, at) in symbols.iter() {
-            for (wanted, found) in features.iter().zip(&mut found) {
+            for (wanted, found) in names.iter().zip(&mut found) {
                 if name == *wanted {
                     *found = Some(at);
                 }
@@ -213,7 +119,7 @@ impl Tables {
             jump_labels: jump_labels(jumps),
             static_calls: static_calls(calls),
             trampolines: trampolines(symbols),
-            features: Features {
+            landmarks: Landmarks {
                 pv_ops,
                 fentry,
                 return_thunk,

@@ -16,31 +16,51 @@ const INTERRUPT: u8 = 0x0e;
 /// The vectors that user mode may raise: `int3`, `into`, `int $0x80`.
 const FOR_USERS: [u8; 3] = [3, 4, 0x80];
 
-/// Judges the gates; how many are right, and which are not. A learned baseline knows no tables: it
-/// then only tells handlers from other places.
-pub(super) fn judge(
-    reference: &Reference,
-    memory: &dyn Memory,
-    kernel: &Kernel,
-) -> (usize, Vec<Wrong>) {
-    let symbols = &reference.symbols;
-    let Some(table) = symbols.address("idt_table") else { return (0, Vec::new()) };
-    let mut bytes = [0; GATE_BYTES * VECTORS];
-    let place = kernel.text.phys.checked_add(table.into());
-    if place.is_none_or(|at| memory.read(at, &mut bytes).is_err()) {
-        return (0, Vec::new());
-    }
-    let mut right = 0_usize;
-    let mut wrong = Vec::new();
-    let (gates, _) = bytes.as_chunks::<GATE_BYTES>();
-    for ((vector, at), gate) in (0..=255_u8).zip((table..).step_by(GATE_BYTES)).zip(gates) {
-        match judge_gate(reference, kernel, vector, gate) {
-            Ok(true) => right = right.saturating_add(1),
-            Ok(false) => {}
-            Err(why) => wrong.push(Wrong { at, expected: Vec::new(), found: gate.to_vec(), why }),
+/// A kernel's gates under watch. What is thought of them depends on their bytes alone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct GateWatch {
+    /// As they were judged last.
+    bytes: Option<Vec<u8>>,
+    right: usize,
+    wrong: Vec<Wrong>,
+}
+
+impl GateWatch {
+    /// Reads the gates, and judges them where they changed. A learned baseline knows no tables: it
+    /// then only tells handlers from other places.
+    pub(super) fn sweep(&mut self, reference: &Reference, memory: &dyn Memory, kernel: &Kernel) {
+        let Some(table) = reference.symbols.address("idt_table") else { return };
+        let mut bytes = vec![0; GATE_BYTES * VECTORS];
+        let place = kernel.text.phys.checked_add(table.into());
+        let read = place.is_some_and(|at| memory.read(at, &mut bytes).is_ok());
+        let bytes = read.then_some(bytes);
+        if self.bytes == bytes {
+            return;
         }
+        (self.right, self.wrong) = (0, Vec::new());
+        let (gates, _) = bytes.as_deref().unwrap_or_default().as_chunks::<GATE_BYTES>();
+        for ((vector, at), gate) in (0..=255_u8).zip((table..).step_by(GATE_BYTES)).zip(gates) {
+            match judge_gate(reference, kernel, vector, gate) {
+                Ok(true) => self.right = self.right.saturating_add(1),
+                Ok(false) => {}
+                Err(why) => {
+                    let found = gate.to_vec();
+                    self.wrong.push(Wrong { at, expected: Vec::new(), found, why });
+                }
+            }
+        }
+        self.bytes = bytes;
     }
-    (right, wrong)
+
+    /// How many lead where they must.
+    pub(super) fn right(&self) -> usize {
+        self.right
+    }
+
+    /// Those that do not.
+    pub(super) fn wrong(&self) -> &[Wrong] {
+        &self.wrong
+    }
 }
 
 /// Whether a gate is there, and goes where it must.

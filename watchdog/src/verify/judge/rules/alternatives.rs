@@ -87,7 +87,7 @@ fn replaced(
 
 /// Whether `live` calls directly what the original calls through a pointer, as that is now.
 fn is_direct_call(rules: &Rules<'_>, original: Code<'_>, live: &[u8], to: u32) -> bool {
-    let features = &rules.expected.reference.tables.features;
+    let landmarks = &rules.expected.reference.tables.landmarks;
     let [a, b, c, d] = match original.bytes {
         [first, second, a, b, c, d, ..] if [*first, *second] == INDIRECT_CALL => [*a, *b, *c, *d],
         _ => return false,
@@ -95,15 +95,15 @@ fn is_direct_call(rules: &Rules<'_>, original: Code<'_>, live: &[u8], to: u32) -
     let distance = i32::from_le_bytes([a, b, c, d]);
     let slot =
         Place::from(to).saturating_add(INDIRECT_CALL_BYTES.into()).saturating_add(distance.into());
-    let target = u32::try_from(slot).ok().and_then(|slot| rules.state.word(slot));
+    let target = u32::try_from(slot).ok().and_then(|slot| rules.word(slot));
     let target = match target {
         // An empty pointer is called as a bug.
-        Some(0) => features.bug,
+        Some(0) => landmarks.bug,
         Some(virt) => rules.state.offset_of(virt),
         None => None,
     };
     let Some(target) = target else { return false };
-    if features.nop == Some(target) {
+    if landmarks.nop == Some(target) {
         return nops::fill(live);
     }
     rules.expected.is_function(target)

@@ -8,8 +8,8 @@ use super::{Form, Rules};
 
 /// Whether the kernel counts calls: then it also returns through the thunk that counts.
 fn counts_calls(rules: &Rules<'_>) -> bool {
-    let variable = rules.expected.reference.tables.features.return_thunk;
-    let thunk = variable.and_then(|variable| rules.state.pointer(variable));
+    let variable = rules.expected.reference.tables.landmarks.return_thunk;
+    let thunk = variable.and_then(|variable| rules.pointer(variable));
     let name = thunk.and_then(|thunk| rules.expected.reference.symbols.at(thunk));
     name.is_some_and(|name| name == "call_depth_return_thunk" || name == "__x86_return_skl")
 }

@@ -23,7 +23,7 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, live: &[u8]) -> Form {
     let is_right = if constant.name == "USER_PTR_MAX" {
         USER_PTR_MAX.contains(&value)
     } else {
-        let Some(variable) = constant.variable.and_then(|at| rules.state.word(at)) else {
+        let Some(variable) = constant.variable.and_then(|at| rules.word(at)) else {
             return rules.vote(Class::Constant(n), value);
         };
         value == if constant.is_shift { variable & 0xff } else { variable }

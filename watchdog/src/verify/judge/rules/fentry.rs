@@ -10,7 +10,7 @@ pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> Form {
     if live == NOP5 {
         return Form::Allowed;
     }
-    let fentry = rules.expected.reference.tables.features.fentry.map(Place::from);
+    let fentry = rules.expected.reference.tables.landmarks.fentry.map(Place::from);
     match decode(live, to) {
         Some(call) if call.opcode == CALL && Some(call.target) == fentry => Form::Allowed,
         Some(branch) if matches!(branch.opcode, CALL | JMP) => {

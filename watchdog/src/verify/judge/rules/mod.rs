@@ -12,6 +12,8 @@ mod returns;
 mod seals;
 mod static_calls;
 
+use std::cell::RefCell;
+
 use super::agreement::{Class, Majority, Votes};
 use super::branch::Place;
 use super::sites::{Kind, Site};
@@ -33,14 +35,41 @@ pub(super) struct Rules<'a> {
     pub(super) expected: &'a Expected,
     pub(super) state: &'a State<'a>,
     /// What the kernel as a whole chose, once that is known.
-    pub(super) majority: Option<&'a Majority>,
+    majority: Option<&'a Majority>,
     pub(super) votes: Votes,
+    /// Words of the kernel's state, each read once for all sites that go by it.
+    words: RefCell<Vec<(u32, Option<u64>)>>,
 }
 
 /// Said of a site that chose otherwise than the rest.
 const DISSENT: &str = "a form that other sites do not have: the kernel chose once for all";
 
-impl Rules<'_> {
+impl<'a> Rules<'a> {
+    /// Rules for sites whose bytes were read at one moment, a page's.
+    pub(super) fn of(
+        expected: &'a Expected,
+        state: &'a State<'a>,
+        majority: Option<&'a Majority>,
+    ) -> Self {
+        Self { expected, state, majority, votes: Votes::default(), words: RefCell::default() }
+    }
+
+    /// A 64-bit word of the image as it stands now.
+    fn word(&self, offset: u32) -> Option<u64> {
+        let mut words = self.words.borrow_mut();
+        if let Some((_, word)) = words.iter().find(|(at, _)| *at == offset) {
+            return *word;
+        }
+        let word = self.state.word(offset);
+        words.push((offset, word));
+        word
+    }
+
+    /// A pointer of the image as it stands now, as an image offset; `None` when it leads elsewhere.
+    fn pointer(&self, offset: u32) -> Option<u32> {
+        self.state.offset_of(self.word(offset)?)
+    }
+
     /// Judges `live`, which stands at image offset `to`, by the rule for `site`.
     pub(super) fn judge(&mut self, site: &Site, live: &[u8], to: u32) -> Form {
         match site.kind {

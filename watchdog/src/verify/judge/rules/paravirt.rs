@@ -12,15 +12,15 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
     if expected.linked(site.at, site.length.into()) == live {
         return Form::Allowed;
     }
-    let features = &expected.reference.tables.features;
+    let landmarks = &expected.reference.tables.landmarks;
     let entry = expected.reference.tables.paravirt.get(n as usize);
     let slot = entry
-        .zip(features.pv_ops)
+        .zip(landmarks.pv_ops)
         .and_then(|(entry, pv_ops)| pv_ops.checked_add(u32::from(entry.slot).checked_mul(8)?));
-    let Some(target) = slot.and_then(|slot| rules.state.pointer(slot)) else {
+    let Some(target) = slot.and_then(|slot| rules.pointer(slot)) else {
         return Form::Wrong("its pointer in pv_ops leads out of the kernel");
     };
-    if features.nop == Some(target) && nops::fill(live) {
+    if landmarks.nop == Some(target) && nops::fill(live) {
         return Form::Allowed;
     }
     let direct = is_call(live, to, target) && live.get(5..).is_some_and(nops::fill);

@@ -5,9 +5,9 @@ use super::super::branch::{self, JMP};
 use super::{Form, Rules};
 
 pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> Form {
-    let features = &rules.expected.reference.tables.features;
-    let default = features.default_thunk;
-    let chosen = features.return_thunk.and_then(|variable| rules.state.pointer(variable));
+    let landmarks = &rules.expected.reference.tables.landmarks;
+    let default = landmarks.default_thunk;
+    let chosen = landmarks.return_thunk.and_then(|variable| rules.pointer(variable));
     let jumps = |thunk: Option<u32>| thunk.is_some_and(|thunk| branch::is(live, to, JMP, thunk));
     if branch::is_plain_return(live) {
         // With indirect target selection only returns in one half of a cache line go to a thunk.

@@ -35,7 +35,7 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
     let Some(callee) = callee(rules, call.key) else {
         return Form::Wrong("its key cannot be read");
     };
-    let features = &tables.features;
+    let landmarks = &tables.landmarks;
     if let [0x0f, condition @ 0x80..=0x8f, ..] = *live {
         // A conditional tail call; nothing to call is a conditional return.
         let target = match callee {
@@ -52,10 +52,10 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
         Callee::Nothing if !call.tail && live == NOP5 => Form::Allowed,
         Callee::Nothing if call.tail => super::returns::judge(rules, live, to),
         Callee::Function(function) => {
-            let zero = features.return_zero == Some(function)
+            let zero = landmarks.return_zero == Some(function)
                 && !call.tail
                 && RETURN_ZERO.iter().any(|form| live == form);
-            let warning = features.warning == Some(function) && !call.tail && live == WARNING;
+            let warning = landmarks.warning == Some(function) && !call.tail && live == WARNING;
             let opcode = if call.tail { JMP } else { CALL };
             if zero || warning || branch::is(live, to, opcode, function) {
                 entry(rules, function)
@@ -81,7 +81,7 @@ pub(super) fn judge_trampoline(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u
         }
         // `DEFINE_STATIC_CALL_RET0()` links a trampoline that returns zero by itself.
         Some(Callee::Function(function))
-            if rules.expected.reference.tables.features.return_zero == Some(function)
+            if rules.expected.reference.tables.landmarks.return_zero == Some(function)
                 && rules.expected.linked(to, live.len()) == live =>
         {
             Form::Allowed
@@ -94,7 +94,7 @@ pub(super) fn judge_trampoline(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u
 const OTHER: &str = "not a call of the function that its key names";
 
 fn callee(rules: &Rules<'_>, key: u32) -> Option<Callee> {
-    Some(match rules.state.word(key)? {
+    Some(match rules.word(key)? {
         0 => Callee::Nothing,
         virt => match rules.state.offset_of(virt) {
             Some(function) if function < rules.expected.text_size() => Callee::Function(function),

@@ -1,9 +1,11 @@
 //! BPF: trampolines and programs by the kernel's own list of them (`bpf_kallsyms`,
 //! kernel/bpf/core.c), and which programs a trampoline calls.
 
+use std::collections::BTreeMap;
+
 use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 
-use super::{Cause, Mechanism, State, Tracing, circular, string};
+use super::{Cause, MAX_ENTRIES, Mechanism, Record, State, Tracing, circular, named};
 use crate::verify::reference::BpfKsym;
 
 /// Bytes of a trampoline that are read: it fits a page (arch/x86/net/bpf_jit_comp.c).
@@ -21,21 +23,32 @@ pub(super) struct Program {
     name: String,
 }
 
-impl Program {
-    pub(super) fn holds(&self, virt: u64) -> bool {
-        (self.start..self.end).contains(&virt)
-    }
-}
+/// What BPF has on its list, by first address; of two of one address the first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Programs(BTreeMap<u64, Program>);
 
-/// What BPF has on its list at virtual `list`.
-pub(super) fn registered(state: &State<'_>, layout: &BpfKsym, list: u64) -> Vec<Program> {
-    let program = |link: u64| {
-        let ksym = link.checked_sub(layout.lnode.into())?;
-        let field = |offset: u32| state.word_at(ksym.checked_add(offset.into())?);
-        let name = string(state, ksym.checked_add(layout.name.into())?, NAME_BYTES)?;
-        Some(Program { start: field(layout.start)?, end: field(layout.end)?, name })
-    };
-    circular(state, list).into_iter().filter_map(program).collect()
+impl Programs {
+    /// What is on the list at virtual `list`.
+    pub(super) fn registered(state: &State<'_>, layout: &BpfKsym, list: u64) -> Self {
+        let mut programs = BTreeMap::new();
+        let name_end = layout.name.saturating_add(NAME_BYTES as u32).saturating_sub(8);
+        let last = layout.start.max(layout.end).max(name_end);
+        let program = |link: u64| {
+            let record = Record::read(state, link.checked_sub(layout.lnode.into())?, last)?;
+            let name = record.string(layout.name, NAME_BYTES)?;
+            Some(Program { start: record.word(layout.start)?, end: record.word(layout.end)?, name })
+        };
+        for program in circular(state, list, MAX_ENTRIES).into_iter().filter_map(program) {
+            programs.entry(program.start).or_insert(program);
+        }
+        Self(programs)
+    }
+
+    /// The program that an address lies in: no two of a healthy kernel overlap.
+    pub(super) fn at(&self, virt: u64) -> Option<&Program> {
+        let (_, program) = self.0.range(..=virt).next_back()?;
+        (virt < program.end).then_some(program)
+    }
 }
 
 /// A branch into a trampoline: which programs it calls.
@@ -56,14 +69,11 @@ pub(super) fn trampoline(
         .filter(|code| code.executable && !code.writable)
         .ok_or("a branch to a BPF trampoline whose memory is not as it must be")?;
     let called = called(tracing, &code.bytes, program.start);
-    let name = match called.as_slice() {
-        [] => program.name.clone(),
-        names => names.join(", "),
-    };
+    let name = if called.is_empty() { program.name.clone() } else { named(called) };
     Ok(Cause { mechanism: Mechanism::Bpf, name })
 }
 
-/// The programs that some code calls.
+/// The programs that some code calls, each once.
 fn called(tracing: &Tracing<'_>, code: &[u8], at: u64) -> Vec<String> {
     let mut names = Vec::new();
     for instruction in Decoder::with_ip(64, code, at, DecoderOptions::NONE) {
@@ -71,7 +81,7 @@ fn called(tracing: &Tracing<'_>, code: &[u8], at: u64) -> Vec<String> {
             continue;
         }
         let target = instruction.near_branch_target();
-        let called = tracing.programs.iter().find(|program| program.holds(target));
+        let called = tracing.programs.at(target);
         if let Some(called) = called.filter(|called| !names.contains(&called.name)) {
             names.push(called.name.clone());
         }

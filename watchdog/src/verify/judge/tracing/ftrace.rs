@@ -1,11 +1,16 @@
 //! ftrace: who is registered, and whether a trampoline is one (arch/x86/kernel/ftrace.c,
 //! `create_trampoline()`; kernel/trace/ftrace.c, 5.10 to 7.2).
 
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 
 use super::super::branch::{CALL, decode};
 use super::super::nops;
-use super::{Cause, MAX_ENTRIES, Mechanism, Open, State, Tracing, kprobes, livepatch};
+use super::{
+    Cause, MAX_ENTRIES, Mechanism, Open, Record, State, Tracing, kprobes, livepatch, named,
+};
 use crate::verify::reference::FtraceOps;
 
 /// Largest trampoline that is read.
@@ -19,28 +24,32 @@ const TEMPLATES: [[&str; 3]; 2] = [
 ];
 
 /// A registered tracer (`struct ftrace_ops`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Ops {
     /// The virtual address of its record.
     pub(super) at: u64,
     pub(super) func: u64,
     pub(super) trampoline: u64,
     size: u64,
+    /// What the trampoline calls, once anybody asks; `None` when it is no trampoline.
+    callee: OnceCell<Option<u64>>,
 }
 
 /// The tracers on the list at virtual `list`, to the one at `end`.
 pub(super) fn registered(state: &State<'_>, layout: &FtraceOps, list: u64, end: u64) -> Vec<Ops> {
-    let mut found = Vec::new();
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
     let mut at = state.word_at(list);
+    let last = layout.func.max(layout.next).max(layout.trampoline).max(layout.trampoline_size);
     while let Some(ops) = at.filter(|ops| *ops != end && *ops != 0) {
-        if found.len() >= MAX_ENTRIES {
+        if seen.len() >= MAX_ENTRIES || !seen.insert(ops) {
             break;
         }
-        let field = |offset: u32| state.word_at(ops.checked_add(offset.into())?);
+        let Some(record) = Record::read(state, ops, last) else { break };
+        let field = |offset: u32| record.word(offset);
         if let Some(func) = field(layout.func) {
             let trampoline = field(layout.trampoline).unwrap_or_default();
             let size = field(layout.trampoline_size).unwrap_or_default();
-            found.push(Ops { at: ops, func, trampoline, size });
+            found.push(Ops { at: ops, func, trampoline, size, callee: OnceCell::new() });
         }
         at = field(layout.next);
     }
@@ -70,11 +79,12 @@ pub(super) fn within(
     if tracing.ops.is_empty() {
         return Err("a call of the tracers' entry, and nobody has registered a tracer");
     }
-    let mut names: Vec<_> =
-        tracing.ops.iter().map(|ops| tracing.name_or_address(ops.func)).collect();
-    names.sort_unstable();
-    names.dedup();
-    Ok(cause(names.join(", ")))
+    let all = tracing.tracers.get_or_init(|| {
+        let names = tracing.ops.iter().map(|ops| tracing.name_or_address(ops.func));
+        let names: BTreeSet<String> = names.collect();
+        named(names.into_iter().collect())
+    });
+    Ok(cause(all.clone()))
 }
 
 /// A call of a trampoline that was made for one tracer.
@@ -86,7 +96,8 @@ pub(super) fn trampoline(
     if open.opcode != CALL {
         return Err("a jump into a tracer's trampoline");
     }
-    let callee = callee(tracing, ops).ok_or("a call of what is no copy of the tracers' entry")?;
+    let callee = ops.callee.get_or_init(|| callee(tracing, ops));
+    let callee = callee.ok_or("a call of what is no copy of the tracers' entry")?;
     let symbols = &tracing.expected.reference.symbols;
     let helper = tracing.state.offset_of(callee).and_then(|at| symbols.at(at));
     // Tracers that need protection are called by a helper, which finds them by their record.

@@ -2,14 +2,17 @@
 //! own table of probes says (kernel/kprobes.c; arch/x86/kernel/kprobes/{core,opt}.c, 5.10 to 7.2).
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::super::branch::{INT3, JMP, decode};
-use super::{Cause, Expected, MAX_ENTRIES, Mechanism, State, Tracing, circular};
+use super::{Cause, Expected, MAX_ENTRIES, MAX_NAMED, Mechanism, State, Tracing, circular, named};
 
 /// The tracer that a probe at a function's entry is called by (`kprobe_ftrace_ops`).
 pub(super) const HANDLER: &str = "kprobe_ftrace_handler";
 /// Buckets of `kprobe_table` (`KPROBE_TABLE_SIZE`).
-const BUCKETS: u64 = 64;
+const BUCKETS: usize = 64;
+/// Handlers of one place that are looked at: one more than are named.
+const MAX_HANDLERS: usize = MAX_NAMED + 1;
 
 /// A registered probe in the kernel's text.
 #[derive(Clone, Debug)]
@@ -30,21 +33,29 @@ impl Probes {
     /// The probes that a kernel has registered in its text.
     pub(in super::super) fn look(expected: &Expected, state: &State<'_>) -> Self {
         let mut probes = Self::default();
+        let mut left = MAX_ENTRIES;
         let table = expected.reference.symbols.address("kprobe_table");
-        if let Some(table) = table {
-            let table = state.virt_of(table.into());
-            for bucket in 0..BUCKETS {
-                probes.bucket(expected, state, table.wrapping_add(bucket.saturating_mul(8)));
-            }
+        let table = table.and_then(|table| state.image_part(table, BUCKETS * 8));
+        let (heads, _) = table.as_deref().unwrap_or_default().as_chunks();
+        for head in heads.iter().map(|head| u64::from_le_bytes(*head)).filter(|head| *head != 0) {
+            probes.bucket(expected, state, head, &mut left);
         }
         probes
     }
 
-    /// The probes of one bucket, a `struct hlist_head`.
-    fn bucket(&mut self, expected: &Expected, state: &State<'_>, head: u64) -> Option<()> {
+    /// The probes of one bucket, a `struct hlist_head` that leads to `first`; at most as many as
+    /// are `left` of what is followed in all buckets.
+    fn bucket(
+        &mut self,
+        expected: &Expected,
+        state: &State<'_>,
+        first: u64,
+        left: &mut usize,
+    ) -> Option<()> {
         let layout = expected.reference.layouts?.kprobe;
-        let mut link = state.word_at(head).filter(|link| *link != 0);
-        while let Some(at) = link.filter(|_| self.0.len() < MAX_ENTRIES) {
+        let mut link = Some(first);
+        while let Some(at) = link {
+            *left = left.checked_sub(1)?;
             let probe = at.checked_sub(layout.hlist.into())?;
             let place = |offset: u32| probe.checked_add(offset.into());
             let field = |offset: u32| state.word_at(place(offset)?);
@@ -56,7 +67,8 @@ impl Probes {
                 });
                 let own = field(layout.pre_handler).unwrap_or_default();
                 // A probe shared by several is one that calls the others, which are on its list.
-                let others = circular(state, place(layout.list)?).into_iter().filter_map(|link| {
+                let others = circular(state, place(layout.list)?, MAX_HANDLERS);
+                let others = others.into_iter().filter_map(|link| {
                     let other = link.checked_sub(layout.list.into())?;
                     state.word_at(other.checked_add(layout.pre_handler.into())?)
                 });
@@ -68,8 +80,7 @@ impl Probes {
                 self.0.entry(offset).or_insert(Probe { opcode, optimized, handlers });
             }
             // An hlist ends with NULL; one that loops, with the bound above.
-            let next = state.word_at(at)?;
-            link = (next != 0 && next != at).then_some(next);
+            link = state.word_at(at).filter(|next| *next != 0);
         }
         Some(())
     }
@@ -79,18 +90,14 @@ impl Probes {
         self.0.get(&at)
     }
 
-    /// The probes registered from image offset `start` to `end`.
-    pub(in super::super) fn any_within(&self, start: u32, end: u32) -> bool {
-        self.0.range(start..end).next().is_some()
-    }
-
-    /// The probes that are armed in a copy of the text, with what each replaced there: put back, the
-    /// text can be judged.
+    /// The probes registered in a stretch of the image that are armed in a copy of the text, with
+    /// what each replaced there: put back, the text can be judged.
     pub(in super::super) fn armed(
         &self,
         expected: &Expected,
         state: &State<'_>,
         raw: &[u8],
+        within: Range<u32>,
     ) -> Vec<Armed> {
         let armed = |(&at, probe): (&u32, &Probe)| {
             let code = raw.get(at as usize..)?;
@@ -108,7 +115,7 @@ impl Probes {
             };
             Some(Armed { at, replaced, probe: probe.clone() })
         };
-        self.0.iter().filter_map(armed).collect()
+        self.0.range(within).filter_map(armed).collect()
     }
 }
 
@@ -128,10 +135,8 @@ impl Probe {
         let mut names: Vec<_> =
             self.handlers.iter().map(|handler| tracing.name_or_address(*handler)).collect();
         names.dedup();
-        Cause {
-            mechanism: Mechanism::Kprobe,
-            name: format!("{} at {}", names.join(", "), tracing.place(at)),
-        }
+        let name = format!("{} at {}", named(names), tracing.place(at));
+        Cause { mechanism: Mechanism::Kprobe, name }
     }
 }
 

@@ -10,6 +10,9 @@ mod kprobes;
 mod livepatch;
 mod modules;
 
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::branch::{CALL, JMP, Place};
 use super::page::Open;
 use super::{Expected, Mechanism, State};
@@ -21,8 +24,13 @@ pub(super) use kprobes::{Armed, Probes};
 /// Entries of a kernel's list that are followed: far more than any kernel has, and few enough that
 /// a list which loops or grows costs nothing.
 const MAX_ENTRIES: usize = 4096;
+/// Largest structure that is read.
+const MAX_RECORD: usize = 4096;
 /// Longest name that is shown.
 const MAX_NAME: usize = 200;
+/// How many are named of those that one branch leads to: as many programs as one BPF trampoline
+/// can have (`BPF_MAX_TRAMP_LINKS`, include/linux/bpf.h).
+const MAX_NAMED: usize = 38;
 
 /// What changed a text legitimately, in a way that leads out of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,10 +48,14 @@ pub(super) struct Tracing<'a> {
     probes: &'a Probes,
     layouts: Option<Layouts>,
     ops: Vec<ftrace::Ops>,
+    /// Whose trampoline begins at a virtual address, of `ops`.
+    trampolines: BTreeMap<u64, usize>,
+    /// The names of all tracers, once anybody asks.
+    tracers: OnceCell<String>,
     /// Virtual addresses of the tracers that do something else at each place.
     shared: [Option<u64>; 2],
-    programs: Vec<bpf::Program>,
-    modules: Vec<modules::Module>,
+    programs: bpf::Programs,
+    modules: modules::Modules,
 }
 
 impl<'a> Tracing<'a> {
@@ -60,19 +72,24 @@ impl<'a> Tracing<'a> {
             probes,
             layouts,
             ops: Vec::new(),
+            trampolines: BTreeMap::new(),
+            tracers: OnceCell::new(),
             shared: [livepatch::HANDLER, kprobes::HANDLER].map(symbol),
-            programs: Vec::new(),
-            modules: Vec::new(),
+            programs: bpf::Programs::default(),
+            modules: modules::Modules::default(),
         };
         let Some(layouts) = layouts else { return tracing };
         if let Some((list, end)) = symbol("ftrace_ops_list").zip(symbol("ftrace_list_end")) {
             tracing.ops = ftrace::registered(state, &layouts.ftrace_ops, list, end);
+            for (n, ops) in tracing.ops.iter().enumerate() {
+                tracing.trampolines.entry(ops.trampoline).or_insert(n);
+            }
         }
         if let Some(list) = symbol("bpf_kallsyms") {
-            tracing.programs = bpf::registered(state, &layouts.bpf_ksym, list);
+            tracing.programs = bpf::Programs::registered(state, &layouts.bpf_ksym, list);
         }
         if let Some(list) = symbol("modules") {
-            tracing.modules = modules::loaded(state, &layouts.module, list);
+            tracing.modules = modules::Modules::loaded(state, &layouts.module, list);
         }
         tracing
     }
@@ -91,7 +108,7 @@ impl<'a> Tracing<'a> {
     /// Whose trampoline is at a place.
     fn tracer_at(&self, target: Place) -> Option<&ftrace::Ops> {
         let virt = self.state.virt_of(target);
-        self.ops.iter().find(|ops| ops.trampoline == virt)
+        self.ops.get(*self.trampolines.get(&virt)?)
     }
 
     /// Who a branch out of the tables leads to.
@@ -107,7 +124,7 @@ impl<'a> Tracing<'a> {
         if let Some(ops) = self.tracer_at(open.target) {
             return ftrace::trampoline(self, ops, open);
         }
-        if let Some(program) = self.programs.iter().find(|program| program.holds(virt)) {
+        if let Some(program) = self.programs.at(virt) {
             return bpf::trampoline(self, program, virt);
         }
         if self.expected.is_static_call(open.at) {
@@ -125,7 +142,7 @@ impl<'a> Tracing<'a> {
         let symbols = &self.expected.reference.symbols;
         match self.state.offset_of(virt) {
             Some(offset) => Some(symbols.at(offset)?.to_owned()),
-            None => modules::symbol(self, virt),
+            None => self.modules.symbol(self.state, virt),
         }
     }
 
@@ -144,12 +161,22 @@ impl<'a> Tracing<'a> {
     }
 }
 
-/// The entries of a circular `struct list_head` at `head`, by the address of their links.
-fn circular(state: &State<'_>, head: u64) -> Vec<u64> {
-    let mut entries = Vec::new();
+/// Names in one line, and of more than are named their number.
+fn named(mut names: Vec<String>) -> String {
+    let others = names.len().saturating_sub(MAX_NAMED);
+    names.truncate(MAX_NAMED);
+    let line = names.join(", ");
+    if others == 0 { line } else { format!("{line} and {others} more") }
+}
+
+/// The entries of a circular `struct list_head` at `head`, by the address of their links; the first
+/// `most`.
+fn circular(state: &State<'_>, head: u64, most: usize) -> Vec<u64> {
+    let (mut entries, mut seen) = (Vec::new(), BTreeSet::new());
     let mut at = state.word_at(head);
     while let Some(entry) = at.filter(|entry| *entry != head && *entry != 0) {
-        if entries.len() >= MAX_ENTRIES {
+        // A list that is cut short, or loops without its head, ends all the same.
+        if entries.len() >= most || !seen.insert(entry) {
             break;
         }
         entries.push(entry);
@@ -158,9 +185,34 @@ fn circular(state: &State<'_>, head: u64) -> Vec<u64> {
     entries
 }
 
+/// A structure of the kernel's, copied at one moment.
+struct Record(Vec<u8>);
+
+impl Record {
+    /// The structure at virtual `at`, to the end of the field of eight bytes at `last`.
+    fn read(state: &State<'_>, at: u64, last: u32) -> Option<Self> {
+        let length = usize::try_from(last.checked_add(8)?).ok();
+        Some(Self(state.at(at, length.filter(|length| *length <= MAX_RECORD)?)?.bytes))
+    }
+
+    /// The field of eight bytes at an offset.
+    fn word(&self, offset: u32) -> Option<u64> {
+        Some(u64::from_le_bytes(*self.0.get(offset as usize..)?.first_chunk()?))
+    }
+
+    /// The field at an offset that is a NUL-terminated string of at most `longest` bytes, fit to
+    /// print.
+    fn string(&self, offset: u32, longest: usize) -> Option<String> {
+        text(self.0.get(offset as usize..)?.get(..longest)?)
+    }
+}
+
 /// A NUL-terminated string of at most `longest` bytes, fit to print.
 fn string(state: &State<'_>, virt: u64, longest: usize) -> Option<String> {
-    let bytes = state.at(virt, longest)?.bytes;
+    text(&state.at(virt, longest)?.bytes)
+}
+
+fn text(bytes: &[u8]) -> Option<String> {
     let text = bytes.split(|byte| *byte == 0).next()?;
     (!text.is_empty()).then(|| printable(text, MAX_NAME))
 }

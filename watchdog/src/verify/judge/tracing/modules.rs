@@ -1,69 +1,105 @@
 //! Modules: which one an address lies in, and which of its functions begins there
 //! (`struct module`, include/linux/module.h; its symbols, kernel/module/kallsyms.c).
 
-use super::{Cause, Mechanism, State, Tracing, circular, string};
+use std::cell::{Cell, OnceCell};
+use std::collections::BTreeMap;
+
+use super::{Cause, MAX_ENTRIES, Mechanism, Record, State, Tracing, circular, string};
 use crate::verify::reference;
 
-/// Symbols of one module that are looked at.
+/// Symbols of one module, and of all together, that are looked at. A module beyond that has no
+/// functions, and a call of one is unexplained.
 const MAX_SYMBOLS: u32 = 1 << 16;
+const MAX_ALL_SYMBOLS: u32 = 1 << 19;
 /// `Elf64_Sym`: name at 0, value at 8.
 const SYMBOL_BYTES: usize = 24;
 /// Longest name of a module and of a symbol.
 const NAME_BYTES: usize = 56;
 const SYMBOL_NAME_BYTES: usize = 128;
 
+/// The modules that a kernel has loaded.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Modules {
+    loaded: Vec<Module>,
+    layout: Option<reference::Module>,
+    /// How many symbols were looked at.
+    looked_at: Cell<u32>,
+}
+
 /// A loaded module.
 #[derive(Clone, Debug)]
-pub(super) struct Module {
+struct Module {
     name: String,
     /// Its code.
     base: u64,
     size: u64,
     kallsyms: u64,
+    /// Where the names of its symbols are, by the symbols' addresses, once anybody asks.
+    symbols: OnceCell<BTreeMap<u64, u64>>,
 }
 
-/// The modules on the list at virtual `list`.
-pub(super) fn loaded(state: &State<'_>, layout: &reference::Module, list: u64) -> Vec<Module> {
-    let module = |link: u64| {
-        let module = link.checked_sub(layout.list.into())?;
-        let field = |offset: u32| state.word_at(module.checked_add(offset.into())?);
-        Some(Module {
-            name: string(state, module.checked_add(layout.name.into())?, NAME_BYTES)?,
-            base: field(layout.base)?,
-            // Four bytes, and four of something else behind them.
-            size: field(layout.size)? & 0xffff_ffff,
-            kallsyms: field(layout.kallsyms)?,
-        })
-    };
-    circular(state, list).into_iter().filter_map(module).collect()
+impl Modules {
+    /// The modules on the list at virtual `list`.
+    pub(super) fn loaded(state: &State<'_>, layout: &reference::Module, list: u64) -> Self {
+        let name_end = layout.name.saturating_add(NAME_BYTES as u32).saturating_sub(8);
+        let fields = [layout.base, layout.size, layout.kallsyms, name_end];
+        let last = fields.into_iter().max().unwrap_or_default();
+        let module = |link: u64| {
+            let record = Record::read(state, link.checked_sub(layout.list.into())?, last)?;
+            Some(Module {
+                name: record.string(layout.name, NAME_BYTES)?,
+                base: record.word(layout.base)?,
+                // Four bytes, and four of something else behind them.
+                size: record.word(layout.size)? & 0xffff_ffff,
+                kallsyms: record.word(layout.kallsyms)?,
+                symbols: OnceCell::new(),
+            })
+        };
+        let loaded = circular(state, list, MAX_ENTRIES).into_iter().filter_map(module).collect();
+        Self { loaded, layout: Some(*layout), looked_at: Cell::default() }
+    }
+
+    /// The function of a module that begins at `virt`: `name [module]`.
+    pub(super) fn symbol(&self, state: &State<'_>, virt: u64) -> Option<String> {
+        let holds = |module: &&Module| {
+            virt.checked_sub(module.base).is_some_and(|offset| offset < module.size)
+        };
+        let module = self.loaded.iter().find(holds)?;
+        let symbols =
+            module.symbols.get_or_init(|| self.symbols_of(state, module).unwrap_or_default());
+        let name = string(state, *symbols.get(&virt)?, SYMBOL_NAME_BYTES)?;
+        Some(format!("{name} [{}]", module.name))
+    }
+
+    /// The symbols of a module; of several of one address the first.
+    fn symbols_of(&self, state: &State<'_>, module: &Module) -> Option<BTreeMap<u64, u64>> {
+        let layout = self.layout?;
+        let field = |offset: u32| state.word_at(module.kallsyms.checked_add(offset.into())?);
+        let (table, strings) = (field(layout.symtab)?, field(layout.strtab)?);
+        let count = u32::try_from(field(layout.num_symtab)? & 0xffff_ffff).ok()?.min(MAX_SYMBOLS);
+        let looked_at = self.looked_at.get().saturating_add(count);
+        if looked_at > MAX_ALL_SYMBOLS {
+            return None;
+        }
+        self.looked_at.set(looked_at);
+        let bytes = usize::try_from(count).ok()?.checked_mul(SYMBOL_BYTES)?;
+        let table = state.at(table, bytes)?.bytes;
+        let (entries, _) = table.as_chunks::<SYMBOL_BYTES>();
+        let mut symbols = BTreeMap::new();
+        for entry in entries {
+            let name = strings.checked_add(u32::from_le_bytes(*entry.first_chunk()?).into());
+            let value = u64::from_le_bytes(*entry.get(8..)?.first_chunk()?);
+            if let Some(name) = name {
+                symbols.entry(value).or_insert(name);
+            }
+        }
+        Some(symbols)
+    }
 }
 
 /// A static call to a function of a module.
 pub(super) fn function(tracing: &Tracing<'_>, virt: u64) -> Result<Cause, &'static str> {
-    let name = symbol(tracing, virt).ok_or("a call of no function, of the kernel or a module")?;
+    let name = tracing.modules.symbol(tracing.state, virt);
+    let name = name.ok_or("a call of no function, of the kernel or a module")?;
     Ok(Cause { mechanism: Mechanism::StaticCall, name })
-}
-
-/// The function of a module that begins at `virt`: `name [module]`.
-pub(super) fn symbol(tracing: &Tracing<'_>, virt: u64) -> Option<String> {
-    let layout = tracing.layouts?.module;
-    let module = tracing
-        .modules
-        .iter()
-        .find(|module| virt.checked_sub(module.base).is_some_and(|at| at < module.size))?;
-    let state = tracing.state;
-    let field = |offset: u32| state.word_at(module.kallsyms.checked_add(offset.into())?);
-    let (symbols, strings) = (field(layout.symtab)?, field(layout.strtab)?);
-    let count = u32::try_from(field(layout.num_symtab)? & 0xffff_ffff).ok()?.min(MAX_SYMBOLS);
-    let bytes = usize::try_from(count).ok()?.checked_mul(SYMBOL_BYTES)?;
-    let table = state.at(symbols, bytes)?.bytes;
-    let (entries, _) = table.as_chunks::<SYMBOL_BYTES>();
-    let at = |entry: &&[u8; SYMBOL_BYTES]| {
-        entry.last_chunk::<16>().and_then(|rest| rest.first_chunk()).copied()
-            == Some(virt.to_le_bytes())
-    };
-    let entry = entries.iter().find(at)?;
-    let name = u32::from_le_bytes(*entry.first_chunk()?);
-    let name = string(state, strings.checked_add(name.into())?, SYMBOL_NAME_BYTES)?;
-    Some(format!("{name} [{}]", module.name))
 }
