@@ -8,12 +8,15 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::refusal::admit;
-use super::{Memory, MemoryMap, PhysAddr, PhysRange, RangeSet, ReadError, Reason, Refusal};
+use super::{
+    Memory, MemoryMap, PhysAddr, PhysRange, RangeSet, ReadError, Reason, Refusal, revoked,
+};
 
 /// Bytes mapped at a time: large enough for any kernel text in one or two windows.
 const WINDOW: u64 = 64 << 20;
@@ -36,6 +39,8 @@ pub struct DevMem {
 struct Window {
     range: PhysRange,
     mapping: MmapRaw,
+    /// Whether the kernel revoked any of it.
+    is_gone: AtomicBool,
 }
 
 impl DevMem {
@@ -57,6 +62,19 @@ impl DevMem {
         Self { map: Some(map), ..self }
     }
 
+    /// Copies from the window that holds `at`; from a new one, when the kernel revoked it.
+    fn copy(&self, at: PhysAddr, within: &PhysRange, buffer: &mut [u8]) -> io::Result<usize> {
+        for _ in 0..2 {
+            let window = self.window(at, within)?;
+            if let Some(copied) = window.copy(at, buffer) {
+                return Ok(copied);
+            }
+            let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+            windows.retain(|kept| !Arc::ptr_eq(kept, &window));
+        }
+        Err(io::Error::other("the kernel took the memory away: it was given to somebody else"))
+    }
+
     /// The window that holds `at`, mapped now if it was not.
     fn window(&self, at: PhysAddr, within: &PhysRange) -> io::Result<Arc<Window>> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,7 +93,7 @@ impl DevMem {
             .offset(range.start().0)
             .len(length)
             .map_raw_read_only(&self.device)?;
-        let window = Arc::new(Window { range, mapping });
+        let window = Arc::new(Window { range, mapping, is_gone: AtomicBool::new(false) });
         if windows.len() == WINDOWS_KEPT {
             windows.pop_front();
         }
@@ -85,26 +103,22 @@ impl DevMem {
 }
 
 impl Window {
-    /// Copies from the window: as much of `buffer` as lies in it from `at` on. Returns how much.
-    fn copy(&self, at: PhysAddr, buffer: &mut [u8]) -> usize {
+    /// Copies from the window: as much of `buffer` as lies in it from `at` on. Returns how much;
+    /// `None` when the mapping was revoked.
+    fn copy(&self, at: PhysAddr, buffer: &mut [u8]) -> Option<usize> {
         let offset = at.checked_sub(self.range.start()).and_then(|at| usize::try_from(at).ok());
         let Some((offset, left)) =
             offset.and_then(|offset| Some((offset, self.mapping.len().checked_sub(offset)?)))
         else {
-            return 0;
+            return Some(0);
         };
         let count = buffer.len().min(left);
-        // SAFETY: `offset + count` is within the mapping, which lives as long as `self`; the
-        // buffer is ours alone. The source may change under the copy because another kernel
-        // owns it: that is why it is copied by pointer, and never borrowed as a slice.
-        unsafe {
-            std::ptr::copy_nonoverlapping(
-                self.mapping.as_ptr().add(offset),
-                buffer.as_mut_ptr(),
-                count,
-            );
-        }
-        count
+        let buffer = buffer.get_mut(..count)?;
+        // SAFETY: `offset + count` is within the mapping, which lives as long as `self` and is
+        // private to it. The source may change under the copy because another kernel owns it: that
+        // is why it is copied by pointer, and never borrowed as a slice.
+        unsafe { revoked::copy(self.mapping.as_ptr().add(offset), buffer, &self.is_gone) };
+        (!self.is_gone.load(Ordering::SeqCst)).then_some(count)
     }
 }
 
@@ -127,15 +141,10 @@ impl Memory for DevMem {
         };
         // All that is admitted lies in one range: ranges that touch are one.
         let within = self.ranges.find(at).copied().unwrap_or(wanted);
+        let failed = |error| ReadError::Io { at, length, source_name: source_name(), error };
         let (mut next, mut rest) = (at, buffer);
         while !rest.is_empty() {
-            let window = self.window(next, &within).map_err(|error| ReadError::Io {
-                at,
-                length,
-                source_name: source_name(),
-                error,
-            })?;
-            let copied = window.copy(next, rest);
+            let copied = self.copy(next, &within, rest).map_err(failed)?;
             rest = rest.get_mut(copied..).unwrap_or_default();
             next = next.checked_add(copied as u64).unwrap_or(next);
         }
@@ -148,6 +157,29 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    /// Check that memory which is taken away while it is mapped is an error, that what is beside it
+    /// goes on, and that it is read again once it is back.
+    #[test]
+    fn revocation() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let fill = |size: u64| {
+            file.as_file().set_len(size).unwrap();
+            std::os::unix::fs::FileExt::write_at(file.as_file(), b"there", size - 5).unwrap();
+        };
+        fill(0x4000);
+        let all = PhysRange::new(PhysAddr(0), PhysAddr(0x4000)).unwrap();
+        let memory = DevMem::open(file.path(), RangeSet::from_iter([all])).unwrap();
+        let mut bytes = [0; 5];
+        memory.read(PhysAddr(0x3ffb), &mut bytes).unwrap();
+        file.as_file().set_len(0x1000).unwrap();
+        let error = memory.read(PhysAddr(0x3ffb), &mut bytes).unwrap_err();
+        assert!(matches!(error, ReadError::Io { .. }), "{error:?}");
+        memory.read(PhysAddr(0xffb), &mut bytes).unwrap();
+        fill(0x4000);
+        memory.read(PhysAddr(0x3ffb), &mut bytes).unwrap();
+        assert_eq!(&bytes, b"there");
+    }
 
     /// Check that reads across window borders return the device's bytes, that windows are
     /// dropped beyond the cap, and that nothing outside the ranges is served.

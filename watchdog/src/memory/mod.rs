@@ -37,6 +37,7 @@ mod open;
 mod range;
 mod raw;
 mod refusal;
+mod revoked;
 mod source;
 #[cfg(test)]
 mod tests;
