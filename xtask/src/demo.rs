@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use clap::Args;
-use watchdog_tests::cases::{Entry, Stage};
+use watchdog_tests::attack_module::{DEVICE, Kind};
+use watchdog_tests::cases::{Entry, Stage, with_module};
 
 use crate::{build, setup};
 
@@ -26,7 +27,7 @@ struct Act {
     play: fn(&Stage) -> Result<()>,
 }
 
-const ACTS: [Act; 8] = [
+const ACTS: [Act; 9] = [
     Act {
         title: "The watchdog finds both kernels",
         sentence: "On node 0, `systemctl start integrity-watchdog`, without any configuration. It \
@@ -66,10 +67,15 @@ const ACTS: [Act; 8] = [
         play: reading,
     },
     Act {
+        title: "The attacker reaches for a driver",
+        sentence: "A driver of node 0 maps a page of node 2's text into the attacker. That cannot be \
+                   refused: the process is killed before it writes.",
+        play: driver,
+    },
+    Act {
         title: "The attacker switches the guard off",
-        sentence: "`sysctl kernel.ftrace_enabled=0` turns every eBPF program into a no-op without \
-                   detaching any. The watchdog tries each forbidden thing on a decoy every period, \
-                   and notices.",
+        sentence: "`kernel.ftrace_enabled = 0` would turn the guard's programs into no-ops without \
+                   detaching any. A program that does not hang on ftrace denies it.",
         play: switched_off,
     },
 ];
@@ -236,12 +242,26 @@ fn reading(stage: &Stage) -> Result<()> {
 
 fn switched_off(stage: &Stage) -> Result<()> {
     let mark = stage.mark()?;
-    println!("  node 0: # sysctl kernel.ftrace_enabled=0");
-    stage.shell("sysctl -q kernel.ftrace_enabled=0")?;
-    let alert = stage.wait_for(mark, "guard-tampered", |entry| entry.is("guard-tampered"));
-    stage.shell("sysctl -q kernel.ftrace_enabled=1")?;
-    show(&alert?);
-    println!("  node 0: # sysctl kernel.ftrace_enabled=1");
-    show(&stage.wait_for(mark, "guard-armed", |entry| entry.is("guard-armed"))?);
+    println!("  node 0: # echo 0 >/proc/sys/kernel/ftrace_enabled");
+    let set = stage.machine().node0().shell("echo 0 >/proc/sys/kernel/ftrace_enabled")?;
+    ensure!(!set.success(), "it was set");
+    println!("  node 0: Operation not permitted");
+    show(&stage.wait_for(mark, "guard-tampered", |entry| entry.is("guard-tampered"))?);
     Ok(())
+}
+
+fn driver(stage: &Stage) -> Result<()> {
+    let at = stage.machine().truth(2)?.text_phys_start + 0x2000;
+    let (before, mark) = (stage.byte(at)?, stage.mark()?);
+    let value = format!("{:#x}", before ^ 0xff);
+    with_module(stage, Kind::Remap, at, || {
+        println!("  node 0: # attack --path device-mmap --at {at:#x} --value {value}");
+        let attack = stage.attack("device-mmap", at, &["--device", DEVICE, "--value", &value])?;
+        println!("  node 0: {}", attack.result);
+        ensure!(attack.result == "SIGKILL", "it was not killed");
+        show(&stage.wait_for(mark, "write-killed", |entry| entry.is("write-killed"))?);
+        println!("  host: physical {at:#x} was {before:02x}, is {:02x}", stage.byte(at)?);
+        ensure!(stage.byte(at)? == before, "the text was changed");
+        Ok(())
+    })
 }

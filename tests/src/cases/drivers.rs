@@ -142,7 +142,10 @@ fn phram_writes(stage: &Stage) -> Result<()> {
 
 /// Runs a case with the module loaded on node 0; it is unloaded afterwards, whatever came of the
 /// case.
-pub(super) fn with_module(
+///
+/// # Errors
+/// The case's, or when the module cannot be made, loaded or unloaded.
+pub fn with_module(
     stage: &Stage,
     kind: Kind,
     at: u64,

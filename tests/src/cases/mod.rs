@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 pub use discovery::{SERVICE_NODES, json_lines, located_from_outside, located_on_node0, on_host};
+pub use drivers::with_module;
 pub use sources::locked_down;
 pub use stage::{Attack, Entry, Stage};
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Config, NodeSection};
+use crate::guard::{Preset, WritePath};
 use crate::memory::MemorySource;
 use crate::node::{ImageSpec, NodeName, NodeSpec, Target, TargetError};
 
@@ -25,7 +26,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Watch until stopped: arm the guard, sweep, alert
-    #[command(after_help = RUN_HELP)]
+    #[command(after_help = RUN_HELP, after_long_help = run_help())]
     Run(RunArgs),
     /// Sweep every node once, then exit
     #[command(after_help = SCAN_HELP)]
@@ -47,6 +48,20 @@ Examples:
   sudo watchdog run --node web=0x38000000..0x50000000 --period 500ms
 
 Exit status: 0 when ended by SIGTERM or SIGINT; 2 when it could not start.";
+
+/// The examples, and what the guard does about each path.
+fn run_help() -> String {
+    let mut help = format!(
+        "{RUN_HELP}\n\nWays to another node's memory, and what the guard's presets do about them;\n\
+         `observe` reports all of it and stops nothing:\n  {:<19}{:<10}{:<10}",
+        "path", "standard", "strict"
+    );
+    for path in WritePath::ALL {
+        let [standard, strict] = [Preset::Standard, Preset::Strict].map(|it| path.preset(it));
+        help += &format!("\n  {path:<19}{standard:<10}{strict:<10}{}", path.what());
+    }
+    help
+}
 
 const SCAN_HELP: &str = "\
 Examples:

@@ -120,6 +120,7 @@ struct Facts {
     reach: Reach,
     standard: Policy,
     strict: Policy,
+    what: &'static str,
 }
 
 impl WritePath {
@@ -146,27 +147,62 @@ impl WritePath {
     const fn facts(self) -> Facts {
         use Policy::{Deny, Kill, Observe, Off};
         use Reach::{Refuse, See};
-        let (number, name, reach, standard, strict) = match self {
-            Self::Open => (path::OPEN, "open", Refuse, Off, Deny),
-            Self::Write => (path::WRITE, "write", Refuse, Deny, Deny),
-            Self::Mmap => (path::MMAP, "mmap", Refuse, Deny, Deny),
-            Self::RemapFilePages => {
-                (path::REMAP_FILE_PAGES, "remap-file-pages", Refuse, Deny, Deny)
+        let (number, name, reach, standard, strict, what) = match self {
+            Self::Open => (path::OPEN, "open", Refuse, Off, Deny, "/dev/mem opened for writing"),
+            Self::Write => {
+                (path::WRITE, "write", Refuse, Deny, Deny, "write(2) and its kin, io_uring")
             }
-            Self::Mprotect => (path::MPROTECT, "mprotect", Refuse, Deny, Deny),
-            Self::Pci => (path::PCI, "pci", Refuse, Deny, Deny),
-            Self::Frames => (path::FRAMES, "frames", Reach::Kill, Kill, Kill),
-            Self::Fault => (path::FAULT, "fault", Reach::Kill, Kill, Kill),
-            Self::Parameters => (path::PARAMETERS, "module-parameters", Refuse, Deny, Deny),
-            Self::Module => (path::MODULE, "module", Refuse, Off, Deny),
-            Self::Ioremap => (path::IOREMAP, "ioremap", See, Observe, Observe),
-            Self::KexecSegments => (path::KEXEC_SEGMENTS, "kexec-segments", Refuse, Deny, Deny),
-            Self::Kexec => (path::KEXEC, "kexec", Refuse, Off, Deny),
-            Self::Hotplug => (path::HOTPLUG, "hotplug", See, Observe, Observe),
-            Self::Lockdown => (path::LOCKDOWN, "lockdown", Refuse, Deny, Deny),
-            Self::Ftrace => (path::FTRACE, "ftrace-enabled", Refuse, Deny, Deny),
+            Self::Mmap => (path::MMAP, "mmap", Refuse, Deny, Deny, "shared writable mmap"),
+            Self::RemapFilePages => (
+                path::REMAP_FILE_PAGES,
+                "remap-file-pages",
+                Refuse,
+                Deny,
+                Deny,
+                "a mapping moved over it",
+            ),
+            Self::Mprotect => (
+                path::MPROTECT,
+                "mprotect",
+                Refuse,
+                Deny,
+                Deny,
+                "a read-only mapping made writable",
+            ),
+            Self::Pci => (path::PCI, "pci", Refuse, Deny, Deny, "/dev/port, PCI registers"),
+            Self::Frames => {
+                (path::FRAMES, "frames", Reach::Kill, Kill, Kill, "frames mapped by a driver")
+            }
+            Self::Fault => {
+                (path::FAULT, "fault", Reach::Kill, Kill, Kill, "frames mapped on touch")
+            }
+            Self::Parameters => (
+                path::PARAMETERS,
+                "module-parameters",
+                Refuse,
+                Deny,
+                Deny,
+                "addresses given to a module",
+            ),
+            Self::Module => (path::MODULE, "module", Refuse, Off, Deny, "a module is loaded"),
+            Self::Ioremap => {
+                (path::IOREMAP, "ioremap", See, Observe, Observe, "mapped by the kernel itself")
+            }
+            Self::KexecSegments => {
+                (path::KEXEC_SEGMENTS, "kexec-segments", Refuse, Deny, Deny, "a kexec over it")
+            }
+            Self::Kexec => (path::KEXEC, "kexec", Refuse, Off, Deny, "any kexec, hibernation"),
+            Self::Hotplug => {
+                (path::HOTPLUG, "hotplug", See, Observe, Observe, "it becomes RAM of node 0")
+            }
+            Self::Lockdown => {
+                (path::LOCKDOWN, "lockdown", Refuse, Deny, Deny, "ports, MSRs, ACPI tables")
+            }
+            Self::Ftrace => {
+                (path::FTRACE, "ftrace-enabled", Refuse, Deny, Deny, "what switches the guard off")
+            }
         };
-        Facts { number, name, reach, standard, strict }
+        Facts { number, name, reach, standard, strict, what }
     }
 
     /// The number that programs use for it, and its row in the documentation's table.
@@ -199,6 +235,12 @@ impl WritePath {
             Self::Lockdown => "reached for hardware",
             Self::Ftrace => "set kernel.ftrace_enabled, which switches the guard off",
         })
+    }
+
+    /// What it is, in a few words.
+    #[must_use]
+    pub const fn what(self) -> &'static str {
+        self.facts().what
     }
 
     /// The path of a number.
