@@ -57,13 +57,14 @@ pub fn all() -> Vec<Case> {
     [
         discovery::CASES,
         sweeps::CASES,
+        // Before the memory that node 0 frees is full of what many watchdogs copied of kernels.
+        sources::CASES,
         // Before a guard has looked at their memory: once memory is hot-added under a mapping of
         // /dev/mem, kernels to 6.12 keep the mapping's cache mode for ever, and refuse ioremap there.
         drivers::CASES,
         guard::CASES,
         paths::CASES,
         refusals::CASES,
-        sources::CASES,
         adversary::CASES,
     ]
     .into_iter()

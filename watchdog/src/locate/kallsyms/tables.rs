@@ -14,6 +14,11 @@ const MAX_SYMBOLS: u32 = 1 << 20;
 const MIN_SYMBOLS: u32 = 1000;
 /// Symbols between two markers (scripts/kallsyms.c).
 const MARKER_STEP: usize = 256;
+/// Markers begin at most so far before the tokens: between them are three bytes a symbol
+/// (`kallsyms_seqs_of_names`, from 6.2 and in stable kernels before).
+const MARKERS_WITHIN: u64 = 4 << 20;
+/// More markers than those of names that fit there.
+const MANY_MARKERS: usize = 32;
 /// Bytes that 256 names may take at most: believed of a marker's distance from the one before.
 const MAX_STEP_BYTES: u32 = 512 * MARKER_STEP as u32;
 /// Bytes before the token table that may hold markers, names and sequence numbers.
@@ -62,16 +67,19 @@ pub(super) fn names(
 ) -> Option<(PhysAddr, Names)> {
     let floor = memory.ranges().find(tokens_at)?.start();
     let mut window = 256_u64 << 10;
+    let mut any_markers = false;
     // Most tables end well before the first windows do.
     while window <= MAX_TABLES {
         let start = PhysAddr(tokens_at.0.saturating_sub(window)).max(floor);
         let length = usize::try_from(tokens_at.checked_sub(start)?).ok()?;
         budget.spend(length)?;
         let before = copy(memory, start, length)?;
-        if let Some((offset, names)) = names_within(&before, tokens, budget) {
+        if let Some((offset, names)) = names_within(&before, tokens, budget, &mut any_markers) {
             return Some((start.checked_add(offset as u64)?, names));
         }
-        if start == floor {
+        // Names that need a larger window have markers for them in this one. Without any this is
+        // what is left of somebody's copy, and no table.
+        if start == floor || (window >= MARKERS_WITHIN && !any_markers) {
             return None;
         }
         window = window.checked_mul(4)?;
@@ -79,7 +87,12 @@ pub(super) fn names(
     None
 }
 
-fn names_within(before: &[u8], tokens: &Tokens, budget: &mut Budget) -> Option<(usize, Names)> {
+fn names_within(
+    before: &[u8],
+    tokens: &Tokens,
+    budget: &mut Budget,
+    any_markers: &mut bool,
+) -> Option<(usize, Names)> {
     let mut at = before.len().checked_sub(8)? & !3;
     while at > 0 {
         at = at.saturating_sub(4);
@@ -91,7 +104,7 @@ fn names_within(before: &[u8], tokens: &Tokens, budget: &mut Budget) -> Option<(
         if !(MARKER_STEP as u32..=MAX_STEP_BYTES).contains(&first) {
             continue;
         }
-        if let Some(found) = names_before(before, at, tokens, budget) {
+        if let Some(found) = names_before(before, at, tokens, budget, any_markers) {
             return Some(found);
         }
         if budget.is_exhausted() {
@@ -107,12 +120,14 @@ fn names_before(
     markers: usize,
     tokens: &Tokens,
     budget: &mut Budget,
+    any_markers: &mut bool,
 ) -> Option<(usize, Names)> {
     let marker_count = marker_count(before, markers);
     budget.spend(marker_count.saturating_mul(4))?;
     if marker_count < (MIN_SYMBOLS as usize).div_ceil(MARKER_STEP) {
         return None;
     }
+    *any_markers |= marker_count >= MANY_MARKERS;
     // The names are as long as the last marker says and up to 256 names more; what follows the
     // markers may look like one more, so fewer are tried as well.
     for used in [marker_count, marker_count.saturating_sub(1)] {
