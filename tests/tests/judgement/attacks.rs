@@ -1,7 +1,9 @@
 //! What attackers do to kernel text, each on every kernel.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use anyhow::{Context, Result, ensure};
-use watchdog::memory::Memory;
+use watchdog::memory::{Memory, PhysAddr, RangeSet, ReadError};
 use watchdog::verify::judge::Mechanism;
 use watchdog::verify::{Sweep, Verdict};
 
@@ -18,6 +20,48 @@ const NOP5: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 fn judged(specimen: &Specimen, patches: &[Patch]) -> Result<Sweep> {
     let changed = Overlay::of(&specimen.memory, specimen.kernel.text.phys, patches);
     Ok(specimen.experienced().sweep(&changed, &specimen.kernel, 100)?)
+}
+
+/// Memory of which the n-th read fails, once.
+struct Interrupted<'a> {
+    below: Overlay<'a>,
+    left: AtomicUsize,
+}
+
+impl Memory for Interrupted<'_> {
+    fn ranges(&self) -> &RangeSet {
+        self.below.ranges()
+    }
+
+    fn read(&self, at: PhysAddr, buffer: &mut [u8]) -> Result<(), ReadError> {
+        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let (length, source_name) = (buffer.len() as u64, "interrupted".to_owned());
+            return Err(ReadError::Outside { at, length, source_name });
+        }
+        self.below.read(at, buffer)
+    }
+
+    fn is_at_rest(&self) -> bool {
+        true
+    }
+}
+
+/// Check that a change is found by the next sweep when the one that read it could not be finished.
+#[test]
+#[ignore = "boots a machine: cargo xtask test"]
+fn change_in_a_sweep_that_is_cut_off() -> Result<()> {
+    for specimen in Specimen::all()? {
+        let entry = specimen.symbol(VICTIM)?;
+        let patch = (entry + 16, vec![specimen.live(entry + 16, 1)[0] ^ 1]);
+        let below = Overlay::of(&specimen.memory, specimen.kernel.text.phys, &[patch]);
+        let pages = specimen.kernel.text.size.div_ceil(4096);
+        let memory = Interrupted { below, left: AtomicUsize::new(usize::try_from(pages)?) };
+        let mut verifier = specimen.experienced();
+        ensure!(verifier.sweep(&memory, &specimen.kernel, 1).is_err(), "it was not cut off");
+        let swept = verifier.sweep(&memory, &specimen.kernel, 1)?;
+        ensure!(swept.verdict == Verdict::Tampered, "{}", swept.verdict);
+    }
+    Ok(())
 }
 
 /// Checks on every kernel that changes are found where they were made; and by whoever sees the

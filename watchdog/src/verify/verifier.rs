@@ -41,6 +41,8 @@ pub struct Verifier {
     pending: Vec<Wrong>,
     pending_since: Option<Instant>,
     opinion: Opinion,
+    /// Pages that were read and are not judged yet: a sweep that cannot be finished leaves some.
+    unjudged: BTreeSet<usize>,
     /// Pages that are judged again although they did not change.
     round: Round,
     rodata: RodataWatch,
@@ -92,6 +94,7 @@ impl Verifier {
             kind: baseline.kind,
             judge: TextJudge::new(expected),
             opinion: Opinion::default(),
+            unjudged: BTreeSet::new(),
             round: Round::default(),
             rodata,
         }
@@ -114,7 +117,8 @@ impl Verifier {
         if kernel.text.size != self.judge.expected().text().len() as u64 {
             return Err(MeasureError::Size(kernel.text.size));
         }
-        let changed = self.read(memory, kernel, unpredictable_order(pages))?;
+        self.read(memory, kernel, unpredictable_order(pages))?;
+        let changed = std::mem::take(&mut self.unjudged);
         // A key or a variable can change although the text does not: every page is held against
         // the kernel's state again before long, and what is open always is.
         let again = self.round.next(pages, SHARE);
@@ -254,23 +258,23 @@ impl Verifier {
         self.pending = self.opinion.wrong.extract_if(.., is_open).collect();
     }
 
-    /// Reads the pages in `order`, once each, and takes them in. Returns which are not as they were
-    /// judged last: whole bytes are compared, which says more than digests would, and sooner.
+    /// Reads the pages in `order`, once each, and takes them in. Those that are not as they were read
+    /// last are to be judged: whole bytes are compared, which says more than digests would, and
+    /// sooner.
     fn read(
         &mut self,
         memory: &dyn Memory,
         kernel: &Kernel,
         order: Vec<usize>,
-    ) -> Result<BTreeSet<usize>, MeasureError> {
+    ) -> Result<(), MeasureError> {
         let mut buffer = [0; PAGE_SIZE as usize];
-        let mut changed = BTreeSet::new();
         for page in order {
             let copy = read_page(memory, kernel, page, &mut buffer)?;
             if self.judge.take_in(page, copy) {
-                changed.insert(page);
+                self.unjudged.insert(page);
             }
         }
-        Ok(changed)
+        Ok(())
     }
 
     /// A place with both its byte strings.
