@@ -17,7 +17,7 @@ const MARKER_STEP: usize = 256;
 /// Markers begin at most so far before the tokens: between them are three bytes a symbol
 /// (`kallsyms_seqs_of_names`, from 6.2 and in stable kernels before).
 const MARKERS_WITHIN: u64 = 4 << 20;
-/// More markers than those of names that fit there.
+/// From so many markers on, a table may begin further away.
 const MANY_MARKERS: usize = 32;
 /// Bytes that 256 names may take at most: believed of a marker's distance from the one before.
 const MAX_STEP_BYTES: u32 = 512 * MARKER_STEP as u32;

@@ -56,6 +56,25 @@ fn witnesses_alone() {
     assert_eq!(vmcoreinfo::claim(&page).unwrap().phys.0, FIRST.text);
 }
 
+/// Check that what is left of somebody's copy of a symbol table, tokens without names before them,
+/// costs little of the budget: there are many in memory that was freed.
+#[test]
+fn remnants_cost_little() {
+    let machine = Machine::with(FIRST);
+    let is_index =
+        |at: &u64| kallsyms::claim(&machine, PhysAddr(*at), &mut Budget::for_memory(0)).is_some();
+    let index = (FIRST.tables()..FIRST.tables() + (1 << 20)).step_by(4).find(is_index).unwrap();
+    let (before, size) = (2048, 2048 + kallsyms::INDEX_BYTES as u64);
+    let end = RAM as u64 - 4096;
+    machine.copy(index - before, end - size, size);
+    let remnant = PhysAddr(end - size + before);
+    let mut budget = Budget::for_memory(0);
+    for _ in 0..5 {
+        assert!(kallsyms::claim(&machine, remnant, &mut budget).is_none());
+    }
+    assert!(!budget.is_exhausted());
+}
+
 /// Check that VMCOREINFO is not needed, and that each other witness is.
 #[test]
 fn who_is_needed() {
