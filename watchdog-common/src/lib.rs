@@ -60,6 +60,8 @@ pub mod action {
 
 /// Values of a kernel enumeration that a table of [`Rules`] holds.
 pub const ENUM_VALUES: usize = 64;
+/// Places in a table indexed by [`path`]: a multiple of four, so that nothing is padded.
+pub const PATHS: usize = 28;
 
 /// A physical range: first byte, and first byte behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,7 +87,7 @@ pub struct Rules {
     /// The watchdog's process (thread group) id: its own attempts on the decoys are the proof.
     pub watchdog: u32,
     /// One of [`action`] for each [`path`].
-    pub policy: [u8; 28],
+    pub policy: [u8; PATHS],
     /// The [`path`] that each value of `enum lockdown_reason` belongs to; 0 for none.
     pub lockdown: [u8; ENUM_VALUES],
     /// The same of `enum kernel_read_file_id`.
@@ -101,7 +103,7 @@ impl Rules {
         decoy: Range { start: 0, end: 0 },
         inner_decoy: Range { start: 0, end: 0 },
         watchdog: 0,
-        policy: [action::OFF; 28],
+        policy: [action::OFF; PATHS],
         lockdown: [0; ENUM_VALUES],
         read_file: [0; ENUM_VALUES],
         load_data: [0; ENUM_VALUES],
@@ -198,8 +200,8 @@ pub struct Attempt {
 // No padding anywhere: each size is the sum of the fields.
 const _: () = {
     assert!(size_of::<Range>() == 16);
-    assert!(size_of::<Rules>() == MAX_RANGES * 16 + 32 + 32 + 3 * ENUM_VALUES);
-    assert!(Rules::EMPTY.policy.len() >= path::COUNT as usize);
+    assert!(size_of::<Rules>() == MAX_RANGES * 16 + 32 + 4 + PATHS + 3 * ENUM_VALUES);
+    assert!(PATHS >= path::COUNT as usize);
     assert!(size_of::<Offsets>() == 23 * 4);
     assert!(size_of::<Attempt>() == 16 + 32 + 32 + EXE_NAMES * EXE_NAME_BYTES);
 };

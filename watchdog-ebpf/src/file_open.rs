@@ -11,7 +11,7 @@ use aya_ebpf::programs::LsmContext;
 use watchdog_common::path;
 
 use crate::judge;
-use crate::kernel::{Object, is_dev_mem, is_dev_port, is_writable};
+use crate::kernel::{DEV_MEM, DEV_PORT, Object, device, is_writable};
 
 /// Judges an open.
 #[lsm(hook = "file_open")]
@@ -20,11 +20,10 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(1)) {
         return verdict;
     }
-    if judge::is_on(path::OPEN) && is_dev_mem(file) && is_writable(file) {
-        return judge::always(path::OPEN, 0);
-    }
-    if judge::is_on(path::PCI) && is_dev_port(file) && is_writable(file) {
-        return judge::always(path::PCI, 0);
-    }
-    0
+    let path = match device(file) {
+        Some(DEV_MEM) => path::OPEN,
+        Some(DEV_PORT) => path::PCI,
+        _ => return 0,
+    };
+    if is_writable(file) { judge::always(path, 0) } else { 0 }
 }

@@ -68,10 +68,9 @@ fn fault(ctx: &FEntryContext, bytes: u64) {
 /// Judges frames that become part of a mapping.
 #[inline(always)]
 fn judge(path: u32, vma: Object, frame: u64, bytes: u64) {
-    if !judge::is_on(path) || !is_writable(vma) {
-        return;
-    }
-    if let Some(range) = judge::pages(frame, bytes) {
+    if is_writable(vma)
+        && let Some(range) = judge::pages(frame, bytes)
+    {
         judge::reach(path, range.start, range.end);
     }
 }

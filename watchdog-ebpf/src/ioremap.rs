@@ -15,7 +15,6 @@ use aya_ebpf::programs::{FEntryContext, FExitContext};
 use watchdog_common::path;
 
 use crate::judge;
-use crate::report;
 
 /// Threads that are reading `/dev/mem`. One that finds no room is reported like a driver.
 #[map]
@@ -42,13 +41,11 @@ pub(crate) fn ioremap(ctx: FEntryContext) -> i32 {
     let bytes: u64 = ctx.arg(1);
     // SAFETY: only this thread's own programs touch its entry.
     let is_reading = unsafe { READERS.get(bpf_get_current_pid_tgid()) }.is_some();
-    if !judge::is_on(path::IOREMAP) || (is_reading && !report::is_watchdog()) {
-        return 0;
-    }
+    let end = start.saturating_add(bytes);
     if is_reading {
-        judge::reach_decoy(path::IOREMAP, start, start.saturating_add(bytes));
+        judge::is_proof(path::IOREMAP, start, end);
     } else {
-        judge::reach(path::IOREMAP, start, start.saturating_add(bytes));
+        judge::reach(path::IOREMAP, start, end);
     }
     0
 }

@@ -88,30 +88,29 @@ pub(crate) fn write(path: u32, aimed: Option<Range>) -> i32 {
     if is_known && !is_decoy && !is_protected(&aimed) {
         return 0;
     }
-    judge(path, aimed, is_decoy, 0)
+    judge(path, aimed, is_decoy, 0, Means::Refuse)
 }
 
-/// The same for programs that no denial comes before: they have a decoy of their own.
+/// The same for programs that cannot refuse: they have a decoy of their own, where nothing is
+/// denied before it gets to them.
 #[inline(always)]
 pub(crate) fn reach(path: u32, start: u64, end: u64) {
     let aimed = Range { start, end };
-    // SAFETY: a static of this program.
-    let decoy = unsafe { core::ptr::read_volatile(&raw const (*rules()).inner_decoy) };
-    if overlap(&aimed, &decoy) && report::is_watchdog() {
-        report::prove(path);
-    } else if is_protected(&aimed) {
-        judge(path, aimed, false, 0);
+    if !is_proof(path, start, end) && is_protected(&aimed) {
+        judge(path, aimed, false, 0, Means::Look);
     }
 }
 
-/// Only the proof of it, by the watchdog.
+/// Whether it is the watchdog at the decoy of programs that cannot refuse; then it is counted.
 #[inline(always)]
-pub(crate) fn reach_decoy(path: u32, start: u64, end: u64) {
+pub(crate) fn is_proof(path: u32, start: u64, end: u64) -> bool {
     // SAFETY: a static of this program.
     let decoy = unsafe { core::ptr::read_volatile(&raw const (*rules()).inner_decoy) };
-    if overlap(&Range { start, end }, &decoy) {
+    let is_proof = overlap(&Range { start, end }, &decoy) && report::is_watchdog();
+    if is_proof {
         report::prove(path);
     }
+    is_proof
 }
 
 /// Whether any byte is in another node's memory. No range of memory reaches as far as where the
@@ -167,12 +166,19 @@ pub(crate) fn pages(pgoff: u64, bytes: u64) -> Option<Range> {
 /// Decides about what is not a matter of ranges; the watchdog's own attempt is its proof.
 #[inline(always)]
 pub(crate) fn always(path: u32, detail: u32) -> i32 {
-    judge(path, Range::default(), true, detail)
+    judge(path, Range::default(), true, detail, Means::Refuse)
+}
+
+/// What a program can do by itself.
+#[derive(Clone, Copy)]
+enum Means {
+    Refuse,
+    Look,
 }
 
 /// Does what the policy says and reports it. `decoy`: by the watchdog itself it is a proof.
 #[inline(always)]
-fn judge(path: u32, aimed: Range, decoy: bool, detail: u32) -> i32 {
+fn judge(path: u32, aimed: Range, decoy: bool, detail: u32, means: Means) -> i32 {
     let mut done = policy(path);
     if done == action::OFF {
         return 0;
@@ -185,8 +191,12 @@ fn judge(path: u32, aimed: Range, decoy: bool, detail: u32) -> i32 {
     if done == action::KILL {
         // SAFETY: the helper takes a number.
         let failed = unsafe { bpf_send_signal(SIGKILL) } != 0;
-        // Where no signal can be sent (a kernel thread, process 1) it is only seen.
-        done = if failed { action::OBSERVE } else { done };
+        // No signal can be sent to a kernel thread or to process 1.
+        done = match means {
+            _ if !failed => done,
+            Means::Refuse => action::DENY,
+            Means::Look => action::OBSERVE,
+        };
     }
     report::attempt(path, aimed, done, detail);
     verdict

@@ -34,9 +34,9 @@ static OFFSETS: Offsets = Offsets {
 };
 
 /// `/dev/mem` is 1:1 (`MKDEV(MEM_MAJOR, DEVMEM_MINOR)`, 20 bits of minor: include/linux/kdev_t.h).
-const DEV_MEM: u32 = (1 << 20) | 1;
+pub(crate) const DEV_MEM: u32 = (1 << 20) | 1;
 /// `/dev/port` is 1:4 (`DEVPORT_MINOR`, drivers/char/mem.c).
-const DEV_PORT: u32 = (1 << 20) | 4;
+pub(crate) const DEV_PORT: u32 = (1 << 20) | 4;
 const S_IFMT: u16 = 0o170_000;
 const S_IFCHR: u16 = 0o020_000;
 /// `FMODE_WRITE` (include/linux/fs.h).
@@ -61,25 +61,21 @@ pub(crate) fn field<T>(object: Object, offset: u32) -> Option<T> {
     unsafe { bpf_probe_read_kernel(object.byte_add(offset as usize).cast::<T>()) }.ok()
 }
 
-/// Whether a `struct file` is `/dev/mem`, whatever its name.
+/// The number of the character device that a `struct file` is, whatever its name; `None` for every
+/// other file. A block device may share the number.
+#[inline(always)]
+pub(crate) fn device(file: Object) -> Option<u32> {
+    let offsets = offsets();
+    let inode = field::<Object>(file, offsets.file_inode)?;
+    let number = field::<u32>(inode, offsets.inode_rdev).filter(|number| *number != 0)?;
+    let mode = field::<u16>(inode, offsets.inode_mode)?;
+    (mode & S_IFMT == S_IFCHR).then_some(number)
+}
+
+/// Whether a `struct file` is `/dev/mem`.
 #[inline(always)]
 pub(crate) fn is_dev_mem(file: Object) -> bool {
-    is_device(file, DEV_MEM)
-}
-
-/// Whether a `struct file` is `/dev/port`, whatever its name.
-#[inline(always)]
-pub(crate) fn is_dev_port(file: Object) -> bool {
-    is_device(file, DEV_PORT)
-}
-
-/// Whether it is this character device: a block device may share the number.
-#[inline(always)]
-fn is_device(file: Object, number: u32) -> bool {
-    let offsets = offsets();
-    let Some(inode) = field::<Object>(file, offsets.file_inode) else { return false };
-    field::<u32>(inode, offsets.inode_rdev) == Some(number)
-        && field::<u16>(inode, offsets.inode_mode).is_some_and(|mode| mode & S_IFMT == S_IFCHR)
+    device(file) == Some(DEV_MEM)
 }
 
 /// Whether a `struct file` is open for writing.

@@ -3,7 +3,7 @@
 //! match-proto: `int bpf_lsm_kernel_load_data(enum kernel_load_data_id, bool)` (6.1 to 7.2). Needs
 //! `bpf` among the active LSMs, and for the segments of a kexec the system call's registers.
 //!
-//! Where nothing is said about kexec as a whole, its segments are judged by where they are to lie. Fails
+//! Where kexec as a whole is not refused, its segments are judged by where they are to lie. Fails
 //! closed: segments that cannot be read are denied. They are in the caller's memory, which another
 //! thread may change until the kernel has read them again: a policy that trusts nobody closes path
 //! 19.
@@ -33,8 +33,10 @@ pub(crate) fn kernel_load_data(ctx: LsmContext) -> i32 {
         return verdict;
     }
     match judge::path_of(Table::LoadData, kind) {
-        Some(path::KEXEC) if !judge::is_on(path::KEXEC) => segments(),
-        Some(path) => judge::always(path, 0),
+        Some(path) => match judge::always(path, 0) {
+            0 if path == path::KEXEC => segments(),
+            verdict => verdict,
+        },
         None => 0,
     }
 }

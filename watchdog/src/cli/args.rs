@@ -53,7 +53,7 @@ Exit status: 0 when ended by SIGTERM or SIGINT; 2 when it could not start.";
 fn run_help() -> String {
     let mut help = format!(
         "{RUN_HELP}\n\nWays to another node's memory, and what the guard's presets do about them;\n\
-         `observe` reports all of it and stops nothing:\n  {:<19}{:<10}{:<10}",
+         `observe` reports what `standard` would stop, and stops nothing:\n  {:<19}{:<10}{:<10}",
         "path", "standard", "strict"
     );
     for path in WritePath::ALL {

@@ -35,10 +35,8 @@ pub struct Attacker {
     pub uid: u32,
     /// The task's name; foreign bytes.
     pub comm: Vec<u8>,
-    /// Path of its executable; foreign bytes.
+    /// Path of its executable within its mount, as the program gathered it; foreign bytes.
     pub exe: Option<Vec<u8>>,
-    /// Its control group, where it still lives; foreign bytes.
-    pub cgroup: Option<Vec<u8>>,
     /// Process id of its parent.
     pub parent: u32,
     /// The parent's name; foreign bytes.
@@ -65,8 +63,7 @@ impl WriteAttempt {
                 tid,
                 uid,
                 comm: until_nul(&attempt.comm).to_vec(),
-                exe: exe_of_process(tgid).or_else(|| joined(&attempt.exe)),
-                cgroup: cgroup_of_process(tgid),
+                exe: joined(&attempt.exe),
                 parent,
                 parent_comm: until_nul(&attempt.parent_comm).to_vec(),
             },
@@ -74,16 +71,22 @@ impl WriteAttempt {
     }
 }
 
-/// The control group by /proc (`0::/system.slice/cron.service`); gone with the process.
-fn cgroup_of_process(pid: u32) -> Option<Vec<u8>> {
-    let groups = fs::read(format!("/proc/{pid}/cgroup")).ok()?;
-    let unified = groups.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"0::"));
-    unified.map(<[u8]>::to_vec)
-}
+impl Attacker {
+    /// Path of its executable: by /proc, which knows mounts, as long as the process lives.
+    #[must_use]
+    pub fn executable(&self) -> Option<Vec<u8>> {
+        let path = fs::read_link(format!("/proc/{}/exe", self.pid)).ok();
+        path.map(|path| path.into_os_string().into_vec()).or_else(|| self.exe.clone())
+    }
 
-/// The executable by /proc, which knows mounts; gone with the process.
-fn exe_of_process(pid: u32) -> Option<Vec<u8>> {
-    fs::read_link(format!("/proc/{pid}/exe")).ok().map(|path| path.into_os_string().into_vec())
+    /// Its control group by /proc (`/system.slice/cron.service`); gone with the process. Foreign
+    /// bytes.
+    #[must_use]
+    pub fn control_group(&self) -> Option<Vec<u8>> {
+        let groups = fs::read(format!("/proc/{}/cgroup", self.pid)).ok()?;
+        let unified = groups.split(|&byte| byte == b'\n').find_map(|it| it.strip_prefix(b"0::"));
+        unified.map(<[u8]>::to_vec)
+    }
 }
 
 /// The path the kernel side gathered: names from the last one up.

@@ -105,7 +105,8 @@ const fn done(policy: Policy) -> &'static str {
     }
 }
 
-/// `10 of 20 paths denied (write, …), 2 killed (…), 2 observed (…), 2 off (…), 4 uncovered (…)`.
+/// `9 of 20 paths denied (write, …), 2 killed (…), 2 observed (…), 3 off (…), 4 uncovered (…); not
+/// tried: …`.
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let report = self.report();
@@ -120,6 +121,11 @@ impl fmt::Display for Coverage {
             if !names.is_empty() {
                 write!(f, ", {} {word} ({})", names.len(), names.join(", "))?;
             }
+        }
+        let untried = self.0.iter().filter(|it| matches!(it.outcome, Outcome::NotTried(_)));
+        let untried: Vec<_> = untried.map(|proof| proof.path.name()).collect();
+        if !untried.is_empty() {
+            write!(f, "; not tried: {}", untried.join(", "))?;
         }
         Ok(())
     }
@@ -143,7 +149,7 @@ mod tests {
         assert_eq!(coverage.open(), ["mmap: it succeeded"]);
         assert_eq!(
             coverage.to_string(),
-            "1 of 8 paths denied (write), 1 killed (fault), 1 off (open), 5 uncovered (mmap, iommu, dma, kernel, firmware)"
+            "1 of 8 paths denied (write), 1 killed (fault), 1 off (open), 5 uncovered (mmap, iommu, dma, kernel, firmware); not tried: fault"
         );
         let report = coverage.report();
         assert!(report.iter().all(|line| line.seen != line.reason.is_some()), "{report:?}");

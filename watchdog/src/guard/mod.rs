@@ -4,12 +4,14 @@
 //! forbidden thing on a decoy. The guard is armed only when every path was seen to be dealt with as
 //! policy says, and the proof is repeated for as long as it runs.
 
+mod attach;
 mod attempt;
 mod coverage;
 mod decoy;
 mod kinds;
 mod load;
 mod paths;
+mod policy;
 mod preflight;
 mod programs;
 mod proof;
@@ -19,5 +21,6 @@ pub use attempt::{Attacker, WriteAttempt};
 pub use coverage::{Coverage, Outcome, PathProof, PathReport};
 pub use decoy::DecoyError;
 pub use load::{Guard, GuardConfig, GuardError, GuardEvent};
-pub use paths::{Policies, Policy, Preset, WritePath};
+pub use paths::WritePath;
+pub use policy::{Policies, Policy, Preset};
 pub use preflight::PreflightError;

@@ -1,10 +1,12 @@
-//! The write paths: what each is, what can be done about it, and what presets do.
+//! The write paths: what each is, what can be done about it, and what the presets do.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
-use watchdog_common::{action, path};
+use watchdog_common::path;
+
+use super::{Policy, Preset};
 
 /// A way in which node 0 could write to another node's memory. Numbers and order are those of the
 /// documentation's table.
@@ -43,63 +45,6 @@ pub enum WritePath {
     Lockdown,
     /// 26: switching the guard's own programs off by `kernel.ftrace_enabled`.
     Ftrace,
-}
-
-/// What is done about a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Policy {
-    /// Nothing.
-    Off,
-    /// It is reported.
-    Observe,
-    /// It fails with EPERM, and is reported.
-    Deny,
-    /// The process is killed; where the path can be denied, that as well.
-    Kill,
-}
-
-impl Policy {
-    /// The number that programs use for it.
-    pub(super) const fn number(self) -> u8 {
-        match self {
-            Self::Off => action::OFF,
-            Self::Observe => action::OBSERVE,
-            Self::Deny => action::DENY,
-            Self::Kill => action::KILL,
-        }
-    }
-
-    /// The policy of a number.
-    pub(super) fn of_number(number: u32) -> Option<Self> {
-        [Self::Off, Self::Observe, Self::Deny, Self::Kill]
-            .into_iter()
-            .find(|policy| u32::from(policy.number()) == number)
-    }
-}
-
-impl fmt::Display for Policy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Off => "off",
-            Self::Observe => "observe",
-            Self::Deny => "deny",
-            Self::Kill => "kill",
-        })
-    }
-}
-
-/// Policies for all paths at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Preset {
-    /// Everything is reported and nothing is stopped: for the first days.
-    Observe,
-    /// Whatever aims at protected memory is stopped; this node goes on as before.
-    #[default]
-    Standard,
-    /// What could be aimed there is closed as well: `/dev/mem` for writing, modules, kexec.
-    Strict,
 }
 
 /// What the kernel lets eBPF do about a path.
@@ -306,45 +251,6 @@ impl FromStr for WritePath {
     }
 }
 
-/// The policy of every path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policies([Policy; WritePath::ALL.len()]);
-
-impl Policies {
-    /// Those of a preset.
-    #[must_use]
-    pub fn of(preset: Preset) -> Self {
-        Self(WritePath::ALL.map(|path| path.preset(preset)))
-    }
-
-    /// One path's.
-    #[must_use]
-    pub fn get(&self, path: WritePath) -> Policy {
-        let all = WritePath::ALL.iter().zip(&self.0);
-        all.into_iter().find(|(it, _)| **it == path).map_or(Policy::Off, |(_, policy)| *policy)
-    }
-
-    /// Replaces one path's.
-    ///
-    /// # Errors
-    /// As [`WritePath::allows`].
-    pub fn set(&mut self, path: WritePath, policy: Policy) -> Result<(), String> {
-        path.allows(policy)?;
-        for (it, slot) in WritePath::ALL.into_iter().zip(&mut self.0) {
-            if it == path {
-                *slot = policy;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Default for Policies {
-    fn default() -> Self {
-        Self::of(Preset::default())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -373,16 +279,5 @@ mod tests {
             assert_eq!(path.name().parse(), Ok(path));
         }
         assert!("mmpa".parse::<WritePath>().unwrap_err().contains("mmap, remap-file-pages"));
-    }
-
-    /// Check that what cannot be carried out is refused with what can.
-    #[test]
-    fn means() {
-        let mut policies = Policies::default();
-        assert_eq!(policies.set(WritePath::Open, Policy::Kill), Ok(()));
-        assert_eq!(policies.get(WritePath::Open), Policy::Kill);
-        let refused = policies.set(WritePath::Ioremap, Policy::Deny).unwrap_err();
-        assert!(refused.contains("write `off` or `observe`"), "{refused}");
-        assert!(policies.set(WritePath::Frames, Policy::Deny).is_err());
     }
 }

@@ -61,7 +61,7 @@ impl Program {
 
 /// All programs: what saves before what decides, so that nothing is denied for want of what was not
 /// saved yet. LSM hooks are functions of the name `bpf_lsm_…` (kernel/bpf/bpf_lsm.c).
-pub(super) const PROGRAMS: [Program; 19] = {
+pub(super) const PROGRAMS: [Program; 21] = {
     use Kind::{Entry, Exit, Lsm, Sysctl};
     use WritePath as P;
     const RW: &[(&str, usize)] = &[("rw_verify_area", 4)];
@@ -123,12 +123,8 @@ pub(super) const PROGRAMS: [Program; 19] = {
         )
         .optional(),
         program("ioremap", Entry, &[("__ioremap_caller", 5)], &[P::Ioremap]),
+        program("add_memory", Entry, &[("add_memory_resource", 3)], &[P::Hotplug]),
+        program("online_pages", Entry, &[("online_pages", 4)], &[P::Hotplug]),
         program("sysctl", Sysctl, &[], &[P::Ftrace]),
     ]
 };
-/// Those of memory hotplug, which a kernel may be built without: it needs no watching then.
-pub(super) const HOTPLUG: [Program; 2] = [
-    program("add_memory", Kind::Entry, &[("add_memory_resource", 3)], &[WritePath::Hotplug])
-        .optional(),
-    program("online_pages", Kind::Entry, &[("online_pages", 4)], &[WritePath::Hotplug]).optional(),
-];
