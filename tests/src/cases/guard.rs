@@ -12,9 +12,9 @@ pub(super) const CASES: List = &[
     ("guard: every write path into a node is denied with one alert", writes_are_denied),
     ("guard: reading stays allowed", reading_is_allowed),
     ("guard: all of a node's ranges and the local APIC, and nothing else", exactly_the_ranges),
+    ("guard: gone when the service has ended", ends_with_the_service),
     ("guard: opening for writing denied when configured so", open_denied),
     ("guard: an alert when it is switched off by ftrace_enabled", switched_off),
-    ("guard: gone when the service has ended", ends_with_the_service),
 ];
 
 /// Paths that write, by the attack's name, and the name of the path in events.
@@ -34,7 +34,7 @@ const HARMLESS: [&str; 4] = ["open", "read", "mmap-read", "mmap-private"];
 /// A range that is reserved and belongs to no node: node 0's own place in Mint's scheme.
 pub(super) const NOBODYS: u64 = 0x2000_3000;
 /// Two pages that an attacker may map writable, to start from.
-const VIA: [&str; 2] = ["--via", "0x20001000"];
+pub(super) const VIA: [&str; 2] = ["--via", "0x20001000"];
 
 /// Check that each way to write into node 2's text fails with EPERM, is alerted exactly once with
 /// the writer's name, and leaves the bytes as they were.
@@ -192,11 +192,12 @@ fn switched_off(stage: &Stage) -> Result<()> {
 /// Check that what was denied succeeds once the service has ended: it was the guard.
 fn ends_with_the_service(stage: &Stage) -> Result<()> {
     let target = stage.machine().truth(1)?.text_phys_start;
-    stage.watched(|| {
+    configured(stage, "", || {
         let attack = stage.attack("pwrite", target, &[])?;
         ensure!(attack.result == "EPERM", "{}", attack.result);
         Ok(())
     })?;
+    stage.idle()?;
     for (path, _) in WRITES {
         let attack = stage.attack(path, target, &VIA)?;
         ensure!(attack.result == "ok", "{path} without a guard: {}", attack.result);

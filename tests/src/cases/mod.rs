@@ -1,12 +1,13 @@
 //! The cases: what the watchdog must do on a real machine, each of them caused for real.
 //!
 //! One boot of the machine serves all cases of a kernel, in the order given here; a case leaves
-//! the machine as it found it.
+//! the machine as it found it. Cases in a row that want the same service share one start of it.
 
 mod adversary;
 mod discovery;
 mod drivers;
 mod guard;
+mod hardware;
 mod paths;
 mod refusals;
 mod sources;
@@ -27,6 +28,8 @@ pub struct Case {
     /// Its name, by which it can be chosen.
     pub name: &'static str,
     run: Play,
+    /// Whether it can begin with a service running that a case before it left.
+    takes_over: bool,
 }
 
 /// Cases of one subject: names and what they do.
@@ -54,23 +57,25 @@ pub struct Tally {
 /// All cases, in order.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    [
-        discovery::CASES,
-        sweeps::CASES,
+    let lists = [
+        (discovery::CASES, false),
+        (sweeps::CASES, false),
         // Before the memory that node 0 frees is full of what many watchdogs copied of kernels.
-        sources::CASES,
+        (sources::CASES, false),
         // Before a guard has looked at their memory: once memory is hot-added under a mapping of
         // /dev/mem, kernels to 6.12 keep the mapping's cache mode for ever, and refuse ioremap there.
-        drivers::CASES,
-        guard::CASES,
-        paths::CASES,
-        refusals::CASES,
-        adversary::CASES,
-    ]
-    .into_iter()
-    .flatten()
-    .map(|&(name, run)| Case { name, run })
-    .collect()
+        (drivers::CASES, false),
+        (hardware::CASES, false),
+        (paths::CASES, true),
+        (guard::CASES, true),
+        (paths::LAST, true),
+        (refusals::CASES, false),
+        (adversary::CASES, false),
+    ];
+    let cases = lists.into_iter().flat_map(|(list, takes_over)| {
+        list.iter().map(move |&(name, run)| Case { name, run, takes_over })
+    });
+    cases.collect()
 }
 
 /// Runs the cases on one machine, all of whose nodes run the kernel named. Tells each result.
@@ -90,7 +95,9 @@ pub fn run(kernel: &str, options: &Options) -> Result<Tally> {
     println!("{kernel:<5} machine ready, {:.0?}", begun.elapsed());
     for case in chosen {
         let begun = Instant::now();
-        let result = (case.run)(&stage).and_then(|()| stage.machine().health().check());
+        let result = if case.takes_over { Ok(()) } else { stage.idle() }
+            .and_then(|()| (case.run)(&stage))
+            .and_then(|()| stage.machine().health().check());
         let name = case.name;
         match result {
             Ok(()) => {

@@ -3,24 +3,27 @@
 
 use anyhow::{Result, ensure};
 
-use super::drivers::{load, with_module};
-use super::guard::{NOBODYS, configured};
+use super::drivers::with_module;
+use super::guard::{NOBODYS, VIA, configured};
 use super::stage::Entry;
-use super::{List, Stage};
+use super::{List, Stage, hardware};
 use crate::attack_module::{DEVICE, HOTPLUG_SIZE, Kind};
 use crate::layout;
 
 pub(super) const CASES: List = &[
-    ("paths: a driver maps frames of a node, and the process is killed", frames_kill),
-    ("paths: a module that maps a node's memory for itself is seen", ioremap_is_seen),
-    ("paths: memory of a node that becomes this node's is seen", hotplug_is_seen),
-    ("paths: ports, PCI registers and module parameters are denied", hardware_is_denied),
-    ("paths: a kexec over a node is denied, another is not", kexec_is_judged),
-    ("paths: kernel.ftrace_enabled cannot be set to 0", ftrace_stays),
     ("paths: strict closes modules, kexec and /dev/mem, and nothing else", strict),
     ("paths: observe reports everything and stops nothing", observe),
+    ("paths: a kexec over a node is denied, another is not", kexec_is_judged),
+    // The same service from here on, as far as into the guard's cases.
+    ("paths: a driver maps frames of a node, and the process is killed", frames_kill),
+    ("paths: a module that maps a node's memory for itself is seen", ioremap_is_seen),
+    ("paths: ports, PCI registers and module parameters are denied", hardware_is_denied),
+    ("paths: kernel.ftrace_enabled cannot be set to 0", ftrace_stays),
     ("paths: every attempt of a flood is accounted for", flood),
 ];
+/// Last of all: the memory is not as it was afterwards.
+pub(super) const LAST: List =
+    &[("paths: memory of a node that becomes this node's is seen", hotplug_is_seen)];
 
 /// Waits for what the guard tells about a path.
 fn told(stage: &Stage, mark: usize, path: &str, action: &str) -> Result<Entry> {
@@ -121,53 +124,34 @@ fn hotplug_is_seen(stage: &Stage) -> Result<()> {
 }
 
 /// Check that what reaches hardware around the kernel is denied with its reason, by each way that
-/// the machine has, and works again without the guard.
+/// the machine has; without a guard it works.
 fn hardware_is_denied(stage: &Stage) -> Result<()> {
-    const CONFIG: &str = "/sys/bus/pci/devices/0000:00:00.0/config";
-    let read = format!("dd if={CONFIG} of=/run/byte bs=1 count=1 skip=60 status=none");
-    let pci = format!("dd if=/run/byte of={CONFIG} bs=1 count=1 seek=60 conv=notrunc status=none");
-    let port = "dd if=/run/byte of=/dev/port bs=1 count=1 seek=128 conv=notrunc status=none";
-    let parameters = || -> Result<bool> {
-        let modules = stage.kernel.modules(["parport_pc"])?;
-        let (last, before) = modules.split_last().expect("parport_pc is a module");
-        before.iter().try_for_each(|it| load(stage, &it.name, &it.read()?, ""))?;
-        let is_loaded = load(stage, &last.name, &last.read()?, "io=0x378 irq=none").is_ok();
-        let loaded = if is_loaded { modules.as_slice() } else { before };
-        let names: Vec<_> = loaded.iter().rev().map(|it| it.name.as_str()).collect();
-        // Node 0 may have loaded a user of them by itself.
-        stage.shell(&format!("rmmod ppdev 2>/dev/null || true; rmmod {}", names.join(" ")))?;
-        Ok(is_loaded)
-    };
-    stage.shell(&read)?;
-    let shell = |line: &str| -> Result<bool> { Ok(stage.machine().node0().shell(line)?.success()) };
     configured(stage, "", || {
         let mark = stage.mark()?;
-        ensure!(!shell(&pci)?, "PCI configuration space was written");
+        ensure!(!hardware::pci(stage)?, "PCI configuration space was written");
         let entry = told(stage, mark, "pci", "denied")?;
         ensure!(entry.field("MESSAGE").contains("(pci-access)"), "{entry:?}");
         let mark = stage.mark()?;
-        ensure!(!shell(port)?, "a port was written");
+        ensure!(!hardware::port(stage)?, "a port was written");
         told(stage, mark, "pci", "denied")?;
         let attack = stage.attack("ioperm", 0x80, &[])?;
         ensure!(attack.result == "EPERM", "ioperm: {}", attack.result);
         let entry = told(stage, mark, "lockdown", "denied")?;
         ensure!(entry.field("MESSAGE").contains("(ioport)"), "{entry:?}");
         ensure!(entry.field("WATCHDOG_PID") == attack.pid, "{entry:?}");
-        ensure!(!parameters()?, "a module took an address");
+        ensure!(!hardware::parameters(stage)?, "a module took an address");
         told(stage, mark, "module-parameters", "denied").map(drop)
-    })?;
-    ensure!(shell(&pci)? && shell(port)?, "it does not work without the guard");
-    ensure!(stage.attack("ioperm", 0x80, &[])?.result == "ok", "ioperm without the guard");
-    parameters().map(drop)
+    })
 }
 
 /// Check that kexec_load of a segment in a node's memory is denied, of one beside it is not, and
-/// that a segment that cannot be read is denied.
+/// that a segment that cannot be read is denied; also where any kexec is reported besides.
 fn kexec_is_judged(stage: &Stage) -> Result<()> {
-    configured(stage, "", || {
+    configured(stage, "[guard.paths]\nkexec = \"observe\"", || {
         let mark = stage.mark()?;
         let beside = stage.attack("kexec", NOBODYS, &[])?;
         ensure!(beside.result == "ok", "beside a node: {}", beside.result);
+        told(stage, mark, "kexec", "observed")?;
         not_told(stage, mark, "kexec-segments")?;
         let target = stage.machine().truth(1)?.text_phys_start;
         let attack = stage.attack("kexec", target, &[])?;
@@ -226,9 +210,12 @@ fn strict(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that the observe preset lets a write through, and that the report says who did it.
+/// Check that the observe preset lets a write through, that the report says who did it, and that
+/// a single path can be killed for all the same.
 fn observe(stage: &Stage) -> Result<()> {
-    configured(stage, "[guard]\npreset = \"observe\"", || {
+    const POLICY: &str =
+        "[guard]\npreset = \"observe\"\n[guard.paths]\nremap-file-pages = \"kill\"";
+    configured(stage, POLICY, || {
         let target = stage.machine().truth(1)?.text_phys_start;
         for (attack, path) in [("pwrite", "write"), ("mmap", "mmap"), ("mprotect", "mprotect")] {
             let mark = stage.mark()?;
@@ -242,6 +229,12 @@ fn observe(stage: &Stage) -> Result<()> {
             let parent = entry.field("WATCHDOG_PARENT_COMM");
             ensure!(parent == "node-agent", "its parent is {parent}");
         }
+        let mark = stage.mark()?;
+        let killed = stage.attack_unchanged("remap-file-pages", target, &VIA)?;
+        ensure!(killed.result == "SIGKILL", "remap-file-pages: {}", killed.result);
+        let entry = told(stage, mark, "remap-file-pages", "killed")?;
+        ensure!(entry.is("write-killed"), "{entry:?}");
+        ensure!(entry.field("WATCHDOG_PID") == killed.pid, "{entry:?}");
         Ok(())
     })
 }

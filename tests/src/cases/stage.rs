@@ -1,5 +1,6 @@
 //! A booted machine with the watchdog installed on node 0, as an operator would install it.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ pub struct Stage {
     pub kernel: Kernel,
     /// As [`super::Options`] has it.
     pub soak: Duration,
+    /// The configuration of the service that a case left running for the next one.
+    serving: RefCell<Option<String>>,
 }
 
 /// One entry of the journal.
@@ -97,7 +100,8 @@ impl Stage {
             .share(UNIT, dist.join(UNIT))
             .share(CATALOG, dist.join(CATALOG))
             .boot()?;
-        let stage = Self { machine, kernel: Kernel::named(kernel)?, soak };
+        let kernel = Kernel::named(kernel)?;
+        let stage = Self { machine, kernel, soak, serving: RefCell::default() };
         stage.install()?;
         Ok(stage)
     }
@@ -165,22 +169,43 @@ impl Stage {
     /// # Errors
     /// The case's, else the service's.
     pub fn watched(&self, case: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.idle()?;
         self.start()?;
         let result = case();
         let stopped = self.stop();
         result.and(stopped)
     }
 
-    /// Runs a case with the service on under this configuration, which is gone afterwards.
+    /// Runs a case with the service on under this configuration. A start takes long under
+    /// emulation: one that runs so already serves, and after a case that held it is left running,
+    /// until [`Self::idle`].
     ///
     /// # Errors
-    /// As [`Self::watched`].
+    /// The case's, else the service's.
     pub fn configured(&self, text: &str, case: impl FnOnce() -> Result<()>) -> Result<()> {
-        self.shell("mkdir -p /etc/watchdog")?;
-        self.machine.node0().write(CONFIGURATION, 0o644, text.as_bytes())?;
-        let result = self.watched(case);
-        let removed = self.shell(&format!("rm {CONFIGURATION}"));
-        result.and(removed.map(drop))
+        let serves = self.serving.borrow().as_deref() == Some(text);
+        if !serves {
+            self.idle()?;
+            self.shell("mkdir -p /etc/watchdog")?;
+            self.machine.node0().write(CONFIGURATION, 0o644, text.as_bytes())?;
+            self.serving.replace(Some(text.to_owned()));
+            self.start().inspect_err(|_| drop(self.idle()))?;
+        }
+        case().inspect_err(|_| drop(self.idle()))
+    }
+
+    /// Stops the service that a case left running, and takes its configuration away.
+    ///
+    /// # Errors
+    /// When it had not run until now, or ended badly.
+    pub fn idle(&self) -> Result<()> {
+        if self.serving.take().is_none() {
+            return Ok(());
+        }
+        let runs = self.shell(&format!("systemctl is-active {UNIT}"));
+        let stopped = self.stop();
+        self.shell(&format!("rm {CONFIGURATION}"))?;
+        runs.and(stopped)
     }
 
     /// A place in the journal: the number of the watchdog's entries so far. (With
