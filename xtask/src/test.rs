@@ -1,8 +1,11 @@
 //! `cargo xtask test`: every test, in one run with one summary.
 
+use std::collections::VecDeque;
 use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +17,16 @@ use crate::{build, fuzz, setup};
 
 /// Kernels that the machine is booted with.
 const KERNELS: [&str; 3] = ["6.1", "6.12", "7.2"];
+/// Tests that boot machines of their own, those that take longest first.
+const ON_MACHINES: [&str; 5] = ["node_machine", "toggles", "judgement", "damage", "vendor_image"];
+
+/// What can be done beside other things.
+enum Job<'a> {
+    /// All cases on the machine with a kernel.
+    Cases(&'a str),
+    /// Tests of the package `watchdog-tests`.
+    Tests(&'static str),
+}
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -44,30 +57,16 @@ impl Options {
         build::guest_programs()?;
         let begun = Instant::now();
         let mut total = Tally::default();
+        let mut jobs: VecDeque<Job<'_>> = kernels.iter().copied().map(Job::Cases).collect();
         if self.case.is_empty() {
             let units = ["--workspace", "--exclude", "watchdog-ebpf"];
-            add(&mut total, self.cargo_test(&units, &[])?);
+            add(&mut total, self.cargo_test("units", &units, &[])?);
             add(&mut total, fuzz_regression());
             if self.kernels.is_empty() {
-                let tests = ["vendor_image", "node_machine", "damage", "judgement", "toggles"];
-                let tests = tests.iter().flat_map(|test| ["--test", test]);
-                let which: Vec<_> =
-                    ["--package", "watchdog-tests"].into_iter().chain(tests).collect();
-                let one_at_a_time = ["--ignored", "--nocapture", "--test-threads=1"];
-                add(&mut total, self.cargo_test(&which, &one_at_a_time)?);
+                jobs.extend(ON_MACHINES.map(Job::Tests));
             }
         }
-        let options =
-            cases::Options { filter: self.case.clone(), soak: Duration::from_secs(self.soak) };
-        for kernel in kernels {
-            match cases::run(kernel, &options) {
-                Ok(tally) => add(&mut total, tally),
-                Err(error) => {
-                    println!("{kernel:<5} FAILED  the machine\n{error:#}\n");
-                    total.failed += 1;
-                }
-            }
-        }
+        add(&mut total, self.side_by_side(jobs));
         println!("\nall tests together, {:.0?}:", begun.elapsed());
         println!("{} passed, {} failed", total.passed, total.failed);
         if total.failed > 0 || total.passed == 0 {
@@ -76,8 +75,47 @@ impl Options {
         Ok(())
     }
 
+    /// Does jobs, as many at a time as there are processors: most of a machine's work is that of
+    /// one processor.
+    fn side_by_side(&self, jobs: VecDeque<Job<'_>>) -> Tally {
+        let workers = thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
+        let (jobs, total) = (Mutex::new(jobs), Mutex::new(Tally::default()));
+        let next = || jobs.lock().ok()?.pop_front();
+        thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    while let Some(job) = next() {
+                        let tally = self.done(&job);
+                        add(&mut total.lock().unwrap_or_else(PoisonError::into_inner), tally);
+                    }
+                });
+            }
+        });
+        total.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does one job; one that does not come about is a failure.
+    fn done(&self, job: &Job<'_>) -> Tally {
+        let (what, done) = match job {
+            Job::Cases(kernel) => {
+                let soak = Duration::from_secs(self.soak);
+                let options = cases::Options { filter: self.case.clone(), soak };
+                (format!("the machine with {kernel}"), cases::run(kernel, &options))
+            }
+            Job::Tests(name) => {
+                let which = ["--package", "watchdog-tests", "--test", name];
+                let how = ["--ignored", "--nocapture", "--test-threads=1"];
+                ((*name).to_owned(), self.cargo_test(name, &which, &how))
+            }
+        };
+        done.unwrap_or_else(|error| {
+            println!("FAILED  {what}\n{error:#}\n");
+            Tally { passed: 0, failed: 1 }
+        })
+    }
+
     /// Runs `cargo test` in the profile of the guests' programs, shows its output, and counts.
-    fn cargo_test(&self, which: &[&str], how: &[&str]) -> Result<Tally> {
+    fn cargo_test(&self, label: &str, which: &[&str], how: &[&str]) -> Result<Tally> {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut test = Command::new(cargo)
             .current_dir(cache::project_root())
@@ -95,7 +133,7 @@ impl Options {
         for line in BufReader::new(output).lines() {
             let line = line?;
             add(&mut tally, counts(&line).unwrap_or_default());
-            writeln!(std::io::stdout(), "{line}")?;
+            writeln!(std::io::stdout(), "{label:<5} {line}")?;
         }
         // What does not compile has no result line, and must count.
         if !test.wait()?.success() && tally.failed == 0 {

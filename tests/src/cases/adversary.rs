@@ -130,7 +130,7 @@ fn planted_later(stage: &Stage) -> Result<()> {
     node.plant_decoy(NOBODYS)?;
     let result = (|| {
         let (alert, took) = watch.wait(mark, "stray-kernel", "holds what it does not run")?;
-        println!("      a decoy planted later: alerted after {took:.1?}");
+        stage.note(&format!("a decoy planted later: alerted after {took:.1?}"));
         ensure!(alert["phys"] == format!("{NOBODYS:#x}") && alert["priority"] == 4, "{alert}");
         let at = node.truth.text_phys_start + 0x5_4321;
         let before = stage.byte(at)?;
@@ -184,7 +184,7 @@ fn redirected(stage: &Stage) -> Result<()> {
     let alert = watch.wait(mark, "text-tampered", "does not lead to the text");
     node.set(leaf, entry)?;
     let (alert, _) = alert?;
-    println!("      a redirected translation: alerted after {:.1?}", begun.elapsed());
+    stage.note(&format!("a redirected translation: alerted after {:.1?}", begun.elapsed()));
     ensure!(alert["priority"] == 2 && alert["verdict"] == "tampered", "{alert}");
     let mark = watch.mark();
     stage.machine().node(1)?.wait_for_ticks()?;
@@ -223,7 +223,7 @@ fn rebooted(stage: &Stage) -> Result<()> {
             && event["virt"] == format!("{:#x}", truth.stext_virt)
     })?;
     let took = up.elapsed();
-    println!("      a rebooted node: watched {took:.1?} after it was up ({alert})");
+    stage.note(&format!("a rebooted node: watched {took:.1?} after it was up ({alert})"));
     ensure!(took <= PERIOD * 2, "it took {took:?}");
     ensure!(before != truth, "KASLR chose the same place: run the case again");
     // What is changed before the baseline is learned belongs to it.
@@ -262,7 +262,7 @@ fn booting(stage: &Stage) -> Result<()> {
             let watch = HostWatch::start(machine, &configuration, &[])?;
             watch.wait(0, "node-found", "is booting")?;
             let (lost, took) = watch.wait(0, "node-lost", "still booting after 2s")?;
-            println!("      a boot that stands still: lost after {took:.1?}");
+            stage.note(&format!("a boot that stands still: lost after {took:.1?}"));
             ensure!(lost["verdict"] == "lost", "{lost}");
             Ok(watch)
         })();

@@ -175,7 +175,7 @@ fn switched_off(stage: &Stage) -> Result<()> {
         stage.shell("sysctl -q kernel.ftrace_enabled=1")?;
         let alert = alert?;
         let took = alert.since_boot()?.saturating_sub(switched);
-        println!("      the guard switched off: alerted after {took:.1?}");
+        stage.note(&format!("the guard switched off: alerted after {took:.1?}"));
         ensure!(took <= Duration::from_secs(2), "the alert took {took:?}");
         ensure!(alert.field("PRIORITY") == "2");
         ensure!(write?.result == "ok", "it was not off: the alert was for nothing");

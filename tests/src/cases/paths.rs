@@ -262,9 +262,9 @@ fn flood(stage: &Stage) -> Result<()> {
         loop {
             let (told, lost, entries) = accounted()?;
             if told + lost == ATTEMPTS {
-                println!(
-                    "      {ATTEMPTS} attempts: {told} told, {lost} counted, {entries} entries"
-                );
+                stage.note(&format!(
+                    "{ATTEMPTS} attempts: {told} told, {lost} counted, {entries} entries"
+                ));
                 return Ok(());
             }
             let is_open = told + lost < ATTEMPTS && begun.elapsed().as_secs() < 60;

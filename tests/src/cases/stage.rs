@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The machine and what cases need of it.
 pub struct Stage {
     machine: Machine,
+    /// What the kernel was asked for as.
+    name: String,
     /// The kernel of every node.
     pub kernel: Kernel,
     /// As [`super::Options`] has it.
@@ -100,8 +102,8 @@ impl Stage {
             .share(UNIT, dist.join(UNIT))
             .share(CATALOG, dist.join(CATALOG))
             .boot()?;
-        let kernel = Kernel::named(kernel)?;
-        let stage = Self { machine, kernel, soak, serving: RefCell::default() };
+        let (name, kernel) = (kernel.to_owned(), Kernel::named(kernel)?);
+        let stage = Self { machine, name, kernel, soak, serving: RefCell::default() };
         stage.install()?;
         Ok(stage)
     }
@@ -116,6 +118,11 @@ impl Stage {
              systemctl daemon-reload",
         )?;
         Ok(())
+    }
+
+    /// Shows something that a case measured. Other machines show theirs at the same time.
+    pub fn note(&self, text: &str) {
+        println!("{:<5}         {text}", self.name);
     }
 
     /// The machine.

@@ -76,7 +76,9 @@ fn flipped_byte(stage: &Stage) -> Result<()> {
             for (field, value) in expected {
                 ensure!(alert.field(field) == value, "{field} is not {value}: {alert:?}");
             }
-            println!("      node {node}: alerted {took:.1?} after the change (period {PERIOD:?})");
+            stage.note(&format!(
+                "node {node}: alerted {took:.1?} after the change (period {PERIOD:?})"
+            ));
             ensure!(took <= PERIOD * 2, "the alert took {took:?}");
             thread::sleep(PERIOD * 3);
             let alerts = stage.entries(mark)?;
