@@ -40,6 +40,8 @@ pub mod path {
     pub const HOTPLUG: u32 = 20;
     /// Ports, MSRs, ACPI tables and the like.
     pub const LOCKDOWN: u32 = 22;
+    /// The guard itself and the watchdog: its objects in the kernel, its files, its process.
+    pub const OWN: u32 = 25;
     /// `kernel.ftrace_enabled`, which switches the guard's own programs off.
     pub const FTRACE: u32 = 26;
     /// One more than the largest: the size of a table indexed by path.
@@ -58,10 +60,84 @@ pub mod action {
     pub const KILL: u8 = 3;
 }
 
+/// What of the guard's own was reached for: the detail of an attempt on [`path::OWN`].
+pub mod own {
+    /// A table of the guard.
+    pub const MAP: u32 = 1;
+    /// A program of the guard.
+    pub const PROGRAM: u32 = 2;
+    /// A file or a pin removed.
+    pub const UNLINK: u32 = 3;
+    /// One renamed, or another put in its place.
+    pub const RENAME: u32 = 4;
+    /// One made where only the watchdog makes them.
+    pub const CREATE: u32 = 5;
+    /// One cut short.
+    pub const TRUNCATE: u32 = 6;
+    /// One opened for writing.
+    pub const OPEN: u32 = 7;
+    /// The file system with the pins unmounted.
+    pub const UNMOUNT: u32 = 8;
+    /// A signal to the watchdog.
+    pub const SIGNAL: u32 = 9;
+    /// The watchdog traced, or its memory reached for.
+    pub const TRACE: u32 = 10;
+    /// The watchdog's limits or scheduling changed.
+    pub const LIMIT: u32 = 11;
+    /// The watchdog's control group: stopped, killed or starved by it.
+    pub const CGROUP: u32 = 12;
+}
+
+/// What a file or folder is to the guard: values of its table of files.
+pub mod file_kind {
+    /// The watchdog's executable: who runs it may do what others may not.
+    pub const EXECUTABLE: u32 = 1;
+    /// A folder of pins.
+    pub const PINS: u32 = 2;
+    /// A file or folder that only the watchdog writes.
+    pub const KEPT: u32 = 3;
+    /// The root of a mount that must stay.
+    pub const MOUNT: u32 = 4;
+    /// A control group of the watchdog or above it.
+    pub const CGROUP: u32 = 5;
+}
+
+/// A file as the kernel itself tells it from others: the device of its superblock and its inode
+/// number. Not what stat(2) says, which on btrfs and overlayfs is another device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct FileKey {
+    /// `i_sb->s_dev`.
+    pub device: u64,
+    /// `i_ino`.
+    pub inode: u64,
+}
+
+/// Bytes of [`State`] that programs do not look at.
+pub const RECORD_BYTES: usize = 32 * 1024;
+
+/// The one thing about an armed guard that changes, and the record of it for those that come
+/// later. Both are one value of one table: who was shown another record than the guard's own can
+/// release nothing but what that record came with.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct State {
+    /// Not 0: the guard may be taken down by whoever runs the watchdog's executable.
+    pub released: u32,
+    /// One of [`file_kind`]: files that the watchdog opens now are of this kind.
+    pub learning: u32,
+    /// How many bytes of the record are used.
+    pub length: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// The record: JSON.
+    pub record: [u8; RECORD_BYTES],
+}
+
 /// Values of a kernel enumeration that a table of [`Rules`] holds.
 pub const ENUM_VALUES: usize = 64;
 /// Places in a table indexed by [`path`]: a multiple of four, so that nothing is padded.
-pub const PATHS: usize = 28;
+pub const PATHS: usize = 32;
 
 /// A physical range: first byte, and first byte behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,8 +160,10 @@ pub struct Rules {
     /// Another one, which only programs behind those that deny count as protected: the watchdog
     /// gets as far as them there.
     pub inner_decoy: Range,
-    /// The watchdog's process (thread group) id: its own attempts on the decoys are the proof.
+    /// The watchdog's process (thread group) id, whom nobody may stop.
     pub watchdog: u32,
+    /// The inode number of the mount namespace that process 1 is in: whose mounts stay.
+    pub mounts: u32,
     /// One of [`action`] for each [`path`].
     pub policy: [u8; PATHS],
     /// The [`path`] that each value of `enum lockdown_reason` belongs to; 0 for none.
@@ -103,6 +181,7 @@ impl Rules {
         decoy: Range { start: 0, end: 0 },
         inner_decoy: Range { start: 0, end: 0 },
         watchdog: 0,
+        mounts: 0,
         policy: [action::OFF; PATHS],
         lockdown: [0; ENUM_VALUES],
         read_file: [0; ENUM_VALUES],
@@ -161,6 +240,38 @@ pub struct Offsets {
     pub dentry_parent: u32,
     /// `struct dentry`, `d_name.name`.
     pub dentry_name: u32,
+    /// `struct dentry`, `d_inode`.
+    pub dentry_inode: u32,
+    /// `struct path`, `dentry`.
+    pub path_dentry: u32,
+    /// `struct inode`, `i_sb`.
+    pub inode_superblock: u32,
+    /// `struct inode`, `i_ino`.
+    pub inode_number: u32,
+    /// `struct super_block`, `s_dev`.
+    pub superblock_device: u32,
+    /// `struct vfsmount`, `mnt_root`.
+    pub vfsmount_root: u32,
+    /// `struct mount`, `mnt`: where its `struct vfsmount` is in it.
+    pub mount_vfsmount: u32,
+    /// `struct mount`, `mnt_ns`.
+    pub mount_namespace: u32,
+    /// `struct mnt_namespace`, `ns.inum`.
+    pub namespace_number: u32,
+    /// `struct bpf_map`, `id`.
+    pub map_id: u32,
+    /// `struct bpf_prog`, `aux`.
+    pub program_aux: u32,
+    /// `struct bpf_prog_aux`, `id`.
+    pub aux_id: u32,
+    /// `struct task_struct`, `ptrace`.
+    pub task_ptrace: u32,
+    /// `struct task_struct`, `seccomp.mode`.
+    pub task_seccomp: u32,
+    /// `struct linux_binprm`, `file`.
+    pub binprm_file: u32,
+    /// `struct mm_struct`, `context.ctx_id`.
+    pub mm_context_id: u32,
 }
 
 /// Names of an executable's path that are reported, from the last one up.
@@ -200,9 +311,11 @@ pub struct Attempt {
 // No padding anywhere: each size is the sum of the fields.
 const _: () = {
     assert!(size_of::<Range>() == 16);
-    assert!(size_of::<Rules>() == MAX_RANGES * 16 + 32 + 4 + PATHS + 3 * ENUM_VALUES);
+    assert!(size_of::<Rules>() == MAX_RANGES * 16 + 32 + 8 + PATHS + 3 * ENUM_VALUES);
     assert!(PATHS >= path::COUNT as usize);
-    assert!(size_of::<Offsets>() == 23 * 4);
+    assert!(size_of::<Offsets>() == 39 * 4);
+    assert!(size_of::<FileKey>() == 16);
+    assert!(size_of::<State>() == 16 + RECORD_BYTES);
     assert!(size_of::<Attempt>() == 16 + 32 + 32 + EXE_NAMES * EXE_NAME_BYTES);
 };
 
@@ -212,4 +325,8 @@ mod user {
     unsafe impl aya::Pod for super::Rules {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Offsets {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::FileKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::State {}
 }

@@ -1,17 +1,20 @@
-//! Path 1: opening `/dev/mem` for writing; and of path 9 opening `/dev/port`.
+//! Path 1: opening `/dev/mem` for writing; of path 9 opening `/dev/port`; and of path 25 opening
+//! for writing what belongs to the guard.
 //!
 //! match-proto: `int bpf_lsm_file_open(struct file *)` (6.1 to 7.2). Needs `bpf` among the active
-//! LSMs. The device is known by its number, never by its path: mknod and bind mounts make others.
+//! LSMs. The devices are known by their numbers, never by path: mknod and bind mounts make others.
 //!
 //! By default the first is allowed: what is done with the descriptor is judged by range. A file
 //! whose mode cannot be read counts as writable: closed.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use watchdog_common::path;
+use watchdog_common::{file_kind, path};
 
-use crate::judge;
-use crate::kernel::{DEV_MEM, DEV_PORT, Object, device, is_writable};
+use crate::kernel::{
+    DEV_MEM, DEV_PORT, Object, dentry_key, device, field, file_key, is_writable, offsets,
+};
+use crate::{judge, own};
 
 /// Judges an open.
 #[lsm(hook = "file_open")]
@@ -20,10 +23,32 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(1)) {
         return verdict;
     }
-    let path = match device(file) {
-        Some(DEV_MEM) => path::OPEN,
-        Some(DEV_PORT) => path::PCI,
-        _ => return 0,
-    };
-    if is_writable(file) { judge::always(path, 0) } else { 0 }
+    if !is_writable(file) {
+        own::learn(file);
+        return 0;
+    }
+    match device(file) {
+        Some(DEV_MEM) => judge::always(path::OPEN, 0),
+        Some(DEV_PORT) => judge::always(path::PCI, 0),
+        Some(_) => 0,
+        None => own(file),
+    }
+}
+
+/// Judges the writable open of a file that may belong to the guard, or to the watchdog's control
+/// group, by which it would be frozen, killed or starved. Those are process 1's to write.
+#[inline(always)]
+fn own(file: Object) -> i32 {
+    let offsets = offsets();
+    let entry = field::<Object>(file, offsets.file_dentry).unwrap_or(core::ptr::null());
+    let folder = field::<Object>(entry, offsets.dentry_parent).unwrap_or(core::ptr::null());
+    match [own::kind(file_key(file)), own::kind(dentry_key(folder))] {
+        [file_kind::EXECUTABLE | file_kind::KEPT, _] | [_, file_kind::KEPT] => {
+            own::reserve(watchdog_common::own::OPEN, false)
+        }
+        [_, file_kind::CGROUP] if !own::is_init() => {
+            own::reserve(watchdog_common::own::CGROUP, false)
+        }
+        _ => 0,
+    }
 }

@@ -1,15 +1,15 @@
 //! Whether memory aimed at is protected, and what policy says about it.
 
 use aya_ebpf::helpers::generated::bpf_send_signal;
-use watchdog_common::{ENUM_VALUES, MAX_RANGES, Range, Rules, action};
+use watchdog_common::{ENUM_VALUES, MAX_RANGES, Range, Rules, action, path};
 
-use crate::report;
+use crate::{own, report};
 
 /// Filled in by the loader and frozen.
 #[unsafe(no_mangle)]
 static RULES: Rules = Rules::EMPTY;
 
-const EPERM: i32 = 1;
+pub(crate) const EPERM: i32 = 1;
 const SIGKILL: u32 = 9;
 const PAGE_SHIFT: u32 = 12;
 
@@ -32,11 +32,18 @@ pub(crate) fn watchdog() -> u32 {
     unsafe { core::ptr::read_volatile(&raw const (*rules()).watchdog) }
 }
 
+/// The number of the mount namespace whose mounts stay.
+#[inline(always)]
+pub(crate) fn mounts() -> u32 {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const (*rules()).mounts) }
+}
+
 /// What is done about a path: one of `watchdog_common::action`.
 #[inline(always)]
 fn policy(path: u32) -> u8 {
     // A path is a constant of this program, or came out of a table of bytes that is checked here.
-    if path >= watchdog_common::path::COUNT {
+    if path >= path::COUNT {
         return action::OFF;
     }
     // SAFETY: inside the array, which is in a static of this program.
@@ -106,7 +113,7 @@ pub(crate) fn reach(path: u32, start: u64, end: u64) {
 pub(crate) fn is_proof(path: u32, start: u64, end: u64) -> bool {
     // SAFETY: a static of this program.
     let decoy = unsafe { core::ptr::read_volatile(&raw const (*rules()).inner_decoy) };
-    let is_proof = overlap(&Range { start, end }, &decoy) && report::is_watchdog();
+    let is_proof = overlap(&Range { start, end }, &decoy) && own::is_trusted();
     if is_proof {
         report::prove(path);
     }
@@ -163,6 +170,12 @@ pub(crate) fn pages(pgoff: u64, bytes: u64) -> Option<Range> {
     Some(Range { start, end })
 }
 
+/// Decides about what belongs to the guard; who is trusted is asked before.
+#[inline(always)]
+pub(crate) fn own(detail: u32) -> i32 {
+    judge(path::OWN, Range::default(), false, detail, Means::Refuse)
+}
+
 /// Decides about what is not a matter of ranges; the watchdog's own attempt is its proof.
 #[inline(always)]
 pub(crate) fn always(path: u32, detail: u32) -> i32 {
@@ -184,7 +197,7 @@ fn judge(path: u32, aimed: Range, decoy: bool, detail: u32, means: Means) -> i32
         return 0;
     }
     let verdict = if done == action::OBSERVE { 0 } else { -EPERM };
-    if decoy && report::is_watchdog() {
+    if decoy && own::is_trusted() {
         report::prove(path);
         return verdict;
     }

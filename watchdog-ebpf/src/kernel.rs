@@ -2,8 +2,8 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
-use watchdog_common::Offsets;
+use aya_ebpf::helpers::{bpf_probe_read_kernel, generated::bpf_get_current_task_btf};
+use watchdog_common::{FileKey, Offsets};
 
 /// Filled in by the loader and frozen.
 #[unsafe(no_mangle)]
@@ -31,6 +31,22 @@ static OFFSETS: Offsets = Offsets {
     mm_exe_file: 0,
     dentry_parent: 0,
     dentry_name: 0,
+    dentry_inode: 0,
+    path_dentry: 0,
+    inode_superblock: 0,
+    inode_number: 0,
+    superblock_device: 0,
+    vfsmount_root: 0,
+    mount_vfsmount: 0,
+    mount_namespace: 0,
+    namespace_number: 0,
+    map_id: 0,
+    program_aux: 0,
+    aux_id: 0,
+    task_ptrace: 0,
+    task_seccomp: 0,
+    binprm_file: 0,
+    mm_context_id: 0,
 };
 
 /// `/dev/mem` is 1:1 (`MKDEV(MEM_MAJOR, DEVMEM_MINOR)`, 20 bits of minor: include/linux/kdev_t.h).
@@ -82,4 +98,33 @@ pub(crate) fn is_dev_mem(file: Object) -> bool {
 #[inline(always)]
 pub(crate) fn is_writable(file: Object) -> bool {
     field::<u32>(file, offsets().file_mode).is_none_or(|mode| mode & FMODE_WRITE != 0)
+}
+
+/// The current task.
+#[inline(always)]
+pub(crate) fn current_task() -> Object {
+    // SAFETY: the helper takes nothing and returns the current task.
+    unsafe { bpf_get_current_task_btf() as Object }
+}
+
+/// An inode as it is told from others; `None` for a null one.
+#[inline(always)]
+pub(crate) fn inode_key(inode: Object) -> Option<FileKey> {
+    let offsets = offsets();
+    let superblock = field::<Object>(inode, offsets.inode_superblock)?;
+    let device = field::<u32>(superblock, offsets.superblock_device)?;
+    let inode = field::<u64>(inode, offsets.inode_number)?;
+    Some(FileKey { device: device.into(), inode })
+}
+
+/// The same of a `struct file`.
+#[inline(always)]
+pub(crate) fn file_key(file: Object) -> Option<FileKey> {
+    inode_key(field::<Object>(file, offsets().file_inode)?)
+}
+
+/// The same of a `struct dentry`; `None` for one without an inode: a name that nothing has.
+#[inline(always)]
+pub(crate) fn dentry_key(dentry: Object) -> Option<FileKey> {
+    inode_key(field::<Object>(dentry, offsets().dentry_inode)?)
 }

@@ -1,31 +1,31 @@
 //! Attempts on their way to the watchdog.
 
-use aya_ebpf::helpers::{bpf_probe_read_kernel_str_bytes, generated::bpf_get_current_task_btf};
+use aya_ebpf::helpers::bpf_probe_read_kernel_str_bytes;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, RingBuf};
 use watchdog_common::{Attempt, EXE_NAMES, Range, path};
 
-use crate::judge;
-use crate::kernel::{Object, field, offsets};
+use crate::kernel::{Object, current_task, field, offsets};
 
 /// Attempts, in order. A full buffer loses the newest; losses are counted.
 #[map]
 static ATTEMPTS: RingBuf = RingBuf::with_byte_size(512 << 10, 0);
 
-/// Attempts for which the ring buffer had no room.
+/// All attempts, by path.
 #[map]
-static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static COUNTS: Array<u64> = Array::with_max_entries(path::COUNT, 0);
+
+/// Those for which the ring buffer had no room.
+#[map]
+static LOST: Array<u64> = Array::with_max_entries(path::COUNT, 0);
+
+/// Those that were told, as the watchdog keeps it here: what a next one has to make good.
+#[map]
+static TOLD: Array<u64> = Array::with_max_entries(path::COUNT, 0);
 
 /// The watchdog's own attempts that a program saw, by path: the proof that the guard bites.
 #[map]
 static PROOFS: Array<u64> = Array::with_max_entries(path::COUNT, 0);
-
-/// Whether the current process is the watchdog.
-#[inline(always)]
-pub(crate) fn is_watchdog() -> bool {
-    let offsets = offsets();
-    field::<u32>(current_task(), offsets.task_tgid) == Some(judge::watchdog())
-}
 
 /// Counts a proof.
 #[inline(always)]
@@ -36,8 +36,9 @@ pub(crate) fn prove(path: u32) {
 /// Reports an attempt and what was done about it.
 #[inline(always)]
 pub(crate) fn attempt(path: u32, aimed: Range, done: u8, detail: u32) {
+    count(COUNTS.get_ptr_mut(path));
     let Some(mut entry) = ATTEMPTS.reserve::<Attempt>(0) else {
-        count(LOST.get_ptr_mut(0));
+        count(LOST.get_ptr_mut(path));
         return;
     };
     let offsets = offsets();
@@ -62,12 +63,6 @@ pub(crate) fn attempt(path: u32, aimed: Range, done: u8, detail: u32) {
         write_exe(attempt, task);
     }
     entry.submit(0);
-}
-
-#[inline(always)]
-fn current_task() -> Object {
-    // SAFETY: the helper takes nothing and returns the current task.
-    unsafe { bpf_get_current_task_btf() as Object }
 }
 
 /// Writes the names of the current executable's path. A process that is gone by the time the
@@ -101,7 +96,26 @@ unsafe fn write_exe(attempt: *mut Attempt, task: Object) {
 #[inline(always)]
 fn count(counter: Option<*mut u64>) {
     if let Some(counter) = counter {
-        // SAFETY: the map's own memory; per CPU, or written by one process at a time.
-        unsafe { *counter = (*counter).wrapping_add(1) };
+        // SAFETY: the map's own memory, aligned, which nothing but such counting writes to.
+        unsafe { increment(counter) };
     }
+}
+
+/// Adds one, whoever else does at the same time: `core` has no such thing for this target, since
+/// not every processor has all of what it would be made of.
+///
+/// # Safety
+/// `counter` must be valid and aligned.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+unsafe fn increment(counter: *mut u64) {
+    // SAFETY: one atomic addition to memory that the caller answers for.
+    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1_u64) };
+}
+
+#[cfg(not(target_arch = "bpf"))]
+unsafe fn increment(counter: *mut u64) {
+    use core::sync::atomic::{AtomicU64, Ordering};
+    // SAFETY: the caller answers for it.
+    unsafe { AtomicU64::from_ptr(counter) }.fetch_add(1, Ordering::Relaxed);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::guard::{Policies, Policy, Preset, WritePath};
+use crate::guard::{Policies, Policy, Preset, Release, WritePath, check_hash};
 use crate::memory::{MemorySource, PhysRange, RangeSet};
 use crate::node::{NodeName, disjoint, mint_ranges};
 use crate::verify::BaselineKey;
@@ -47,6 +47,8 @@ pub struct Config {
 pub struct GuardSection {
     /// What is done about each path.
     pub policies: Policies,
+    /// Who may take it down.
+    pub release: Release,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +58,18 @@ struct RawGuard {
     preset: Preset,
     #[serde(default)]
     paths: BTreeMap<WritePath, Policy>,
+    disarm: Option<Disarm>,
+    disarm_secret: Option<String>,
+    #[serde(default)]
+    sealed: bool,
+}
+
+/// Who may take the guard down without a secret.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Disarm {
+    Root,
+    Console,
 }
 
 impl TryFrom<RawGuard> for GuardSection {
@@ -64,7 +78,22 @@ impl TryFrom<RawGuard> for GuardSection {
     fn try_from(raw: RawGuard) -> Result<Self, String> {
         let mut policies = Policies::of(raw.preset);
         raw.paths.into_iter().try_for_each(|(path, policy)| policies.set(path, policy))?;
-        Ok(Self { policies })
+        let release = match (raw.disarm, raw.disarm_secret, raw.sealed) {
+            (None | Some(Disarm::Console), None, false) => Release::Console,
+            (Some(Disarm::Root), None, false) => Release::Root,
+            (None, Some(hash), false) => {
+                check_hash(&hash)?;
+                Release::Secret(hash)
+            }
+            (None, None, true) => Release::Sealed,
+            _ => {
+                return Err(
+                    "give one of `disarm`, `disarm_secret` and `sealed = true`: who may take the guard down"
+                        .to_owned(),
+                );
+            }
+        };
+        Ok(Self { policies, release })
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) const CASES: List = &[
     ("guard: every write path into a node is denied with one alert", writes_are_denied),
     ("guard: reading stays allowed", reading_is_allowed),
     ("guard: all of a node's ranges and the local APIC, and nothing else", exactly_the_ranges),
-    ("guard: gone when the service has ended", ends_with_the_service),
+    ("guard: stays when the service has ended, until it is disarmed", stays_until_disarmed),
     ("guard: opening for writing denied when configured so", open_denied),
     ("guard: an alert when it is switched off by ftrace_enabled", switched_off),
 ];
@@ -189,13 +189,15 @@ fn switched_off(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that what was denied succeeds once the service has ended: it was the guard.
-fn ends_with_the_service(stage: &Stage) -> Result<()> {
+/// Check that what was denied is denied when the service has ended as well, and succeeds once the
+/// guard is taken down: it was the guard.
+fn stays_until_disarmed(stage: &Stage) -> Result<()> {
     let target = stage.machine().truth(1)?.text_phys_start;
     configured(stage, "", || {
+        stage.halt()?;
         let attack = stage.attack("pwrite", target, &[])?;
         ensure!(attack.result == "EPERM", "{}", attack.result);
-        Ok(())
+        stage.start()
     })?;
     stage.idle()?;
     for (path, _) in WRITES {
@@ -214,6 +216,11 @@ pub(super) fn configured(
     more: &str,
     case: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
+    stage.configured(&configuration(more), case)
+}
+
+/// A configuration of both nodes with all their ranges, and more lines.
+pub(super) fn configuration(more: &str) -> String {
     let mut text = format!("{more}\n");
     for node in [1, 2] {
         let ranges =
@@ -221,5 +228,5 @@ pub(super) fn configured(
                 .map(|range| format!("\"{:#x}..{:#x}\"", range.start, range.end));
         text += &format!("[[node]]\nname = \"service-{node}\"\nranges = [{}]\n", ranges.join(", "));
     }
-    stage.configured(&text, case)
+    text
 }

@@ -4,6 +4,7 @@
 //! the machine as it found it. Cases in a row that want the same service share one start of it.
 
 mod adversary;
+mod disarming;
 mod discovery;
 mod drivers;
 mod guard;
@@ -67,10 +68,12 @@ pub fn all() -> Vec<Case> {
         (drivers::CASES, false),
         (hardware::CASES, false),
         (paths::CASES, true),
+        (disarming::CASES, true),
         (guard::CASES, true),
         (paths::LAST, true),
         (refusals::CASES, false),
         (adversary::CASES, false),
+        (disarming::LAST, false),
     ];
     let cases = lists.into_iter().flat_map(|(list, takes_over)| {
         list.iter().map(move |&(name, run)| Case { name, run, takes_over })
@@ -110,5 +113,7 @@ pub fn run(kernel: &str, options: &Options) -> Result<Tally> {
             }
         }
     }
+    // Whether the last one's service ends well is for no case to say.
+    stage.idle().context("after the last case")?;
     Ok(tally)
 }

@@ -12,8 +12,10 @@ use crate::cache;
 use crate::kernel::Kernel;
 use crate::machine::{Machine, Output};
 
-const UNIT: &str = "integrity-watchdog.service";
+pub(super) const UNIT: &str = "integrity-watchdog.service";
 const CATALOG: &str = "integrity-watchdog.catalog";
+/// The one that the service runs: the guard takes no other, not even a copy.
+pub(super) const WATCHDOG: &str = "/usr/bin/watchdog";
 const CONFIGURATION: &str = "/etc/watchdog/watchdog.toml";
 /// How long anything that the watchdog must do may take under emulation.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -76,9 +78,9 @@ impl Attack {
         const KILLED: i32 = 128 + libc::SIGKILL;
         if output.status == KILLED {
             let said = String::from_utf8_lossy(&output.stderr);
-            let pid = said.lines().find_map(|line| line.strip_prefix("attack: pid "));
-            let pid = pid.context("killed before it said its pid")?.to_owned();
-            return Ok(Self { result: "SIGKILL".to_owned(), pid });
+            let pid = said.lines().find_map(|line| line.split_once(": pid "));
+            let (_, pid) = pid.context("killed before it said its pid")?.to_owned();
+            return Ok(Self { result: "SIGKILL".to_owned(), pid: pid.to_owned() });
         }
         ensure!(matches!(output.status, 0 | 1), "it could not be tried");
         let said: Value = serde_json::from_str(output.text().trim())?;
@@ -110,13 +112,13 @@ impl Stage {
 
     /// Puts the watchdog where its package would put it.
     fn install(&self) -> Result<()> {
-        self.shell(
-            "install -m 755 /host/watchdog /usr/bin/watchdog
+        self.shell(&format!(
+            "install -m 755 /host/watchdog {WATCHDOG}
              install -m 644 /host/integrity-watchdog.service /etc/systemd/system/
              install -D -m 644 -t /usr/lib/systemd/catalog /host/integrity-watchdog.catalog
              journalctl --update-catalog
              systemctl daemon-reload",
-        )?;
+        ))?;
         Ok(())
     }
 
@@ -156,11 +158,41 @@ impl Stage {
         Ok(())
     }
 
-    /// Stops the service; it must end well.
+    /// Stops the service, which must end well, and takes the guard down, which outlives it.
+    ///
+    /// # Errors
+    /// When it did not, or the guard stays.
+    pub fn stop(&self) -> Result<()> {
+        let halted = self.halt();
+        let disarmed = self.disarm();
+        halted.and(disarmed)
+    }
+
+    /// Takes the guard down as an operator on the machine's console does.
+    ///
+    /// # Errors
+    /// When it stays.
+    pub fn disarm(&self) -> Result<()> {
+        self.on_console(&format!("{WATCHDOG} guard disarm")).map(drop).inspect_err(|_| {
+            let said = self.machine.node0().shell("journalctl --no-pager -n 20 -t watchdog");
+            said.into_iter().for_each(|journal| self.note(&journal.text()));
+        })
+    }
+
+    /// Runs a command with a virtual terminal as its controlling one; it must succeed.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn on_console(&self, command: &str) -> Result<Output> {
+        // The terminal is opened by the new session, which so gets it.
+        self.shell(&format!("setsid --wait sh -c 'exec </dev/tty5; {command}'"))
+    }
+
+    /// Stops the service; it must end well. The guard stays.
     ///
     /// # Errors
     /// When it did not.
-    pub fn stop(&self) -> Result<()> {
+    pub fn halt(&self) -> Result<()> {
         self.shell(&format!("systemctl stop {UNIT}"))?;
         let result = self.shell(&format!("systemctl show -p Result -p ExecMainStatus {UNIT}"))?;
         let text = result.text();
@@ -201,6 +233,25 @@ impl Stage {
         case().inspect_err(|_| drop(self.idle()))
     }
 
+    /// The same, where the case stops the service and takes the guard down by itself.
+    ///
+    /// # Errors
+    /// The case's, else the service's.
+    pub fn configured_once(&self, text: &str, case: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.configured(text, case)?;
+        self.serving.take();
+        self.shell(&format!("rm {CONFIGURATION}")).map(drop)
+    }
+
+    /// Stops the service and leaves the guard, for good.
+    ///
+    /// # Errors
+    /// As [`Self::halt`].
+    pub fn leave_sealed(&self) -> Result<()> {
+        self.serving.take();
+        self.halt()
+    }
+
     /// Stops the service that a case left running, and takes its configuration away.
     ///
     /// # Errors
@@ -211,8 +262,9 @@ impl Stage {
         }
         let runs = self.shell(&format!("systemctl is-active {UNIT}"));
         let stopped = self.stop();
-        self.shell(&format!("rm {CONFIGURATION}"))?;
-        runs.and(stopped)
+        // Under a guard that stays nobody can.
+        let removed = self.shell(&format!("rm {CONFIGURATION}"));
+        runs.and(stopped).and(removed.map(drop))
     }
 
     /// A place in the journal: the number of the watchdog's entries so far. (With
@@ -282,6 +334,32 @@ impl Stage {
         let output = self.machine.node0().run(argv)?;
         Attack::told_by(&output)
             .with_context(|| format!("attack --path {path} --at {at}: {output}"))
+    }
+
+    /// Really tries to disarm the guard, or to stop the watchdog, as root on node 0.
+    ///
+    /// # Errors
+    /// When it could not be tried.
+    pub fn disarm_by(&self, by: &str, file: &str) -> Result<Attack> {
+        let pid = self.watchdog()?.to_string();
+        let mut argv = vec!["disarm", "--by", by, "--pid", &pid];
+        if !file.is_empty() {
+            argv.extend(["--file", file]);
+        }
+        let output = self.machine.node0().run(argv)?;
+        Attack::told_by(&output)
+            .with_context(|| format!("disarm --by {by} --file {file}: {output}"))
+    }
+
+    /// The watchdog's process.
+    ///
+    /// # Errors
+    /// When the service does not run.
+    pub fn watchdog(&self) -> Result<u32> {
+        let pid = self.shell(&format!("systemctl show -p MainPID --value {UNIT}"))?.text();
+        let pid = pid.trim().parse()?;
+        ensure!(pid != 0, "the service does not run");
+        Ok(pid)
     }
 
     /// As [`Self::attack`], where the host sees that nothing was written. Registers of a device

@@ -45,11 +45,13 @@ pub enum EventKind {
     Started,
     /// The watchdog ends.
     Stopped,
+    /// The guard was taken down.
+    GuardDisarmed,
 }
 
 impl EventKind {
     /// Every kind, for the catalog and its test.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::TextTampered,
         Self::GuardTampered,
         Self::NodeLost,
@@ -67,6 +69,7 @@ impl EventKind {
         Self::TextClean,
         Self::Started,
         Self::Stopped,
+        Self::GuardDisarmed,
     ];
 
     /// The name used in `WATCHDOG_EVENT` and in JSON.
@@ -90,6 +93,7 @@ impl EventKind {
             Self::TextClean => "text-clean",
             Self::Started => "started",
             Self::Stopped => "stopped",
+            Self::GuardDisarmed => "guard-disarmed",
         }
     }
 
@@ -98,7 +102,7 @@ impl EventKind {
     pub const fn priority(self) -> u8 {
         match self {
             Self::TextTampered | Self::GuardTampered => 2,
-            Self::NodeLost | Self::GuardDegraded => 3,
+            Self::NodeLost | Self::GuardDegraded | Self::GuardDisarmed => 3,
             Self::WriteDenied
             | Self::WriteKilled
             | Self::WriteObserved
@@ -134,6 +138,7 @@ impl EventKind {
             Self::TextClean => "81a25e1379bb478baba4f450e8aab77a",
             Self::Started => "fae811293bf9464596e7445895b1d4de",
             Self::Stopped => "2b2c09f2dd834e8cad595bec7d5261af",
+            Self::GuardDisarmed => "7dc7aa5f4a114222b666a1a26cfd08d8",
         }
     }
 }
@@ -215,6 +220,9 @@ pub struct Event {
     /// What the guard covers, path by path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Vec<PathReport>>,
+    /// It is about attempts under a guard before this one, which this one has not counted.
+    #[serde(skip)]
+    pub inherited: bool,
 }
 
 impl Event {
@@ -239,6 +247,7 @@ impl Event {
             action: None,
             count: None,
             coverage: None,
+            inherited: false,
         }
     }
 

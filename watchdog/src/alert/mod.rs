@@ -10,4 +10,4 @@ pub use console::line;
 pub use escape::{chain, hex, printable};
 pub use event::{Event, EventKind, Process};
 pub use journal::Journal;
-pub use outlet::{Outlet, Sink};
+pub use outlet::{Book, Outlet, Sink};

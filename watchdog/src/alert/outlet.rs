@@ -26,16 +26,25 @@ pub trait Sink: Send {
     fn send(&mut self, event: &Event) -> anyhow::Result<()>;
 }
 
+/// Who keeps count of the attempts that were told.
+pub trait Book: Send {
+    /// So many attempts by a path (its name) were told.
+    fn told(&mut self, path: &str, count: u64);
+}
+
 /// The sending side, shared by every task of the watchdog.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Outlet(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     queue: Mutex<Option<SyncSender<Event>>>,
     lost: Arc<AtomicU64>,
+    book: Shelf,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
+
+/// Where the book is, once there is one.
+type Shelf = Arc<Mutex<Option<Box<dyn Book>>>>;
 
 impl Outlet {
     /// Events to the journal where there is one, to standard output as JSON if `json`, and to
@@ -63,17 +72,23 @@ impl Outlet {
         let (queue, events) = mpsc::sync_channel::<Event>(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&lost);
+        let book = Shelf::default();
+        let shelf = Arc::clone(&book);
         let thread = thread::spawn(move || {
             loop {
                 // A loss is told as soon as the queue has drained, even if nothing new happens.
                 let next = events.recv_timeout(Duration::from_secs(1));
                 match next {
-                    Ok(event) => deliver(&mut sinks, &event),
+                    Ok(event) => {
+                        if deliver(&mut sinks, &event) {
+                            enter(&shelf, &event);
+                        }
+                    }
                     Err(RecvTimeoutError::Disconnected) => break,
                     Err(RecvTimeoutError::Timeout) => {
                         let missed = counter.swap(0, Ordering::Relaxed);
                         if missed > 0 {
-                            deliver(&mut sinks, &overflow(missed));
+                            let _ = deliver(&mut sinks, &overflow(missed));
                         }
                     }
                 }
@@ -82,8 +97,14 @@ impl Outlet {
         Self(Arc::new(Inner {
             queue: Mutex::new(Some(queue)),
             lost,
+            book,
             thread: Mutex::new(Some(thread)),
         }))
+    }
+
+    /// From now on it is entered into `book` what attempts were told.
+    pub fn keep_book(&self, book: Box<dyn Book>) {
+        *self.0.book.lock().unwrap_or_else(PoisonError::into_inner) = Some(book);
     }
 
     /// Queues an event; never waits.
@@ -109,12 +130,26 @@ impl Outlet {
     }
 }
 
-/// Gives an event to every place; one that refuses is named in the process's own log.
-fn deliver(sinks: &mut [Box<dyn Sink>], event: &Event) {
+/// Gives an event to every place; one that refuses is named in the process's own log. Whether any
+/// took it.
+fn deliver(sinks: &mut [Box<dyn Sink>], event: &Event) -> bool {
+    let mut is_told = false;
     for sink in sinks {
-        if let Err(error) = sink.send(event) {
-            log::error!("{} did not take an event ({}): {error:#}", sink.name(), event.message);
+        match sink.send(event) {
+            Ok(()) => is_told = true,
+            Err(error) => {
+                log::error!("{} did not take an event ({}): {error:#}", sink.name(), event.message);
+            }
         }
+    }
+    is_told
+}
+
+/// Enters what attempts an event told of.
+fn enter(shelf: &Shelf, event: &Event) {
+    let mut book = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+    if let (Some(book), Some(path), false) = (book.as_mut(), &event.path, event.inherited) {
+        book.told(path, event.count.unwrap_or(1));
     }
 }
 

@@ -37,6 +37,9 @@ pub enum Command {
     /// Make, show or check baselines: what a node's kernel text should be
     #[command(subcommand)]
     Baseline(BaselineCommand),
+    /// Show, try or take down the guard, which stays in force without `run`
+    #[command(subcommand)]
+    Guard(GuardCommand),
     /// Write the manual pages into a folder
     #[command(hide = true)]
     Man(ManArgs),
@@ -193,6 +196,59 @@ impl PlaceArgs {
         config.state_dir = self.state_dir.clone().or(config.state_dir);
         Ok(config)
     }
+}
+
+/// `watchdog guard`.
+#[derive(Debug, Subcommand)]
+pub enum GuardCommand {
+    /// Show what is guarded, by which policies, and what was seen to work
+    #[command(after_help = STATUS_HELP)]
+    Status(TellArgs),
+    /// Try every path on decoys now, on the guard in force
+    #[command(after_help = SELF_TEST_HELP)]
+    SelfTest(TellArgs),
+    /// Take the guard down, so that this node can write to the others' memory
+    #[command(after_help = DISARM_HELP)]
+    Disarm(DisarmArgs),
+    /// Make the configuration's line for a secret that disarms
+    Secret,
+}
+
+const STATUS_HELP: &str = "\
+Exit status: 0 the guard is in force, whole and watched; 1 a path is not
+covered, or no watchdog runs; 2 no guard is in force, or it cannot be read.";
+
+const SELF_TEST_HELP: &str = "\
+Exit status: 0 every path is dealt with as its policy says; 1 one is not; 2 no
+guard is in force, or it cannot be tried.";
+
+const DISARM_HELP: &str = "\
+Who may do it was configured before the guard was armed, under [guard]:
+  disarm = \"console\"    root on a virtual terminal or serial line (the default)
+  disarm = \"root\"       root, from anywhere
+  disarm_secret = \"…\"   who knows the secret (`watchdog guard secret`)
+  sealed = true         nobody: the guard stays until the machine restarts
+
+The watchdog must be stopped first (systemctl stop integrity-watchdog).
+
+Exit status: 0 it is down; 2 it is not.";
+
+/// How something is told.
+#[derive(Debug, Args)]
+pub struct TellArgs {
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `watchdog guard disarm`.
+#[derive(Debug, Args)]
+pub struct DisarmArgs {
+    /// Where the secret is read, if one is configured [default: asked for]
+    ///
+    /// `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
 }
 
 /// `watchdog locate`.

@@ -2,6 +2,7 @@
 
 mod args;
 mod baseline;
+mod guard;
 mod locate;
 mod man;
 mod progress;
@@ -45,6 +46,7 @@ pub fn execute(cli: Cli) -> anyhow::Result<Status> {
         Command::Scan(args) => scan::execute(args),
         Command::Locate(args) => locate::execute(args),
         Command::Baseline(command) => baseline::execute(command),
+        Command::Guard(command) => guard::execute(command),
         Command::Man(args) => man::execute(&args),
     }
 }

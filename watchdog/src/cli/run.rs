@@ -10,6 +10,7 @@ use super::args::RunArgs;
 use super::progress::Progress;
 use super::scan::STATE_DIR;
 use crate::alert::Outlet;
+use crate::config::DEFAULT_PATH;
 use crate::watch::{WatchOptions, watch};
 
 /// Time from one sweep to the next when nothing else is said.
@@ -29,6 +30,8 @@ pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
         state_dir: config.state_dir.clone().unwrap_or_else(|| PathBuf::from(STATE_DIR)),
         baseline_key: config.baseline_key.map(|key| key.public().clone()),
         policies: config.guard.policies,
+        release: config.guard.release,
+        config: args.memory.place.config.clone().unwrap_or_else(|| DEFAULT_PATH.into()),
     };
     let outlet = Outlet::for_this_process(args.memory.place.json);
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,40 +1,37 @@
 //! Attaching the programs to what this kernel has.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 
-use aya::programs::{CgroupAttachMode, CgroupSysctl, FEntry, FExit, Lsm, ProgramError};
+use aya::programs::links::FdLink;
+use aya::programs::{CgroupSysctl, FEntry, FExit, Lsm, ProgramError};
 use aya::{Btf, Ebpf};
 
 use super::load::GuardError;
+use super::pins::Generation;
 use super::preflight::PreflightError;
 use super::programs::{Kind, PROGRAMS, Program};
-use super::{Policies, Policy, WritePath};
+use super::{Policies, bpf};
 use crate::btf as kernel_types;
 
 /// Where the root cgroup is; every process is in it.
 pub(super) const ROOT_CGROUP: &str = "/sys/fs/cgroup";
 
-/// Attaches every program that some policy needs; says which paths the kernel has no place for.
+/// Attaches every program that some policy needs and the kernel has a place for, and pins it.
 pub(super) fn attach(
     programs: &mut Ebpf,
     kernel: &kernel_types::Btf,
     policies: &Policies,
-) -> Result<BTreeMap<WritePath, String>, GuardError> {
+    generation: &Generation,
+) -> Result<(), GuardError> {
     let btf = Btf::from_sys_fs().map_err(|error| PreflightError::NoBtf(io::Error::other(error)))?;
-    let mut lacking: BTreeMap<WritePath, String> = BTreeMap::new();
-    for program in &PROGRAMS {
-        if program.paths.iter().all(|path| policies.get(*path) == Policy::Off) {
-            continue;
-        }
-        match program.function(kernel) {
-            Ok(function) => attach_one(programs, program, function, &btf)?,
-            Err(_) if program.optional => {}
-            Err(why) => lacking.extend(program.paths.iter().map(|path| (*path, why.clone()))),
+    for program in PROGRAMS.iter().filter(|program| program.is_needed(policies)) {
+        if let Ok(function) = program.function(kernel) {
+            attach_one(programs, program, function, &btf, generation)?;
         }
     }
-    Ok(lacking)
+    Ok(())
 }
 
 fn attach_one(
@@ -42,30 +39,48 @@ fn attach_one(
     program: &Program,
     function: &str,
     btf: &Btf,
+    generation: &Generation,
 ) -> Result<(), GuardError> {
     let name = program.name;
-    let done = match program.kind {
+    let refused = |error| GuardError::Program(name, refusal(error));
+    let link: FdLink = match program.kind {
         Kind::Entry => {
             let program: &mut FEntry = find(programs, name)?;
-            program.load(function, btf).and_then(|()| program.attach().map(drop))
+            program.load(function, btf).map_err(refused)?;
+            let link = program.attach().and_then(|id| program.take_link(id));
+            link.map_err(refused)?.into()
         }
         Kind::Exit => {
             let program: &mut FExit = find(programs, name)?;
-            program.load(function, btf).and_then(|()| program.attach().map(drop))
+            program.load(function, btf).map_err(refused)?;
+            let link = program.attach().and_then(|id| program.take_link(id));
+            link.map_err(refused)?.into()
         }
         Kind::Lsm => {
             let program: &mut Lsm = find(programs, name)?;
-            program.load(name, btf).and_then(|()| program.attach().map(drop))
+            program.load(name, btf).map_err(refused)?;
+            let link = program.attach().and_then(|id| program.take_link(id));
+            link.map_err(refused)?.into()
         }
         Kind::Sysctl => {
-            let root = File::open(ROOT_CGROUP).map_err(GuardError::Cgroup)?;
             let program: &mut CgroupSysctl = find(programs, name)?;
-            // A link stands beside other programs by itself, and takes no flag that says so.
-            let mode = CgroupAttachMode::Single;
-            program.load().and_then(|()| program.attach(root, mode).map(drop))
+            program.load().map_err(refused)?;
+            return attach_to_cgroup(program, generation);
         }
     };
-    done.map_err(|error| GuardError::Program(name, refusal(error)))
+    let path = generation.link(name);
+    // The pin holds it from here on, with this process or without.
+    link.pin(&path).map(drop).map_err(|error| GuardError::Pin(path, error.into()))
+}
+
+/// Attaches the program on settings without a link, which others could detach.
+fn attach_to_cgroup(program: &mut CgroupSysctl, generation: &Generation) -> Result<(), GuardError> {
+    let root = File::open(ROOT_CGROUP).map_err(GuardError::Cgroup)?;
+    let path = generation.on_cgroup();
+    program.pin(&path).map_err(|error| GuardError::Pin(path, error.into()))?;
+    let refused = |error| GuardError::Program("sysctl", refusal(error));
+    let program = program.fd().map_err(refused)?.as_fd();
+    bpf::attach_to_settings(&root, program).map_err(GuardError::Cgroup)
 }
 
 /// Why the kernel refused a program: of the verifier's log, which may have a million lines, the end.

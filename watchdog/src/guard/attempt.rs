@@ -56,7 +56,11 @@ impl WriteAttempt {
         Some(Self {
             path: WritePath::of_number(path)?,
             action: Policy::of_number(action)?,
-            detail: reasons.get(&detail).cloned(),
+            detail: if path == watchdog_common::path::OWN {
+                own_word(detail).map(str::to_owned)
+            } else {
+                reasons.get(&detail).cloned()
+            },
             range: PhysRange::new(PhysAddr(range.start), PhysAddr(range.end)),
             process: Attacker {
                 pid: tgid,
@@ -87,6 +91,26 @@ impl Attacker {
         let unified = groups.split(|&byte| byte == b'\n').find_map(|it| it.strip_prefix(b"0::"));
         unified.map(<[u8]>::to_vec)
     }
+}
+
+/// What of the guard's own was reached for, in a word or two.
+fn own_word(detail: u32) -> Option<&'static str> {
+    use watchdog_common::own;
+    Some(match detail {
+        own::MAP => "a table",
+        own::PROGRAM => "a program",
+        own::UNLINK => "removing a file",
+        own::RENAME => "renaming a file",
+        own::CREATE => "making a file",
+        own::TRUNCATE => "cutting a file",
+        own::OPEN => "writing a file",
+        own::UNMOUNT => "unmounting its pins",
+        own::SIGNAL => "a signal",
+        own::TRACE => "tracing it",
+        own::LIMIT => "its limits",
+        own::CGROUP => "its control group",
+        _ => return None,
+    })
 }
 
 /// The path the kernel side gathered: names from the last one up.

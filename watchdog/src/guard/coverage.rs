@@ -1,8 +1,9 @@
 //! What the guard covers: each path, what is done about it, and whether that was seen.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Policy, WritePath};
 
@@ -43,18 +44,18 @@ const BEYOND: [(u32, &str, &str); 4] = [
 pub struct Coverage(pub Vec<PathProof>);
 
 /// One line of the report, for programs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathReport {
     /// Its row in the documentation's table.
     pub row: u32,
     /// Its name.
-    pub path: &'static str,
+    pub path: Cow<'static, str>,
     /// `denied`, `killed`, `observed`, `off` or `uncovered`.
-    pub coverage: &'static str,
+    pub coverage: Cow<'static, str>,
     /// Whether that was seen.
     pub seen: bool,
     /// Why it is not, where it is not.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
@@ -80,12 +81,13 @@ impl Coverage {
                 (Outcome::Seen, policy) => (done(policy), None),
             };
             let (row, path) = (proof.path.number(), proof.path.name());
-            PathReport { row, path, coverage, seen: proof.outcome == Outcome::Seen, reason }
+            let seen = proof.outcome == Outcome::Seen;
+            PathReport { row, path: path.into(), coverage: coverage.into(), seen, reason }
         };
         let beyond = BEYOND.map(|(row, path, why)| PathReport {
             row,
-            path,
-            coverage: "uncovered",
+            path: path.into(),
+            coverage: "uncovered".into(),
             seen: false,
             reason: Some(why.to_owned()),
         });
@@ -112,7 +114,7 @@ impl fmt::Display for Coverage {
         let report = self.report();
         let names = |word: &str| {
             let of_it = report.iter().filter(|line| line.coverage == word);
-            of_it.map(|line| line.path).collect::<Vec<_>>()
+            of_it.map(|line| line.path.as_ref()).collect::<Vec<_>>()
         };
         let denied = names("denied");
         write!(f, "{} of {} paths denied ({})", denied.len(), report.len(), denied.join(", "))?;

@@ -39,7 +39,7 @@ impl Decoy {
     }
 
     /// Path 1.
-    pub(super) fn try_open(&self) -> io::Result<()> {
+    pub(super) fn try_open() -> io::Result<()> {
         open_for_writing().map(drop)
     }
 

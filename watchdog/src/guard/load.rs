@@ -1,23 +1,33 @@
 //! The guard as it runs: its programs, the rules they go by, and what comes back from them.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::AsRawFd;
-use std::process;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::{fs, process};
 
-use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, MapData, RingBuf};
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use aya_log::EbpfLogger;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use watchdog_common::{MAX_RANGES, Range, Rules};
+use watchdog_common::{MAX_RANGES, Offsets, Range, Rules, State, path};
 
 use super::attach::{ROOT_CGROUP, attach};
 use super::attempt::WriteAttempt;
 use super::coverage::Coverage;
 use super::decoy::{DECOY, Decoy, DecoyError, INNER_DECOY};
+use super::in_force::{InForce, InForceError};
+use super::own::{Reach, learn, pin_tables, tell_ids};
+use super::pins::{Generation, PinError};
 use super::preflight::{self, PreflightError};
-use super::proof::prove;
-use super::{Policies, WritePath, kinds};
+use super::programs::lacking;
+use super::proof::Prover;
+use super::record::{Record, RecordError, by_name};
+use super::{Policies, Release, WritePath, kinds};
 use crate::memory::RangeSet;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/watchdog-ebpf"));
@@ -29,6 +39,10 @@ pub struct GuardConfig {
     pub ranges: RangeSet,
     /// What is done about each path.
     pub policies: Policies,
+    /// Who may take it down.
+    pub release: Release,
+    /// Files and folders that only the watchdog may write from now on.
+    pub kept: Vec<PathBuf>,
 }
 
 /// Why the guard could not be loaded.
@@ -56,30 +70,52 @@ pub enum GuardError {
     Map(#[from] aya::maps::MapError),
     /// The root cgroup cannot be opened.
     #[error(
-        "{ROOT_CGROUP} cannot be opened, where kernel.ftrace_enabled is guarded: mount it (mount -t cgroup2 cgroup2 {ROOT_CGROUP}), or say `ftrace-enabled = \"off\"` under [guard.paths]"
+        "the guard cannot be attached to {ROOT_CGROUP}, where kernel.ftrace_enabled is guarded: mount it (mount -t cgroup2 cgroup2 {ROOT_CGROUP}), or say `ftrace-enabled = \"off\"` under [guard.paths]"
     )]
-    Cgroup(#[source] std::io::Error),
+    Cgroup(#[source] io::Error),
     /// The event loop does not take the ring buffer.
     #[error("the guard's events could not be listened to")]
-    Listen(#[source] std::io::Error),
+    Listen(#[source] io::Error),
     /// The decoy cannot be used.
     #[error(transparent)]
     Decoy(#[from] DecoyError),
+    /// The pins.
+    #[error(transparent)]
+    Pins(#[from] PinError),
+    /// One pin.
+    #[error("the guard cannot be pinned as {0}")]
+    Pin(PathBuf, #[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A file that belongs to the guard.
+    #[error("{0} cannot be opened, and so not be kept from others")]
+    Learn(PathBuf, #[source] io::Error),
+    /// The record.
+    #[error("the guard's record cannot be kept")]
+    Record(#[from] RecordError),
+    /// A guard is in force already.
+    #[error(transparent)]
+    InForce(#[from] InForceError),
+    /// It is the stronger one.
+    #[error(
+        "the guard in force since {0} would give way to a weaker one: {1}. Configure as much as it has, or take it down first (watchdog guard disarm)"
+    )]
+    Weaker(Timestamp, String),
 }
 
-/// The loaded guard; detached when dropped.
+/// The loaded guard. It stays in force when this is dropped, once it was [kept](Guard::keep);
+/// before that it goes.
 pub struct Guard {
-    /// Holds the programs' attachments.
+    /// Holds the programs' descriptors.
     _programs: Ebpf,
+    pinned: Pinned,
+    record: Record,
+    /// Guards that it is to replace.
+    earlier: Vec<InForce>,
     attempts: AsyncFd<RingBuf<MapData>>,
-    lost: PerCpuArray<MapData, u64>,
-    lost_told: u64,
-    proofs: Array<MapData, u64>,
+    lost: Array<MapData, u64>,
+    lost_told: [u64; path::COUNT as usize],
+    told: Option<Array<MapData, u64>>,
     log: Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>,
-    decoy: Decoy,
-    policies: Policies,
-    /// Paths for which this kernel has no place.
-    lacking: BTreeMap<WritePath, String>,
+    prover: Prover,
     /// The kernel's reasons for asking security modules, by number.
     reasons: BTreeMap<u32, String>,
 }
@@ -89,50 +125,120 @@ pub struct Guard {
 pub enum GuardEvent {
     /// Something was attempted, and policy did something about it.
     Attempt(WriteAttempt),
-    /// Attempts that nobody can be told of: how many.
-    Lost(u64),
+    /// The same, under a guard before this one.
+    Inherited(WriteAttempt),
+    /// Attempts that came too fast to be told one by one.
+    Lost {
+        /// By which path.
+        path: WritePath,
+        /// How many.
+        count: u64,
+    },
+    /// Attempts under a guard before this one, whose watchdog ended before it could tell of them.
+    Untold {
+        /// By which path.
+        path: WritePath,
+        /// How many.
+        count: u64,
+    },
 }
 
 impl Guard {
-    /// Loads and attaches all programs. From here on writes are denied; whether they really are,
-    /// [`Guard::prove`] says.
+    /// Loads, attaches and pins all programs, beside a guard that is in force already. From here on
+    /// writes are denied; whether they really are, [`Guard::prove`] says.
     ///
     /// # Errors
-    /// [`GuardError`], each with what to do.
+    /// [`GuardError`], each with what to do. Nothing is left of it then.
     pub fn load(config: &GuardConfig) -> Result<Self, GuardError> {
         let running = preflight::check()?;
         let mut rules = rules(config)?;
         kinds::fill_in(&running.btf, &mut rules).map_err(PreflightError::from)?;
+        let mut record = record(config, &running.offsets, &rules);
+        let earlier = InForce::all()?;
+        for guard in &earlier {
+            if guard.record.is_watched() {
+                return Err(InForceError::Watched(guard.record.pid).into());
+            }
+            let weaker = |why| GuardError::Weaker(guard.record.armed, why);
+            guard.record.yields_to(&record).map_err(weaker)?;
+        }
         // Before arming: in `strict` it could not be opened any more.
         let decoy = Decoy::open()?;
+        let mut pinned = Pinned { generation: Generation::create()?, state: None, keep: false };
         let mut programs = EbpfLoader::new()
             .override_global("OFFSETS", &running.offsets, true)
             .override_global("RULES", &rules, true)
             .load(OBJECT)?;
+        let tables = pin_tables(&programs, &pinned.generation)?;
+        let state = programs.take_map("STATE").ok_or(GuardError::Missing("STATE"))?;
+        let state = pinned.state.insert(Array::try_from(state)?);
         let log = EbpfLogger::init(&mut programs)
             .inspect_err(|error| log::debug!("eBPF's own messages are not shown: {error}"))
             .ok()
             .and_then(|logger| listen(logger).ok());
-        let lacking = attach(&mut programs, &running.btf, &config.policies)?;
+        attach(&mut programs, &running.btf, &config.policies, &pinned.generation)?;
+        record.programs = tell_ids(&mut programs, &tables)?;
+        learn(state, &pinned.generation, &config.kept)?;
         let mut map = |name| programs.take_map(name).ok_or(GuardError::Missing(name));
         let attempts = RingBuf::try_from(map("ATTEMPTS")?)?;
+        let prover = Prover {
+            decoy: Some(decoy),
+            proofs: Array::try_from(map("PROOFS")?)?,
+            policies: config.policies.clone(),
+            lacking: lacking(&running.btf, &config.policies),
+            own: Reach {
+                pin: pinned.generation.decoy(),
+                program: record.programs.first().copied().unwrap_or_default(),
+                watchdog: record.pid,
+            },
+        };
         Ok(Self {
             attempts: listen(attempts)?,
-            lost: PerCpuArray::try_from(map("LOST")?)?,
-            lost_told: 0,
-            proofs: Array::try_from(map("PROOFS")?)?,
+            lost: Array::try_from(map("LOST")?)?,
+            lost_told: [0; path::COUNT as usize],
+            told: Some(Array::try_from(map("TOLD")?)?),
             _programs: programs,
+            pinned,
+            record,
+            earlier,
             log,
-            decoy,
-            policies: config.policies.clone(),
-            lacking,
+            prover,
             reasons: kinds::reasons(&running.btf),
         })
     }
 
-    /// Tries each forbidden thing on the decoy. Cheap enough for every period.
+    /// Tries each forbidden thing on a decoy, and keeps the record of it. Cheap enough for every
+    /// period.
     pub fn prove(&mut self) -> Coverage {
-        prove(&self.decoy, &self.proofs, &self.policies, &self.lacking)
+        let coverage = self.prover.prove();
+        self.record.proven = Timestamp::now();
+        self.record.coverage = coverage.report();
+        if self.pinned.keep
+            && let Err(error) = self.pinned.write(&self.record)
+        {
+            log::warn!("{}", crate::alert::chain(&error));
+        }
+        coverage
+    }
+
+    /// Puts it in force: it stays when the process ends. Guards that were in force before it are
+    /// taken down, and what they saw that nobody was told of is returned.
+    ///
+    /// # Errors
+    /// [`GuardError`] when the record cannot be kept, or an earlier guard does not go.
+    pub fn keep(&mut self) -> Result<Vec<GuardEvent>, GuardError> {
+        self.pinned.write(&self.record)?;
+        self.pinned.keep = true;
+        let mut events = Vec::new();
+        for guard in self.earlier.drain(..) {
+            events.extend(guard.give_way()?);
+        }
+        Ok(events)
+    }
+
+    /// Where it is kept how many attempts were told, for the next watchdog; once.
+    pub fn take_book(&mut self) -> Option<Array<MapData, u64>> {
+        self.told.take()
     }
 
     /// Waits for the next attempt. Cancel safe.
@@ -144,7 +250,7 @@ impl Guard {
                 return GuardEvent::Attempt(attempt);
             }
             if let Some(lost) = self.newly_lost() {
-                return GuardEvent::Lost(lost);
+                return lost;
             }
             tokio::select! {
                 ready = self.attempts.readable_mut() => {
@@ -158,12 +264,72 @@ impl Guard {
         }
     }
 
-    /// Attempts lost since this was asked last.
-    fn newly_lost(&mut self) -> Option<u64> {
-        let lost: u64 = self.lost.get(&0, 0).ok()?.iter().sum();
-        let new = lost.checked_sub(self.lost_told).filter(|new| *new > 0);
-        self.lost_told = lost;
-        new
+    /// Attempts by one path that were lost since this was asked last.
+    fn newly_lost(&mut self) -> Option<GuardEvent> {
+        WritePath::ALL.into_iter().find_map(|path| {
+            let told = self.lost_told.get_mut(path.number() as usize)?;
+            let lost = self.lost.get(&path.number(), 0).ok()?;
+            let count = lost.checked_sub(*told).filter(|new| *new > 0)?;
+            *told = lost;
+            Some(GuardEvent::Lost { path, count })
+        })
+    }
+}
+
+/// The pins of a guard, which go with this unless they are kept.
+struct Pinned {
+    generation: Generation,
+    state: Option<Array<MapData, State>>,
+    keep: bool,
+}
+
+impl Pinned {
+    fn write(&mut self, record: &Record) -> Result<(), GuardError> {
+        let state = self.state.as_mut().ok_or(GuardError::Missing("STATE"))?;
+        let mut now = state.get(&0, 0)?;
+        record.write(&mut now)?;
+        Ok(state.set(0, now, 0)?)
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        if let Some(state) = &mut self.state
+            && let Ok(mut now) = state.get(&0, 0)
+        {
+            now.released = 1;
+            let _ = state.set(0, now, 0);
+        }
+        if let Err(error) = self.generation.remove() {
+            log::error!("{}", crate::alert::chain(&error));
+        }
+    }
+}
+
+/// What the guard will say of itself.
+fn record(config: &GuardConfig, offsets: &Offsets, rules: &Rules) -> Record {
+    let mut kernel = Sha256::new();
+    // SAFETY: `repr(C)` and no padding, as `watchdog-common` proves.
+    kernel.update(unsafe {
+        std::slice::from_raw_parts((&raw const *offsets).cast::<u8>(), size_of::<Offsets>())
+    });
+    [&rules.lockdown, &rules.read_file, &rules.load_data].iter().for_each(|it| kernel.update(it));
+    let now = Timestamp::now();
+    let ranges = config.ranges.ranges().iter();
+    Record {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: process::id(),
+        armed: now,
+        ranges: ranges.map(|range| (range.start().0, range.end().0)).collect(),
+        policies: by_name(&config.policies),
+        release: config.release.clone(),
+        programs: Vec::new(),
+        kernel: crate::alert::hex(&kernel.finalize()),
+        proven: now,
+        coverage: Vec::new(),
     }
 }
 
@@ -187,8 +353,15 @@ async fn relay_log(log: &mut Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>)
 /// The rules as the programs hold them.
 fn rules(config: &GuardConfig) -> Result<Rules, GuardError> {
     let ranges = config.ranges.ranges();
-    let mut rules =
-        Rules { decoy: DECOY, watchdog: process::id(), inner_decoy: INNER_DECOY, ..Rules::EMPTY };
+    // The number of a namespace is its file's inode number (fs/nsfs.c), 32 bits of it.
+    let mounts = fs::metadata("/proc/1/ns/mnt").map_or(0, |status| status.ino());
+    let mut rules = Rules {
+        decoy: DECOY,
+        inner_decoy: INNER_DECOY,
+        watchdog: process::id(),
+        mounts: u32::try_from(mounts).unwrap_or_default(),
+        ..Rules::EMPTY
+    };
     if ranges.len() > rules.ranges.len() {
         return Err(GuardError::TooManyRanges(ranges.len()));
     }
@@ -215,6 +388,8 @@ mod tests {
                 .map(|n| format!("{}..{}", n * 0x2000, n * 0x2000 + 0x1000).parse().unwrap())
                 .collect(),
             policies: Policies::default(),
+            release: Release::default(),
+            kept: Vec::new(),
         };
         let full = rules(&config(64)).unwrap();
         assert_eq!(full.ranges[63], Range { start: 63 * 0x2000, end: 63 * 0x2000 + 0x1000 });

@@ -2,25 +2,37 @@
 //!
 //! [`Guard::load`] checks what the kernel offers, loads and attaches; [`Guard::prove`] tries each
 //! forbidden thing on a decoy. The guard is armed only when every path was seen to be dealt with as
-//! policy says, and the proof is repeated for as long as it runs.
+//! policy says, and the proof is repeated for as long as it runs. [`Guard::keep`] puts it in force
+//! for good: it outlives its process, and gives way only to one that is at least as strict, or to
+//! [`InForce::disarm`].
 
 mod attach;
 mod attempt;
+mod bpf;
 mod coverage;
 mod decoy;
+mod in_force;
 mod kinds;
 mod load;
+mod own;
 mod paths;
+mod pins;
 mod policy;
 mod preflight;
 mod programs;
 mod proof;
+mod record;
+mod release;
 mod stand_in;
 
 pub use attempt::{Attacker, WriteAttempt};
 pub use coverage::{Coverage, Outcome, PathProof, PathReport};
 pub use decoy::DecoyError;
+pub use in_force::{InForce, InForceError};
 pub use load::{Guard, GuardConfig, GuardError, GuardEvent};
 pub use paths::WritePath;
+pub use pins::PinError;
 pub use policy::{Policies, Policy, Preset};
 pub use preflight::PreflightError;
+pub use record::{Record, RecordError};
+pub use release::{Refusal, Release, check_hash, hash};

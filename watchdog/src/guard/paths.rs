@@ -43,6 +43,8 @@ pub enum WritePath {
     Hotplug,
     /// 22: ports, MSRs, ACPI tables and the like.
     Lockdown,
+    /// 25: the guard itself: its pins, tables, files and process.
+    Own,
     /// 26: switching the guard's own programs off by `kernel.ftrace_enabled`.
     Ftrace,
 }
@@ -70,7 +72,7 @@ struct Facts {
 
 impl WritePath {
     /// Every path, in the order of the table.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Open,
         Self::Write,
         Self::Mmap,
@@ -86,6 +88,7 @@ impl WritePath {
         Self::Kexec,
         Self::Hotplug,
         Self::Lockdown,
+        Self::Own,
         Self::Ftrace,
     ];
 
@@ -143,6 +146,7 @@ impl WritePath {
             Self::Lockdown => {
                 (path::LOCKDOWN, "lockdown", Refuse, Deny, Deny, "ports, MSRs, ACPI tables")
             }
+            Self::Own => (path::OWN, "self", Refuse, Deny, Deny, "the guard and the watchdog"),
             Self::Ftrace => {
                 (path::FTRACE, "ftrace-enabled", Refuse, Deny, Deny, "what switches the guard off")
             }
@@ -178,6 +182,7 @@ impl WritePath {
             Self::Kexec => "loaded a kexec image, or hibernated",
             Self::Hotplug => "had memory made RAM of this node",
             Self::Lockdown => "reached for hardware",
+            Self::Own => "reached for the guard itself",
             Self::Ftrace => "set kernel.ftrace_enabled, which switches the guard off",
         })
     }

@@ -96,6 +96,22 @@ fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         mm_exe_file: pointer("mm_struct", "exe_file")?,
         dentry_parent: pointer("dentry", "d_parent")?,
         dentry_name: pointer("dentry", "d_name.name")?,
+        dentry_inode: pointer("dentry", "d_inode")?,
+        path_dentry: pointer("path", "dentry")?,
+        inode_superblock: pointer("inode", "i_sb")?,
+        inode_number: btf.offset("inode", "i_ino", 8)?,
+        superblock_device: btf.offset("super_block", "s_dev", 4)?,
+        vfsmount_root: pointer("vfsmount", "mnt_root")?,
+        mount_vfsmount: btf.offset("mount", "mnt", 32)?,
+        mount_namespace: pointer("mount", "mnt_ns")?,
+        namespace_number: btf.offset("mnt_namespace", "ns.inum", 4)?,
+        map_id: btf.offset("bpf_map", "id", 4)?,
+        program_aux: pointer("bpf_prog", "aux")?,
+        aux_id: btf.offset("bpf_prog_aux", "id", 4)?,
+        task_ptrace: btf.offset("task_struct", "ptrace", 4)?,
+        task_seccomp: btf.offset("task_struct", "seccomp.mode", 4)?,
+        binprm_file: pointer("linux_binprm", "file")?,
+        mm_context_id: btf.offset("mm_struct", "context.ctx_id", 8)?,
     })
 }
 

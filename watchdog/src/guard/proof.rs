@@ -4,69 +4,114 @@
 //! `kernel.ftrace_enabled` turns all of them off without detaching them. A path counts as denied
 //! only when the attempt failed with EPERM *and* the program counted it.
 
-use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::io;
 
-use aya::maps::{Array, MapData};
+use aya::maps::{Array, Map, MapData};
 
 use super::coverage::{Coverage, Outcome, PathProof};
 use super::decoy::Decoy;
+use super::load::GuardError;
+use super::own::Reach;
+use super::pins::Generation;
+use super::programs::lacking;
+use super::record::Record;
 use super::{Policies, Policy, WritePath, stand_in};
+use crate::btf::Btf;
 
-/// Tries every path; `lacking` are those that the kernel has no place for.
-pub(super) fn prove(
-    decoy: &Decoy,
-    proofs: &Array<impl Borrow<MapData>, u64>,
-    policies: &Policies,
-    lacking: &BTreeMap<WritePath, String>,
-) -> Coverage {
-    let prove = |path: WritePath| {
-        let policy = policies.get(path);
-        let seen = |act: &dyn Fn() -> io::Result<()>| attempt(path, policy, proofs, act);
+/// What is needed to try every path.
+pub(super) struct Prover {
+    /// None where it cannot be opened any more.
+    pub(super) decoy: Option<Decoy>,
+    pub(super) proofs: Array<MapData, u64>,
+    pub(super) policies: Policies,
+    /// Paths for which this kernel has no place.
+    pub(super) lacking: BTreeMap<WritePath, String>,
+    pub(super) own: Reach,
+}
+
+impl Prover {
+    /// For a guard that another process armed.
+    pub(super) fn of_record(
+        record: &Record,
+        generation: &Generation,
+        btf: &Btf,
+    ) -> Result<Self, GuardError> {
+        let policies = record.policies();
+        let decoy = Decoy::open().inspect_err(|error| log::info!("{error}")).ok();
+        let proofs = generation.open("PROOFS", Map::Array)?;
+        let program = record.programs.first().copied().unwrap_or_default();
+        let own = Reach { pin: generation.decoy(), program, watchdog: record.pid };
+        let lacking = lacking(btf, &policies);
+        Ok(Self { decoy, proofs, policies, lacking, own })
+    }
+
+    /// Tries every path.
+    pub(super) fn prove(&self) -> Coverage {
+        Coverage(WritePath::ALL.map(|path| self.path(path)).to_vec())
+    }
+
+    fn path(&self, path: WritePath) -> PathProof {
+        let policy = self.policies.get(path);
+        let seen = |act: &dyn Fn() -> io::Result<()>| self.attempt(path, policy, act);
+        let decoy = |act: fn(&Decoy) -> io::Result<()>| match &self.decoy {
+            Some(decoy) => seen(&|| act(decoy)),
+            None => Outcome::NotTried("/dev/mem cannot be opened for writing any more"),
+        };
         let outcome = match path {
             _ if policy == Policy::Off => Outcome::Off,
-            path if lacking.contains_key(&path) => {
-                Outcome::Missing(lacking.get(&path).cloned().unwrap_or_default())
+            path if self.lacking.contains_key(&path) => {
+                Outcome::Missing(self.lacking.get(&path).cloned().unwrap_or_default())
             }
-            WritePath::Open => seen(&|| decoy.try_open()),
-            WritePath::Write => seen(&|| decoy.try_write()),
-            WritePath::Mmap => seen(&|| decoy.try_mmap()),
-            WritePath::RemapFilePages => seen(&|| decoy.try_remap()),
-            WritePath::Mprotect => seen(&|| decoy.try_mprotect()),
+            WritePath::Open => seen(&Decoy::try_open),
+            WritePath::Write => decoy(Decoy::try_write),
+            WritePath::Mmap => decoy(Decoy::try_mmap),
+            WritePath::RemapFilePages => decoy(Decoy::try_remap),
+            WritePath::Mprotect => decoy(Decoy::try_mprotect),
             WritePath::Pci => seen(&stand_in::ports),
-            WritePath::Frames => seen(&|| decoy.try_frames()),
-            WritePath::Ioremap => seen(&|| decoy.try_ioremap()),
+            WritePath::Frames => decoy(Decoy::try_frames),
+            WritePath::Ioremap => decoy(Decoy::try_ioremap),
             WritePath::Module => seen(&stand_in::module),
-            WritePath::KexecSegments if policies.get(WritePath::Kexec) >= Policy::Deny => {
+            WritePath::KexecSegments if self.policies.get(WritePath::Kexec) >= Policy::Deny => {
                 Outcome::NotTried("every kexec is refused before it")
             }
             WritePath::KexecSegments => seen(&stand_in::kexec_segment),
             WritePath::Kexec => seen(&stand_in::kexec_nothing),
             WritePath::Lockdown => seen(&stand_in::port),
+            WritePath::Own => self.own(),
             WritePath::Ftrace => seen(&stand_in::ftrace),
             WritePath::Fault => Outcome::NotTried("only a driver can do it"),
             WritePath::Parameters => Outcome::NotTried("only a module that is loaded can do it"),
             WritePath::Hotplug => Outcome::NotTried("it cannot be undone"),
         };
         PathProof { path, policy, outcome }
-    };
-    Coverage(WritePath::ALL.map(prove).to_vec())
-}
+    }
 
-fn attempt(
-    path: WritePath,
-    policy: Policy,
-    proofs: &Array<impl Borrow<MapData>, u64>,
-    act: &dyn Fn() -> io::Result<()>,
-) -> Outcome {
-    let count = || proofs.get(&path.number(), 0).ok();
-    let before = count();
-    let result = act();
-    let counted = count() != before;
-    // Programs that only kill or see let the act itself succeed.
-    let must_fail = policy >= Policy::Deny && path.allows(Policy::Deny).is_ok();
-    judge(&result, counted, must_fail)
+    /// The guard's own: each of several acts is refused, whatever policy says of others.
+    fn own(&self) -> Outcome {
+        for (name, act) in Reach::ACTS {
+            let outcome = self.attempt(WritePath::Own, Policy::Deny, &|| act(&self.own));
+            if let Outcome::Missing(why) = outcome {
+                return Outcome::Missing(format!("{name}: {why}"));
+            }
+        }
+        Outcome::Seen
+    }
+
+    fn attempt(
+        &self,
+        path: WritePath,
+        policy: Policy,
+        act: &dyn Fn() -> io::Result<()>,
+    ) -> Outcome {
+        let count = || self.proofs.get(&path.number(), 0).ok();
+        let before = count();
+        let result = act();
+        let counted = count() != before;
+        // Programs that only kill or see let the act itself succeed.
+        let must_fail = policy >= Policy::Deny && path.allows(Policy::Deny).is_ok();
+        judge(&result, counted, must_fail)
+    }
 }
 
 /// What an attempt's result means, given whether the program counted it.

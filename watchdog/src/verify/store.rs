@@ -95,13 +95,19 @@ impl BaselineStore {
     /// The baselines below a state folder (`/var/lib/watchdog`), which with a key must be signed.
     #[must_use]
     pub fn in_state_dir(state: &Path, key: Option<PublicKey>) -> Self {
-        Self { directory: state.join("baselines"), key }
+        Self { directory: Self::folder(state), key }
     }
 
     /// The file of a node's baseline.
     #[must_use]
     pub fn path(&self, node: &str) -> PathBuf {
         self.directory.join(format!("{node}.baseline"))
+    }
+
+    /// The folder of baselines below a state folder.
+    #[must_use]
+    pub fn folder(state: &Path) -> PathBuf {
+        state.join("baselines")
     }
 
     /// Whether only signed baselines count.

@@ -43,19 +43,17 @@ pub(super) struct Attempts {
 impl Attempts {
     /// What the guard tells, as an event; `None` for what is counted and told later.
     pub(super) fn event(&mut self, event: GuardEvent, owners: &Owners) -> Option<Event> {
-        let attempt = match event {
-            GuardEvent::Attempt(attempt) => attempt,
-            GuardEvent::Lost(count) => {
-                let mut event = Event::new(
-                    EventKind::GuardDegraded,
-                    format!(
-                        "{count} attempts came too fast to be reported one by one; the guard did with them as with those before"
-                    ),
-                );
-                event.count = Some(count);
-                return Some(event);
-            }
+        let (attempt, inherited) = match event {
+            GuardEvent::Attempt(attempt) => (attempt, false),
+            GuardEvent::Inherited(attempt) => (attempt, true),
+            GuardEvent::Lost { path, count } => return Some(lost(path, count)),
+            GuardEvent::Untold { path, count } => return Some(untold(path, count)),
         };
+        if inherited {
+            let mut event = told(&attempt, owners, 1);
+            event.inherited = true;
+            return Some(event);
+        }
         let kind = (attempt.process.pid, attempt.path, attempt.action);
         let is_new = !self.kinds.contains_key(&kind);
         if is_new && self.kinds.len() >= KEPT {
@@ -76,6 +74,33 @@ impl Attempts {
         let many = kinds.into_values().filter(|(count, _)| *count > TOLD);
         many.map(|(count, last)| told(&last, owners, count.saturating_sub(TOLD))).collect()
     }
+}
+
+/// Attempts that came too fast to be told one by one.
+fn lost(path: WritePath, count: u64) -> Event {
+    let mut event = Event::new(
+        EventKind::GuardDegraded,
+        format!(
+            "{count} attempts by {path} came too fast to be reported one by one; the guard did with them as with those before"
+        ),
+    );
+    event.path = Some(path.to_string());
+    event.count = Some(count);
+    event
+}
+
+/// Attempts that a watchdog before this one could not tell of.
+fn untold(path: WritePath, count: u64) -> Event {
+    let mut event = Event::new(
+        EventKind::GuardDegraded,
+        format!(
+            "{count} attempts by {path} were made while no watchdog ran, or when the last one ended, and nobody can say by whom; the guard did with them as policy says"
+        ),
+    );
+    event.path = Some(path.to_string());
+    event.count = Some(count);
+    event.inherited = true;
+    event
 }
 
 /// An attempt as an event; or `count` of the same kind, of which it is the last.
@@ -110,7 +135,7 @@ fn told(attempt: &WriteAttempt, owners: &Owners, count: u64) -> Event {
 /// The kind of event: whoever reaches for the guard itself is one of the worst.
 fn kind(attempt: &WriteAttempt) -> EventKind {
     match attempt.action {
-        _ if attempt.path == WritePath::Ftrace => EventKind::GuardTampered,
+        _ if matches!(attempt.path, WritePath::Ftrace | WritePath::Own) => EventKind::GuardTampered,
         Policy::Deny => EventKind::WriteDenied,
         Policy::Kill => EventKind::WriteKilled,
         Policy::Observe | Policy::Off => EventKind::WriteObserved,

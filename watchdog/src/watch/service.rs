@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aya::maps::{Array, MapData};
 use libsystemd::daemon::NotifyState;
 use minisign_verify::PublicKey;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,8 +16,8 @@ use super::proof::{ProofWatch, armed, degraded, unguarded};
 use super::pulse::{Heart, Pulse, notify};
 use super::sweeper::Sweeper;
 use super::tell;
-use crate::alert::{Event, EventKind, Outlet};
-use crate::guard::{Guard, GuardConfig, GuardError, GuardEvent, Policies};
+use crate::alert::{Book, Outlet};
+use crate::guard::{Guard, GuardConfig, GuardError, GuardEvent, Policies, Release, WritePath};
 use crate::memory::{RangeSet, ReadError};
 use crate::node::{Found, Target};
 use crate::verify::BaselineStore;
@@ -39,6 +40,20 @@ pub struct WatchOptions {
     pub boot_limit: Duration,
     /// What the guard does about each path.
     pub policies: Policies,
+    /// Who may take it down.
+    pub release: Release,
+    /// The configuration file, whether it exists or not.
+    pub config: PathBuf,
+}
+
+impl WatchOptions {
+    /// What nobody but the watchdog may change while the guard is in force: the configuration's
+    /// folder where it is the watchdog's own, else the file, and the baselines.
+    fn kept(&self) -> Vec<PathBuf> {
+        let folder = self.config.parent().filter(|it| it.file_name() == Some("watchdog".as_ref()));
+        let config = folder.unwrap_or(&self.config).to_owned();
+        vec![config, self.state_dir.clone(), BaselineStore::folder(&self.state_dir)]
+    }
 }
 
 /// Why the watch did not start, or ended.
@@ -102,6 +117,15 @@ pub async fn watch(
 
     let owners = Owners::default();
     owners.set(nodes.owners());
+    let mut attempts = Attempts::default();
+    if let Some(guard) = &mut guard {
+        // From here on the guard stays, whatever becomes of this process.
+        let events = guard.keep()?;
+        events.into_iter().filter_map(|it| attempts.event(it, &owners)).for_each(&mut tell);
+        if let Some(book) = guard.take_book() {
+            outlet.keep_book(Box::new(Ledger(book)));
+        }
+    }
     let (sweeps, proven) = (Heart::default(), Heart::default());
     let mut pulse = Pulse::new([sweeps.clone(), proven.clone()]);
     let patrol = Patrol::start(target.nodes.clone(), target.images.clone(), target.memory.clone());
@@ -114,7 +138,6 @@ pub async fn watch(
         owners.clone(),
         sweeps,
     );
-    let mut attempts = Attempts::default();
     let mut proof = interval(options.period);
     proof.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // A sign of life comes with every proof: systemd must wait for some periods, however long.
@@ -152,10 +175,7 @@ pub async fn watch(
     }
     notify(&[NotifyState::Stopping]);
     attempts.folded(&owners).into_iter().for_each(|event| outlet.send(event));
-    outlet.send(Event::new(
-        EventKind::Stopped,
-        "watchdog stops: nodes are not swept and writes to their memory are not denied any more",
-    ));
+    outlet.send(tell::stopped(guard.is_some()));
     Ok(())
 }
 
@@ -166,7 +186,14 @@ fn arm(
     options: &WatchOptions,
     outlet: &Outlet,
 ) -> Result<Option<Guard>, WatchError> {
-    let config = GuardConfig { ranges, policies: options.policies.clone() };
+    // A folder can be kept only once it is there; that it cannot be made is told when it is needed.
+    let _ = std::fs::create_dir_all(BaselineStore::folder(&options.state_dir));
+    let config = GuardConfig {
+        ranges,
+        policies: options.policies.clone(),
+        release: options.release.clone(),
+        kept: options.kept(),
+    };
     let mut guard = match Guard::load(&config) {
         Ok(guard) => guard,
         Err(error) if options.degraded => {
@@ -185,6 +212,23 @@ fn arm(
         return Err(WatchError::NotArmed(open.join("; ")));
     }
     Ok(Some(guard))
+}
+
+/// The count of attempts that were told, where the next watchdog finds it.
+struct Ledger(Array<MapData, u64>);
+
+impl Book for Ledger {
+    fn told(&mut self, path: &str, count: u64) {
+        let Ok(path) = path.parse::<WritePath>() else { return };
+        let number = path.number();
+        let entered = self
+            .0
+            .get(&number, 0)
+            .and_then(|before| self.0.set(number, before.saturating_add(count), 0));
+        if let Err(error) = entered {
+            log::warn!("attempts by {path} that were told could not be counted: {error}");
+        }
+    }
 }
 
 /// What the guard has to tell next; nothing ever, without a guard.

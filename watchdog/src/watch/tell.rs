@@ -30,6 +30,16 @@ pub(super) fn started(target: &Target) -> Event {
     Event::new(EventKind::Started, format!("watchdog {} starts, {what}", env!("CARGO_PKG_VERSION")))
 }
 
+/// The watchdog ends; a guard stays.
+pub(super) fn stopped(guarded: bool) -> Event {
+    let guard = if guarded {
+        "The guard stays in force; `watchdog guard disarm` takes it down"
+    } else {
+        "There is no guard"
+    };
+    Event::new(EventKind::Stopped, format!("watchdog stops: nodes are not swept. {guard}"))
+}
+
 /// A kernel was found.
 pub(super) fn found(node: &Node, kernel: &Kernel) -> Event {
     let Kernel { release, text, witnesses, .. } = kernel;

@@ -1,0 +1,146 @@
+//! `disarm`: really tries to switch the guard off, or its watchdog, by one way each. Prints one JSON
+//! line with what came of it.
+//!
+//! Exit status: 0 the act succeeded, 1 the kernel refused it, 2 it could not be tried. Its process id
+//! is on the first line of standard error: who is killed for the attempt prints nothing more.
+
+mod files;
+mod objects;
+mod process;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+/// One attempt.
+#[derive(Parser)]
+struct Arguments {
+    /// How.
+    #[arg(long, value_enum)]
+    by: By,
+    /// The watchdog's process.
+    #[arg(long, default_value_t = 0)]
+    pid: i32,
+    /// The file that is reached for.
+    #[arg(long, default_value = "/sys/fs/bpf/watchdog")]
+    file: PathBuf,
+    /// The watchdog's executable.
+    #[arg(long, default_value = "/usr/bin/watchdog")]
+    executable: PathBuf,
+}
+
+/// Ways to disarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// kill(2) with SIGKILL.
+    Kill,
+    /// kill(2) with SIGSTOP.
+    Stop,
+    /// SIGTERM by pidfd_send_signal(2).
+    Pidfd,
+    /// SIGKILL to one thread.
+    Thread,
+    /// SIGKILL as the signal of a file that is ready.
+    FileSignal,
+    /// ptrace(2).
+    Trace,
+    /// process_vm_writev(2).
+    WriteMemory,
+    /// /proc/PID/mem.
+    ProcMem,
+    /// A descriptor of the watchdog, by pidfd_getfd(2).
+    StealDescriptor,
+    /// The watchdog's executable, traced from its first instruction.
+    TracedExec,
+    /// A limit of processor time.
+    ProcessorLimit,
+    /// The scheduling class of idle processes.
+    Idle,
+    /// Passing itself off as the watchdog, then a table of the guard.
+    Impostor,
+    /// bpf(2), a pinned table (`--file`).
+    PinnedTable,
+    /// bpf(2), every table by its id: one that the guard calls its own.
+    TableById,
+    /// bpf(2), every program by its id, and off the root cgroup with it.
+    DetachProgram,
+    /// bpf(2), every link by its id, and detached.
+    DetachLink,
+    /// unlink(2) of `--file`.
+    Unlink,
+    /// rename(2) of `--file`.
+    Rename,
+    /// rename(2) of another file over `--file`.
+    Replace,
+    /// A folder beside `--file`.
+    MakeFolder,
+    /// A file, symbolic link or other name in the folder `--file`.
+    MakeFile,
+    /// Opening `--file` for writing.
+    Write,
+    /// truncate(2) of `--file`.
+    Truncate,
+    /// Unmounting `--file`, at once or when nobody uses it any more.
+    Unmount,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    eprintln!("disarm: pid {}", std::process::id());
+    let (pid, file) = (arguments.pid, arguments.file.as_path());
+    let result = match arguments.by {
+        By::Kill => process::kill(pid, libc::SIGKILL),
+        By::Stop => process::kill(pid, libc::SIGSTOP),
+        By::Pidfd => process::pidfd_signal(pid),
+        By::Thread => process::kill_thread(pid),
+        By::FileSignal => process::file_signal(pid),
+        By::Trace => process::trace(pid),
+        By::WriteMemory => process::write_memory(pid),
+        By::ProcMem => process::proc_mem(pid),
+        By::StealDescriptor => process::steal_descriptor(pid),
+        By::TracedExec => process::traced_exec(&arguments.executable),
+        By::ProcessorLimit => process::processor_limit(pid),
+        By::Idle => process::idle(pid),
+        By::Impostor => {
+            process::impostor(&arguments.executable).and_then(|()| objects::pinned(file))
+        }
+        By::PinnedTable => objects::pinned(file),
+        By::TableById => objects::table_by_id(),
+        By::DetachProgram => objects::detach_program(),
+        By::DetachLink => objects::detach_link(),
+        By::Unlink => std::fs::remove_file(file),
+        By::Rename => files::rename(file),
+        By::Replace => files::replace(file),
+        By::MakeFolder => files::make_folder(file),
+        By::MakeFile => files::make_file(file),
+        By::Write => std::fs::OpenOptions::new().append(true).open(file).map(drop),
+        By::Truncate => files::truncate(file),
+        By::Unmount => files::unmount(file),
+    };
+    report(&result)
+}
+
+fn report(result: &io::Result<()>) -> ExitCode {
+    let (said, status) = match result {
+        Ok(()) => ("ok".to_owned(), 0),
+        Err(error) => (errno(error), 1),
+    };
+    println!("{}", serde_json::json!({ "pid": std::process::id(), "result": said }));
+    ExitCode::from(status)
+}
+
+/// The name of the errors that are asked for; others by their text.
+fn errno(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => "EPERM".to_owned(),
+        Some(libc::EACCES) => "EACCES".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// The result of a system call that says -1 for an error.
+fn checked(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

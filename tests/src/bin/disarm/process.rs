@@ -1,0 +1,205 @@
+//! Reaching for the watchdog's process.
+
+use std::ffi::CString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, PipeReader};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::checked;
+
+/// kill(2).
+pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: takes numbers.
+    checked(unsafe { libc::kill(pid, signal) }.into()).map(drop)
+}
+
+/// pidfd_send_signal(2).
+pub(crate) fn pidfd_signal(pid: i32) -> io::Result<()> {
+    let process = pidfd(pid)?;
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: without a siginfo the kernel makes one.
+    checked(unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), libc::SIGTERM, none, 0)
+    })
+    .map(drop)
+}
+
+/// tgkill(2) of the last thread.
+pub(crate) fn kill_thread(pid: i32) -> io::Result<()> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"))?;
+    let last =
+        threads.flatten().filter_map(|it| it.file_name().to_str()?.parse::<i32>().ok()).max();
+    // SAFETY: takes numbers.
+    checked(unsafe { libc::syscall(libc::SYS_tgkill, pid, last.unwrap_or(pid), libc::SIGKILL) })
+        .map(drop)
+}
+
+/// A pipe whose readiness kills: the kernel sends the signal by itself, and tells nobody whether
+/// it did. Refused when the watchdog is still there a moment later.
+pub(crate) fn file_signal(pid: i32) -> io::Result<()> {
+    /// `F_SETSIG` (include/uapi/asm-generic/fcntl.h).
+    const F_SETSIG: i32 = 10;
+    let (reader, mut writer): (PipeReader, _) = io::pipe()?;
+    let before = start_time(pid)?;
+    // SAFETY: takes numbers.
+    unsafe {
+        let reader = reader.as_raw_fd();
+        checked(libc::fcntl(reader, libc::F_SETOWN, pid).into())?;
+        checked(libc::fcntl(reader, F_SETSIG, libc::SIGKILL).into())?;
+        checked(libc::fcntl(reader, libc::F_SETFL, libc::O_ASYNC).into())?;
+    }
+    io::Write::write_all(&mut writer, b"x")?;
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    match start_time(pid) {
+        Ok(after) if after == before => Err(io::Error::from_raw_os_error(libc::EPERM)),
+        _ => Ok(()),
+    }
+}
+
+/// When a process was started: the 22nd field of its `stat`. A zombie has none.
+fn start_time(pid: i32) -> io::Result<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let behind = stat.rsplit_once(") ").map(|(_, behind)| behind).unwrap_or_default();
+    let mut fields = behind.split(' ');
+    match (fields.next(), fields.nth(18)) {
+        (Some(state), Some(time)) if state != "Z" => Ok(time.to_owned()),
+        _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+    }
+}
+
+/// ptrace(2).
+pub(crate) fn trace(pid: i32) -> io::Result<()> {
+    let none = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: attaching reads and writes nothing of this process.
+    checked(unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, none, none) }).map(drop)
+}
+
+/// process_vm_writev(2) of what is there, at the beginning of the watchdog's stack.
+pub(crate) fn write_memory(pid: i32) -> io::Result<()> {
+    let mut byte = [0_u8];
+    let local = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
+    let remote = libc::iovec { iov_base: stack(pid)? as *mut libc::c_void, iov_len: 1 };
+    // SAFETY: the vectors describe one byte of this process and one of the other.
+    unsafe {
+        checked(libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) as i64)?;
+        checked(libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0) as i64)
+            .map(drop)
+    }
+}
+
+fn stack(pid: i32) -> io::Result<u64> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let line = maps.lines().find(|line| line.ends_with("[stack]"));
+    let start = line.and_then(|line| line.split('-').next());
+    start
+        .and_then(|start| u64::from_str_radix(start, 16).ok())
+        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+}
+
+/// /proc/PID/mem, for writing.
+pub(crate) fn proc_mem(pid: i32) -> io::Result<()> {
+    OpenOptions::new().write(true).open(format!("/proc/{pid}/mem")).map(drop)
+}
+
+/// pidfd_getfd(2) of any descriptor.
+pub(crate) fn steal_descriptor(pid: i32) -> io::Result<()> {
+    let process = pidfd(pid)?;
+    // SAFETY: takes numbers, and makes a descriptor that is closed with this process.
+    checked(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), 0, 0) }).map(drop)
+}
+
+/// Has a child traced, and lets it become the watchdog's executable.
+pub(crate) fn traced_exec(executable: &Path) -> io::Result<()> {
+    let mut command = Command::new(executable);
+    command.args(["guard", "status"]);
+    // SAFETY: the child calls nothing else before it executes.
+    unsafe {
+        command.pre_exec(|| {
+            let none = std::ptr::null_mut::<libc::c_void>();
+            checked(libc::ptrace(libc::PTRACE_TRACEME, 0, none, none)).map(drop)
+        });
+    }
+    // The child stops at its first instruction, if it gets there, and ends with this process.
+    command.spawn().map(drop)
+}
+
+/// prlimit(2) of no processor time at all.
+pub(crate) fn processor_limit(pid: i32) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let none = std::ptr::null_mut();
+    // SAFETY: the kernel reads the limit.
+    checked(unsafe { libc::prlimit(pid, libc::RLIMIT_CPU, &raw const limit, none) }.into())
+        .map(drop)
+}
+
+/// sched_setscheduler(2) to the class that runs when nobody else does.
+pub(crate) fn idle(pid: i32) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the kernel reads the parameters.
+    checked(
+        unsafe { libc::sched_setscheduler(pid, libc::SCHED_IDLE, &raw const parameters) }.into(),
+    )
+    .map(drop)
+}
+
+/// Gives this process the watchdog's executable, as /proc/self/exe. The kernel wants nothing of
+/// the old one mapped: this code goes on in a copy of it.
+pub(crate) fn impostor(executable: &Path) -> io::Result<()> {
+    let file = File::open(executable)?;
+    copy_away()?;
+    let (option, what) = (libc::PR_SET_MM, libc::PR_SET_MM_EXE_FILE);
+    // SAFETY: takes numbers.
+    checked(unsafe { libc::prctl(option, what, file.as_raw_fd(), 0, 0) }.into()).map(drop)
+}
+
+/// Puts an anonymous copy in the place of every mapping of this program's file. The code runs on,
+/// since each copy replaces its original in one step.
+fn copy_away() -> io::Result<()> {
+    let own = fs::read_link("/proc/self/exe")?;
+    let own = CString::new(own.as_os_str().as_bytes())?;
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    for line in maps.lines().filter(|line| line.as_bytes().ends_with(own.as_bytes())) {
+        let parsed = line.split_once(' ').and_then(|(range, rest)| {
+            let (start, end) = range.split_once('-')?;
+            let address = |text| usize::from_str_radix(text, 16).ok();
+            Some((address(start)?, address(end)?, rest))
+        });
+        let Some((start, end, rest)) = parsed else { continue };
+        let flag = |at: usize, letter: u8, value: i32| {
+            if rest.as_bytes().get(at) == Some(&letter) { value } else { 0 }
+        };
+        let protection = flag(0, b'r', libc::PROT_READ)
+            | flag(1, b'w', libc::PROT_WRITE)
+            | flag(2, b'x', libc::PROT_EXEC);
+        let size = end - start;
+        // SAFETY: a new mapping takes the bytes, and moves onto the place they are at: nothing
+        // that refers to them sees a difference.
+        unsafe {
+            let anonymous = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let writable = libc::PROT_READ | libc::PROT_WRITE;
+            let copy = libc::mmap(std::ptr::null_mut(), size, writable, anonymous, -1, 0);
+            if copy == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
+            }
+            std::ptr::copy_nonoverlapping(start as *const u8, copy.cast::<u8>(), size);
+            checked(libc::mprotect(copy, size, protection).into())?;
+            let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+            if libc::mremap(copy, size, size, flags, start as *mut libc::c_void) == libc::MAP_FAILED
+            {
+                return Err(io::Error::last_os_error());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn pidfd(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers.
+    let descriptor = checked(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: new, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor as i32) })
+}

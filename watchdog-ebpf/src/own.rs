@@ -1,0 +1,113 @@
+//! The guard's own: which files, tables and programs belong to it, and who may touch them.
+//!
+//! Trusted is who executed the watchdog's executable, which nobody can write while the guard is
+//! armed, and whose answers come from the kernel: no tracer and no seccomp filter, which may answer
+//! system calls in the kernel's place. It is known by its address space, at the time it is executed:
+//! `prctl(PR_SET_MM)` gives any process any executable, and a child of that one has it as well.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap};
+use watchdog_common::{FileKey, State, file_kind};
+
+use crate::kernel::{Object, current_task, field, file_key, offsets};
+use crate::{judge, report};
+
+/// Files and folders that belong to the guard, and what each is.
+#[map]
+static FILES: HashMap<FileKey, u32> = HashMap::with_max_entries(64, 0);
+
+/// Whether the guard may be taken down, and what user space keeps about it.
+#[map]
+static STATE: Array<State> = Array::with_max_entries(1, 0);
+
+/// Address spaces that execute the watchdog, by `ctx_id`, which is never used twice
+/// (`mm_context_t`, arch/x86/include/asm/mmu.h, 6.1 to 7.2). Those that are asked for stay.
+#[map]
+static EXECUTED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(256, 0);
+
+/// `SECCOMP_MODE_DISABLED` (include/uapi/linux/seccomp.h).
+const NO_FILTER: i32 = 0;
+
+/// What a file is to the guard; 0 for nothing.
+#[inline(always)]
+pub(crate) fn kind(key: Option<FileKey>) -> u32 {
+    let Some(key) = key else { return 0 };
+    // SAFETY: entries are never removed; a value is one word.
+    unsafe { FILES.get(key) }.copied().unwrap_or(0)
+}
+
+/// Whether the current process is trusted.
+#[inline(always)]
+pub(crate) fn is_trusted() -> bool {
+    let offsets = offsets();
+    let task = current_task();
+    // Values, not whether there are any: the verifier knows no arithmetic with pointers.
+    // SAFETY: a value is one word.
+    let executed = unsafe { EXECUTED.get(address_space()) }.copied().unwrap_or(0);
+    if executed == 0 {
+        return false;
+    }
+    let filter = field::<i32>(task, offsets.task_seccomp).unwrap_or(1);
+    let tracer = field::<u32>(task, offsets.task_ptrace).unwrap_or(1);
+    filter == NO_FILTER && tracer == 0
+}
+
+/// The number of the current address space; 0, which none has, for a kernel thread.
+#[inline(always)]
+fn address_space() -> u64 {
+    let offsets = offsets();
+    let mm = field::<Object>(current_task(), offsets.task_mm).unwrap_or(core::ptr::null());
+    field(mm, offsets.mm_context_id).unwrap_or(0)
+}
+
+/// Takes note that the current process executes a file from now on.
+#[inline(always)]
+pub(crate) fn executes(file: Object) {
+    if kind(file_key(file)) == file_kind::EXECUTABLE {
+        let _ = EXECUTED.insert(address_space(), 1, 0);
+    }
+}
+
+/// Whether the guard may be taken down by who is trusted.
+#[inline(always)]
+pub(crate) fn is_released() -> bool {
+    // SAFETY: the map's own memory; one word of it.
+    STATE.get_ptr(0).is_some_and(|state| unsafe { (*state).released } != 0)
+}
+
+/// Takes up a file that the watchdog opens, when it says that those are the guard's.
+#[inline(always)]
+pub(crate) fn learn(file: Object) {
+    let Some(state) = STATE.get_ptr(0) else { return };
+    // SAFETY: the map's own memory; one word of it.
+    let kind = unsafe { (*state).learning };
+    if kind == 0 || field(current_task(), offsets().task_tgid) != Some(judge::watchdog()) {
+        return;
+    }
+    if let Some(key) = file_key(file) {
+        let _ = FILES.insert(key, kind, 0);
+    }
+    if kind == file_kind::EXECUTABLE {
+        let _ = EXECUTED.insert(address_space(), 1, 0);
+    }
+}
+
+/// Whether the current process is process 1, which starts and stops services.
+#[inline(always)]
+pub(crate) fn is_init() -> bool {
+    field(current_task(), offsets().task_tgid) == Some(1_u32)
+}
+
+/// Decides about something that only who is trusted may do. By the watchdog itself at a decoy it
+/// is the proof.
+#[inline(always)]
+pub(crate) fn reserve(detail: u32, is_decoy: bool) -> i32 {
+    if !is_trusted() {
+        return judge::own(detail);
+    }
+    if !is_decoy {
+        return 0;
+    }
+    report::prove(watchdog_common::path::OWN);
+    -judge::EPERM
+}

@@ -1,0 +1,140 @@
+//! Path 25: the pins, the watchdog's executable, its configuration and its baselines.
+//!
+//! match-proto: `int bpf_lsm_inode_unlink(struct inode *, struct dentry *)`,
+//! `int bpf_lsm_inode_rename(struct inode *, struct dentry *, struct inode *, struct dentry *)`,
+//! `int bpf_lsm_inode_create(struct inode *, struct dentry *, umode_t)`,
+//! `int bpf_lsm_inode_mkdir(struct inode *, struct dentry *, umode_t)`,
+//! `int bpf_lsm_inode_symlink(struct inode *, struct dentry *, const char *)`,
+//! `int bpf_lsm_inode_link(struct dentry *, struct inode *, struct dentry *)`,
+//! `int bpf_lsm_path_mknod(const struct path *, struct dentry *, umode_t, unsigned int)`,
+//! `int bpf_lsm_path_truncate(const struct path *)` (6.1 to 7.2). Needs `bpf` among the active
+//! LSMs. Opening for writing is judged in `file_open`.
+//!
+//! Pins go only once the guard is released. A folder that holds something cannot be removed, so
+//! rmdir(2) needs no program.
+//!
+//! Fails open for a file whose inode cannot be read; proven by the watchdog's own attempt at a decoy.
+
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use watchdog_common::{file_kind, own};
+
+use crate::judge;
+use crate::kernel::{Object, dentry_key, field, inode_key, offsets};
+use crate::own::{is_released, kind, reserve};
+
+/// What the name of a decoy begins with.
+const DECOY: [u8; 5] = *b"decoy";
+
+/// Judges a name that is to go.
+#[lsm(hook = "inode_unlink")]
+pub(crate) fn inode_unlink(ctx: LsmContext) -> i32 {
+    let (folder, entry): (Object, Object) = (ctx.arg(0), ctx.arg(1));
+    if let Some(verdict) = judge::earlier(ctx.arg(2)) {
+        return verdict;
+    }
+    let kinds = [kind(inode_key(folder)), kind(dentry_key(entry)), 0, 0];
+    change(own::UNLINK, kinds, entry)
+}
+
+/// Judges a name that is to become another.
+#[lsm(hook = "inode_rename")]
+pub(crate) fn inode_rename(ctx: LsmContext) -> i32 {
+    let (from, entry): (Object, Object) = (ctx.arg(0), ctx.arg(1));
+    let (to, replaced): (Object, Object) = (ctx.arg(2), ctx.arg(3));
+    if let Some(verdict) = judge::earlier(ctx.arg(4)) {
+        return verdict;
+    }
+    let kinds = [
+        kind(inode_key(from)),
+        kind(dentry_key(entry)),
+        kind(inode_key(to)),
+        kind(dentry_key(replaced)),
+    ];
+    change(own::RENAME, kinds, entry)
+}
+
+/// Judges a new file.
+#[lsm(hook = "inode_create")]
+pub(crate) fn inode_create(ctx: LsmContext) -> i32 {
+    made(ctx.arg(0), ctx.arg(3))
+}
+
+/// Judges a new folder.
+#[lsm(hook = "inode_mkdir")]
+pub(crate) fn inode_mkdir(ctx: LsmContext) -> i32 {
+    made(ctx.arg(0), ctx.arg(3))
+}
+
+/// Judges a new symbolic link.
+#[lsm(hook = "inode_symlink")]
+pub(crate) fn inode_symlink(ctx: LsmContext) -> i32 {
+    made(ctx.arg(0), ctx.arg(3))
+}
+
+/// Judges a new name of a file.
+#[lsm(hook = "inode_link")]
+pub(crate) fn inode_link(ctx: LsmContext) -> i32 {
+    made(ctx.arg(1), ctx.arg(3))
+}
+
+/// Judges a new pin.
+#[lsm(hook = "path_mknod")]
+pub(crate) fn path_mknod(ctx: LsmContext) -> i32 {
+    let offsets = offsets();
+    let folder = field::<Object>(ctx.arg(0), offsets.path_dentry).unwrap_or(core::ptr::null());
+    made(field(folder, offsets.dentry_inode).unwrap_or(core::ptr::null()), ctx.arg(4))
+}
+
+/// Judges a file that is to be cut.
+#[lsm(hook = "path_truncate")]
+pub(crate) fn path_truncate(ctx: LsmContext) -> i32 {
+    if let Some(verdict) = judge::earlier(ctx.arg(1)) {
+        return verdict;
+    }
+    let entry = field::<Object>(ctx.arg(0), offsets().path_dentry).unwrap_or(core::ptr::null());
+    let folder = field::<Object>(entry, offsets().dentry_parent).unwrap_or(core::ptr::null());
+    match [kind(dentry_key(entry)), kind(dentry_key(folder))] {
+        [file_kind::EXECUTABLE | file_kind::KEPT, _] | [_, file_kind::KEPT] => {
+            reserve(own::TRUNCATE, false)
+        }
+        _ => 0,
+    }
+}
+
+/// Judges something new in a folder.
+#[inline(always)]
+fn made(folder: Object, earlier: i32) -> i32 {
+    if let Some(verdict) = judge::earlier(earlier) {
+        return verdict;
+    }
+    match kind(inode_key(folder)) {
+        file_kind::PINS | file_kind::KEPT => reserve(own::CREATE, false),
+        _ => 0,
+    }
+}
+
+/// Judges a change of names, given what folders and files are to the guard.
+#[inline(always)]
+fn change(detail: u32, kinds: [u32; 4], entry: Object) -> i32 {
+    let any = |wanted: u32| kinds.contains(&wanted);
+    if any(file_kind::PINS) {
+        // Who is trusted is refused a decoy, and everything else until the guard is released.
+        let is_decoy = is_decoy(entry);
+        if !is_decoy && !is_released() {
+            return judge::own(detail);
+        }
+        return reserve(detail, is_decoy && !is_released());
+    }
+    if any(file_kind::EXECUTABLE) || any(file_kind::KEPT) {
+        return reserve(detail, false);
+    }
+    0
+}
+
+/// Whether a name is a decoy's.
+#[inline(always)]
+fn is_decoy(entry: Object) -> bool {
+    let name = field::<Object>(entry, offsets().dentry_name).unwrap_or(core::ptr::null());
+    field::<[u8; 5]>(name, 0) == Some(DECOY)
+}

@@ -1,0 +1,66 @@
+//! Path 25: the guard's tables and programs, reached for by bpf(2).
+//!
+//! match-proto: `int bpf_lsm_bpf_map(struct bpf_map *, fmode_t)`,
+//! `int bpf_lsm_bpf_prog(struct bpf_prog *)` (6.1 to 7.2): called whenever a descriptor of one is
+//! made, from a pin or by id (`bpf_map_new_fd()`, `bpf_prog_new_fd()`, kernel/bpf/syscall.c). Needs
+//! `bpf` among the active LSMs.
+//!
+//! Without a descriptor nothing can be read, changed, replaced, detached or extended: links of
+//! tracing and LSM programs cannot be detached by anyone, and the program on the root cgroup is
+//! attached without a link, so that detaching it takes a descriptor of it.
+//!
+//! Fails open for an object whose id cannot be read; its fields are proven by the watchdog's own
+//! attempt at a decoy.
+
+use aya_ebpf::macros::{lsm, map};
+use aya_ebpf::maps::HashMap;
+use aya_ebpf::programs::LsmContext;
+use watchdog_common::own;
+
+use crate::kernel::{Object, field, offsets};
+use crate::{judge, own::reserve};
+
+/// Ids of the guard's tables; the value is 1, and 2 for the decoy.
+#[map]
+static MAPS: HashMap<u32, u32> = HashMap::with_max_entries(64, 0);
+/// Ids of its programs, likewise.
+#[map]
+static PROGRAMS: HashMap<u32, u32> = HashMap::with_max_entries(128, 0);
+
+/// What the watchdog itself is refused, as the proof.
+#[map]
+static DECOY: aya_ebpf::maps::Array<u32> = aya_ebpf::maps::Array::with_max_entries(1, 0);
+
+const IS_DECOY: u32 = 2;
+
+/// Judges a descriptor of a table.
+#[lsm(hook = "bpf_map")]
+pub(crate) fn bpf_map(ctx: LsmContext) -> i32 {
+    let map: Object = ctx.arg(0);
+    if let Some(verdict) = judge::earlier(ctx.arg(2)) {
+        return verdict;
+    }
+    let id = field::<u32>(map, offsets().map_id).unwrap_or(0);
+    // SAFETY: entries are never removed; a value is one word.
+    match unsafe { MAPS.get(id) }.copied() {
+        Some(kind) => reserve(own::MAP, kind == IS_DECOY),
+        None => 0,
+    }
+}
+
+/// Judges a descriptor of a program.
+#[lsm(hook = "bpf_prog")]
+pub(crate) fn bpf_prog(ctx: LsmContext) -> i32 {
+    let program: Object = ctx.arg(0);
+    if let Some(verdict) = judge::earlier(ctx.arg(1)) {
+        return verdict;
+    }
+    let offsets = offsets();
+    let aux = field::<Object>(program, offsets.program_aux).unwrap_or(core::ptr::null());
+    let id = field::<u32>(aux, offsets.aux_id).unwrap_or(0);
+    // SAFETY: as above.
+    match unsafe { PROGRAMS.get(id) }.copied() {
+        Some(kind) => reserve(own::PROGRAM, kind == IS_DECOY),
+        None => 0,
+    }
+}

@@ -1,0 +1,116 @@
+//! Path 25: the watchdog's process: signals, tracers, limits.
+//!
+//! match-proto: `int bpf_lsm_task_kill(struct task_struct *, struct kernel_siginfo *, int,
+//! const struct cred *)`, `int bpf_lsm_file_send_sigiotask(struct task_struct *,
+//! struct fown_struct *, int)`, `int bpf_lsm_ptrace_access_check(struct task_struct *,
+//! unsigned int)`, `int bpf_lsm_task_setrlimit(struct task_struct *, unsigned int,
+//! struct rlimit *)`, `int bpf_lsm_task_setscheduler(struct task_struct *)`,
+//! `int bpf_lsm_bprm_check_security(struct linux_binprm *)`,
+//! `void bpf_lsm_bprm_committing_creds(const struct linux_binprm *)` (6.1 to 7.2). Needs `bpf` among the
+//! active LSMs.
+//!
+//! Process 1 may send signals: it starts and stops services. What the kernel sends by itself, as
+//! for Ctrl-C, for a limit or when memory runs out, asks no hook; nor does `cgroup.kill`, whose file
+//! is judged in `file_open`. The guard outlives its process in any case.
+//!
+//! Fails open for a task whose fields cannot be read; signal 0 to itself is the watchdog's proof.
+
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use watchdog_common::{file_kind, own};
+
+use crate::judge;
+use crate::kernel::{Object, current_task, field, file_key, offsets};
+use crate::own::{executes, is_init, kind, reserve};
+
+/// `PTRACE_MODE_ATTACH` (include/linux/ptrace.h): more than a look at /proc.
+const ATTACH: u32 = 2;
+
+/// Judges a signal.
+#[lsm(hook = "task_kill")]
+pub(crate) fn task_kill(ctx: LsmContext) -> i32 {
+    let signal: i32 = ctx.arg(2);
+    if let Some(verdict) = judge::earlier(ctx.arg(4)) {
+        return verdict;
+    }
+    if !is_watchdog(ctx.arg(0)) || is_init() {
+        return 0;
+    }
+    reserve(own::SIGNAL, signal == 0)
+}
+
+/// Judges a signal about a file, which fcntl(2) can direct at anyone.
+#[lsm(hook = "file_send_sigiotask")]
+pub(crate) fn file_send_sigiotask(ctx: LsmContext) -> i32 {
+    if let Some(verdict) = judge::earlier(ctx.arg(3)) {
+        return verdict;
+    }
+    if is_watchdog(ctx.arg(0)) { judge::own(own::SIGNAL) } else { 0 }
+}
+
+/// Judges a tracer of any process that runs the watchdog's executable.
+#[lsm(hook = "ptrace_access_check")]
+pub(crate) fn ptrace_access_check(ctx: LsmContext) -> i32 {
+    let mode: u32 = ctx.arg(1);
+    if let Some(verdict) = judge::earlier(ctx.arg(2)) {
+        return verdict;
+    }
+    if mode & ATTACH == 0 {
+        return 0;
+    }
+    let offsets = offsets();
+    let mm = field::<Object>(ctx.arg(0), offsets.task_mm).unwrap_or(core::ptr::null());
+    let file = field::<Object>(mm, offsets.mm_exe_file).unwrap_or(core::ptr::null());
+    if kind(file_key(file)) == file_kind::EXECUTABLE { judge::own(own::TRACE) } else { 0 }
+}
+
+/// Judges who executes the watchdog while somebody traces him.
+#[lsm(hook = "bprm_check_security")]
+pub(crate) fn bprm_check_security(ctx: LsmContext) -> i32 {
+    if let Some(verdict) = judge::earlier(ctx.arg(1)) {
+        return verdict;
+    }
+    let offsets = offsets();
+    if field(current_task(), offsets.task_ptrace) == Some(0_u32) {
+        return 0;
+    }
+    let file = field::<Object>(ctx.arg(0), offsets.binprm_file).unwrap_or(core::ptr::null());
+    if kind(file_key(file)) == file_kind::EXECUTABLE { judge::own(own::TRACE) } else { 0 }
+}
+
+/// Takes note of who executes the watchdog. The address space is the new one by now
+/// (`begin_new_exec()`, fs/exec.c).
+#[lsm(hook = "bprm_committing_creds")]
+pub(crate) fn bprm_committing_creds(ctx: LsmContext) -> i32 {
+    executes(field(ctx.arg(0), offsets().binprm_file).unwrap_or(core::ptr::null()));
+    0
+}
+
+/// Judges a limit, which would have the kernel stop the watchdog.
+#[lsm(hook = "task_setrlimit")]
+pub(crate) fn task_setrlimit(ctx: LsmContext) -> i32 {
+    limit(ctx.arg(0), ctx.arg(3))
+}
+
+/// Judges scheduling, which would have the watchdog wait for ever.
+#[lsm(hook = "task_setscheduler")]
+pub(crate) fn task_setscheduler(ctx: LsmContext) -> i32 {
+    limit(ctx.arg(0), ctx.arg(1))
+}
+
+#[inline(always)]
+fn limit(task: Object, earlier: i32) -> i32 {
+    if let Some(verdict) = judge::earlier(earlier) {
+        return verdict;
+    }
+    if !is_watchdog(task) || is_init() {
+        return 0;
+    }
+    reserve(own::LIMIT, false)
+}
+
+/// Whether a task is one of the watchdog's threads.
+#[inline(always)]
+fn is_watchdog(task: Object) -> bool {
+    field(task, offsets().task_tgid) == Some(judge::watchdog())
+}

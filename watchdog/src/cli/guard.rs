@@ -1,0 +1,194 @@
+//! `watchdog guard`: what the guard in force is, whether it works, and its end.
+
+use std::fs;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+
+use super::Status;
+use super::args::{DisarmArgs, GuardCommand, TellArgs};
+use crate::alert::{Event, EventKind, Outlet, printable};
+use crate::guard::{Coverage, InForce, PathReport, Record, WritePath, hash};
+
+/// More is no secret that anybody types.
+const LONGEST_SECRET: u64 = 4096;
+
+/// Does what is asked.
+pub(super) fn execute(command: GuardCommand) -> anyhow::Result<Status> {
+    match command {
+        GuardCommand::Status(args) => status(&args),
+        GuardCommand::SelfTest(args) => self_test(&args),
+        GuardCommand::Disarm(args) => disarm(&args),
+        GuardCommand::Secret => secret(),
+    }
+}
+
+/// The guard in force: the newest, where one was giving way to another.
+fn in_force() -> anyhow::Result<InForce> {
+    // SAFETY: geteuid has no preconditions.
+    if unsafe { libc::geteuid() } != 0 {
+        bail!("the guard is root's to look at: run this with sudo");
+    }
+    let newest = InForce::all()?.pop();
+    newest.context("no guard is in force: `watchdog run` arms one")
+}
+
+/// What `status --json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    watched: bool,
+    #[serde(flatten)]
+    record: &'a Record,
+}
+
+fn status(args: &TellArgs) -> anyhow::Result<Status> {
+    let record = in_force()?.record;
+    let watched = record.is_watched();
+    if args.json {
+        println!("{}", serde_json::to_string(&Report { watched, record: &record })?);
+    } else {
+        let who = if watched {
+            format!("watched by process {}", record.pid)
+        } else {
+            "not watched: no watchdog runs".to_owned()
+        };
+        let since = record.armed.strftime("%F %T UTC");
+        println!(
+            "The guard is in force since {since}, {who}.\nGuarded: {}\nIt is taken down {}. Last tried: {}\n",
+            record.memory(),
+            record.release,
+            record.proven.strftime("%F %T UTC"),
+        );
+        table(&record.coverage);
+    }
+    Ok(if watched && is_whole(&record.coverage) { Status::Good } else { Status::Tampered })
+}
+
+fn self_test(args: &TellArgs) -> anyhow::Result<Status> {
+    let coverage: Coverage = in_force()?.self_test()?;
+    let report = coverage.report();
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        println!("{coverage}\n");
+        table(&report);
+    }
+    Ok(if coverage.open().is_empty() { Status::Good } else { Status::Tampered })
+}
+
+/// Whether every path that the guard is about is covered.
+fn is_whole(report: &[PathReport]) -> bool {
+    let is_path = |line: &&PathReport| line.path.parse::<WritePath>().is_ok();
+    !report.is_empty() && report.iter().filter(is_path).all(|line| line.coverage != "uncovered")
+}
+
+fn table(report: &[PathReport]) {
+    println!("{:<5}{:<19}{:<11}why", "row", "path", "coverage");
+    for line in report {
+        let why = match &line.reason {
+            Some(reason) if line.seen || line.coverage == "off" => reason.as_str(),
+            Some(reason) => &format!("not tried: {reason}"),
+            None => "tried",
+        };
+        let why = if line.coverage == "uncovered" { line.reason.as_deref() } else { Some(why) };
+        let (row, path, coverage) = (line.row, &line.path, &line.coverage);
+        println!("{row:<5}{path:<19}{coverage:<11}{}", why.unwrap_or_default());
+    }
+}
+
+fn disarm(args: &DisarmArgs) -> anyhow::Result<Status> {
+    let guards = InForce::all()?;
+    let newest = guards.last().context("no guard is in force: there is nothing to take down")?;
+    let secret = match &args.secret_file {
+        Some(path) => Some(secret_of(path)?),
+        None if newest.record.release.wants_secret() && io::stdin().is_terminal() => {
+            Some(rpassword::prompt_password("Secret: ")?.into_bytes())
+        }
+        None => None,
+    };
+    let outlet = Outlet::for_this_process(false);
+    for guard in guards {
+        let memory = guard.record.memory();
+        guard.disarm(secret.as_deref())?;
+        outlet.send(Event::new(
+            EventKind::GuardDisarmed,
+            format!(
+                "The guard was taken down by user {}: this node's root can write to {memory} from now on",
+                user()
+            ),
+        ));
+    }
+    outlet.close();
+    println!("The guard is down.");
+    Ok(Status::Good)
+}
+
+/// Who asked for it: the user that logged in, who may have become root since.
+fn user() -> String {
+    /// `AUDIT_UID_UNSET`: nobody logged in, as for a service.
+    const NOBODY: &str = "4294967295";
+    let login = fs::read_to_string("/proc/self/loginuid").unwrap_or_default();
+    match login.trim() {
+        "" | NOBODY => "root, without a login".to_owned(),
+        user => printable(user.as_bytes(), 16),
+    }
+}
+
+/// A secret from a file, or from standard input (`-`), without the end of its line.
+fn secret_of(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let failed = || format!("cannot read the secret from {}", path.display());
+    let mut secret = Vec::new();
+    let read = if path == Path::new("-") {
+        io::stdin().take(LONGEST_SECRET).read_to_end(&mut secret)
+    } else {
+        fs::File::open(path).and_then(|file| file.take(LONGEST_SECRET).read_to_end(&mut secret))
+    };
+    read.with_context(failed)?;
+    while secret.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+        secret.pop();
+    }
+    Ok(secret)
+}
+
+/// Asks for a secret and prints its line for the configuration.
+fn secret() -> anyhow::Result<Status> {
+    let secret = if io::stdin().is_terminal() {
+        let first = rpassword::prompt_password("Secret: ")?;
+        let again = rpassword::prompt_password("Again: ")?;
+        if first != again {
+            bail!("the two are not the same: nothing was made");
+        }
+        first.into_bytes()
+    } else {
+        secret_of(Path::new("-"))?
+    };
+    if secret.is_empty() {
+        bail!("a secret without a character is none");
+    }
+    let hash = hash(&secret).map_err(|error| anyhow::anyhow!("no hash was made: {error}"))?;
+    writeln!(io::stdout(), "disarm_secret = \"{hash}\"")?;
+    eprintln!("Put this line under [guard] in the configuration, before the guard is armed.");
+    Ok(Status::Good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that a guard is whole only when each of its paths is covered; what is beyond it does
+    /// not count.
+    #[test]
+    fn whole() {
+        let line = |path: &'static str, coverage: &'static str| PathReport {
+            row: 1,
+            path: path.into(),
+            coverage: coverage.into(),
+            seen: true,
+            reason: None,
+        };
+        assert!(is_whole(&[line("write", "denied"), line("firmware", "uncovered")]));
+        assert!(!is_whole(&[line("write", "uncovered")]) && !is_whole(&[]));
+    }
+}

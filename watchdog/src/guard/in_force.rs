@@ -1,0 +1,162 @@
+//! Guards that are in force already: what they say of themselves, and how one gives way to another.
+
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use aya::maps::{Array, Map, MapData, RingBuf};
+use watchdog_common::{State, path};
+
+use super::attempt::WriteAttempt;
+use super::kinds;
+use super::load::{GuardError, GuardEvent};
+use super::pins::{Generation, PATIENCE, PinError, remove_empty};
+use super::preflight;
+use super::proof::Prover;
+use super::record::{Record, RecordError};
+use super::release::Refusal;
+use super::{Coverage, WritePath, bpf};
+
+/// A guard that is in force.
+pub struct InForce {
+    pub(super) generation: Generation,
+    state: Array<MapData, State>,
+    /// What it says of itself.
+    pub record: Record,
+}
+
+/// Why a guard in force cannot be dealt with.
+#[derive(Debug, thiserror::Error)]
+pub enum InForceError {
+    /// Its pins.
+    #[error(transparent)]
+    Pins(#[from] PinError),
+    /// Its record.
+    #[error(
+        "the guard in {0} cannot be read: {1}. Another build of watchdog may have armed it, which can take it down"
+    )]
+    Record(String, #[source] RecordError),
+    /// Its table.
+    #[error("the guard's tables could not be used")]
+    Map(#[from] aya::maps::MapError),
+    /// A watchdog runs.
+    #[error(
+        "the watchdog runs as process {0}: stop it first (systemctl stop integrity-watchdog), the guard stays in force until it is taken down"
+    )]
+    Watched(u32),
+    /// Not by this process.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+impl InForce {
+    /// Every guard in force, the oldest first: more than one only while one gives way to another,
+    /// or where that was interrupted. What was left unfinished is removed.
+    ///
+    /// # Errors
+    /// [`InForceError`], also where another build armed it.
+    pub fn all() -> Result<Vec<Self>, InForceError> {
+        let mut all = Vec::new();
+        for generation in Generation::all()? {
+            let Some(state) = generation.state()? else {
+                generation.remove()?;
+                continue;
+            };
+            let now = state.get(&0, 0)?;
+            match Record::of(&now) {
+                Ok(record) => all.push(Self { generation, state, record }),
+                // It never was in force: nothing was recorded before it was proven.
+                Err(RecordError::Unfinished) => discard(state, &generation)?,
+                Err(error) => {
+                    let place = generation.directory().display().to_string();
+                    return Err(InForceError::Record(place, error));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Takes the guard down: whoever may write to the other nodes' memory may from now on.
+    ///
+    /// # Errors
+    /// [`InForceError`] when a watchdog runs, when `secret` is not the one, or when the kernel does
+    /// not let go.
+    pub fn disarm(self, secret: Option<&[u8]>) -> Result<(), InForceError> {
+        if self.record.is_watched() {
+            return Err(InForceError::Watched(self.record.pid));
+        }
+        self.record.release.check(secret)?;
+        discard(self.state, &self.generation)?;
+        wait_for_end(&self.record.programs, &self.generation)?;
+        remove_empty();
+        Ok(())
+    }
+
+    /// Tries every path of it, from this process.
+    ///
+    /// # Errors
+    /// [`GuardError`] when its tables cannot be used.
+    pub fn self_test(&self) -> Result<Coverage, GuardError> {
+        let running = preflight::check()?;
+        Ok(Prover::of_record(&self.record, &self.generation, &running.btf)?.prove())
+    }
+
+    /// Gives way to a guard that is in force as well: takes this one down, and returns what it saw
+    /// that nobody was told of.
+    pub(super) fn give_way(self) -> Result<Vec<GuardEvent>, InForceError> {
+        let Self { generation, state, record } = self;
+        let mut attempts: RingBuf<MapData> = generation.open("ATTEMPTS", Map::RingBuf)?;
+        let counts: Array<MapData, u64> = generation.open("COUNTS", Map::Array)?;
+        let told: Array<MapData, u64> = generation.open("TOLD", Map::Array)?;
+        discard(state, &generation)?;
+        wait_for_end(&record.programs, &generation)?;
+        // Nothing is added any more.
+        let reasons = preflight::check().map(|running| kinds::reasons(&running.btf));
+        let reasons = reasons.unwrap_or_default();
+        let mut events = Vec::new();
+        let mut waiting = [0_u64; path::COUNT as usize];
+        while let Some(record) = attempts.next() {
+            let Some(attempt) = WriteAttempt::of_record(&record, &reasons) else { continue };
+            if let Some(waiting) = waiting.get_mut(attempt.path.number() as usize) {
+                *waiting = waiting.saturating_add(1);
+            }
+            events.push(GuardEvent::Inherited(attempt));
+        }
+        for path in WritePath::ALL {
+            let number = path.number();
+            let known = waiting.get(number as usize).copied().unwrap_or_default();
+            let told = told.get(&number, 0)?.saturating_add(known);
+            let count = counts.get(&number, 0)?.saturating_sub(told);
+            if count > 0 {
+                events.push(GuardEvent::Untold { path, count });
+            }
+        }
+        Ok(events)
+    }
+}
+
+/// Waits until the kernel has let go of programs, which it does some time after their last pin is
+/// gone.
+fn wait_for_end(programs: &[u32], generation: &Generation) -> Result<(), PinError> {
+    let begun = Instant::now();
+    // The one that is there to be reached for is refused for as long as it acts.
+    let is_alive = |id: &u32| match bpf::program_by_id(*id) {
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    };
+    while programs.iter().any(is_alive) {
+        if begun.elapsed() > PATIENCE {
+            return Err(PinError::Stays(generation.directory().to_owned()));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Releases a guard and removes it.
+fn discard(mut state: Array<MapData, State>, generation: &Generation) -> Result<(), InForceError> {
+    let mut now = state.get(&0, 0)?;
+    now.released = 1;
+    state.set(0, now, 0)?;
+    Ok(generation.remove()?)
+}

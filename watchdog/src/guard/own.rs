@@ -1,0 +1,161 @@
+//! The guard's own: telling the programs what belongs to it, and trying to get at it.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, MapData, MapInfo};
+use watchdog_common::{State, file_kind};
+
+use super::attach::ROOT_CGROUP;
+use super::bpf;
+use super::load::GuardError;
+use super::pins::{BPFFS, Generation, PINS};
+
+/// Values of the tables of ids.
+const OWN: u32 = 1;
+const DECOY: u32 = 2;
+/// The table and the program that the watchdog itself is refused.
+const DECOY_TABLE: &str = "DECOY";
+const DECOY_PROGRAM: &str = "bpf_prog";
+
+/// Pins every table, and returns their ids; the decoy's with its mark.
+pub(super) fn pin_tables(
+    programs: &Ebpf,
+    generation: &Generation,
+) -> Result<Vec<(u32, u32)>, GuardError> {
+    let mut ids = Vec::new();
+    for (name, table) in programs.maps() {
+        // Constants and the like, which have no name that a pin may have, are frozen.
+        if name.contains('.') {
+            continue;
+        }
+        let is_decoy = name == DECOY_TABLE;
+        let path = if is_decoy { generation.decoy() } else { generation.table(name) };
+        table.pin(&path).map_err(|error| GuardError::Pin(path.clone(), error.into()))?;
+        let info = MapInfo::from_pin(&path)?;
+        ids.push((info.id(), if is_decoy { DECOY } else { OWN }));
+    }
+    Ok(ids)
+}
+
+/// Tells the programs which tables and programs are the guard's; returns the ids of the programs,
+/// the decoy's first.
+pub(super) fn tell_ids(programs: &mut Ebpf, tables: &[(u32, u32)]) -> Result<Vec<u32>, GuardError> {
+    let mut loaded = Vec::new();
+    for (name, program) in programs.programs() {
+        let Ok(info) = program.info() else { continue };
+        loaded.push((info.id(), if name == DECOY_PROGRAM { DECOY } else { OWN }));
+    }
+    for (name, ids) in [("MAPS", tables), ("PROGRAMS", loaded.as_slice())] {
+        let table = programs.map_mut(name).ok_or(GuardError::Missing(name))?;
+        let mut table: HashMap<&mut MapData, u32, u32> = HashMap::try_from(table)?;
+        ids.iter().try_for_each(|(id, kind)| table.insert(id, kind, 0))?;
+    }
+    loaded.sort_by_key(|(_, kind)| *kind != DECOY);
+    Ok(loaded.into_iter().map(|(id, _)| id).collect())
+}
+
+/// Has the programs learn which files are the guard's: they take up what this process opens.
+/// `kept` are files and folders that only the watchdog writes; those that are not there are left
+/// out.
+pub(super) fn learn(
+    state: &mut Array<MapData, State>,
+    generation: &Generation,
+    kept: &[PathBuf],
+) -> Result<(), GuardError> {
+    let cgroups = own_cgroups();
+    let of = |paths: &[&Path]| paths.iter().map(|path| path.to_path_buf()).collect::<Vec<_>>();
+    let kinds = [
+        (file_kind::EXECUTABLE, of(&[Path::new("/proc/self/exe")])),
+        (file_kind::PINS, of(&[Path::new(PINS), generation.directory()])),
+        (file_kind::MOUNT, of(&[Path::new(BPFFS), Path::new("/sys")])),
+        (file_kind::CGROUP, cgroups),
+        (file_kind::KEPT, kept.iter().filter(|path| path.exists()).cloned().collect()),
+    ];
+    for (kind, paths) in kinds {
+        set_learning(state, kind)?;
+        let opened = paths.iter().try_for_each(|path| {
+            File::open(path).map(drop).map_err(|error| GuardError::Learn(path.clone(), error))
+        });
+        set_learning(state, 0)?;
+        opened?;
+    }
+    Ok(())
+}
+
+fn set_learning(state: &mut Array<MapData, State>, kind: u32) -> Result<(), GuardError> {
+    let mut now = state.get(&0, 0)?;
+    now.learning = kind;
+    Ok(state.set(0, now, 0)?)
+}
+
+/// The control group of this process and those above it, but the root, which cannot be stopped.
+fn own_cgroups() -> Vec<PathBuf> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let own = Path::new(own);
+    let above = own.ancestors().filter(|group| !group.as_os_str().is_empty());
+    above.map(|group| Path::new(ROOT_CGROUP).join(group)).filter(|path| path.is_dir()).collect()
+}
+
+/// What is reached for to see that the guard keeps its own.
+#[derive(Clone, Debug)]
+pub(super) struct Reach {
+    /// A pin.
+    pub(super) pin: PathBuf,
+    /// The id of a program.
+    pub(super) program: u32,
+    /// The watchdog.
+    pub(super) watchdog: u32,
+}
+
+/// One act of several.
+pub(super) type Act = (&'static str, fn(&Reach) -> io::Result<()>);
+
+impl Reach {
+    /// Everything that is tried; each must fail, by the guard.
+    pub(super) const ACTS: [Act; 6] = [
+        ("opening a table", Self::table),
+        ("opening a program", Self::program),
+        ("removing a pin", Self::unlink),
+        ("renaming a pin", Self::rename),
+        ("unmounting the pins", Self::unmount),
+        ("a signal to the watchdog", Self::signal),
+    ];
+
+    fn table(&self) -> io::Result<()> {
+        bpf::pinned(&self.pin).map(drop)
+    }
+
+    fn program(&self) -> io::Result<()> {
+        bpf::program_by_id(self.program).map(drop)
+    }
+
+    fn unlink(&self) -> io::Result<()> {
+        fs::remove_file(&self.pin)
+    }
+
+    fn rename(&self) -> io::Result<()> {
+        fs::rename(&self.pin, self.pin.with_file_name("moved"))
+    }
+
+    /// With flags that no unmount may have together: refused behind the hook
+    /// (`do_umount()`, fs/namespace.c).
+    fn unmount(&self) -> io::Result<()> {
+        let target = std::ffi::CString::new(Path::new(BPFFS).as_os_str().as_bytes())?;
+        // SAFETY: the kernel reads the name.
+        let result = unsafe { libc::umount2(target.as_ptr(), libc::MNT_EXPIRE | libc::MNT_FORCE) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// The signal that is none.
+    fn signal(&self) -> io::Result<()> {
+        let watchdog = libc::pid_t::try_from(self.watchdog).unwrap_or(0);
+        // SAFETY: signal 0 is only asked for leave.
+        let result = unsafe { libc::kill(watchdog, 0) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}

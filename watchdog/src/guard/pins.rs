@@ -1,0 +1,235 @@
+//! Pins: what keeps a guard in force when the process that armed it is gone.
+//!
+//! Every guard has a folder of its own below `/sys/fs/bpf/watchdog`, named by a number that grows:
+//! its tables, the links of its programs, and the program on the root cgroup, which has no link. A
+//! new guard is put beside the one in force; only when it is seen to work the old one goes.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use aya::maps::{Array, Map, MapData, MapError};
+use watchdog_common::State;
+
+use super::attach::ROOT_CGROUP;
+use super::bpf;
+
+/// Where the BPF file system is mounted.
+pub(super) const BPFFS: &str = "/sys/fs/bpf";
+/// What the guard keeps there.
+pub(super) const PINS: &str = "/sys/fs/bpf/watchdog";
+/// The program on the root cgroup.
+const ON_CGROUP: &str = "sysctl";
+/// The table with the record.
+const STATE: &str = "STATE";
+/// What links are pinned as, and what is pinned to be refused.
+const LINK: &str = "link-";
+/// A pin that is there to be reached for.
+const DECOY: &str = "decoy";
+/// How long the kernel may take to let go of a link whose last pin is gone.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why pins cannot be made, read or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum PinError {
+    /// The BPF file system is not where it should be.
+    #[error(
+        "{BPFFS} is no BPF file system, and without one the guard would end with its process: mount it (mount -t bpf bpf {BPFFS})"
+    )]
+    NoFileSystem,
+    /// It is another one than process 1 sees.
+    #[error(
+        "{BPFFS} is another file system than process 1 has there, and would go with this one's mounts: run the watchdog where {BPFFS} is the machine's own"
+    )]
+    Private,
+    /// A file or folder.
+    #[error("the pin {path} cannot be {done}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What should have been done with it.
+        done: &'static str,
+        /// What the kernel said.
+        #[source]
+        error: io::Error,
+    },
+    /// A table.
+    #[error(
+        "the guard's table {path} cannot be used: only the executable that armed the guard may, run without a tracer and without a seccomp filter"
+    )]
+    Table {
+        /// Its pin.
+        path: PathBuf,
+        /// What aya says.
+        #[source]
+        error: MapError,
+    },
+    /// It is not released, or something else keeps it.
+    #[error("the guard in {0} did not go: the kernel still holds it")]
+    Stays(PathBuf),
+}
+
+/// The pins of one guard.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Generation {
+    number: u64,
+    directory: PathBuf,
+}
+
+impl Generation {
+    /// Makes the folder of a new guard, behind all that are there.
+    pub(super) fn create() -> Result<Self, PinError> {
+        check_file_system()?;
+        make_directory(Path::new(PINS))?;
+        let number = Self::all()?.last().map_or(1, |last| last.number.saturating_add(1));
+        let directory = Path::new(PINS).join(number.to_string());
+        make_directory(&directory)?;
+        Ok(Self { number, directory })
+    }
+
+    /// All guards that are pinned, the oldest first.
+    pub(super) fn all() -> Result<Vec<Self>, PinError> {
+        let failed = |error| PinError::File { path: PINS.into(), done: "listed", error };
+        let entries = match fs::read_dir(PINS) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut all = Vec::new();
+        for entry in entries {
+            let directory = entry.map_err(failed)?.path();
+            let number = directory.file_name().and_then(|name| name.to_str()?.parse().ok());
+            all.extend(number.map(|number| Self { number, directory }));
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    /// The folder.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Where a table is pinned.
+    pub(super) fn table(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Where the link of a program is pinned.
+    pub(super) fn link(&self, program: &str) -> PathBuf {
+        self.directory.join(format!("{LINK}{program}"))
+    }
+
+    /// Where the program on the root cgroup is pinned.
+    pub(super) fn on_cgroup(&self) -> PathBuf {
+        self.directory.join(ON_CGROUP)
+    }
+
+    /// A pin that is there to be reached for.
+    pub(super) fn decoy(&self) -> PathBuf {
+        self.directory.join(DECOY)
+    }
+
+    /// Opens a table.
+    pub(super) fn open<T>(&self, name: &str, kind: fn(MapData) -> Map) -> Result<T, PinError>
+    where
+        T: TryFrom<Map, Error = MapError>,
+    {
+        let path = self.table(name);
+        MapData::from_pin(&path)
+            .and_then(|data| T::try_from(kind(data)))
+            .map_err(|error| PinError::Table { path, error })
+    }
+
+    /// The table with the record; `None` for a guard that did not get as far.
+    pub(super) fn state(&self) -> Result<Option<Array<MapData, State>>, PinError> {
+        if !self.table(STATE).exists() {
+            return Ok(None);
+        }
+        self.open(STATE, Map::Array).map(Some)
+    }
+
+    /// Takes the guard down, which must have been released: first what acts, then what it used.
+    pub(super) fn remove(&self) -> Result<(), PinError> {
+        let failed = |error| PinError::File { path: self.directory.clone(), done: "listed", error };
+        let mut others = Vec::new();
+        for entry in fs::read_dir(&self.directory).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            match name {
+                ON_CGROUP => detach(&path)?,
+                _ if name.starts_with(LINK) => unlink(&path)?,
+                _ => {
+                    others.push(path);
+                    continue;
+                }
+            }
+        }
+        others.iter().try_for_each(|path| unlink(path))?;
+        // The kernel lets go of programs by and by.
+        let begun = Instant::now();
+        while let Err(error) = fs::remove_dir(&self.directory) {
+            if error.kind() == io::ErrorKind::NotFound {
+                break;
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err(PinError::Stays(self.directory.clone()));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}
+
+/// Removes the folder of all guards, if none is left in it.
+pub(super) fn remove_empty() {
+    let _ = fs::remove_dir(PINS);
+}
+
+fn make_directory(path: &Path) -> Result<(), PinError> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(PinError::File { path: path.to_owned(), done: "made", error }),
+    }
+}
+
+fn unlink(path: &Path) -> Result<(), PinError> {
+    fs::remove_file(path).map_err(|error| PinError::File {
+        path: path.to_owned(),
+        done: "removed",
+        error,
+    })
+}
+
+/// Detaches the program on the root cgroup, and removes its pin.
+fn detach(path: &Path) -> Result<(), PinError> {
+    let failed = |error| PinError::File { path: path.to_owned(), done: "detached", error };
+    let program = bpf::pinned(path).map_err(failed)?;
+    let root = File::open(ROOT_CGROUP).map_err(failed)?;
+    match bpf::detach_from_settings(&root, std::os::fd::AsFd::as_fd(&program)) {
+        // It was pinned, and not attached any more.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        result => result.map_err(failed)?,
+    }
+    unlink(path)
+}
+
+/// Checks that the BPF file system is there, and the one that stays.
+fn check_file_system() -> Result<(), PinError> {
+    /// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
+    const BPF_FS: i64 = 0xcafe_4a11;
+    let magic = rustix::fs::statfs(BPFFS).map(|status| status.f_type);
+    if magic != Ok(BPF_FS) {
+        return Err(PinError::NoFileSystem);
+    }
+    let device = |path: String| fs::metadata(path).map(|status| status.dev()).ok();
+    let here = device(BPFFS.to_owned());
+    if here.is_none() || here != device(format!("/proc/1/root{BPFFS}")) {
+        return Err(PinError::Private);
+    }
+    Ok(())
+}

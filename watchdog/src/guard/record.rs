@@ -1,0 +1,199 @@
+//! What an armed guard says of itself, kept in its own table: for whoever asks, and for the next
+//! watchdog, which must not be the weaker one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use watchdog_common::{RECORD_BYTES, State};
+
+use super::{PathReport, Policies, Policy, Release, WritePath};
+use crate::memory::{PhysAddr, PhysRange, RangeSet};
+
+/// The record of a guard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Of the watchdog that armed it.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it was armed.
+    pub armed: Timestamp,
+    /// The physical memory that is guarded: first byte, and first byte behind.
+    pub ranges: Vec<(u64, u64)>,
+    /// What is done about each path.
+    pub policies: BTreeMap<String, Policy>,
+    /// Who may take it down.
+    pub release: Release,
+    /// The ids of its programs; the first is there to be reached for.
+    pub(super) programs: Vec<u32>,
+    /// Digest of what the programs were told of this kernel: offsets and enumerations.
+    pub kernel: String,
+    /// When each path was last tried.
+    pub proven: Timestamp,
+    /// What came of it.
+    pub coverage: Vec<PathReport>,
+}
+
+/// Why a record cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Nothing was written, or not all.
+    #[error("it was never finished")]
+    Unfinished,
+    /// It is no record.
+    #[error("it is none that this build of watchdog reads: {0}")]
+    Format(#[from] serde_json::Error),
+    /// It does not fit.
+    #[error("it has {0} bytes, and {RECORD_BYTES} fit")]
+    TooLong(usize),
+}
+
+impl Record {
+    /// Reads the record out of a guard's state.
+    pub(super) fn of(state: &State) -> Result<Self, RecordError> {
+        let length = usize::try_from(state.length).unwrap_or(usize::MAX);
+        match state.record.get(..length) {
+            None | Some([]) => Err(RecordError::Unfinished),
+            Some(bytes) => Ok(serde_json::from_slice(bytes)?),
+        }
+    }
+
+    /// Puts it into a guard's state.
+    pub(super) fn write(&self, state: &mut State) -> Result<(), RecordError> {
+        let bytes = serde_json::to_vec(self)?;
+        let place = state.record.get_mut(..bytes.len()).ok_or(RecordError::TooLong(bytes.len()))?;
+        place.copy_from_slice(&bytes);
+        state.length = u32::try_from(bytes.len()).map_err(|_| RecordError::TooLong(bytes.len()))?;
+        Ok(())
+    }
+
+    /// The memory that is guarded.
+    #[must_use]
+    pub fn memory(&self) -> RangeSet {
+        let range = |&(start, end): &(u64, u64)| PhysRange::new(PhysAddr(start), PhysAddr(end));
+        self.ranges.iter().filter_map(range).collect()
+    }
+
+    /// What is done about each path.
+    #[must_use]
+    pub fn policies(&self) -> Policies {
+        let mut policies = Policies::default();
+        for path in WritePath::ALL {
+            let policy = self.policies.get(path.name()).copied().unwrap_or(Policy::Off);
+            // What was armed could be carried out.
+            let _ = policies.set(path, policy);
+        }
+        policies
+    }
+
+    /// Whether the watchdog that armed it, or took it over, still runs.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        let identity =
+            |path: String| fs::metadata(path).map(|status| (status.dev(), status.ino())).ok();
+        let its = identity(format!("/proc/{}/exe", self.pid));
+        its.is_some() && its == identity("/proc/self/exe".to_owned())
+    }
+
+    /// Whether a guard with this record may be replaced by one with another.
+    pub(super) fn yields_to(&self, new: &Self) -> Result<(), String> {
+        let memory = new.memory();
+        if let Some(range) = self.memory().ranges().iter().find(|range| !memory.covers(range)) {
+            return Err(format!("it guards {range}, and the new one would not"));
+        }
+        for path in WritePath::ALL {
+            let policy = |record: &Self| record.policies.get(path.name()).copied();
+            let (old, now) = (policy(self), policy(new));
+            if now < old {
+                let word = |policy: Option<Policy>| policy.unwrap_or(Policy::Off);
+                return Err(format!(
+                    "its policy for `{path}` is `{}`, and the new one's is `{}`",
+                    word(old),
+                    word(now)
+                ));
+            }
+        }
+        if !self.release.yields_to(&new.release) {
+            return Err(format!(
+                "it is taken down {}, and the new one would be {}",
+                self.release, new.release
+            ));
+        }
+        if self.kernel != new.kernel {
+            return Err("this kernel's types are not what they were when it was armed".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Policies by name, as a record has them.
+pub(super) fn by_name(policies: &Policies) -> BTreeMap<String, Policy> {
+    WritePath::ALL.map(|path| (path.name().to_owned(), policies.get(path))).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::Preset;
+
+    fn record(preset: Preset, ranges: &[(u64, u64)]) -> Record {
+        Record {
+            version: "1".to_owned(),
+            pid: 1,
+            armed: Timestamp::UNIX_EPOCH,
+            ranges: ranges.to_vec(),
+            policies: by_name(&Policies::of(preset)),
+            release: Release::Console,
+            programs: vec![7],
+            kernel: "k".to_owned(),
+            proven: Timestamp::UNIX_EPOCH,
+            coverage: Vec::new(),
+        }
+    }
+
+    fn state() -> State {
+        State { released: 0, learning: 0, length: 0, reserved: 0, record: [0; RECORD_BYTES] }
+    }
+
+    /// Check that a record comes back as it was written, and that what is none is refused: nothing,
+    /// a length beyond the table, and bytes that are no record.
+    #[test]
+    fn written_and_read() {
+        let mut state = state();
+        assert!(matches!(Record::of(&state), Err(RecordError::Unfinished)));
+        let written = record(Preset::Strict, &[(0x1000, 0x2000)]);
+        written.write(&mut state).unwrap();
+        assert_eq!(Record::of(&state).unwrap(), written);
+        state.record[0] = b'x';
+        assert!(matches!(Record::of(&state), Err(RecordError::Format(_))));
+        state.length = u32::MAX;
+        assert!(matches!(Record::of(&state), Err(RecordError::Unfinished)));
+        let many: Vec<_> = (0..4000).map(|n| (n * 0x2000, n * 0x2000 + 0x1000)).collect();
+        let long = record(Preset::Strict, &many);
+        assert!(matches!(long.write(&mut state), Err(RecordError::TooLong(_))));
+    }
+
+    /// Check that a guard yields to one that guards as much or more, and to none that is weaker in
+    /// memory, in a policy, or in who may take it down.
+    #[test]
+    fn never_weaker() {
+        let now = record(Preset::Standard, &[(0x1000, 0x3000)]);
+        assert_eq!(now.yields_to(&now), Ok(()));
+        assert_eq!(
+            now.yields_to(&record(Preset::Strict, &[(0, 0x3000), (0x5000, 0x6000)])),
+            Ok(())
+        );
+        let refused = |new: &Record| now.yields_to(new).unwrap_err();
+        assert!(refused(&record(Preset::Standard, &[(0x1000, 0x2fff)])).contains("0x1000..0x3000"));
+        assert!(
+            refused(&record(Preset::Observe, &[(0x1000, 0x3000)])).contains("`write` is `deny`")
+        );
+        let open = Record { release: Release::Root, ..now.clone() };
+        assert!(refused(&open).contains("by root"));
+        assert_eq!(now.yields_to(&Record { release: Release::Sealed, ..now.clone() }), Ok(()));
+        assert!(refused(&Record { kernel: "other".to_owned(), ..now.clone() }).contains("types"));
+    }
+}

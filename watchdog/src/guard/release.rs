@@ -1,0 +1,156 @@
+//! Who may take the guard down.
+
+use std::fmt;
+use std::fs;
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use serde::{Deserialize, Serialize};
+
+/// Who may take the guard down, with the watchdog's own executable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Release {
+    /// Root, from anywhere.
+    Root,
+    /// Root on a console of the machine: a virtual terminal or a serial line, not the network.
+    #[default]
+    Console,
+    /// Who knows the secret of this hash (Argon2, as a PHC string).
+    Secret(String),
+    /// Nobody: the guard stays until the machine is started anew.
+    Sealed,
+}
+
+/// Why the guard is not taken down.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not on a console.
+    #[error(
+        "the guard is taken down from a console of this machine only: a virtual terminal (tty1) or a serial line, not over the network and not by a script"
+    )]
+    NotOnConsole,
+    /// The secret is another.
+    #[error("that is not the secret by which the guard is taken down")]
+    WrongSecret,
+    /// There is no secret.
+    #[error("the guard is taken down by a secret: give it at the prompt, or by --secret-file FILE")]
+    NoSecret,
+    /// Never.
+    #[error("the guard is sealed: it stays until this machine is started anew")]
+    Sealed,
+}
+
+impl Release {
+    /// Whether a guard with this may be replaced by one with `new`.
+    pub(super) fn yields_to(&self, new: &Self) -> bool {
+        match (self, new) {
+            (Self::Secret(old), Self::Secret(new)) => old == new,
+            (old, new) => old.strictness() <= new.strictness(),
+        }
+    }
+
+    const fn strictness(&self) -> u8 {
+        match self {
+            Self::Root => 0,
+            Self::Console => 1,
+            Self::Secret(_) => 2,
+            Self::Sealed => 3,
+        }
+    }
+
+    /// Whether a secret is asked for.
+    #[must_use]
+    pub const fn wants_secret(&self) -> bool {
+        matches!(self, Self::Secret(_))
+    }
+
+    /// Checks that this process may take the guard down.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self, secret: Option<&[u8]>) -> Result<(), Refusal> {
+        match self {
+            Self::Root => Ok(()),
+            Self::Console if is_on_console() => Ok(()),
+            Self::Console => Err(Refusal::NotOnConsole),
+            Self::Secret(hash) => {
+                let secret = secret.ok_or(Refusal::NoSecret)?;
+                let hash = PasswordHash::new(hash).map_err(|_| Refusal::WrongSecret)?;
+                Argon2::default().verify_password(secret, &hash).map_err(|_| Refusal::WrongSecret)
+            }
+            Self::Sealed => Err(Refusal::Sealed),
+        }
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Root => "by root, from anywhere",
+            Self::Console => "on a console of this machine",
+            Self::Secret(_) => "by a secret",
+            Self::Sealed => "by nobody",
+        })
+    }
+}
+
+/// The hash of a secret, for the configuration.
+///
+/// # Errors
+/// When the kernel gives no randomness for the salt.
+pub fn hash(secret: &[u8]) -> Result<String, argon2::password_hash::Error> {
+    Ok(Argon2::default().hash_password(secret)?.to_string())
+}
+
+/// Checks that a hash in the configuration is one.
+///
+/// # Errors
+/// A sentence.
+pub fn check_hash(hash: &str) -> Result<(), String> {
+    PasswordHash::new(hash).map(drop).map_err(|error| {
+        format!("`disarm_secret` is no hash of a secret ({error}): make one with `watchdog guard secret`")
+    })
+}
+
+/// Whether this process's controlling terminal is a console: a virtual terminal or a serial line,
+/// which have the major number 4 (Documentation/admin-guide/devices.txt). Terminals of ssh and the
+/// like are pseudo terminals.
+fn is_on_console() -> bool {
+    fs::read_to_string("/proc/self/stat").is_ok_and(|stat| is_console(&stat))
+}
+
+/// The same by `/proc/PID/stat`, whose seventh field is the terminal's device.
+fn is_console(stat: &str) -> bool {
+    // The second field is the name, in parentheses, with anything in it.
+    let behind = stat.rsplit_once(')').map(|(_, behind)| behind);
+    let device = behind.and_then(|rest| rest.split_whitespace().nth(4)?.parse::<u32>().ok());
+    // `new_encode_dev()`: bits 8 to 19 are the major number, 0 to 7 and 20 to 31 the minor one.
+    device.is_some_and(|device| (device >> 8) & 0xfff == 4 && device & 0xff != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that only the secret itself is taken, and that what is no hash is refused.
+    #[test]
+    fn secrets() {
+        let release = Release::Secret(hash(b"open sesame").unwrap());
+        assert_eq!(release.check(Some(b"open sesame")), Ok(()));
+        assert_eq!(release.check(Some(b"open sesam")), Err(Refusal::WrongSecret));
+        assert_eq!(release.check(None), Err(Refusal::NoSecret));
+        assert_eq!(Release::Sealed.check(Some(b"open sesame")), Err(Refusal::Sealed));
+        assert!(check_hash("sesame").unwrap_err().contains("watchdog guard secret"));
+    }
+
+    /// Check that virtual terminals and serial lines are consoles, and that pseudo terminals and no
+    /// terminal are none, whatever a process calls itself.
+    #[test]
+    fn consoles() {
+        let stat = |device: u32| format!("7 (a) 4) b) S 1 7 7 {device} 7 0");
+        assert!(is_console(&stat(4 << 8 | 1)) && is_console(&stat(4 << 8 | 64)));
+        assert!(!is_console(&stat(136 << 8)) && !is_console(&stat(0)) && !is_console(""));
+    }
+}
