@@ -5,7 +5,11 @@
 //! LSMs; for mmap what `vm_mmap_pgoff` saved, for remap_file_pages the system call's registers.
 //!
 //! Fails closed: a shared writable mapping of `/dev/mem` whose place is not known is denied.
-//! Private mappings are copies and read-only ones are judged when mprotect makes them writable.
+//! Private mappings are copies and read-only ones are judged when mprotect makes them writable. What
+//! was saved for such a one is taken all the same: the program that would clear it may be skipped
+//! (on a processor that was taken from another thread in the midst of it), and what stays behind
+//! would speak for the thread's next mapping. For the same reason remap_file_pages, for which nothing
+//! is saved, never asks for it.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -32,18 +36,19 @@ pub(crate) fn mmap_file(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(4)) {
         return verdict;
     }
-    let shared = matches!(flags & MAP_TYPE, MAP_SHARED | MAP_SHARED_VALIDATE);
-    if !shared || protection & PROT_WRITE == 0 || !is_dev_mem(file) {
+    if !is_dev_mem(file) {
         return 0;
     }
-    let (path, aimed) = match take(Call::Mapping, file) {
-        Some(saved) => (path::MMAP, judge::pages(saved.at, saved.bytes)),
-        None => match current() {
-            Some(Entry::RemapFilePages { bytes, pgoff }) => {
-                (path::REMAP_FILE_PAGES, judge::pages(pgoff, bytes))
-            }
-            _ => (path::MMAP, None),
-        },
+    let saved = take(Call::Mapping, file);
+    let shared = matches!(flags & MAP_TYPE, MAP_SHARED | MAP_SHARED_VALIDATE);
+    if !shared || protection & PROT_WRITE == 0 {
+        return 0;
+    }
+    let (path, aimed) = match current() {
+        Some(Entry::RemapFilePages { bytes, pgoff }) => {
+            (path::REMAP_FILE_PAGES, judge::pages(pgoff, bytes))
+        }
+        _ => (path::MMAP, saved.and_then(|saved| judge::pages(saved.at, saved.bytes))),
     };
     if aimed.is_none() {
         warn!(&ctx, "a mapping of /dev/mem at an unknown place");

@@ -22,9 +22,11 @@ const WRITE: i32 = 1;
 pub(crate) fn write_position(ctx: FEntryContext) -> i32 {
     let direction: i32 = ctx.arg(0);
     let file: Object = ctx.arg(1);
-    if direction == WRITE && is_dev_mem(file) {
+    let count: u64 = ctx.arg(3);
+    // A count that is below zero is refused before the hook, which then does not take what was saved;
+    // should the program that clears it be skipped, it would speak for the thread's next write.
+    if direction == WRITE && count.cast_signed() >= 0 && is_dev_mem(file) {
         let position: *const i64 = ctx.arg(2);
-        let count: u64 = ctx.arg(3);
         // A stream has no position (null since 5.3): nothing is saved, which denies.
         // SAFETY: the helper checks the address by itself.
         if let Ok(position) = unsafe { bpf_probe_read_kernel(position) } {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use watchdog_tests::attack_module::{DEVICE, Kind};
-use watchdog_tests::cases::{Entry, Stage, with_module};
+use watchdog_tests::cases::{self, Entry, Stage, with_module};
 
 use crate::{build, setup};
 
@@ -94,7 +94,7 @@ impl Options {
                 self.kernel
             ),
         );
-        let stage = Stage::set(&self.kernel, Duration::ZERO)?;
+        let stage = Stage::set(&self.kernel, &cases::Options::default())?;
         for node in 0..=2 {
             let truth = stage.machine().truth(node)?;
             let (start, end) = (truth.text_phys_start, truth.text_phys_end);

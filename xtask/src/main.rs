@@ -1,5 +1,6 @@
 //! The project's own chores: `cargo xtask --help`.
 
+mod bench;
 mod build;
 mod demo;
 mod fuzz;
@@ -24,6 +25,8 @@ struct Arguments {
 enum Command {
     /// Install and fetch everything the project needs; quick once it is there.
     Setup(setup::Options),
+    /// Measure what the guard adds to what it has nothing to do with, on the machine.
+    Bench(bench::Options),
     /// Build the watchdog and the guests' programs, optimised.
     Build,
     /// Boot the node machine and sit down at node 0's console.
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     match Arguments::parse().command {
         Command::Setup(options) => options.run(),
+        Command::Bench(options) => options.run(),
         Command::Build => build::guest_programs(),
         Command::Machine(options) => options.run(),
         Command::Demo(options) => options.run(),

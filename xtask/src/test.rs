@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// Seconds for which a healthy machine is swept without an alert.
     #[arg(long, default_value_t = 10)]
     soak: u64,
+    /// Seconds for which the guard is raced against.
+    #[arg(long, default_value_t = 5)]
+    races: u64,
     /// How often what describes each kernel is damaged at random, all kernels together.
     #[arg(long, default_value_t = 300)]
     damage: usize,
@@ -98,8 +101,8 @@ impl Options {
     fn done(&self, job: &Job<'_>) -> Tally {
         let (what, done) = match job {
             Job::Cases(kernel) => {
-                let soak = Duration::from_secs(self.soak);
-                let options = cases::Options { filter: self.case.clone(), soak };
+                let [soak, races] = [self.soak, self.races].map(Duration::from_secs);
+                let options = cases::Options { filter: self.case.clone(), soak, races };
                 (format!("the machine with {kernel}"), cases::run(kernel, &options))
             }
             Job::Tests(name) => {

@@ -10,6 +10,7 @@ mod drivers;
 mod guard;
 mod hardware;
 mod paths;
+mod races;
 mod refusals;
 mod sources;
 mod stage;
@@ -38,12 +39,14 @@ type List = &'static [(&'static str, Play)];
 type Play = fn(&Stage) -> Result<()>;
 
 /// How the cases are run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Only cases whose name contains this.
     pub filter: String,
     /// How long a healthy machine is swept without a single alert.
     pub soak: Duration,
+    /// How long the guard is raced against.
+    pub races: Duration,
 }
 
 /// How many cases passed and failed.
@@ -70,6 +73,7 @@ pub fn all() -> Vec<Case> {
         (paths::CASES, true),
         (disarming::CASES, true),
         (guard::CASES, true),
+        (races::CASES, true),
         (paths::LAST, true),
         (refusals::CASES, false),
         (adversary::CASES, false),
@@ -93,7 +97,7 @@ pub fn run(kernel: &str, options: &Options) -> Result<Tally> {
         return Ok(tally);
     }
     let begun = Instant::now();
-    let stage = Stage::set(kernel, options.soak)
+    let stage = Stage::set(kernel, options)
         .with_context(|| format!("the machine with kernel {kernel} was not made ready"))?;
     println!("{kernel:<5} machine ready, {:.0?}", begun.elapsed());
     for case in chosen {

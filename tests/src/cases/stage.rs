@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::Options;
 use crate::cache;
 use crate::kernel::Kernel;
+use crate::layout;
 use crate::machine::{Machine, Output};
 
 pub(super) const UNIT: &str = "integrity-watchdog.service";
@@ -17,6 +19,8 @@ const CATALOG: &str = "integrity-watchdog.catalog";
 /// The one that the service runs: the guard takes no other, not even a copy.
 pub(super) const WATCHDOG: &str = "/usr/bin/watchdog";
 const CONFIGURATION: &str = "/etc/watchdog/watchdog.toml";
+/// A processor that no node has, until a case gives it to node 0.
+const SPARE_PROCESSOR: u8 = layout::MAX_SERVICE_NODES + 1;
 /// How long anything that the watchdog must do may take under emulation.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -29,6 +33,8 @@ pub struct Stage {
     pub kernel: Kernel,
     /// As [`super::Options`] has it.
     pub soak: Duration,
+    /// As [`super::Options`] has it.
+    pub races: Duration,
     /// The configuration of the service that a case left running for the next one.
     serving: RefCell<Option<String>>,
 }
@@ -96,16 +102,18 @@ impl Stage {
     ///
     /// # Errors
     /// When the machine does not boot or node 0 does not take the files.
-    pub fn set(kernel: &str, soak: Duration) -> Result<Self> {
+    pub fn set(kernel: &str, options: &Options) -> Result<Self> {
         let dist = cache::project_root().join("dist");
         let machine = Machine::builder()
             .kernel(kernel)
             .service_kernels(kernel)
+            .spare_processors(1)
             .share(UNIT, dist.join(UNIT))
             .share(CATALOG, dist.join(CATALOG))
             .boot()?;
         let (name, kernel) = (kernel.to_owned(), Kernel::named(kernel)?);
-        let stage = Self { machine, name, kernel, soak, serving: RefCell::default() };
+        let Options { soak, races, .. } = *options;
+        let stage = Self { machine, name, kernel, soak, races, serving: RefCell::default() };
         stage.install()?;
         Ok(stage)
     }
@@ -141,6 +149,23 @@ impl Stage {
         let output = self.machine.node0().shell(&format!("set -e\n{script}"))?;
         ensure!(output.success(), "`{script}` on node 0: {output}");
         Ok(output)
+    }
+
+    /// Runs a case with two processors on node 0, and with a kernel that takes a processor from
+    /// threads wherever they are in it; both are undone afterwards.
+    ///
+    /// # Errors
+    /// The case's, else node 0's.
+    pub fn preempted(&self, case: impl FnOnce() -> Result<()>) -> Result<()> {
+        const MODE: &str = "/sys/kernel/debug/sched/preempt";
+        let online = format!("/sys/devices/system/cpu/cpu{SPARE_PROCESSOR}/online");
+        // `none voluntary (full) lazy`: the one in use stands in parentheses.
+        let modes = self.shell(&format!("cat {MODE}"))?.text();
+        let mode = modes.split(['(', ')']).nth(1).context("no preemption mode")?.to_owned();
+        self.shell(&format!("echo 1 >{online}; echo full >{MODE}"))?;
+        let result = case();
+        let undone = self.shell(&format!("echo {mode} >{MODE}; echo 0 >{online}"));
+        result.and(undone.map(drop))
     }
 
     /// Starts the watchdog as a service; returns when it says that it is ready.

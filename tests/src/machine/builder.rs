@@ -57,6 +57,7 @@ impl Node {
 pub struct Builder {
     nodes: Vec<Node>,
     service_nodes: u8,
+    spare_processors: u8,
     memory_mib: u32,
     share: Vec<(String, PathBuf)>,
     programs: Option<PathBuf>,
@@ -68,6 +69,7 @@ impl Default for Builder {
         Self {
             nodes: vec![Node::default(); usize::from(layout::MAX_SERVICE_NODES) + 1],
             service_nodes: layout::MAX_SERVICE_NODES,
+            spare_processors: 0,
             memory_mib: 2048,
             share: Vec::new(),
             programs: None,
@@ -127,6 +129,15 @@ impl Builder {
     #[must_use]
     pub fn service_nodes(mut self, count: u8) -> Self {
         self.service_nodes = count;
+        self
+    }
+
+    /// How many processors there are beside each node's own. They come behind the service nodes',
+    /// so that the nodes are where they always are, and rest until node 0 puts them to use:
+    /// `echo 1 >/sys/devices/system/cpu/cpu3/online`.
+    #[must_use]
+    pub fn spare_processors(mut self, count: u8) -> Self {
+        self.spare_processors = count;
         self
     }
 
@@ -222,7 +233,7 @@ impl Builder {
             )?,
             command_line: self.node0_command_line(),
             memory_mib: self.memory_mib,
-            processors: self.service_nodes + 1,
+            processors: self.service_nodes + 1 + self.spare_processors,
             ram: &ram,
             agent: agent_of_qemu,
             control: control_of_qemu,

@@ -8,6 +8,7 @@ mod asynchronous;
 mod calls;
 mod hardware;
 mod mappings;
+mod race;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -28,12 +29,21 @@ struct Arguments {
     /// Byte to write there [default: the one that is there].
     #[arg(long, value_parser = address)]
     value: Option<u64>,
-    /// remap-file-pages: physical address of two pages that may be mapped writable.
+    /// remap-file-pages, race: physical address of pages that may be mapped writable, two or four.
     #[arg(long, value_parser = address, default_value = "0x20000000")]
     via: u64,
     /// flood: how many times.
     #[arg(long, default_value_t = 1000)]
     count: u64,
+    /// race: for how long.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// race: what its random choices follow from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// race: physical address where memory that may be written ends and protected memory begins.
+    #[arg(long, value_parser = address, default_value = "0x38000000")]
+    border: u64,
     /// The device.
     #[arg(long, default_value = "/dev/mem")]
     device: PathBuf,
@@ -56,6 +66,8 @@ enum Path {
     DeviceMmap,
     /// pwrite of the same byte `--count` times.
     Flood,
+    /// All of those that use `/dev/mem`, by many threads that change each other's arguments.
+    Race,
     /// ioperm of the port `--at`.
     Ioperm,
     /// kexec_load of a page to `--at`.
@@ -79,6 +91,9 @@ fn address(text: &str) -> Result<u64, String> {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     eprintln!("attack: pid {}", std::process::id());
+    if arguments.path == Path::Race {
+        return race(&arguments);
+    }
     if let Some(result) = act_without_device(&arguments) {
         return report(&arguments, result);
     }
@@ -102,6 +117,29 @@ fn main() -> ExitCode {
     };
     let value = arguments.value.map_or(before, |value| value as u8);
     report(&arguments, act(&arguments, &device, value))
+}
+
+/// Races, and reports what was counted. Success is that anything got through, as far as the attack
+/// itself can tell.
+fn race(arguments: &Arguments) -> ExitCode {
+    let page = |address: u64| address & !0xfff;
+    let plan = race::Plan {
+        target: page(arguments.at),
+        via: page(arguments.via),
+        border: page(arguments.border),
+        seconds: arguments.seconds,
+        seed: arguments.seed,
+    };
+    match race::run(plan) {
+        Ok(tally) => {
+            println!("{}", tally.to_json());
+            ExitCode::from(u8::from(tally.through() == 0))
+        }
+        Err(error) => {
+            eprintln!("attack: no race: {error}");
+            ExitCode::from(2)
+        }
+    }
 }
 
 /// The paths that need no device.
@@ -134,7 +172,7 @@ fn act(arguments: &Arguments, device: &File, value: u8) -> io::Result<()> {
         Path::DeviceMmap => mappings::device_mmap(device, at, value),
         Path::MprotectBeside => mappings::mprotect_beside(device, at),
         Path::Flood => hardware::flood(device, at, value, arguments.count),
-        Path::Ioperm | Path::Kexec | Path::KexecUnreadable => Ok(()),
+        Path::Race | Path::Ioperm | Path::Kexec | Path::KexecUnreadable => Ok(()),
     }
 }
 

@@ -1,0 +1,148 @@
+//! Single calls, in batches that take turns.
+
+use std::ffi::{CStr, c_void};
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Map, Value};
+
+const PAGE: usize = 4096;
+/// On a tmpfs, so that no disk takes part.
+const FILE: &CStr = c"/dev/shm/cost";
+
+/// What the calls are made with.
+struct Tools {
+    file: OwnedFd,
+    zero: OwnedFd,
+    null: OwnedFd,
+    /// A page of the file, shared.
+    page: *mut c_void,
+}
+
+/// One call, or one that is undone by another; whether it succeeded.
+type Call = fn(&Tools, u32) -> bool;
+
+const CALLS: [(&str, Call); 9] = [
+    ("getppid", getppid),
+    ("open+close", open),
+    ("pread, 1 byte, a file", |tools, _| pread(tools.file.as_raw_fd())),
+    ("pwrite, 1 byte, a file", |tools, _| pwrite(tools.file.as_raw_fd())),
+    ("pread, 1 byte, /dev/zero", |tools, _| pread(tools.zero.as_raw_fd())),
+    ("pwrite, 1 byte, /dev/null", |tools, _| pwrite(tools.null.as_raw_fd())),
+    ("mmap+munmap, a page of a file", mmap),
+    ("mmap+munmap, an anonymous page", mmap_anonymous),
+    ("mprotect, a page of a file", mprotect),
+];
+
+/// The median of each call's batches, in nanoseconds a call.
+pub(crate) fn measure(batches: usize, size: u32) -> Result<Value> {
+    ensure!(batches > 0 && size > 0, "no batch and no median: give at least 1 of each");
+    fs::write(FILE.to_str()?, [0; PAGE])?;
+    let tools = Tools::new()?;
+    let mut times: Vec<Vec<f64>> = vec![Vec::with_capacity(batches); CALLS.len()];
+    // One batch more, whose time does not count: the first has all the misses.
+    for batch in 0..=batches {
+        for ((name, call), times) in CALLS.iter().zip(&mut times) {
+            let begun = processor_time()?;
+            let failed = (0..size).find(|n| !call(&tools, *n));
+            let took = processor_time()? - begun;
+            ensure!(failed.is_none(), "{name}: {}", std::io::Error::last_os_error());
+            if batch > 0 {
+                times.push(took / f64::from(size));
+            }
+        }
+    }
+    fs::remove_file(FILE.to_str()?)?;
+    let medians = CALLS.iter().zip(times).map(|((name, _), mut times)| {
+        times.sort_by(f64::total_cmp);
+        ((*name).to_owned(), Value::from(times[times.len() / 2]))
+    });
+    Ok(Value::Object(medians.collect::<Map<_, _>>()))
+}
+
+impl Tools {
+    fn new() -> Result<Self> {
+        let file = opened(FILE)?;
+        // SAFETY: a new mapping where the kernel likes, of a file that stays as long.
+        let page = unsafe { map(file.as_raw_fd(), libc::MAP_SHARED) };
+        ensure!(page != libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
+        Ok(Self { file, zero: opened(c"/dev/zero")?, null: opened(c"/dev/null")?, page })
+    }
+}
+
+fn opened(name: &CStr) -> Result<OwnedFd> {
+    // SAFETY: the name is a C string; the descriptor is new and nobody else's.
+    unsafe {
+        let descriptor = libc::open(name.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
+        ensure!(descriptor >= 0, "{name:?}: {}", std::io::Error::last_os_error());
+        Ok(OwnedFd::from_raw_fd(descriptor))
+    }
+}
+
+/// Nanoseconds of the processor that this thread has had.
+fn processor_time() -> Result<f64> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure is a local one.
+    let got = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    (got == 0).then_some(()).context("this thread has no clock")?;
+    Ok(time.tv_sec as f64 * 1e9 + time.tv_nsec as f64)
+}
+
+/// As near to nothing as a call can be: what is added here is not the guard's.
+fn getppid(_: &Tools, _: u32) -> bool {
+    // SAFETY: takes nothing.
+    unsafe { libc::getppid() >= 0 }
+}
+
+fn open(_: &Tools, _: u32) -> bool {
+    // SAFETY: the name is a C string; the descriptor is closed once.
+    unsafe {
+        let descriptor = libc::open(FILE.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
+        descriptor >= 0 && libc::close(descriptor) == 0
+    }
+}
+
+fn pread(descriptor: RawFd) -> bool {
+    let mut byte = 0_u8;
+    // SAFETY: one byte of a local.
+    unsafe { libc::pread(descriptor, (&raw mut byte).cast(), 1, 0) == 1 }
+}
+
+fn pwrite(descriptor: RawFd) -> bool {
+    // SAFETY: one byte of a constant.
+    unsafe { libc::pwrite(descriptor, c"".as_ptr().cast(), 1, 0) == 1 }
+}
+
+fn mmap(tools: &Tools, _: u32) -> bool {
+    // SAFETY: a new mapping that nothing refers to, and its end.
+    unsafe {
+        let page = map(tools.file.as_raw_fd(), libc::MAP_SHARED);
+        page != libc::MAP_FAILED && libc::munmap(page, PAGE) == 0
+    }
+}
+
+fn mmap_anonymous(_: &Tools, _: u32) -> bool {
+    // SAFETY: as above.
+    unsafe {
+        let page = map(-1, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        page != libc::MAP_FAILED && libc::munmap(page, PAGE) == 0
+    }
+}
+
+/// # Safety
+/// The caller must not use the page after the file it is of has become shorter.
+unsafe fn map(descriptor: RawFd, flags: i32) -> *mut c_void {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping where the kernel likes.
+    unsafe { libc::mmap(ptr::null_mut(), PAGE, protection, flags, descriptor, 0) }
+}
+
+/// Now read-only, now writable again: the kernel does nothing where nothing changes.
+fn mprotect(tools: &Tools, n: u32) -> bool {
+    let write = if n.is_multiple_of(2) { 0 } else { libc::PROT_WRITE };
+    // SAFETY: a page that only the kernel touches.
+    unsafe { libc::mprotect(tools.page, PAGE, libc::PROT_READ | write) == 0 }
+}

@@ -1,0 +1,173 @@
+//! Threads that race one another, against a guard that saves for one program what another saw.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::guard::configured;
+use super::{List, Stage};
+use crate::layout;
+
+pub(super) const CASES: List =
+    &[("guard: threads that race one another get no write through", no_race_is_won)];
+
+const PAGE: u64 = 4096;
+/// Four pages that are nobody's.
+const VIA: u64 = 0x2000_1000;
+/// Between the bytes of a page that one way writes and those of the next.
+const PLACE: usize = 64;
+/// Ways to write that are only told by their effect: nothing asks the guard about them.
+const UNJUDGED: [&str; 2] = ["mremap", "store"];
+/// Events of a guard, or a watch, that did not hold.
+const BROKEN: [&str; 4] = ["guard-tampered", "text-tampered", "node-lost", "write-killed"];
+/// What the attack may need to begin and to end, under emulation.
+const AROUND: Duration = Duration::from_secs(90);
+const SAMPLE_EVERY: Duration = Duration::from_millis(20);
+/// Before the journal, which is kept in memory, drops what was told.
+const ASK_EVERY: Duration = Duration::from_secs(30);
+
+/// Check that of many threads that change one another's descriptors, positions, vectors, queue
+/// entries and mappings, on two processors and preempted anywhere, none changes a byte of a node's
+/// text or behind the border of its memory, while each of their ways works beside it; and that the
+/// service is well afterwards.
+fn no_race_is_won(stage: &Stage) -> Result<()> {
+    stage.preempted(|| configured(stage, "", || race(stage)))
+}
+
+fn race(stage: &Stage) -> Result<()> {
+    let target = (stage.machine().truth(2)?.text_phys_start & !(PAGE - 1)) + PAGE;
+    let border = layout::main_range(1).start;
+    stage.machine().ram().write(VIA, &[0; 4 * PAGE as usize])?;
+    stage.machine().ram().write(border - PAGE, &[0; PAGE as usize])?;
+    let protected = || -> Result<_> { Ok((page(stage, target)?, page(stage, border)?)) };
+    let (before, mark, process) = (protected()?, stage.mark()?, main_process(stage)?);
+    let since = stage.shell("date +%s")?.text().trim().to_owned();
+    let (mut seen, mut asked) = (BTreeSet::new(), Instant::now());
+    // Another one each time; the line that is printed says which.
+    let seed = u64::from(rand::random::<u32>());
+    let said = run(stage, target, border, seed, || {
+        ensure!(protected()? == before, "a write got through (seed {seed})");
+        for at in (VIA..VIA + 4 * PAGE).step_by(PLACE).chain([border - 1]) {
+            seen.insert((at, stage.byte(at)?));
+        }
+        if asked.elapsed() > ASK_EVERY {
+            asked = Instant::now();
+            holds(stage, &since)?;
+        }
+        Ok(())
+    })?;
+    show(stage, seed, &said);
+    ensure!(protected()? == before, "a write got through (seed {seed})");
+    judge(&said, border, &seen).with_context(|| format!("seed {seed}"))?;
+    holds(stage, &since)?;
+    healthy(stage, mark, target, &process)
+}
+
+/// Lets the attack run, with a look at memory again and again. What it counted.
+fn run(
+    stage: &Stage,
+    target: u64,
+    border: u64,
+    seed: u64,
+    mut look: impl FnMut() -> Result<()>,
+) -> Result<Value> {
+    let (target, via, border) =
+        (format!("{target:#x}"), format!("{VIA:#x}"), format!("{border:#x}"));
+    let (seconds, seed) = (stage.races.as_secs().to_string(), seed.to_string());
+    let argv = ["attack", "--path", "race", "--at", &target, "--via", &via, "--border", &border];
+    let more = ["--seconds", &seconds, "--seed", &seed];
+    let mut attack = stage.machine().node0().spawn(argv.iter().chain(&more))?;
+    let begun = Instant::now();
+    while !attack.so_far()?.stdout.ends_with(b"\n") {
+        look()?;
+        if begun.elapsed() > stage.races + AROUND {
+            bail!("the attack does not end: {}", attack.so_far()?);
+        }
+        thread::sleep(SAMPLE_EVERY);
+    }
+    let output = attack.wait(AROUND)?;
+    ensure!(matches!(output.status, 0 | 1), "the attack could not be tried: {output}");
+    serde_json::from_str(output.text().trim()).context("the attack's last line")
+}
+
+/// Check that nothing went through as the threads saw it, and that each way was really denied at
+/// the node and really wrote beside it: `seen` are bytes that were there at some time.
+fn judge(said: &Value, border: u64, seen: &BTreeSet<(u64, u8)>) -> Result<()> {
+    ensure!(said["killed"] == 0, "the attacker was killed: only a mapping that was made does that");
+    let value = said["value"].as_u64().context("no value")? as u8;
+    let kinds = said["kinds"].as_object().context("no kinds")?;
+    for (name, of_it) in kinds {
+        let count = |what: &str| of_it[what].as_u64().with_context(|| format!("{name}: no {what}"));
+        ensure!(count("through")? == 0, "{name} succeeded at a node's memory");
+        ensure!(count("allowed")? > 0, "{name} never succeeded beside it");
+        let is_judged = !UNJUDGED.contains(&name.as_str());
+        ensure!(!is_judged || count("denied")? > 0, "{name} was never denied");
+        let at = match name.as_str() {
+            "border" => border - 1,
+            "write" | "writev" => VIA + PAGE + count("place")?,
+            _ => VIA + count("place")?,
+        };
+        ensure!(seen.contains(&(at, value)), "{name} wrote nothing at {at:#x}");
+    }
+    Ok(())
+}
+
+/// Check that nothing was told since the race began but what was denied.
+fn holds(stage: &Stage, since: &str) -> Result<()> {
+    let kinds = BROKEN.map(|kind| format!("WATCHDOG_EVENT={kind}")).join(" + ");
+    let told = stage.shell(&format!(
+        "journalctl --sync; journalctl -q --no-pager -o cat --since=@{since} {kinds}"
+    ))?;
+    ensure!(told.text().trim().is_empty(), "the guard did not hold: {}", told.text());
+    Ok(())
+}
+
+/// Check that the service is the one that it was, and still denies and tells.
+fn healthy(stage: &Stage, mark: usize, target: u64, process: &str) -> Result<()> {
+    ensure!(main_process(stage)? == process, "the service was started anew");
+    let entries = stage.entries(mark)?;
+    let mut kinds: BTreeMap<_, u64> = BTreeMap::new();
+    for entry in &entries {
+        let count = entry.field("WATCHDOG_COUNT").parse().unwrap_or(1);
+        *kinds.entry(entry.field("WATCHDOG_EVENT")).or_default() += count;
+    }
+    stage.note(&format!("{} entries; attempts and losses by event: {kinds:?}", entries.len()));
+    let mark = stage.mark()?;
+    let attack = stage.attack_unchanged("pwrite", target, &[])?;
+    ensure!(attack.result == "EPERM", "afterwards: {}", attack.result);
+    let of_it = |entry: &super::Entry| entry.field("WATCHDOG_PID") == attack.pid;
+    stage.wait_for(mark, "a denial afterwards", of_it).map(drop)
+}
+
+/// The service's process, which is another after a restart.
+fn main_process(stage: &Stage) -> Result<String> {
+    let shown = stage.shell("systemctl show --value -p MainPID integrity-watchdog.service")?;
+    Ok(shown.text().trim().to_owned())
+}
+
+fn page(stage: &Stage, at: u64) -> Result<Vec<u8>> {
+    let mut page = vec![0; PAGE as usize];
+    stage.machine().ram().read(at, &mut page)?;
+    Ok(page)
+}
+
+/// Prints what was counted.
+fn show(stage: &Stage, seed: u64, said: &Value) {
+    let [killed, crashed, signal] = ["killed", "crashed", "last_signal"].map(|what| &said[what]);
+    stage.note(&format!(
+        "{} s of races, seed {seed}: {killed} processes killed, {crashed} crashed (by \
+         signal {signal})",
+        stage.races.as_secs()
+    ));
+    for (name, of_it) in said["kinds"].as_object().into_iter().flatten() {
+        let [tried, allowed, denied, elsewhere, through] =
+            ["tried", "allowed", "denied", "denied_elsewhere", "through"].map(|what| &of_it[what]);
+        stage.note(&format!(
+            "{name:<17} tried {tried:>8}, allowed {allowed:>8}, denied {denied:>8}, denied \
+             elsewhere {elsewhere:>6}, through {through}"
+        ));
+    }
+}
