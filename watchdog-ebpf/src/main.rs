@@ -7,11 +7,15 @@
 #![no_std]
 #![no_main]
 
+mod device;
+mod dma;
+mod doors;
 mod file_mprotect;
 mod file_open;
 mod file_permission;
 mod frames;
 mod hotplug;
+mod iommu;
 mod ioremap;
 mod judge;
 mod kernel;
@@ -23,6 +27,7 @@ mod registers;
 mod report;
 mod rw_verify_area;
 mod saved;
+mod search;
 mod sysctl;
 mod vm_mmap_pgoff;
 

@@ -9,7 +9,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use aya_log::EbpfLogger;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use watchdog_common::{MAX_RANGES, Range, Rules};
+use watchdog_common::{Doors, MAX_RANGES, Range, Rules};
 
 use super::attach::{ROOT_CGROUP, attach};
 use super::attempt::WriteAttempt;
@@ -17,7 +17,7 @@ use super::coverage::Coverage;
 use super::decoy::{DECOY, Decoy, DecoyError, INNER_DECOY};
 use super::preflight::{self, PreflightError};
 use super::proof::prove;
-use super::{Policies, WritePath, kinds};
+use super::{Policies, WritePath, doors, kinds};
 use crate::memory::RangeSet;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/watchdog-ebpf"));
@@ -29,6 +29,8 @@ pub struct GuardConfig {
     pub ranges: RangeSet,
     /// What is done about each path.
     pub policies: Policies,
+    /// Whether to go on where `bpf` is no active LSM, with what needs none.
+    pub without_lsm: bool,
 }
 
 /// Why the guard could not be loaded.
@@ -80,6 +82,8 @@ pub struct Guard {
     policies: Policies,
     /// Paths for which this kernel has no place.
     lacking: BTreeMap<WritePath, String>,
+    /// Devices by which an IOMMU is reached, as the programs know them.
+    doors: Doors,
     /// The kernel's reasons for asking security modules, by number.
     reasons: BTreeMap<u32, String>,
 }
@@ -100,20 +104,27 @@ impl Guard {
     /// # Errors
     /// [`GuardError`], each with what to do.
     pub fn load(config: &GuardConfig) -> Result<Self, GuardError> {
-        let running = preflight::check()?;
-        let mut rules = rules(config)?;
+        let running = preflight::check(config.without_lsm)?;
+        let no_lsm = running.no_lsm.as_deref();
+        let policies = match no_lsm {
+            Some(_) => config.policies.at_the_door(),
+            None => config.policies.clone(),
+        };
+        let mut rules = rules(&config.ranges, &policies)?;
         kinds::fill_in(&running.btf, &mut rules).map_err(PreflightError::from)?;
         // Before arming: in `strict` it could not be opened any more.
-        let decoy = Decoy::open()?;
+        let decoy = if no_lsm.is_some() { Decoy::open_for_reading() } else { Decoy::open() }?;
+        let doors = doors::of_this_kernel();
         let mut programs = EbpfLoader::new()
             .override_global("OFFSETS", &running.offsets, true)
             .override_global("RULES", &rules, true)
+            .override_global("DOORS", &doors, true)
             .load(OBJECT)?;
         let log = EbpfLogger::init(&mut programs)
             .inspect_err(|error| log::debug!("eBPF's own messages are not shown: {error}"))
             .ok()
             .and_then(|logger| listen(logger).ok());
-        let lacking = attach(&mut programs, &running.btf, &config.policies)?;
+        let lacking = attach(&mut programs, &running.btf, &policies, no_lsm)?;
         let mut map = |name| programs.take_map(name).ok_or(GuardError::Missing(name));
         let attempts = RingBuf::try_from(map("ATTEMPTS")?)?;
         Ok(Self {
@@ -124,15 +135,16 @@ impl Guard {
             _programs: programs,
             log,
             decoy,
-            policies: config.policies.clone(),
+            policies,
             lacking,
+            doors,
             reasons: kinds::reasons(&running.btf),
         })
     }
 
     /// Tries each forbidden thing on the decoy. Cheap enough for every period.
     pub fn prove(&mut self) -> Coverage {
-        prove(&self.decoy, &self.proofs, &self.policies, &self.lacking)
+        prove(&self.decoy, &self.proofs, &self.policies, &self.lacking, &self.doors)
     }
 
     /// Waits for the next attempt. Cancel safe.
@@ -185,8 +197,8 @@ async fn relay_log(log: &mut Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>)
 }
 
 /// The rules as the programs hold them.
-fn rules(config: &GuardConfig) -> Result<Rules, GuardError> {
-    let ranges = config.ranges.ranges();
+fn rules(ranges: &RangeSet, policies: &Policies) -> Result<Rules, GuardError> {
+    let ranges = ranges.ranges();
     let mut rules =
         Rules { decoy: DECOY, watchdog: process::id(), inner_decoy: INNER_DECOY, ..Rules::EMPTY };
     if ranges.len() > rules.ranges.len() {
@@ -194,7 +206,7 @@ fn rules(config: &GuardConfig) -> Result<Rules, GuardError> {
     }
     for path in WritePath::ALL {
         if let Some(slot) = rules.policy.get_mut(path.number() as usize) {
-            *slot = config.policies.get(path).number();
+            *slot = policies.get(path).number();
         }
     }
     for (slot, range) in rules.ranges.iter_mut().zip(ranges) {
@@ -210,14 +222,12 @@ mod tests {
     /// Check that exactly 64 ranges fit, and that more are refused, not cut.
     #[test]
     fn ranges_fit() {
-        let config = |count: u64| GuardConfig {
-            ranges: (0..count)
-                .map(|n| format!("{}..{}", n * 0x2000, n * 0x2000 + 0x1000).parse().unwrap())
-                .collect(),
-            policies: Policies::default(),
+        let rules = |count: u64| {
+            let range = |n| format!("{}..{}", n * 0x2000, n * 0x2000 + 0x1000).parse();
+            rules(&(0..count).flat_map(range).collect(), &Policies::default())
         };
-        let full = rules(&config(64)).unwrap();
+        let full = rules(64).unwrap();
         assert_eq!(full.ranges[63], Range { start: 63 * 0x2000, end: 63 * 0x2000 + 0x1000 });
-        assert!(matches!(rules(&config(65)), Err(GuardError::TooManyRanges(65))));
+        assert!(matches!(rules(65), Err(GuardError::TooManyRanges(65))));
     }
 }

@@ -8,6 +8,7 @@ mod attach;
 mod attempt;
 mod coverage;
 mod decoy;
+mod doors;
 mod kinds;
 mod load;
 mod paths;

@@ -14,6 +14,8 @@ pub(super) enum Kind {
     Exit,
     /// To settings, for every process.
     Sysctl,
+    /// To opens of devices, for every process: what is left where LSM programs never fire.
+    Device,
 }
 
 /// A program of the eBPF object.
@@ -29,6 +31,8 @@ pub(super) struct Program {
     pub(super) paths: &'static [WritePath],
     /// Whether kernels may lack all of its functions, since other programs of its paths are enough.
     pub(super) optional: bool,
+    /// A function through which all that this program would see goes as well, where it exists.
+    pub(super) within: Option<(&'static str, usize)>,
 }
 
 const fn program(
@@ -37,12 +41,21 @@ const fn program(
     functions: &'static [(&'static str, usize)],
     paths: &'static [WritePath],
 ) -> Program {
-    Program { name, kind, functions, paths, optional: false }
+    Program { name, kind, functions, paths, optional: false, within: None }
 }
 
 impl Program {
     const fn optional(self) -> Self {
         Self { optional: true, ..self }
+    }
+
+    const fn within(self, function: &'static str, parameters: usize) -> Self {
+        Self { within: Some((function, parameters)), ..self }
+    }
+
+    /// Whether another program sees on this kernel all that this one would.
+    pub(super) fn is_superfluous(&self, btf: &Btf) -> bool {
+        self.within.is_some_and(|(function, count)| btf.check_function(function, count).is_ok())
     }
 
     /// The function of this kernel that it attaches to, or why there is none. Programs that need
@@ -61,8 +74,8 @@ impl Program {
 
 /// All programs: what saves before what decides, so that nothing is denied for want of what was not
 /// saved yet. LSM hooks are functions of the name `bpf_lsm_…` (kernel/bpf/bpf_lsm.c).
-pub(super) const PROGRAMS: [Program; 21] = {
-    use Kind::{Entry, Exit, Lsm, Sysctl};
+pub(super) const PROGRAMS: [Program; 25] = {
+    use Kind::{Device, Entry, Exit, Lsm, Sysctl};
     use WritePath as P;
     const RW: &[(&str, usize)] = &[("rw_verify_area", 4)];
     const MAPPING: &[(&str, usize)] = &[("vm_mmap_pgoff", 6)];
@@ -74,7 +87,7 @@ pub(super) const PROGRAMS: [Program; 21] = {
         program("mapping_done", Exit, MAPPING, &[P::Mmap]),
         program("reading", Entry, READ, &[P::Ioremap]),
         program("reading_done", Exit, READ, &[P::Ioremap]),
-        program("file_open", Lsm, &[("bpf_lsm_file_open", 1)], &[P::Open, P::Pci]),
+        program("file_open", Lsm, &[("bpf_lsm_file_open", 1)], &[P::Open, P::Pci, P::Iommu]),
         program("file_permission", Lsm, &[("bpf_lsm_file_permission", 2)], &[P::Write]),
         program("mmap_file", Lsm, &[("bpf_lsm_mmap_file", 4)], &[P::Mmap, P::RemapFilePages]),
         program("file_mprotect", Lsm, &[("bpf_lsm_file_mprotect", 3)], &[P::Mprotect]),
@@ -122,9 +135,14 @@ pub(super) const PROGRAMS: [Program; 21] = {
             &[P::Fault],
         )
         .optional(),
+        program("iommu", Entry, &[("__iommu_map", 6), ("iommu_map_nosync", 6)], &[P::Iommu]),
+        program("dma_phys", Entry, &[("dma_map_phys", 5), ("dma_map_resource", 5)], &[P::Dma]),
+        program("dma_page", Exit, &[("dma_map_page_attrs", 6)], &[P::Dma])
+            .within("dma_map_phys", 5),
         program("ioremap", Entry, &[("__ioremap_caller", 5)], &[P::Ioremap]),
         program("add_memory", Entry, &[("add_memory_resource", 3)], &[P::Hotplug]),
         program("online_pages", Entry, &[("online_pages", 4)], &[P::Hotplug]),
         program("sysctl", Sysctl, &[], &[P::Ftrace]),
+        program("device", Device, &[], &[P::Open, P::Pci]),
     ]
 };

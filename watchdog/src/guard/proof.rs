@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::io;
 
 use aya::maps::{Array, MapData};
+use watchdog_common::Doors;
 
 use super::coverage::{Coverage, Outcome, PathProof};
 use super::decoy::Decoy;
-use super::{Policies, Policy, WritePath, stand_in};
+use super::{Policies, Policy, WritePath, doors, stand_in};
 
 /// Tries every path; `lacking` are those that the kernel has no place for.
 pub(super) fn prove(
@@ -20,6 +21,7 @@ pub(super) fn prove(
     proofs: &Array<impl Borrow<MapData>, u64>,
     policies: &Policies,
     lacking: &BTreeMap<WritePath, String>,
+    known: &Doors,
 ) -> Coverage {
     let prove = |path: WritePath| {
         let policy = policies.get(path);
@@ -29,12 +31,18 @@ pub(super) fn prove(
             path if lacking.contains_key(&path) => {
                 Outcome::Missing(lacking.get(&path).cloned().unwrap_or_default())
             }
-            WritePath::Open => seen(&|| decoy.try_open()),
+            WritePath::Open => match seen(&|| decoy.try_open()) {
+                Outcome::Seen if !decoy.is_writable => Outcome::SeenBy("the device program"),
+                outcome => outcome,
+            },
             WritePath::Write => seen(&|| decoy.try_write()),
             WritePath::Mmap => seen(&|| decoy.try_mmap()),
             WritePath::RemapFilePages => seen(&|| decoy.try_remap()),
             WritePath::Mprotect => seen(&|| decoy.try_mprotect()),
             WritePath::Pci => seen(&stand_in::ports),
+            WritePath::Frames if !decoy.is_writable => {
+                Outcome::NotTried("it takes /dev/mem open for writing, which nobody has")
+            }
             WritePath::Frames => seen(&|| decoy.try_frames()),
             WritePath::Ioremap => seen(&|| decoy.try_ioremap()),
             WritePath::Module => seen(&stand_in::module),
@@ -45,6 +53,13 @@ pub(super) fn prove(
             WritePath::Kexec => seen(&stand_in::kexec_nothing),
             WritePath::Lockdown => seen(&stand_in::port),
             WritePath::Ftrace => seen(&stand_in::ftrace),
+            WritePath::Iommu if policy < Policy::Deny => {
+                Outcome::NotTried("only VFIO, iommufd or a driver can do it")
+            }
+            WritePath::Iommu => {
+                doors::unknown_to(known).map_or_else(|| seen(&stand_in::door), Outcome::Missing)
+            }
+            WritePath::Dma => Outcome::NotTried("only a driver can do it"),
             WritePath::Fault => Outcome::NotTried("only a driver can do it"),
             WritePath::Parameters => Outcome::NotTried("only a module that is loaded can do it"),
             WritePath::Hotplug => Outcome::NotTried("it cannot be undone"),

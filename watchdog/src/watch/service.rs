@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::attempts::{Attempts, Owners};
+use super::invariant::{self, Invariant};
 use super::nodes::{SweepError, WatchedNodes, enough};
 use super::patrol::Patrol;
 use super::proof::{ProofWatch, armed, degraded, unguarded};
@@ -17,7 +18,7 @@ use super::sweeper::Sweeper;
 use super::tell;
 use crate::alert::{Event, EventKind, Outlet};
 use crate::guard::{Guard, GuardConfig, GuardError, GuardEvent, Policies};
-use crate::memory::{RangeSet, ReadError};
+use crate::memory::{MapError, RangeSet, ReadError};
 use crate::node::{Found, Target};
 use crate::verify::BaselineStore;
 
@@ -52,6 +53,12 @@ pub enum WatchError {
         "the guard is not armed: {0}. Mend that, or run with --degraded to go on without these denials"
     )]
     NotArmed(String),
+    /// The memory is this kernel's own.
+    #[error("{0}")]
+    InUse(String),
+    /// Whose the memory is cannot be known.
+    #[error(transparent)]
+    Map(#[from] MapError),
     /// Nothing to watch.
     #[error("{0}")]
     NoNode(String),
@@ -85,6 +92,10 @@ pub async fn watch(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(WatchError::Signal)?;
     outlet.send(tell::started(&target));
 
+    if let Some(ranges) = &target.guarded {
+        invariant::check(ranges)?.map_or(Ok(()), |why| Err(WatchError::InUse(why)))?;
+    }
+    let mut invariant = target.guarded.clone().map(Invariant::new);
     // Armed before anything is looked at: what is found later cannot be changed by node 0 then.
     let mut guard = match &target.guarded {
         Some(ranges) => arm(ranges.clone(), &options, outlet)?,
@@ -127,11 +138,16 @@ pub async fn watch(
     loop {
         tokio::select! {
             event = next_event(&mut guard) => {
+                let is_hotplug = invariant::may_break_by(&event);
                 if let Some(event) = attempts.event(event, &owners) {
                     outlet.send(event);
                 }
+                if is_hotplug {
+                    invariant.iter_mut().flat_map(Invariant::look).for_each(|it| outlet.send(it));
+                }
             }
             _ = proof.tick() => {
+                invariant.iter_mut().flat_map(Invariant::look).for_each(|it| outlet.send(it));
                 attempts.folded(&owners).into_iter().for_each(|event| outlet.send(event));
                 if let (Some(guard), Some(proofs)) = (guard.as_mut(), proofs.as_mut())
                     && let Some(event) = proofs.compare(&guard.prove())
@@ -166,7 +182,8 @@ fn arm(
     options: &WatchOptions,
     outlet: &Outlet,
 ) -> Result<Option<Guard>, WatchError> {
-    let config = GuardConfig { ranges, policies: options.policies.clone() };
+    let config =
+        GuardConfig { ranges, policies: options.policies.clone(), without_lsm: options.degraded };
     let mut guard = match Guard::load(&config) {
         Ok(guard) => guard,
         Err(error) if options.degraded => {
