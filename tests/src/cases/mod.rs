@@ -4,7 +4,9 @@
 //! the machine as it found it. Cases in a row that want the same service share one start of it.
 
 mod adversary;
+mod devices;
 mod discovery;
+mod door;
 mod drivers;
 mod guard;
 mod hardware;
@@ -19,6 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 pub use discovery::{SERVICE_NODES, json_lines, located_from_outside, located_on_node0, on_host};
+pub use door::{COMMAND_LINE as WITHOUT_LSM, denied_at_the_door};
 pub use drivers::with_module;
 pub use sources::locked_down;
 pub use stage::{Attack, Entry, Stage};
@@ -66,6 +69,7 @@ pub fn all() -> Vec<Case> {
         // /dev/mem, kernels to 6.12 keep the mapping's cache mode for ever, and refuse ioremap there.
         (drivers::CASES, false),
         (hardware::CASES, false),
+        (devices::CASES, true),
         (paths::CASES, true),
         (guard::CASES, true),
         (paths::LAST, true),

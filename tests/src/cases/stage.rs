@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::cache;
 use crate::kernel::Kernel;
-use crate::machine::{Machine, Output};
+use crate::machine::{Builder, Machine, Output};
 
 const UNIT: &str = "integrity-watchdog.service";
 const CATALOG: &str = "integrity-watchdog.catalog";
@@ -95,8 +95,16 @@ impl Stage {
     /// # Errors
     /// When the machine does not boot or node 0 does not take the files.
     pub fn set(kernel: &str, soak: Duration) -> Result<Self> {
+        Self::on(Machine::builder().iommu(), kernel, soak)
+    }
+
+    /// The same on a machine that is described otherwise.
+    ///
+    /// # Errors
+    /// As [`Self::set`].
+    pub fn on(machine: Builder, kernel: &str, soak: Duration) -> Result<Self> {
         let dist = cache::project_root().join("dist");
-        let machine = Machine::builder()
+        let machine = machine
             .kernel(kernel)
             .service_kernels(kernel)
             .share(UNIT, dist.join(UNIT))
