@@ -286,7 +286,8 @@ fn node0_runs_programs() -> Result<()> {
 fn without_bpf_as_lsm() -> Result<()> {
     for kernel in ["6.1", "7.2"] {
         let machine = Machine::builder().append(0, WITHOUT_LSM);
-        denied_at_the_door(&Stage::on(machine, kernel, Duration::ZERO)?).context(kernel)?;
+        let stage = Stage::on(machine, kernel, Duration::ZERO).context(kernel)?;
+        denied_at_the_door(&stage).context(kernel)?;
     }
     Ok(())
 }
