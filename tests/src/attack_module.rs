@@ -7,7 +7,7 @@
 use anyhow::{Result, ensure};
 use object::write::SymbolId;
 
-use crate::btf::Btf;
+use crate::btf::{ANY_SIZE, Btf};
 use crate::kernel::Kernel;
 use crate::module::{Code, Module};
 
@@ -25,6 +25,19 @@ const ROOM: [u8; 0x400] = [0; 0x400];
 const ANY_MINOR: u32 = 255;
 /// `VM_PFNMAP | VM_IO | VM_DONTEXPAND | VM_DONTDUMP` (include/linux/mm.h).
 const DEVICE_MEMORY: u32 = 0x400 | 0x4000 | 0x4_0000 | 0x400_0000;
+/// The device that is let write, and never does: the host bridge, device 0 of bus 0.
+const BRIDGE: u32 = 0;
+/// How the IOMMU treats it, where there is one: `DMA` translates, `identity` does not.
+pub const BRIDGE_DOMAIN: &str = "/sys/bus/pci/devices/0000:00:00.0/iommu_group/type";
+/// Where an IOMMU's map puts the page for the device.
+const FOR_DEVICE: u32 = 0x1000_0000;
+/// `IOMMU_READ` and `IOMMU_WRITE` (include/linux/iommu.h).
+const IOMMU_READ: u32 = 1;
+const IOMMU_WRITE: u32 = 2;
+/// `GFP_KERNEL` (include/linux/gfp_types.h).
+const GFP_KERNEL: u32 = 0xcc0;
+/// Bytes of `struct page`.
+const PAGE_STRUCT: u64 = 64;
 /// `MEMREMAP_WB` (include/linux/io.h).
 const WRITE_BACK: u32 = 1;
 
@@ -44,6 +57,17 @@ pub enum Kind {
     Ioremap(u8),
     /// The same as ordinary memory (`memremap`).
     Memremap(u8),
+    /// When loaded, gives the page to a device to write, as a page (`dma_map_page`), and takes it
+    /// back.
+    DmaPage,
+    /// The same by its address (`dma_map_resource`).
+    DmaResource,
+    /// When loaded, has the IOMMU of a device let it read the page, and write it or not
+    /// (`iommu_map`), and takes that back. Not loaded when there is no IOMMU or it refuses.
+    Iommu {
+        /// Whether the device may write.
+        writes: bool,
+    },
     /// When loaded, adds [`HOTPLUG_SIZE`] bytes of memory (`add_memory`), and stays loaded whatever
     /// came of it. When unloaded, takes away what was added.
     Hotplug,
@@ -64,6 +88,9 @@ pub fn module(kernel: &Kernel, kind: Kind, at: u64) -> Result<Vec<u8>> {
         Kind::Fault => maker.fault(),
         Kind::Ioremap(value) => maker.write(value, ("ioremap", 2), ("iounmap", 1)),
         Kind::Memremap(value) => maker.write(value, ("memremap", 3), ("memunmap", 1)),
+        Kind::DmaPage => maker.dma_page(),
+        Kind::DmaResource => maker.dma_resource(),
+        Kind::Iommu { writes } => maker.iommu(writes),
         Kind::Hotplug => maker.hotplug(),
     }
 }
@@ -181,6 +208,115 @@ impl Maker {
             .bytes(b"\xb8") // mov eax, -ENOMEM
             .bytes(&(-libc::ENOMEM).to_le_bytes())
             .bytes(b"\x48\x83\xc4\x08\xc3"); // add rsp, 8; ret
+        self.module.finish(&init, &Code::entry().bytes(b"\xc3"))
+    }
+
+    /// `address = dma_map_page_attrs(device, page, 0, 4096, DMA_BIDIRECTIONAL, 0)`.
+    fn dma_page(mut self) -> Result<Vec<u8>> {
+        let map = self.import(("dma_map_page_attrs", 6))?;
+        let unmap = self.import(("dma_unmap_page_attrs", 5))?;
+        let pages = self.module.import("vmemmap_base");
+        let page = self.at / u64::from(PAGE) * PAGE_STRUCT;
+        let map = Code::default()
+            .bytes(b"\x48\xbe") // mov rsi, its place among all pages
+            .bytes(&page.to_le_bytes())
+            .bytes(b"\x48\x03\x35") // add rsi, [rip + vmemmap_base]
+            .to(pages)
+            .bytes(b"\x31\xd2\xb9") // xor edx, edx; mov ecx, 4096
+            .bytes(&PAGE.to_le_bytes())
+            .bytes(b"\x45\x31\xc0\x45\x31\xc9") // xor r8d, r8d; xor r9d, r9d
+            .call(map);
+        self.dma(map, unmap)
+    }
+
+    /// `address = dma_map_resource(device, at, 4096, DMA_BIDIRECTIONAL, 0)`.
+    fn dma_resource(mut self) -> Result<Vec<u8>> {
+        let map = self.import(("dma_map_resource", 5))?;
+        let unmap = self.import(("dma_unmap_resource", 5))?;
+        let map = Code::default()
+            .bytes(b"\x48\xbe") // mov rsi, at
+            .bytes(&self.at.to_le_bytes())
+            .bytes(b"\xba") // mov edx, 4096
+            .bytes(&PAGE.to_le_bytes())
+            .bytes(b"\x31\xc9\x45\x31\xc0") // xor ecx, ecx; xor r8d, r8d
+            .call(map);
+        self.dma(map, unmap)
+    }
+
+    /// With the device in rdi: `map; unmap(device, address, 4096, DMA_BIDIRECTIONAL, 0)`.
+    fn dma(self, map: Code, unmap: SymbolId) -> Result<Vec<u8>> {
+        let act = map
+            .bytes(b"\x4c\x89\xe7\x48\x89\xc6\xba") // mov rdi, r12; mov rsi, rax; mov edx, 4096
+            .bytes(&PAGE.to_le_bytes())
+            .bytes(b"\x31\xc9\x45\x31\xc0") // xor ecx, ecx; xor r8d, r8d
+            .call(unmap)
+            .bytes(b"\x45\x31\xe4"); // xor r12d, r12d
+        self.with_device(act)
+    }
+
+    /// With the device in rdi: `domain = iommu_get_domain_for_dev(device); if (domain) {
+    /// iommu_map(domain, FOR_DEVICE, at, 4096, protection, GFP_KERNEL);
+    /// unmapped = iommu_unmap(domain, FOR_DEVICE, 4096) }; result = unmapped - 4096`.
+    fn iommu(mut self, writes: bool) -> Result<Vec<u8>> {
+        let domain = self.import(("iommu_get_domain_for_dev", 1))?;
+        // Before 6.3 it takes no flags for its memory: then nobody looks at the sixth argument.
+        let map = self.import(("iommu_map", 6)).or_else(|_| self.import(("iommu_map", 5)))?;
+        let unmap = self.import(("iommu_unmap", 3))?;
+        let protection = if writes { IOMMU_READ | IOMMU_WRITE } else { IOMMU_READ };
+        let mapped = Code::default()
+            .bytes(b"\x48\x89\xc7\xbe") // mov rdi, rax; mov esi, FOR_DEVICE
+            .bytes(&FOR_DEVICE.to_le_bytes())
+            .bytes(b"\x48\xba") // mov rdx, at
+            .bytes(&self.at.to_le_bytes())
+            .bytes(b"\xb9") // mov ecx, 4096
+            .bytes(&PAGE.to_le_bytes())
+            .bytes(b"\x41\xb8") // mov r8d, protection
+            .bytes(&protection.to_le_bytes())
+            .bytes(b"\x41\xb9") // mov r9d, GFP_KERNEL
+            .bytes(&GFP_KERNEL.to_le_bytes())
+            .call(map)
+            .bytes(b"\x4c\x89\xe7\xbe") // mov rdi, r12; mov esi, FOR_DEVICE
+            .bytes(&FOR_DEVICE.to_le_bytes())
+            .bytes(b"\xba") // mov edx, 4096
+            .bytes(&PAGE.to_le_bytes())
+            .call(unmap)
+            .bytes(b"\x49\x89\xc4"); // mov r12, rax
+        let act = Code::default()
+            .call(domain)
+            .bytes(b"\x49\x89\xc4\x48\x85\xc0") // mov r12, rax; test rax, rax
+            .jump_over(JZ, mapped)?
+            .bytes(b"\x49\x81\xec") // sub r12, 4096
+            .bytes(&PAGE.to_le_bytes());
+        self.with_device(act)
+    }
+
+    /// init: `bridge = pci_get_domain_bus_and_slot(0, 0, BRIDGE); if (!bridge) return
+    /// -ENODEV; act; pci_dev_put(bridge); return result`. What acts has the device in rdi and
+    /// r12, and leaves its result in r12.
+    fn with_device(mut self, act: Code) -> Result<Vec<u8>> {
+        let get = self.import(("pci_get_domain_bus_and_slot", 3))?;
+        let put = self.import(("pci_dev_put", 1))?;
+        let device = self.types.offset("pci_dev", "dev", ANY_SIZE)?;
+        let leave = b"\x48\x83\xc4\x08\x41\x5c\x5b\xc3"; // add rsp, 8; pop r12; pop rbx; ret
+        let found = Code::default()
+            .bytes(b"\x48\x89\xc3\x4c\x8d\xa0") // mov rbx, rax; lea r12, [rax + device]
+            .bytes(&device.to_le_bytes())
+            .bytes(b"\x4c\x89\xe7") // mov rdi, r12
+            .then(act)
+            .bytes(b"\x48\x89\xdf") // mov rdi, rbx
+            .call(put)
+            .bytes(b"\x44\x89\xe0") // mov eax, r12d
+            .bytes(leave);
+        let init = Code::entry()
+            .bytes(b"\x53\x41\x54\x48\x83\xec\x08") // push rbx; push r12; sub rsp, 8
+            .bytes(b"\x31\xff\x31\xf6\xba") // xor edi, edi; xor esi, esi; mov edx, BRIDGE
+            .bytes(&BRIDGE.to_le_bytes())
+            .call(get)
+            .bytes(b"\x48\x85\xc0") // test rax, rax
+            .jump_over(JZ, found)?
+            .bytes(b"\xb8") // mov eax, -ENODEV
+            .bytes(&(-libc::ENODEV).to_le_bytes())
+            .bytes(leave);
         self.module.finish(&init, &Code::entry().bytes(b"\xc3"))
     }
 

@@ -169,10 +169,14 @@ impl Code {
     /// A conditional jump (its first byte) over code.
     pub(crate) fn jump_over(self, condition: u8, skipped: Self) -> Result<Self> {
         let distance = i8::try_from(skipped.bytes.len())?;
-        let mut code = self.bytes(&[condition, distance.cast_unsigned()]);
-        let start = code.bytes.len();
-        code.references.extend(skipped.references.iter().map(|&(at, to)| (start + at, to)));
-        Ok(code.bytes(&skipped.bytes))
+        Ok(self.bytes(&[condition, distance.cast_unsigned()]).then(skipped))
+    }
+
+    /// More code behind it.
+    pub(crate) fn then(mut self, more: Self) -> Self {
+        let start = self.bytes.len();
+        self.references.extend(more.references.iter().map(|&(at, to)| (start + at, to)));
+        self.bytes(&more.bytes)
     }
 
     /// `lea rdi, [rip + symbol]`: it is the first argument.

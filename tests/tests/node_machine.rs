@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use watchdog_tests::{
     cases::{
-        SERVICE_NODES, json_lines, located_from_outside, located_on_node0, locked_down, on_host,
+        Options, SERVICE_NODES, Stage, WITHOUT_LSM, denied_at_the_door, json_lines,
+        located_from_outside, located_on_node0, locked_down, on_host,
     },
     kernel::Kernel,
     layout,
@@ -274,5 +275,18 @@ fn node0_runs_programs() -> Result<()> {
     ensure!(node0.run(["journalctl", "--no-pager", "-n", "1"])?.success());
     ensure!(node0.shell("mountpoint -q /sys/fs/bpf")?.success());
     ensure!(node0.shell("modprobe loop && test -d /sys/module/loop")?.success());
+    Ok(())
+}
+
+/// Check what is left to guard with where `bpf` is no active LSM, and that persistent memory is no
+/// node's.
+#[test]
+#[ignore = "boots machines: cargo xtask test"]
+fn without_bpf_as_lsm() -> Result<()> {
+    for kernel in ["6.1", "7.2"] {
+        let machine = Machine::builder().append(0, WITHOUT_LSM);
+        let stage = Stage::on(machine, kernel, &Options::default()).context(kernel)?;
+        denied_at_the_door(&stage).context(kernel)?;
+    }
     Ok(())
 }

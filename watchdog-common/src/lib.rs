@@ -26,6 +26,10 @@ pub mod path {
     pub const FRAMES: u32 = 10;
     /// A driver maps frames when a process touches them.
     pub const FAULT: u32 = 11;
+    /// An IOMMU is told to let a device write: VFIO, iommufd, a driver.
+    pub const IOMMU: u32 = 12;
+    /// A driver gives a device memory to write.
+    pub const DMA: u32 = 13;
     /// Parameters by which a module is told addresses and ports.
     pub const PARAMETERS: u32 = 14;
     /// A module is loaded.
@@ -189,6 +193,21 @@ impl Rules {
     };
 }
 
+/// Numbers of the devices through which a process has an IOMMU map memory; 0 where there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Doors {
+    /// Devices: the major number above 20 bits of the minor.
+    pub numbers: [u32; 2],
+    /// Major numbers, all of whose devices are meant.
+    pub majors: [u32; 2],
+}
+
+impl Doors {
+    /// No device at all.
+    pub const CLOSED: Self = Self { numbers: [0; 2], majors: [0; 2] };
+}
+
 /// Byte offsets of kernel structure fields, resolved from BTF when the programs are loaded:
 /// Rust has no CO-RE, and `struct file` alone differs between 6.1, 6.12 and 7.2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -313,6 +332,7 @@ const _: () = {
     assert!(size_of::<Range>() == 16);
     assert!(size_of::<Rules>() == MAX_RANGES * 16 + 32 + 8 + PATHS + 3 * ENUM_VALUES);
     assert!(PATHS >= path::COUNT as usize);
+    assert!(size_of::<Doors>() == 4 * 4);
     assert!(size_of::<Offsets>() == 39 * 4);
     assert!(size_of::<FileKey>() == 16);
     assert!(size_of::<State>() == 16 + RECORD_BYTES);
@@ -329,4 +349,6 @@ mod user {
     unsafe impl aya::Pod for super::FileKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::State {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Doors {}
 }

@@ -1,11 +1,12 @@
-//! Path 1: opening `/dev/mem` for writing; of path 9 opening `/dev/port`; and of path 25 opening
-//! for writing what belongs to the guard.
+//! Path 1: opening `/dev/mem` for writing; of path 9 opening `/dev/port`; of path 12 opening VFIO
+//! or iommufd at all; and of path 25 opening for writing what belongs to the guard.
 //!
 //! match-proto: `int bpf_lsm_file_open(struct file *)` (6.1 to 7.2). Needs `bpf` among the active
 //! LSMs. The devices are known by their numbers, never by path: mknod and bind mounts make others.
 //!
-//! By default the first is allowed: what is done with the descriptor is judged by range. A file
-//! whose mode cannot be read counts as writable: closed.
+//! By default the first and the last are allowed: what is done with the descriptor is judged by
+//! range. A file whose mode cannot be read counts as writable: closed. `/dev/iommu` of a module that
+//! is loaded after the guard has a number that is not known here: open; the proof says so.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -14,7 +15,7 @@ use watchdog_common::{file_kind, path};
 use crate::kernel::{
     DEV_MEM, DEV_PORT, Object, dentry_key, device, field, file_key, is_writable, offsets,
 };
-use crate::{judge, own};
+use crate::{doors, judge, own};
 
 /// Judges an open.
 #[lsm(hook = "file_open")]
@@ -23,16 +24,20 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(1)) {
         return verdict;
     }
-    if !is_writable(file) {
+    let is_writable = is_writable(file);
+    if !is_writable {
         own::learn(file);
-        return 0;
     }
-    match device(file) {
-        Some(DEV_MEM) => judge::always(path::OPEN, 0),
-        Some(DEV_PORT) => judge::always(path::PCI, 0),
-        Some(_) => 0,
-        None => own(file),
-    }
+    let (path, is_judged) = match device(file) {
+        Some(DEV_MEM) => (path::OPEN, is_writable),
+        Some(DEV_PORT) => (path::PCI, is_writable),
+        // Their descriptors take ioctl(2) however they were opened. Only looking is no reason to
+        // tell of every virtual machine.
+        Some(number) if doors::is_one(number) => (path::IOMMU, judge::refuses(path::IOMMU)),
+        None if is_writable => return own(file),
+        _ => return 0,
+    };
+    if is_judged { judge::always(path, 0) } else { 0 }
 }
 
 /// Judges the writable open of a file that may belong to the guard, or to the watchdog's control

@@ -56,6 +56,19 @@ pub(crate) fn is_on(path: u32) -> bool {
     policy(path) != action::OFF
 }
 
+/// Whether policy refuses what goes a path.
+#[inline(always)]
+pub(crate) fn refuses(path: u32) -> bool {
+    policy(path) >= action::DENY
+}
+
+/// One of the other nodes' ranges: they are ascending, and unused places are behind them, empty.
+#[inline(always)]
+pub(crate) fn range(n: usize) -> Range {
+    // SAFETY: inside the array, which is in a static of this program.
+    unsafe { core::ptr::read_volatile((&raw const (*rules()).ranges[0]).add(n % MAX_RANGES)) }
+}
+
 /// The kernel's enumerations by which paths are told apart.
 #[derive(Clone, Copy)]
 pub(crate) enum Table {
@@ -108,12 +121,24 @@ pub(crate) fn reach(path: u32, start: u64, end: u64) {
     }
 }
 
+/// Decides about another node's memory that was reached already, where nothing is tried for proof.
+#[inline(always)]
+pub(crate) fn happened(path: u32, start: u64, end: u64) {
+    judge(path, Range { start, end }, false, 0, Means::Look);
+}
+
+/// Decides as [`always`], for programs that can send no signal.
+#[inline(always)]
+pub(crate) fn at_the_door(path: u32) -> i32 {
+    judge(path, Range::default(), true, 0, Means::OnlyRefuse)
+}
+
 /// Whether it is the watchdog at the decoy of programs that cannot refuse; then it is counted.
 #[inline(always)]
 pub(crate) fn is_proof(path: u32, start: u64, end: u64) -> bool {
     // SAFETY: a static of this program.
     let decoy = unsafe { core::ptr::read_volatile(&raw const (*rules()).inner_decoy) };
-    let is_proof = overlap(&Range { start, end }, &decoy) && own::is_trusted();
+    let is_proof = overlap(&Range { start, end }, &decoy) && own::is_prover();
     if is_proof {
         report::prove(path);
     }
@@ -185,7 +210,11 @@ pub(crate) fn always(path: u32, detail: u32) -> i32 {
 /// What a program can do by itself.
 #[derive(Clone, Copy)]
 enum Means {
+    /// Refuse, or kill.
     Refuse,
+    /// Refuse and nothing else.
+    OnlyRefuse,
+    /// Look, or kill: it has happened already.
     Look,
 }
 
@@ -197,17 +226,22 @@ fn judge(path: u32, aimed: Range, decoy: bool, detail: u32, means: Means) -> i32
         return 0;
     }
     let verdict = if done == action::OBSERVE { 0 } else { -EPERM };
-    if decoy && own::is_trusted() {
+    if decoy && own::is_prover() {
         report::prove(path);
         return verdict;
     }
+    done = match means {
+        Means::OnlyRefuse => done.min(action::DENY),
+        Means::Look if done == action::DENY => action::OBSERVE,
+        Means::Refuse | Means::Look => done,
+    };
     if done == action::KILL {
         // SAFETY: the helper takes a number.
         let failed = unsafe { bpf_send_signal(SIGKILL) } != 0;
         // No signal can be sent to a kernel thread or to process 1.
         done = match means {
             _ if !failed => done,
-            Means::Refuse => action::DENY,
+            Means::Refuse | Means::OnlyRefuse => action::DENY,
             Means::Look => action::OBSERVE,
         };
     }

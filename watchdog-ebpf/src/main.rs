@@ -9,11 +9,15 @@
 // For one instruction, in `report`; the build allows it for the sake of `core`.
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+mod device;
+mod dma;
+mod doors;
 mod file_mprotect;
 mod file_open;
 mod file_permission;
 mod frames;
 mod hotplug;
+mod iommu;
 mod ioremap;
 mod judge;
 mod kernel;
@@ -30,6 +34,7 @@ mod registers;
 mod report;
 mod rw_verify_area;
 mod saved;
+mod search;
 mod sysctl;
 mod vm_mmap_pgoff;
 

@@ -24,6 +24,9 @@ pub enum BtfError {
     /// The field has another size than this program reads.
     #[error("`{1}` in this kernel's `struct {0}` has {2} bytes, not {3}")]
     Size(String, String, u64, u64),
+    /// A structure has another size than this program counts with.
+    #[error("this kernel's `struct {0}` has {1} bytes, not {2}")]
+    Whole(String, u64, u64),
     /// No such function.
     #[error("this kernel has no function `{0}` to attach to")]
     NoFunction(String),
@@ -278,6 +281,23 @@ impl Btf {
                     .flatten()
             }
             _ => None,
+        }
+    }
+
+    /// Checks that a structure has `size` bytes.
+    ///
+    /// # Errors
+    /// [`BtfError::NoStruct`], [`BtfError::Whole`].
+    pub(crate) fn check_size(&self, name: &str, size: u64) -> Result<(), BtfError> {
+        let ids = self.names.get(name.as_bytes()).into_iter().flatten();
+        let ids = ids.filter_map(|name| self.structs.get(name)).flatten();
+        let mut sizes = ids.filter_map(|&id| self.size(id)).peekable();
+        if sizes.peek().is_none() {
+            return Err(BtfError::NoStruct(name.to_owned()));
+        }
+        match sizes.find(|bytes| *bytes != size) {
+            Some(bytes) => Err(BtfError::Whole(name.to_owned(), bytes, size)),
+            None => Ok(()),
         }
     }
 

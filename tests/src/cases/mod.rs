@@ -4,8 +4,10 @@
 //! the machine as it found it. Cases in a row that want the same service share one start of it.
 
 mod adversary;
+mod devices;
 mod disarming;
 mod discovery;
+mod door;
 mod drivers;
 mod guard;
 mod hardware;
@@ -21,6 +23,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 pub use discovery::{SERVICE_NODES, json_lines, located_from_outside, located_on_node0, on_host};
+pub use door::{COMMAND_LINE as WITHOUT_LSM, denied_at_the_door};
 pub use drivers::with_module;
 pub use sources::locked_down;
 pub use stage::{Attack, Entry, Stage};
@@ -70,6 +73,7 @@ pub fn all() -> Vec<Case> {
         // /dev/mem, kernels to 6.12 keep the mapping's cache mode for ever, and refuse ioremap there.
         (drivers::CASES, false),
         (hardware::CASES, false),
+        (devices::CASES, true),
         (paths::CASES, true),
         (disarming::CASES, true),
         (guard::CASES, true),

@@ -26,14 +26,14 @@ pub(super) const LAST: List =
     &[("paths: memory of a node that becomes this node's is seen", hotplug_is_seen)];
 
 /// Waits for what the guard tells about a path.
-fn told(stage: &Stage, mark: usize, path: &str, action: &str) -> Result<Entry> {
+pub(super) fn told(stage: &Stage, mark: usize, path: &str, action: &str) -> Result<Entry> {
     stage.wait_for(mark, path, |entry| {
         entry.field("WATCHDOG_PATH") == path && entry.field("WATCHDOG_ACTION") == action
     })
 }
 
 /// Check that there is no entry about a path.
-fn not_told(stage: &Stage, mark: usize, path: &str) -> Result<()> {
+pub(super) fn not_told(stage: &Stage, mark: usize, path: &str) -> Result<()> {
     let entries = stage.entries(mark)?;
     ensure!(entries.iter().all(|entry| entry.field("WATCHDOG_PATH") != path), "{entries:#?}");
     Ok(())
@@ -103,7 +103,8 @@ fn ioremap_is_seen(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that memory of a node which is added to node 0's is reported.
+/// Check that memory of a node which is added to node 0's is reported, as the worst there is once
+/// it is node 0's RAM, that a guard is refused over it as long, and that its end is told.
 fn hotplug_is_seen(stage: &Stage) -> Result<()> {
     let (main, block) = (layout::main_range(1), layout::main_range(0).start);
     let ranges = [(main.start, main.end), (block, block + HOTPLUG_SIZE)]
@@ -113,12 +114,32 @@ fn hotplug_is_seen(stage: &Stage) -> Result<()> {
     stage.configured(&node, || {
         let as_before = stage.shell(&format!("cat {AUTO_ONLINE}; echo offline >{AUTO_ONLINE}"))?;
         let mark = stage.mark()?;
-        let added = with_module(stage, Kind::Hotplug, block, || Ok(()));
+        let added = with_module(stage, Kind::Hotplug, block, || {
+            let entry = stage.wait_for(mark, "it is RAM", |entry| {
+                entry.is("guard-tampered") && entry.field("MESSAGE").contains("is System RAM")
+            })?;
+            ensure!(entry.field("PRIORITY") == "2", "{entry:?}");
+            ensure!(entry.field("WATCHDOG_PHYS") == format!("{block:#x}"), "{entry:?}");
+            let end = block + HOTPLUG_SIZE;
+            let other = format!("watchdog run --node {:#x}..{:#x}", end - 0x1000, end + 0x1000);
+            let refused = stage.machine().node0().shell(&other)?;
+            let is_refused = refused.to_string().contains("is System RAM of this kernel");
+            ensure!(refused.status == 2 && is_refused, "{refused}");
+            // Told once, however many periods it stays.
+            std::thread::sleep(std::time::Duration::from_secs(3));
+            let entries = stage.entries(mark)?;
+            let worst = entries.iter().filter(|entry| entry.is("guard-tampered"));
+            ensure!(worst.count() == 1, "{entries:#?}");
+            Ok(())
+        });
         stage.shell(&format!("echo {} >{AUTO_ONLINE}", as_before.text().trim()))?;
         added?;
         let entry = told(stage, mark, "hotplug", "observed")?;
         ensure!(entry.field("WATCHDOG_NODE") == "service-1", "{entry:?}");
         ensure!(entry.field("WATCHDOG_LENGTH") == HOTPLUG_SIZE.to_string(), "{entry:?}");
+        stage.wait_for(mark, "it is over", |entry| {
+            entry.is("guard-armed") && entry.field("MESSAGE").contains("no longer used")
+        })?;
         Ok(())
     })
 }

@@ -12,7 +12,7 @@ use super::Options;
 use crate::cache;
 use crate::kernel::Kernel;
 use crate::layout;
-use crate::machine::{Machine, Output};
+use crate::machine::{Builder, Machine, Output};
 
 pub(super) const UNIT: &str = "integrity-watchdog.service";
 const CATALOG: &str = "integrity-watchdog.catalog";
@@ -103,8 +103,16 @@ impl Stage {
     /// # Errors
     /// When the machine does not boot or node 0 does not take the files.
     pub fn set(kernel: &str, options: &Options) -> Result<Self> {
+        Self::on(Machine::builder().iommu(), kernel, options)
+    }
+
+    /// The same on a machine that is described otherwise.
+    ///
+    /// # Errors
+    /// As [`Self::set`].
+    pub fn on(machine: Builder, kernel: &str, options: &Options) -> Result<Self> {
         let dist = cache::project_root().join("dist");
-        let machine = Machine::builder()
+        let machine = machine
             .kernel(kernel)
             .service_kernels(kernel)
             .spare_processors(1)

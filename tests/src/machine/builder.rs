@@ -59,6 +59,7 @@ pub struct Builder {
     service_nodes: u8,
     spare_processors: u8,
     memory_mib: u32,
+    iommu: bool,
     share: Vec<(String, PathBuf)>,
     programs: Option<PathBuf>,
     start_nodes: bool,
@@ -71,6 +72,7 @@ impl Default for Builder {
             service_nodes: layout::MAX_SERVICE_NODES,
             spare_processors: 0,
             memory_mib: 2048,
+            iommu: false,
             share: Vec::new(),
             programs: None,
             start_nodes: true,
@@ -146,6 +148,14 @@ impl Builder {
     #[must_use]
     pub fn memory_mib(mut self, mebibytes: u32) -> Self {
         self.memory_mib = mebibytes;
+        self
+    }
+
+    /// Gives the machine an IOMMU, by which node 0 translates what its devices do. The virtual ones
+    /// that it lives on go around it.
+    #[must_use]
+    pub fn iommu(mut self) -> Self {
+        self.iommu = true;
         self
     }
 
@@ -233,6 +243,7 @@ impl Builder {
             )?,
             command_line: self.node0_command_line(),
             memory_mib: self.memory_mib,
+            iommu: self.iommu,
             processors: self.service_nodes + 1 + self.spare_processors,
             ram: &ram,
             agent: agent_of_qemu,
@@ -291,8 +302,9 @@ impl Builder {
         // which is where it starts processors, so no x2APIC mode. Processors that
         // stay idle make Linux doubt the time-stamp counter, and every look at
         // the clock slow.
+        let iommu = if self.iommu { "intel_iommu=on " } else { "" };
         format!(
-            "console=ttyS0 maxcpus=1 nox2apic tsc=reliable iomem=relaxed panic=-1 {} {}",
+            "console=ttyS0 maxcpus=1 nox2apic tsc=reliable iomem=relaxed panic=-1 {iommu}{} {}",
             reserved.join(" "),
             self.nodes[0].command_line()
         )

@@ -45,6 +45,7 @@ pub(super) struct Launch<'a> {
     /// Node 0's kernel command line.
     pub(super) command_line: String,
     pub(super) memory_mib: u32,
+    pub(super) iommu: bool,
     pub(super) processors: u8,
     pub(super) ram: &'a Ram,
     /// QEMU's ends of the agent's port and of its own control connection.
@@ -173,7 +174,12 @@ impl Launch<'_> {
         command.args(["-accel", "tcg,thread=multi", "-cpu", "max"]);
         command.args(["-smp", &self.processors.to_string()]);
         command.args(["-m", &format!("{}M", self.memory_mib)]);
-        command.args(["-machine", "q35,memory-backend=ram", "-object"]);
+        command.args(["-machine", "q35,memory-backend=ram"]);
+        if self.iommu {
+            // Before the devices behind it. Interrupts are left as they are.
+            command.args(["-device", "intel-iommu,intremap=off"]);
+        }
+        command.arg("-object");
         command.arg(format!(
             "memory-backend-file,id=ram,size={}M,mem-path=/proc/self/fd/{},share=on",
             self.memory_mib,

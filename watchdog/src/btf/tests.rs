@@ -88,6 +88,20 @@ fn refusals() {
     assert!(matches!(error("twice", "x", 8), BtfError::Ambiguous(..)));
 }
 
+/// Check that a structure's size is held against every one of its name.
+#[test]
+fn sizes() {
+    let mut btf = Builder::default();
+    btf.add("page", kind::STRUCT, 64, 0, &[]);
+    btf.add("twice", kind::STRUCT, 64, 0, &[]);
+    btf.add("twice", kind::STRUCT, 80, 0, &[]);
+    let btf = Btf::parse(btf.finish()).unwrap();
+    assert_eq!(btf.check_size("page", 64), Ok(()));
+    assert!(matches!(btf.check_size("page", 56), Err(BtfError::Whole(_, 64, 56))));
+    assert!(matches!(btf.check_size("twice", 64), Err(BtfError::Whole(_, 80, 64))));
+    assert!(matches!(btf.check_size("folio", 64), Err(BtfError::NoStruct(_))));
+}
+
 /// Check that a function's existence and the number of its parameters are seen.
 #[test]
 fn functions() {

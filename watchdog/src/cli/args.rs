@@ -97,7 +97,8 @@ pub struct RunArgs {
     /// Go on although a path of the guard does not deny what it should
     ///
     /// Each path that does not is reported when the watchdog starts. Without this option the
-    /// watchdog refuses to run with an incomplete guard.
+    /// watchdog refuses to run with an incomplete guard. Where `bpf` is no active LSM, opening
+    /// /dev/mem for writing and /dev/port is denied as a whole, in place of what is judged by range.
     #[arg(long)]
     pub degraded: bool,
 }

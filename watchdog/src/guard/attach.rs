@@ -5,28 +5,32 @@ use std::io;
 use std::os::fd::AsFd;
 
 use aya::programs::links::FdLink;
-use aya::programs::{CgroupSysctl, FEntry, FExit, Lsm, ProgramError};
+use aya::programs::{CgroupDevice, CgroupSysctl, FEntry, FExit, Lsm, ProgramError, ProgramFd};
 use aya::{Btf, Ebpf};
 
+use super::Policies;
+use super::bpf::{self, CgroupHook};
 use super::load::GuardError;
 use super::pins::Generation;
 use super::preflight::PreflightError;
 use super::programs::{Kind, PROGRAMS, Program};
-use super::{Policies, bpf};
 use crate::btf as kernel_types;
 
 /// Where the root cgroup is; every process is in it.
 pub(super) const ROOT_CGROUP: &str = "/sys/fs/cgroup";
 
 /// Attaches every program that some policy needs and the kernel has a place for, and pins it.
+/// `has_lsm`: whether LSM programs would ever fire; where not, others stand in for them.
 pub(super) fn attach(
     programs: &mut Ebpf,
     kernel: &kernel_types::Btf,
     policies: &Policies,
+    has_lsm: bool,
     generation: &Generation,
 ) -> Result<(), GuardError> {
     let btf = Btf::from_sys_fs().map_err(|error| PreflightError::NoBtf(io::Error::other(error)))?;
-    for program in PROGRAMS.iter().filter(|program| program.is_needed(policies)) {
+    let needed = PROGRAMS.iter().filter(|it| it.is_needed(policies) && it.fits(kernel, has_lsm));
+    for program in needed {
         if let Ok(function) = program.function(kernel) {
             attach_one(programs, program, function, &btf, generation)?;
         }
@@ -65,7 +69,16 @@ fn attach_one(
         Kind::Sysctl => {
             let program: &mut CgroupSysctl = find(programs, name)?;
             program.load().map_err(refused)?;
-            return attach_to_cgroup(program, generation);
+            let path = generation.on_cgroup(CgroupHook::Settings);
+            program.pin(&path).map_err(|error| GuardError::Pin(path, error.into()))?;
+            return attach_to_cgroup(program.fd().map_err(refused)?, CgroupHook::Settings);
+        }
+        Kind::Device => {
+            let program: &mut CgroupDevice = find(programs, name)?;
+            program.load().map_err(refused)?;
+            let path = generation.on_cgroup(CgroupHook::Device);
+            program.pin(&path).map_err(|error| GuardError::Pin(path, error.into()))?;
+            return attach_to_cgroup(program.fd().map_err(refused)?, CgroupHook::Device);
         }
     };
     let path = generation.link(name);
@@ -73,14 +86,10 @@ fn attach_one(
     link.pin(&path).map(drop).map_err(|error| GuardError::Pin(path, error.into()))
 }
 
-/// Attaches the program on settings without a link, which others could detach.
-fn attach_to_cgroup(program: &mut CgroupSysctl, generation: &Generation) -> Result<(), GuardError> {
+/// Attaches a program to the root cgroup without a link, which others could detach.
+fn attach_to_cgroup(program: &ProgramFd, hook: CgroupHook) -> Result<(), GuardError> {
     let root = File::open(ROOT_CGROUP).map_err(GuardError::Cgroup)?;
-    let path = generation.on_cgroup();
-    program.pin(&path).map_err(|error| GuardError::Pin(path, error.into()))?;
-    let refused = |error| GuardError::Program("sysctl", refusal(error));
-    let program = program.fd().map_err(refused)?.as_fd();
-    bpf::attach_to_settings(&root, program).map_err(GuardError::Cgroup)
+    bpf::attach_to_cgroup(&root, program.as_fd(), hook).map_err(GuardError::Cgroup)
 }
 
 /// Why the kernel refused a program: of the verifier's log, which may have a million lines, the end.

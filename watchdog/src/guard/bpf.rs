@@ -12,8 +12,14 @@ const OBJ_GET: libc::c_int = 7;
 const PROG_ATTACH: libc::c_int = 8;
 const PROG_DETACH: libc::c_int = 9;
 const PROG_GET_FD_BY_ID: libc::c_int = 13;
-const CGROUP_SYSCTL: u32 = 18;
 const ALLOW_MULTI: u32 = 2;
+
+/// What a program on a cgroup is asked about (`enum bpf_attach_type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CgroupHook {
+    Device = 6,
+    Settings = 18,
+}
 
 /// `struct { __aligned_u64 pathname; __u32 bpf_fd; __u32 file_flags; }` of `union bpf_attr`.
 #[repr(C)]
@@ -52,20 +58,28 @@ pub(super) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
     descriptor(PROG_GET_FD_BY_ID, &ById { id, next: 0, flags: 0 })
 }
 
-/// Attaches a program to settings, beside others and without a link: only who has the program can
+/// Attaches a program to a cgroup, beside others and without a link: only who has the program can
 /// detach it.
-pub(super) fn attach_to_settings(cgroup: &File, program: BorrowedFd<'_>) -> io::Result<()> {
-    call(PROG_ATTACH, &settings(cgroup, program, ALLOW_MULTI)).map(drop)
+pub(super) fn attach_to_cgroup(
+    cgroup: &File,
+    program: BorrowedFd<'_>,
+    hook: CgroupHook,
+) -> io::Result<()> {
+    call(PROG_ATTACH, &attachment(cgroup, program, hook, ALLOW_MULTI)).map(drop)
 }
 
 /// Detaches it.
-pub(super) fn detach_from_settings(cgroup: &File, program: BorrowedFd<'_>) -> io::Result<()> {
-    call(PROG_DETACH, &settings(cgroup, program, 0)).map(drop)
+pub(super) fn detach_from_cgroup(
+    cgroup: &File,
+    program: BorrowedFd<'_>,
+    hook: CgroupHook,
+) -> io::Result<()> {
+    call(PROG_DETACH, &attachment(cgroup, program, hook, 0)).map(drop)
 }
 
-fn settings(cgroup: &File, program: BorrowedFd<'_>, flags: u32) -> Attachment {
+fn attachment(cgroup: &File, program: BorrowedFd<'_>, hook: CgroupHook, flags: u32) -> Attachment {
     let [target, program] = [cgroup.as_raw_fd(), program.as_raw_fd()].map(i32::cast_unsigned);
-    Attachment { target, program, kind: CGROUP_SYSCTL, flags, replaced: 0 }
+    Attachment { target, program, kind: hook as u32, flags, replaced: 0 }
 }
 
 fn descriptor<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {

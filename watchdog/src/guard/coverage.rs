@@ -12,6 +12,8 @@ use super::{Policy, WritePath};
 pub enum Outcome {
     /// The policy was seen to be carried out.
     Seen,
+    /// The same, by other means than usual: which.
+    SeenBy(&'static str),
     /// Nothing is done about this path.
     Off,
     /// It is carried out as far as is known, and cannot be tried without harm: why.
@@ -31,12 +33,11 @@ pub struct PathProof {
     pub outcome: Outcome,
 }
 
-/// Ways that no program can stand in: their rows, names, and why.
-const BEYOND: [(u32, &str, &str); 4] = [
-    (12, "iommu", "maps made for devices by VFIO and iommufd are not watched"),
-    (13, "dma", "what a driver has its device write is for an IOMMU to stop"),
-    (23, "kernel", "this node's own kernel writes without asking"),
-    (24, "firmware", "SMM, BMC, firmware and the other nodes are below any kernel"),
+/// Rows that no program stands in: their names, and what is done about them, or why nothing is.
+const BEYOND: [(u32, &str, &str, &str); 3] = [
+    (21, "allocator", "observed", "by what /proc/iomem says, every period"),
+    (23, "kernel", "uncovered", "this node's own kernel writes without asking"),
+    (24, "firmware", "uncovered", "SMM, BMC, firmware and the other nodes are below any kernel"),
 ];
 
 /// The proofs of all paths.
@@ -54,7 +55,7 @@ pub struct PathReport {
     pub coverage: Cow<'static, str>,
     /// Whether that was seen.
     pub seen: bool,
-    /// Why it is not, where it is not.
+    /// Why it is not, where it is not; else by what, where that is another program than usual.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -65,7 +66,7 @@ impl Coverage {
     pub fn open(&self) -> Vec<String> {
         let open = |proof: &PathProof| match &proof.outcome {
             Outcome::Missing(why) => Some(format!("{}: {why}", proof.path)),
-            Outcome::Seen | Outcome::Off | Outcome::NotTried(_) => None,
+            Outcome::Seen | Outcome::SeenBy(_) | Outcome::Off | Outcome::NotTried(_) => None,
         };
         self.0.iter().filter_map(open).collect()
     }
@@ -78,16 +79,17 @@ impl Coverage {
                 (Outcome::Missing(why), _) => ("uncovered", Some(why.clone())),
                 (Outcome::Off, _) | (_, Policy::Off) => ("off", Some("by policy".to_owned())),
                 (Outcome::NotTried(why), policy) => (done(policy), Some((*why).to_owned())),
+                (Outcome::SeenBy(what), policy) => (done(policy), Some(format!("by {what}"))),
                 (Outcome::Seen, policy) => (done(policy), None),
             };
+            let seen = matches!(proof.outcome, Outcome::Seen | Outcome::SeenBy(_));
             let (row, path) = (proof.path.number(), proof.path.name());
-            let seen = proof.outcome == Outcome::Seen;
             PathReport { row, path: path.into(), coverage: coverage.into(), seen, reason }
         };
-        let beyond = BEYOND.map(|(row, path, why)| PathReport {
+        let beyond = BEYOND.map(|(row, path, coverage, why)| PathReport {
             row,
             path: path.into(),
-            coverage: "uncovered".into(),
+            coverage: coverage.into(),
             seen: false,
             reason: Some(why.to_owned()),
         });
@@ -114,7 +116,11 @@ impl fmt::Display for Coverage {
         let report = self.report();
         let names = |word: &str| {
             let of_it = report.iter().filter(|line| line.coverage == word);
-            of_it.map(|line| line.path.as_ref()).collect::<Vec<_>>()
+            let name = |line: &PathReport| match &line.reason {
+                Some(by) if line.seen => format!("{} {by}", line.path),
+                _ => line.path.to_string(),
+            };
+            of_it.map(name).collect::<Vec<_>>()
         };
         let denied = names("denied");
         write!(f, "{} of {} paths denied ({})", denied.len(), report.len(), denied.join(", "))?;
@@ -143,7 +149,8 @@ mod tests {
     fn coverage() {
         let proof = |path, policy, outcome| PathProof { path, policy, outcome };
         let coverage = Coverage(vec![
-            proof(WritePath::Open, Policy::Off, Outcome::Off),
+            proof(WritePath::Open, Policy::Deny, Outcome::SeenBy("a door")),
+            proof(WritePath::Dma, Policy::Off, Outcome::Off),
             proof(WritePath::Write, Policy::Deny, Outcome::Seen),
             proof(WritePath::Mmap, Policy::Deny, Outcome::Missing("it succeeded".into())),
             proof(WritePath::Fault, Policy::Kill, Outcome::NotTried("no driver")),
@@ -151,9 +158,10 @@ mod tests {
         assert_eq!(coverage.open(), ["mmap: it succeeded"]);
         assert_eq!(
             coverage.to_string(),
-            "1 of 8 paths denied (write), 1 killed (fault), 1 off (open), 5 uncovered (mmap, iommu, dma, kernel, firmware); not tried: fault"
+            "2 of 8 paths denied (open by a door, write), 1 killed (fault), 1 observed (allocator), 1 off (dma), 3 uncovered (mmap, kernel, firmware); not tried: fault"
         );
         let report = coverage.report();
-        assert!(report.iter().all(|line| line.seen != line.reason.is_some()), "{report:?}");
+        let is_explained = |line: &PathReport| line.seen != line.reason.is_some();
+        assert!(report.iter().all(|it| is_explained(it) || it.path == "open"), "{report:?}");
     }
 }

@@ -22,20 +22,27 @@ const DEVICE: &str = "/dev/mem";
 /// Why there is no decoy.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{DEVICE} cannot be opened for writing, and without that the guard cannot be proven ({0}). If the kernel is locked down, these paths are closed already: `watchdog scan` and a memory image need no guard"
+    "{DEVICE} cannot be opened, and without that the guard cannot be proven ({0}). If the kernel is locked down, these paths are closed already: `watchdog scan` and a memory image need no guard"
 )]
 pub struct DecoyError(#[from] io::Error);
 
-/// The decoy, open for writing.
+/// The decoy, open.
 #[derive(Debug)]
 pub(super) struct Decoy {
     device: File,
+    /// Whether for writing: what needs that cannot be tried otherwise.
+    pub(super) is_writable: bool,
 }
 
 impl Decoy {
     /// Opens the device for writing.
     pub(super) fn open() -> Result<Self, DecoyError> {
-        Ok(Self { device: open_for_writing()? })
+        Ok(Self { device: open_for_writing()?, is_writable: true })
+    }
+
+    /// Opens it for reading, where nobody shall have it open for writing.
+    pub(super) fn open_for_reading() -> Result<Self, DecoyError> {
+        Ok(Self { device: File::open(DEVICE)?, is_writable: false })
     }
 
     /// Path 1.

@@ -97,8 +97,8 @@ impl InForce {
     /// # Errors
     /// [`GuardError`] when its tables cannot be used.
     pub fn self_test(&self) -> Result<Coverage, GuardError> {
-        let running = preflight::check()?;
-        Ok(Prover::of_record(&self.record, &self.generation, &running.btf)?.prove())
+        let running = preflight::check(true)?;
+        Ok(Prover::of_record(&self.record, &self.generation, &running)?.prove())
     }
 
     /// Gives way to a guard that is in force as well: takes this one down, and returns what it saw
@@ -111,7 +111,7 @@ impl InForce {
         discard(state, &generation)?;
         wait_for_end(&record.programs, &generation)?;
         // Nothing is added any more.
-        let reasons = preflight::check().map(|running| kinds::reasons(&running.btf));
+        let reasons = preflight::check(true).map(|running| kinds::reasons(&running.btf));
         let reasons = reasons.unwrap_or_default();
         let mut events = Vec::new();
         let mut waiting = [0_u64; path::COUNT as usize];

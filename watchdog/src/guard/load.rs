@@ -27,7 +27,7 @@ use super::preflight::{self, PreflightError};
 use super::programs::lacking;
 use super::proof::Prover;
 use super::record::{Record, RecordError, by_name};
-use super::{Policies, Release, WritePath, kinds};
+use super::{Policies, Release, WritePath, doors, kinds};
 use crate::memory::RangeSet;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/watchdog-ebpf"));
@@ -43,6 +43,8 @@ pub struct GuardConfig {
     pub release: Release,
     /// Files and folders that only the watchdog may write from now on.
     pub kept: Vec<PathBuf>,
+    /// Whether to go on where `bpf` is no active LSM, with what needs none.
+    pub without_lsm: bool,
 }
 
 /// Why the guard could not be loaded.
@@ -150,10 +152,15 @@ impl Guard {
     /// # Errors
     /// [`GuardError`], each with what to do. Nothing is left of it then.
     pub fn load(config: &GuardConfig) -> Result<Self, GuardError> {
-        let running = preflight::check()?;
-        let mut rules = rules(config)?;
+        let running = preflight::check(config.without_lsm)?;
+        let no_lsm = running.no_lsm.as_deref();
+        let policies = match no_lsm {
+            Some(_) => config.policies.at_the_door(),
+            None => config.policies.clone(),
+        };
+        let mut rules = rules(&config.ranges, &policies)?;
         kinds::fill_in(&running.btf, &mut rules).map_err(PreflightError::from)?;
-        let mut record = record(config, &running.offsets, &rules);
+        let mut record = record(config, &policies, &running.offsets, &rules);
         let earlier = InForce::all()?;
         for guard in &earlier {
             if guard.record.is_watched() {
@@ -163,11 +170,13 @@ impl Guard {
             guard.record.yields_to(&record).map_err(weaker)?;
         }
         // Before arming: in `strict` it could not be opened any more.
-        let decoy = Decoy::open()?;
+        let decoy = if no_lsm.is_some() { Decoy::open_for_reading() } else { Decoy::open() }?;
+        let doors = doors::of_this_kernel();
         let mut pinned = Pinned { generation: Generation::create()?, state: None, keep: false };
         let mut programs = EbpfLoader::new()
             .override_global("OFFSETS", &running.offsets, true)
             .override_global("RULES", &rules, true)
+            .override_global("DOORS", &doors, true)
             .load(OBJECT)?;
         let tables = pin_tables(&programs, &pinned.generation)?;
         let state = programs.take_map("STATE").ok_or(GuardError::Missing("STATE"))?;
@@ -176,7 +185,7 @@ impl Guard {
             .inspect_err(|error| log::debug!("eBPF's own messages are not shown: {error}"))
             .ok()
             .and_then(|logger| listen(logger).ok());
-        attach(&mut programs, &running.btf, &config.policies, &pinned.generation)?;
+        attach(&mut programs, &running.btf, &policies, no_lsm.is_none(), &pinned.generation)?;
         record.programs = tell_ids(&mut programs, &tables)?;
         learn(state, &pinned.generation, &config.kept)?;
         let mut map = |name| programs.take_map(name).ok_or(GuardError::Missing(name));
@@ -184,8 +193,9 @@ impl Guard {
         let prover = Prover {
             decoy: Some(decoy),
             proofs: Array::try_from(map("PROOFS")?)?,
-            policies: config.policies.clone(),
-            lacking: lacking(&running.btf, &config.policies),
+            lacking: lacking(&running.btf, &policies, no_lsm),
+            policies,
+            doors: Some(doors),
             own: Reach {
                 pin: pinned.generation.decoy(),
                 program: record.programs.first().copied().unwrap_or_default(),
@@ -310,7 +320,7 @@ impl Drop for Pinned {
 }
 
 /// What the guard will say of itself.
-fn record(config: &GuardConfig, offsets: &Offsets, rules: &Rules) -> Record {
+fn record(config: &GuardConfig, policies: &Policies, offsets: &Offsets, rules: &Rules) -> Record {
     let mut kernel = Sha256::new();
     // SAFETY: `repr(C)` and no padding, as `watchdog-common` proves.
     kernel.update(unsafe {
@@ -324,7 +334,7 @@ fn record(config: &GuardConfig, offsets: &Offsets, rules: &Rules) -> Record {
         pid: process::id(),
         armed: now,
         ranges: ranges.map(|range| (range.start().0, range.end().0)).collect(),
-        policies: by_name(&config.policies),
+        policies: by_name(policies),
         release: config.release.clone(),
         programs: Vec::new(),
         kernel: crate::alert::hex(&kernel.finalize()),
@@ -351,8 +361,8 @@ async fn relay_log(log: &mut Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>)
 }
 
 /// The rules as the programs hold them.
-fn rules(config: &GuardConfig) -> Result<Rules, GuardError> {
-    let ranges = config.ranges.ranges();
+fn rules(ranges: &RangeSet, policies: &Policies) -> Result<Rules, GuardError> {
+    let ranges = ranges.ranges();
     // The number of a namespace is its file's inode number (fs/nsfs.c), 32 bits of it.
     let mounts = fs::metadata("/proc/1/ns/mnt").map_or(0, |status| status.ino());
     let mut rules = Rules {
@@ -367,7 +377,7 @@ fn rules(config: &GuardConfig) -> Result<Rules, GuardError> {
     }
     for path in WritePath::ALL {
         if let Some(slot) = rules.policy.get_mut(path.number() as usize) {
-            *slot = config.policies.get(path).number();
+            *slot = policies.get(path).number();
         }
     }
     for (slot, range) in rules.ranges.iter_mut().zip(ranges) {
@@ -383,16 +393,12 @@ mod tests {
     /// Check that exactly 64 ranges fit, and that more are refused, not cut.
     #[test]
     fn ranges_fit() {
-        let config = |count: u64| GuardConfig {
-            ranges: (0..count)
-                .map(|n| format!("{}..{}", n * 0x2000, n * 0x2000 + 0x1000).parse().unwrap())
-                .collect(),
-            policies: Policies::default(),
-            release: Release::default(),
-            kept: Vec::new(),
+        let rules = |count: u64| {
+            let range = |n| format!("{}..{}", n * 0x2000, n * 0x2000 + 0x1000).parse();
+            rules(&(0..count).flat_map(range).collect(), &Policies::default())
         };
-        let full = rules(&config(64)).unwrap();
+        let full = rules(64).unwrap();
         assert_eq!(full.ranges[63], Range { start: 63 * 0x2000, end: 63 * 0x2000 + 0x1000 });
-        assert!(matches!(rules(&config(65)), Err(GuardError::TooManyRanges(65))));
+        assert!(matches!(rules(65), Err(GuardError::TooManyRanges(65))));
     }
 }

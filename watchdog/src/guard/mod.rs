@@ -11,6 +11,7 @@ mod attempt;
 mod bpf;
 mod coverage;
 mod decoy;
+mod doors;
 mod in_force;
 mod kinds;
 mod load;

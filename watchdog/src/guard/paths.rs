@@ -29,6 +29,10 @@ pub enum WritePath {
     Frames,
     /// 11: a driver maps frames when a process touches them.
     Fault,
+    /// 12: an IOMMU is told to let a device write.
+    Iommu,
+    /// 13: a driver gives a device memory to write.
+    Dma,
     /// 14: parameters that tell a module addresses.
     Parameters,
     /// 16: loading a module.
@@ -72,7 +76,7 @@ struct Facts {
 
 impl WritePath {
     /// Every path, in the order of the table.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Open,
         Self::Write,
         Self::Mmap,
@@ -81,6 +85,8 @@ impl WritePath {
         Self::Pci,
         Self::Frames,
         Self::Fault,
+        Self::Iommu,
+        Self::Dma,
         Self::Parameters,
         Self::Module,
         Self::Ioremap,
@@ -124,6 +130,10 @@ impl WritePath {
             Self::Fault => {
                 (path::FAULT, "fault", Reach::Kill, Kill, Kill, "frames mapped on touch")
             }
+            Self::Iommu => {
+                (path::IOMMU, "iommu", Refuse, Observe, Deny, "VFIO, iommufd, maps for devices")
+            }
+            Self::Dma => (path::DMA, "dma", See, Off, Observe, "given to a device by a driver"),
             Self::Parameters => (
                 path::PARAMETERS,
                 "module-parameters",
@@ -175,6 +185,8 @@ impl WritePath {
             Self::Pci => "reached for ports or PCI registers",
             Self::Frames => "had a driver map frames into it",
             Self::Fault => "had a driver map frames into it on touch",
+            Self::Iommu => "reached for an IOMMU, which lets devices write",
+            Self::Dma => "had a driver let a device write",
             Self::Parameters => "gave a module addresses as parameters",
             Self::Module => "loaded a kernel module",
             Self::Ioremap => "had the kernel map memory for itself",

@@ -1,11 +1,12 @@
 //! Pins: what keeps a guard in force when the process that armed it is gone.
 //!
 //! Every guard has a folder of its own below `/sys/fs/bpf/watchdog`, named by a number that grows:
-//! its tables, the links of its programs, and the program on the root cgroup, which has no link. A
+//! its tables, the links of its programs, and those on the root cgroup, which have no link. A
 //! new guard is put beside the one in force; only when it is seen to work the old one goes.
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -15,14 +16,15 @@ use aya::maps::{Array, Map, MapData, MapError};
 use watchdog_common::State;
 
 use super::attach::ROOT_CGROUP;
-use super::bpf;
+use super::bpf::{self, CgroupHook};
 
 /// Where the BPF file system is mounted.
 pub(super) const BPFFS: &str = "/sys/fs/bpf";
 /// What the guard keeps there.
 pub(super) const PINS: &str = "/sys/fs/bpf/watchdog";
-/// The program on the root cgroup.
-const ON_CGROUP: &str = "sysctl";
+/// Programs on the root cgroup.
+const ON_CGROUP: [(&str, CgroupHook); 2] =
+    [("cgroup-sysctl", CgroupHook::Settings), ("cgroup-device", CgroupHook::Device)];
 /// The table with the record.
 const STATE: &str = "STATE";
 /// What links are pinned as, and what is pinned to be refused.
@@ -123,9 +125,10 @@ impl Generation {
         self.directory.join(format!("{LINK}{program}"))
     }
 
-    /// Where the program on the root cgroup is pinned.
-    pub(super) fn on_cgroup(&self) -> PathBuf {
-        self.directory.join(ON_CGROUP)
+    /// Where a program on the root cgroup is pinned.
+    pub(super) fn on_cgroup(&self, hook: CgroupHook) -> PathBuf {
+        let named = ON_CGROUP.iter().find(|(_, it)| *it == hook);
+        self.directory.join(named.map_or_else(String::new, |(name, _)| (*name).to_owned()))
     }
 
     /// A pin that is there to be reached for.
@@ -159,13 +162,11 @@ impl Generation {
         for entry in fs::read_dir(&self.directory).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            match name {
-                ON_CGROUP => detach(&path)?,
-                _ if name.starts_with(LINK) => unlink(&path)?,
-                _ => {
-                    others.push(path);
-                    continue;
-                }
+            let on_cgroup = ON_CGROUP.iter().find(|(it, _)| *it == name);
+            match on_cgroup {
+                Some((_, hook)) => detach(&path, *hook)?,
+                None if name.starts_with(LINK) => unlink(&path)?,
+                None => others.push(path),
             }
         }
         others.iter().try_for_each(|path| unlink(path))?;
@@ -205,12 +206,12 @@ fn unlink(path: &Path) -> Result<(), PinError> {
     })
 }
 
-/// Detaches the program on the root cgroup, and removes its pin.
-fn detach(path: &Path) -> Result<(), PinError> {
+/// Detaches a program on the root cgroup, and removes its pin.
+fn detach(path: &Path, hook: CgroupHook) -> Result<(), PinError> {
     let failed = |error| PinError::File { path: path.to_owned(), done: "detached", error };
     let program = bpf::pinned(path).map_err(failed)?;
     let root = File::open(ROOT_CGROUP).map_err(failed)?;
-    match bpf::detach_from_settings(&root, std::os::fd::AsFd::as_fd(&program)) {
+    match bpf::detach_from_cgroup(&root, program.as_fd(), hook) {
         // It was pinned, and not attached any more.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         result => result.map_err(failed)?,

@@ -82,6 +82,23 @@ impl Policies {
         all.into_iter().find(|(it, _)| **it == path).map_or(Policy::Off, |(_, policy)| *policy)
     }
 
+    /// The same where no program can judge a use of `/dev/mem`: what would be denied by range is
+    /// denied at the open.
+    #[must_use]
+    pub(super) fn at_the_door(&self) -> Self {
+        use WritePath::{Mmap, Mprotect, Open, RemapFilePages, Write};
+        let uses = [Open, Write, Mmap, RemapFilePages, Mprotect].map(|path| self.get(path));
+        let strictest = uses.into_iter().max().unwrap_or(Policy::Off);
+        let mut policies = self.clone();
+        for (path, slot) in WritePath::ALL.into_iter().zip(&mut policies.0) {
+            if path == Open {
+                // Nothing kills there.
+                *slot = strictest.min(Policy::Deny);
+            }
+        }
+        policies
+    }
+
     /// Replaces one path's.
     ///
     /// # Errors
@@ -116,5 +133,24 @@ mod tests {
         let refused = policies.set(WritePath::Ioremap, Policy::Deny).unwrap_err();
         assert!(refused.contains("write `off` or `observe`"), "{refused}");
         assert!(policies.set(WritePath::Frames, Policy::Deny).is_err());
+    }
+
+    /// Check that opening is denied where its uses would be, is looked at where they would be, and
+    /// that nothing else changes.
+    #[test]
+    fn door() {
+        for (preset, open) in [
+            (Preset::Observe, Policy::Observe),
+            (Preset::Standard, Policy::Deny),
+            (Preset::Strict, Policy::Deny),
+        ] {
+            let mut policies = Policies::of(preset);
+            assert_eq!(policies.at_the_door().get(WritePath::Open), open, "{preset:?}");
+            assert_eq!(policies.set(WritePath::Mmap, Policy::Kill), Ok(()));
+            let at_the_door = policies.at_the_door();
+            assert_eq!(at_the_door.get(WritePath::Open), Policy::Deny, "{preset:?}");
+            let others = WritePath::ALL.into_iter().filter(|path| *path != WritePath::Open);
+            assert!(others.into_iter().all(|it| at_the_door.get(it) == policies.get(it)));
+        }
     }
 }

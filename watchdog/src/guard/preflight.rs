@@ -47,19 +47,25 @@ pub(super) struct Running {
     pub(super) btf: Btf,
     /// Where the programs read.
     pub(super) offsets: Offsets,
+    /// Why no LSM program would ever fire, where that is so and tolerated.
+    pub(super) no_lsm: Option<String>,
 }
 
-/// Checks everything and resolves the offsets the programs read at.
-pub(super) fn check() -> Result<Running, PreflightError> {
+/// Checks everything and resolves the offsets the programs read at. Whether the guard goes on
+/// where `bpf` is no active LSM is the caller's to say.
+pub(super) fn check(without_lsm: bool) -> Result<Running, PreflightError> {
     // SAFETY: geteuid has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
         return Err(PreflightError::Privilege);
     }
     let active = fs::read_to_string(LSM_LIST).map_err(PreflightError::NoSecurityfs)?;
-    check_lsm(active.trim())?;
+    let no_lsm = match check_lsm(active.trim()) {
+        Err(error) if without_lsm => Some(error.to_string()),
+        checked => checked.map(|()| None)?,
+    };
     let btf = Btf::parse(fs::read(BTF).map_err(PreflightError::NoBtf)?)?;
     let offsets = offsets(&btf)?;
-    Ok(Running { btf, offsets })
+    Ok(Running { btf, offsets, no_lsm })
 }
 
 fn check_lsm(active: &str) -> Result<(), PreflightError> {

@@ -16,6 +16,8 @@ pub(super) enum Kind {
     Exit,
     /// To settings, for every process.
     Sysctl,
+    /// To opens of devices, for every process: what is left where LSM programs never fire.
+    Device,
 }
 
 /// A program of the eBPF object.
@@ -33,6 +35,8 @@ pub(super) struct Program {
     pub(super) optional: bool,
     /// Whether it is needed even when nothing is done about its paths.
     pub(super) always: bool,
+    /// A function through which all that this program would see goes as well, where it exists.
+    pub(super) within: Option<(&'static str, usize)>,
 }
 
 const fn program(
@@ -41,7 +45,7 @@ const fn program(
     functions: &'static [(&'static str, usize)],
     paths: &'static [WritePath],
 ) -> Program {
-    Program { name, kind, functions, paths, optional: false, always: false }
+    Program { name, kind, functions, paths, optional: false, always: false, within: None }
 }
 
 /// A program at an LSM hook that keeps what belongs to the guard.
@@ -57,6 +61,21 @@ impl Program {
     /// It also learns which files are the guard's own.
     const fn always(self) -> Self {
         Self { always: true, ..self }
+    }
+
+    const fn within(self, function: &'static str, parameters: usize) -> Self {
+        Self { within: Some((function, parameters)), ..self }
+    }
+
+    /// Whether it belongs on this kernel: what stands in for LSM programs only where those would
+    /// not fire, and none whose all is seen by another.
+    pub(super) fn fits(&self, btf: &Btf, has_lsm: bool) -> bool {
+        let is_within = |(function, count)| btf.check_function(function, count).is_ok();
+        match self.kind {
+            Kind::Lsm => has_lsm,
+            Kind::Device => !has_lsm,
+            _ => !self.within.is_some_and(is_within),
+        }
     }
 
     /// Whether some policy needs it.
@@ -78,21 +97,54 @@ impl Program {
     }
 }
 
+/// Bytes of `struct page` that `dma_page` counts with.
+const PAGE_STRUCT: u64 = 64;
+/// What of path 9 is denied all the same where there are no LSM programs.
+const PORTS_ONLY: &str = " (of it, /dev/port is left to the device program)";
+
 /// Paths that some policy is about and that this kernel has no place for, each with the reason.
-pub(super) fn lacking(btf: &Btf, policies: &Policies) -> BTreeMap<WritePath, String> {
-    let mut lacking = BTreeMap::new();
-    for program in PROGRAMS.iter().filter(|it| !it.optional && it.is_needed(policies)) {
-        if let Err(why) = program.function(btf) {
-            lacking.extend(program.paths.iter().map(|path| (*path, why.clone())));
+/// `no_lsm` is why LSM programs would never fire, where that is so.
+pub(super) fn lacking(
+    btf: &Btf,
+    policies: &Policies,
+    no_lsm: Option<&str>,
+) -> BTreeMap<WritePath, String> {
+    let mut lacking: BTreeMap<WritePath, String> = BTreeMap::new();
+    for program in PROGRAMS.iter().filter(|it| it.is_needed(policies)) {
+        let about = program.paths.iter().filter(|path| policies.get(**path) != Policy::Off);
+        let why = match (program.kind, no_lsm) {
+            (Kind::Lsm, Some(why)) => {
+                let lost = about.filter(|path| is_lost(**path, policies));
+                lacking.extend(lost.map(|path| (*path, why.to_owned())));
+                continue;
+            }
+            _ if program.optional || !program.fits(btf, no_lsm.is_none()) => continue,
+            _ => program.function(btf).err(),
+        };
+        if let Some(why) = why {
+            lacking.extend(about.map(|path| (*path, why.clone())));
         }
+    }
+    if no_lsm.is_some() {
+        // The program in their place stands for all of the one, and of the other for ports.
+        lacking.remove(&WritePath::Open);
+        lacking.entry(WritePath::Pci).and_modify(|why| *why += PORTS_ONLY);
+    }
+    if let Err(why) = btf.check_size("page", PAGE_STRUCT) {
+        lacking.insert(WritePath::Dma, why.to_string());
     }
     lacking
 }
 
+/// Whether a path is lost with an LSM program: maps of an IOMMU are seen without any.
+fn is_lost(path: WritePath, policies: &Policies) -> bool {
+    path != WritePath::Iommu || policies.get(path) >= Policy::Deny
+}
+
 /// All programs: what saves before what decides, so that nothing is denied for want of what was not
 /// saved yet. LSM hooks are functions of the name `bpf_lsm_…` (kernel/bpf/bpf_lsm.c).
-pub(super) const PROGRAMS: [Program; 39] = {
-    use Kind::{Entry, Exit, Lsm, Sysctl};
+pub(super) const PROGRAMS: [Program; 43] = {
+    use Kind::{Device, Entry, Exit, Lsm, Sysctl};
     use WritePath as P;
     const RW: &[(&str, usize)] = &[("rw_verify_area", 4)];
     const MAPPING: &[(&str, usize)] = &[("vm_mmap_pgoff", 6)];
@@ -104,7 +156,13 @@ pub(super) const PROGRAMS: [Program; 39] = {
         program("mapping_done", Exit, MAPPING, &[P::Mmap]),
         program("reading", Entry, READ, &[P::Ioremap]),
         program("reading_done", Exit, READ, &[P::Ioremap]),
-        program("file_open", Lsm, &[("bpf_lsm_file_open", 1)], &[P::Open, P::Pci, P::Own]).always(),
+        program(
+            "file_open",
+            Lsm,
+            &[("bpf_lsm_file_open", 1)],
+            &[P::Open, P::Pci, P::Iommu, P::Own],
+        )
+        .always(),
         program("file_permission", Lsm, &[("bpf_lsm_file_permission", 2)], &[P::Write]),
         program("mmap_file", Lsm, &[("bpf_lsm_mmap_file", 4)], &[P::Mmap, P::RemapFilePages]),
         program("file_mprotect", Lsm, &[("bpf_lsm_file_mprotect", 3)], &[P::Mprotect]),
@@ -152,10 +210,15 @@ pub(super) const PROGRAMS: [Program; 39] = {
             &[P::Fault],
         )
         .optional(),
+        program("iommu", Entry, &[("__iommu_map", 6), ("iommu_map_nosync", 6)], &[P::Iommu]),
+        program("dma_phys", Entry, &[("dma_map_phys", 5), ("dma_map_resource", 5)], &[P::Dma]),
+        program("dma_page", Exit, &[("dma_map_page_attrs", 6)], &[P::Dma])
+            .within("dma_map_phys", 5),
         program("ioremap", Entry, &[("__ioremap_caller", 5)], &[P::Ioremap]),
         program("add_memory", Entry, &[("add_memory_resource", 3)], &[P::Hotplug]),
         program("online_pages", Entry, &[("online_pages", 4)], &[P::Hotplug]),
         program("sysctl", Sysctl, &[], &[P::Ftrace]),
+        program("device", Device, &[], &[P::Open, P::Pci]),
         own("bpf_map", &[("bpf_lsm_bpf_map", 2)]),
         own("bpf_prog", &[("bpf_lsm_bpf_prog", 1)]),
         own("inode_unlink", &[("bpf_lsm_inode_unlink", 2)]),

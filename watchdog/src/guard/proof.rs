@@ -15,16 +15,17 @@ use std::thread;
 use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData};
+use watchdog_common::Doors;
 
 use super::coverage::{Coverage, Outcome, PathProof};
 use super::decoy::Decoy;
 use super::load::GuardError;
 use super::own::Reach;
 use super::pins::Generation;
+use super::preflight::Running;
 use super::programs::lacking;
 use super::record::Record;
-use super::{Policies, Policy, WritePath, stand_in};
-use crate::btf::Btf;
+use super::{Policies, Policy, WritePath, doors, stand_in};
 
 /// How long is waited before an attempt is made once more, each time twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(1);
@@ -38,6 +39,8 @@ pub(super) struct Prover {
     pub(super) policies: Policies,
     /// Paths for which this kernel has no place.
     pub(super) lacking: BTreeMap<WritePath, String>,
+    /// Devices by which an IOMMU is reached, as the programs know them, where that is known.
+    pub(super) doors: Option<Doors>,
     pub(super) own: Reach,
 }
 
@@ -46,15 +49,17 @@ impl Prover {
     pub(super) fn of_record(
         record: &Record,
         generation: &Generation,
-        btf: &Btf,
+        running: &Running,
     ) -> Result<Self, GuardError> {
         let policies = record.policies();
-        let decoy = Decoy::open().inspect_err(|error| log::info!("{error}")).ok();
+        let no_lsm = running.no_lsm.as_deref();
+        let decoy = if no_lsm.is_some() { Decoy::open_for_reading() } else { Decoy::open() };
+        let decoy = decoy.inspect_err(|error| log::info!("{error}")).ok();
         let proofs = generation.open("PROOFS", Map::Array)?;
         let program = record.programs.first().copied().unwrap_or_default();
         let own = Reach { pin: generation.decoy(), program, watchdog: record.pid };
-        let lacking = lacking(btf, &policies);
-        Ok(Self { decoy, proofs, policies, lacking, own })
+        let lacking = lacking(&running.btf, &policies, no_lsm);
+        Ok(Self { decoy, proofs, policies, lacking, doors: None, own })
     }
 
     /// Tries every path.
@@ -69,17 +74,24 @@ impl Prover {
             Some(decoy) => seen(&|| act(decoy)),
             None => Outcome::NotTried("/dev/mem cannot be opened for writing any more"),
         };
+        let is_read_only = self.decoy.as_ref().is_some_and(|decoy| !decoy.is_writable);
         let outcome = match path {
             _ if policy == Policy::Off => Outcome::Off,
             path if self.lacking.contains_key(&path) => {
                 Outcome::Missing(self.lacking.get(&path).cloned().unwrap_or_default())
             }
-            WritePath::Open => seen(&Decoy::try_open),
+            WritePath::Open => match seen(&Decoy::try_open) {
+                Outcome::Seen if is_read_only => Outcome::SeenBy("the device program"),
+                outcome => outcome,
+            },
             WritePath::Write => decoy(Decoy::try_write),
             WritePath::Mmap => decoy(Decoy::try_mmap),
             WritePath::RemapFilePages => decoy(Decoy::try_remap),
             WritePath::Mprotect => decoy(Decoy::try_mprotect),
             WritePath::Pci => seen(&stand_in::ports),
+            WritePath::Frames if is_read_only => {
+                Outcome::NotTried("it takes /dev/mem open for writing, which nobody has")
+            }
             WritePath::Frames => decoy(Decoy::try_frames),
             WritePath::Ioremap => decoy(Decoy::try_ioremap),
             WritePath::Module => seen(&stand_in::module),
@@ -91,6 +103,14 @@ impl Prover {
             WritePath::Lockdown => seen(&stand_in::port),
             WritePath::Own => self.own(),
             WritePath::Ftrace => seen(&stand_in::ftrace),
+            WritePath::Iommu if policy < Policy::Deny => {
+                Outcome::NotTried("only VFIO, iommufd or a driver can do it")
+            }
+            WritePath::Iommu => match self.doors.as_ref().and_then(doors::unknown_to) {
+                Some(why) => Outcome::Missing(why),
+                None => seen(&stand_in::door),
+            },
+            WritePath::Dma => Outcome::NotTried("only a driver can do it"),
             WritePath::Fault => Outcome::NotTried("only a driver can do it"),
             WritePath::Parameters => Outcome::NotTried("only a module that is loaded can do it"),
             WritePath::Hotplug => Outcome::NotTried("it cannot be undone"),

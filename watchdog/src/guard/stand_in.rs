@@ -1,13 +1,14 @@
 //! Harmless acts on paths that have nothing to do with `/dev/mem`: what each would do is undone, or
 //! refused by the kernel for another reason behind the hook that is tried.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ptr;
 
 use super::decoy::DECOY;
 
 const PORTS: &str = "/dev/port";
+const DOOR: &str = "/dev/full";
 const FTRACE: &str = "/proc/sys/kernel/ftrace_enabled";
 /// A port that is for nothing but to be written by those who wait (0x80, the POST code).
 const PORT: libc::c_ulong = 0x80;
@@ -19,6 +20,11 @@ const NO_MODULE: [u8; 64] = [0; 64];
 /// Path 9: opens the ports for writing.
 pub(super) fn ports() -> io::Result<()> {
     OpenOptions::new().write(true).open(PORTS).map(drop)
+}
+
+/// Path 12: opens what the guard counts as one of those devices when the watchdog does.
+pub(super) fn door() -> io::Result<()> {
+    File::open(DOOR).map(drop)
 }
 
 /// Path 16: loads what is no module.

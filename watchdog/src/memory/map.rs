@@ -14,6 +14,8 @@ use super::{PhysAddr, PhysRange, RangeSet, Reason, Refusal};
 /// `IA32_APIC_BASE` (`APIC_DEFAULT_PHYS_BASE`, arch/x86/include/asm/apicdef.h).
 const LOCAL_APIC: PhysRange = PhysRange::page_at(PhysAddr(0xfee0_0000));
 
+const IOMEM: &str = "/proc/iomem";
+
 /// Why the memory map is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum MapError {
@@ -53,6 +55,8 @@ pub struct MemoryMap {
     pub firmware_ram: RangeSet,
     /// What node 0 uses as RAM: its allocator owns these frames.
     pub system_ram: RangeSet,
+    /// What is persistent memory to node 0, that of `memmap=…!…` included. Part of `devices`.
+    pub persistent: RangeSet,
     /// What belongs to devices or is claimed by drivers: never read.
     pub devices: RangeSet,
     /// The local APIC's registers, through which one CPU starts another. Part of `devices`.
@@ -65,9 +69,7 @@ impl MemoryMap {
     /// # Errors
     /// [`MapError`]; a missing firmware map is not one here, see [`Self::reserved`].
     pub fn of_this_machine() -> Result<Self, MapError> {
-        let path = "/proc/iomem";
-        let iomem = fs::read_to_string(path)
-            .map_err(|error| MapError::Read { path: path.to_owned(), error })?;
+        let iomem = read_iomem()?;
         let firmware_ram = read_firmware_map(Path::new("/sys/firmware/memmap"))?;
         Ok(Self { firmware_ram, ..parse_iomem(&iomem)? })
     }
@@ -91,36 +93,36 @@ impl MemoryMap {
             let ram = self.system_ram.find(part.start()).copied().unwrap_or(part);
             return Some(Refusal { range: part, reason: Reason::SystemRam(ram) });
         }
+        if let Some(range) = self.persistent.parts(range).next() {
+            return Some(Refusal { range, reason: Reason::Persistent });
+        }
         let range = self.devices.parts(range).next()?;
         Some(Refusal { range, reason: Reason::Device })
     }
 }
 
 /// Parses `/proc/iomem`: everything but the firmware's map.
-fn parse_iomem(text: &str) -> Result<MemoryMap, MapError> {
+pub(super) fn parse_iomem(text: &str) -> Result<MemoryMap, MapError> {
     let mut map = MemoryMap::default();
     // Not every kernel lists it (6.12 and 7.2 may not), and it is there all the same.
     map.local_apic.insert(LOCAL_APIC);
     map.devices.insert(LOCAL_APIC);
     let mut all_zero = true;
-    for line in text.lines() {
-        let form = || MapError::Form { path: "/proc/iomem".to_owned(), line: line.to_owned() };
-        let (addresses, name) = line.split_once(" : ").ok_or_else(form)?;
-        let (start, end) = addresses.trim_start().split_once('-').ok_or_else(form)?;
-        let range = inclusive(start, end).ok_or_else(form)?;
+    for resource in resources(text) {
+        let Resource { range, name, depth } = resource?;
         all_zero &= range.size() == 1 && range.start().0 == 0;
-        if name.eq_ignore_ascii_case("local apic") {
+        if is_local_apic(name) {
             map.local_apic.insert(range);
         }
-        // Children (indented) lie inside a parent that was judged already.
-        if addresses.starts_with(' ') {
-            continue;
-        }
-        // "System RAM (kmem)" and "System RAM (virtio_mem)" are hot-added RAM.
-        if name.starts_with("System RAM") {
+        if is_system_ram(name) {
+            // At any depth: what is added later may lie inside of what is reserved.
             map.system_ram.insert(range);
-        } else if !is_plain_memory(name) {
+        } else if depth == 0 && !is_plain_memory(name) {
+            // Other children lie inside of a parent that was judged already.
             map.devices.insert(range);
+        }
+        if is_persistent(name) {
+            map.persistent.insert(range);
         }
     }
     if all_zero {
@@ -129,12 +131,51 @@ fn parse_iomem(text: &str) -> Result<MemoryMap, MapError> {
     Ok(map)
 }
 
+/// One line of `/proc/iomem`.
+pub(super) struct Resource<'a> {
+    pub(super) range: PhysRange,
+    pub(super) name: &'a str,
+    /// How many others it lies in.
+    pub(super) depth: usize,
+}
+
+/// The lines of `/proc/iomem`: a resource is indented by two spaces for each that it lies in
+/// (`r_show()`, kernel/resource.c).
+pub(super) fn resources(text: &str) -> impl Iterator<Item = Result<Resource<'_>, MapError>> {
+    text.lines().map(|line| {
+        let form = || MapError::Form { path: IOMEM.to_owned(), line: line.to_owned() };
+        let (addresses, name) = line.split_once(" : ").ok_or_else(form)?;
+        let (start, end) = addresses.trim_start().split_once('-').ok_or_else(form)?;
+        let range = inclusive(start, end).ok_or_else(form)?;
+        let indent = addresses.len().saturating_sub(addresses.trim_start().len());
+        Ok(Resource { range, name, depth: indent / 2 })
+    })
+}
+
+/// `/proc/iomem` as it is now.
+pub(super) fn read_iomem() -> Result<String, MapError> {
+    fs::read_to_string(IOMEM).map_err(|error| MapError::Read { path: IOMEM.to_owned(), error })
+}
+
+/// "System RAM (kmem)" and "System RAM (virtio_mem)" are hot-added RAM.
+pub(super) fn is_system_ram(name: &str) -> bool {
+    name.starts_with("System RAM")
+}
+
+/// "Persistent Memory (legacy)" is what `memmap=…!…` makes.
+pub(super) fn is_persistent(name: &str) -> bool {
+    name.to_ascii_lowercase().starts_with("persistent memory")
+}
+
+fn is_local_apic(name: &str) -> bool {
+    name.eq_ignore_ascii_case("local apic")
+}
+
 /// Names of memory that no driver answers for (`e820_type_to_string`, arch/x86/kernel/e820.c 6.1).
-fn is_plain_memory(name: &str) -> bool {
+pub(super) fn is_plain_memory(name: &str) -> bool {
     // Lower case since 6.18 for some: compare without case.
     let name = name.to_ascii_lowercase();
-    ["reserved", "soft reserved", "persistent memory", "unknown e820 type", "ram buffer"]
-        .contains(&name.as_str())
+    ["reserved", "soft reserved", "unknown e820 type", "ram buffer"].contains(&name.as_str())
 }
 
 /// A range from two hexadecimal numbers without `0x`, the second inclusive.
@@ -228,6 +269,33 @@ fee00000-fee00fff : Local APIC
         assert_eq!(map.reserved().unwrap(), expected);
         assert!(map.devices.overlaps(&range(0xfee0_0000, 0xfee0_0001)));
         assert_eq!(map.local_apic.ranges(), [range(0xfee0_0000, 0xfee0_1000)]);
+    }
+
+    /// Check that memory which was added inside of reserved memory is RAM, and that persistent memory
+    /// of both kinds is refused as such and is no place for nodes.
+    #[test]
+    fn inside_of_reserved_memory() {
+        let iomem = "\
+20000000-4fffffff : Reserved
+  28000000-2fffffff : System RAM (kmem)
+50000000-5fffffff : Persistent Memory (legacy)
+  50000000-5fffffff : namespace0.0
+60000000-67ffffff : Persistent Memory
+  60000000-63ffffff : dax0.0
+    60000000-63ffffff : System RAM (kmem)
+";
+        let firmware_ram = RangeSet::from_iter([range(0x2000_0000, 0x6000_0000)]);
+        let map = MemoryMap { firmware_ram, ..parse_iomem(iomem).unwrap() };
+        let expected =
+            RangeSet::from_iter([range(0x2000_0000, 0x2800_0000), range(0x3000_0000, 0x5000_0000)]);
+        assert_eq!(map.reserved().unwrap(), expected);
+        let reason = |at| map.refusal_of_devmem(&range(at, at + 0x1000)).map(|it| it.reason);
+        assert!(matches!(reason(0x2800_0000), Some(Reason::SystemRam(_))));
+        assert!(matches!(reason(0x6000_0000), Some(Reason::SystemRam(_))));
+        for at in [0x5000_0000, 0x6400_0000] {
+            assert!(matches!(reason(at), Some(Reason::Persistent)));
+        }
+        assert!(reason(0x3000_0000).is_none());
     }
 
     /// Check that the map an unprivileged reader sees is called hidden, not empty.

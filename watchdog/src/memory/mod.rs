@@ -41,6 +41,7 @@ mod revoked;
 mod source;
 #[cfg(test)]
 mod tests;
+mod uses;
 
 pub use address::{PAGE_SIZE, PhysAddr, VirtAddr};
 pub use devmem::DevMem;
@@ -53,6 +54,7 @@ pub use range::{PhysRange, RangeError, RangeSet, parse_address};
 pub use raw::RawImage;
 pub use refusal::{Reason, Refusal};
 pub use source::MemorySource;
+pub use uses::{MemoryUse, UseKind, uses};
 
 /// Physical memory that can be read.
 pub trait Memory: Send + Sync {

@@ -42,6 +42,11 @@ pub enum Reason {
         "is System RAM of this kernel ({0}): its allocator uses it, so it can be no other node's, and /dev/mem does not show it. Reserve the range (memmap=SIZE$START on the kernel command line) or correct --node; /proc/iomem shows the map. To look at this kernel's own memory, use --memory live or --memory kcore"
     )]
     SystemRam(PhysRange),
+    /// Drivers of node 0 answer for it.
+    #[error(
+        "is persistent memory to this kernel, whose drivers may write to it or make RAM of it: it can be no other node's. Reserve the range with memmap=SIZE$START on the kernel command line (memmap=SIZE!START makes persistent memory of it), or correct --node; /proc/iomem shows the map"
+    )]
+    Persistent,
     /// Registers, not memory.
     #[error(
         "is no memory but a device's (see /proc/iomem), and reading it could disturb the device. Correct --node"

@@ -1,6 +1,7 @@
 //! `run`: sweep after sweep, the guard's proof, alerts, until told to stop.
 
 mod attempts;
+mod invariant;
 mod missing;
 mod nodes;
 mod patrol;

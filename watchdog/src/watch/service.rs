@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::attempts::{Attempts, Owners};
+use super::invariant::{self, Invariant};
 use super::nodes::{SweepError, WatchedNodes, enough};
 use super::patrol::Patrol;
 use super::proof::{ProofWatch, armed, degraded, unguarded};
@@ -18,7 +19,7 @@ use super::sweeper::Sweeper;
 use super::tell;
 use crate::alert::{Book, Outlet};
 use crate::guard::{Guard, GuardConfig, GuardError, GuardEvent, Policies, Release, WritePath};
-use crate::memory::{RangeSet, ReadError};
+use crate::memory::{MapError, RangeSet, ReadError};
 use crate::node::{Found, Target};
 use crate::verify::BaselineStore;
 
@@ -67,6 +68,12 @@ pub enum WatchError {
         "the guard is not armed: {0}. Mend that, or run with --degraded to go on without these denials"
     )]
     NotArmed(String),
+    /// The memory is this kernel's own.
+    #[error("{0}")]
+    InUse(String),
+    /// Whose the memory is cannot be known.
+    #[error(transparent)]
+    Map(#[from] MapError),
     /// Nothing to watch.
     #[error("{0}")]
     NoNode(String),
@@ -100,6 +107,10 @@ pub async fn watch(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(WatchError::Signal)?;
     outlet.send(tell::started(&target));
 
+    if let Some(ranges) = &target.guarded {
+        invariant::check(ranges)?.map_or(Ok(()), |why| Err(WatchError::InUse(why)))?;
+    }
+    let mut invariant = target.guarded.clone().map(Invariant::new);
     // Armed before anything is looked at: what is found later cannot be changed by node 0 then.
     let mut guard = match &target.guarded {
         Some(ranges) => arm(ranges.clone(), &options, outlet)?,
@@ -150,11 +161,16 @@ pub async fn watch(
     loop {
         tokio::select! {
             event = next_event(&mut guard) => {
+                let is_hotplug = invariant::may_break_by(&event);
                 if let Some(event) = attempts.event(event, &owners) {
                     outlet.send(event);
                 }
+                if is_hotplug {
+                    invariant.iter_mut().flat_map(Invariant::look).for_each(|it| outlet.send(it));
+                }
             }
             _ = proof.tick() => {
+                invariant.iter_mut().flat_map(Invariant::look).for_each(|it| outlet.send(it));
                 attempts.folded(&owners).into_iter().for_each(|event| outlet.send(event));
                 if let (Some(guard), Some(proofs)) = (guard.as_mut(), proofs.as_mut())
                     && let Some(event) = proofs.compare(&guard.prove())
@@ -193,6 +209,7 @@ fn arm(
         policies: options.policies.clone(),
         release: options.release.clone(),
         kept: options.kept(),
+        without_lsm: options.degraded,
     };
     let mut guard = match Guard::load(&config) {
         Ok(guard) => guard,

@@ -1,0 +1,78 @@
+//! A node 0 on which `bpf` is no active LSM, and part of whose reserved memory is persistent memory
+//! to it.
+
+use anyhow::{Result, ensure};
+
+use super::guard::NOBODYS;
+use super::paths::told;
+use super::{Stage, hardware};
+use crate::layout;
+
+/// What to say on node 0's command line for such a machine.
+pub const COMMAND_LINE: &str = "lsm=lockdown,yama memmap=0x1000000!0x30000000";
+const PERSISTENT: &str = "0x30000000..0x31000000";
+
+/// Checks that a guard is refused over persistent memory and, without `--degraded`, at all; and that
+/// with it `/dev/mem` cannot be opened for writing under any name, nor `/dev/port`, each with an
+/// alert, that reading goes on, that the coverage says so, and that it stays until it is taken down.
+///
+/// # Errors
+/// When anything is otherwise.
+pub fn denied_at_the_door(stage: &Stage) -> Result<()> {
+    let node0 = stage.machine().node0();
+    let main = layout::main_range(1);
+    let node = format!("--node service-1={:#x}..{:#x}", main.start, main.end);
+    let refusals = [
+        (format!("run --degraded --node {PERSISTENT}"), "is persistent memory to this kernel"),
+        (format!("run {node}"), "`bpf` is not among the active LSMs ("),
+    ];
+    for (arguments, sentence) in refusals {
+        let output = node0.shell(&format!("watchdog {arguments}"))?;
+        ensure!(output.status == 2 && output.to_string().contains(sentence), "{output}");
+    }
+    ensure!(hardware::port(stage)?, "a port cannot be written without a guard");
+    let mark = stage.mark()?;
+    stage.shell(&format!(
+        "setsid watchdog run --degraded {node} >/run/degraded.log 2>&1 </dev/null &
+         echo $! >/run/degraded.pid"
+    ))?;
+    let entry = stage.wait_for(mark, "the guard's coverage", |it| it.is("guard-degraded"))?;
+    let message = entry.field("MESSAGE");
+    for part in ["denied (open by the device program", "not denied: write: `bpf` is not among"] {
+        ensure!(message.contains(part), "not `{part}` in: {message}");
+    }
+    stage.wait_for(mark, "the end of the start", |entry| entry.is("baseline-learned"))?;
+    let result = (|| {
+        let mark = stage.mark()?;
+        let attack = stage.attack("open", NOBODYS, &[])?;
+        ensure!(attack.result == "EPERM", "open: {}", attack.result);
+        let entry = told(stage, mark, "open", "denied")?;
+        ensure!(entry.is("write-denied"), "{entry:?}");
+        ensure!(entry.field("WATCHDOG_PID") == attack.pid, "{entry:?}");
+        stage.shell("mknod /tmp/other c 1 1")?;
+        let other = stage.attack("open", NOBODYS, &["--device", "/tmp/other"])?;
+        stage.shell("rm /tmp/other")?;
+        ensure!(other.result == "EPERM", "by another name: {}", other.result);
+        ensure!(!hardware::port(stage)?, "a port was written");
+        told(stage, mark, "pci", "denied")?;
+        for harmless in ["read", "mmap-read"] {
+            let read = stage.attack(harmless, main.start, &[])?;
+            ensure!(read.result == "ok", "{harmless}: {}", read.result);
+        }
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        let entries = stage.entries(mark)?;
+        ensure!(entries.iter().all(|it| it.is("write-denied")), "{entries:#?}");
+        // dd(1) tries twice.
+        let opens = entries.iter().filter(|entry| entry.field("WATCHDOG_PATH") == "open");
+        ensure!(opens.count() == 2, "{entries:#?}");
+        Ok(())
+    })();
+    stage.shell("kill $(cat /run/degraded.pid); while pidof watchdog; do sleep 0.1; done")?;
+    result?;
+    let open = stage.attack("open", NOBODYS, &[])?;
+    ensure!(open.result == "EPERM", "open after the watchdog has ended: {}", open.result);
+    stage.on_console("watchdog guard disarm")?;
+    let open = stage.attack("open", NOBODYS, &[])?;
+    ensure!(open.result == "ok", "open after the guard was taken down: {}", open.result);
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! Path 2: opening `/dev/mem` for writing, and `/dev/port`, where `bpf` is no active LSM and
+//! `file_open` never fires. Attached in its place, and only there.
+//!
+//! A cgroup device program on the root cgroup (`__cgroup_bpf_check_dev_permission()`,
+//! kernel/bpf/cgroup.c, 6.1 to 7.2, called by `devcgroup_inode_permission()`): every process is in
+//! it. Needs no LSM and no ftrace.
+//!
+//! It sees an open before it is done, by the device's number, and cannot know what will be done
+//! with the descriptor: all opens for writing are denied, the watchdog's own included. mknod is
+//! let through: a node that nobody can open does no harm. Fails open for descriptors that were
+//! there before it.
+
+use aya_ebpf::bindings::{BPF_DEVCG_ACC_WRITE, BPF_DEVCG_DEV_CHAR};
+use aya_ebpf::macros::cgroup_device;
+use aya_ebpf::programs::DeviceContext;
+use watchdog_common::path;
+
+use crate::judge;
+use crate::kernel::{DEV_MEM, DEV_PORT};
+
+const ALLOWED: i32 = 1;
+const DENIED: i32 = 0;
+/// `MINORBITS` (include/linux/kdev_t.h).
+const MINOR_BITS: u32 = 20;
+/// Where what is done stands above the kind of device.
+const ACCESS_SHIFT: u32 = 16;
+
+/// Judges access to a device.
+#[cgroup_device]
+pub(crate) fn device(ctx: DeviceContext) -> i32 {
+    // SAFETY: the kernel's own context, valid as long as the program runs; it may be read field by
+    // field only.
+    let (access, major, minor) = unsafe {
+        let device = ctx.device;
+        (
+            core::ptr::read_volatile(&raw const (*device).access_type),
+            core::ptr::read_volatile(&raw const (*device).major),
+            core::ptr::read_volatile(&raw const (*device).minor),
+        )
+    };
+    let kind = access & ((1 << ACCESS_SHIFT) - 1);
+    let is_write = (access >> ACCESS_SHIFT) & BPF_DEVCG_ACC_WRITE != 0;
+    let path = match (major << MINOR_BITS) | minor {
+        DEV_MEM => path::OPEN,
+        DEV_PORT => path::PCI,
+        _ => return ALLOWED,
+    };
+    if kind != BPF_DEVCG_DEV_CHAR || !is_write || judge::at_the_door(path) == 0 {
+        ALLOWED
+    } else {
+        DENIED
+    }
+}

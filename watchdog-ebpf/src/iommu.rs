@@ -1,0 +1,34 @@
+//! Path 12: an IOMMU is told to let a device write to memory: by VFIO, iommufd, or the driver of a
+//! device whose DMA is translated.
+//!
+//! match-proto: `int __iommu_map(struct iommu_domain *, unsigned long, phys_addr_t, size_t, int,
+//! gfp_t)` (drivers/iommu/iommu.c, 6.1 and 6.12), in 7.2 `int iommu_map_nosync(…)` with the same
+//! parameters: behind iommu_map, iommu_map_sg, and in 7.2 dma_iova_link. The tracepoint `iommu:map`
+//! in both does not say whether the device may write.
+//!
+//! Observed only: neither has a hook that could refuse, and nobody's signal takes a map back. What
+//! can be denied is the opening of VFIO and iommufd (`file_open`). Fails open where these functions
+//! are inlined away. Called for every packet where DMA is translated, so memory is looked up before
+//! anything else is done.
+
+use aya_ebpf::macros::fentry;
+use aya_ebpf::programs::FEntryContext;
+use watchdog_common::path;
+
+use crate::{judge, search};
+
+/// `IOMMU_WRITE` (include/linux/iommu.h).
+const WRITE: u64 = 2;
+
+/// Judges a map.
+#[fentry]
+pub(crate) fn iommu(ctx: FEntryContext) -> i32 {
+    let start: u64 = ctx.arg(2);
+    let bytes: u64 = ctx.arg(3);
+    let protection: u64 = ctx.arg(4);
+    let end = start.saturating_add(bytes);
+    if protection & WRITE != 0 && search::is_protected(start, end) {
+        judge::happened(path::IOMMU, start, end);
+    }
+    0
+}

@@ -1,0 +1,171 @@
+//! The invariant that everything else stands on: node 0 uses none of the guarded memory. Its
+//! allocator would hand it out, and its page tables may end up there (the crash of 2016).
+
+use std::collections::BTreeSet;
+
+use crate::alert::{Event, EventKind, chain, printable};
+use crate::guard::{GuardEvent, WritePath};
+use crate::memory::{MapError, MemoryUse, RangeSet, uses};
+
+/// Why `guarded` cannot be guarded at all: this kernel owns a part of it.
+///
+/// # Errors
+/// When whose the memory is cannot be known.
+pub(super) fn check(guarded: &RangeSet) -> Result<Option<String>, MapError> {
+    Ok(refusal(&uses(guarded)?))
+}
+
+fn refusal(uses: &[MemoryUse]) -> Option<String> {
+    let owned: Vec<_> = uses.iter().filter(|it| it.is_owned()).map(ToString::to_string).collect();
+    (!owned.is_empty()).then(|| {
+        format!(
+            "the guard cannot keep this kernel from memory that is its own: {} of it. Reserve the nodes' memory with memmap=SIZE$START on the kernel command line (`!` in place of `$` makes persistent memory), or correct --node; /proc/iomem shows the map",
+            owned.join(", ")
+        )
+    })
+}
+
+/// Whether what the guard saw may change whose memory is whose.
+pub(super) fn may_break_by(event: &GuardEvent) -> bool {
+    matches!(event, GuardEvent::Attempt(attempt) if attempt.path == WritePath::Hotplug)
+}
+
+/// What was found when it was looked at last.
+#[derive(Debug)]
+pub(super) struct Invariant {
+    guarded: RangeSet,
+    known: BTreeSet<MemoryUse>,
+    /// Why it could not be looked at the last time.
+    blind: Option<String>,
+}
+
+impl Invariant {
+    pub(super) fn new(guarded: RangeSet) -> Self {
+        Self { guarded, known: BTreeSet::new(), blind: None }
+    }
+
+    /// Looks at the memory map; an event for what is new and one for what is over. Cheap enough for
+    /// every period.
+    pub(super) fn look(&mut self) -> Vec<Event> {
+        self.compare(uses(&self.guarded))
+    }
+
+    fn compare(&mut self, found: Result<Vec<MemoryUse>, MapError>) -> Vec<Event> {
+        let found: BTreeSet<MemoryUse> = match found {
+            Ok(found) => found.into_iter().collect(),
+            Err(error) => return self.cannot_look(chain(&error)).into_iter().collect(),
+        };
+        self.blind = None;
+        let mut events = Vec::new();
+        let new: Vec<_> = found.difference(&self.known).collect();
+        if let Some(first) = new.first() {
+            let mut event = Event::new(
+                EventKind::GuardTampered,
+                format!(
+                    "This kernel uses memory of other nodes, which it must leave alone: {}. {}",
+                    sentence(&new),
+                    if new.iter().any(|it| it.is_owned()) {
+                        "No guard can keep it from writing there: both may crash at any moment"
+                    } else {
+                        "A driver may write there"
+                    }
+                ),
+            );
+            (event.phys, event.length) = (Some(first.range.start()), Some(first.range.size()));
+            events.push(event);
+        }
+        let over: Vec<_> = self.known.difference(&found).collect();
+        if let Some(first) = over.first() {
+            let left = match found.len() {
+                0 => "It uses none of it now".to_owned(),
+                n => format!("{n} such uses are left"),
+            };
+            let mut event = Event::new(
+                EventKind::GuardArmed,
+                format!(
+                    "Memory of other nodes is no longer used by this kernel: what was over is {}. {left}",
+                    sentence(&over)
+                ),
+            );
+            (event.phys, event.length) = (Some(first.range.start()), Some(first.range.size()));
+            events.push(event);
+        }
+        self.known = found;
+        events
+    }
+
+    /// Says once that the map cannot be read any more.
+    fn cannot_look(&mut self, why: String) -> Option<Event> {
+        if self.blind.as_ref() == Some(&why) {
+            return None;
+        }
+        let event = Event::new(
+            EventKind::GuardDegraded,
+            format!("Whether this kernel uses memory of other nodes cannot be seen: {why}"),
+        );
+        self.blind = Some(why);
+        Some(event)
+    }
+}
+
+/// Uses in a row, their names made printable.
+fn sentence(uses: &[&MemoryUse]) -> String {
+    const SHOWN: usize = 1024;
+    let all: Vec<_> = uses.iter().map(ToString::to_string).collect();
+    printable(all.join(", ").as_bytes(), SHOWN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::UseKind;
+
+    fn of(range: &str, kind: UseKind) -> MemoryUse {
+        MemoryUse { range: range.parse().unwrap(), kind }
+    }
+
+    /// Check that each use is told once, as the worst there is, and its end once; and that a map that
+    /// cannot be read is told once and forgets nothing.
+    #[test]
+    fn each_once() {
+        let ram = || of("0x38000000..0x40000000", UseKind::SystemRam);
+        let claimed = || of("0x50000000..0x50001000", UseKind::Claimed("dump\n".to_owned()));
+        let mut invariant = Invariant::new(RangeSet::new());
+        let mut look = |found: Result<Vec<MemoryUse>, MapError>| {
+            let events = invariant.compare(found);
+            events.into_iter().map(|it| (it.kind, it.message)).collect::<Vec<_>>()
+        };
+        assert!(look(Ok(vec![])).is_empty());
+        let told = look(Ok(vec![ram()]));
+        assert!(
+            matches!(&*told, [(EventKind::GuardTampered, it)] if it.contains("0x38000000..0x40000000 is System RAM")),
+            "{told:?}"
+        );
+        assert!(look(Ok(vec![ram()])).is_empty());
+        let told = look(Err(MapError::Hidden));
+        assert!(matches!(&*told, [(EventKind::GuardDegraded, _)]), "{told:?}");
+        assert!(look(Err(MapError::Hidden)).is_empty());
+        assert!(look(Ok(vec![ram()])).is_empty());
+        let told = look(Ok(vec![claimed()]));
+        assert!(
+            matches!(&*told, [(EventKind::GuardTampered, new), (EventKind::GuardArmed, over)]
+                if new.contains("driver may write") && !new.contains('\n') && over.contains("1 such")),
+            "{told:?}"
+        );
+        let told = look(Ok(vec![]));
+        assert!(
+            matches!(&*told, [(EventKind::GuardArmed, it)] if it.contains("none of it")),
+            "{told:?}"
+        );
+    }
+
+    /// Check that memory of the kernel's own is refused with the remedy, and what a driver claimed
+    /// is not.
+    #[test]
+    fn refused() {
+        let persistent = of("0x38000000..0x40000000", UseKind::Persistent);
+        let why = refusal(&[persistent]).unwrap();
+        assert!(why.contains("is persistent memory") && why.contains("memmap=SIZE$START"), "{why}");
+        assert_eq!(refusal(&[of("0x1000..0x2000", UseKind::Claimed("x".to_owned()))]), None);
+    }
+}
