@@ -27,7 +27,7 @@ struct Act {
     play: fn(&Stage) -> Result<()>,
 }
 
-const ACTS: [Act; 9] = [
+const ACTS: [Act; 11] = [
     Act {
         title: "The watchdog finds both kernels",
         sentence: "On node 0, `systemctl start integrity-watchdog`, without any configuration. It \
@@ -77,6 +77,18 @@ const ACTS: [Act; 9] = [
         sentence: "`kernel.ftrace_enabled = 0` would turn the guard's programs into no-ops without \
                    detaching any. A program that does not hang on ftrace denies it.",
         play: switched_off,
+    },
+    Act {
+        title: "The attacker goes for the watchdog",
+        sentence: "kill(2), the pins of the guard, the watchdog's executable: all of it is the \
+                   guard's own.",
+        play: own,
+    },
+    Act {
+        title: "The watchdog is gone, the guard is not",
+        sentence: "Process 1 may stop the watchdog. Writes are denied all the same, and the next \
+                   watchdog tells who tried.",
+        play: outlived,
     },
 ];
 
@@ -247,6 +259,36 @@ fn switched_off(stage: &Stage) -> Result<()> {
     ensure!(!set.success(), "it was set");
     println!("  node 0: Operation not permitted");
     show(&stage.wait_for(mark, "guard-tampered", |entry| entry.is("guard-tampered"))?);
+    Ok(())
+}
+
+fn own(stage: &Stage) -> Result<()> {
+    let newest = stage.shell("ls -d /sys/fs/bpf/watchdog/* | sort -V | tail -1")?.text();
+    let pin = format!("{}/link-mmap_file", newest.trim());
+    for (by, file) in [("kill", ""), ("unlink", pin.as_str()), ("unlink", "/usr/bin/watchdog")] {
+        let mark = stage.mark()?;
+        println!("  node 0: # disarm --by {by} {file}");
+        let attack = stage.disarm_by(by, file)?;
+        println!("  node 0: {}", attack.result);
+        ensure!(attack.result == "EPERM", "it was not denied");
+        show(&stage.wait_for(mark, "guard-tampered", |entry| entry.is("guard-tampered"))?);
+    }
+    Ok(())
+}
+
+fn outlived(stage: &Stage) -> Result<()> {
+    println!("  node 0: # systemctl stop integrity-watchdog");
+    stage.halt()?;
+    let target = stage.machine().truth(1)?.text_phys_start;
+    println!("  node 0: # attack --path mmap --at {target:#x}");
+    let attack = stage.attack("mmap", target, &[])?;
+    println!("  node 0: {}", attack.result);
+    ensure!(attack.result == "EPERM", "the guard is gone");
+    println!("  node 0: # systemctl start integrity-watchdog");
+    let mark = stage.mark()?;
+    stage.start()?;
+    show(&stage.wait_for(mark, "write-denied", |entry| entry.is("write-denied"))?);
+    println!("  node 0's console: # systemctl stop integrity-watchdog; watchdog guard disarm");
     Ok(())
 }
 
