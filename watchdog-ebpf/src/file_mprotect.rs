@@ -12,7 +12,7 @@ use aya_ebpf::programs::LsmContext;
 use watchdog_common::{Range, path};
 
 use crate::judge;
-use crate::kernel::{Object, field, is_dev_mem, offsets};
+use crate::kernel::{Object, field, is_dev_mem, offset};
 use crate::registers::{Entry, current};
 
 const PROT_WRITE: u64 = 2;
@@ -31,12 +31,11 @@ pub(crate) fn file_mprotect(ctx: LsmContext) -> i32 {
     if protection & PROT_WRITE == 0 {
         return 0;
     }
-    let offsets = offsets();
-    let file = field::<Object>(vma, offsets.vma_file).unwrap_or(core::ptr::null());
+    let file = field::<Object>(vma, offset!(vma_file)).unwrap_or(core::ptr::null());
     if !is_dev_mem(file) {
         return 0;
     }
-    let flags = field::<u64>(vma, offsets.vma_flags);
+    let flags = field::<u64>(vma, offset!(vma_flags));
     if flags.is_some_and(|flags| flags & VM_SHARED == 0) {
         return 0;
     }
@@ -46,10 +45,9 @@ pub(crate) fn file_mprotect(ctx: LsmContext) -> i32 {
 /// The memory that is about to become writable.
 #[inline(always)]
 fn aimed(vma: Object) -> Option<Range> {
-    let offsets = offsets();
-    let start = field::<u64>(vma, offsets.vma_start)?;
-    let end = field::<u64>(vma, offsets.vma_end)?;
-    let pgoff = field::<u64>(vma, offsets.vma_pgoff)?;
+    let start = field::<u64>(vma, offset!(vma_start))?;
+    let end = field::<u64>(vma, offset!(vma_end))?;
+    let pgoff = field::<u64>(vma, offset!(vma_pgoff))?;
     let (mut first, mut behind) = (start, end);
     if let Some(Entry::Mprotect { at, bytes }) = current() {
         let asked = at.wrapping_add(bytes.wrapping_add(PAGE - 1) & !(PAGE - 1));

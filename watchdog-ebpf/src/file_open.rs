@@ -13,7 +13,7 @@ use aya_ebpf::programs::LsmContext;
 use watchdog_common::{file_kind, path};
 
 use crate::kernel::{
-    DEV_MEM, DEV_PORT, Object, dentry_key, device, field, file_key, is_writable, offsets,
+    DEV_MEM, DEV_PORT, Object, dentry_key, device, field, file_key, is_writable, offset,
 };
 use crate::{doors, judge, own};
 
@@ -44,9 +44,8 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
 /// group, by which it would be frozen, killed or starved. Those are process 1's to write.
 #[inline(always)]
 fn own(file: Object) -> i32 {
-    let offsets = offsets();
-    let entry = field::<Object>(file, offsets.file_dentry).unwrap_or(core::ptr::null());
-    let folder = field::<Object>(entry, offsets.dentry_parent).unwrap_or(core::ptr::null());
+    let entry = field::<Object>(file, offset!(file_dentry)).unwrap_or(core::ptr::null());
+    let folder = field::<Object>(entry, offset!(dentry_parent)).unwrap_or(core::ptr::null());
     match [own::kind(file_key(file)), own::kind(dentry_key(folder))] {
         [file_kind::EXECUTABLE | file_kind::KEPT, _] | [_, file_kind::KEPT] => {
             own::reserve(watchdog_common::own::OPEN, false)

@@ -8,7 +8,7 @@
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use aya_log_ebpf::warn;
+use aya_log_ebpf::debug;
 use watchdog_common::{Range, path};
 
 use crate::judge;
@@ -31,7 +31,7 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
     }
     let saved = take(Call::Write, file);
     if saved.is_none() {
-        warn!(&ctx, "a write to /dev/mem at an unknown position");
+        debug!(&ctx, "a write to /dev/mem at an unknown position");
     }
     let end = saved.and_then(|saved| saved.at.checked_add(saved.bytes));
     judge::write(path::WRITE, saved.zip(end).map(|(saved, end)| Range { start: saved.at, end }))

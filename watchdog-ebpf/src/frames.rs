@@ -17,7 +17,7 @@ use aya_ebpf::programs::FEntryContext;
 use watchdog_common::path;
 
 use crate::judge;
-use crate::kernel::{Object, field, is_dev_mem, offsets};
+use crate::kernel::{Object, field, is_dev_mem, offset};
 
 /// `VM_WRITE`, `VM_SHARED`, `VM_MAYWRITE` (include/linux/mm.h).
 const VM_WRITE: u64 = 2;
@@ -60,7 +60,7 @@ pub(crate) fn fault_pud(ctx: FEntryContext) -> i32 {
 
 #[inline(always)]
 fn fault(ctx: &FEntryContext, bytes: u64) {
-    let vma = field::<Object>(ctx.arg(0), offsets().fault_vma).unwrap_or(core::ptr::null());
+    let vma = field::<Object>(ctx.arg(0), offset!(fault_vma)).unwrap_or(core::ptr::null());
     let frame: u64 = ctx.arg(1);
     judge(path::FAULT, vma, frame & PFN & !(bytes / PAGE - 1), bytes);
 }
@@ -79,11 +79,10 @@ fn judge(path: u32, vma: Object, frame: u64, bytes: u64) {
 /// when it is made writable; nobody looks at other devices' then.
 #[inline(always)]
 fn is_writable(vma: Object) -> bool {
-    let offsets = offsets();
-    let Some(flags) = field::<u64>(vma, offsets.vma_flags) else { return true };
+    let Some(flags) = field::<u64>(vma, offset!(vma_flags)) else { return true };
     if flags & VM_SHARED == 0 {
         return false;
     }
-    let file = field::<Object>(vma, offsets.vma_file).unwrap_or(core::ptr::null());
+    let file = field::<Object>(vma, offset!(vma_file)).unwrap_or(core::ptr::null());
     flags & VM_WRITE != 0 || (flags & VM_MAYWRITE != 0 && !is_dev_mem(file))
 }

@@ -11,7 +11,7 @@ use aya_ebpf::programs::FEntryContext;
 use watchdog_common::path;
 
 use crate::judge;
-use crate::kernel::{Object, field, offsets};
+use crate::kernel::{Object, field, offset};
 
 const PAGE: u64 = 4096;
 
@@ -19,9 +19,8 @@ const PAGE: u64 = 4096;
 #[fentry(function = "add_memory_resource")]
 pub(crate) fn add_memory(ctx: FEntryContext) -> i32 {
     let resource: Object = ctx.arg(1);
-    let offsets = offsets();
-    let start = field::<u64>(resource, offsets.resource_start);
-    let last = field::<u64>(resource, offsets.resource_end);
+    let start = field::<u64>(resource, offset!(resource_start));
+    let last = field::<u64>(resource, offset!(resource_end));
     if let (Some(start), Some(last)) = (start, last) {
         judge::reach(path::HOTPLUG, start, last.saturating_add(1));
     }

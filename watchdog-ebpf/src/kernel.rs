@@ -61,10 +61,21 @@ const FMODE_WRITE: u32 = 2;
 /// A pointer to a kernel object.
 pub(crate) type Object = *const c_void;
 
-/// The offset table. Read as volatile, or the compiler would fold in the zeroes above.
-pub(crate) fn offsets() -> Offsets {
-    // SAFETY: a static of this program.
-    unsafe { core::ptr::read_volatile(&raw const OFFSETS) }
+/// One offset of the table. Read as volatile, or the compiler would fold in the zeroes above; and
+/// by itself, since the whole table would be copied: the verifier knows what a frozen table has, and
+/// puts the number in its place.
+macro_rules! offset {
+    ($field:ident) => {
+        $crate::kernel::word_at(core::mem::offset_of!(watchdog_common::Offsets, $field))
+    };
+}
+pub(crate) use offset;
+
+/// One word of the table; for [`offset`].
+#[inline(always)]
+pub(crate) fn word_at(byte: usize) -> u32 {
+    // SAFETY: inside of a static of this program, all of whose fields are words.
+    unsafe { core::ptr::read_volatile((&raw const OFFSETS).byte_add(byte).cast::<u32>()) }
 }
 
 /// Reads a field; `None` for a null object or an address that is none.
@@ -81,10 +92,9 @@ pub(crate) fn field<T>(object: Object, offset: u32) -> Option<T> {
 /// other file. A block device may share the number.
 #[inline(always)]
 pub(crate) fn device(file: Object) -> Option<u32> {
-    let offsets = offsets();
-    let inode = field::<Object>(file, offsets.file_inode)?;
-    let number = field::<u32>(inode, offsets.inode_rdev).filter(|number| *number != 0)?;
-    let mode = field::<u16>(inode, offsets.inode_mode)?;
+    let inode = field::<Object>(file, offset!(file_inode))?;
+    let number = field::<u32>(inode, offset!(inode_rdev)).filter(|number| *number != 0)?;
+    let mode = field::<u16>(inode, offset!(inode_mode))?;
     (mode & S_IFMT == S_IFCHR).then_some(number)
 }
 
@@ -97,7 +107,7 @@ pub(crate) fn is_dev_mem(file: Object) -> bool {
 /// Whether a `struct file` is open for writing.
 #[inline(always)]
 pub(crate) fn is_writable(file: Object) -> bool {
-    field::<u32>(file, offsets().file_mode).is_none_or(|mode| mode & FMODE_WRITE != 0)
+    field::<u32>(file, offset!(file_mode)).is_none_or(|mode| mode & FMODE_WRITE != 0)
 }
 
 /// The current task.
@@ -110,21 +120,20 @@ pub(crate) fn current_task() -> Object {
 /// An inode as it is told from others; `None` for a null one.
 #[inline(always)]
 pub(crate) fn inode_key(inode: Object) -> Option<FileKey> {
-    let offsets = offsets();
-    let superblock = field::<Object>(inode, offsets.inode_superblock)?;
-    let device = field::<u32>(superblock, offsets.superblock_device)?;
-    let inode = field::<u64>(inode, offsets.inode_number)?;
+    let superblock = field::<Object>(inode, offset!(inode_superblock))?;
+    let device = field::<u32>(superblock, offset!(superblock_device))?;
+    let inode = field::<u64>(inode, offset!(inode_number))?;
     Some(FileKey { device: device.into(), inode })
 }
 
 /// The same of a `struct file`.
 #[inline(always)]
 pub(crate) fn file_key(file: Object) -> Option<FileKey> {
-    inode_key(field::<Object>(file, offsets().file_inode)?)
+    inode_key(field::<Object>(file, offset!(file_inode))?)
 }
 
 /// The same of a `struct dentry`; `None` for one without an inode: a name that nothing has.
 #[inline(always)]
 pub(crate) fn dentry_key(dentry: Object) -> Option<FileKey> {
-    inode_key(field::<Object>(dentry, offsets().dentry_inode)?)
+    inode_key(field::<Object>(dentry, offset!(dentry_inode))?)
 }

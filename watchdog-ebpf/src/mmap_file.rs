@@ -13,7 +13,7 @@
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use aya_log_ebpf::warn;
+use aya_log_ebpf::debug;
 use watchdog_common::path;
 
 use crate::judge;
@@ -51,7 +51,7 @@ pub(crate) fn mmap_file(ctx: LsmContext) -> i32 {
         _ => (path::MMAP, saved.and_then(|saved| judge::pages(saved.at, saved.bytes))),
     };
     if aimed.is_none() {
-        warn!(&ctx, "a mapping of /dev/mem at an unknown place");
+        debug!(&ctx, "a mapping of /dev/mem at an unknown place");
     }
     judge::write(path, aimed)
 }

@@ -9,7 +9,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap};
 use watchdog_common::{FileKey, State, file_kind};
 
-use crate::kernel::{Object, current_task, field, file_key, offsets};
+use crate::kernel::{Object, current_task, field, file_key, offset};
 use crate::{judge, report};
 
 /// Files and folders that belong to the guard, and what each is.
@@ -39,7 +39,6 @@ pub(crate) fn kind(key: Option<FileKey>) -> u32 {
 /// Whether the current process is trusted.
 #[inline(always)]
 pub(crate) fn is_trusted() -> bool {
-    let offsets = offsets();
     let task = current_task();
     // Values, not whether there are any: the verifier knows no arithmetic with pointers.
     // SAFETY: a value is one word.
@@ -47,8 +46,8 @@ pub(crate) fn is_trusted() -> bool {
     if executed == 0 {
         return false;
     }
-    let filter = field::<i32>(task, offsets.task_seccomp).unwrap_or(1);
-    let tracer = field::<u32>(task, offsets.task_ptrace).unwrap_or(1);
+    let filter = field::<i32>(task, offset!(task_seccomp)).unwrap_or(1);
+    let tracer = field::<u32>(task, offset!(task_ptrace)).unwrap_or(1);
     filter == NO_FILTER && tracer == 0
 }
 
@@ -56,15 +55,14 @@ pub(crate) fn is_trusted() -> bool {
 /// where nothing can be learned, for want of LSM programs, the watchdog that armed the guard.
 #[inline(always)]
 pub(crate) fn is_prover() -> bool {
-    is_trusted() || field(current_task(), offsets().task_tgid) == Some(judge::watchdog())
+    is_trusted() || field(current_task(), offset!(task_tgid)) == Some(judge::watchdog())
 }
 
 /// The number of the current address space; 0, which none has, for a kernel thread.
 #[inline(always)]
 fn address_space() -> u64 {
-    let offsets = offsets();
-    let mm = field::<Object>(current_task(), offsets.task_mm).unwrap_or(core::ptr::null());
-    field(mm, offsets.mm_context_id).unwrap_or(0)
+    let mm = field::<Object>(current_task(), offset!(task_mm)).unwrap_or(core::ptr::null());
+    field(mm, offset!(mm_context_id)).unwrap_or(0)
 }
 
 /// Takes note that the current process executes a file from now on.
@@ -88,7 +86,7 @@ pub(crate) fn learn(file: Object) {
     let Some(state) = STATE.get_ptr(0) else { return };
     // SAFETY: the map's own memory; one word of it.
     let kind = unsafe { (*state).learning };
-    if kind == 0 || field(current_task(), offsets().task_tgid) != Some(judge::watchdog()) {
+    if kind == 0 || field(current_task(), offset!(task_tgid)) != Some(judge::watchdog()) {
         return;
     }
     if let Some(key) = file_key(file) {
@@ -102,7 +100,7 @@ pub(crate) fn learn(file: Object) {
 /// Whether the current process is process 1, which starts and stops services.
 #[inline(always)]
 pub(crate) fn is_init() -> bool {
-    field(current_task(), offsets().task_tgid) == Some(1_u32)
+    field(current_task(), offset!(task_tgid)) == Some(1_u32)
 }
 
 /// Decides about something that only who is trusted may do. By the watchdog itself at a decoy it

@@ -20,7 +20,7 @@ use aya_ebpf::programs::LsmContext;
 use watchdog_common::{file_kind, own};
 
 use crate::judge;
-use crate::kernel::{Object, dentry_key, field, inode_key, offsets};
+use crate::kernel::{Object, dentry_key, field, inode_key, offset};
 use crate::own::{is_released, kind, reserve};
 
 /// What the name of a decoy begins with.
@@ -81,9 +81,8 @@ pub(crate) fn inode_link(ctx: LsmContext) -> i32 {
 /// Judges a new pin.
 #[lsm(hook = "path_mknod")]
 pub(crate) fn path_mknod(ctx: LsmContext) -> i32 {
-    let offsets = offsets();
-    let folder = field::<Object>(ctx.arg(0), offsets.path_dentry).unwrap_or(core::ptr::null());
-    made(field(folder, offsets.dentry_inode).unwrap_or(core::ptr::null()), ctx.arg(4))
+    let folder = field::<Object>(ctx.arg(0), offset!(path_dentry)).unwrap_or(core::ptr::null());
+    made(field(folder, offset!(dentry_inode)).unwrap_or(core::ptr::null()), ctx.arg(4))
 }
 
 /// Judges a file that is to be cut.
@@ -92,8 +91,8 @@ pub(crate) fn path_truncate(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(1)) {
         return verdict;
     }
-    let entry = field::<Object>(ctx.arg(0), offsets().path_dentry).unwrap_or(core::ptr::null());
-    let folder = field::<Object>(entry, offsets().dentry_parent).unwrap_or(core::ptr::null());
+    let entry = field::<Object>(ctx.arg(0), offset!(path_dentry)).unwrap_or(core::ptr::null());
+    let folder = field::<Object>(entry, offset!(dentry_parent)).unwrap_or(core::ptr::null());
     match [kind(dentry_key(entry)), kind(dentry_key(folder))] {
         [file_kind::EXECUTABLE | file_kind::KEPT, _] | [_, file_kind::KEPT] => {
             reserve(own::TRUNCATE, false)
@@ -135,6 +134,6 @@ fn change(detail: u32, kinds: [u32; 4], entry: Object) -> i32 {
 /// Whether a name is a decoy's.
 #[inline(always)]
 fn is_decoy(entry: Object) -> bool {
-    let name = field::<Object>(entry, offsets().dentry_name).unwrap_or(core::ptr::null());
+    let name = field::<Object>(entry, offset!(dentry_name)).unwrap_or(core::ptr::null());
     field::<[u8; 5]>(name, 0) == Some(DECOY)
 }

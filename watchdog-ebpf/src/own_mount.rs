@@ -12,7 +12,7 @@ use aya_ebpf::programs::LsmContext;
 use watchdog_common::{file_kind, own};
 
 use crate::judge;
-use crate::kernel::{Object, dentry_key, field, offsets};
+use crate::kernel::{Object, dentry_key, field, offset};
 use crate::own::{is_trusted, kind, reserve};
 
 /// Judges an unmount.
@@ -22,14 +22,13 @@ pub(crate) fn sb_umount(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(2)) {
         return verdict;
     }
-    let offsets = offsets();
-    let root = field::<Object>(mount, offsets.vfsmount_root).unwrap_or(core::ptr::null());
+    let root = field::<Object>(mount, offset!(vfsmount_root)).unwrap_or(core::ptr::null());
     if kind(dentry_key(root)) != file_kind::MOUNT {
         return 0;
     }
     // `struct mount` around its `struct vfsmount` (`real_mount()`, fs/mount.h).
-    let whole: Object = mount.wrapping_byte_sub(offsets.mount_vfsmount as usize);
-    let namespace = field::<Object>(whole, offsets.mount_namespace).unwrap_or(core::ptr::null());
-    let is_kept = field(namespace, offsets.namespace_number) == Some(judge::mounts());
+    let whole: Object = mount.wrapping_byte_sub(offset!(mount_vfsmount) as usize);
+    let namespace = field::<Object>(whole, offset!(mount_namespace)).unwrap_or(core::ptr::null());
+    let is_kept = field(namespace, offset!(namespace_number)) == Some(judge::mounts());
     if is_kept || is_trusted() { reserve(own::UNMOUNT, true) } else { 0 }
 }

@@ -17,7 +17,7 @@ use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::own;
 
-use crate::kernel::{Object, field, offsets};
+use crate::kernel::{Object, field, offset};
 use crate::{judge, own::reserve};
 
 /// Ids of the guard's tables; the value is 1, and 2 for the decoy.
@@ -40,7 +40,7 @@ pub(crate) fn bpf_map(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(2)) {
         return verdict;
     }
-    let id = field::<u32>(map, offsets().map_id).unwrap_or(0);
+    let id = field::<u32>(map, offset!(map_id)).unwrap_or(0);
     // SAFETY: entries are never removed; a value is one word.
     match unsafe { MAPS.get(id) }.copied() {
         Some(kind) => reserve(own::MAP, kind == IS_DECOY),
@@ -55,9 +55,8 @@ pub(crate) fn bpf_prog(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(1)) {
         return verdict;
     }
-    let offsets = offsets();
-    let aux = field::<Object>(program, offsets.program_aux).unwrap_or(core::ptr::null());
-    let id = field::<u32>(aux, offsets.aux_id).unwrap_or(0);
+    let aux = field::<Object>(program, offset!(program_aux)).unwrap_or(core::ptr::null());
+    let id = field::<u32>(aux, offset!(aux_id)).unwrap_or(0);
     // SAFETY: as above.
     match unsafe { PROGRAMS.get(id) }.copied() {
         Some(kind) => reserve(own::PROGRAM, kind == IS_DECOY),

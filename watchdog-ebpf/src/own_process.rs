@@ -20,7 +20,7 @@ use aya_ebpf::programs::LsmContext;
 use watchdog_common::{file_kind, own};
 
 use crate::judge;
-use crate::kernel::{Object, current_task, field, file_key, offsets};
+use crate::kernel::{Object, current_task, field, file_key, offset};
 use crate::own::{executes, is_init, kind, reserve};
 
 /// `PTRACE_MODE_ATTACH` (include/linux/ptrace.h): more than a look at /proc.
@@ -58,9 +58,8 @@ pub(crate) fn ptrace_access_check(ctx: LsmContext) -> i32 {
     if mode & ATTACH == 0 {
         return 0;
     }
-    let offsets = offsets();
-    let mm = field::<Object>(ctx.arg(0), offsets.task_mm).unwrap_or(core::ptr::null());
-    let file = field::<Object>(mm, offsets.mm_exe_file).unwrap_or(core::ptr::null());
+    let mm = field::<Object>(ctx.arg(0), offset!(task_mm)).unwrap_or(core::ptr::null());
+    let file = field::<Object>(mm, offset!(mm_exe_file)).unwrap_or(core::ptr::null());
     if kind(file_key(file)) == file_kind::EXECUTABLE { judge::own(own::TRACE) } else { 0 }
 }
 
@@ -70,11 +69,10 @@ pub(crate) fn bprm_check_security(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(1)) {
         return verdict;
     }
-    let offsets = offsets();
-    if field(current_task(), offsets.task_ptrace) == Some(0_u32) {
+    if field(current_task(), offset!(task_ptrace)) == Some(0_u32) {
         return 0;
     }
-    let file = field::<Object>(ctx.arg(0), offsets.binprm_file).unwrap_or(core::ptr::null());
+    let file = field::<Object>(ctx.arg(0), offset!(binprm_file)).unwrap_or(core::ptr::null());
     if kind(file_key(file)) == file_kind::EXECUTABLE { judge::own(own::TRACE) } else { 0 }
 }
 
@@ -82,7 +80,7 @@ pub(crate) fn bprm_check_security(ctx: LsmContext) -> i32 {
 /// (`begin_new_exec()`, fs/exec.c).
 #[lsm(hook = "bprm_committing_creds")]
 pub(crate) fn bprm_committing_creds(ctx: LsmContext) -> i32 {
-    executes(field(ctx.arg(0), offsets().binprm_file).unwrap_or(core::ptr::null()));
+    executes(field(ctx.arg(0), offset!(binprm_file)).unwrap_or(core::ptr::null()));
     0
 }
 
@@ -112,5 +110,5 @@ fn limit(task: Object, earlier: i32) -> i32 {
 /// Whether a task is one of the watchdog's threads.
 #[inline(always)]
 fn is_watchdog(task: Object) -> bool {
-    field(task, offsets().task_tgid) == Some(judge::watchdog())
+    field(task, offset!(task_tgid)) == Some(judge::watchdog())
 }

@@ -5,7 +5,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, RingBuf};
 use watchdog_common::{Attempt, EXE_NAMES, Range, path};
 
-use crate::kernel::{Object, current_task, field, offsets};
+use crate::kernel::{Object, current_task, field, offset};
 
 /// Attempts, in order. A full buffer loses the newest; losses are counted.
 #[map]
@@ -41,10 +41,9 @@ pub(crate) fn attempt(path: u32, aimed: Range, done: u8, detail: u32) {
         count(LOST.get_ptr_mut(path));
         return;
     };
-    let offsets = offsets();
     let task = current_task();
-    let parent = field::<Object>(task, offsets.task_parent).unwrap_or(core::ptr::null());
-    let cred = field::<Object>(task, offsets.task_cred).unwrap_or(core::ptr::null());
+    let parent = field::<Object>(task, offset!(task_parent)).unwrap_or(core::ptr::null());
+    let cred = field::<Object>(task, offset!(task_cred)).unwrap_or(core::ptr::null());
     let attempt = entry.as_mut_ptr();
     // Read by field, since not every kind of program may call the helpers for it.
     // SAFETY: `attempt` is the entry's own memory; every field is written before it is submitted.
@@ -52,14 +51,14 @@ pub(crate) fn attempt(path: u32, aimed: Range, done: u8, detail: u32) {
         (&raw mut (*attempt).range).write(aimed);
         (&raw mut (*attempt).path).write(path);
         (&raw mut (*attempt).action).write(done.into());
-        (&raw mut (*attempt).tgid).write(field(task, offsets.task_tgid).unwrap_or_default());
-        (&raw mut (*attempt).tid).write(field(task, offsets.task_pid).unwrap_or_default());
-        (&raw mut (*attempt).uid).write(field(cred, offsets.cred_uid).unwrap_or_default());
-        (&raw mut (*attempt).parent).write(field(parent, offsets.task_tgid).unwrap_or_default());
+        (&raw mut (*attempt).tgid).write(field(task, offset!(task_tgid)).unwrap_or_default());
+        (&raw mut (*attempt).tid).write(field(task, offset!(task_pid)).unwrap_or_default());
+        (&raw mut (*attempt).uid).write(field(cred, offset!(cred_uid)).unwrap_or_default());
+        (&raw mut (*attempt).parent).write(field(parent, offset!(task_tgid)).unwrap_or_default());
         (&raw mut (*attempt).detail).write(detail);
-        (&raw mut (*attempt).comm).write(field(task, offsets.task_comm).unwrap_or_default());
+        (&raw mut (*attempt).comm).write(field(task, offset!(task_comm)).unwrap_or_default());
         (&raw mut (*attempt).parent_comm)
-            .write(field(parent, offsets.task_comm).unwrap_or_default());
+            .write(field(parent, offset!(task_comm)).unwrap_or_default());
         write_exe(attempt, task);
     }
     entry.submit(0);
@@ -72,21 +71,20 @@ pub(crate) fn attempt(path: u32, aimed: Range, done: u8, detail: u32) {
 /// `attempt` must be valid for writes.
 #[inline(always)]
 unsafe fn write_exe(attempt: *mut Attempt, task: Object) {
-    let offsets = offsets();
-    let mut dentry = field::<Object>(task, offsets.task_mm)
-        .and_then(|mm| field::<Object>(mm, offsets.mm_exe_file))
-        .and_then(|file| field::<Object>(file, offsets.file_dentry))
+    let mut dentry = field::<Object>(task, offset!(task_mm))
+        .and_then(|mm| field::<Object>(mm, offset!(mm_exe_file)))
+        .and_then(|file| field::<Object>(file, offset!(file_dentry)))
         .unwrap_or(core::ptr::null());
     let mut n = 0;
     while n < EXE_NAMES {
         // SAFETY: `n` is inside the array; the caller answers for the rest.
         let name = unsafe { &mut *(&raw mut (*attempt).exe[0]).add(n) };
         name[0] = 0;
-        if let Some(from) = field::<*const u8>(dentry, offsets.dentry_name) {
+        if let Some(from) = field::<*const u8>(dentry, offset!(dentry_name)) {
             // SAFETY: the helper checks the address by itself and bounds the copy by the slice.
             let _ = unsafe { bpf_probe_read_kernel_str_bytes(from, name) };
         }
-        let parent = field::<Object>(dentry, offsets.dentry_parent).unwrap_or(core::ptr::null());
+        let parent = field::<Object>(dentry, offset!(dentry_parent)).unwrap_or(core::ptr::null());
         // The root is its own parent: nothing follows it.
         dentry = if parent == dentry { core::ptr::null() } else { parent };
         n += 1;
