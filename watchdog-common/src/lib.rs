@@ -166,7 +166,8 @@ pub struct Rules {
     pub inner_decoy: Range,
     /// The watchdog's process (thread group) id, whom nobody may stop.
     pub watchdog: u32,
-    /// The inode number of the mount namespace that process 1 is in: whose mounts stay.
+    /// The inode number of the mount namespace that process 1 is in: whose mounts stay. 0 where LSM
+    /// programs do not fire, and so nothing can be kept.
     pub mounts: u32,
     /// One of [`action`] for each [`path`].
     pub policy: [u8; PATHS],

@@ -51,11 +51,14 @@ pub(crate) fn is_trusted() -> bool {
     filter == NO_FILTER && tracer == 0
 }
 
-/// Whether the current process is one whose attempts on decoys are the proof: who is trusted, and
+/// Whether the current process is one whose attempts on decoys are the proof: who is trusted, or
 /// where nothing can be learned, for want of LSM programs, the watchdog that armed the guard.
 #[inline(always)]
 pub(crate) fn is_prover() -> bool {
-    is_trusted() || field(current_task(), offset!(task_tgid)) == Some(judge::watchdog())
+    if judge::mounts() != 0 {
+        return is_trusted();
+    }
+    field(current_task(), offset!(task_tgid)) == Some(judge::watchdog())
 }
 
 /// The number of the current address space; 0, which none has, for a kernel thread.

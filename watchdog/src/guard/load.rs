@@ -160,6 +160,9 @@ impl Guard {
         };
         let mut rules = rules(&config.ranges, &policies)?;
         kinds::fill_in(&running.btf, &mut rules).map_err(PreflightError::from)?;
+        if no_lsm.is_some() {
+            rules.mounts = 0;
+        }
         let mut record = record(config, &policies, &running.offsets, &rules);
         let earlier = InForce::all()?;
         for guard in &earlier {
