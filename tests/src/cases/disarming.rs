@@ -268,10 +268,8 @@ fn by_secret(stage: &Stage) -> Result<()> {
     let mark = stage.mark()?;
     stage.configured_once(&configuration(&format!("[guard]\n{}", line.text())), || {
         stage.halt()?;
-        for (output, why) in [
-            (by("open sesam")?, "not the secret"),
-            (console(stage, "guard disarm")?, "by a secret"),
-        ] {
+        let without = shell(&format!("{WATCHDOG} guard disarm </dev/null"))?;
+        for (output, why) in [(by("open sesam")?, "not the secret"), (without, "by a secret")] {
             ensure!(output.status == 2 && output.to_string().contains(why), "{output}");
         }
         still_denies(stage)?;
