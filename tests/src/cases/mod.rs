@@ -4,6 +4,7 @@
 //! the machine as it found it. Cases in a row that want the same service share one start of it.
 
 mod adversary;
+mod attempt;
 mod devices;
 mod disarming;
 mod discovery;
@@ -22,11 +23,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+pub use attempt::Attack;
 pub use discovery::{SERVICE_NODES, json_lines, located_from_outside, located_on_node0, on_host};
 pub use door::{COMMAND_LINE as WITHOUT_LSM, denied_at_the_door};
 pub use drivers::with_module;
 pub use sources::locked_down;
-pub use stage::{Attack, Entry, Stage};
+pub use stage::{Entry, Stage};
 
 /// One case.
 pub struct Case {

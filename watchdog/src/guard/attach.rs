@@ -10,7 +10,7 @@ use aya::{Btf, Ebpf};
 
 use super::Policies;
 use super::bpf::{self, CgroupHook};
-use super::load::GuardError;
+use super::error::GuardError;
 use super::pins::Generation;
 use super::preflight::PreflightError;
 use super::programs::{Kind, PROGRAMS, Program};

@@ -8,8 +8,9 @@ use aya::maps::{Array, Map, MapData, RingBuf};
 use watchdog_common::{State, path};
 
 use super::attempt::WriteAttempt;
+use super::error::GuardError;
 use super::kinds;
-use super::load::{GuardError, GuardEvent};
+use super::load::GuardEvent;
 use super::pins::{Generation, PATIENCE, PinError, remove_empty};
 use super::preflight;
 use super::proof::Prover;

@@ -1,32 +1,30 @@
 //! The guard as it runs: its programs, the rules they go by, and what comes back from them.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::{fs, process};
 
 use aya::maps::{Array, MapData, RingBuf};
-use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use aya_log::EbpfLogger;
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use watchdog_common::{MAX_RANGES, Offsets, Range, Rules, State, path};
+use watchdog_common::{State, path};
 
-use super::attach::{ROOT_CGROUP, attach};
+use super::attach::attach;
 use super::attempt::WriteAttempt;
 use super::coverage::Coverage;
-use super::decoy::{DECOY, Decoy, DecoyError, INNER_DECOY};
+use super::decoy::Decoy;
+use super::error::GuardError;
 use super::in_force::{InForce, InForceError};
 use super::own::{Reach, learn, pin_tables, tell_ids};
-use super::pins::{Generation, PinError};
+use super::pins::Generation;
 use super::preflight::{self, PreflightError};
 use super::programs::lacking;
 use super::proof::Prover;
-use super::record::{Record, RecordError, by_name};
+use super::record::Record;
+use super::rules::{record, rules};
 use super::{Policies, Release, WritePath, doors, kinds};
 use crate::memory::RangeSet;
 
@@ -45,62 +43,6 @@ pub struct GuardConfig {
     pub kept: Vec<PathBuf>,
     /// Whether to go on where `bpf` is no active LSM, with what needs none.
     pub without_lsm: bool,
-}
-
-/// Why the guard could not be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum GuardError {
-    /// Something is missing.
-    #[error(transparent)]
-    Preflight(#[from] PreflightError),
-    /// More ranges than the programs hold.
-    #[error(
-        "the other nodes' memory is in {0} pieces, and the guard holds {MAX_RANGES}: name fewer and larger ranges with --node"
-    )]
-    TooManyRanges(usize),
-    /// The kernel refused the object.
-    #[error("the kernel did not take the guard's programs")]
-    Load(#[from] EbpfError),
-    /// The kernel refused one program.
-    #[error("the kernel did not take the guard's program `{0}`: {1}")]
-    Program(&'static str, String),
-    /// Part of the embedded object is missing.
-    #[error("this build of watchdog has no `{0}` in its eBPF programs: build it again")]
-    Missing(&'static str),
-    /// A map could not be used.
-    #[error("the guard's tables could not be opened")]
-    Map(#[from] aya::maps::MapError),
-    /// The root cgroup cannot be opened.
-    #[error(
-        "the guard cannot be attached to {ROOT_CGROUP}, where kernel.ftrace_enabled is guarded: mount it (mount -t cgroup2 cgroup2 {ROOT_CGROUP}), or say `ftrace-enabled = \"off\"` under [guard.paths]"
-    )]
-    Cgroup(#[source] io::Error),
-    /// The event loop does not take the ring buffer.
-    #[error("the guard's events could not be listened to")]
-    Listen(#[source] io::Error),
-    /// The decoy cannot be used.
-    #[error(transparent)]
-    Decoy(#[from] DecoyError),
-    /// The pins.
-    #[error(transparent)]
-    Pins(#[from] PinError),
-    /// One pin.
-    #[error("the guard cannot be pinned as {0}")]
-    Pin(PathBuf, #[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A file that belongs to the guard.
-    #[error("{0} cannot be opened, and so not be kept from others")]
-    Learn(PathBuf, #[source] io::Error),
-    /// The record.
-    #[error("the guard's record cannot be kept")]
-    Record(#[from] RecordError),
-    /// A guard is in force already.
-    #[error(transparent)]
-    InForce(#[from] InForceError),
-    /// It is the stronger one.
-    #[error(
-        "the guard in force since {0} would give way to a weaker one: {1}. Configure as much as it has, or take it down first (watchdog guard disarm)"
-    )]
-    Weaker(Timestamp, String),
 }
 
 /// The loaded guard. It stays in force when this is dropped, once it was [kept](Guard::keep);
@@ -322,30 +264,6 @@ impl Drop for Pinned {
     }
 }
 
-/// What the guard will say of itself.
-fn record(config: &GuardConfig, policies: &Policies, offsets: &Offsets, rules: &Rules) -> Record {
-    let mut kernel = Sha256::new();
-    // SAFETY: `repr(C)` and no padding, as `watchdog-common` proves.
-    kernel.update(unsafe {
-        std::slice::from_raw_parts((&raw const *offsets).cast::<u8>(), size_of::<Offsets>())
-    });
-    [&rules.lockdown, &rules.read_file, &rules.load_data].iter().for_each(|it| kernel.update(it));
-    let now = Timestamp::now();
-    let ranges = config.ranges.ranges().iter();
-    Record {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: process::id(),
-        armed: now,
-        ranges: ranges.map(|range| (range.start().0, range.end().0)).collect(),
-        policies: by_name(policies),
-        release: config.release.clone(),
-        programs: Vec::new(),
-        kernel: crate::alert::hex(&kernel.finalize()),
-        proven: now,
-        coverage: Vec::new(),
-    }
-}
-
 /// Registers a ring buffer with the event loop.
 fn listen<T: AsRawFd>(buffer: T) -> Result<AsyncFd<T>, GuardError> {
     // SAFETY: both kinds of ring buffer own their descriptor and keep it open and the same for as
@@ -360,48 +278,5 @@ async fn relay_log(log: &mut Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>)
     if let Ok(mut ready) = log.readable_mut().await {
         ready.get_inner_mut().flush();
         ready.clear_ready();
-    }
-}
-
-/// The rules as the programs hold them.
-fn rules(ranges: &RangeSet, policies: &Policies) -> Result<Rules, GuardError> {
-    let ranges = ranges.ranges();
-    // The number of a namespace is its file's inode number (fs/nsfs.c), 32 bits of it.
-    let mounts = fs::metadata("/proc/1/ns/mnt").map_or(0, |status| status.ino());
-    let mut rules = Rules {
-        decoy: DECOY,
-        inner_decoy: INNER_DECOY,
-        watchdog: process::id(),
-        mounts: u32::try_from(mounts).unwrap_or_default(),
-        ..Rules::EMPTY
-    };
-    if ranges.len() > rules.ranges.len() {
-        return Err(GuardError::TooManyRanges(ranges.len()));
-    }
-    for path in WritePath::ALL {
-        if let Some(slot) = rules.policy.get_mut(path.number() as usize) {
-            *slot = policies.get(path).number();
-        }
-    }
-    for (slot, range) in rules.ranges.iter_mut().zip(ranges) {
-        *slot = Range { start: range.start().0, end: range.end().0 };
-    }
-    Ok(rules)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Check that exactly 64 ranges fit, and that more are refused, not cut.
-    #[test]
-    fn ranges_fit() {
-        let rules = |count: u64| {
-            let range = |n| format!("{}..{}", n * 0x2000, n * 0x2000 + 0x1000).parse();
-            rules(&(0..count).flat_map(range).collect(), &Policies::default())
-        };
-        let full = rules(64).unwrap();
-        assert_eq!(full.ranges[63], Range { start: 63 * 0x2000, end: 63 * 0x2000 + 0x1000 });
-        assert!(matches!(rules(65), Err(GuardError::TooManyRanges(65))));
     }
 }

@@ -11,7 +11,7 @@ use watchdog_common::{State, file_kind};
 
 use super::attach::ROOT_CGROUP;
 use super::bpf;
-use super::load::GuardError;
+use super::error::GuardError;
 use super::pins::{BPFFS, Generation, PINS};
 
 /// Values of the tables of ids.

@@ -19,7 +19,7 @@ use watchdog_common::Doors;
 
 use super::coverage::{Coverage, Outcome, PathProof};
 use super::decoy::Decoy;
-use super::load::GuardError;
+use super::error::GuardError;
 use super::own::Reach;
 use super::pins::Generation;
 use super::preflight::Running;

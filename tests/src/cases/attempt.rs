@@ -1,0 +1,97 @@
+//! Attacks as node 0's root makes them, by programs that are in `/host`.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::Stage;
+use crate::machine::Output;
+
+/// What came of an attack.
+#[derive(Clone, Debug)]
+pub struct Attack {
+    /// `ok`, the name of the error, or `SIGKILL`.
+    pub result: String,
+    /// The attacking process.
+    pub pid: String,
+}
+
+impl Attack {
+    /// By what the attacking program wrote and how it ended.
+    fn told_by(output: &Output) -> Result<Self> {
+        const KILLED: i32 = 128 + libc::SIGKILL;
+        if output.status == KILLED {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let pid = said.lines().find_map(|line| line.split_once(": pid "));
+            let (_, pid) = pid.context("killed before it said its pid")?.to_owned();
+            return Ok(Self { result: "SIGKILL".to_owned(), pid: pid.to_owned() });
+        }
+        ensure!(matches!(output.status, 0 | 1), "it could not be tried");
+        let said: Value = serde_json::from_str(output.text().trim())?;
+        let result = said.get("result").and_then(Value::as_str).context("no result")?.to_owned();
+        let pid = said.get("pid").context("no pid")?.to_string();
+        ensure!((result == "ok") == output.success(), "its status does not fit");
+        Ok(Self { result, pid })
+    }
+}
+
+impl Stage {
+    /// Really tries to write at a physical address, as root on node 0. The attacker may be killed.
+    ///
+    /// # Errors
+    /// When the attack could not be tried.
+    pub fn attack(&self, path: &str, at: u64, more: &[&str]) -> Result<Attack> {
+        let at = format!("{at:#x}");
+        let argv = [&["attack", "--path", path, "--at", &at], more].concat();
+        let output = self.machine().node0().run(argv)?;
+        Attack::told_by(&output)
+            .with_context(|| format!("attack --path {path} --at {at}: {output}"))
+    }
+
+    /// Really tries to disarm the guard, or to stop the watchdog, as root on node 0.
+    ///
+    /// # Errors
+    /// When it could not be tried.
+    pub fn disarm_by(&self, by: &str, file: &str) -> Result<Attack> {
+        let pid = self.watchdog()?.to_string();
+        let mut argv = vec!["disarm", "--by", by, "--pid", &pid];
+        if !file.is_empty() {
+            argv.extend(["--file", file]);
+        }
+        let output = self.machine().node0().run(argv)?;
+        Attack::told_by(&output)
+            .with_context(|| format!("disarm --by {by} --file {file}: {output}"))
+    }
+
+    /// As [`Self::attack`], where the host sees that nothing was written. Registers of a device
+    /// are no memory of the host's.
+    ///
+    /// # Errors
+    /// When the attack could not be tried, or changed memory.
+    pub fn attack_unchanged(&self, path: &str, at: u64, more: &[&str]) -> Result<Attack> {
+        let before = self.byte(at).ok();
+        let attack = self.attack(path, at, more)?;
+        ensure!(self.byte(at).ok() == before, "{path} changed {at:#x}");
+        Ok(attack)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that an attacker that was killed is known by its pid, and one that failed is no attack.
+    #[test]
+    fn attacks() {
+        let told = |status, stdout: &str, stderr: &str| {
+            let (stdout, stderr) = (stdout.into(), stderr.into());
+            Attack::told_by(&Output { status, stdout, stderr }).map(|it| (it.result, it.pid))
+        };
+        let said = |result: &str, pid: &str| (result.to_owned(), pid.to_owned());
+        let (denied, pid) = ("{\"pid\":7,\"result\":\"EPERM\"}\n", "attack: pid 7\n");
+        assert_eq!(told(1, denied, pid).expect("denied"), said("EPERM", "7"));
+        assert_eq!(told(137, "", pid).expect("killed"), said("SIGKILL", "7"));
+        assert!(told(0, denied, pid).is_err());
+        assert!(told(2, "", pid).is_err());
+        assert!(told(137, "", "").is_err());
+    }
+}

@@ -1,0 +1,71 @@
+//! Why there is no guard.
+
+use std::io;
+use std::path::PathBuf;
+
+use aya::EbpfError;
+use jiff::Timestamp;
+use watchdog_common::MAX_RANGES;
+
+use super::attach::ROOT_CGROUP;
+use super::decoy::DecoyError;
+use super::in_force::InForceError;
+use super::pins::PinError;
+use super::preflight::PreflightError;
+use super::record::RecordError;
+
+/// Why the guard could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// Something is missing.
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+    /// More ranges than the programs hold.
+    #[error(
+        "the other nodes' memory is in {0} pieces, and the guard holds {MAX_RANGES}: name fewer and larger ranges with --node"
+    )]
+    TooManyRanges(usize),
+    /// The kernel refused the object.
+    #[error("the kernel did not take the guard's programs")]
+    Load(#[from] EbpfError),
+    /// The kernel refused one program.
+    #[error("the kernel did not take the guard's program `{0}`: {1}")]
+    Program(&'static str, String),
+    /// Part of the embedded object is missing.
+    #[error("this build of watchdog has no `{0}` in its eBPF programs: build it again")]
+    Missing(&'static str),
+    /// A map could not be used.
+    #[error("the guard's tables could not be opened")]
+    Map(#[from] aya::maps::MapError),
+    /// The root cgroup cannot be opened.
+    #[error(
+        "the guard cannot be attached to {ROOT_CGROUP}, where kernel.ftrace_enabled is guarded: mount it (mount -t cgroup2 cgroup2 {ROOT_CGROUP}), or say `ftrace-enabled = \"off\"` under [guard.paths]"
+    )]
+    Cgroup(#[source] io::Error),
+    /// The event loop does not take the ring buffer.
+    #[error("the guard's events could not be listened to")]
+    Listen(#[source] io::Error),
+    /// The decoy cannot be used.
+    #[error(transparent)]
+    Decoy(#[from] DecoyError),
+    /// The pins.
+    #[error(transparent)]
+    Pins(#[from] PinError),
+    /// One pin.
+    #[error("the guard cannot be pinned as {0}")]
+    Pin(PathBuf, #[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A file that belongs to the guard.
+    #[error("{0} cannot be opened, and so not be kept from others")]
+    Learn(PathBuf, #[source] io::Error),
+    /// The record.
+    #[error("the guard's record cannot be kept")]
+    Record(#[from] RecordError),
+    /// A guard is in force already.
+    #[error(transparent)]
+    InForce(#[from] InForceError),
+    /// It is the stronger one.
+    #[error(
+        "the guard in force since {0} would give way to a weaker one: {1}. Configure as much as it has, or take it down first (watchdog guard disarm)"
+    )]
+    Weaker(Timestamp, String),
+}
