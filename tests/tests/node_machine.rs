@@ -43,15 +43,12 @@ fn every_kernel_in_every_place() -> Result<()> {
     Ok(())
 }
 
-/// Check that every kernel boots in every place with KASLR off and four paging levels, and then
-/// lies where it was linked.
+/// Check that every kernel boots with KASLR off and four paging levels, and then lies where it was
+/// linked. Its place in the machine is one more relocation, which the case above has.
 #[test]
 #[ignore = "boots machines: cargo xtask test"]
-fn every_kernel_in_every_place_without_kaslr() -> Result<()> {
-    for kernels in ASSIGNMENTS {
-        boots(kernels, false)?;
-    }
-    Ok(())
+fn every_kernel_without_kaslr() -> Result<()> {
+    boots(ASSIGNMENTS[0], false)
 }
 
 fn boots(kernels: [&str; 3], kaslr: bool) -> Result<()> {
@@ -283,10 +280,6 @@ fn node0_runs_programs() -> Result<()> {
 #[test]
 #[ignore = "boots machines: cargo xtask test"]
 fn without_bpf_as_lsm() -> Result<()> {
-    for kernel in ["6.1", "7.2"] {
-        let machine = Machine::builder().append(0, WITHOUT_LSM);
-        let stage = Stage::on(machine, kernel, &Options::default()).context(kernel)?;
-        denied_at_the_door(&stage).context(kernel)?;
-    }
-    Ok(())
+    let machine = Machine::builder().append(0, WITHOUT_LSM);
+    denied_at_the_door(&Stage::on(machine, "6.1", &Options::default())?)
 }

@@ -46,7 +46,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 300)]
     damage: usize,
     /// How many random toggles rewrite each kernel's text while it is judged.
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, default_value_t = 15)]
     toggles: usize,
 }
 
