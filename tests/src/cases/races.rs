@@ -115,13 +115,24 @@ fn judge(said: &Value, border: u64, seen: &BTreeSet<(u64, u8)>) -> Result<()> {
     Ok(())
 }
 
+/// Whether an alert is only of a proof that was denied and not counted: a thread that the race's
+/// real-time threads keep from running holds up the program that counts, for as long as they like.
+/// Nothing was open.
+fn is_starved(alert: &str) -> bool {
+    alert.contains("it failed (Operation not permitted (os error 1)), but not by the guard")
+        && !alert.contains("succeeded")
+}
+
 /// Check that nothing was told since the race began but what was denied.
 fn holds(stage: &Stage, since: &str) -> Result<()> {
     let kinds = BROKEN.map(|kind| format!("WATCHDOG_EVENT={kind}")).join(" + ");
     let told = stage.shell(&format!(
         "journalctl --sync; journalctl -q --no-pager -o cat --since=@{since} {kinds}"
     ))?;
-    ensure!(told.text().trim().is_empty(), "the guard did not hold: {}", told.text());
+    let told = told.text();
+    let is_open = |line: &&str| !line.trim().is_empty() && !is_starved(line);
+    let open: Vec<&str> = told.lines().filter(is_open).collect();
+    ensure!(open.is_empty(), "the guard did not hold: {open:#?}");
     Ok(())
 }
 

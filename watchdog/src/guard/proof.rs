@@ -29,7 +29,7 @@ use super::{Policies, Policy, WritePath, doors, stand_in};
 
 /// How long is waited before an attempt is made once more, each time twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(1);
-const LAST_WAIT: Duration = Duration::from_millis(32);
+const LAST_WAIT: Duration = Duration::from_millis(256);
 
 /// What is needed to try every path.
 pub(super) struct Prover {
