@@ -138,6 +138,9 @@ pub struct State {
     pub record: [u8; RECORD_BYTES],
 }
 
+/// Bytes of `struct page` (include/linux/mm_types.h) that programs reckon with; the loader checks it.
+pub const PAGE_STRUCT: u64 = 64;
+
 /// Values of a kernel enumeration that a table of [`Rules`] holds.
 pub const ENUM_VALUES: usize = 64;
 /// Places in a table indexed by [`path`]: a multiple of four, so that nothing is padded.

@@ -18,14 +18,12 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_get_func_arg;
 use aya_ebpf::macros::{fentry, fexit};
 use aya_ebpf::programs::{FEntryContext, FExitContext};
-use watchdog_common::path;
+use watchdog_common::{PAGE_STRUCT, path};
 
 use crate::{judge, search};
 
 /// `DMA_TO_DEVICE` (include/linux/dma-direction.h): the device only reads.
 const TO_DEVICE: u32 = 1;
-/// Bytes of `struct page`; the loader checks it.
-const PAGE_STRUCT: u64 = 64;
 const PAGE_SHIFT: u32 = 12;
 /// `vmemmap_base` is a multiple of this (`kernel_randomize_memory()`, arch/x86/mm/kaslr.c).
 const ALIGNMENT: u64 = 1 << 30;

@@ -46,13 +46,12 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
 fn own(file: Object) -> i32 {
     let entry = field::<Object>(file, offset!(file_dentry)).unwrap_or(core::ptr::null());
     let folder = field::<Object>(entry, offset!(dentry_parent)).unwrap_or(core::ptr::null());
-    match [own::kind(file_key(file)), own::kind(dentry_key(folder))] {
-        [file_kind::EXECUTABLE | file_kind::KEPT, _] | [_, file_kind::KEPT] => {
-            own::reserve(watchdog_common::own::OPEN, false)
-        }
-        [_, file_kind::CGROUP] if !own::is_init() => {
-            own::reserve(watchdog_common::own::CGROUP, false)
-        }
-        _ => 0,
+    let folder = own::kind(dentry_key(folder));
+    if own::is_kept(own::kind(file_key(file)), folder) {
+        own::reserve(watchdog_common::own::OPEN, false)
+    } else if folder == file_kind::CGROUP && !own::is_init() {
+        own::reserve(watchdog_common::own::CGROUP, false)
+    } else {
+        0
     }
 }

@@ -36,6 +36,12 @@ pub(crate) fn kind(key: Option<FileKey>) -> u32 {
     unsafe { FILES.get(key) }.copied().unwrap_or(0)
 }
 
+/// Whether only who is trusted may write a file, by what it and its folder are.
+#[inline(always)]
+pub(crate) fn is_kept(file: u32, folder: u32) -> bool {
+    matches!(file, file_kind::EXECUTABLE | file_kind::KEPT) || folder == file_kind::KEPT
+}
+
 /// Whether the current process is trusted.
 #[inline(always)]
 pub(crate) fn is_trusted() -> bool {

@@ -21,7 +21,7 @@ use watchdog_common::{file_kind, own};
 
 use crate::judge;
 use crate::kernel::{Object, dentry_key, field, inode_key, offset};
-use crate::own::{is_released, kind, reserve};
+use crate::own::{is_kept, is_released, kind, reserve};
 
 /// What the name of a decoy begins with.
 const DECOY: [u8; 5] = *b"decoy";
@@ -93,12 +93,8 @@ pub(crate) fn path_truncate(ctx: LsmContext) -> i32 {
     }
     let entry = field::<Object>(ctx.arg(0), offset!(path_dentry)).unwrap_or(core::ptr::null());
     let folder = field::<Object>(entry, offset!(dentry_parent)).unwrap_or(core::ptr::null());
-    match [kind(dentry_key(entry)), kind(dentry_key(folder))] {
-        [file_kind::EXECUTABLE | file_kind::KEPT, _] | [_, file_kind::KEPT] => {
-            reserve(own::TRUNCATE, false)
-        }
-        _ => 0,
-    }
+    let is_kept = is_kept(kind(dentry_key(entry)), kind(dentry_key(folder)));
+    if is_kept { reserve(own::TRUNCATE, false) } else { 0 }
 }
 
 /// Judges something new in a folder.

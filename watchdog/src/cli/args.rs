@@ -50,6 +50,9 @@ Examples:
   sudo watchdog run
   sudo watchdog run --node web=0x38000000..0x50000000 --period 500ms
 
+The guard stays in force when the watchdog ends; `watchdog guard disarm` takes
+it down.
+
 Exit status: 0 when ended by SIGTERM or SIGINT; 2 when it could not start.";
 
 /// The examples, and what the guard does about each path.

@@ -1,6 +1,7 @@
 //! `watchdog baseline`.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -9,6 +10,7 @@ use super::args::{BaselineCommand, ImportArgs, PlaceArgs, StoredArgs};
 use super::report::{people, row, size};
 use super::scan::store;
 use crate::alert::{chain, printable};
+use crate::guard::InForce;
 use crate::verify::{Baseline, BaselineKind, BaselineStore, Digest};
 
 /// What is said of one baseline: `baseline … --json`.
@@ -49,12 +51,28 @@ fn open(place: &PlaceArgs) -> anyhow::Result<BaselineStore> {
 /// Makes baselines from an image. A node's old baseline stays until the new one is whole.
 fn import(args: &ImportArgs) -> anyhow::Result<Status> {
     let store = open(&args.place)?;
+    refuse_kept(store.directory())?;
     let baseline = Baseline::of_image(&args.image)?;
     for node in &args.nodes {
         store.save(node.as_str(), &baseline)?;
         tell(&args.place, &report(&store, node.as_str(), Ok(&baseline)))?;
     }
     Ok(Status::Good)
+}
+
+/// Refuses to write where a guard in force keeps everybody from writing: it takes this program for
+/// the watchdog, and lets it.
+fn refuse_kept(folder: &Path) -> anyhow::Result<()> {
+    // Who may not look at the guard cannot write there either.
+    let kept = InForce::all().unwrap_or_default().into_iter().flat_map(|guard| guard.record.kept);
+    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if kept.into_iter().any(|kept| whole(&kept) == whole(folder)) {
+        anyhow::bail!(
+            "the guard in force keeps the baselines in {} as they are: take it down first (watchdog guard disarm)",
+            folder.display()
+        );
+    }
+    Ok(())
 }
 
 /// Loads baselines, which checks them, and says what they are.

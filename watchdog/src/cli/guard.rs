@@ -99,6 +99,7 @@ fn table(report: &[PathReport]) {
 }
 
 fn disarm(args: &DisarmArgs) -> anyhow::Result<Status> {
+    InForce::clear_unfinished()?;
     let guards = InForce::all()?;
     let newest = guards.last().context("no guard is in force: there is nothing to take down")?;
     let secret = match &args.secret_file {

@@ -47,25 +47,19 @@ fn attach_one(
 ) -> Result<(), GuardError> {
     let name = program.name;
     let refused = |error| GuardError::Program(name, refusal(error));
+    // Three types with the same methods, and no trait of aya's that has them.
+    macro_rules! traced {
+        ($kind:ty, $function:expr) => {{
+            let program: &mut $kind = find(programs, name)?;
+            program.load($function, btf).map_err(refused)?;
+            let link = program.attach().and_then(|id| program.take_link(id));
+            link.map_err(refused)?.into()
+        }};
+    }
     let link: FdLink = match program.kind {
-        Kind::Entry => {
-            let program: &mut FEntry = find(programs, name)?;
-            program.load(function, btf).map_err(refused)?;
-            let link = program.attach().and_then(|id| program.take_link(id));
-            link.map_err(refused)?.into()
-        }
-        Kind::Exit => {
-            let program: &mut FExit = find(programs, name)?;
-            program.load(function, btf).map_err(refused)?;
-            let link = program.attach().and_then(|id| program.take_link(id));
-            link.map_err(refused)?.into()
-        }
-        Kind::Lsm => {
-            let program: &mut Lsm = find(programs, name)?;
-            program.load(name, btf).map_err(refused)?;
-            let link = program.attach().and_then(|id| program.take_link(id));
-            link.map_err(refused)?.into()
-        }
+        Kind::Entry => traced!(FEntry, function),
+        Kind::Exit => traced!(FExit, function),
+        Kind::Lsm => traced!(Lsm, name),
         Kind::Sysctl => {
             let program: &mut CgroupSysctl = find(programs, name)?;
             program.load().map_err(refused)?;

@@ -52,29 +52,38 @@ pub enum InForceError {
 
 impl InForce {
     /// Every guard in force, the oldest first: more than one only while one gives way to another,
-    /// or where that was interrupted. What was left unfinished is removed.
+    /// or where that was interrupted. One that is only being armed is none.
     ///
     /// # Errors
     /// [`InForceError`], also where another build armed it.
     pub fn all() -> Result<Vec<Self>, InForceError> {
         let mut all = Vec::new();
         for generation in Generation::all()? {
-            let Some(state) = generation.state()? else {
-                generation.remove()?;
-                continue;
-            };
-            let now = state.get(&0, 0)?;
-            match Record::of(&now) {
-                Ok(record) => all.push(Self { generation, state, record }),
-                // It never was in force: nothing was recorded before it was proven.
-                Err(RecordError::Unfinished) => discard(state, &generation)?,
-                Err(error) => {
-                    let place = generation.directory().display().to_string();
-                    return Err(InForceError::Record(place, error));
-                }
+            if let Some((state, Some(record))) = look(&generation)?
+                && record.in_force
+            {
+                all.push(Self { generation, state, record });
             }
         }
         Ok(all)
+    }
+
+    /// Removes what a watchdog left that ended before its guard was in force.
+    ///
+    /// # Errors
+    /// [`InForceError`], also where a watchdog is just arming one.
+    pub fn clear_unfinished() -> Result<(), InForceError> {
+        for generation in Generation::all()? {
+            match look(&generation)? {
+                Some((_, Some(record))) if record.in_force => {}
+                Some((_, Some(record))) if record.is_watched() => {
+                    return Err(InForceError::Watched(record.pid));
+                }
+                Some((state, _)) => discard(state, &generation)?,
+                None => generation.remove()?,
+            }
+        }
+        Ok(())
     }
 
     /// Takes the guard down: whoever may write to the other nodes' memory may from now on.
@@ -133,6 +142,23 @@ impl InForce {
             }
         }
         Ok(events)
+    }
+}
+
+/// A guard's state, and its record once there is one.
+type Look = (Array<MapData, State>, Option<Record>);
+
+/// Looks at a guard; `None` for one that has not even a state.
+fn look(generation: &Generation) -> Result<Option<Look>, InForceError> {
+    let Some(state) = generation.state()? else { return Ok(None) };
+    let now = state.get(&0, 0)?;
+    match Record::of(&now) {
+        Ok(record) => Ok(Some((state, Some(record)))),
+        Err(RecordError::Unfinished) => Ok(Some((state, None))),
+        Err(error) => {
+            let place = generation.directory().display().to_string();
+            Err(InForceError::Record(place, error))
+        }
     }
 }
 

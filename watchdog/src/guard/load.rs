@@ -106,6 +106,7 @@ impl Guard {
             rules.mounts = 0;
         }
         let mut record = record(config, &policies, &running.offsets, &rules);
+        InForce::clear_unfinished()?;
         let earlier = InForce::all()?;
         for guard in &earlier {
             if guard.record.is_watched() {
@@ -125,13 +126,16 @@ impl Guard {
             .load(OBJECT)?;
         let tables = pin_tables(&programs, &pinned.generation)?;
         let state = programs.take_map("STATE").ok_or(GuardError::Missing("STATE"))?;
-        let state = pinned.state.insert(Array::try_from(state)?);
+        pinned.state = Some(Array::try_from(state)?);
+        // From here on whoever looks knows whose it is, and that it is not in force yet.
+        pinned.write(&record)?;
         let log = EbpfLogger::init(&mut programs)
             .inspect_err(|error| log::debug!("eBPF's own messages are not shown: {error}"))
             .ok()
             .and_then(|logger| listen(logger).ok());
         attach(&mut programs, &running.btf, &policies, no_lsm.is_none(), &pinned.generation)?;
         record.programs = tell_ids(&mut programs, &tables)?;
+        let state = pinned.state.as_mut().ok_or(GuardError::Missing("STATE"))?;
         learn(state, &pinned.generation, &config.kept)?;
         let mut map = |name| programs.take_map(name).ok_or(GuardError::Missing(name));
         let attempts = RingBuf::try_from(map("ATTEMPTS")?)?;
@@ -182,6 +186,7 @@ impl Guard {
     /// # Errors
     /// [`GuardError`] when the record cannot be kept, or an earlier guard does not go.
     pub fn keep(&mut self) -> Result<Vec<GuardEvent>, GuardError> {
+        self.record.in_force = true;
         self.pinned.write(&self.record)?;
         self.pinned.keep = true;
         let mut events = Vec::new();

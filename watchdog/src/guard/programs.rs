@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use watchdog_common::PAGE_STRUCT;
+
 use super::{Policies, Policy, WritePath};
 use crate::btf::Btf;
 
@@ -97,8 +99,6 @@ impl Program {
     }
 }
 
-/// Bytes of `struct page` that `dma_page` counts with.
-const PAGE_STRUCT: u64 = 64;
 /// What of path 9 is denied all the same where there are no LSM programs.
 const PORTS_ONLY: &str = " (of it, /dev/port is left to the device program)";
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,8 @@ pub struct Record {
     pub version: String,
     /// Its process.
     pub pid: u32,
+    /// Whether it was seen to work: not before that it is in force.
+    pub in_force: bool,
     /// When it was armed.
     pub armed: Timestamp,
     /// The physical memory that is guarded: first byte, and first byte behind.
@@ -27,6 +30,8 @@ pub struct Record {
     pub policies: BTreeMap<String, Policy>,
     /// Who may take it down.
     pub release: Release,
+    /// Files and folders that only the watchdog writes.
+    pub kept: Vec<PathBuf>,
     /// The ids of its programs; the first is there to be reached for.
     pub(super) programs: Vec<u32>,
     /// Digest of what the programs were told of this kernel: offsets and enumerations.
@@ -143,10 +148,12 @@ mod tests {
         Record {
             version: "1".to_owned(),
             pid: 1,
+            in_force: true,
             armed: Timestamp::UNIX_EPOCH,
             ranges: ranges.to_vec(),
             policies: by_name(&Policies::of(preset)),
             release: Release::Console,
+            kept: Vec::new(),
             programs: vec![7],
             kernel: "k".to_owned(),
             proven: Timestamp::UNIX_EPOCH,

@@ -30,10 +30,12 @@ pub(super) fn record(
     Record {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: process::id(),
+        in_force: false,
         armed: now,
         ranges: ranges.map(|range| (range.start().0, range.end().0)).collect(),
         policies: by_name(policies),
         release: config.release.clone(),
+        kept: config.kept.clone(),
         programs: Vec::new(),
         kernel: crate::alert::hex(&kernel.finalize()),
         proven: now,

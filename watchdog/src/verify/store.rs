@@ -110,6 +110,12 @@ impl BaselineStore {
         state.join("baselines")
     }
 
+    /// The folder of this store.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Whether only signed baselines count.
     #[must_use]
     pub const fn wants_signatures(&self) -> bool {
