@@ -19,6 +19,7 @@
 //! | [`node_kernel`] | a node's kernel, seen and changed from the host |
 //! | [`toggles`], [`livepatch`] | what makes a kernel rewrite its own text |
 //! | [`attack_module`] | a module of node 0 that writes as drivers do |
+//! | [`errno`] | what system calls say, for the programs that attack |
 //! | [`host_watch`] | the watchdog on the host, over the machine's memory |
 //! | [`cases`] | what the watchdog must do on it |
 
@@ -30,6 +31,7 @@ pub mod attack_module;
 pub mod btf;
 pub mod cache;
 pub mod cases;
+pub mod errno;
 pub mod host_watch;
 pub mod initramfs;
 pub mod kernel;

@@ -8,10 +8,8 @@ use clap::Args;
 use serde_json::Value;
 use watchdog_tests::cases::{self, Stage};
 
-use crate::{build, setup};
+use crate::{build, setup, test};
 
-/// Kernels that are measured unless others are asked for.
-const KERNELS: [&str; 3] = ["6.1", "6.12", "7.2"];
 /// An archive in memory, and what work is done with it.
 const ARCHIVE: &str = "/dev/shm/archive.tar";
 const WORK: [(&str, &str); 2] = [
@@ -50,10 +48,7 @@ type Samples = BTreeMap<(State, String), Vec<f64>>;
 
 impl Options {
     pub(crate) fn run(&self) -> Result<()> {
-        let kernels: Vec<&str> = match self.kernels.as_slice() {
-            [] => KERNELS.to_vec(),
-            some => some.iter().map(String::as_str).collect(),
-        };
+        let kernels = test::chosen(&self.kernels);
         setup::ensure_ready(&kernels)?;
         build::guest_programs()?;
         println!(

@@ -52,10 +52,7 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn run(&self) -> Result<()> {
-        let kernels: Vec<&str> = match self.kernels.as_slice() {
-            [] => KERNELS.to_vec(),
-            some => some.iter().map(String::as_str).collect(),
-        };
+        let kernels = chosen(&self.kernels);
         setup::ensure_ready(&kernels)?;
         build::guest_programs()?;
         let begun = Instant::now();
@@ -143,6 +140,14 @@ impl Options {
             tally.failed = 1;
         }
         Ok(tally)
+    }
+}
+
+/// The kernels that were asked for, else all.
+pub(crate) fn chosen(kernels: &[String]) -> Vec<&str> {
+    match kernels {
+        [] => KERNELS.to_vec(),
+        some => some.iter().map(String::as_str).collect(),
     }
 }
 

@@ -47,7 +47,9 @@ pub(super) const CASES: List = &[
     ("disarm: a file planted beside it", |it| refused(it, "make-file", "/etc/watchdog")),
     ("disarm: a baseline written", |it| refused(it, "write", BASELINE)),
     ("disarm: a baseline planted", |it| refused(it, "make-file", BASELINES)),
+    ("disarm: a baseline imported", baseline_imported),
     ("disarm: the command, while the watchdog runs", while_it_runs),
+    ("disarm: the command, while the watchdog starts", while_it_starts),
     ("disarm: the command, from no console, filtered, and by a copy", not_like_that),
     ("disarm: a second watchdog, and a weaker one after the first", never_weaker),
     ("disarm: SIGKILL in the middle of an attack, by process 1", killed_in_the_middle),
@@ -137,17 +139,56 @@ fn links_stay(stage: &Stage) -> Result<()> {
 fn while_it_runs(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let watchdog = stage.watchdog()?;
-        let output = console(stage, "guard disarm")?;
+        let output = stage.on_console(&format!("{WATCHDOG} guard disarm"))?;
         ensure!(output.status == 2, "{output}");
         ensure!(output.to_string().contains("stop it first"), "{output}");
         goes_on(stage, watchdog)
     })
 }
 
-/// Runs the watchdog's executable on a console.
-fn console(stage: &Stage, arguments: &str) -> Result<crate::machine::Output> {
-    let line = format!("setsid --wait sh -c 'exec </dev/tty5; {WATCHDOG} {arguments}'");
-    stage.machine().node0().shell(&line)
+/// Check that the command which makes baselines, run from the executable that the guard trusts, does
+/// not overwrite what it keeps, and still makes them elsewhere.
+fn baseline_imported(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let watchdog = stage.watchdog()?;
+        let image = std::fs::read(stage.kernel.image())?;
+        stage.machine().node0().write("/tmp/vmlinuz", 0o644, &image)?;
+        let import = format!("{WATCHDOG} baseline import --node service-1 --image /tmp/vmlinuz");
+        let output = stage.machine().node0().shell(&import)?;
+        ensure!(
+            output.status == 2 && output.to_string().contains("keeps the baselines"),
+            "{output}"
+        );
+        stage.shell(&format!("{import} --state-dir /tmp/elsewhere; rm -r /tmp/elsewhere"))?;
+        goes_on(stage, watchdog)
+    })
+}
+
+/// Check that looking at a guard that is only being armed, or taking it down, leaves it alone.
+fn while_it_starts(stage: &Stage) -> Result<()> {
+    stage.idle()?;
+    configured(stage, "", || {
+        stage.halt()?;
+        stage.disarm()?;
+        stage.shell(&format!("systemctl start --no-block {UNIT}"))?;
+        let state = || -> Result<String> {
+            let line = format!("systemctl show -p ActiveState --value {UNIT}");
+            Ok(stage.shell(&line)?.text().trim().to_owned())
+        };
+        let (begun, mut looked) = (Instant::now(), 0);
+        while state()? == "activating" {
+            ensure!(begun.elapsed().as_secs() < 120, "it does not start");
+            // Whatever it says: it may be in force by now.
+            stage.machine().node0().shell(&format!("{WATCHDOG} guard status"))?;
+            let disarmed = stage.on_console(&format!("{WATCHDOG} guard disarm"))?;
+            looked += usize::from(disarmed.to_string().contains("runs as process"));
+            ensure!(disarmed.status == 2, "{disarmed}");
+        }
+        ensure!(looked > 0, "it was never seen while it started");
+        let status = stage.machine().node0().shell(&format!("{WATCHDOG} guard status"))?;
+        ensure!(status.success(), "{status}");
+        still_denies(stage)
+    })
 }
 
 /// Check that, with the watchdog stopped, the command is refused where there is no console, where
@@ -161,7 +202,7 @@ fn not_like_that(stage: &Stage) -> Result<()> {
         let filtered = "systemd-run --wait --quiet --pipe -p SystemCallFilter=~@clock";
         let output = shell(&format!("{filtered} {WATCHDOG} guard disarm"))?;
         ensure!(output.to_string().contains("without a seccomp filter"), "{output}");
-        let output = shell("setsid --wait sh -c 'exec </dev/tty5; /host/watchdog guard disarm'")?;
+        let output = stage.on_console("/host/watchdog guard disarm")?;
         ensure!(output.status == 2, "{output}");
         ensure!(output.to_string().contains("only the executable that armed"), "{output}");
         still_denies(stage)?;
@@ -318,7 +359,7 @@ fn shown(stage: &Stage) -> Result<()> {
 fn sealed(stage: &Stage) -> Result<()> {
     configured(stage, "[guard]\nsealed = true", || {
         stage.leave_sealed()?;
-        let output = console(stage, "guard disarm")?;
+        let output = stage.on_console(&format!("{WATCHDOG} guard disarm"))?;
         ensure!(output.status == 2 && output.to_string().contains("is sealed"), "{output}");
         still_denies(stage)
     })

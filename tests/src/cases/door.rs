@@ -71,7 +71,8 @@ pub fn denied_at_the_door(stage: &Stage) -> Result<()> {
     result?;
     let open = stage.attack("open", NOBODYS, &[])?;
     ensure!(open.result == "EPERM", "open after the watchdog has ended: {}", open.result);
-    stage.on_console("watchdog guard disarm")?;
+    let disarmed = stage.on_console("watchdog guard disarm")?;
+    ensure!(disarmed.success(), "{disarmed}");
     let open = stage.attack("open", NOBODYS, &[])?;
     ensure!(open.result == "ok", "open after the guard was taken down: {}", open.result);
     Ok(())

@@ -124,6 +124,9 @@ pub fn run(kernel: &str, options: &Options) -> Result<Tally> {
         }
     }
     // Whether the last one's service ends well is for no case to say.
-    stage.idle().context("after the last case")?;
+    if let Err(error) = stage.idle() {
+        tally.failed += 1;
+        println!("{kernel:<5} FAILED  the end of the last case's service\n{error:#}\n");
+    }
     Ok(tally)
 }

@@ -178,19 +178,21 @@ impl Stage {
     /// # Errors
     /// When it stays.
     pub fn disarm(&self) -> Result<()> {
-        self.on_console(&format!("{WATCHDOG} guard disarm")).map(drop).inspect_err(|_| {
-            let said = self.machine.node0().shell("journalctl --no-pager -n 20 -t watchdog");
-            said.into_iter().for_each(|journal| self.note(&journal.text()));
-        })
+        let output = self.on_console(&format!("{WATCHDOG} guard disarm"))?;
+        if !output.success() {
+            let said = self.machine.node0().shell("journalctl --no-pager -n 20 -t watchdog")?;
+            bail!("the guard stays: {output}\n{}", said.text());
+        }
+        Ok(())
     }
 
-    /// Runs a command with a virtual terminal as its controlling one; it must succeed.
+    /// Runs a command with a virtual terminal as its controlling one.
     ///
     /// # Errors
-    /// When it does not.
+    /// When node 0 does not answer.
     pub fn on_console(&self, command: &str) -> Result<Output> {
         // The terminal is opened by the new session, which so gets it.
-        self.shell(&format!("setsid --wait sh -c 'exec </dev/tty5; {command}'"))
+        self.machine.node0().shell(&format!("setsid --wait sh -c 'exec </dev/tty5; {command}'"))
     }
 
     /// Stops the service; it must end well. The guard stays.

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use watchdog_tests::errno::checked;
+
 /// `KEXEC_ARCH_DEFAULT`.
 const ANY_ARCHITECTURE: u64 = 0;
 
@@ -12,7 +14,7 @@ pub(crate) fn ioperm(port: u64) -> io::Result<()> {
     // SAFETY: changes nothing but which ports this thread may use.
     unsafe {
         checked(libc::syscall(libc::SYS_ioperm, port, 1, 1))?;
-        checked(libc::syscall(libc::SYS_ioperm, port, 1, 0))
+        checked(libc::syscall(libc::SYS_ioperm, port, 1, 0)).map(drop)
     }
 }
 
@@ -27,7 +29,7 @@ pub(crate) fn kexec(at: u64, is_readable: bool) -> io::Result<()> {
     unsafe {
         let entry = segment[2];
         checked(libc::syscall(libc::SYS_kexec_load, entry, 1, segments, ANY_ARCHITECTURE))?;
-        checked(libc::syscall(libc::SYS_kexec_load, 0, 0, none, ANY_ARCHITECTURE))
+        checked(libc::syscall(libc::SYS_kexec_load, 0, 0, none, ANY_ARCHITECTURE)).map(drop)
     }
 }
 
@@ -41,8 +43,4 @@ pub(crate) fn flood(device: &File, at: u64, value: u8, count: u64) -> io::Result
         }
     }
     last
-}
-
-fn checked(result: libc::c_long) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

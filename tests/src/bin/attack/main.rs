@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use watchdog_tests::errno;
 
 /// One attempt.
 #[derive(Parser)]
@@ -180,19 +181,8 @@ fn report(arguments: &Arguments, result: io::Result<()>) -> ExitCode {
     let path = arguments.path.to_possible_value().map(|value| value.get_name().to_owned());
     let (said, status) = match &result {
         Ok(()) => ("ok".to_owned(), 0),
-        Err(error) => (errno(error), 1),
+        Err(error) => (errno::name(error), 1),
     };
     println!("{}", serde_json::json!({ "path": path, "pid": std::process::id(), "result": said }));
     ExitCode::from(status)
-}
-
-/// The name of the errors that are asked for; others by their text.
-fn errno(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(libc::EPERM) => "EPERM".to_owned(),
-        Some(libc::EACCES) => "EACCES".to_owned(),
-        Some(libc::EFAULT) => "EFAULT".to_owned(),
-        Some(libc::EINVAL) => "EINVAL".to_owned(),
-        _ => error.to_string(),
-    }
 }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::checked;
+use watchdog_tests::errno::checked;
 
 /// Renames a file, and back if that succeeded.
 pub(crate) fn rename(file: &Path) -> io::Result<()> {

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use watchdog_tests::errno;
 
 /// One attempt.
 #[derive(Parser)]
@@ -125,22 +126,8 @@ fn main() -> ExitCode {
 fn report(result: &io::Result<()>) -> ExitCode {
     let (said, status) = match result {
         Ok(()) => ("ok".to_owned(), 0),
-        Err(error) => (errno(error), 1),
+        Err(error) => (errno::name(error), 1),
     };
     println!("{}", serde_json::json!({ "pid": std::process::id(), "result": said }));
     ExitCode::from(status)
-}
-
-/// The name of the errors that are asked for; others by their text.
-fn errno(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(libc::EPERM) => "EPERM".to_owned(),
-        Some(libc::EACCES) => "EACCES".to_owned(),
-        _ => error.to_string(),
-    }
-}
-
-/// The result of a system call that says -1 for an error.
-fn checked(result: libc::c_long) -> io::Result<libc::c_long> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

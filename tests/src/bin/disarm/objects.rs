@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::checked;
+use watchdog_tests::errno::checked;
 
 /// Commands and values of include/uapi/linux/bpf.h.
 const OBJ_GET: i32 = 7;

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::checked;
+use watchdog_tests::errno::checked;
 
 /// kill(2).
 pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
