@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::env;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -68,8 +68,11 @@ impl Options {
         }
         add(&mut total, self.side_by_side(jobs));
         println!("\nall tests together, {:.0?}:", begun.elapsed());
-        println!("{} passed, {} failed", total.passed, total.failed);
-        if total.failed > 0 || total.passed == 0 {
+        println!("{} passed, {} failed", total.passed, total.failed.len());
+        for failure in &total.failed {
+            println!("FAILED  {failure}");
+        }
+        if !total.failed.is_empty() || total.passed == 0 {
             bail!("not every test passed");
         }
         Ok(())
@@ -108,15 +111,13 @@ impl Options {
                 ((*name).to_owned(), self.cargo_test(name, &which, &how))
             }
         };
-        done.unwrap_or_else(|error| {
-            println!("FAILED  {what}\n{error:#}\n");
-            Tally { passed: 0, failed: 1 }
-        })
+        done.unwrap_or_else(|error| not_come_about(&what, &error))
     }
 
     /// Runs `cargo test` in the profile of the guests' programs, shows its output, and counts.
     fn cargo_test(&self, label: &str, which: &[&str], how: &[&str]) -> Result<Tally> {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let (lines, output) = std::io::pipe()?;
         let mut test = Command::new(cargo)
             .current_dir(cache::project_root())
             .args(["test", "--release", "--no-fail-fast"])
@@ -125,21 +126,60 @@ impl Options {
             .args(how)
             .env("WATCHDOG_DAMAGE", self.damage.to_string())
             .env("WATCHDOG_TOGGLES", self.toggles.to_string())
-            .stdout(Stdio::piped())
+            .stdout(output.try_clone()?)
+            .stderr(output)
             .spawn()
             .context("cannot start cargo")?;
-        let output = test.stdout.take().context("cargo has no output")?;
-        let mut tally = Tally::default();
-        for line in BufReader::new(output).lines() {
+        let mut harness = Harness::default();
+        for line in BufReader::new(lines).lines() {
             let line = line?;
-            add(&mut tally, counts(&line).unwrap_or_default());
             writeln!(std::io::stdout(), "{label:<5} {line}")?;
+            harness.read(line);
         }
+        let mut tally = harness.tally;
         // What does not compile has no result line, and must count.
-        if !test.wait()?.success() && tally.failed == 0 {
-            tally.failed = 1;
+        if !test.wait()?.success() && tally.failed.is_empty() {
+            tally.failed.push("it was not built, or did not end by itself".to_owned());
+        }
+        for failure in &mut tally.failed {
+            failure.insert_str(0, &format!("{label:<5} "));
         }
         Ok(tally)
+    }
+}
+
+/// What the test harness prints, read line by line.
+#[derive(Default)]
+struct Harness {
+    tally: Tally,
+    /// The test that was begun last, and what was printed since.
+    test: String,
+    since: VecDeque<String>,
+}
+
+impl Harness {
+    /// Lines that are kept of what a test printed before it failed.
+    const KEPT: usize = 20;
+
+    fn read(&mut self, line: String) {
+        if let Some(passed) = passed(&line) {
+            self.tally.passed += passed;
+            return;
+        }
+        let begun = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "));
+        if let Some((test, _)) = begun {
+            test.clone_into(&mut self.test);
+            self.since.clear();
+        }
+        if line == "FAILED" || (begun.is_some() && line.ends_with("FAILED")) {
+            let since: Vec<String> = self.since.drain(..).collect();
+            self.tally.failed.push(format!("{}\n{}", self.test, since.join("\n")));
+        } else {
+            self.since.push_back(line);
+            while self.since.len() > Self::KEPT {
+                self.since.pop_front();
+            }
+        }
     }
 }
 
@@ -153,36 +193,48 @@ pub(crate) fn chosen(kernels: &[String]) -> Vec<&str> {
 
 fn add(total: &mut Tally, more: Tally) {
     total.passed += more.passed;
-    total.failed += more.failed;
+    total.failed.extend(more.failed);
 }
 
 /// The short run of the fuzz targets; one that does not come about is a failure.
 fn fuzz_regression() -> Tally {
-    fuzz::regression().unwrap_or_else(|error| {
-        println!("FAILED  the fuzz targets\n{error:#}\n");
-        Tally { passed: 0, failed: 1 }
-    })
+    fuzz::regression().unwrap_or_else(|error| not_come_about("the fuzz targets", &error))
+}
+
+/// The tally of tests that could not be made.
+fn not_come_about(what: &str, error: &anyhow::Error) -> Tally {
+    let mut tally = Tally::default();
+    tally.fail(what, &format!("{error:#}"));
+    tally
 }
 
 /// Reads `test result: ok. 7 passed; 0 failed; …`.
-fn counts(line: &str) -> Option<Tally> {
-    let numbers = line.strip_prefix("test result: ")?;
-    let count = |what: &str| {
-        let before = numbers.split(what).next()?;
-        before.rsplit([' ', ';']).find(|word| !word.is_empty())?.parse().ok()
-    };
-    Some(Tally { passed: count(" passed")?, failed: count(" failed")? })
+fn passed(line: &str) -> Option<usize> {
+    let (before, _) = line.strip_prefix("test result: ")?.split_once(" passed")?;
+    before.rsplit(' ').next()?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Check that the harness's summary line is counted, and that no other line is.
+    /// Check that what failed is told with what it printed, in both of the harness's manners, and
+    /// that summary lines are counted.
     #[test]
-    fn summary_lines() {
-        let tally = counts("test result: FAILED. 49 passed; 2 failed; 8 ignored; 0 measured");
-        assert!(matches!(tally, Some(Tally { passed: 49, failed: 2 })));
-        assert!(counts("running 3 tests").is_none());
+    fn harness_lines() {
+        let mut harness = Harness::default();
+        for line in [
+            "test one ... ok",
+            "test two ... booting",
+            "Error: it did not boot",
+            "FAILED",
+            "test three ... FAILED",
+            "test result: FAILED. 49 passed; 2 failed; 8 ignored; 0 measured",
+        ] {
+            harness.read(line.to_owned());
+        }
+        let failed = ["two\ntest two ... booting\nError: it did not boot", "three\n"];
+        assert_eq!(harness.tally.failed, failed);
+        assert_eq!(harness.tally.passed, 49);
     }
 }

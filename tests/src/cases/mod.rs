@@ -54,13 +54,21 @@ pub struct Options {
     pub races: Duration,
 }
 
-/// How many cases passed and failed.
-#[derive(Clone, Copy, Debug, Default)]
+/// What came of cases or tests.
+#[derive(Debug, Default)]
 pub struct Tally {
-    /// Cases that held.
+    /// How many held.
     pub passed: usize,
-    /// Cases that did not.
-    pub failed: usize,
+    /// Those that did not: where, which, and why, to be told once more at the end of a long log.
+    pub failed: Vec<String>,
+}
+
+impl Tally {
+    /// Tells of what did not hold, and counts it.
+    pub fn fail(&mut self, what: &str, why: &str) {
+        println!("FAILED  {what}\n{why}\n");
+        self.failed.push(format!("{what}\n{why}"));
+    }
 }
 
 /// All cases, in order.
@@ -118,15 +126,15 @@ pub fn run(kernel: &str, options: &Options) -> Result<Tally> {
                 println!("{kernel:<5} ok      {name}  ({:.1?})", begun.elapsed());
             }
             Err(error) => {
-                tally.failed += 1;
-                println!("{kernel:<5} FAILED  {name}  ({:.1?})\n{error:#}\n", begun.elapsed());
+                let what = format!("{kernel:<5} {name}  ({:.1?})", begun.elapsed());
+                tally.fail(&what, &format!("{error:#}"));
             }
         }
     }
     // Whether the last one's service ends well is for no case to say.
     if let Err(error) = stage.idle() {
-        tally.failed += 1;
-        println!("{kernel:<5} FAILED  the end of the last case's service\n{error:#}\n");
+        let what = format!("{kernel:<5} the end of the last case's service");
+        tally.fail(&what, &format!("{error:#}"));
     }
     Ok(tally)
 }
