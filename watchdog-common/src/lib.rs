@@ -20,6 +20,9 @@ pub mod path {
     pub const REMAP_FILE_PAGES: u32 = 5;
     /// mprotect(2) of a shared mapping that was read-only.
     pub const MPROTECT: u32 = 6;
+    /// Descriptors and mappings from before the guard, or from a lease that is over. No program is
+    /// about it: they are looked for.
+    pub const HELD: u32 = 8;
     /// `/dev/port`, PCI configuration space and BARs.
     pub const PCI: u32 = 9;
     /// A driver maps frames into a process.
@@ -136,6 +139,56 @@ pub struct State {
     pub reserved: u32,
     /// The record: JSON.
     pub record: [u8; RECORD_BYTES],
+}
+
+/// Ranges that a lease can have.
+pub const LEASE_RANGES: usize = 8;
+/// Bytes of [`Lease`] that programs do not look at.
+pub const LEASE_RECORD_BYTES: usize = 4096;
+
+/// A process's part in the guard, by what its address space executed last: values of the table of
+/// address spaces. Each lease has a number of its own behind these.
+pub mod part {
+    /// It runs the watchdog.
+    pub const WATCHDOG: u32 = 1;
+    /// The number of the first lease.
+    pub const FIRST_LEASE: u32 = 2;
+}
+
+/// Leave for one executable to write one node's memory for some time, or what is asked for.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Lease {
+    /// When it ends, in nanoseconds of `CLOCK_BOOTTIME`; 0 for one that is not in force.
+    pub until: u64,
+    /// The executable; nobody may write it as long as it is named here.
+    pub exe: FileKey,
+    /// What may be written; unused places are empty.
+    pub ranges: [Range; LEASE_RANGES],
+    /// Whose part in the guard it is; 0 where there never was a lease.
+    pub number: u32,
+    /// The process whose next open for reading names the executable; 0 for none.
+    pub learner: u32,
+    /// How many bytes of the record are used.
+    pub length: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// Who asked for what, and the answer: JSON.
+    pub record: [u8; LEASE_RECORD_BYTES],
+}
+
+impl Lease {
+    /// None.
+    pub const NONE: Self = Self {
+        until: 0,
+        exe: FileKey { device: 0, inode: 0 },
+        ranges: [Range { start: 0, end: 0 }; LEASE_RANGES],
+        number: 0,
+        learner: 0,
+        length: 0,
+        reserved: 0,
+        record: [0; LEASE_RECORD_BYTES],
+    };
 }
 
 /// Bytes of `struct page` (include/linux/mm_types.h) that programs reckon with; the loader checks it.
@@ -295,6 +348,8 @@ pub struct Offsets {
     pub binprm_file: u32,
     /// `struct mm_struct`, `context.ctx_id`.
     pub mm_context_id: u32,
+    /// `struct kimage`, `segment`; 0 for a kernel without kexec.
+    pub kimage_segment: u32,
 }
 
 /// Names of an executable's path that are reported, from the last one up.
@@ -337,9 +392,10 @@ const _: () = {
     assert!(size_of::<Rules>() == MAX_RANGES * 16 + 32 + 8 + PATHS + 3 * ENUM_VALUES);
     assert!(PATHS >= path::COUNT as usize);
     assert!(size_of::<Doors>() == 4 * 4);
-    assert!(size_of::<Offsets>() == 39 * 4);
+    assert!(size_of::<Offsets>() == 40 * 4);
     assert!(size_of::<FileKey>() == 16);
     assert!(size_of::<State>() == 16 + RECORD_BYTES);
+    assert!(size_of::<Lease>() == 8 + 16 + LEASE_RANGES * 16 + 16 + LEASE_RECORD_BYTES);
     assert!(size_of::<Attempt>() == 16 + 32 + 32 + EXE_NAMES * EXE_NAME_BYTES);
 };
 
@@ -353,6 +409,8 @@ mod user {
     unsafe impl aya::Pod for super::FileKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::State {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Lease {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Doors {}
 }

@@ -5,7 +5,7 @@
 //! LSMs. The devices are known by their numbers, never by path: mknod and bind mounts make others.
 //!
 //! By default the first and the last are allowed: what is done with the descriptor is judged by
-//! range. A file whose mode cannot be read counts as writable: closed. `/dev/iommu` of a module that
+//! range. Who holds a lease may open `/dev/mem` whatever policy says of it. A file whose mode cannot be read counts as writable: closed. `/dev/iommu` of a module that
 //! is loaded after the guard has a number that is not known here: open; the proof says so.
 
 use aya_ebpf::macros::lsm;
@@ -15,7 +15,7 @@ use watchdog_common::{file_kind, path};
 use crate::kernel::{
     DEV_MEM, DEV_PORT, Object, dentry_key, device, field, file_key, is_writable, offset,
 };
-use crate::{doors, judge, own};
+use crate::{doors, judge, lease, own};
 
 /// Judges an open.
 #[lsm(hook = "file_open")]
@@ -27,6 +27,7 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
     let is_writable = is_writable(file);
     if !is_writable {
         own::learn(file);
+        lease::learn(file);
     }
     let (path, is_judged) = match device(file) {
         Some(DEV_MEM) => (path::OPEN, is_writable),
@@ -37,7 +38,10 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
         None if is_writable => return own(file),
         _ => return 0,
     };
-    if is_judged { judge::always(path, 0) } else { 0 }
+    if !is_judged || (path == path::OPEN && lease::allows_to_begin()) {
+        return 0;
+    }
+    judge::always(path, 0)
 }
 
 /// Judges the writable open of a file that may belong to the guard, or to the watchdog's control
@@ -47,7 +51,7 @@ fn own(file: Object) -> i32 {
     let entry = field::<Object>(file, offset!(file_dentry)).unwrap_or(core::ptr::null());
     let folder = field::<Object>(entry, offset!(dentry_parent)).unwrap_or(core::ptr::null());
     let folder = own::kind(dentry_key(folder));
-    if own::is_kept(own::kind(file_key(file)), folder) {
+    if own::is_kept(file_key(file), folder) {
         own::reserve(watchdog_common::own::OPEN, false)
     } else if folder == file_kind::CGROUP && !own::is_init() {
         own::reserve(watchdog_common::own::CGROUP, false)

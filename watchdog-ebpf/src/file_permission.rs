@@ -1,4 +1,5 @@
-//! Path 3: write(2), pwrite, writev, aio, io_uring on `/dev/mem`.
+//! Path 3: write(2), pwrite, writev, aio, io_uring on `/dev/mem`. Of path 9 the same on `/dev/port`,
+//! of which there may be descriptors from before the guard.
 //!
 //! match-proto: `int bpf_lsm_file_permission(struct file *, int)` (6.1 to 7.2). Needs `bpf` among
 //! the active LSMs, and what `rw_verify_area` saved.
@@ -12,7 +13,7 @@ use aya_log_ebpf::debug;
 use watchdog_common::{Range, path};
 
 use crate::judge;
-use crate::kernel::{Object, is_dev_mem};
+use crate::kernel::{DEV_MEM, DEV_PORT, Object, device};
 use crate::saved::{Call, take};
 
 /// `MAY_WRITE` and `MAY_APPEND` (include/linux/fs.h).
@@ -26,8 +27,13 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(2)) {
         return verdict;
     }
-    if mask & MAY_WRITE == 0 || !is_dev_mem(file) {
+    if mask & MAY_WRITE == 0 {
         return 0;
+    }
+    match device(file) {
+        Some(DEV_MEM) => {}
+        Some(DEV_PORT) => return judge::always(path::PCI, 0),
+        _ => return 0,
     }
     let saved = take(Call::Write, file);
     if saved.is_none() {

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_send_signal;
 use watchdog_common::{ENUM_VALUES, MAX_RANGES, Range, Rules, action, path};
 
-use crate::{own, report};
+use crate::{lease, own, report};
 
 /// Filled in by the loader and frozen.
 #[unsafe(no_mangle)]
@@ -105,7 +105,7 @@ pub(crate) fn write(path: u32, aimed: Option<Range>) -> i32 {
     let is_known = aimed.is_some();
     let aimed = aimed.unwrap_or_default();
     let is_decoy = is_known && overlap(&aimed, &decoy);
-    if is_known && !is_decoy && !is_protected(&aimed) {
+    if is_known && !is_decoy && (!is_protected(&aimed) || lease::allows(&aimed)) {
         return 0;
     }
     judge(path, aimed, is_decoy, 0, Means::Refuse)
@@ -116,8 +116,17 @@ pub(crate) fn write(path: u32, aimed: Option<Range>) -> i32 {
 #[inline(always)]
 pub(crate) fn reach(path: u32, start: u64, end: u64) {
     let aimed = Range { start, end };
-    if !is_proof(path, start, end) && is_protected(&aimed) {
+    if !is_proof(path, start, end) && is_protected(&aimed) && !lease::allows(&aimed) {
         judge(path, aimed, false, 0, Means::Look);
+    }
+}
+
+/// Decides about what is refused elsewhere and got through all the same: who does that is killed.
+#[inline(always)]
+pub(crate) fn caught(path: u32, start: u64, end: u64) {
+    let aimed = Range { start, end };
+    if is_protected(&aimed) && !lease::allows(&aimed) {
+        judge(path, aimed, false, 0, Means::Kill);
     }
 }
 
@@ -216,6 +225,8 @@ enum Means {
     OnlyRefuse,
     /// Look, or kill: it has happened already.
     Look,
+    /// Kill where it is to be refused.
+    Kill,
 }
 
 /// Does what the policy says and reports it. `decoy`: by the watchdog itself it is a proof.
@@ -233,7 +244,8 @@ fn judge(path: u32, aimed: Range, decoy: bool, detail: u32, means: Means) -> i32
     done = match means {
         Means::OnlyRefuse => done.min(action::DENY),
         Means::Look if done == action::DENY => action::OBSERVE,
-        Means::Refuse | Means::Look => done,
+        Means::Kill if done == action::DENY => action::KILL,
+        Means::Refuse | Means::Look | Means::Kill => done,
     };
     if done == action::KILL {
         // SAFETY: the helper takes a number.
@@ -242,7 +254,7 @@ fn judge(path: u32, aimed: Range, decoy: bool, detail: u32, means: Means) -> i32
         done = match means {
             _ if !failed => done,
             Means::Refuse | Means::OnlyRefuse => action::DENY,
-            Means::Look => action::OBSERVE,
+            Means::Look | Means::Kill => action::OBSERVE,
         };
     }
     report::attempt(path, aimed, done, detail);

@@ -47,6 +47,7 @@ static OFFSETS: Offsets = Offsets {
     task_seccomp: 0,
     binprm_file: 0,
     mm_context_id: 0,
+    kimage_segment: 0,
 };
 
 /// `/dev/mem` is 1:1 (`MKDEV(MEM_MAJOR, DEVMEM_MINOR)`, 20 bits of minor: include/linux/kdev_t.h).

@@ -3,10 +3,9 @@
 //! match-proto: `int bpf_lsm_kernel_load_data(enum kernel_load_data_id, bool)` (6.1 to 7.2). Needs
 //! `bpf` among the active LSMs, and for the segments of a kexec the system call's registers.
 //!
-//! Where kexec as a whole is not refused, its segments are judged by where they are to lie. Fails
+//! Where kexec as a whole is not refused, or its caller holds a lease, its segments are judged by where they are to lie. Fails
 //! closed: segments that cannot be read are denied. They are in the caller's memory, which another
-//! thread may change until the kernel has read them again: a policy that trusts nobody closes path
-//! 19.
+//! thread may change until the kernel has read them again: `kexec_segment` sees what it read.
 
 use core::ffi::c_void;
 
@@ -16,6 +15,7 @@ use aya_ebpf::programs::LsmContext;
 use watchdog_common::{Range, path};
 
 use crate::judge::{self, Table};
+use crate::lease;
 use crate::registers::{Entry, current};
 
 /// `KEXEC_SEGMENT_MAX` (include/uapi/linux/kexec.h); the kernel refuses more.
@@ -33,6 +33,7 @@ pub(crate) fn kernel_load_data(ctx: LsmContext) -> i32 {
         return verdict;
     }
     match judge::path_of(Table::LoadData, kind) {
+        Some(path::KEXEC) if lease::allows_to_begin() => segments(),
         Some(path) => match judge::always(path, 0) {
             0 if path == path::KEXEC => segments(),
             verdict => verdict,
@@ -53,6 +54,7 @@ fn segments() -> i32 {
         Some(Entry::Kexec { count, at }) => (count, at, 0_i64),
         _ => (0, 0, -1),
     };
+    let lease = lease::of_current();
     // Below zero for what cannot be read or is no address, and once one is aimed at a node.
     let mut found = 0_i64;
     let (mut start, mut end) = (0, 0);
@@ -68,7 +70,7 @@ fn segments() -> i32 {
         let [first, bytes] = segment;
         let behind = first.wrapping_add(bytes);
         unknown |= (first | bytes | behind).cast_signed();
-        let aimed = judge::signs(first, behind);
+        let aimed = judge::signs(first, behind) & lease::outside(lease, first, behind);
         // The first one that is aimed at a node is the one that is told.
         let mask = (aimed & !found) >> 63;
         start |= first & mask.cast_unsigned();

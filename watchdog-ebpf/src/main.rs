@@ -23,6 +23,8 @@ mod judge;
 mod kernel;
 mod kernel_load_data;
 mod kernel_read_file;
+mod kexec_segment;
+mod lease;
 mod locked_down;
 mod mmap_file;
 mod own;

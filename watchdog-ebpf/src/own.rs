@@ -7,10 +7,10 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap};
-use watchdog_common::{FileKey, State, file_kind};
+use watchdog_common::{FileKey, State, file_kind, part};
 
 use crate::kernel::{Object, current_task, field, file_key, offset};
-use crate::{judge, report};
+use crate::{judge, lease, report};
 
 /// Files and folders that belong to the guard, and what each is.
 #[map]
@@ -20,8 +20,9 @@ static FILES: HashMap<FileKey, u32> = HashMap::with_max_entries(64, 0);
 #[map]
 static STATE: Array<State> = Array::with_max_entries(1, 0);
 
-/// Address spaces that execute the watchdog, by `ctx_id`, which is never used twice
-/// (`mm_context_t`, arch/x86/include/asm/mmu.h, 6.1 to 7.2). Those that are asked for stay.
+/// Address spaces that execute the watchdog, or a leased executable, by `ctx_id`, which is never used
+/// twice (`mm_context_t`, arch/x86/include/asm/mmu.h, 6.1 to 7.2); the value is their
+/// `watchdog_common::part`. Those that are asked for stay.
 #[map]
 static EXECUTED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(256, 0);
 
@@ -38,18 +39,32 @@ pub(crate) fn kind(key: Option<FileKey>) -> u32 {
 
 /// Whether only who is trusted may write a file, by what it and its folder are.
 #[inline(always)]
-pub(crate) fn is_kept(file: u32, folder: u32) -> bool {
-    matches!(file, file_kind::EXECUTABLE | file_kind::KEPT) || folder == file_kind::KEPT
+pub(crate) fn is_kept(file: Option<FileKey>, folder: u32) -> bool {
+    folder == file_kind::KEPT
+        || matches!(kind(file), file_kind::EXECUTABLE | file_kind::KEPT)
+        || lease::is_executable(file)
+}
+
+/// Whether a file is one whose processes nobody may trace.
+#[inline(always)]
+pub(crate) fn is_executable(key: Option<FileKey>) -> bool {
+    kind(key) == file_kind::EXECUTABLE || lease::is_executable(key)
 }
 
 /// Whether the current process is trusted.
 #[inline(always)]
 pub(crate) fn is_trusted() -> bool {
+    has_part(part::WATCHDOG)
+}
+
+/// Whether the current process has a part in the guard, and nobody speaks for it.
+#[inline(always)]
+pub(crate) fn has_part(wanted: u32) -> bool {
     let task = current_task();
     // Values, not whether there are any: the verifier knows no arithmetic with pointers.
     // SAFETY: a value is one word.
-    let executed = unsafe { EXECUTED.get(address_space()) }.copied().unwrap_or(0);
-    if executed == 0 {
+    let part = unsafe { EXECUTED.get(address_space()) }.copied().unwrap_or(0);
+    if part == 0 || part != wanted {
         return false;
     }
     let filter = field::<i32>(task, offset!(task_seccomp)).unwrap_or(1);
@@ -77,8 +92,13 @@ fn address_space() -> u64 {
 /// Takes note that the current process executes a file from now on.
 #[inline(always)]
 pub(crate) fn executes(file: Object) {
-    if kind(file_key(file)) == file_kind::EXECUTABLE {
-        let _ = EXECUTED.insert(address_space(), 1, 0);
+    let key = file_key(file);
+    let part = match kind(key) {
+        file_kind::EXECUTABLE => Some(part::WATCHDOG),
+        _ => lease::part_of(key),
+    };
+    if let Some(part) = part {
+        let _ = EXECUTED.insert(address_space(), part, 0);
     }
 }
 
@@ -102,7 +122,7 @@ pub(crate) fn learn(file: Object) {
         let _ = FILES.insert(key, kind, 0);
     }
     if kind == file_kind::EXECUTABLE {
-        let _ = EXECUTED.insert(address_space(), 1, 0);
+        let _ = EXECUTED.insert(address_space(), part::WATCHDOG, 0);
     }
 }
 

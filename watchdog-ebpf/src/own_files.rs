@@ -93,7 +93,7 @@ pub(crate) fn path_truncate(ctx: LsmContext) -> i32 {
     }
     let entry = field::<Object>(ctx.arg(0), offset!(path_dentry)).unwrap_or(core::ptr::null());
     let folder = field::<Object>(entry, offset!(dentry_parent)).unwrap_or(core::ptr::null());
-    let is_kept = is_kept(kind(dentry_key(entry)), kind(dentry_key(folder)));
+    let is_kept = is_kept(dentry_key(entry), kind(dentry_key(folder)));
     if is_kept { reserve(own::TRUNCATE, false) } else { 0 }
 }
 

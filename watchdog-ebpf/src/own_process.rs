@@ -17,11 +17,11 @@
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use watchdog_common::{file_kind, own};
+use watchdog_common::own;
 
 use crate::judge;
 use crate::kernel::{Object, current_task, field, file_key, offset};
-use crate::own::{executes, is_init, kind, reserve};
+use crate::own::{executes, is_executable, is_init, reserve};
 
 /// `PTRACE_MODE_ATTACH` (include/linux/ptrace.h): more than a look at /proc.
 const ATTACH: u32 = 2;
@@ -48,7 +48,7 @@ pub(crate) fn file_send_sigiotask(ctx: LsmContext) -> i32 {
     if is_watchdog(ctx.arg(0)) { judge::own(own::SIGNAL) } else { 0 }
 }
 
-/// Judges a tracer of any process that runs the watchdog's executable.
+/// Judges a tracer of any process that runs the watchdog's executable, or a leased one.
 #[lsm(hook = "ptrace_access_check")]
 pub(crate) fn ptrace_access_check(ctx: LsmContext) -> i32 {
     let mode: u32 = ctx.arg(1);
@@ -60,10 +60,10 @@ pub(crate) fn ptrace_access_check(ctx: LsmContext) -> i32 {
     }
     let mm = field::<Object>(ctx.arg(0), offset!(task_mm)).unwrap_or(core::ptr::null());
     let file = field::<Object>(mm, offset!(mm_exe_file)).unwrap_or(core::ptr::null());
-    if kind(file_key(file)) == file_kind::EXECUTABLE { judge::own(own::TRACE) } else { 0 }
+    if is_executable(file_key(file)) { judge::own(own::TRACE) } else { 0 }
 }
 
-/// Judges who executes the watchdog while somebody traces him.
+/// Judges who executes one of these while somebody traces him.
 #[lsm(hook = "bprm_check_security")]
 pub(crate) fn bprm_check_security(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(1)) {
@@ -73,10 +73,10 @@ pub(crate) fn bprm_check_security(ctx: LsmContext) -> i32 {
         return 0;
     }
     let file = field::<Object>(ctx.arg(0), offset!(binprm_file)).unwrap_or(core::ptr::null());
-    if kind(file_key(file)) == file_kind::EXECUTABLE { judge::own(own::TRACE) } else { 0 }
+    if is_executable(file_key(file)) { judge::own(own::TRACE) } else { 0 }
 }
 
-/// Takes note of who executes the watchdog. The address space is the new one by now
+/// Takes note of who executes the watchdog or what is leased. The address space is the new one by now
 /// (`begin_new_exec()`, fs/exec.c).
 #[lsm(hook = "bprm_committing_creds")]
 pub(crate) fn bprm_committing_creds(ctx: LsmContext) -> i32 {

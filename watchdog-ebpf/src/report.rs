@@ -92,7 +92,7 @@ unsafe fn write_exe(attempt: *mut Attempt, task: Object) {
 }
 
 #[inline(always)]
-fn count(counter: Option<*mut u64>) {
+pub(crate) fn count(counter: Option<*mut u64>) {
     if let Some(counter) = counter {
         // SAFETY: the map's own memory, aligned, which nothing but such counting writes to.
         unsafe { increment(counter) };

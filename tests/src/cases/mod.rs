@@ -12,6 +12,7 @@ mod door;
 mod drivers;
 mod guard;
 mod hardware;
+mod leases;
 mod paths;
 mod races;
 mod refusals;
@@ -86,6 +87,7 @@ pub fn all() -> Vec<Case> {
         (devices::CASES, true),
         (paths::CASES, true),
         (disarming::CASES, true),
+        (leases::CASES, true),
         (guard::CASES, true),
         (races::CASES, true),
         (paths::LAST, true),

@@ -182,8 +182,22 @@ fn kexec_is_judged(stage: &Stage) -> Result<()> {
         ensure!(entry.field("WATCHDOG_PHYS") == format!("{target:#x}"), "{entry:?}");
         let hidden = stage.attack("kexec-unreadable", NOBODYS, &[])?;
         ensure!(hidden.result == "EPERM", "unreadable: {}", hidden.result);
-        Ok(())
+        stage.preempted(|| kexec_changed_in_flight(stage, target))
     })
+}
+
+/// Checks that a segment which another thread moves into a node between the judgement and the copy
+/// ends its process, and that nothing is loaded by it.
+fn kexec_changed_in_flight(stage: &Stage, target: u64) -> Result<()> {
+    let mark = stage.mark()?;
+    let attack = stage.attack("kexec-race", target, &["--via", "0x20003000", "--seconds", "30"])?;
+    ensure!(attack.result == "SIGKILL", "in flight: {}", attack.result);
+    let killed = told(stage, mark, "kexec-segments", "killed")?;
+    ensure!(killed.field("WATCHDOG_PID") == attack.pid, "{killed:?}");
+    ensure!(killed.field("WATCHDOG_PHYS") == format!("{:#x}", target & !0xfff), "{killed:?}");
+    let loaded = stage.shell("cat /sys/kernel/kexec_loaded")?.text();
+    ensure!(loaded.trim() == "0", "a kexec image is loaded: {loaded}");
+    Ok(())
 }
 
 /// Check that root cannot switch the guard's programs off, is alerted as the worst there is, and
@@ -250,6 +264,7 @@ fn observe(stage: &Stage) -> Result<()> {
             let parent = entry.field("WATCHDOG_PARENT_COMM");
             ensure!(parent == "node-agent", "its parent is {parent}");
         }
+        changed_by_this_node(stage)?;
         let mark = stage.mark()?;
         let killed = stage.attack_unchanged("remap-file-pages", target, &VIA)?;
         ensure!(killed.result == "SIGKILL", "remap-file-pages: {}", killed.result);
@@ -258,6 +273,20 @@ fn observe(stage: &Stage) -> Result<()> {
         ensure!(entry.field("WATCHDOG_PID") == killed.pid, "{entry:?}");
         Ok(())
     })
+}
+
+/// Checks that text which this node changes is told with who it may have been.
+fn changed_by_this_node(stage: &Stage) -> Result<()> {
+    let (at, mark) = (stage.machine().truth(1)?.text_phys_start + 0x1234, stage.mark()?);
+    let before = stage.byte(at)?;
+    let by = stage.attack("pwrite", at, &["--value", &format!("{:#x}", before ^ 1)])?;
+    ensure!(by.result == "ok" && stage.byte(at)? == before ^ 1, "{by:?}");
+    let tampered = stage.wait_for(mark, "text-tampered", |it| it.is("text-tampered"));
+    stage.poke(at, before)?;
+    let (tampered, who) = (tampered?, format!("process {} (attack) was not stopped", by.pid));
+    ensure!(tampered.field("MESSAGE").contains("It may have been this node"), "{tampered:?}");
+    ensure!(tampered.field("MESSAGE").contains(&who), "{tampered:?} says nothing of {who}");
+    stage.wait_for(mark, "text-clean", |it| it.is("text-clean")).map(drop)
 }
 
 /// Check that of many attempts at once not one succeeds, and that those that are told, those that

@@ -76,6 +76,10 @@ fn flipped_byte(stage: &Stage) -> Result<()> {
             for (field, value) in expected {
                 ensure!(alert.field(field) == value, "{field} is not {value}: {alert:?}");
             }
+            let message = alert.field("MESSAGE");
+            let origin = format!("changed from inside node service-{node}, or by a device");
+            ensure!(message.contains("It was not this node"), "{alert:?}");
+            ensure!(message.contains(&origin), "{alert:?}");
             stage.note(&format!(
                 "node {node}: alerted {took:.1?} after the change (period {PERIOD:?})"
             ));

@@ -94,6 +94,11 @@ impl Machine {
     /// Starts service node `node`, or starts it anew, and waits until it
     /// answers. Returns how long that took.
     pub fn start_node(&self, node: u8) -> Result<Duration> {
+        self.start_node_by("node-loader", node)
+    }
+
+    /// The same with a copy of the loader that is somewhere else on node 0.
+    pub fn start_node_by(&self, loader: &str, node: u8) -> Result<Duration> {
         let begun = Instant::now();
         let service = self.node(node)?;
         // Before the loader runs: the old kernel's mark must not be taken for
@@ -103,7 +108,7 @@ impl Machine {
         let (number, append) = (node.to_string(), configuration.command_line());
         let kernel = format!("/host/node{node}.vmlinuz");
         let initrd = format!("/host/node{node}.cpio");
-        let loader = ["node-loader", "start", "--node", &number, "--kernel", &kernel];
+        let loader = [loader, "start", "--node", &number, "--kernel", &kernel];
         let options = ["--initrd", &initrd, "--append", &append];
         let output = self.node0.run(loader.iter().chain(&options))?;
         ensure!(output.success(), "node-loader could not start node {node}: {output}");

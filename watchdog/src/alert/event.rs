@@ -49,11 +49,15 @@ pub enum EventKind {
     Stopped,
     /// The guard was taken down.
     GuardDisarmed,
+    /// Somebody may write a node's memory for some time.
+    LeaseBegun,
+    /// Nobody may any more.
+    LeaseEnded,
 }
 
 impl EventKind {
     /// Every kind, for the catalog and its test.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::TextTampered,
         Self::GuardTampered,
         Self::NodeLost,
@@ -72,6 +76,8 @@ impl EventKind {
         Self::Started,
         Self::Stopped,
         Self::GuardDisarmed,
+        Self::LeaseBegun,
+        Self::LeaseEnded,
     ];
 
     /// The name used in `WATCHDOG_EVENT` and in JSON.
@@ -96,6 +102,8 @@ impl EventKind {
             Self::Started => "started",
             Self::Stopped => "stopped",
             Self::GuardDisarmed => "guard-disarmed",
+            Self::LeaseBegun => "lease-begun",
+            Self::LeaseEnded => "lease-ended",
         }
     }
 
@@ -114,7 +122,9 @@ impl EventKind {
             | Self::NodeRebooted
             | Self::BaselineLearned
             | Self::GuardArmed
-            | Self::TextInstrumented => 5,
+            | Self::TextInstrumented
+            | Self::LeaseBegun
+            | Self::LeaseEnded => 5,
             Self::TextClean | Self::Started | Self::Stopped => 6,
         }
     }
@@ -141,6 +151,8 @@ impl EventKind {
             Self::Started => "fae811293bf9464596e7445895b1d4de",
             Self::Stopped => "2b2c09f2dd834e8cad595bec7d5261af",
             Self::GuardDisarmed => "7dc7aa5f4a114222b666a1a26cfd08d8",
+            Self::LeaseBegun => "ad705ecb79b04b6d81c42f33952d5670",
+            Self::LeaseEnded => "2d957478338b407bb3eb2f7c95a3a70f",
         }
     }
 }

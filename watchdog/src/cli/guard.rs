@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 
 use super::Status;
-use super::args::{DisarmArgs, GuardCommand, TellArgs};
+use super::args::{DisarmArgs, GuardCommand, LeaseArgs, TellArgs};
 use crate::alert::{Event, EventKind, Outlet, printable};
 use crate::guard::{Coverage, InForce, PathReport, Record, WritePath, hash};
 
@@ -21,6 +21,7 @@ pub(super) fn execute(command: GuardCommand) -> anyhow::Result<Status> {
         GuardCommand::Status(args) => status(&args),
         GuardCommand::SelfTest(args) => self_test(&args),
         GuardCommand::Disarm(args) => disarm(&args),
+        GuardCommand::Lease(args) => lease(&args),
         GuardCommand::Secret => secret(),
     }
 }
@@ -102,13 +103,7 @@ fn disarm(args: &DisarmArgs) -> anyhow::Result<Status> {
     InForce::clear_unfinished()?;
     let guards = InForce::all()?;
     let newest = guards.last().context("no guard is in force: there is nothing to take down")?;
-    let secret = match &args.secret_file {
-        Some(path) => Some(secret_of(path)?),
-        None if newest.record.release.wants_secret() && io::stdin().is_terminal() => {
-            Some(rpassword::prompt_password("Secret: ")?.into_bytes())
-        }
-        None => None,
-    };
+    let secret = secret_for(&newest.record, args.secret_file.as_deref())?;
     let outlet = Outlet::for_this_process(false);
     for guard in guards {
         let memory = guard.record.memory();
@@ -123,6 +118,35 @@ fn disarm(args: &DisarmArgs) -> anyhow::Result<Status> {
     }
     outlet.close();
     println!("The guard is down.");
+    Ok(Status::Good)
+}
+
+/// The secret to which a guard yields, where it is one: from a file, else asked for.
+fn secret_for(record: &Record, file: Option<&Path>) -> anyhow::Result<Option<Vec<u8>>> {
+    match file {
+        Some(path) => secret_of(path).map(Some),
+        None if record.release.wants_secret() && io::stdin().is_terminal() => {
+            Ok(Some(rpassword::prompt_password("Secret: ")?.into_bytes()))
+        }
+        None => Ok(None),
+    }
+}
+
+fn lease(args: &LeaseArgs) -> anyhow::Result<Status> {
+    let guard = in_force()?;
+    let (Some(node), Some(exe), Some(time)) = (&args.node, &args.exe, args.time) else {
+        let terms = guard.end_lease()?;
+        println!("The lease of node {} is ended.", terms.node);
+        return Ok(Status::Good);
+    };
+    let secret = secret_for(&guard.record, args.secret_file.as_deref())?;
+    let user = format!("user {}", user());
+    let terms = guard.lease(node.as_str(), exe, time, &user, secret.as_deref())?;
+    println!(
+        "Node {node} is leased for {time:?}: who starts {} from now on may write its memory.\nSHA-256 {}",
+        exe.display(),
+        terms.sha256
+    );
     Ok(Status::Good)
 }
 

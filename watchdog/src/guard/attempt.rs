@@ -37,6 +37,8 @@ pub struct Attacker {
     pub comm: Vec<u8>,
     /// Path of its executable within its mount, as the program gathered it; foreign bytes.
     pub exe: Option<Vec<u8>>,
+    /// Its `/proc/PID/cgroup`, where that was read while it lived; foreign bytes.
+    pub cgroup: Option<Vec<u8>>,
     /// Process id of its parent.
     pub parent: u32,
     /// The parent's name; foreign bytes.
@@ -68,6 +70,7 @@ impl WriteAttempt {
                 uid,
                 comm: until_nul(&attempt.comm).to_vec(),
                 exe: joined(&attempt.exe),
+                cgroup: None,
                 parent,
                 parent_comm: until_nul(&attempt.parent_comm).to_vec(),
             },
@@ -87,7 +90,8 @@ impl Attacker {
     /// bytes.
     #[must_use]
     pub fn control_group(&self) -> Option<Vec<u8>> {
-        let groups = fs::read(format!("/proc/{}/cgroup", self.pid)).ok()?;
+        let groups = fs::read(format!("/proc/{}/cgroup", self.pid)).ok();
+        let groups = groups.or_else(|| self.cgroup.clone())?;
         let unified = groups.split(|&byte| byte == b'\n').find_map(|it| it.strip_prefix(b"0::"));
         unified.map(<[u8]>::to_vec)
     }

@@ -91,6 +91,12 @@ impl Decoy {
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
+    /// Path 8: asks about the decoy while it is mapped, for reading.
+    pub(super) fn held(&self, ask: impl FnOnce(u64) -> io::Result<()>) -> io::Result<()> {
+        let _mapping = self.map(DECOY.start, 1, libc::PROT_READ, libc::MAP_SHARED)?;
+        ask(DECOY.start)
+    }
+
     /// Path 10: a mapping that nobody denies.
     pub(super) fn try_frames(&self) -> io::Result<()> {
         let writable = libc::PROT_READ | libc::PROT_WRITE;

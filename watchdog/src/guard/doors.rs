@@ -37,14 +37,24 @@ pub(super) fn unknown_to(known: &Doors) -> Option<String> {
     )
 }
 
+/// The major number of UIO devices, where there is a driver.
+pub(super) fn uio() -> Option<u32> {
+    number_of(characters(&fs::read_to_string(DEVICES).ok()?), "uio")
+}
+
+/// The number that stands before a name.
+fn number_of(lines: &str, name: &str) -> Option<u32> {
+    let mut entries = lines.lines().filter_map(|line| line.trim().split_once(' '));
+    entries.find(|(_, it)| it.trim() == name).and_then(|(number, _)| number.parse().ok())
+}
+
+/// What `/proc/devices` says of character devices: block devices may have the same names and numbers.
+fn characters(devices: &str) -> &str {
+    devices.split("Block devices:").next().unwrap_or_default()
+}
+
 fn parse(misc: &str, devices: &str) -> Doors {
-    let number_of = |lines: &str, name: &str| {
-        let entry = lines.lines().filter_map(|line| line.trim().split_once(' '));
-        let found = entry.into_iter().find(|(_, it)| it.trim() == name);
-        found.and_then(|(number, _)| number.parse::<u32>().ok())
-    };
-    // Block devices may have the same names and numbers.
-    let characters = devices.split("Block devices:").next().unwrap_or_default();
+    let characters = characters(devices);
     let misc_device = |minor: u32| MISC_MAJOR << MINOR_BITS | minor;
     Doors {
         numbers: [misc_device(VFIO_MINOR), number_of(misc, IOMMUFD).map_or(0, misc_device)],

@@ -108,7 +108,8 @@ impl InForce {
     /// [`GuardError`] when its tables cannot be used.
     pub fn self_test(&self) -> Result<Coverage, GuardError> {
         let running = preflight::check(true)?;
-        Ok(Prover::of_record(&self.record, &self.generation, &running)?.prove())
+        let mut prover = Prover::of_record(&self.record, &self.generation, &running)?;
+        Ok(prover.prove())
     }
 
     /// Gives way to a guard that is in force as well: takes this one down, and returns what it saw

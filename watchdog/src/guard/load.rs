@@ -1,5 +1,6 @@
 //! The guard as it runs: its programs, the rules they go by, and what comes back from them.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
@@ -17,7 +18,9 @@ use super::attempt::WriteAttempt;
 use super::coverage::Coverage;
 use super::decoy::Decoy;
 use super::error::GuardError;
+use super::held::{Forbidden, Held};
 use super::in_force::{InForce, InForceError};
+use super::lease::LeaseTable;
 use super::own::{Reach, learn, pin_tables, tell_ids};
 use super::pins::Generation;
 use super::preflight::{self, PreflightError};
@@ -58,6 +61,9 @@ pub struct Guard {
     lost: Array<MapData, u64>,
     lost_told: [u64; path::COUNT as usize],
     told: Option<Array<MapData, u64>>,
+    leases: LeaseTable,
+    /// Who held what, not yet told.
+    held: Vec<WriteAttempt>,
     log: Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>,
     prover: Prover,
     /// The kernel's reasons for asking security modules, by number.
@@ -137,10 +143,17 @@ impl Guard {
         record.programs = tell_ids(&mut programs, &tables)?;
         let state = pinned.state.as_mut().ok_or(GuardError::Missing("STATE"))?;
         learn(state, &pinned.generation, &config.kept)?;
+        // Whoever comes later is judged.
+        let forbidden = Forbidden::new(config.ranges.clone(), &policies, no_lsm.is_none(), doors);
+        let mut held = Held::new(forbidden, policies.get(WritePath::Held), record.pid);
+        let holders = held.end();
         let mut map = |name| programs.take_map(name).ok_or(GuardError::Missing(name));
         let attempts = RingBuf::try_from(map("ATTEMPTS")?)?;
+        let leases = LeaseTable::new(map("LEASE")?, map("LEASED")?)?;
         let prover = Prover {
             decoy: Some(decoy),
+            held,
+            waits: Cell::default(),
             proofs: Array::try_from(map("PROOFS")?)?,
             lacking: lacking(&running.btf, &policies, no_lsm),
             policies,
@@ -156,6 +169,8 @@ impl Guard {
             lost: Array::try_from(map("LOST")?)?,
             lost_told: [0; path::COUNT as usize],
             told: Some(Array::try_from(map("TOLD")?)?),
+            leases,
+            held: holders,
             _programs: programs,
             pinned,
             record,
@@ -194,6 +209,22 @@ impl Guard {
             events.extend(guard.give_way()?);
         }
         Ok(events)
+    }
+
+    /// The table of leases.
+    pub fn leases(&mut self) -> &mut LeaseTable {
+        &mut self.leases
+    }
+
+    /// Who was found to hold on to guarded memory when the guard was armed; once.
+    pub fn take_held(&mut self) -> Vec<GuardEvent> {
+        self.held.drain(..).map(GuardEvent::Attempt).collect()
+    }
+
+    /// Does what policy says about processes that hold on to some memory, or to what policy
+    /// forbids; returns who they were.
+    pub fn end_holds(&mut self, memory: RangeSet) -> Vec<GuardEvent> {
+        self.prover.held.end_within(memory).into_iter().map(GuardEvent::Attempt).collect()
     }
 
     /// Where it is kept how many attempts were told, for the next watchdog; once.

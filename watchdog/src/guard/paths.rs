@@ -23,6 +23,8 @@ pub enum WritePath {
     RemapFilePages,
     /// 6: making a read-only shared mapping writable.
     Mprotect,
+    /// 8: what processes hold from before the guard, or from a lease that is over.
+    Held,
     /// 9: `/dev/port`, PCI configuration space and BARs.
     Pci,
     /// 10: a driver maps frames into a process.
@@ -76,12 +78,13 @@ struct Facts {
 
 impl WritePath {
     /// Every path, in the order of the table.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Open,
         Self::Write,
         Self::Mmap,
         Self::RemapFilePages,
         Self::Mprotect,
+        Self::Held,
         Self::Pci,
         Self::Frames,
         Self::Fault,
@@ -123,6 +126,9 @@ impl WritePath {
                 Deny,
                 "a read-only mapping made writable",
             ),
+            Self::Held => {
+                (path::HELD, "held", Reach::Kill, Kill, Kill, "mapped or open before the guard")
+            }
             Self::Pci => (path::PCI, "pci", Refuse, Deny, Deny, "/dev/port, PCI registers"),
             Self::Frames => {
                 (path::FRAMES, "frames", Reach::Kill, Kill, Kill, "frames mapped by a driver")
@@ -182,6 +188,7 @@ impl WritePath {
         Some(match self {
             Self::Write | Self::Mmap | Self::RemapFilePages | Self::Mprotect => return None,
             Self::Open => "opened /dev/mem for writing",
+            Self::Held => "held on to what nobody may have",
             Self::Pci => "reached for ports or PCI registers",
             Self::Frames => "had a driver map frames into it",
             Self::Fault => "had a driver map frames into it on touch",

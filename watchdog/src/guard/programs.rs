@@ -143,7 +143,7 @@ fn is_lost(path: WritePath, policies: &Policies) -> bool {
 
 /// All programs: what saves before what decides, so that nothing is denied for want of what was not
 /// saved yet. LSM hooks are functions of the name `bpf_lsm_…` (kernel/bpf/bpf_lsm.c).
-pub(super) const PROGRAMS: [Program; 43] = {
+pub(super) const PROGRAMS: [Program; 44] = {
     use Kind::{Device, Entry, Exit, Lsm, Sysctl};
     use WritePath as P;
     const RW: &[(&str, usize)] = &[("rw_verify_area", 4)];
@@ -163,7 +163,7 @@ pub(super) const PROGRAMS: [Program; 43] = {
             &[P::Open, P::Pci, P::Iommu, P::Own],
         )
         .always(),
-        program("file_permission", Lsm, &[("bpf_lsm_file_permission", 2)], &[P::Write]),
+        program("file_permission", Lsm, &[("bpf_lsm_file_permission", 2)], &[P::Write, P::Pci]),
         program("mmap_file", Lsm, &[("bpf_lsm_mmap_file", 4)], &[P::Mmap, P::RemapFilePages]),
         program("file_mprotect", Lsm, &[("bpf_lsm_file_mprotect", 3)], &[P::Mprotect]),
         program(
@@ -210,6 +210,8 @@ pub(super) const PROGRAMS: [Program; 43] = {
             &[P::Fault],
         )
         .optional(),
+        program("kexec_segment", Entry, &[("kimage_load_segment", 2)], &[P::KexecSegments])
+            .optional(),
         program("iommu", Entry, &[("__iommu_map", 6), ("iommu_map_nosync", 6)], &[P::Iommu]),
         program("dma_phys", Entry, &[("dma_map_phys", 5), ("dma_map_resource", 5)], &[P::Dma]),
         program("dma_page", Exit, &[("dma_map_page_attrs", 6)], &[P::Dma])

@@ -7,8 +7,10 @@
 //! The kernel skips a program at a function while another thread is in the midst of it that was
 //! preempted there, on the same processor (`__bpf_prog_enter_recur`, kernel/bpf/trampoline.c, 6.1 to
 //! 7.2). What it saves is then missing: denied, but not known to be the decoy. So an attempt that
-//! did not succeed where it must not is made again before anything is said.
+//! did not succeed where it must not is made again before anything is said; but not once another one
+//! did succeed: then the guard is off, and there is nothing to wait for.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::thread;
@@ -20,6 +22,7 @@ use watchdog_common::Doors;
 use super::coverage::{Coverage, Outcome, PathProof};
 use super::decoy::Decoy;
 use super::error::GuardError;
+use super::held::{self, Forbidden, Held};
 use super::own::Reach;
 use super::pins::Generation;
 use super::preflight::Running;
@@ -42,6 +45,9 @@ pub(super) struct Prover {
     /// Devices by which an IOMMU is reached, as the programs know them, where that is known.
     pub(super) doors: Option<Doors>,
     pub(super) own: Reach,
+    pub(super) held: Held,
+    /// Whether nothing succeeded so far that must not.
+    pub(super) waits: Cell<bool>,
 }
 
 impl Prover {
@@ -59,15 +65,29 @@ impl Prover {
         let program = record.programs.first().copied().unwrap_or_default();
         let own = Reach { pin: generation.decoy(), program, watchdog: record.pid };
         let lacking = lacking(&running.btf, &policies, no_lsm);
-        Ok(Self { decoy, proofs, policies, lacking, doors: None, own })
+        let doors = doors::of_this_kernel();
+        let forbidden = Forbidden::new(record.memory(), &policies, no_lsm.is_none(), doors);
+        let held = Held::new(forbidden, policies.get(WritePath::Held), record.pid);
+        Ok(Self {
+            decoy,
+            proofs,
+            policies,
+            lacking,
+            doors: None,
+            own,
+            held,
+            waits: Cell::default(),
+        })
     }
 
     /// Tries every path.
-    pub(super) fn prove(&self) -> Coverage {
-        Coverage(WritePath::ALL.map(|path| self.path(path)).to_vec())
+    pub(super) fn prove(&mut self) -> Coverage {
+        self.waits.set(true);
+        let held = self.held.wrong();
+        Coverage(WritePath::ALL.map(|path| self.path(path, held.as_deref())).to_vec())
     }
 
-    fn path(&self, path: WritePath) -> PathProof {
+    fn path(&self, path: WritePath, held: Option<&str>) -> PathProof {
         let policy = self.policies.get(path);
         let seen = |act: &dyn Fn() -> io::Result<()>| self.attempt(path, policy, act);
         let decoy = |act: fn(&Decoy) -> io::Result<()>| match &self.decoy {
@@ -88,6 +108,7 @@ impl Prover {
             WritePath::Mmap => decoy(Decoy::try_mmap),
             WritePath::RemapFilePages => decoy(Decoy::try_remap),
             WritePath::Mprotect => decoy(Decoy::try_mprotect),
+            WritePath::Held => self.held(held),
             WritePath::Pci => seen(&stand_in::ports),
             WritePath::Frames if is_read_only => {
                 Outcome::NotTried("it takes /dev/mem open for writing, which nobody has")
@@ -118,6 +139,17 @@ impl Prover {
         PathProof { path, policy, outcome }
     }
 
+    /// What processes hold: that it is seen is told by what this one holds for a moment.
+    fn held(&self, wrong: Option<&str>) -> Outcome {
+        let sees = self.decoy.as_ref().map(|decoy| decoy.held(held::sees_own));
+        match (wrong, sees) {
+            (Some(wrong), _) => Outcome::Missing(wrong.to_owned()),
+            (None, Some(Err(error))) => Outcome::Missing(error.to_string()),
+            (None, Some(Ok(()))) => Outcome::Seen,
+            (None, None) => Outcome::NotTried("/dev/mem cannot be opened for writing any more"),
+        }
+    }
+
     /// The guard's own: each of several acts is refused, whatever policy says of others.
     fn own(&self) -> Outcome {
         for (name, act) in Reach::ACTS {
@@ -143,8 +175,10 @@ impl Prover {
             let before = count();
             let result = act();
             let outcome = judge(&result, count() != before, must_fail);
-            let is_open = must_fail && result.is_ok();
-            if outcome == Outcome::Seen || is_open || wait > LAST_WAIT {
+            if must_fail && result.is_ok() {
+                self.waits.set(false);
+            }
+            if outcome == Outcome::Seen || !self.waits.get() || wait > LAST_WAIT {
                 return outcome;
             }
             thread::sleep(wait);

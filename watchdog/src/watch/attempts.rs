@@ -191,6 +191,7 @@ mod tests {
                 uid: 0,
                 comm: b"dd".to_vec(),
                 exe: None,
+                cgroup: None,
                 parent: 1,
                 parent_comm: b"sh".to_vec(),
             },

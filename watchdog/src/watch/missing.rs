@@ -21,9 +21,9 @@ pub(super) struct Missing {
 }
 
 impl Missing {
-    /// A node whose kernel is gone.
-    pub(super) fn gone(before: Box<Kernel>) -> Self {
-        Self { before: Some(before), ..Self::default() }
+    /// A node whose kernel is gone, or must be looked for anew.
+    pub(super) fn gone(before: Option<Box<Kernel>>) -> Self {
+        Self { before, ..Self::default() }
     }
 
     /// A node that never had one; the loss is told already.

@@ -2,8 +2,10 @@
 
 mod attempts;
 mod invariant;
+mod leases;
 mod missing;
 mod nodes;
+mod origin;
 mod patrol;
 mod proof;
 mod pulse;

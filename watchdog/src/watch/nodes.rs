@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use super::leases::Lent;
 use super::missing::Missing;
+use super::origin::Doings;
 use super::tell;
 use super::watching::{Health, Watching};
 use crate::alert::{Event, chain};
@@ -33,6 +35,8 @@ pub struct WatchedNodes {
     images: Images,
     store: BaselineStore,
     boot_limit: Duration,
+    pub(super) lent: Lent,
+    pub(super) doings: Doings,
     pub(super) nodes: Vec<WatchedNode>,
     /// Strays already told.
     pub(super) strays: BTreeSet<String>,
@@ -64,8 +68,16 @@ impl WatchedNodes {
         tell: &mut dyn FnMut(Event),
     ) -> Result<Self, SweepError> {
         let (plan, images) = (target.nodes.clone(), target.images.clone());
-        let strays = BTreeSet::new();
-        let mut watched = Self { plan, images, store, boot_limit, nodes: Vec::new(), strays };
+        let mut watched = Self {
+            plan,
+            images,
+            store,
+            boot_limit,
+            lent: Lent::default(),
+            doings: Doings::default(),
+            nodes: Vec::new(),
+            strays: BTreeSet::new(),
+        };
         for Found { node, finding, strays } in found {
             let state = match finding {
                 Finding::Located(kernel) => {
@@ -120,10 +132,21 @@ impl WatchedNodes {
         memory: &dyn Memory,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
+        let returned = self.lent.take_returned();
         for at in 0..self.nodes.len() {
             let Some(watched) = self.nodes.get_mut(at) else { break };
+            if self.lent.touches(&watched.node.memory) {
+                continue;
+            }
+            if !returned.intersection(&watched.node.memory).is_empty() {
+                watched.state.begin_anew();
+            }
+            let mut events = Vec::new();
             let health = match &mut watched.state {
-                State::Watching(watching) => watching.sweep(&watched.node, memory, tell),
+                State::Watching(watching) => {
+                    let mut tell = |event| events.push(event);
+                    watching.sweep(&watched.node, memory, &self.doings, &mut tell)
+                }
                 State::Missing(missing) => {
                     if missing.searches.are_due() {
                         self.search(at, memory, tell)?;
@@ -131,14 +154,17 @@ impl WatchedNodes {
                     continue;
                 }
             };
+            // What was seen of memory while somebody began to write it by leave says nothing.
+            if self.lent.touches(&watched.node.memory) {
+                continue;
+            }
+            events.into_iter().for_each(&mut *tell);
             match health {
                 Health::Alive => {}
                 Health::Stalled => self.look_for_successor(at, memory, tell)?,
                 Health::Gone(reason) => {
                     log::info!("node {}: {reason}", watched.node.name);
-                    if let State::Watching(watching) = &watched.state {
-                        watched.state = State::Missing(Missing::gone(watching.kernel.clone()));
-                    }
+                    watched.state.begin_anew();
                     self.search(at, memory, tell)?;
                 }
             }
@@ -275,6 +301,17 @@ impl WatchedNodes {
             }
         };
         Ok(())
+    }
+}
+
+impl State {
+    /// Forgets where the kernel is, but not which it was.
+    fn begin_anew(&mut self) {
+        let before = match self {
+            Self::Watching(watching) => Some(watching.kernel.clone()),
+            Self::Missing(missing) => missing.before.take(),
+        };
+        *self = Self::Missing(Missing::gone(before));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The proof that the guard still bites, repeated every period: what changed is told.
 
+use super::origin::Doings;
 use crate::alert::{Event, EventKind};
 use crate::guard::{Coverage, GuardError};
 
@@ -7,17 +8,22 @@ use crate::guard::{Coverage, GuardError};
 #[derive(Debug)]
 pub(super) struct ProofWatch {
     open: Vec<String>,
+    doings: Doings,
 }
 
 impl ProofWatch {
-    /// Begins with the proof made at arming.
-    pub(super) fn new(first: &Coverage) -> Self {
-        Self { open: first.open() }
+    /// Begins with the proof made at arming; who asks where a change came from is told how the guard
+    /// is.
+    pub(super) fn new(first: &Coverage, doings: Doings) -> Self {
+        let open = first.open();
+        doings.tried(open.is_empty());
+        Self { open, doings }
     }
 
     /// Compares a new proof with the last one; an event when paths opened or closed.
     pub(super) fn compare(&mut self, now: &Coverage) -> Option<Event> {
         let open = now.open();
+        self.doings.tried(open.is_empty());
         let opened: Vec<_> =
             open.iter().filter(|path| !self.open.contains(path)).cloned().collect();
         let closed = self.open.iter().any(|path| !open.contains(path));

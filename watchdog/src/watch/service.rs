@@ -11,16 +11,18 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::attempts::{Attempts, Owners};
 use super::invariant::{self, Invariant};
+use super::leases::Leases;
 use super::nodes::{SweepError, WatchedNodes, enough};
+use super::origin::Doings;
 use super::patrol::Patrol;
 use super::proof::{ProofWatch, armed, degraded, unguarded};
 use super::pulse::{Heart, Pulse, notify};
 use super::sweeper::Sweeper;
 use super::tell;
-use crate::alert::{Book, Outlet};
+use crate::alert::{Book, Event, Outlet};
 use crate::guard::{Guard, GuardConfig, GuardError, GuardEvent, Policies, Release, WritePath};
 use crate::memory::{MapError, RangeSet, ReadError};
-use crate::node::{Found, Target};
+use crate::node::{Found, Nodes, Target};
 use crate::verify::BaselineStore;
 
 /// How long systemd waits for a sign of life at least.
@@ -105,6 +107,8 @@ pub async fn watch(
 ) -> Result<(), WatchError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(WatchError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(WatchError::Signal)?;
+    // By this `watchdog guard lease` says that there is something to look at.
+    let mut asked = signal(SignalKind::user_defined1()).map_err(WatchError::Signal)?;
     outlet.send(tell::started(&target));
 
     if let Some(ranges) = &target.guarded {
@@ -112,11 +116,20 @@ pub async fn watch(
     }
     let mut invariant = target.guarded.clone().map(Invariant::new);
     // Armed before anything is looked at: what is found later cannot be changed by node 0 then.
+    let owners = Owners::default();
+    owners.set(configured(&target.nodes));
+    let (mut attempts, doings) = (Attempts::default(), Doings::default());
     let mut guard = match &target.guarded {
-        Some(ranges) => arm(ranges.clone(), &options, outlet)?,
+        Some(ranges) => {
+            let told = |event| {
+                doings.saw(&event);
+                attempts.event(event, &owners)
+            };
+            arm(ranges.clone(), &options, outlet, told)?
+        }
         None => None,
     };
-    let mut proofs = guard.as_mut().map(|guard| ProofWatch::new(&guard.prove()));
+    let mut proofs = guard.as_mut().map(|guard| ProofWatch::new(&guard.prove(), doings.clone()));
 
     let found = search(&target)?;
     enough(&target.nodes, &found).map_err(WatchError::NoNode)?;
@@ -124,11 +137,11 @@ pub async fn watch(
     let mut tell = |event| outlet.send(event);
     let mut nodes = WatchedNodes::take_up(&target, store, options.boot_limit, found, &mut tell)?;
     // Ready means that every text was judged once; the first time takes longer than any other.
+    nodes.doings = doings.clone();
     nodes.sweep(&*target.memory, &mut tell)?;
 
-    let owners = Owners::default();
     owners.set(nodes.owners());
-    let mut attempts = Attempts::default();
+    let mut leases = Leases::new(nodes.lent.clone(), doings.clone());
     if let Some(guard) = &mut guard {
         // From here on the guard stays, whatever becomes of this process.
         let events = guard.keep()?;
@@ -159,9 +172,11 @@ pub async fn watch(
         NotifyState::Status("watching".to_owned()),
     ]);
     loop {
+        let mut looked = None;
         tokio::select! {
             event = next_event(&mut guard) => {
                 let is_hotplug = invariant::may_break_by(&event);
+                doings.saw(&event);
                 if let Some(event) = attempts.event(event, &owners) {
                     outlet.send(event);
                 }
@@ -172,10 +187,9 @@ pub async fn watch(
             _ = proof.tick() => {
                 invariant.iter_mut().flat_map(Invariant::look).for_each(|it| outlet.send(it));
                 attempts.folded(&owners).into_iter().for_each(|event| outlet.send(event));
-                if let (Some(guard), Some(proofs)) = (guard.as_mut(), proofs.as_mut())
-                    && let Some(event) = proofs.compare(&guard.prove())
-                {
-                    outlet.send(event);
+                if let (Some(guard), Some(proofs)) = (guard.as_mut(), proofs.as_mut()) {
+                    proofs.compare(&guard.prove()).into_iter().for_each(|it| outlet.send(it));
+                    looked = Some(leases.look(guard, &target));
                 }
                 proven.beat();
                 if pulse.all_beat() {
@@ -185,22 +199,31 @@ pub async fn watch(
             failure = sweeper.failure() => {
                 return Err(failure.map_or(WatchError::SweeperDied, WatchError::Sweep));
             }
+            _ = asked.recv() => looked = guard.as_mut().map(|it| leases.look(it, &target)),
+            () = leases.over() => looked = guard.as_mut().map(|it| leases.look(it, &target)),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
+        for event in looked.unwrap_or_default().told(&mut attempts, &owners) {
+            outlet.send(event);
+        }
     }
     notify(&[NotifyState::Stopping]);
+    if let Some(guard) = &mut guard {
+        leases.end(guard).told(&mut attempts, &owners).for_each(|event| outlet.send(event));
+    }
     attempts.folded(&owners).into_iter().for_each(|event| outlet.send(event));
     outlet.send(tell::stopped(guard.is_some()));
     Ok(())
 }
 
-/// Loads the guard over `ranges` and proves it. With `--degraded` the watch goes
+/// Loads the guard over `ranges` and proves it; who held on to them is `told`. With `--degraded` the watch goes
 /// on with an incomplete guard, or with none.
 fn arm(
     ranges: RangeSet,
     options: &WatchOptions,
     outlet: &Outlet,
+    mut told: impl FnMut(GuardEvent) -> Option<Event>,
 ) -> Result<Option<Guard>, WatchError> {
     // A folder can be kept only once it is there; that it cannot be made is told when it is needed.
     let _ = std::fs::create_dir_all(BaselineStore::folder(&options.state_dir));
@@ -219,6 +242,7 @@ fn arm(
         }
         Err(error) => return Err(error.into()),
     };
+    guard.take_held().into_iter().filter_map(&mut told).for_each(|event| outlet.send(event));
     let coverage = guard.prove();
     let open = coverage.open();
     if open.is_empty() {
@@ -245,6 +269,16 @@ impl Book for Ledger {
         if let Err(error) = entered {
             log::warn!("attempts by {path} that were told could not be counted: {error}");
         }
+    }
+}
+
+/// Which memory is whose before anything was found.
+fn configured(nodes: &Nodes) -> Vec<(String, RangeSet)> {
+    match nodes {
+        Nodes::Configured(nodes) => {
+            nodes.iter().map(|(name, memory)| (name.to_string(), memory.clone())).collect()
+        }
+        Nodes::Discovered { .. } => Vec::new(),
     }
 }
 

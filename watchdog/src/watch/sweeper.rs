@@ -40,7 +40,9 @@ impl Sweeper {
                 let begun = Instant::now();
                 let mut tell = |event| outlet.send(event);
                 let swept = nodes.sweep(&*memory, &mut tell).and_then(|()| {
-                    let mut surveys = patrol.report().into_iter().flatten();
+                    // What is half written is no kernel that anybody left or planted.
+                    let report = patrol.report().filter(|_| !nodes.lent.is_any());
+                    let mut surveys = report.into_iter().flatten();
                     surveys.try_for_each(|survey| nodes.consider(survey, &*memory, &mut tell))
                 });
                 if let Err(error) = swept {

@@ -1,7 +1,11 @@
 //! The sentences: what happened, where, in which node, what was done.
 
+use std::time::Duration;
+
 use crate::alert::{Event, EventKind, hex, printable};
+use crate::guard::LeaseTerms;
 use crate::locate::{Finding, Kernel, Lost};
+use crate::memory::RangeSet;
 use crate::node::{Node, NodeName, Target, describe};
 use crate::verify::judge::Cause;
 use crate::verify::{Baseline, Difference, Verdict};
@@ -10,6 +14,8 @@ use crate::verify::{Baseline, Difference, Verdict};
 const BYTES_SHOWN: usize = 32;
 /// Longest symbol name that is shown.
 const SYMBOL_SHOWN: usize = 128;
+/// Longest path of an executable that is shown.
+const EXE_SHOWN: usize = 256;
 
 /// Bytes for a sentence: `e9deadbeef`, cut with an ellipsis.
 pub(crate) fn bytes(bytes: &[u8]) -> String {
@@ -38,6 +44,41 @@ pub(super) fn stopped(guarded: bool) -> Event {
         "There is no guard"
     };
     Event::new(EventKind::Stopped, format!("watchdog stops: nodes are not swept. {guard}"))
+}
+
+/// Somebody may write a node's memory.
+pub(super) fn lease_begun(terms: &LeaseTerms, memory: &RangeSet) -> Event {
+    let exe = printable(terms.exe.as_bytes(), EXE_SHOWN);
+    let event = Event::new(
+        EventKind::LeaseBegun,
+        format!(
+            "Node {} is leased for {:?}, asked for by {}: who starts {exe} (SHA-256 {}) from now on may write {memory}. The node is not judged until then",
+            terms.node,
+            Duration::from_millis(terms.milliseconds),
+            terms.user,
+            terms.sha256
+        ),
+    );
+    event.node(terms.node.as_str())
+}
+
+/// Nobody may any more.
+pub(super) fn lease_ended(terms: &LeaseTerms, writes: u64, holders: usize) -> Event {
+    let held = match holders {
+        0 => "Nobody held on to it".to_owned(),
+        1 => "A process that held on to it is told of".to_owned(),
+        many => format!("{many} processes that held on to it are told of"),
+    };
+    let mut event = Event::new(
+        EventKind::LeaseEnded,
+        format!(
+            "The lease of node {} is over: {writes} writes and mappings by {} were let through. {held}; the node is located and judged anew",
+            terms.node,
+            printable(terms.exe.as_bytes(), EXE_SHOWN),
+        ),
+    );
+    event.count = Some(writes);
+    event.node(terms.node.as_str())
 }
 
 /// A kernel was found.
@@ -144,7 +185,7 @@ pub(super) fn learned(node: &Node, kernel: &Kernel, baseline: &Baseline, file: &
 }
 
 /// A stretch of text differs.
-pub(super) fn tampered(node: &NodeName, difference: &Difference) -> Event {
+pub(super) fn tampered(node: &NodeName, difference: &Difference, origin: Option<&str>) -> Event {
     let Difference { phys, virt, expected, found, note, .. } = difference;
     let symbol = difference.symbol.as_ref().map(|name| printable(name.as_bytes(), SYMBOL_SHOWN));
     let place = symbol.as_deref().unwrap_or("an unknown symbol");
@@ -152,10 +193,11 @@ pub(super) fn tampered(node: &NodeName, difference: &Difference) -> Event {
     let mut event = Event::new(
         EventKind::TextTampered,
         format!(
-            "Kernel text of node {node} was changed: {length} byte{} at {place} (physical {phys}, virtual {virt}), expected {}, found {}: {note}",
+            "Kernel text of node {node} was changed: {length} byte{} at {place} (physical {phys}, virtual {virt}), expected {}, found {}: {note}{}",
             if length == 1 { "" } else { "s" },
             bytes(expected),
-            bytes(found)
+            bytes(found),
+            origin.map_or_else(String::new, |origin| format!(". {origin}"))
         ),
     );
     event.node = Some(node.to_string());

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::nodes::SweepError;
+use super::origin::Doings;
 use super::searches::Searches;
 use super::tell;
 use crate::alert::{Event, chain};
@@ -11,7 +12,7 @@ use crate::locate::{Beat, Kernel, Recheck, recheck};
 use crate::memory::{Memory, PhysAddr};
 use crate::node::{Images, NoBaseline, Node, baseline_for};
 use crate::verify::judge::Cause;
-use crate::verify::{Baseline, BaselineStore, Sweep, Verdict, Verifier};
+use crate::verify::{Baseline, BaselineStore, Difference, Sweep, Verdict, Verifier};
 
 /// Differences of one sweep that are told one by one; the rest is told as a number.
 const TOLD_EACH: usize = 16;
@@ -27,6 +28,8 @@ pub(super) struct Watching {
     verifier: Verifier,
     /// Differences already told: where, and the bytes found there.
     told: BTreeMap<PhysAddr, Vec<u8>>,
+    /// When the last sweep began: what is new was changed after that.
+    swept: Instant,
     /// Causes already told.
     told_causes: BTreeSet<Cause>,
     /// Findings about the mapping already told.
@@ -78,6 +81,7 @@ impl Watching {
             verifier: Verifier::new(baseline, &kernel),
             kernel,
             told: BTreeMap::new(),
+            swept: Instant::now(),
             told_causes: BTreeSet::new(),
             told_mapping: Vec::new(),
             searches: Searches::default(),
@@ -91,8 +95,10 @@ impl Watching {
         &mut self,
         node: &Node,
         memory: &dyn Memory,
+        doings: &Doings,
         tell: &mut dyn FnMut(Event),
     ) -> Health {
+        let begun = Instant::now();
         let advanced = self.life.look(&self.kernel, memory);
         if advanced {
             self.searches = Searches::default();
@@ -108,9 +114,15 @@ impl Watching {
         };
         self.tell_mapping(node, findings, tell);
         match self.verifier.sweep(memory, &self.kernel, MOST) {
-            Ok(found) => self.tell_text(node, &found, tell),
+            Ok(found) => {
+                let is_new = found.unexplained.iter().any(|it| !self.is_told(it));
+                let origin = is_new.then(|| doings.origin(&node.name, &node.memory, self.swept));
+                let origin = origin.flatten();
+                self.tell_text(node, &found, origin.as_deref(), tell);
+            }
             Err(error) => return Health::Gone(chain(&error)),
         }
+        self.swept = begun;
         if self.is_alive() || !self.searches.are_due() { Health::Alive } else { Health::Stalled }
     }
 
@@ -127,15 +139,22 @@ impl Watching {
         self.told_mapping = findings;
     }
 
+    /// Whether a difference was told as it is.
+    fn is_told(&self, difference: &Difference) -> bool {
+        self.told.get(&difference.phys) == Some(&difference.found)
+    }
+
     /// Tells differences that were not told before, and when there are none any more.
-    fn tell_text(&mut self, node: &Node, found: &Sweep, tell: &mut dyn FnMut(Event)) {
-        let new: Vec<_> = found
-            .unexplained
-            .iter()
-            .filter(|difference| self.told.get(&difference.phys) != Some(&difference.found))
-            .collect();
+    fn tell_text(
+        &mut self,
+        node: &Node,
+        found: &Sweep,
+        origin: Option<&str>,
+        tell: &mut dyn FnMut(Event),
+    ) {
+        let new: Vec<_> = found.unexplained.iter().filter(|it| !self.is_told(it)).collect();
         for difference in new.iter().take(TOLD_EACH) {
-            tell(tell::tampered(&node.name, difference));
+            tell(tell::tampered(&node.name, difference, origin));
         }
         if let Some(rest) = new.len().checked_sub(TOLD_EACH).filter(|rest| *rest > 0) {
             tell(tell::tampered_more(&node.name, rest, found.pages_differing));

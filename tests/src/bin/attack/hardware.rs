@@ -3,11 +3,15 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use watchdog_tests::errno::checked;
 
 /// `KEXEC_ARCH_DEFAULT`.
 const ANY_ARCHITECTURE: u64 = 0;
+const PAGE: u64 = 4096;
 
 /// ioperm(2) for one port, which is given back.
 pub(crate) fn ioperm(port: u64) -> io::Result<()> {
@@ -20,7 +24,6 @@ pub(crate) fn ioperm(port: u64) -> io::Result<()> {
 
 /// kexec_load(2) of a page of zeros to a physical address, which is unloaded again.
 pub(crate) fn kexec(at: u64, is_readable: bool) -> io::Result<()> {
-    const PAGE: u64 = 4096;
     let page = [0_u8; PAGE as usize];
     let segment = [page.as_ptr() as u64, PAGE, at & !(PAGE - 1), PAGE];
     let segments = if is_readable { segment.as_ptr() } else { PAGE as *const u64 };
@@ -31,6 +34,34 @@ pub(crate) fn kexec(at: u64, is_readable: bool) -> io::Result<()> {
         checked(libc::syscall(libc::SYS_kexec_load, entry, 1, segments, ANY_ARCHITECTURE))?;
         checked(libc::syscall(libc::SYS_kexec_load, 0, 0, none, ANY_ARCHITECTURE)).map(drop)
     }
+}
+
+/// kexec_load(2) of a page to `via`, again and again, while another thread has it be `at` and back.
+/// Who gets to the end of the time without being killed got nowhere.
+pub(crate) fn kexec_race(at: u64, via: u64, time: Duration) -> io::Result<()> {
+    let page = [0_u8; PAGE as usize];
+    let [at, via] = [at, via].map(|address| address & !(PAGE - 1));
+    let segment = [page.as_ptr() as u64, PAGE, via, PAGE].map(AtomicU64::new);
+    let none = std::ptr::null::<u64>();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                segment[2].store(at, Ordering::Relaxed);
+                segment[2].store(via, Ordering::Relaxed);
+            }
+        });
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            // SAFETY: the kernel reads one segment and the page it names.
+            unsafe {
+                libc::syscall(libc::SYS_kexec_load, via, 1, segment.as_ptr(), ANY_ARCHITECTURE);
+                libc::syscall(libc::SYS_kexec_load, 0, 0, none, ANY_ARCHITECTURE);
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    Err(io::Error::from_raw_os_error(libc::EPERM))
 }
 
 /// pwrite(2), again and again; the first success ends it.

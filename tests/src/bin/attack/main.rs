@@ -14,6 +14,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use watchdog_tests::errno;
@@ -48,6 +50,9 @@ struct Arguments {
     /// The device.
     #[arg(long, default_value = "/dev/mem")]
     device: PathBuf,
+    /// Before anything is tried: wait until there is this file.
+    #[arg(long)]
+    wait: Option<PathBuf>,
 }
 
 /// Ways to write, and to read.
@@ -67,6 +72,10 @@ enum Path {
     DeviceMmap,
     /// pwrite of the same byte `--count` times.
     Flood,
+    /// mmap, and a store of the byte again and again, until it is killed.
+    Hold,
+    /// The device open for writing, until it is killed.
+    HoldOpen,
     /// All of those that use `/dev/mem`, by many threads that change each other's arguments.
     Race,
     /// ioperm of the port `--at`.
@@ -75,6 +84,8 @@ enum Path {
     Kexec,
     /// The same with a table of segments that cannot be read.
     KexecUnreadable,
+    /// kexec_load of a page to `--via`, which another thread changes to `--at` in flight.
+    KexecRace,
     Open,
     Read,
     MmapRead,
@@ -92,6 +103,9 @@ fn address(text: &str) -> Result<u64, String> {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     eprintln!("attack: pid {}", std::process::id());
+    while arguments.wait.as_ref().is_some_and(|file| !file.exists()) {
+        thread::sleep(Duration::from_millis(10));
+    }
     if arguments.path == Path::Race {
         return race(&arguments);
     }
@@ -149,6 +163,10 @@ fn act_without_device(arguments: &Arguments) -> Option<io::Result<()>> {
         Path::Ioperm => Some(hardware::ioperm(arguments.at)),
         Path::Kexec => Some(hardware::kexec(arguments.at, true)),
         Path::KexecUnreadable => Some(hardware::kexec(arguments.at, false)),
+        Path::KexecRace => {
+            let time = Duration::from_secs(arguments.seconds);
+            Some(hardware::kexec_race(arguments.at, arguments.via, time))
+        }
         _ => None,
     }
 }
@@ -164,6 +182,10 @@ fn act(arguments: &Arguments, device: &File, value: u8) -> io::Result<()> {
         Path::IoUring => asynchronous::io_uring(device, at, value),
         Path::Aio => asynchronous::aio(device, at, value),
         Path::Mmap => mappings::mmap(device, at, value, libc::MAP_SHARED),
+        Path::Hold => mappings::hold(device, at, value),
+        Path::HoldOpen => loop {
+            thread::park();
+        },
         Path::MmapValidate => mappings::mmap(device, at, value, libc::MAP_SHARED_VALIDATE),
         Path::MmapPrivate => mappings::mmap(device, at, value, libc::MAP_PRIVATE),
         Path::MmapRead => mappings::load(device, at).map(drop),
@@ -173,7 +195,7 @@ fn act(arguments: &Arguments, device: &File, value: u8) -> io::Result<()> {
         Path::DeviceMmap => mappings::device_mmap(device, at, value),
         Path::MprotectBeside => mappings::mprotect_beside(device, at),
         Path::Flood => hardware::flood(device, at, value, arguments.count),
-        Path::Race | Path::Ioperm | Path::Kexec | Path::KexecUnreadable => Ok(()),
+        Path::Race | Path::Ioperm | Path::Kexec | Path::KexecUnreadable | Path::KexecRace => Ok(()),
     }
 }
 

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr;
+use std::thread;
+use std::time::Duration;
 
 const PAGE: u64 = 4096;
 const READ: i32 = libc::PROT_READ;
@@ -13,6 +15,15 @@ const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
 pub(crate) fn mmap(device: &File, at: u64, value: u8, sharing: i32) -> io::Result<()> {
     Mapping::new(device, at, 1, READ_WRITE, sharing)?.store(at, value);
     Ok(())
+}
+
+/// mmap(2), writable, and a store every few milliseconds.
+pub(crate) fn hold(device: &File, at: u64, value: u8) -> io::Result<()> {
+    let mapping = Mapping::new(device, at, 1, READ_WRITE, libc::MAP_SHARED)?;
+    loop {
+        mapping.store(at, value);
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// mmap(2) of a device's first page, writable, and a store where the address is in its page.

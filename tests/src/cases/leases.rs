@@ -1,0 +1,306 @@
+//! What processes hold from before the guard, and leases: who may write a node's memory for some
+//! time, and what is left of that afterwards.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::guard::{NOBODYS, configured};
+use super::stage::{Entry, WATCHDOG};
+use super::{List, Stage};
+use crate::layout;
+
+pub(super) const CASES: List = &[
+    ("held: a mapping from before the guard is found, and its process killed", held_before),
+    ("held: /dev/mem open from before the guard, where nobody may have it", open_before),
+    ("lease: its holder writes that node's memory, nobody else, nothing else", only_its_holder),
+    ("lease: what its holder has mapped is taken from him when it is over", taken_back),
+    ("lease: what is refused", refused),
+    ("lease: a node's own loader starts it anew under the guard", loaded),
+];
+
+/// Copies of programs, where the kernel can tell whether somebody may write them.
+const HOLDER: &str = "/usr/sbin/lease-holder";
+const LOADER: &str = "/usr/sbin/lease-loader";
+
+/// A byte of a node's memory that its kernel was told to leave alone: behind the loader's tables.
+fn spare_byte(node: u8) -> u64 {
+    layout::main_range(node).start + 0xf800
+}
+
+/// Starts an attacker that goes on until it is killed; returns its process id.
+fn begin(stage: &Stage, program: &str, path: &str, at: u64, more: &str) -> Result<String> {
+    let line = format!(
+        "rm -f /tmp/begun; setsid {program} --path {path} --at {at:#x} {more} >/tmp/begun 2>&1 &
+         until grep -q pid /tmp/begun; do sleep 0.05; done; cat /tmp/begun"
+    );
+    let said = stage.shell(&line)?.text();
+    let pid = said.lines().find_map(|line| line.split_once(": pid "));
+    Ok(pid.with_context(|| format!("no pid: {said}"))?.1.trim().to_owned())
+}
+
+/// Waits until a byte is what it should be.
+fn wait_for_byte(stage: &Stage, at: u64, value: u8) -> Result<()> {
+    let begun = Instant::now();
+    while stage.byte(at)? != value {
+        ensure!(begun.elapsed() < Duration::from_secs(20), "{at:#x} is never {value:#x}");
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// Checks that nobody writes a byte any more: what the host puts there stays.
+fn stays(stage: &Stage, at: u64, value: u8) -> Result<()> {
+    stage.poke(at, value)?;
+    thread::sleep(Duration::from_millis(300));
+    ensure!(stage.byte(at)? == value, "{at:#x} is still written");
+    Ok(())
+}
+
+/// Whether an event is about a process that held on to something.
+fn is_held_by(entry: &Entry, pid: &str) -> bool {
+    entry.field("WATCHDOG_PATH") == "held" && entry.field("WATCHDOG_PID") == pid
+}
+
+fn lease(stage: &Stage, options: &str) -> Result<crate::machine::Output> {
+    stage.on_console(&format!("{WATCHDOG} guard lease {options}"))
+}
+
+/// Takes a lease that must be given.
+fn take(stage: &Stage, node: u8, time: &str, exe: &str) -> Result<()> {
+    let output = lease(stage, &format!("--node service-{node} --for {time} --exe {exe}"))?;
+    ensure!(output.success(), "no lease: {output}");
+    Ok(())
+}
+
+/// Check that a process which had a node's memory mapped writable before the guard was armed, and
+/// writes it all the time, is found and killed when it is, that it is told with all that is known of
+/// it, and that nothing is written afterwards; and that one which has other memory mapped goes on.
+fn held_before(stage: &Stage) -> Result<()> {
+    stage.idle()?;
+    let (at, mark) = (spare_byte(1), stage.mark()?);
+    let before = stage.byte(at)?;
+    let value = before ^ 0x5a;
+    let holder = begin(stage, "attack", "hold", at, &format!("--value {value:#x}"))?;
+    wait_for_byte(stage, at, value)?;
+    let harmless = begin(stage, "attack", "hold", NOBODYS, "")?;
+    let result = configured(stage, "", || {
+        let killed = stage.wait_for(mark, "held", |it| is_held_by(it, &holder))?;
+        ensure!(killed.is("write-killed") && killed.field("PRIORITY") == "4", "{killed:?}");
+        let expected = [
+            ("WATCHDOG_NODE", "service-1"),
+            ("WATCHDOG_ACTION", "killed"),
+            ("WATCHDOG_COMM", "attack"),
+            ("WATCHDOG_EXE", "/host/attack"),
+            ("WATCHDOG_UID", "0"),
+        ];
+        for (field, value) in expected {
+            ensure!(killed.field(field) == value, "{field} of {killed:?}");
+        }
+        ensure!(killed.field("WATCHDOG_PHYS") == format!("{:#x}", at & !0xfff), "{killed:?}");
+        stays(stage, at, before)?;
+        ensure!(!stage.entries(mark)?.iter().any(|it| is_held_by(it, &harmless)), "too many");
+        stage.shell(&format!("kill -0 {harmless}; ! kill -0 {holder} 2>/dev/null"))?;
+        let status = stage.shell(&format!("{WATCHDOG} guard status"))?.text();
+        ensure!(status.contains("held               killed     tried"), "{status}");
+        Ok(())
+    });
+    stage.shell(&format!("kill -9 {harmless}; kill -9 {holder} 2>/dev/null || true"))?;
+    result
+}
+
+/// Check that where nobody may have `/dev/mem` open for writing, who has it from before is killed,
+/// and who has it open for reading is not.
+fn open_before(stage: &Stage) -> Result<()> {
+    stage.idle()?;
+    let mark = stage.mark()?;
+    let holder = begin(stage, "attack", "hold-open", NOBODYS, "")?;
+    stage.shell("sleep 300 </dev/mem & echo $! >/tmp/reader")?;
+    let result = configured(stage, "[guard.paths]\nopen = \"deny\"", || {
+        let killed = stage.wait_for(mark, "held", |it| is_held_by(it, &holder))?;
+        ensure!(killed.is("write-killed"), "{killed:?}");
+        ensure!(killed.field("MESSAGE").contains("/dev/mem open for writing"), "{killed:?}");
+        stage.shell(&format!("kill -0 $(cat /tmp/reader); ! kill -0 {holder} 2>/dev/null"))?;
+        // Who holds a lease may open it.
+        stage.shell(&format!("install -m 755 /host/attack {HOLDER}"))?;
+        take(stage, 1, "30s", HOLDER)?;
+        let (at, node0) = (format!("{:#x}", spare_byte(1)), stage.machine().node0());
+        let other = stage.attack("open", NOBODYS, &[])?;
+        ensure!(other.result == "EPERM", "another opened it: {}", other.result);
+        let output = node0.run([HOLDER, "--path", "pwrite", "--at", &at])?;
+        ensure!(output.success(), "the lease's holder: {output}");
+        ensure!(lease(stage, "--end")?.success(), "it did not end");
+        stage.wait_for(mark, "lease-ended", |it| it.is("lease-ended")).map(drop)
+    });
+    stage.shell(&format!("kill $(cat /tmp/reader); kill -9 {holder} 2>/dev/null || true"))?;
+    result
+}
+
+/// Check that by a lease only who starts the leased executable while it lasts may write, by each way,
+/// and only the memory of that node; that neither the executable nor its process can be changed; and
+/// that it is over when its time is.
+fn only_its_holder(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let (at, elsewhere, mark) = (spare_byte(1), spare_byte(2), stage.mark()?);
+        let before = stage.byte(at)?;
+        let node0 = stage.machine().node0();
+        stage.shell(&format!("install -m 755 /host/attack {HOLDER}; rm -f /tmp/go"))?;
+        let by_holder = |path: &str, at: u64, value: u8| -> Result<String> {
+            let (at, value) = (format!("{at:#x}"), format!("{value:#x}"));
+            let output = node0.run([HOLDER, "--path", path, "--at", &at, "--value", &value])?;
+            Ok(output.text())
+        };
+        let denied = by_holder("pwrite", at, before)?;
+        ensure!(denied.contains("EPERM"), "without a lease: {denied}");
+        let early = begin(stage, HOLDER, "pwrite", at, "--wait /tmp/go")?;
+
+        take(stage, 1, "60s", HOLDER)?;
+        let begun = stage.wait_for(mark, "lease-begun", |it| it.is("lease-begun"))?;
+        let digest = stage.shell(&format!("sha256sum {HOLDER}"))?.text();
+        let digest = digest.split(' ').next().unwrap_or_default();
+        ensure!(begun.field("WATCHDOG_NODE") == "service-1", "{begun:?}");
+        ensure!(begun.field("MESSAGE").contains(digest), "{begun:?} has no {digest}");
+        for (n, path) in ["pwrite", "writev", "io-uring", "mmap", "mprotect"].iter().enumerate() {
+            let value = before ^ (1 << n);
+            let said = by_holder(path, at, value)?;
+            ensure!(said.contains("\"ok\""), "{path} by the holder: {said}");
+            ensure!(stage.byte(at)? == value, "{path} by the holder wrote nothing");
+        }
+        stage.poke(at, before)?;
+        for path in ["pwrite", "mmap", "io-uring", "mprotect"] {
+            let said = by_holder(path, elsewhere, !before)?;
+            ensure!(said.contains("EPERM"), "{path} to another node: {said}");
+            let attack = stage.attack_unchanged(path, at, &["--value", "0xee"])?;
+            ensure!(attack.result == "EPERM", "{path} by another: {}", attack.result);
+        }
+        stage.shell("touch /tmp/go; until grep -q result /tmp/begun; do sleep 0.05; done")?;
+        let said = stage.shell("cat /tmp/begun")?.text();
+        ensure!(said.contains("EPERM"), "{early}, who ran before the lease: {said}");
+        for by in ["write", "truncate"] {
+            let output = node0.run(["disarm", "--by", by, "--file", HOLDER])?;
+            ensure!(output.text().contains("\"EPERM\""), "{by} of the executable: {output}");
+        }
+        let holder = begin(stage, HOLDER, "hold", at, &format!("--value {before:#x}"))?;
+        for by in ["trace", "write-memory", "proc-mem"] {
+            let said = node0.run(["disarm", "--by", by, "--pid", &holder])?.text();
+            ensure!(said.contains("EPERM") || said.contains("EACCES"), "{by}: {said}");
+        }
+        stage.shell(&format!("kill -9 {holder}"))?;
+
+        ensure!(lease(stage, "--end")?.success(), "it did not end");
+        let ended = stage.wait_for(mark, "lease-ended", |it| it.is("lease-ended"))?;
+        let count: u64 = ended.field("WATCHDOG_COUNT").parse().unwrap_or_default();
+        ensure!(count >= 5, "{ended:?}");
+        let denied = by_holder("pwrite", at, !before)?;
+        ensure!(denied.contains("EPERM"), "after the lease: {denied}");
+        ensure!(stage.byte(at)? == before, "something was written");
+        // Nobody else's to keep any more.
+        stage.shell(&format!("install -m 755 /host/attack {HOLDER}"))?;
+        // The kernel's clock ends a lease as well.
+        take(stage, 1, "2s", HOLDER)?;
+        thread::sleep(Duration::from_secs(3));
+        let denied = by_holder("pwrite", at, !before)?;
+        ensure!(denied.contains("EPERM"), "after its time: {denied}");
+        Ok(())
+    })
+}
+
+/// Check that a process which still has the memory mapped when its lease is over is killed and told,
+/// and that the node is looked at anew.
+fn taken_back(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let (at, mark) = (spare_byte(2), stage.mark()?);
+        let before = stage.byte(at)?;
+        let value = before ^ 0x5a;
+        stage.shell(&format!("install -m 755 /host/attack {HOLDER}"))?;
+        take(stage, 2, "3s", HOLDER)?;
+        let holder = begin(stage, HOLDER, "hold", at, &format!("--value {value:#x}"))?;
+        wait_for_byte(stage, at, value)?;
+        let killed = stage.wait_for(mark, "held", |it| is_held_by(it, &holder))?;
+        ensure!(killed.is("write-killed"), "{killed:?}");
+        ensure!(killed.field("WATCHDOG_NODE") == "service-2", "{killed:?}");
+        stays(stage, at, before)?;
+        let ended = stage.wait_for(mark, "lease-ended", |it| it.is("lease-ended"))?;
+        ensure!(ended.field("MESSAGE").contains("held on to it"), "{ended:?}");
+        let is_it = |it: &Entry| it.is("node-found") && it.field("WATCHDOG_NODE") == "service-2";
+        stage.wait_for(mark, "the node again", is_it).map(drop)
+    })
+}
+
+/// Check that a lease which nobody may have is refused with a sentence and status 2, and that nothing
+/// changes by it.
+fn refused(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        stage.shell(&format!("install -m 755 /host/attack {HOLDER}"))?;
+        let good = format!("--node service-1 --for 30s --exe {HOLDER}");
+        let says = |output: crate::machine::Output, why: &str| {
+            ensure!(output.status == 2 && output.to_string().contains(why), "{why}: {output}");
+            Ok(())
+        };
+        for (options, why) in [
+            (good.replace("service-1", "service-9"), "there are service-1, service-2"),
+            (good.replace("30s", "2h"), "from 1s to 1h"),
+            (good.replace(HOLDER, "/nowhere"), "/nowhere cannot be leased memory"),
+            (good.replace(HOLDER, "/tmp"), "it is no file"),
+            ("--end".to_owned(), "no lease that could be ended"),
+        ] {
+            says(lease(stage, &options)?, why)?;
+        }
+        let node0 = stage.machine().node0();
+        let not_on_console = node0.shell(&format!("{WATCHDOG} guard lease {good}"))?;
+        says(not_on_console, "from a console")?;
+        let copy = stage.on_console(&format!("/host/watchdog guard lease {good}"))?;
+        says(copy, "only the executable that armed the guard")?;
+        stage.shell(&format!("sleep 60 >>{HOLDER} & echo $! >/tmp/writer"))?;
+        let written = lease(stage, &good);
+        stage.shell("kill $(cat /tmp/writer)")?;
+        says(written?, "open for writing")?;
+        take(stage, 1, "30s", HOLDER)?;
+        says(lease(stage, &good)?, "there is a lease already, for node service-1")?;
+        ensure!(lease(stage, "--end")?.success(), "it did not end");
+        Ok(())
+    })
+}
+
+/// Check that the loader which starts the nodes of this machine can start one anew under a lease and
+/// not without, that the node is not judged meanwhile, and that the new kernel is watched afterwards.
+fn loaded(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        stage.shell(&format!("install -m 755 /host/node-loader {LOADER}"))?;
+        let (machine, mark) = (stage.machine(), stage.mark()?);
+        let line = format!("{LOADER} stop --node 1");
+        let denied = machine.node0().shell(&line)?;
+        ensure!(!denied.success(), "without a lease: {denied}");
+        let before = machine.truth(1)?;
+
+        take(stage, 1, "300s", LOADER)?;
+        let took = machine.start_node_by(LOADER, 1)?;
+        ensure!(lease(stage, "--end")?.success(), "it did not end");
+        let truth = machine.truth(1)?;
+        let place = format!("{:#x}", truth.text_phys_start);
+        let found = stage.wait_for(mark, "the new kernel", |it| {
+            (it.is("node-rebooted") || it.is("node-found"))
+                && it.field("WATCHDOG_NODE") == "service-1"
+        })?;
+        ensure!(found.field("WATCHDOG_PHYS") == place, "{found:?}, not at {place}");
+        ensure!(before == truth || found.is("node-rebooted"), "{found:?}");
+        stage.note(&format!("a node started anew under a lease, in {took:.1?}: {found}"));
+        let entries = stage.entries(mark)?;
+        let is_alarm = |it: &&Entry| {
+            ["text-tampered", "node-lost", "stray-kernel"].iter().any(|kind| it.is(kind))
+        };
+        ensure!(!entries.iter().any(|it| is_alarm(&it)), "{entries:#?}");
+
+        let (mark, at) = (stage.mark()?, truth.text_phys_start + 0x4321);
+        let byte = stage.byte(at)?;
+        stage.poke(at, byte ^ 1)?;
+        let tampered = stage.wait_for(mark, "text-tampered", |it| it.is("text-tampered"));
+        stage.poke(at, byte)?;
+        let clean = stage.wait_for(mark, "text-clean", |it| it.is("text-clean"));
+        tampered.and(clean)?;
+        let denied = machine.node0().shell(&line)?;
+        ensure!(!denied.success(), "after the lease: {denied}");
+        Ok(())
+    })
+}
