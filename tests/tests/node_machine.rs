@@ -11,7 +11,7 @@ use serde_json::Value;
 use watchdog_tests::{
     cases::{
         Options, SERVICE_NODES, Stage, WITHOUT_LSM, denied_at_the_door, json_lines,
-        located_from_outside, located_on_node0, locked_down, on_host,
+        located_from_outside, located_on_node0, locked_down, on_host, strict_from_boot,
     },
     kernel::Kernel,
     layout,
@@ -273,6 +273,14 @@ fn node0_runs_programs() -> Result<()> {
     ensure!(node0.shell("mountpoint -q /sys/fs/bpf")?.success());
     ensure!(node0.shell("modprobe loop && test -d /sys/module/loop")?.success());
     Ok(())
+}
+
+/// Check that node 0 boots, logs, installs packages and lets people in under the strict guard, and
+/// starts the other nodes under it.
+#[test]
+#[ignore = "boots machines: cargo xtask test"]
+fn boots_under_the_strict_guard() -> Result<()> {
+    ["6.1", "7.2"].into_iter().try_for_each(strict_from_boot)
 }
 
 /// Check what is left to guard with where `bpf` is no active LSM, and that persistent memory is no

@@ -348,6 +348,10 @@ pub struct Offsets {
     pub binprm_file: u32,
     /// `struct mm_struct`, `context.ctx_id`.
     pub mm_context_id: u32,
+    /// `struct task_struct`, `nvcsw`: how often it gave its processor up.
+    pub task_switches: u32,
+    /// `struct task_struct`, `nivcsw`: how often it was taken from it.
+    pub task_preemptions: u32,
     /// `struct kimage`, `segment`; 0 for a kernel without kexec.
     pub kimage_segment: u32,
 }
@@ -392,7 +396,7 @@ const _: () = {
     assert!(size_of::<Rules>() == MAX_RANGES * 16 + 32 + 8 + PATHS + 3 * ENUM_VALUES);
     assert!(PATHS >= path::COUNT as usize);
     assert!(size_of::<Doors>() == 4 * 4);
-    assert!(size_of::<Offsets>() == 40 * 4);
+    assert!(size_of::<Offsets>() == 42 * 4);
     assert!(size_of::<FileKey>() == 16);
     assert!(size_of::<State>() == 16 + RECORD_BYTES);
     assert!(size_of::<Lease>() == 8 + 16 + LEASE_RANGES * 16 + 16 + LEASE_RECORD_BYTES);

@@ -5,7 +5,7 @@
 //! the active LSMs, and what `rw_verify_area` saved.
 //!
 //! Fails closed for `/dev/mem`: a write whose position is not known is denied. Every other file is
-//! let through after two reads of kernel memory.
+//! let through after three loads.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -13,7 +13,7 @@ use aya_log_ebpf::debug;
 use watchdog_common::{Range, path};
 
 use crate::judge;
-use crate::kernel::{DEV_MEM, DEV_PORT, Object, device};
+use crate::kernel::{DEV_MEM, DEV_PORT, Object, device_of_argument};
 use crate::saved::{Call, take};
 
 /// `MAY_WRITE` and `MAY_APPEND` (include/linux/fs.h).
@@ -30,7 +30,8 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
     if mask & MAY_WRITE == 0 {
         return 0;
     }
-    match device(file) {
+    // SAFETY: the hook's own argument, which the kernel never leaves out.
+    match unsafe { device_of_argument(file) } {
         Some(DEV_MEM) => {}
         Some(DEV_PORT) => return judge::always(path::PCI, 0),
         _ => return 0,

@@ -47,6 +47,8 @@ static OFFSETS: Offsets = Offsets {
     task_seccomp: 0,
     binprm_file: 0,
     mm_context_id: 0,
+    task_switches: 0,
+    task_preemptions: 0,
     kimage_segment: 0,
 };
 
@@ -87,6 +89,33 @@ pub(crate) fn field<T>(object: Object, offset: u32) -> Option<T> {
     }
     // SAFETY: bpf_probe_read_kernel checks the address by itself.
     unsafe { bpf_probe_read_kernel(object.byte_add(offset as usize).cast::<T>()) }.ok()
+}
+
+/// Reads a field of an object that the verifier knows the type of and that is there: an argument of
+/// the program's own which the kernel never leaves null, or what was loaded from one. One instruction,
+/// where [`field`] is a call; but of a null argument that it takes for none, as `mmap_file`'s before
+/// 7.2, the kernel would crash.
+///
+/// # Safety
+/// The object must be such a one, and the field of this type.
+#[inline(always)]
+unsafe fn load<T>(object: Object, offset: u32) -> T {
+    // SAFETY: the caller answers for it; the verifier checks type and place once more.
+    unsafe { core::ptr::read_volatile(object.byte_add(offset as usize).cast::<T>()) }
+}
+
+/// As [`device`], for a file that is there: the argument of a program whose function never gets none.
+///
+/// # Safety
+/// `file` must be the program's own argument, and never null.
+#[inline(always)]
+pub(crate) unsafe fn device_of_argument(file: Object) -> Option<u32> {
+    // SAFETY: the caller answers for the file; an open one has an inode.
+    let (number, mode) = unsafe {
+        let inode: Object = load(file, offset!(file_inode));
+        (load::<u32>(inode, offset!(inode_rdev)), load::<u16>(inode, offset!(inode_mode)))
+    };
+    (number != 0 && mode & S_IFMT == S_IFCHR).then_some(number)
 }
 
 /// The number of the character device that a `struct file` is, whatever its name; `None` for every

@@ -6,10 +6,8 @@
 //!
 //! Fails closed: a shared writable mapping of `/dev/mem` whose place is not known is denied.
 //! Private mappings are copies and read-only ones are judged when mprotect makes them writable. What
-//! was saved for such a one is taken all the same: the program that would clear it may be skipped
-//! (on a processor that was taken from another thread in the midst of it), and what stays behind
-//! would speak for the thread's next mapping. For the same reason remap_file_pages, for which nothing
-//! is saved, never asks for it.
+//! was saved for such a one is taken all the same, and remap_file_pages, for which nothing is saved,
+//! never asks for it: what one mapping left behind must not speak for another.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;

@@ -1,11 +1,17 @@
-//! What one program saves for another: bound to the thread and the file, consumed once, cleared
-//! on the way out. What is missing or of another file is not known, and not known is denied.
+//! What one program saves for another: bound to the thread and the file, consumed once, and good only
+//! until the thread gives its processor up. What is missing, of another file or older is not known, and
+//! not known is denied.
+//!
+//! The kernel may return between the two programs, and what was saved is not taken then. It cannot speak
+//! for the thread's next call: that saves anew. A program is skipped only on a processor that was taken
+//! from another thread in the midst of the same program, so that this thread must have been given the
+//! processor since it saved.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::HashMap;
 
-use crate::kernel::Object;
+use crate::kernel::{Object, current_task, field, offset};
 
 /// Threads that can be between two programs at a time. A full table saves nothing: closed.
 const THREADS: u32 = 4096;
@@ -17,6 +23,8 @@ pub(crate) struct Saved {
     file: u64,
     pub(crate) at: u64,
     pub(crate) bytes: u64,
+    /// How often the thread had given its processor up.
+    switches: u64,
 }
 
 /// Writes: byte position and count.
@@ -44,7 +52,7 @@ fn table(call: Call) -> &'static HashMap<u64, Saved> {
 /// Saves for the current thread.
 #[inline(always)]
 pub(crate) fn save(call: Call, file: Object, at: u64, bytes: u64) {
-    let saved = Saved { file: file as u64, at, bytes };
+    let saved = Saved { file: file as u64, at, bytes, switches: switches() };
     let _ = table(call).insert(bpf_get_current_pid_tgid(), saved, 0);
 }
 
@@ -55,12 +63,14 @@ pub(crate) fn take(call: Call, file: Object) -> Option<Saved> {
     let table = table(call);
     // SAFETY: only this thread's own programs touch its entry.
     let saved = unsafe { table.get(thread) }.copied();
-    clear(call);
-    saved.filter(|saved| saved.file == file as u64)
+    let _ = table.remove(thread);
+    saved.filter(|saved| saved.file == file as u64 && saved.switches == switches())
 }
 
-/// Forgets what the current thread saved.
+/// How often the current thread gave its processor up, or had it taken.
 #[inline(always)]
-pub(crate) fn clear(call: Call) {
-    let _ = table(call).remove(bpf_get_current_pid_tgid());
+fn switches() -> u64 {
+    let task = current_task();
+    let count = |offset| field::<u64>(task, offset).unwrap_or(0);
+    count(offset!(task_switches)).wrapping_add(count(offset!(task_preemptions)))
 }

@@ -7,13 +7,13 @@
 //! Fails closed: skipped or inlined away, it saves nothing, and `mmap_file` denies what it does
 //! not know.
 
-use aya_ebpf::macros::{fentry, fexit};
-use aya_ebpf::programs::{FEntryContext, FExitContext};
+use aya_ebpf::macros::fentry;
+use aya_ebpf::programs::FEntryContext;
 
 use crate::kernel::{Object, is_dev_mem};
-use crate::saved::{Call, clear, save};
+use crate::saved::{Call, save};
 
-/// On the way in: saves page offset and length of a mapping of `/dev/mem`.
+/// Saves page offset and length of a mapping of `/dev/mem`.
 #[fentry(function = "vm_mmap_pgoff")]
 pub(crate) fn mapping(ctx: FEntryContext) -> i32 {
     let file: Object = ctx.arg(0);
@@ -21,15 +21,6 @@ pub(crate) fn mapping(ctx: FEntryContext) -> i32 {
         let bytes: u64 = ctx.arg(2);
         let pgoff: u64 = ctx.arg(5);
         save(Call::Mapping, file, pgoff, bytes);
-    }
-    0
-}
-
-/// On the way out: forgets it.
-#[fexit(function = "vm_mmap_pgoff")]
-pub(crate) fn mapping_done(ctx: FExitContext) -> i32 {
-    if is_dev_mem(ctx.arg(0)) {
-        clear(Call::Mapping);
     }
     0
 }

@@ -46,7 +46,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 300)]
     damage: usize,
     /// How many random toggles rewrite each kernel's text while it is judged.
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 40)]
     toggles: usize,
 }
 
@@ -124,6 +124,8 @@ impl Options {
             .args(which)
             .arg("--")
             .args(how)
+            // What failed is told in a few lines.
+            .envs([("RUST_BACKTRACE", "0"), ("RUST_LIB_BACKTRACE", "0")])
             .env("WATCHDOG_DAMAGE", self.damage.to_string())
             .env("WATCHDOG_TOGGLES", self.toggles.to_string())
             .stdout(output.try_clone()?)

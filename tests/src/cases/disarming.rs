@@ -170,7 +170,11 @@ fn while_it_starts(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         stage.halt()?;
         stage.disarm()?;
-        stage.shell(&format!("systemctl start --no-block {UNIT}"))?;
+        // From the first pin on there is something that could be taken down.
+        stage.shell(&format!(
+            "systemctl start --no-block {UNIT}
+             until ls /sys/fs/bpf/watchdog/*/STATE >/dev/null 2>&1; do :; done"
+        ))?;
         let state = || -> Result<String> {
             let line = format!("systemctl show -p ActiveState --value {UNIT}");
             Ok(stage.shell(&line)?.text().trim().to_owned())

@@ -22,7 +22,7 @@ pub(super) const CASES: List = &[
 
 /// Copies of programs, where the kernel can tell whether somebody may write them.
 const HOLDER: &str = "/usr/sbin/lease-holder";
-const LOADER: &str = "/usr/sbin/lease-loader";
+pub(super) const LOADER: &str = "/usr/sbin/lease-loader";
 
 /// A byte of a node's memory that its kernel was told to leave alone: behind the loader's tables.
 fn spare_byte(node: u8) -> u64 {
@@ -63,12 +63,12 @@ fn is_held_by(entry: &Entry, pid: &str) -> bool {
     entry.field("WATCHDOG_PATH") == "held" && entry.field("WATCHDOG_PID") == pid
 }
 
-fn lease(stage: &Stage, options: &str) -> Result<crate::machine::Output> {
+pub(super) fn lease(stage: &Stage, options: &str) -> Result<crate::machine::Output> {
     stage.on_console(&format!("{WATCHDOG} guard lease {options}"))
 }
 
 /// Takes a lease that must be given.
-fn take(stage: &Stage, node: u8, time: &str, exe: &str) -> Result<()> {
+pub(super) fn take(stage: &Stage, node: u8, time: &str, exe: &str) -> Result<()> {
     let output = lease(stage, &format!("--node service-{node} --for {time} --exe {exe}"))?;
     ensure!(output.success(), "no lease: {output}");
     Ok(())

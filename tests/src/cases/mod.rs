@@ -5,6 +5,7 @@
 
 mod adversary;
 mod attempt;
+mod booted;
 mod devices;
 mod disarming;
 mod discovery;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 pub use attempt::Attack;
+pub use booted::strict_from_boot;
 pub use discovery::{SERVICE_NODES, json_lines, located_from_outside, located_on_node0, on_host};
 pub use door::{COMMAND_LINE as WITHOUT_LSM, denied_at_the_door};
 pub use drivers::with_module;

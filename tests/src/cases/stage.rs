@@ -19,6 +19,10 @@ const CATALOG: &str = "integrity-watchdog.catalog";
 /// The one that the service runs: the guard takes no other, not even a copy.
 pub(super) const WATCHDOG: &str = "/usr/bin/watchdog";
 const CONFIGURATION: &str = "/etc/watchdog/watchdog.toml";
+/// Puts the watchdog where its package would put it.
+const INSTALL: &str = "install -m 755 /host/watchdog /usr/bin/watchdog
+install -m 644 /host/integrity-watchdog.service /etc/systemd/system/
+install -D -m 644 -t /usr/lib/systemd/catalog /host/integrity-watchdog.catalog";
 /// A processor that no node has, until a case gives it to node 0.
 const SPARE_PROCESSOR: u8 = layout::MAX_SERVICE_NODES + 1;
 /// How long anything that the watchdog must do may take under emulation.
@@ -83,6 +87,31 @@ impl Stage {
     /// # Errors
     /// As [`Self::set`].
     pub fn on(machine: Builder, kernel: &str, options: &Options) -> Result<Self> {
+        let stage = Self::boot(machine, kernel, options)?;
+        stage.shell(&format!("{INSTALL}; journalctl --update-catalog; systemctl daemon-reload"))?;
+        Ok(stage)
+    }
+
+    /// Boots the machine with the watchdog as a service that is started when node 0 boots, before any
+    /// other node is.
+    ///
+    /// # Errors
+    /// As [`Self::set`].
+    pub fn watched_from_boot(kernel: &str, configuration: &str, more: &str) -> Result<Self> {
+        let script = format!(
+            "{INSTALL}
+             mkdir -p /etc/watchdog
+             cat >{CONFIGURATION} <<'EOF'
+{configuration}
+EOF
+             systemctl --quiet enable {UNIT}
+             {more}"
+        );
+        let machine = Machine::builder().iommu().at_boot(script).without_starting_nodes();
+        Self::boot(machine, kernel, &Options::default())
+    }
+
+    fn boot(machine: Builder, kernel: &str, options: &Options) -> Result<Self> {
         let dist = cache::project_root().join("dist");
         let machine = machine
             .kernel(kernel)
@@ -93,21 +122,7 @@ impl Stage {
             .boot()?;
         let (name, kernel) = (kernel.to_owned(), Kernel::named(kernel)?);
         let Options { soak, races, .. } = *options;
-        let stage = Self { machine, name, kernel, soak, races, serving: RefCell::default() };
-        stage.install()?;
-        Ok(stage)
-    }
-
-    /// Puts the watchdog where its package would put it.
-    fn install(&self) -> Result<()> {
-        self.shell(&format!(
-            "install -m 755 /host/watchdog {WATCHDOG}
-             install -m 644 /host/integrity-watchdog.service /etc/systemd/system/
-             install -D -m 644 -t /usr/lib/systemd/catalog /host/integrity-watchdog.catalog
-             journalctl --update-catalog
-             systemctl daemon-reload",
-        ))?;
-        Ok(())
+        Ok(Self { machine, name, kernel, soak, races, serving: RefCell::default() })
     }
 
     /// Shows something that a case measured. Other machines show theirs at the same time.

@@ -62,6 +62,7 @@ pub struct Builder {
     iommu: bool,
     share: Vec<(String, PathBuf)>,
     programs: Option<PathBuf>,
+    at_boot: Option<String>,
     start_nodes: bool,
 }
 
@@ -75,6 +76,7 @@ impl Default for Builder {
             iommu: false,
             share: Vec::new(),
             programs: None,
+            at_boot: None,
             start_nodes: true,
         }
     }
@@ -170,6 +172,13 @@ impl Builder {
     #[must_use]
     pub fn programs(mut self, directory: impl Into<PathBuf>) -> Self {
         self.programs = Some(directory.into());
+        self
+    }
+
+    /// Runs a script of shell on node 0's root file system before systemd starts.
+    #[must_use]
+    pub fn at_boot(mut self, script: impl Into<String>) -> Self {
+        self.at_boot = Some(script.into());
         self
     }
 
@@ -281,6 +290,9 @@ impl Builder {
         }
         for (name, file) in &self.share {
             place(file, &share.join(name))?;
+        }
+        if let Some(script) = &self.at_boot {
+            fs::write(share.join("at-boot"), script)?;
         }
         let init = fs::read(share.join("node-init"))?;
         initramfs::for_node0(&directory.join("node0.cpio"), &init, kernel)?;

@@ -97,6 +97,13 @@ pub struct RunArgs {
     /// Time from one sweep to the next: 500ms, 1s, 2m [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = config::parse_period)]
     pub period: Option<Duration>,
+    /// Go on although no kernel is where a node should be
+    ///
+    /// As when this machine boots, and starts the other nodes later: the guard is armed, and a
+    /// node is watched once it is there. Under the guard its loader needs a lease (`watchdog guard
+    /// lease`). Without this option that is a mistake in the ranges, and the watchdog refuses to run.
+    #[arg(long)]
+    pub wait: bool,
     /// Go on although a path of the guard does not deny what it should
     ///
     /// Each path that does not is reported when the watchdog starts. Without this option the

@@ -26,6 +26,7 @@ pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
     let options = WatchOptions {
         period: args.period.or(config.period).unwrap_or(PERIOD),
         degraded: args.degraded,
+        wait: args.wait,
         boot_limit: config.booting.unwrap_or(BOOT_LIMIT),
         state_dir: config.state_dir.clone().unwrap_or_else(|| PathBuf::from(STATE_DIR)),
         baseline_key: config.baseline_key.map(|key| key.public().clone()),

@@ -118,6 +118,8 @@ fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         task_seccomp: btf.offset("task_struct", "seccomp.mode", 4)?,
         binprm_file: pointer("linux_binprm", "file")?,
         mm_context_id: btf.offset("mm_struct", "context.ctx_id", 8)?,
+        task_switches: btf.offset("task_struct", "nvcsw", 8)?,
+        task_preemptions: btf.offset("task_struct", "nivcsw", 8)?,
         // `KEXEC_SEGMENT_MAX` of 32 bytes each.
         kimage_segment: btf.offset("kimage", "segment", 16 * 32).unwrap_or_default(),
     })

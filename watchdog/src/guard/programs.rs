@@ -143,7 +143,7 @@ fn is_lost(path: WritePath, policies: &Policies) -> bool {
 
 /// All programs: what saves before what decides, so that nothing is denied for want of what was not
 /// saved yet. LSM hooks are functions of the name `bpf_lsm_…` (kernel/bpf/bpf_lsm.c).
-pub(super) const PROGRAMS: [Program; 44] = {
+pub(super) const PROGRAMS: [Program; 42] = {
     use Kind::{Device, Entry, Exit, Lsm, Sysctl};
     use WritePath as P;
     const RW: &[(&str, usize)] = &[("rw_verify_area", 4)];
@@ -152,8 +152,6 @@ pub(super) const PROGRAMS: [Program; 44] = {
     [
         program("write_position", Entry, RW, &[P::Write]),
         program("mapping", Entry, MAPPING, &[P::Mmap]),
-        program("write_position_done", Exit, RW, &[P::Write]),
-        program("mapping_done", Exit, MAPPING, &[P::Mmap]),
         program("reading", Entry, READ, &[P::Ioremap]),
         program("reading_done", Exit, READ, &[P::Ioremap]),
         program(

@@ -334,14 +334,18 @@ pub(super) fn enough(plan: &Nodes, found: &[Found]) -> Result<(), String> {
     if let Nodes::Configured(_) = plan
         && let Some(missing) = found.iter().find(|found| !is_there(found))
     {
-        return Err(format!("node {}: {}", missing.node.name, missing.finding.reason()));
+        return Err(format!(
+            "node {}: {}. Say --wait if it is to be started later",
+            missing.node.name,
+            missing.finding.reason()
+        ));
     }
     if found.iter().any(is_there) {
         return Ok(());
     }
     let reasons: Vec<_> = found.iter().map(|found| found.finding.reason()).collect();
     Err(format!(
-        "no kernel was found in {}: start the other nodes first, or name their memory with --node{}{}",
+        "no kernel was found in {}: start the other nodes first, name their memory with --node, or say --wait if they are to be started later{}{}",
         plan.memory(),
         if reasons.is_empty() { "" } else { ". Seen, but no kernel that could be located: " },
         reasons.join("; ")

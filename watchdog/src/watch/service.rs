@@ -35,6 +35,8 @@ pub struct WatchOptions {
     pub period: Duration,
     /// Go on with an incomplete guard.
     pub degraded: bool,
+    /// Go on without nodes that are not there yet.
+    pub wait: bool,
     /// Where baselines are kept.
     pub state_dir: PathBuf,
     /// Whose signature baselines must carry.
@@ -132,7 +134,9 @@ pub async fn watch(
     let mut proofs = guard.as_mut().map(|guard| ProofWatch::new(&guard.prove(), doings.clone()));
 
     let found = search(&target)?;
-    enough(&target.nodes, &found).map_err(WatchError::NoNode)?;
+    if !options.wait {
+        enough(&target.nodes, &found).map_err(WatchError::NoNode)?;
+    }
     let store = BaselineStore::in_state_dir(&options.state_dir, options.baseline_key.clone());
     let mut tell = |event| outlet.send(event);
     let mut nodes = WatchedNodes::take_up(&target, store, options.boot_limit, found, &mut tell)?;

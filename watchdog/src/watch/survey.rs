@@ -50,7 +50,6 @@ impl WatchedNodes {
             if self.nodes.iter().any(taken) {
                 continue;
             }
-            let Some(nearest) = self.nearest(&survey.memory, &finding) else { continue };
             match &finding {
                 Finding::Located(kernel)
                     if matches!(self.plan, Nodes::Discovered { .. })
@@ -65,7 +64,11 @@ impl WatchedNodes {
                     self.nodes.push(WatchedNode { node, state });
                     self.adopt(self.nodes.len() - 1, kernel.clone(), memory, tell)?;
                 }
-                stray => self.tell_stray(&nearest, stray, tell),
+                stray => {
+                    if let Some(nearest) = self.nearest(&survey.memory, stray) {
+                        self.tell_stray(&nearest, stray, tell);
+                    }
+                }
             }
         }
         Ok(())

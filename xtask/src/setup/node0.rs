@@ -16,7 +16,7 @@ use super::{apt, put, run, say, workspace};
 const SUITE: &str = "bookworm";
 
 const PACKAGES: &str = "systemd-sysv,systemd,dbus,kmod,udev,strace,procps,util-linux,login,\
-                        iproute2,less,mount";
+                        iproute2,less,mount,apt,openssh-server,openssh-client";
 
 /// Timers of a machine that lives for months.
 const MASKED: &str = "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
@@ -68,6 +68,8 @@ fn mmdebstrap(sources: &Path, image: &Path) -> Command {
         "chroot \"$1\" chown root:root /etc".into(),
         "chroot \"$1\" systemctl --quiet enable node-agent.service".into(),
         format!("chroot \"$1\" systemctl --quiet mask {MASKED}"),
+        // Only where a test wants it.
+        "chroot \"$1\" systemctl --quiet disable ssh.service".into(),
         "mkdir -p \"$1/host\" \"$1/usr/lib/modules\"".into(),
         // mmdebstrap has /proc and /sys mounted here; a bind mount does not
         // show them. The image is made beside the tree, or it would hold itself.

@@ -11,6 +11,8 @@ use rustix::{mount::mount_move, process::chroot};
 use crate::{modules, mount_new};
 
 const ROOT_DEVICE: &str = "/dev/vda";
+/// A script of the host's that changes the root file system before systemd sees it.
+const AT_BOOT: &str = "/host/at-boot";
 
 /// Mounts the root file system and what the host shares, and becomes systemd.
 pub(crate) fn hand_over() -> Result<Infallible> {
@@ -31,6 +33,11 @@ pub(crate) fn hand_over() -> Result<Infallible> {
     mount_move(".", "/")?;
     chroot(".")?;
     env::set_current_dir("/")?;
+    if Path::new(AT_BOOT).exists() {
+        let path = "/usr/sbin:/usr/bin:/sbin:/bin";
+        let done = Command::new("/bin/sh").args(["-e", AT_BOOT]).env("PATH", path).status()?;
+        ensure!(done.success(), "{AT_BOOT} failed: {done}");
+    }
     Err(Command::new("/sbin/init").exec()).context("cannot start /sbin/init of the root image")
 }
 

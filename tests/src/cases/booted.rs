@@ -1,0 +1,82 @@
+//! A node 0 that boots under the strict guard, and starts the other nodes under it.
+
+use anyhow::{Result, ensure};
+
+use super::Stage;
+use super::guard::{NOBODYS, configuration};
+use super::leases::{LOADER, lease, take};
+use super::paths::told;
+use super::stage::{UNIT, WATCHDOG};
+
+/// A key for root to log in with, and a package to install.
+const PREPARE: &str = "systemctl --quiet enable ssh.service
+mkdir -p -m 700 /root/.ssh
+ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519
+cp /root/.ssh/id_ed25519.pub /root/.ssh/authorized_keys
+mkdir -p /srv/packages/build/DEBIAN
+printf 'Package: strict-test\\nVersion: 1\\nArchitecture: all\\nMaintainer: nobody <n@o>\\nDescription: a test\\n' \
+    >/srv/packages/build/DEBIAN/control
+printf '#!/bin/sh\\ntouch /srv/packages/installed\\n' >/srv/packages/build/DEBIAN/postinst
+chmod 755 /srv/packages/build/DEBIAN/postinst";
+
+/// Checks that node 0 boots to the end with the watchdog and its strict guard among its services and
+/// none of them failing, that the journal, apt and ssh work under it, that what it closes is closed,
+/// and that the other nodes are started by their loader under leases, found, and watched.
+///
+/// # Errors
+/// When anything is otherwise.
+pub fn strict_from_boot(kernel: &str) -> Result<()> {
+    let configuration = configuration("[guard]\npreset = \"strict\"");
+    let stage = Stage::watched_from_boot(kernel, &configuration, PREPARE)?;
+    let booted = stage.machine().node0().shell("systemctl is-system-running --wait")?;
+    let failed = stage.machine().node0().shell("systemctl --failed --no-legend --no-pager")?;
+    ensure!(booted.text().trim() == "running", "{booted}: {failed}");
+    stage.shell(&format!(
+        "systemctl is-active --quiet {UNIT} ssh.service systemd-journald.service"
+    ))?;
+
+    let mark = stage.mark()?;
+    let open = stage.attack("open", NOBODYS, &[])?;
+    ensure!(open.result == "EPERM", "/dev/mem: {}", open.result);
+    told(&stage, mark, "open", "denied")?;
+    stage.shell(
+        "logger strict-goes-on; journalctl --sync; journalctl -q | grep -q strict-goes-on",
+    )?;
+    let ssh = "ssh -o StrictHostKeyChecking=accept-new -o BatchMode=yes root@127.0.0.1";
+    let login = stage.shell(&format!("{ssh} 'id -un; tty || true; cat /proc/uptime'"))?;
+    ensure!(login.text().starts_with("root\n"), "{login}");
+    stage.shell(
+        "cd /srv/packages
+         dpkg-deb --build build strict-test.deb
+         apt-get install --yes --quiet ./strict-test.deb
+         test -e installed
+         apt-get purge --yes --quiet strict-test
+         ! dpkg --status strict-test 2>/dev/null",
+    )?;
+
+    stage.shell(&format!("install -m 755 /host/node-loader {LOADER}"))?;
+    let denied = stage.machine().node0().shell(&format!("{LOADER} stop --node 1"))?;
+    ensure!(!denied.success(), "a processor was stopped without a lease: {denied}");
+    for node in [1, 2] {
+        let mark = stage.mark()?;
+        take(&stage, node, "300s", LOADER)?;
+        stage.machine().start_node_by(LOADER, node)?;
+        let ended = lease(&stage, "--end")?;
+        ensure!(ended.success(), "{ended}");
+        let truth = stage.machine().truth(node)?;
+        let found = stage.wait_for(mark, "the node", |entry| {
+            entry.is("node-found") && entry.field("WATCHDOG_NODE") == format!("service-{node}")
+        })?;
+        let place = format!("{:#x}", truth.text_phys_start);
+        ensure!(found.field("WATCHDOG_PHYS") == place, "{found:?}, not {place}");
+        let attack = stage.attack("open", truth.text_phys_start, &[])?;
+        ensure!(attack.result == "EPERM", "{}", attack.result);
+    }
+    let (mark, at) = (stage.mark()?, stage.machine().truth(2)?.text_phys_start + 0x1234);
+    let byte = stage.byte(at)?;
+    stage.poke(at, byte ^ 1)?;
+    stage.wait_for(mark, "text-tampered", |it| it.is("text-tampered"))?;
+    let status = stage.shell(&format!("{WATCHDOG} guard status"))?.text();
+    stage.note(&format!("booted under the strict guard: {}", status.lines().next().unwrap_or("")));
+    Ok(())
+}
