@@ -27,7 +27,7 @@ struct Act {
     play: fn(&Stage) -> Result<()>,
 }
 
-const ACTS: [Act; 11] = [
+const ACTS: [Act; 12] = [
     Act {
         title: "The watchdog finds both kernels",
         sentence: "On node 0, `systemctl start integrity-watchdog`, without any configuration. It \
@@ -89,6 +89,13 @@ const ACTS: [Act; 11] = [
         sentence: "Process 1 may stop the watchdog. Writes are denied all the same, and the next \
                    watchdog tells who tried.",
         play: outlived,
+    },
+    Act {
+        title: "Node 2 is started anew, by its own loader",
+        sentence: "A loader has to write a node's memory, which the guard denies. By a lease it may: \
+                   one executable, one node, some seconds. The watchdog waits and looks at the node \
+                   anew.",
+        play: leased,
     },
 ];
 
@@ -289,6 +296,40 @@ fn outlived(stage: &Stage) -> Result<()> {
     stage.start()?;
     show(&stage.wait_for(mark, "write-denied", |entry| entry.is("write-denied"))?);
     println!("  node 0's console: # systemctl stop integrity-watchdog; watchdog guard disarm");
+    Ok(())
+}
+
+fn leased(stage: &Stage) -> Result<()> {
+    println!("  node 0: /etc/watchdog/watchdog.toml names both nodes and their memory");
+    // Until now by the commands themselves.
+    stage.stop()?;
+    stage.configured_once(&cases::configuration(""), || {
+        let mark = stage.mark()?;
+        println!("  node 0: # node-loader stop --node 2");
+        let denied = stage.machine().node0().shell("node-loader stop --node 2")?;
+        println!(
+            "  node 0: {}",
+            String::from_utf8_lossy(&denied.stderr).lines().next().unwrap_or("")
+        );
+        ensure!(!denied.success(), "it was not denied");
+        println!("  node 0's console: # watchdog guard lease --node service-2 --for 300s --exe …");
+        cases::start_by_lease(stage, 2)?;
+        let is_shown = |it: &&Entry| {
+            ["lease-begun", "lease-ended", "node-rebooted"].iter().any(|kind| it.is(kind))
+        };
+        stage.entries(mark)?.iter().filter(is_shown).for_each(show);
+        let truth = stage.machine().truth(2)?;
+        println!("  node 2 says the same: text at {:#x}", truth.text_phys_start);
+        denied_again(stage)
+    })
+}
+
+/// What a lease let through is denied again.
+fn denied_again(stage: &Stage) -> Result<()> {
+    println!("  node 0: # node-loader stop --node 2");
+    let denied = stage.machine().node0().shell("node-loader stop --node 2")?;
+    ensure!(!denied.success(), "it was not denied");
+    println!("  node 0: Operation not permitted");
     Ok(())
 }
 

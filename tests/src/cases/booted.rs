@@ -4,9 +4,10 @@ use anyhow::{Result, ensure};
 
 use super::Stage;
 use super::guard::{NOBODYS, configuration};
-use super::leases::{LOADER, lease, take};
+use super::leases::{LOADER, start_by_lease};
 use super::paths::told;
 use super::stage::{UNIT, WATCHDOG};
+use crate::layout;
 
 /// A key for root to log in with, and a package to install.
 const PREPARE: &str = "systemctl --quiet enable ssh.service
@@ -58,18 +59,9 @@ pub fn strict_from_boot(kernel: &str) -> Result<()> {
     let denied = stage.machine().node0().shell(&format!("{LOADER} stop --node 1"))?;
     ensure!(!denied.success(), "a processor was stopped without a lease: {denied}");
     for node in [1, 2] {
-        let mark = stage.mark()?;
-        take(&stage, node, "300s", LOADER)?;
-        stage.machine().start_node_by(LOADER, node)?;
-        let ended = lease(&stage, "--end")?;
-        ensure!(ended.success(), "{ended}");
-        let truth = stage.machine().truth(node)?;
-        let found = stage.wait_for(mark, "the node", |entry| {
-            entry.is("node-found") && entry.field("WATCHDOG_NODE") == format!("service-{node}")
-        })?;
-        let place = format!("{:#x}", truth.text_phys_start);
-        ensure!(found.field("WATCHDOG_PHYS") == place, "{found:?}, not {place}");
-        let attack = stage.attack("open", truth.text_phys_start, &[])?;
+        let found = start_by_lease(&stage, node)?;
+        ensure!(found.is("node-found"), "{found:?}");
+        let attack = stage.attack("open", layout::main_range(node).start, &[])?;
         ensure!(attack.result == "EPERM", "{}", attack.result);
     }
     let (mark, at) = (stage.mark()?, stage.machine().truth(2)?.text_phys_start + 0x1234);

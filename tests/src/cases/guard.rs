@@ -220,7 +220,8 @@ pub(super) fn configured(
 }
 
 /// A configuration of both nodes with all their ranges, and more lines.
-pub(super) fn configuration(more: &str) -> String {
+#[must_use]
+pub fn configuration(more: &str) -> String {
     let mut text = format!("{more}\n");
     for node in [1, 2] {
         let ranges =

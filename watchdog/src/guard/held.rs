@@ -176,11 +176,13 @@ pub(super) struct Held {
     watchdog: u32,
     /// When all processes were last looked at, and what was found wrong.
     looked: Option<(Instant, Option<String>)>,
+    /// Whether somebody holds a lease, and with it what nobody else may hold.
+    pub(super) is_leased: bool,
 }
 
 impl Held {
     pub(super) fn new(forbidden: Forbidden, policy: Policy, watchdog: u32) -> Self {
-        Self { forbidden, policy, watchdog, looked: None }
+        Self { forbidden, policy, watchdog, looked: None, is_leased: false }
     }
 
     /// Does what policy says, once: who held what.
@@ -201,12 +203,14 @@ impl Held {
     }
 
     /// What is wrong, if anything: somebody still holds what should have been taken from him, or
-    /// processes cannot be seen. Looks at all of them now and then only.
+    /// processes cannot be seen. Looks at all of them now and then only, and not during a lease.
     pub(super) fn wrong(&mut self) -> Option<String> {
-        if let Some((at, wrong)) = &self.looked
-            && at.elapsed() < LOOK_AGAIN
-        {
-            return wrong.clone();
+        match &self.looked {
+            Some((at, wrong)) if self.is_leased || at.elapsed() < LOOK_AGAIN => {
+                return wrong.clone();
+            }
+            None if self.is_leased => return None,
+            _ => {}
         }
         let wrong = self.look();
         self.looked = Some((Instant::now(), wrong.clone()));

@@ -10,6 +10,7 @@ use watchdog_common::{State, path};
 use super::attempt::WriteAttempt;
 use super::error::GuardError;
 use super::kinds;
+use super::lease::LeaseTable;
 use super::load::GuardEvent;
 use super::pins::{Generation, PATIENCE, PinError, remove_empty};
 use super::preflight;
@@ -109,6 +110,7 @@ impl InForce {
     pub fn self_test(&self) -> Result<Coverage, GuardError> {
         let running = preflight::check(true)?;
         let mut prover = Prover::of_record(&self.record, &self.generation, &running)?;
+        prover.held.is_leased = LeaseTable::of(self)?.is_taken();
         Ok(prover.prove())
     }
 

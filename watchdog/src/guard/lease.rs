@@ -124,7 +124,7 @@ impl LeaseTable {
         Ok(Self { lease: Array::try_from(lease)?, leased: Array::try_from(leased)? })
     }
 
-    fn of(guard: &InForce) -> Result<Self, PinError> {
+    pub(super) fn of(guard: &InForce) -> Result<Self, PinError> {
         let open = |name| guard.generation.open(name, Map::Array);
         Ok(Self { lease: open("LEASE")?, leased: guard.generation.open("LEASED", Map::Array)? })
     }
@@ -145,6 +145,12 @@ impl LeaseTable {
             (Some(Answer::Given), 1..) => LeaseState::Over(terms),
             _ => LeaseState::Idle,
         })
+    }
+
+    /// Whether a lease is in force, or was until a moment ago.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        matches!(self.state(), Ok(LeaseState::InForce(..) | LeaseState::Over(_)))
     }
 
     /// How many writes leases have let through, all of them together.

@@ -184,6 +184,7 @@ impl Guard {
     /// Tries each forbidden thing on a decoy, and keeps the record of it. Cheap enough for every
     /// period.
     pub fn prove(&mut self) -> Coverage {
+        self.prover.held.is_leased = self.leases.is_taken();
         let coverage = self.prover.prove();
         self.record.proven = Timestamp::now();
         self.record.coverage = coverage.report();
