@@ -14,7 +14,7 @@ use watchdog_common::{Range, path};
 
 use crate::judge;
 use crate::kernel::{DEV_MEM, DEV_PORT, Object, device_of_argument};
-use crate::saved::{Call, take};
+use crate::saved::take;
 
 /// `MAY_WRITE` and `MAY_APPEND` (include/linux/fs.h).
 const MAY_WRITE: i32 = 2 | 8;
@@ -36,7 +36,7 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
         Some(DEV_PORT) => return judge::always(path::PCI, 0),
         _ => return 0,
     }
-    let saved = take(Call::Write, file);
+    let saved = take(file);
     if saved.is_none() {
         debug!(&ctx, "a write to /dev/mem at an unknown position");
     }

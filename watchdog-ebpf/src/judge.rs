@@ -108,6 +108,10 @@ pub(crate) fn write(path: u32, aimed: Option<Range>) -> i32 {
     if is_known && !is_decoy && (!is_protected(&aimed) || lease::allows(&aimed)) {
         return 0;
     }
+    if !is_known && own::is_prover() {
+        // It is at the decoy, as will be seen at its next try.
+        return -EPERM;
+    }
     judge(path, aimed, is_decoy, 0, Means::Refuse)
 }
 

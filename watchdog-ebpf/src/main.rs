@@ -38,7 +38,6 @@ mod rw_verify_area;
 mod saved;
 mod search;
 mod sysctl;
-mod vm_mmap_pgoff;
 
 // On the host this crate is only checked, where its dependencies may bring in `std`.
 #[cfg(not(target_arch = "bpf"))]

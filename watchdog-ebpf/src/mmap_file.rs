@@ -2,12 +2,12 @@
 //!
 //! match-proto: `int bpf_lsm_mmap_file(struct file *, unsigned long, unsigned long,
 //! unsigned long)` (6.1 to 7.2; 7.2 marks the file as possibly null). Needs `bpf` among the active
-//! LSMs; for mmap what `vm_mmap_pgoff` saved, for remap_file_pages the system call's registers.
+//! LSMs. The hook gets neither place nor length: they stand in the system call's registers, for which
+//! nothing but a system call of the thread's own maps `/dev/mem`.
 //!
-//! Fails closed: a shared writable mapping of `/dev/mem` whose place is not known is denied.
-//! Private mappings are copies and read-only ones are judged when mprotect makes them writable. What
-//! was saved for such a one is taken all the same, and remap_file_pages, for which nothing is saved,
-//! never asks for it: what one mapping left behind must not speak for another.
+//! Fails closed: a shared writable mapping of `/dev/mem` by any other call is denied, as the mmap of
+//! 32-bit programs that has its arguments in memory. Private mappings are copies and read-only ones are
+//! judged when mprotect makes them writable.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -17,7 +17,6 @@ use watchdog_common::path;
 use crate::judge;
 use crate::kernel::{Object, is_dev_mem};
 use crate::registers::{Entry, current};
-use crate::saved::{Call, take};
 
 const PROT_WRITE: u64 = 2;
 /// `MAP_TYPE` and its values (include/uapi/linux/mman.h).
@@ -37,7 +36,6 @@ pub(crate) fn mmap_file(ctx: LsmContext) -> i32 {
     if !is_dev_mem(file) {
         return 0;
     }
-    let saved = take(Call::Mapping, file);
     let shared = matches!(flags & MAP_TYPE, MAP_SHARED | MAP_SHARED_VALIDATE);
     if !shared || protection & PROT_WRITE == 0 {
         return 0;
@@ -46,7 +44,8 @@ pub(crate) fn mmap_file(ctx: LsmContext) -> i32 {
         Some(Entry::RemapFilePages { bytes, pgoff }) => {
             (path::REMAP_FILE_PAGES, judge::pages(pgoff, bytes))
         }
-        _ => (path::MMAP, saved.and_then(|saved| judge::pages(saved.at, saved.bytes))),
+        Some(Entry::Mmap { bytes, pgoff }) => (path::MMAP, judge::pages(pgoff, bytes)),
+        _ => (path::MMAP, None),
     };
     if aimed.is_none() {
         debug!(&ctx, "a mapping of /dev/mem at an unknown place");

@@ -7,6 +7,8 @@ use crate::kernel::{Object, field};
 
 /// System calls that are told apart.
 pub(crate) enum Entry {
+    /// `mmap(addr, len, prot, flags, fd, off)`, and `mmap2` with pages for bytes.
+    Mmap { bytes: u64, pgoff: u64 },
     /// `remap_file_pages(start, size, prot, pgoff, flags)`.
     RemapFilePages { bytes: u64, pgoff: u64 },
     /// `mprotect(start, len, prot)` and `pkey_mprotect`.
@@ -16,21 +18,27 @@ pub(crate) enum Entry {
 }
 
 /// Byte offsets into `struct pt_regs` (arch/x86/include/uapi/asm/ptrace.h: fixed).
+const BP: u32 = 32;
 const BX: u32 = 40;
 const R10: u32 = 56;
+const R9: u32 = 64;
 const CX: u32 = 88;
 const SI: u32 = 104;
 const DX: u32 = 96;
 const DI: u32 = 112;
 const ORIG_AX: u32 = 120;
 
+const PAGE_SHIFT: u32 = 12;
+
 /// Numbers (arch/x86/entry/syscalls). None of them means another call that reaches the hooks in
 /// the other table, so a number alone tells the entry: a 64-bit process may use `int 0x80`.
 mod number {
+    pub(super) const MMAP: u64 = 9;
     pub(super) const REMAP_FILE_PAGES: u64 = 216;
     pub(super) const MPROTECT: u64 = 10;
     pub(super) const PKEY_MPROTECT: u64 = 329;
     pub(super) const KEXEC_LOAD: u64 = 246;
+    pub(super) const MMAP_32: u64 = 192;
     pub(super) const REMAP_FILE_PAGES_32: u64 = 257;
     pub(super) const MPROTECT_32: u64 = 125;
     pub(super) const PKEY_MPROTECT_32: u64 = 380;
@@ -45,6 +53,10 @@ pub(crate) fn current() -> Option<Entry> {
     let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as Object;
     let read = |offset: u32| field::<u64>(registers, offset);
     match read(ORIG_AX)? & 0xffff_ffff & !number::X32 {
+        number::MMAP => Some(Entry::Mmap { bytes: read(SI)?, pgoff: read(R9)? >> PAGE_SHIFT }),
+        number::MMAP_32 => {
+            Some(Entry::Mmap { bytes: read(CX)? & 0xffff_ffff, pgoff: read(BP)? & 0xffff_ffff })
+        }
         number::REMAP_FILE_PAGES => {
             Some(Entry::RemapFilePages { bytes: read(SI)?, pgoff: read(R10)? })
         }

@@ -12,7 +12,7 @@ use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
 
 use crate::kernel::{DEV_MEM, Object, device_of_argument};
-use crate::saved::{Call, save};
+use crate::saved::save;
 
 /// `WRITE` (include/linux/kernel.h).
 const WRITE: i32 = 1;
@@ -32,7 +32,7 @@ pub(crate) fn write_position(ctx: FEntryContext) -> i32 {
         // A stream has no position (null since 5.3): nothing is saved, which denies.
         // SAFETY: the helper checks the address by itself.
         if let Ok(position) = unsafe { bpf_probe_read_kernel(position) } {
-            save(Call::Write, file, position.cast_unsigned(), count);
+            save(file, position.cast_unsigned(), count);
         }
     }
     0

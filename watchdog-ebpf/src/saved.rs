@@ -16,54 +16,36 @@ use crate::kernel::{Object, current_task, field, offset};
 /// Threads that can be between two programs at a time. A full table saves nothing: closed.
 const THREADS: u32 = 4096;
 
-/// Where and how much a call is about.
+/// Where and how much a write is about.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Saved {
     file: u64,
+    /// Byte position.
     pub(crate) at: u64,
+    /// Bytes.
     pub(crate) bytes: u64,
     /// How often the thread had given its processor up.
     switches: u64,
 }
 
-/// Writes: byte position and count.
 #[map]
 static WRITES: HashMap<u64, Saved> = HashMap::with_max_entries(THREADS, 0);
-/// Mappings: page offset and length in bytes.
-#[map]
-static MAPPINGS: HashMap<u64, Saved> = HashMap::with_max_entries(THREADS, 0);
-
-/// Which of the two.
-#[derive(Clone, Copy)]
-pub(crate) enum Call {
-    Write,
-    Mapping,
-}
-
-#[inline(always)]
-fn table(call: Call) -> &'static HashMap<u64, Saved> {
-    match call {
-        Call::Write => &WRITES,
-        Call::Mapping => &MAPPINGS,
-    }
-}
 
 /// Saves for the current thread.
 #[inline(always)]
-pub(crate) fn save(call: Call, file: Object, at: u64, bytes: u64) {
+pub(crate) fn save(file: Object, at: u64, bytes: u64) {
     let saved = Saved { file: file as u64, at, bytes, switches: switches() };
-    let _ = table(call).insert(bpf_get_current_pid_tgid(), saved, 0);
+    let _ = WRITES.insert(bpf_get_current_pid_tgid(), saved, 0);
 }
 
 /// Takes what the current thread saved for this file.
 #[inline(always)]
-pub(crate) fn take(call: Call, file: Object) -> Option<Saved> {
+pub(crate) fn take(file: Object) -> Option<Saved> {
     let thread = bpf_get_current_pid_tgid();
-    let table = table(call);
     // SAFETY: only this thread's own programs touch its entry.
-    let saved = unsafe { table.get(thread) }.copied();
-    let _ = table.remove(thread);
+    let saved = unsafe { WRITES.get(thread) }.copied();
+    let _ = WRITES.remove(thread);
     saved.filter(|saved| saved.file == file as u64 && saved.switches == switches())
 }
 

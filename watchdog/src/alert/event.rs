@@ -234,9 +234,9 @@ pub struct Event {
     /// What the guard covers, path by path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Vec<PathReport>>,
-    /// It is about attempts under a guard before this one, which this one has not counted.
+    /// It is about what this guard has not counted: attempts under one before it, calls it missed.
     #[serde(skip)]
-    pub inherited: bool,
+    pub uncounted: bool,
 }
 
 impl Event {
@@ -261,7 +261,7 @@ impl Event {
             action: None,
             count: None,
             coverage: None,
-            inherited: false,
+            uncounted: false,
         }
     }
 

@@ -59,7 +59,7 @@ fn fields(event: &Event) -> Vec<(&'static str, String)> {
         count,
         // The sentence has it.
         coverage: _,
-        inherited: _,
+        uncounted: _,
     } = event;
     let mut fields = vec![
         ("SYSLOG_IDENTIFIER", "watchdog".to_owned()),

@@ -148,7 +148,7 @@ fn deliver(sinks: &mut [Box<dyn Sink>], event: &Event) -> bool {
 /// Enters what attempts an event told of.
 fn enter(shelf: &Shelf, event: &Event) {
     let mut book = shelf.lock().unwrap_or_else(PoisonError::into_inner);
-    if let (Some(book), Some(path), false) = (book.as_mut(), &event.path, event.inherited) {
+    if let (Some(book), Some(path), false) = (book.as_mut(), &event.path, event.uncounted) {
         book.told(path, event.count.unwrap_or(1));
     }
 }

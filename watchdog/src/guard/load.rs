@@ -21,6 +21,7 @@ use super::error::GuardError;
 use super::held::{Forbidden, Held};
 use super::in_force::{InForce, InForceError};
 use super::lease::LeaseTable;
+use super::missed::Missed;
 use super::own::{Reach, learn, pin_tables, tell_ids};
 use super::pins::Generation;
 use super::preflight::{self, PreflightError};
@@ -62,6 +63,7 @@ pub struct Guard {
     lost_told: [u64; path::COUNT as usize],
     told: Option<Array<MapData, u64>>,
     leases: LeaseTable,
+    missed: Missed,
     /// Who held what, not yet told.
     held: Vec<WriteAttempt>,
     log: Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>,
@@ -79,6 +81,13 @@ pub enum GuardEvent {
     Inherited(WriteAttempt),
     /// Attempts that came too fast to be told one by one.
     Lost {
+        /// By which path.
+        path: WritePath,
+        /// How many.
+        count: u64,
+    },
+    /// Calls that were not judged, wherever they were aimed: the kernel skipped the program.
+    Missed {
         /// By which path.
         path: WritePath,
         /// How many.
@@ -170,6 +179,7 @@ impl Guard {
             lost_told: [0; path::COUNT as usize],
             told: Some(Array::try_from(map("TOLD")?)?),
             leases,
+            missed: Missed::of(&programs),
             held: holders,
             _programs: programs,
             pinned,
@@ -215,6 +225,12 @@ impl Guard {
     /// The table of leases.
     pub fn leases(&mut self) -> &mut LeaseTable {
         &mut self.leases
+    }
+
+    /// Calls that were not judged since this was last asked; each path seldom.
+    pub fn missed(&mut self) -> Vec<GuardEvent> {
+        let missed = self.missed.new_ones().into_iter();
+        missed.map(|(path, count)| GuardEvent::Missed { path, count }).collect()
     }
 
     /// Who was found to hold on to guarded memory when the guard was armed; once.

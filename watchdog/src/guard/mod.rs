@@ -18,6 +18,7 @@ mod in_force;
 mod kinds;
 mod lease;
 mod load;
+mod missed;
 mod own;
 mod paths;
 mod pins;

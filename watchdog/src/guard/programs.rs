@@ -37,6 +37,8 @@ pub(super) struct Program {
     pub(super) optional: bool,
     /// Whether it is needed even when nothing is done about its paths.
     pub(super) always: bool,
+    /// Whether nobody looks behind it: what it does not see is let through.
+    pub(super) is_last: bool,
     /// A function through which all that this program would see goes as well, where it exists.
     pub(super) within: Option<(&'static str, usize)>,
 }
@@ -47,7 +49,16 @@ const fn program(
     functions: &'static [(&'static str, usize)],
     paths: &'static [WritePath],
 ) -> Program {
-    Program { name, kind, functions, paths, optional: false, always: false, within: None }
+    Program {
+        name,
+        kind,
+        functions,
+        paths,
+        optional: false,
+        always: false,
+        is_last: false,
+        within: None,
+    }
 }
 
 /// A program at an LSM hook that keeps what belongs to the guard.
@@ -63,6 +74,10 @@ impl Program {
     /// It also learns which files are the guard's own.
     const fn always(self) -> Self {
         Self { always: true, ..self }
+    }
+
+    const fn last(self) -> Self {
+        Self { is_last: true, ..self }
     }
 
     const fn within(self, function: &'static str, parameters: usize) -> Self {
@@ -143,15 +158,13 @@ fn is_lost(path: WritePath, policies: &Policies) -> bool {
 
 /// All programs: what saves before what decides, so that nothing is denied for want of what was not
 /// saved yet. LSM hooks are functions of the name `bpf_lsm_…` (kernel/bpf/bpf_lsm.c).
-pub(super) const PROGRAMS: [Program; 42] = {
+pub(super) const PROGRAMS: [Program; 41] = {
     use Kind::{Device, Entry, Exit, Lsm, Sysctl};
     use WritePath as P;
     const RW: &[(&str, usize)] = &[("rw_verify_area", 4)];
-    const MAPPING: &[(&str, usize)] = &[("vm_mmap_pgoff", 6)];
     const READ: &[(&str, usize)] = &[("read_mem", 4)];
     [
         program("write_position", Entry, RW, &[P::Write]),
-        program("mapping", Entry, MAPPING, &[P::Mmap]),
         program("reading", Entry, READ, &[P::Ioremap]),
         program("reading_done", Exit, READ, &[P::Ioremap]),
         program(
@@ -192,14 +205,17 @@ pub(super) const PROGRAMS: [Program; 42] = {
                 ("remap_pfn_range", 5),
             ],
             &[P::Frames],
-        ),
-        program("fault_page", Entry, &[("insert_pfn", 5), ("vmf_insert_pfn_prot", 4)], &[P::Fault]),
+        )
+        .last(),
+        program("fault_page", Entry, &[("insert_pfn", 5), ("vmf_insert_pfn_prot", 4)], &[P::Fault])
+            .last(),
         program(
             "fault_pmd",
             Entry,
             &[("vmf_insert_pfn_pmd", 3), ("vmf_insert_pfn_pmd_prot", 4)],
             &[P::Fault],
         )
+        .last()
         .optional(),
         program(
             "fault_pud",
@@ -207,16 +223,20 @@ pub(super) const PROGRAMS: [Program; 42] = {
             &[("vmf_insert_pfn_pud", 3), ("vmf_insert_pfn_pud_prot", 4)],
             &[P::Fault],
         )
+        .last()
         .optional(),
         program("kexec_segment", Entry, &[("kimage_load_segment", 2)], &[P::KexecSegments])
+            .last()
             .optional(),
-        program("iommu", Entry, &[("__iommu_map", 6), ("iommu_map_nosync", 6)], &[P::Iommu]),
-        program("dma_phys", Entry, &[("dma_map_phys", 5), ("dma_map_resource", 5)], &[P::Dma]),
+        program("iommu", Entry, &[("__iommu_map", 6), ("iommu_map_nosync", 6)], &[P::Iommu]).last(),
+        program("dma_phys", Entry, &[("dma_map_phys", 5), ("dma_map_resource", 5)], &[P::Dma])
+            .last(),
         program("dma_page", Exit, &[("dma_map_page_attrs", 6)], &[P::Dma])
+            .last()
             .within("dma_map_phys", 5),
-        program("ioremap", Entry, &[("__ioremap_caller", 5)], &[P::Ioremap]),
-        program("add_memory", Entry, &[("add_memory_resource", 3)], &[P::Hotplug]),
-        program("online_pages", Entry, &[("online_pages", 4)], &[P::Hotplug]),
+        program("ioremap", Entry, &[("__ioremap_caller", 5)], &[P::Ioremap]).last(),
+        program("add_memory", Entry, &[("add_memory_resource", 3)], &[P::Hotplug]).last(),
+        program("online_pages", Entry, &[("online_pages", 4)], &[P::Hotplug]).last(),
         program("sysctl", Sysctl, &[], &[P::Ftrace]),
         program("device", Device, &[], &[P::Open, P::Pci]),
         own("bpf_map", &[("bpf_lsm_bpf_map", 2)]),

@@ -48,10 +48,11 @@ impl Attempts {
             GuardEvent::Inherited(attempt) => (attempt, true),
             GuardEvent::Lost { path, count } => return Some(lost(path, count)),
             GuardEvent::Untold { path, count } => return Some(untold(path, count)),
+            GuardEvent::Missed { path, count } => return Some(missed(path, count)),
         };
         if inherited {
             let mut event = told(&attempt, owners, 1);
-            event.inherited = true;
+            event.uncounted = true;
             return Some(event);
         }
         let kind = (attempt.process.pid, attempt.path, attempt.action);
@@ -89,6 +90,20 @@ fn lost(path: WritePath, count: u64) -> Event {
     event
 }
 
+/// Calls that nobody judged.
+fn missed(path: WritePath, count: u64) -> Event {
+    let mut event = Event::new(
+        EventKind::GuardDegraded,
+        format!(
+            "{count} calls by {path} were not judged, wherever they were aimed: the kernel skips a program where it took the processor from another thread in the midst of it (preempt=full does that; preempt=voluntary does not)"
+        ),
+    );
+    event.path = Some(path.to_string());
+    event.count = Some(count);
+    event.uncounted = true;
+    event
+}
+
 /// Attempts that a watchdog before this one could not tell of.
 fn untold(path: WritePath, count: u64) -> Event {
     let mut event = Event::new(
@@ -99,7 +114,7 @@ fn untold(path: WritePath, count: u64) -> Event {
     );
     event.path = Some(path.to_string());
     event.count = Some(count);
-    event.inherited = true;
+    event.uncounted = true;
     event
 }
 

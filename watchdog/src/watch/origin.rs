@@ -64,7 +64,10 @@ impl Doings {
             GuardEvent::Lost { path, count } => {
                 (None, format!("{count} attempts by {path} are not known one by one"))
             }
-            _ => return,
+            GuardEvent::Missed { path, count } => {
+                (None, format!("{count} calls by {path} were not judged"))
+            }
+            GuardEvent::Attempt(_) | GuardEvent::Inherited(_) | GuardEvent::Untold { .. } => return,
         };
         self.add(memory, what);
     }

@@ -193,6 +193,10 @@ pub async fn watch(
                 attempts.folded(&owners).into_iter().for_each(|event| outlet.send(event));
                 if let (Some(guard), Some(proofs)) = (guard.as_mut(), proofs.as_mut()) {
                     proofs.compare(&guard.prove()).into_iter().for_each(|it| outlet.send(it));
+                    for event in guard.missed() {
+                        doings.saw(&event);
+                        attempts.event(event, &owners).into_iter().for_each(|it| outlet.send(it));
+                    }
                     looked = Some(leases.look(guard, &target));
                 }
                 proven.beat();

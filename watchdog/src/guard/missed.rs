@@ -1,0 +1,84 @@
+//! Calls that nobody judged: the kernel skips a program at a function while another thread was preempted
+//! in the midst of it, on the same processor, and counts that (`bpf_prog_inc_misses_counter()`,
+//! kernel/bpf/syscall.c, 6.1 to 7.2).
+//!
+//! Where a hook decides, that which was not saved for it is denied. What only a program at a function
+//! sees is missed, and told here.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::{Duration, Instant};
+
+use aya::Ebpf;
+use aya::programs::Program as Loaded;
+
+use super::WritePath;
+use super::programs::PROGRAMS;
+
+/// How often it is told of one path.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
+/// The counts of programs behind which nobody looks.
+#[derive(Debug)]
+pub(super) struct Missed(Vec<Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    path: WritePath,
+    /// Of the guard's own, which outlives this.
+    program: RawFd,
+    told: u64,
+    at: Option<Instant>,
+}
+
+impl Missed {
+    /// Begins to count for the programs that were loaded.
+    pub(super) fn of(programs: &Ebpf) -> Self {
+        let last = PROGRAMS.iter().filter(|program| program.is_last);
+        Self(
+            last.filter_map(|program| {
+                let path = *program.paths.first()?;
+                let program = descriptor(programs.program(program.name)?)?;
+                Some(Counted { path, program, told: 0, at: None })
+            })
+            .collect(),
+        )
+    }
+
+    /// How many calls were missed since it was last told, by path; seldom.
+    pub(super) fn new_ones(&mut self) -> Vec<(WritePath, u64)> {
+        let new = |counted: &mut Counted| {
+            if counted.at.is_some_and(|at| at.elapsed() < TELL_AGAIN) {
+                return None;
+            }
+            let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", counted.program)).ok()?;
+            let now = misses(&info)?;
+            let count = now.checked_sub(counted.told).filter(|count| *count > 0)?;
+            (counted.told, counted.at) = (now, Some(Instant::now()));
+            Some((counted.path, count))
+        };
+        self.0.iter_mut().filter_map(new).collect()
+    }
+}
+
+/// The descriptor of a program, if it was loaded.
+fn descriptor(program: &Loaded) -> Option<RawFd> {
+    Some(program.fd().ok()?.as_fd().as_raw_fd())
+}
+
+/// What a program's `/proc/PID/fdinfo/N` says (`bpf_prog_show_fdinfo()`, kernel/bpf/syscall.c).
+fn misses(info: &str) -> Option<u64> {
+    info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that the count is read out of what the kernel says, and that nothing is made up.
+    #[test]
+    fn counts() {
+        assert_eq!(misses("prog_id:\t7\nrecursion_misses:\t12\nverified_insns:\t9\n"), Some(12));
+        assert_eq!(misses("prog_id:\t7\n"), None);
+    }
+}
