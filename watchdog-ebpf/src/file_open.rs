@@ -5,16 +5,14 @@
 //! LSMs. The devices are known by their numbers, never by path: mknod and bind mounts make others.
 //!
 //! By default the first and the last are allowed: what is done with the descriptor is judged by
-//! range. Who holds a lease may open `/dev/mem` whatever policy says of it. A file whose mode cannot be read counts as writable: closed. `/dev/iommu` of a module that
+//! range. Who holds a lease may open `/dev/mem` whatever policy says of it. `/dev/iommu` of a module that
 //! is loaded after the guard has a number that is not known here: open; the proof says so.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::{file_kind, path};
 
-use crate::kernel::{
-    DEV_MEM, DEV_PORT, Object, dentry_key, device, field, file_key, is_writable, offset,
-};
+use crate::kernel::{DEV_MEM, DEV_PORT, Object, OpenFile};
 use crate::{doors, judge, lease, own};
 
 /// Judges an open.
@@ -24,18 +22,20 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(1)) {
         return verdict;
     }
-    let is_writable = is_writable(file);
+    // SAFETY: the hook's own argument, which the kernel never leaves out.
+    let open = unsafe { OpenFile::argument(file) };
+    let is_writable = open.is_writable();
     if !is_writable {
         own::learn(file);
         lease::learn(file);
     }
-    let (path, is_judged) = match device(file) {
+    let (path, is_judged) = match open.device() {
         Some(DEV_MEM) => (path::OPEN, is_writable),
         Some(DEV_PORT) => (path::PCI, is_writable),
         // Their descriptors take ioctl(2) however they were opened. Only looking is no reason to
         // tell of every virtual machine.
         Some(number) if doors::is_one(number) => (path::IOMMU, judge::refuses(path::IOMMU)),
-        None if is_writable => return own(file),
+        None if is_writable => return own(open),
         _ => return 0,
     };
     if !is_judged || (path == path::OPEN && lease::allows_to_begin()) {
@@ -47,11 +47,9 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
 /// Judges the writable open of a file that may belong to the guard, or to the watchdog's control
 /// group, by which it would be frozen, killed or starved. Those are process 1's to write.
 #[inline(always)]
-fn own(file: Object) -> i32 {
-    let entry = field::<Object>(file, offset!(file_dentry)).unwrap_or(core::ptr::null());
-    let folder = field::<Object>(entry, offset!(dentry_parent)).unwrap_or(core::ptr::null());
-    let folder = own::kind(dentry_key(folder));
-    if own::is_kept(file_key(file), folder) {
+fn own(file: OpenFile) -> i32 {
+    let folder = own::kind(Some(file.folder()));
+    if own::is_kept(Some(file.key()), folder) {
         own::reserve(watchdog_common::own::OPEN, false)
     } else if folder == file_kind::CGROUP && !own::is_init() {
         own::reserve(watchdog_common::own::CGROUP, false)

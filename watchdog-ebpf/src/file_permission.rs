@@ -13,7 +13,7 @@ use aya_log_ebpf::debug;
 use watchdog_common::{Range, path};
 
 use crate::judge;
-use crate::kernel::{DEV_MEM, DEV_PORT, Object, device_of_argument};
+use crate::kernel::{DEV_MEM, DEV_PORT, Object, OpenFile};
 use crate::saved::take;
 
 /// `MAY_WRITE` and `MAY_APPEND` (include/linux/fs.h).
@@ -31,7 +31,7 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
         return 0;
     }
     // SAFETY: the hook's own argument, which the kernel never leaves out.
-    match unsafe { device_of_argument(file) } {
+    match unsafe { OpenFile::argument(file) }.device() {
         Some(DEV_MEM) => {}
         Some(DEV_PORT) => return judge::always(path::PCI, 0),
         _ => return 0,

@@ -104,18 +104,68 @@ unsafe fn load<T>(object: Object, offset: u32) -> T {
     unsafe { core::ptr::read_volatile(object.byte_add(offset as usize).cast::<T>()) }
 }
 
-/// As [`device`], for a file that is there: the argument of a program whose function never gets none.
+/// An open file that is there: the argument of a program whose function never gets none.
+#[derive(Clone, Copy)]
+pub(crate) struct OpenFile(Object);
+
+impl OpenFile {
+    /// # Safety
+    /// `file` must be the program's own argument, and never null.
+    #[inline(always)]
+    pub(crate) unsafe fn argument(file: Object) -> Self {
+        Self(file)
+    }
+
+    /// As [`device`].
+    #[inline(always)]
+    pub(crate) fn device(self) -> Option<u32> {
+        // SAFETY: an open file has an inode.
+        let (number, mode) = unsafe {
+            let inode: Object = load(self.0, offset!(file_inode));
+            (load::<u32>(inode, offset!(inode_rdev)), load::<u16>(inode, offset!(inode_mode)))
+        };
+        (number != 0 && mode & S_IFMT == S_IFCHR).then_some(number)
+    }
+
+    /// Whether it is open for writing.
+    #[inline(always)]
+    pub(crate) fn is_writable(self) -> bool {
+        // SAFETY: a field of it.
+        unsafe { load::<u32>(self.0, offset!(file_mode)) & FMODE_WRITE != 0 }
+    }
+
+    /// As [`file_key`].
+    #[inline(always)]
+    pub(crate) fn key(self) -> FileKey {
+        // SAFETY: as above.
+        unsafe { key_of_inode(load(self.0, offset!(file_inode))) }
+    }
+
+    /// The same of the folder that its name is in.
+    #[inline(always)]
+    pub(crate) fn folder(self) -> FileKey {
+        // SAFETY: an open file has a name, a name is in a folder (its own, for a root), and a folder
+        // that has a name in it has an inode.
+        unsafe {
+            let name: Object = load(self.0, offset!(file_dentry));
+            let folder: Object = load(name, offset!(dentry_parent));
+            key_of_inode(load(folder, offset!(dentry_inode)))
+        }
+    }
+}
+
+/// As [`inode_key`], of an inode that is there: the argument of a program whose hook never gets none.
 ///
 /// # Safety
-/// `file` must be the program's own argument, and never null.
+/// `inode` must be the program's own argument or what was loaded from one, and never null.
 #[inline(always)]
-pub(crate) unsafe fn device_of_argument(file: Object) -> Option<u32> {
-    // SAFETY: the caller answers for the file; an open one has an inode.
-    let (number, mode) = unsafe {
-        let inode: Object = load(file, offset!(file_inode));
-        (load::<u32>(inode, offset!(inode_rdev)), load::<u16>(inode, offset!(inode_mode)))
-    };
-    (number != 0 && mode & S_IFMT == S_IFCHR).then_some(number)
+pub(crate) unsafe fn key_of_inode(inode: Object) -> FileKey {
+    // SAFETY: the caller answers for it; an inode has a superblock.
+    unsafe {
+        let superblock: Object = load(inode, offset!(inode_superblock));
+        let device = load::<u32>(superblock, offset!(superblock_device));
+        FileKey { device: device.into(), inode: load(inode, offset!(inode_number)) }
+    }
 }
 
 /// The number of the character device that a `struct file` is, whatever its name; `None` for every
@@ -132,12 +182,6 @@ pub(crate) fn device(file: Object) -> Option<u32> {
 #[inline(always)]
 pub(crate) fn is_dev_mem(file: Object) -> bool {
     device(file) == Some(DEV_MEM)
-}
-
-/// Whether a `struct file` is open for writing.
-#[inline(always)]
-pub(crate) fn is_writable(file: Object) -> bool {
-    field::<u32>(file, offset!(file_mode)).is_none_or(|mode| mode & FMODE_WRITE != 0)
 }
 
 /// The current task.

@@ -82,8 +82,8 @@ pub(crate) fn outside(lease: Option<*mut Lease>, start: u64, end: u64) -> i64 {
 #[inline(always)]
 pub(crate) fn is_executable(key: Option<FileKey>) -> bool {
     let Some((key, lease)) = key.zip(LEASE.get_ptr(0)) else { return false };
-    // SAFETY: the map's own memory, plain integers.
-    key == unsafe { core::ptr::read_volatile(&raw const (*lease).exe) }
+    // SAFETY: the map's own memory, plain integers; all zero where there is no lease.
+    key.inode != 0 && key == unsafe { core::ptr::read_volatile(&raw const (*lease).exe) }
 }
 
 /// The part of a process that executes a file from now on, if it is the leased one.

@@ -20,7 +20,7 @@ use aya_ebpf::programs::LsmContext;
 use watchdog_common::{file_kind, own};
 
 use crate::judge;
-use crate::kernel::{Object, dentry_key, field, inode_key, offset};
+use crate::kernel::{Object, dentry_key, field, key_of_inode, offset};
 use crate::own::{is_kept, is_released, kind, reserve};
 
 /// What the name of a decoy begins with.
@@ -33,7 +33,7 @@ pub(crate) fn inode_unlink(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(2)) {
         return verdict;
     }
-    let kinds = [kind(inode_key(folder)), kind(dentry_key(entry)), 0, 0];
+    let kinds = [folder_kind(folder), kind(dentry_key(entry)), 0, 0];
     change(own::UNLINK, kinds, entry)
 }
 
@@ -45,44 +45,40 @@ pub(crate) fn inode_rename(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(4)) {
         return verdict;
     }
-    let kinds = [
-        kind(inode_key(from)),
-        kind(dentry_key(entry)),
-        kind(inode_key(to)),
-        kind(dentry_key(replaced)),
-    ];
+    let kinds =
+        [folder_kind(from), kind(dentry_key(entry)), folder_kind(to), kind(dentry_key(replaced))];
     change(own::RENAME, kinds, entry)
 }
 
 /// Judges a new file.
 #[lsm(hook = "inode_create")]
 pub(crate) fn inode_create(ctx: LsmContext) -> i32 {
-    made(ctx.arg(0), ctx.arg(3))
+    made(folder_kind(ctx.arg(0)), ctx.arg(3))
 }
 
 /// Judges a new folder.
 #[lsm(hook = "inode_mkdir")]
 pub(crate) fn inode_mkdir(ctx: LsmContext) -> i32 {
-    made(ctx.arg(0), ctx.arg(3))
+    made(folder_kind(ctx.arg(0)), ctx.arg(3))
 }
 
 /// Judges a new symbolic link.
 #[lsm(hook = "inode_symlink")]
 pub(crate) fn inode_symlink(ctx: LsmContext) -> i32 {
-    made(ctx.arg(0), ctx.arg(3))
+    made(folder_kind(ctx.arg(0)), ctx.arg(3))
 }
 
 /// Judges a new name of a file.
 #[lsm(hook = "inode_link")]
 pub(crate) fn inode_link(ctx: LsmContext) -> i32 {
-    made(ctx.arg(1), ctx.arg(3))
+    made(folder_kind(ctx.arg(1)), ctx.arg(3))
 }
 
 /// Judges a new pin.
 #[lsm(hook = "path_mknod")]
 pub(crate) fn path_mknod(ctx: LsmContext) -> i32 {
     let folder = field::<Object>(ctx.arg(0), offset!(path_dentry)).unwrap_or(core::ptr::null());
-    made(field(folder, offset!(dentry_inode)).unwrap_or(core::ptr::null()), ctx.arg(4))
+    made(kind(dentry_key(folder)), ctx.arg(4))
 }
 
 /// Judges a file that is to be cut.
@@ -97,13 +93,20 @@ pub(crate) fn path_truncate(ctx: LsmContext) -> i32 {
     if is_kept { reserve(own::TRUNCATE, false) } else { 0 }
 }
 
-/// Judges something new in a folder.
+/// What a folder that a hook is about is to the guard.
 #[inline(always)]
-fn made(folder: Object, earlier: i32) -> i32 {
+fn folder_kind(folder: Object) -> u32 {
+    // SAFETY: called with arguments of the hooks above alone, whose folders are there.
+    kind(Some(unsafe { key_of_inode(folder) }))
+}
+
+/// Judges something new in a folder, by what that is to the guard.
+#[inline(always)]
+fn made(folder: u32, earlier: i32) -> i32 {
     if let Some(verdict) = judge::earlier(earlier) {
         return verdict;
     }
-    match kind(inode_key(folder)) {
+    match folder {
         file_kind::PINS | file_kind::KEPT => reserve(own::CREATE, false),
         _ => 0,
     }

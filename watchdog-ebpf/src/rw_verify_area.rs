@@ -11,7 +11,7 @@ use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
 
-use crate::kernel::{DEV_MEM, Object, device_of_argument};
+use crate::kernel::{DEV_MEM, Object, OpenFile};
 use crate::saved::save;
 
 /// `WRITE` (include/linux/kernel.h).
@@ -27,7 +27,7 @@ pub(crate) fn write_position(ctx: FEntryContext) -> i32 {
         return 0;
     }
     // SAFETY: the function's own argument, which it follows by itself.
-    if unsafe { device_of_argument(file) } == Some(DEV_MEM) {
+    if unsafe { OpenFile::argument(file) }.device() == Some(DEV_MEM) {
         let position: *const i64 = ctx.arg(2);
         // A stream has no position (null since 5.3): nothing is saved, which denies.
         // SAFETY: the helper checks the address by itself.

@@ -301,6 +301,11 @@ fn flood(stage: &Stage) -> Result<()> {
         let attack = stage.attack("flood", target, &["--value", &value, "--count", &count])?;
         ensure!(attack.result == "EPERM", "{}", attack.result);
         ensure!(stage.byte(target)? == before, "a write went through");
+        let digest = stage.shell("sha256sum </host/attack")?.text();
+        let told =
+            stage.wait_for(mark, "its digest", |it| it.field("WATCHDOG_PID") == attack.pid)?;
+        let told = told.field("WATCHDOG_EXE_SHA256");
+        ensure!(digest.starts_with(told) && told.len() == 64, "{told} is not {digest}");
         let accounted = || -> Result<(u64, u64, usize)> {
             let entries = stage.entries(mark)?;
             let count = |entry: &Entry| entry.field("WATCHDOG_COUNT").parse().unwrap_or(1_u64);

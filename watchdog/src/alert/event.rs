@@ -1,5 +1,8 @@
 //! The one event type that feeds the journal, the terminal and `--json`.
 
+use std::fs::File;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -167,6 +170,9 @@ pub struct Process {
     /// Path of the executable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exe: Option<String>,
+    /// SHA-256 of the executable, in hexadecimal, where it could still be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe_sha256: Option<String>,
     /// Real user id, in node 0's initial user namespace.
     pub uid: u32,
     /// Thread id.
@@ -237,6 +243,9 @@ pub struct Event {
     /// It is about what this guard has not counted: attempts under one before it, calls it missed.
     #[serde(skip)]
     pub uncounted: bool,
+    /// The executable of `process`, of which a digest is to be taken.
+    #[serde(skip)]
+    pub executable: Option<Arc<File>>,
 }
 
 impl Event {
@@ -262,6 +271,7 @@ impl Event {
             count: None,
             coverage: None,
             uncounted: false,
+            executable: None,
         }
     }
 

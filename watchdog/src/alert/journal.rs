@@ -60,6 +60,7 @@ fn fields(event: &Event) -> Vec<(&'static str, String)> {
         // The sentence has it.
         coverage: _,
         uncounted: _,
+        executable: _,
     } = event;
     let mut fields = vec![
         ("SYSLOG_IDENTIFIER", "watchdog".to_owned()),
@@ -80,6 +81,7 @@ fn fields(event: &Event) -> Vec<(&'static str, String)> {
         ("WATCHDOG_PID", process.map(|process| process.pid.to_string())),
         ("WATCHDOG_COMM", process.map(|process| process.comm.clone())),
         ("WATCHDOG_EXE", process.and_then(|process| process.exe.clone())),
+        ("WATCHDOG_EXE_SHA256", process.and_then(|process| process.exe_sha256.clone())),
         ("WATCHDOG_UID", process.map(|process| process.uid.to_string())),
         ("WATCHDOG_TID", process.and_then(|it| it.tid).map(|tid| tid.to_string())),
         ("WATCHDOG_CGROUP", process.and_then(|process| process.cgroup.clone())),

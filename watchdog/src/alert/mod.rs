@@ -1,12 +1,14 @@
 //! The event type and where events go: the journal, a terminal, standard output.
 
 mod console;
+mod digest;
 mod escape;
 mod event;
 mod journal;
 mod outlet;
 
 pub use console::line;
+pub(crate) use digest::sha256;
 pub use escape::{chain, hex, printable};
 pub use event::{Event, EventKind, Process};
 pub use journal::Journal;

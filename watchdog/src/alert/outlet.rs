@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::console::{JsonLines, Terminal};
+use super::digest::Digests;
 use super::{Event, EventKind, Journal};
 
 /// Events that may wait for a slow journal before the next ones are counted as lost.
@@ -75,11 +76,17 @@ impl Outlet {
         let book = Shelf::default();
         let shelf = Arc::clone(&book);
         let thread = thread::spawn(move || {
+            let mut digests = Digests::default();
             loop {
                 // A loss is told as soon as the queue has drained, even if nothing new happens.
                 let next = events.recv_timeout(Duration::from_secs(1));
                 match next {
-                    Ok(event) => {
+                    Ok(mut event) => {
+                        if let Some((process, file)) =
+                            event.process.as_mut().zip(event.executable.take())
+                        {
+                            process.exe_sha256 = digests.of(&file);
+                        }
                         if deliver(&mut sinks, &event) {
                             enter(&shelf, &event);
                         }

@@ -1,7 +1,7 @@
 //! An attempt and what was done about it, as the programs reported it.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::ffi::OsStringExt;
 
 use watchdog_common::{Attempt, EXE_NAMES};
@@ -84,6 +84,12 @@ impl Attacker {
     pub fn executable(&self) -> Option<Vec<u8>> {
         let path = fs::read_link(format!("/proc/{}/exe", self.pid)).ok();
         path.map(|path| path.into_os_string().into_vec()).or_else(|| self.exe.clone())
+    }
+
+    /// Its executable itself, as long as the process lives.
+    #[must_use]
+    pub fn open_executable(&self) -> Option<File> {
+        File::open(format!("/proc/{}/exe", self.pid)).ok()
     }
 
     /// Its control group by /proc (`/system.slice/cron.service`); gone with the process. Foreign

@@ -5,7 +5,7 @@
 //! kernel's clock, whatever becomes of either.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process;
@@ -16,12 +16,12 @@ use aya::maps::{Array, Map, MapData, MapError};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use watchdog_common::{FileKey, LEASE_RANGES, LEASE_RECORD_BYTES, Lease, Range, part};
 
 use super::in_force::{InForce, InForceError};
 use super::pins::PinError;
 use super::release::Refusal;
+use crate::alert::sha256;
 use crate::memory::RangeSet;
 
 /// The longest that a lease may last.
@@ -308,7 +308,7 @@ impl LeaseTable {
         if !has_no_writer(&file).map_err(failed)? {
             return Err(LeaseError::Written(name));
         }
-        terms.sha256 = digest(&mut file).map_err(failed)?;
+        terms.sha256 = sha256(&mut file).map_err(failed)?;
         lease.learner = 0;
         write(&mut lease, terms)?;
         Ok(self.lease.set(0, lease, 0)?)
@@ -338,17 +338,6 @@ fn has_no_writer(file: &File) -> io::Result<bool> {
             "its file system knows no file leases, by which it is seen that nobody can write it: put it on a local disk",
         )),
         Err(error) => Err(error),
-    }
-}
-
-/// The SHA-256 of a file, in hexadecimal.
-fn digest(file: &mut File) -> io::Result<String> {
-    let (mut digest, mut block) = (Sha256::new(), [0; 64 * 1024]);
-    loop {
-        match file.read(&mut block)? {
-            0 => return Ok(crate::alert::hex(&digest.finalize())),
-            read => digest.update(block.get(..read).unwrap_or_default()),
-        }
     }
 }
 

@@ -126,6 +126,7 @@ fn told(attempt: &WriteAttempt, owners: &Owners, count: u64) -> Event {
         tid: Some(who.tid),
         comm: printable(&who.comm, 16),
         exe: who.executable().map(|exe| printable(&exe, 512)),
+        exe_sha256: None,
         uid: who.uid,
         cgroup: who.control_group().map(|cgroup| printable(&cgroup, 512)),
         parent: Some(who.parent),
@@ -138,6 +139,7 @@ fn told(attempt: &WriteAttempt, owners: &Owners, count: u64) -> Event {
     event.length = attempt.range.map(|range| range.size());
     event.path = Some(attempt.path.to_string());
     event.process = Some(process);
+    event.executable = who.open_executable().map(Arc::new);
     event.count = (count > 1).then_some(count);
     event.action = Some(match attempt.action {
         Policy::Deny => "denied",

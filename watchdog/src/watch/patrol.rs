@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -17,7 +17,10 @@ const REST: u32 = 9;
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// A running patrol. It ends with the program, or at the end of its round when this is dropped.
-pub(super) struct Patrol(Receiver<Vec<Survey>>);
+pub(super) struct Patrol(Receiver<Round>);
+
+/// When a round began, and what it found.
+pub(super) type Round = (Instant, Vec<Survey>);
 
 impl Patrol {
     /// Starts to go round the memory of all nodes.
@@ -26,13 +29,14 @@ impl Patrol {
         thread::spawn(move || {
             loop {
                 thread::sleep(PAUSE);
+                let begun = Instant::now();
                 let mut rested_at = processor_time();
                 let surveyed = plan.survey(&*memory, &images, true, &mut |_, _| {
                     thread::sleep(processor_time().saturating_sub(rested_at) * REST);
                     rested_at = processor_time();
                 });
                 let sent = match surveyed {
-                    Ok(surveys) => send.send(surveys).is_ok(),
+                    Ok(surveys) => send.send((begun, surveys)).is_ok(),
                     Err(error) => {
                         log::warn!("memory could not be searched: {error}");
                         true
@@ -47,7 +51,7 @@ impl Patrol {
     }
 
     /// What the last round found, if one ended since this was last asked.
-    pub(super) fn report(&self) -> Option<Vec<Survey>> {
+    pub(super) fn report(&self) -> Option<Round> {
         self.0.try_recv().ok()
     }
 }

@@ -1,6 +1,6 @@
 //! What a survey of all memory says beside what is pinned: it moves nothing, and is told.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::missing::Missing;
 use super::nodes::{State, SweepError, WatchedNode, WatchedNodes};
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const REMEMBERED: usize = 256;
 
 impl WatchedNodes {
-    /// Compares a survey of memory with what is pinned: it moves nothing. A witness that says
+    /// Compares a survey of memory, which began then, with what is pinned: it moves nothing. A witness that says
     /// otherwise than before, and whatever else looks like a kernel, is told; a living kernel in
     /// memory whose nodes are discovered is a node from now on.
     ///
@@ -25,10 +25,20 @@ impl WatchedNodes {
     /// [`SweepError`] when a new node's baseline cannot be learned.
     pub fn consider(
         &mut self,
+        begun: Instant,
         survey: Survey,
         memory: &dyn Memory,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
+        // A kernel that was taken up meanwhile was not there, or half, when others were seen.
+        let is_older = |state: &State| match state {
+            State::Watching(watching) => begun < watching.since,
+            State::Missing(_) => false,
+        };
+        let of_it = |watched: &&WatchedNode| watched.node.memory == survey.memory;
+        if self.nodes.iter().filter(of_it).any(|watched| is_older(&watched.state)) {
+            return Ok(());
+        }
         for WatchedNode { node, state } in &mut self.nodes {
             // What changes while a kernel is on its way out is no news.
             if let State::Watching(watching) = state

@@ -42,8 +42,10 @@ impl Sweeper {
                 let swept = nodes.sweep(&*memory, &mut tell).and_then(|()| {
                     // What is half written is no kernel that anybody left or planted.
                     let report = patrol.report().filter(|_| !nodes.lent.is_any());
-                    let mut surveys = report.into_iter().flatten();
-                    surveys.try_for_each(|survey| nodes.consider(survey, &*memory, &mut tell))
+                    let Some((begun, surveys)) = report else { return Ok(()) };
+                    surveys
+                        .into_iter()
+                        .try_for_each(|survey| nodes.consider(begun, survey, &*memory, &mut tell))
                 });
                 if let Err(error) = swept {
                     let _ = failed.send(error);

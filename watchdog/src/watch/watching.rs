@@ -26,6 +26,8 @@ const STALL: Duration = Duration::from_secs(1);
 pub(super) struct Watching {
     pub(super) kernel: Box<Kernel>,
     verifier: Verifier,
+    /// Since when it is watched.
+    pub(super) since: Instant,
     /// Differences already told: where, and the bytes found there.
     told: BTreeMap<PhysAddr, Vec<u8>>,
     /// When the last sweep began: what is new was changed after that.
@@ -77,6 +79,7 @@ impl Watching {
             }
         };
         Ok(Ok(Self {
+            since: Instant::now(),
             life: Life::begin(&kernel, memory),
             verifier: Verifier::new(baseline, &kernel),
             kernel,

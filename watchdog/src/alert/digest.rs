@@ -1,0 +1,89 @@
+//! SHA-256 of the executables of processes that are told of, each file once.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+
+use sha2::{Digest, Sha256};
+
+use super::hex;
+
+/// The largest executable that is read for it: an alert does not wait for more.
+const LARGEST: u64 = 32 << 20;
+/// Executables that are remembered.
+const REMEMBERED: usize = 64;
+
+/// A file as it is now: device, inode, size, and when content and inode last changed.
+type Key = (u64, u64, u64, (i64, i64), (i64, i64));
+
+/// Digests of files that were seen before.
+#[derive(Debug, Default)]
+pub(super) struct Digests(HashMap<Key, String>);
+
+impl Digests {
+    /// The digest of an executable, in hexadecimal; `None` for one that is too large or cannot be
+    /// read.
+    pub(super) fn of(&mut self, file: &File) -> Option<String> {
+        let status = file.metadata().ok().filter(|it| it.is_file() && it.len() <= LARGEST)?;
+        let key = (
+            status.dev(),
+            status.ino(),
+            status.len(),
+            (status.mtime(), status.mtime_nsec()),
+            (status.ctime(), status.ctime_nsec()),
+        );
+        if let Some(known) = self.0.get(&key) {
+            return Some(known.clone());
+        }
+        let digest = sha256(&mut file.take(LARGEST)).ok()?;
+        if self.0.len() >= REMEMBERED {
+            self.0.clear();
+        }
+        self.0.insert(key, digest.clone());
+        Some(digest)
+    }
+}
+
+/// The SHA-256 of everything that can be read from somewhere, in hexadecimal.
+///
+/// # Errors
+/// The reader's.
+pub(crate) fn sha256(from: &mut impl Read) -> io::Result<String> {
+    let (mut digest, mut block) = (Sha256::new(), [0; 64 * 1024]);
+    loop {
+        match from.read(&mut block)? {
+            0 => return Ok(hex(&digest.finalize())),
+            read => digest.update(block.get(..read).unwrap_or_default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// Check that a file's digest is the right one, that it follows a change of the file, and that
+    /// what is no file or too large has none.
+    #[test]
+    fn digests() {
+        let mut digests = Digests::default();
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(b"abc").expect("written");
+        let open = |file: &File| file.try_clone().expect("a descriptor");
+        let rewind = |mut file: &File| io::Seek::rewind(&mut file).expect("rewound");
+        rewind(&file);
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(digests.of(&open(&file)).as_deref(), Some(abc));
+        // Known: it is at its end by now.
+        assert_eq!(digests.of(&open(&file)).as_deref(), Some(abc));
+        file.write_all(b"d").expect("written");
+        rewind(&file);
+        assert_ne!(digests.of(&open(&file)).as_deref(), Some(abc));
+        file.set_len(LARGEST + 1).expect("grown");
+        assert_eq!(digests.of(&file), None);
+        assert_eq!(digests.of(&File::open("/").expect("a folder")), None);
+    }
+}
