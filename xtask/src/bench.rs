@@ -12,10 +12,14 @@ use crate::{build, setup, test};
 
 /// An archive in memory, and what work is done with it.
 const ARCHIVE: &str = "/dev/shm/archive.tar";
-const WORK: [(&str, &str); 2] = [
+const WORK: [(&str, &str); 3] = [
     (
         "unpack an archive",
         "tar xf /dev/shm/archive.tar -C /dev/shm/tree && rm -rf /dev/shm/tree/usr",
+    ),
+    (
+        "unpack a compressed one",
+        "tar xf /dev/shm/archive.tar.gz -C /dev/shm/tree && rm -rf /dev/shm/tree/usr",
     ),
     ("read every file", "find /usr/share /usr/bin -xdev -type f -exec cat {} + >/dev/null"),
 ];
@@ -65,7 +69,10 @@ impl Options {
 
     fn measure(&self, kernel: &str) -> Result<()> {
         let stage = Stage::set(kernel, &cases::Options::default())?;
-        stage.shell(&format!("tar cf {ARCHIVE} /usr/share /usr/bin 2>&1; mkdir /dev/shm/tree"))?;
+        stage.shell(&format!(
+            "tar cf {ARCHIVE} /usr/share /usr/bin 2>&1; mkdir /dev/shm/tree
+             tar c /usr/share | gzip -1 >{ARCHIVE}.gz"
+        ))?;
         let (mut calls, mut work) = (Samples::new(), Samples::new());
         for round in 0..self.rounds {
             // Each state comes first, second and last as often.
