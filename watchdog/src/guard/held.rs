@@ -24,8 +24,10 @@ const DEV_MEM: Device = (1, 1);
 const DEV_PORT: Device = (1, 4);
 const UIO: &str = "/sys/class/uio";
 const PAGE: u64 = 4096;
-/// How often is looked again: who multiplies faster than he is killed is not waited for.
+/// How often is looked again, and for how long in all: who multiplies faster than he is killed, or
+/// cannot be killed, is not waited for.
 const ROUNDS: usize = 8;
+const ALL_ROUNDS: Duration = Duration::from_secs(10);
 /// How long one process may take to end.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often all processes are looked at while the guard is in force.
@@ -121,13 +123,14 @@ impl Forbidden {
         if policy == Policy::Off {
             return Ok(told);
         }
-        let processes = Processes::open()?;
+        let (processes, begun) = (Processes::open()?, Instant::now());
         for _ in 0..ROUNDS {
             let found = self.search(&processes, process::id())?;
             let is_over = found.is_empty() || policy < Policy::Kill;
             for (pid, hold) in found {
                 let mut attempt = attempt(&processes, pid, hold);
-                if policy >= Policy::Kill && self.kill(&processes, pid) {
+                let is_patient = begun.elapsed() < ALL_ROUNDS;
+                if policy >= Policy::Kill && is_patient && self.kill(&processes, pid) {
                     attempt.action = Policy::Kill;
                 }
                 told.retain(|it| it.process.pid != pid);

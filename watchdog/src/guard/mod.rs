@@ -6,6 +6,7 @@
 //! for good: it outlives its process, and gives way only to one that is at least as strict, or to
 //! [`InForce::disarm`].
 
+mod ask;
 mod attach;
 mod attempt;
 mod bpf;
@@ -32,12 +33,13 @@ mod release;
 mod rules;
 mod stand_in;
 
+pub use ask::LeaseError;
 pub use attempt::{Attacker, WriteAttempt};
 pub use coverage::{Coverage, Outcome, PathProof, PathReport};
 pub use decoy::DecoyError;
 pub use error::GuardError;
 pub use in_force::{InForce, InForceError};
-pub use lease::{LONGEST_LEASE, LeaseError, LeaseState, LeaseTable, LeaseTerms};
+pub use lease::{LONGEST_LEASE, LeaseState, LeaseTable, LeaseTerms};
 pub use load::{Guard, GuardConfig, GuardEvent};
 pub use paths::WritePath;
 pub use pins::PinError;

@@ -14,6 +14,9 @@ use crate::guard::{Guard, GuardEvent, LeaseState, LeaseTerms};
 use crate::memory::RangeSet;
 use crate::node::{Nodes, Target};
 
+/// When it is looked again at a table that could not be read.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Memory that is written by leave: not judged as long as that lasts, and anew afterwards. Shared
 /// with the sweeper.
 #[derive(Clone, Debug, Default)]
@@ -119,6 +122,9 @@ impl Leases {
             Ok(_) => Looked::default(),
             Err(error) => {
                 log::warn!("the lease cannot be read: {}", chain(&error));
+                if let Some(current) = &mut self.current {
+                    current.over = Instant::now() + LOOK_AGAIN;
+                }
                 Looked::default()
             }
         }
@@ -126,7 +132,8 @@ impl Leases {
 
     fn give(&mut self, guard: &mut Guard, target: &Target, terms: LeaseTerms) -> Looked {
         let writes_before = guard.leases().writes().unwrap_or_default();
-        let given = leasable(target, &terms.node).and_then(|memory| {
+        let guarded = target.guarded.clone().unwrap_or_default();
+        let given = leasable(&target.nodes, guarded, &terms.node).and_then(|memory| {
             // Before anybody may write it.
             self.lent.lend(memory.clone());
             let given = guard.leases().give(&terms, &memory).map(|()| memory);
@@ -168,8 +175,8 @@ impl Leases {
 
 /// What a lease of a node is for: its memory, and what is guarded and no node's, which is the local
 /// APIC: without it nobody starts another processor.
-fn leasable(target: &Target, name: &str) -> Result<RangeSet, String> {
-    let Nodes::Configured(nodes) = &target.nodes else {
+fn leasable(nodes: &Nodes, guarded: RangeSet, name: &str) -> Result<RangeSet, String> {
+    let Nodes::Configured(nodes) = nodes else {
         return Err(format!(
             "nodes were discovered, and which memory is whose is not known: configure node {name} with its ranges, and start the watchdog anew"
         ));
@@ -178,7 +185,50 @@ fn leasable(target: &Target, name: &str) -> Result<RangeSet, String> {
     if !names.contains(&name) {
         return Err(format!("there is no node {name}; there are {}", names.join(", ")));
     }
-    let guarded = target.guarded.clone().unwrap_or_default();
     let others = nodes.iter().filter(|(other, _)| other.as_str() != name);
     Ok(others.fold(guarded, |rest, (_, memory)| rest.difference(memory)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(ranges: &[&str]) -> RangeSet {
+        ranges.iter().map(|range| range.parse().expect("a range")).collect()
+    }
+
+    /// Check that a lease is for the node's own memory and what is nobody's, never for another
+    /// node's, and that a node that nobody knows and nodes that were discovered have none.
+    #[test]
+    fn whose_memory() {
+        let node = |name: &str, ranges: &[&str]| (name.parse().expect("a name"), set(ranges));
+        let nodes = Nodes::Configured(vec![
+            node("a", &["0x1000..0x2000", "0x8000..0x9000"]),
+            node("b", &["0x2000..0x4000"]),
+        ]);
+        let guarded = || set(&["0x1000..0x4000", "0x8000..0x9000", "0xfee00000..0xfee01000"]);
+        assert_eq!(
+            leasable(&nodes, guarded(), "a"),
+            Ok(set(&["0x1000..0x2000", "0x8000..0x9000", "0xfee00000..0xfee01000"]))
+        );
+        let refused = leasable(&nodes, guarded(), "c").expect_err("no such node");
+        assert!(refused.contains("there are a, b"), "{refused}");
+        let discovered = Nodes::Discovered { prefix: "service", within: guarded() };
+        let refused = leasable(&discovered, guarded(), "service-1").expect_err("not known");
+        assert!(refused.contains("configure node service-1"), "{refused}");
+    }
+
+    /// Check that what is lent is lent until it is given back, and then to be looked at once.
+    #[test]
+    fn lent_and_returned() {
+        let (lent, memory) = (Lent::default(), set(&["0x1000..0x2000"]));
+        assert!(!lent.is_any());
+        lent.lend(memory.clone());
+        assert!(lent.is_any() && lent.touches(&set(&["0x1fff..0x3000"])));
+        assert!(!lent.touches(&set(&["0x2000..0x3000"])) && lent.take_returned().is_empty());
+        lent.give_back();
+        assert!(!lent.is_any() && !lent.touches(&memory));
+        assert_eq!(lent.take_returned(), memory);
+        assert!(lent.take_returned().is_empty());
+    }
 }

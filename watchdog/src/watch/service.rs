@@ -117,10 +117,10 @@ pub async fn watch(
         invariant::check(ranges)?.map_or(Ok(()), |why| Err(WatchError::InUse(why)))?;
     }
     let mut invariant = target.guarded.clone().map(Invariant::new);
-    // Armed before anything is looked at: what is found later cannot be changed by node 0 then.
     let owners = Owners::default();
     owners.set(configured(&target.nodes));
     let (mut attempts, doings) = (Attempts::default(), Doings::default());
+    // Armed before anything is looked at: what is found later cannot be changed by node 0 then.
     let mut guard = match &target.guarded {
         Some(ranges) => {
             let told = |event| {
@@ -225,8 +225,8 @@ pub async fn watch(
     Ok(())
 }
 
-/// Loads the guard over `ranges` and proves it; who held on to them is `told`. With `--degraded` the watch goes
-/// on with an incomplete guard, or with none.
+/// Loads the guard over `ranges` and proves it; who held on to them is `told`. With `--degraded` the
+/// watch goes on with an incomplete guard, or with none.
 fn arm(
     ranges: RangeSet,
     options: &WatchOptions,

@@ -1,0 +1,221 @@
+//! Asking for a lease, as `watchdog guard lease` does, from another process than the watchdog's.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::process;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use aya::maps::MapError;
+use rustix::process::{Pid, Signal, kill_process};
+use watchdog_common::{FileKey, Lease, part};
+
+use super::in_force::{InForce, InForceError};
+use super::lease::{self as record, Answer, LeaseState, LeaseTable, LeaseTerms};
+use super::pins::PinError;
+use super::release::Refusal;
+use crate::alert::sha256;
+
+/// How long the watchdog may take to answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// What a lease is ended by that is to end at once: a time that has passed.
+const AT_ONCE: u64 = 1;
+
+/// Why there is no lease.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// Nobody would end it.
+    #[error("no watchdog runs that could give a lease and end it: start it first")]
+    Unwatched,
+    /// Not by this process.
+    #[error("a lease is given to whom the guard yields: {0}")]
+    Refused(#[from] Refusal),
+    /// One at a time.
+    #[error("there is a lease already, for node {0}: end it first (watchdog guard lease --end)")]
+    Taken(String),
+    /// There is none.
+    #[error("there is no lease that could be ended")]
+    None,
+    /// The executable.
+    #[error("{0} cannot be leased memory: {1}")]
+    Executable(String, io::Error),
+    /// Somebody could still write it.
+    #[error("{0} is open for writing: whoever has it could make another program of it")]
+    Written(String),
+    /// The guard did not see it opened.
+    #[error(
+        "the guard did not take up {0}: run `watchdog guard lease` from the executable that armed the guard, without a tracer"
+    )]
+    NotLearned(String),
+    /// The watchdog says no.
+    #[error("{0}")]
+    No(String),
+    /// It says nothing.
+    #[error("the watchdog (process {0}) did not answer within {PATIENCE:?}")]
+    NoAnswer(u32),
+    /// The table.
+    #[error(transparent)]
+    Pins(#[from] PinError),
+    /// The table.
+    #[error("the guard's lease cannot be read or written")]
+    Map(#[from] MapError),
+    /// The terms do not fit.
+    #[error("the lease's terms do not fit: shorten the executable's path")]
+    TooLong,
+}
+
+impl InForce {
+    /// Asks the watchdog for a lease, and waits until it is in force.
+    ///
+    /// # Errors
+    /// [`LeaseError`]; then there is none.
+    pub fn lease(
+        &self,
+        node: &str,
+        exe: &Path,
+        time: Duration,
+        user: &str,
+        secret: Option<&[u8]>,
+    ) -> Result<LeaseTerms, LeaseError> {
+        if !self.record.is_watched() {
+            return Err(LeaseError::Unwatched);
+        }
+        self.record.release.check(secret)?;
+        let mut table = LeaseTable::of(self)?;
+        match table.state()? {
+            LeaseState::Idle => {}
+            LeaseState::Asked(terms) | LeaseState::InForce(terms, _) | LeaseState::Over(terms) => {
+                return Err(LeaseError::Taken(terms.node));
+            }
+        }
+        let mut terms = LeaseTerms {
+            node: node.to_owned(),
+            exe: exe.display().to_string(),
+            sha256: String::new(),
+            milliseconds: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+            user: user.to_owned(),
+            answer: None,
+        };
+        let asked = table.ask(exe, &mut terms).and_then(|()| self.wait_for(&table, &terms));
+        if asked.is_err() {
+            table.end()?;
+        }
+        asked.map(|()| terms)
+    }
+
+    /// Ends the lease before its time.
+    ///
+    /// # Errors
+    /// When there is none, or its table cannot be used.
+    pub fn end_lease(&self) -> Result<LeaseTerms, LeaseError> {
+        let mut table = LeaseTable::of(self)?;
+        let LeaseState::InForce(terms, _) = table.state()? else { return Err(LeaseError::None) };
+        let mut lease = table.lease.get(&0, 0)?;
+        lease.until = AT_ONCE;
+        table.lease.set(0, lease, 0)?;
+        self.wake();
+        Ok(terms)
+    }
+
+    /// Waits for the watchdog's answer.
+    fn wait_for(&self, table: &LeaseTable, terms: &LeaseTerms) -> Result<(), LeaseError> {
+        self.wake();
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            match record::terms(&table.lease.get(&0, 0)?).and_then(|terms| terms.answer) {
+                Some(Answer::Given) => return Ok(()),
+                Some(Answer::Refused(why)) => return Err(LeaseError::No(why)),
+                None => thread::sleep(LOOK_AGAIN),
+            }
+        }
+        log::debug!("no answer to {terms:?}");
+        Err(LeaseError::NoAnswer(self.record.pid))
+    }
+
+    /// Has the watchdog look at the lease now; it does every period.
+    fn wake(&self) {
+        let watchdog = i32::try_from(self.record.pid).ok().and_then(Pid::from_raw);
+        if let Some(watchdog) = watchdog
+            && let Err(error) = kill_process(watchdog, Signal::USR1)
+        {
+            log::warn!("the watchdog could not be woken: {error}");
+        }
+    }
+}
+
+impl LeaseTable {
+    /// Asks for a lease: has the guard take up the executable, and keep it from being written.
+    fn ask(&mut self, exe: &Path, terms: &mut LeaseTerms) -> Result<(), LeaseError> {
+        let name = exe.display().to_string();
+        let failed = |error| LeaseError::Executable(exe.display().to_string(), error);
+        let number = self.lease.get(&0, 0)?.number.saturating_add(1).max(part::FIRST_LEASE);
+        let learner = process::id();
+        self.lease.set(0, Lease { number, learner, ..Lease::NONE }, 0)?;
+        let mut file = File::open(exe).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(failed(io::Error::other("it is no file")));
+        }
+        let mut lease = self.lease.get(&0, 0)?;
+        if lease.exe == FileKey::default() {
+            return Err(LeaseError::NotLearned(name));
+        }
+        // From here on nobody opens it for writing; who did before is seen by this.
+        if !has_no_writer(&file).map_err(failed)? {
+            return Err(LeaseError::Written(name));
+        }
+        terms.sha256 = sha256(&mut file).map_err(failed)?;
+        lease.learner = 0;
+        record::write(&mut lease, terms)?;
+        Ok(self.lease.set(0, lease, 0)?)
+    }
+}
+
+impl From<InForceError> for LeaseError {
+    fn from(error: InForceError) -> Self {
+        Self::No(crate::alert::chain(&error))
+    }
+}
+
+/// Whether nobody has a file open for writing: only then the kernel gives a lease for reading it
+/// (`check_conflicting_open()`, fs/locks.c), which is given back at once.
+fn has_no_writer(file: &File) -> io::Result<bool> {
+    let set = |kind: libc::c_int| {
+        // SAFETY: a command with a number, on a descriptor that is open.
+        match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    match set(libc::F_RDLCK) {
+        Ok(()) => set(libc::F_UNLCK).map(|()| true),
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(false),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Err(io::Error::other(
+            "its file system knows no file leases, by which it is seen that nobody can write it: put it on a local disk",
+        )),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// Check that whoever has a file open for writing is seen, also when it cannot be opened for
+    /// writing any more, and only as long as that lasts.
+    #[test]
+    fn writers_are_seen() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let (writer, path) = file.into_parts();
+        let reader = File::open(&path).expect("open");
+        let permissions = std::fs::Permissions::from_mode(0o400);
+        std::fs::set_permissions(&path, permissions).expect("set");
+        assert!(!has_no_writer(&reader).expect("leases"));
+        drop(writer);
+        assert!(has_no_writer(&reader).expect("leases"));
+    }
+}
