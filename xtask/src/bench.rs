@@ -18,8 +18,8 @@ const WORK: [(&str, &str); 3] = [
         "tar xf /dev/shm/archive.tar -C /dev/shm/tree && rm -rf /dev/shm/tree/usr",
     ),
     (
-        "unpack a compressed one",
-        "tar xf /dev/shm/archive.tar.gz -C /dev/shm/tree && rm -rf /dev/shm/tree/usr",
+        "unpack a Debian package",
+        "dpkg-deb --extract /dev/shm/package.deb /dev/shm/tree && rm -rf /dev/shm/tree/usr",
     ),
     ("read every file", "find /usr/share /usr/bin -xdev -type f -exec cat {} + >/dev/null"),
 ];
@@ -71,7 +71,12 @@ impl Options {
         let stage = Stage::set(kernel, &cases::Options::default())?;
         stage.shell(&format!(
             "tar cf {ARCHIVE} /usr/share /usr/bin 2>&1; mkdir /dev/shm/tree
-             tar c /usr/share | gzip -1 >{ARCHIVE}.gz"
+             mkdir -p /dev/shm/package/DEBIAN /dev/shm/package/usr
+             printf 'Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n' \
+                 >/dev/shm/package/DEBIAN/control
+             cp -a /usr/share /dev/shm/package/usr
+             dpkg-deb -Zxz -z1 --build /dev/shm/package /dev/shm/package.deb
+             rm -rf /dev/shm/package"
         ))?;
         let (mut calls, mut work) = (Samples::new(), Samples::new());
         for round in 0..self.rounds {

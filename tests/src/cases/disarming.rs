@@ -288,7 +288,9 @@ fn killed_in_the_middle(stage: &Stage) -> Result<()> {
             };
             let told = by(&|it| it.is("write-denied"));
             let counted = by(&|it| it.is("guard-degraded"));
-            if told + counted == ATTEMPTS {
+            // Who is killed between telling and taking note of it has the next one count it again.
+            let twice: u64 = last_words(&entries).into_iter().map(count).sum();
+            if (ATTEMPTS..=ATTEMPTS + twice).contains(&(told + counted)) {
                 stage.note(&format!(
                     "{ATTEMPTS} attempts, {kills} kills: {told} told, {counted} counted"
                 ));
@@ -299,6 +301,13 @@ fn killed_in_the_middle(stage: &Stage) -> Result<()> {
             thread::sleep(Duration::from_secs(1));
         }
     })
+}
+
+/// The last write that each watchdog told of, but for the one that runs.
+fn last_words(entries: &[Entry]) -> Vec<&Entry> {
+    let told: Vec<_> = entries.iter().filter(|it| it.is("write-denied")).collect();
+    let pairs = told.windows(2).filter(|pair| pair[0].field("_PID") != pair[1].field("_PID"));
+    pairs.map(|pair| pair[0]).collect()
 }
 
 /// Check that a guard with a secret is taken down by that one only, wherever it is typed.

@@ -97,6 +97,7 @@ pub fn all() -> Vec<Case> {
         (paths::LAST, true),
         (refusals::CASES, false),
         (adversary::CASES, false),
+        (leases::LAST, false),
         (disarming::LAST, false),
     ];
     let cases = lists.into_iter().flat_map(|(list, takes_over)| {
