@@ -76,6 +76,17 @@ fn take(stage: &Stage, node: u8, time: &str, exe: &str) -> Result<()> {
     Ok(())
 }
 
+/// Waits until a lease is over and its node was looked at anew: what comes of that is no other
+/// case's. Returns the event of the end.
+fn over(stage: &Stage, mark: usize, node: u8) -> Result<Entry> {
+    let ended = stage.wait_for(mark, "lease-ended", |it| it.is("lease-ended"))?;
+    let name = format!("service-{node}");
+    stage.wait_for(mark, "the node again", |it| {
+        it.is("node-found") && it.field("WATCHDOG_NODE") == name
+    })?;
+    Ok(ended)
+}
+
 /// Starts a node, or starts it anew, by its own loader under a lease, and ends that. Returns what the
 /// watchdog then tells of the node.
 ///
@@ -152,8 +163,9 @@ fn open_before(stage: &Stage) -> Result<()> {
         ensure!(other.result == "EPERM", "another opened it: {}", other.result);
         let output = node0.run([HOLDER, "--path", "pwrite", "--at", &at])?;
         ensure!(output.success(), "the lease's holder: {output}");
+        let mark = stage.mark()?;
         ensure!(lease(stage, "--end")?.success(), "it did not end");
-        stage.wait_for(mark, "lease-ended", |it| it.is("lease-ended")).map(drop)
+        over(stage, mark, 1).map(drop)
     });
     stage.shell(&format!("kill $(cat /tmp/reader); kill -9 {holder} 2>/dev/null || true"))?;
     result
@@ -210,8 +222,9 @@ fn only_its_holder(stage: &Stage) -> Result<()> {
         }
         stage.shell(&format!("kill -9 {holder}"))?;
 
+        let mark = stage.mark()?;
         ensure!(lease(stage, "--end")?.success(), "it did not end");
-        let ended = stage.wait_for(mark, "lease-ended", |it| it.is("lease-ended"))?;
+        let ended = over(stage, mark, 1)?;
         let count: u64 = ended.field("WATCHDOG_COUNT").parse().unwrap_or_default();
         ensure!(count >= 5, "{ended:?}");
         let denied = by_holder("pwrite", at, !before)?;
@@ -220,11 +233,12 @@ fn only_its_holder(stage: &Stage) -> Result<()> {
         // Nobody else's to keep any more.
         stage.shell(&format!("install -m 755 /host/attack {HOLDER}"))?;
         // The kernel's clock ends a lease as well.
+        let mark = stage.mark()?;
         take(stage, 1, "2s", HOLDER)?;
         thread::sleep(Duration::from_secs(3));
         let denied = by_holder("pwrite", at, !before)?;
         ensure!(denied.contains("EPERM"), "after its time: {denied}");
-        Ok(())
+        over(stage, mark, 1).map(drop)
     })
 }
 
@@ -243,10 +257,9 @@ fn taken_back(stage: &Stage) -> Result<()> {
         ensure!(killed.is("write-killed"), "{killed:?}");
         ensure!(killed.field("WATCHDOG_NODE") == "service-2", "{killed:?}");
         stays(stage, at, before)?;
-        let ended = stage.wait_for(mark, "lease-ended", |it| it.is("lease-ended"))?;
+        let ended = over(stage, mark, 2)?;
         ensure!(ended.field("MESSAGE").contains("held on to it"), "{ended:?}");
-        let is_it = |it: &Entry| it.is("node-found") && it.field("WATCHDOG_NODE") == "service-2";
-        stage.wait_for(mark, "the node again", is_it).map(drop)
+        Ok(())
     })
 }
 
@@ -280,8 +293,9 @@ fn refused(stage: &Stage) -> Result<()> {
         says(written?, "open for writing")?;
         take(stage, 1, "30s", HOLDER)?;
         says(lease(stage, &good)?, "there is a lease already, for node service-1")?;
+        let mark = stage.mark()?;
         ensure!(lease(stage, "--end")?.success(), "it did not end");
-        Ok(())
+        over(stage, mark, 1).map(drop)
     })
 }
 
