@@ -52,7 +52,7 @@ pub(super) fn lease_begun(terms: &LeaseTerms, memory: &RangeSet) -> Event {
     let event = Event::new(
         EventKind::LeaseBegun,
         format!(
-            "Node {} is leased for {:?}, asked for by {}: who starts {exe} (SHA-256 {}) from now on may write {memory}. The node is not judged until then",
+            "Node {} is leased for {:?}, asked for by {}: who starts {exe} (SHA-256 {}) from now on may write {memory}. The node is not judged meanwhile",
             terms.node,
             Duration::from_millis(terms.milliseconds),
             terms.user,
