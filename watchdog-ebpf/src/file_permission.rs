@@ -4,7 +4,9 @@
 //! match-proto: `int bpf_lsm_file_permission(struct file *, int)` (6.1 to 7.2). Needs `bpf` among
 //! the active LSMs, and what `rw_verify_area` saved.
 //!
-//! Fails closed for `/dev/mem`: a write whose position is not known is denied. Every other file is
+//! Fails closed for `/dev/mem`: a write whose position is not known is denied. One whose thread lost its
+//! processor since its position was saved is told to try again, as after a signal (EINTR): nothing can be
+//! said of it, and the next try is judged. Every other file is
 //! let through after three loads.
 
 use aya_ebpf::macros::lsm;
@@ -18,6 +20,9 @@ use crate::saved::take;
 
 /// `MAY_WRITE` and `MAY_APPEND` (include/linux/fs.h).
 const MAY_WRITE: i32 = 2 | 8;
+
+/// `EINTR` (include/uapi/asm-generic/errno-base.h).
+const EINTR: i32 = 4;
 
 /// Judges a write.
 #[lsm(hook = "file_permission")]
@@ -36,7 +41,11 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
         Some(DEV_PORT) => return judge::always(path::PCI, 0),
         _ => return 0,
     }
-    let saved = take(file);
+    let saved = match take(file) {
+        Some((_, false)) => return -EINTR,
+        Some((saved, true)) => Some(saved),
+        None => None,
+    };
     if saved.is_none() {
         debug!(&ctx, "a write to /dev/mem at an unknown position");
     }

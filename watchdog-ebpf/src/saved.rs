@@ -39,14 +39,16 @@ pub(crate) fn save(file: Object, at: u64, bytes: u64) {
     let _ = WRITES.insert(bpf_get_current_pid_tgid(), saved, 0);
 }
 
-/// Takes what the current thread saved for this file.
+/// Takes what the current thread saved for this file, and whether that is known to be for this call:
+/// not if the thread gave its processor up since.
 #[inline(always)]
-pub(crate) fn take(file: Object) -> Option<Saved> {
+pub(crate) fn take(file: Object) -> Option<(Saved, bool)> {
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: only this thread's own programs touch its entry.
     let saved = unsafe { WRITES.get(thread) }.copied();
     let _ = WRITES.remove(thread);
-    saved.filter(|saved| saved.file == file as u64 && saved.switches == switches())
+    let saved = saved.filter(|saved| saved.file == file as u64)?;
+    Some((saved, saved.switches == switches()))
 }
 
 /// How often the current thread gave its processor up, or had it taken.

@@ -131,7 +131,13 @@ fn main() -> ExitCode {
         }
     };
     let value = arguments.value.map_or(before, |value| value as u8);
-    report(&arguments, act(&arguments, &device, value))
+    let result = loop {
+        match act(&arguments, &device, value) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => break result,
+        }
+    };
+    report(&arguments, result)
 }
 
 /// Races, and reports what was counted. Success is that anything got through, as far as the attack
