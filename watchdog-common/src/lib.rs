@@ -4,6 +4,12 @@
 //! below.
 #![no_std]
 
+mod lease;
+mod offsets;
+
+pub use lease::{LEASE_RANGES, LEASE_RECORD_BYTES, Lease, part};
+pub use offsets::Offsets;
+
 /// Ranges the guard can hold.
 pub const MAX_RANGES: usize = 64;
 
@@ -141,56 +147,6 @@ pub struct State {
     pub record: [u8; RECORD_BYTES],
 }
 
-/// Ranges that a lease can have.
-pub const LEASE_RANGES: usize = 8;
-/// Bytes of [`Lease`] that programs do not look at.
-pub const LEASE_RECORD_BYTES: usize = 4096;
-
-/// A process's part in the guard, by what its address space executed last: values of the table of
-/// address spaces. Each lease has a number of its own behind these.
-pub mod part {
-    /// It runs the watchdog.
-    pub const WATCHDOG: u32 = 1;
-    /// The number of the first lease.
-    pub const FIRST_LEASE: u32 = 2;
-}
-
-/// Leave for one executable to write one node's memory for some time, or what is asked for.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Lease {
-    /// When it ends, in nanoseconds of `CLOCK_BOOTTIME`; 0 for one that is not in force.
-    pub until: u64,
-    /// The executable; nobody may write it as long as it is named here.
-    pub exe: FileKey,
-    /// What may be written; unused places are empty.
-    pub ranges: [Range; LEASE_RANGES],
-    /// Whose part in the guard it is; 0 where there never was a lease.
-    pub number: u32,
-    /// The process whose next open for reading names the executable; 0 for none.
-    pub learner: u32,
-    /// How many bytes of the record are used.
-    pub length: u32,
-    /// Always 0.
-    pub reserved: u32,
-    /// Who asked for what, and the answer: JSON.
-    pub record: [u8; LEASE_RECORD_BYTES],
-}
-
-impl Lease {
-    /// None.
-    pub const NONE: Self = Self {
-        until: 0,
-        exe: FileKey { device: 0, inode: 0 },
-        ranges: [Range { start: 0, end: 0 }; LEASE_RANGES],
-        number: 0,
-        learner: 0,
-        length: 0,
-        reserved: 0,
-        record: [0; LEASE_RECORD_BYTES],
-    };
-}
-
 /// Bytes of `struct page` (include/linux/mm_types.h) that programs reckon with; the loader checks it.
 pub const PAGE_STRUCT: u64 = 64;
 
@@ -263,97 +219,6 @@ pub struct Doors {
 impl Doors {
     /// No device at all.
     pub const CLOSED: Self = Self { numbers: [0; 2], majors: [0; 2] };
-}
-
-/// Byte offsets of kernel structure fields, resolved from BTF when the programs are loaded:
-/// Rust has no CO-RE, and `struct file` alone differs between 6.1, 6.12 and 7.2.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Offsets {
-    /// `struct file`, `f_inode`.
-    pub file_inode: u32,
-    /// `struct file`, `f_mode`.
-    pub file_mode: u32,
-    /// `struct file`, `f_path.dentry`.
-    pub file_dentry: u32,
-    /// `struct inode`, `i_rdev`.
-    pub inode_rdev: u32,
-    /// `struct inode`, `i_mode`.
-    pub inode_mode: u32,
-    /// `struct vm_area_struct`, `vm_start`.
-    pub vma_start: u32,
-    /// `struct vm_area_struct`, `vm_end`.
-    pub vma_end: u32,
-    /// `struct vm_area_struct`, `vm_flags`.
-    pub vma_flags: u32,
-    /// `struct vm_area_struct`, `vm_pgoff`.
-    pub vma_pgoff: u32,
-    /// `struct vm_area_struct`, `vm_file`.
-    pub vma_file: u32,
-    /// `struct vm_fault`, `vma`.
-    pub fault_vma: u32,
-    /// `struct resource`, `start`.
-    pub resource_start: u32,
-    /// `struct resource`, `end`: the last byte.
-    pub resource_end: u32,
-    /// `struct task_struct`, `pid`: the thread.
-    pub task_pid: u32,
-    /// `struct task_struct`, `tgid`: the process.
-    pub task_tgid: u32,
-    /// `struct task_struct`, `comm`.
-    pub task_comm: u32,
-    /// `struct task_struct`, `real_parent`.
-    pub task_parent: u32,
-    /// `struct task_struct`, `real_cred`.
-    pub task_cred: u32,
-    /// `struct cred`, `uid`.
-    pub cred_uid: u32,
-    /// `struct task_struct`, `mm`.
-    pub task_mm: u32,
-    /// `struct mm_struct`, `exe_file`.
-    pub mm_exe_file: u32,
-    /// `struct dentry`, `d_parent`.
-    pub dentry_parent: u32,
-    /// `struct dentry`, `d_name.name`.
-    pub dentry_name: u32,
-    /// `struct dentry`, `d_inode`.
-    pub dentry_inode: u32,
-    /// `struct path`, `dentry`.
-    pub path_dentry: u32,
-    /// `struct inode`, `i_sb`.
-    pub inode_superblock: u32,
-    /// `struct inode`, `i_ino`.
-    pub inode_number: u32,
-    /// `struct super_block`, `s_dev`.
-    pub superblock_device: u32,
-    /// `struct vfsmount`, `mnt_root`.
-    pub vfsmount_root: u32,
-    /// `struct mount`, `mnt`: where its `struct vfsmount` is in it.
-    pub mount_vfsmount: u32,
-    /// `struct mount`, `mnt_ns`.
-    pub mount_namespace: u32,
-    /// `struct mnt_namespace`, `ns.inum`.
-    pub namespace_number: u32,
-    /// `struct bpf_map`, `id`.
-    pub map_id: u32,
-    /// `struct bpf_prog`, `aux`.
-    pub program_aux: u32,
-    /// `struct bpf_prog_aux`, `id`.
-    pub aux_id: u32,
-    /// `struct task_struct`, `ptrace`.
-    pub task_ptrace: u32,
-    /// `struct task_struct`, `seccomp.mode`.
-    pub task_seccomp: u32,
-    /// `struct linux_binprm`, `file`.
-    pub binprm_file: u32,
-    /// `struct mm_struct`, `context.ctx_id`.
-    pub mm_context_id: u32,
-    /// `struct task_struct`, `nvcsw`: how often it gave its processor up.
-    pub task_switches: u32,
-    /// `struct task_struct`, `nivcsw`: how often it was taken from it.
-    pub task_preemptions: u32,
-    /// `struct kimage`, `segment`; 0 for a kernel without kexec.
-    pub kimage_segment: u32,
 }
 
 /// Names of an executable's path that are reported, from the last one up.

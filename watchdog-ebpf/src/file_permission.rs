@@ -5,9 +5,9 @@
 //! the active LSMs, and what `rw_verify_area` saved.
 //!
 //! Fails closed for `/dev/mem`: a write whose position is not known is denied. One whose thread lost its
-//! processor since its position was saved is told to try again, as after a signal (EINTR): nothing can be
-//! said of it, and the next try is judged. Every other file is
-//! let through after three loads.
+//! processor since its position was saved is told to try again, as after a signal (EINTR), where policy
+//! refuses anything: nothing can be said of it, and the next try is judged. Every other file is let
+//! through after three loads.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -42,9 +42,9 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
         _ => return 0,
     }
     let saved = match take(file) {
-        Some((_, false)) => return -EINTR,
+        Some((_, false)) if judge::refuses(path::WRITE) => return -EINTR,
         Some((saved, true)) => Some(saved),
-        None => None,
+        _ => None,
     };
     if saved.is_none() {
         debug!(&ctx, "a write to /dev/mem at an unknown position");

@@ -11,9 +11,10 @@ use crate::layout;
 
 /// A key for root to log in with, and a package to install.
 const PREPARE: &str = "systemctl --quiet enable ssh.service
-mkdir -p -m 700 /root/.ssh
-ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519
-cp /root/.ssh/id_ed25519.pub /root/.ssh/authorized_keys
+home=$(getent passwd root | cut -d: -f6)
+mkdir -p -m 700 $home/.ssh
+ssh-keygen -q -t ed25519 -N '' -f $home/.ssh/id_ed25519
+cp $home/.ssh/id_ed25519.pub $home/.ssh/authorized_keys
 mkdir -p /srv/packages/build/DEBIAN
 printf 'Package: strict-test\\nVersion: 1\\nArchitecture: all\\nMaintainer: nobody <n@o>\\nDescription: a test\\n' \
     >/srv/packages/build/DEBIAN/control

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 
 use super::Status;
-use super::args::{DisarmArgs, GuardCommand, LeaseArgs, TellArgs};
+use super::guard_args::{DisarmArgs, GuardCommand, LeaseArgs, TellArgs};
 use crate::alert::{Event, EventKind, Outlet, printable};
 use crate::guard::{Coverage, InForce, PathReport, Record, WritePath, hash};
 

@@ -3,6 +3,7 @@
 mod args;
 mod baseline;
 mod guard;
+mod guard_args;
 mod locate;
 mod man;
 mod progress;

@@ -77,45 +77,36 @@ impl Attempts {
     }
 }
 
-/// Attempts that came too fast to be told one by one.
-fn lost(path: WritePath, count: u64) -> Event {
-    let mut event = Event::new(
-        EventKind::GuardDegraded,
-        format!(
-            "{count} attempts by {path} came too fast to be reported one by one; the guard did with them as with those before"
-        ),
-    );
+/// Attempts that are not told one by one: how many, and why.
+fn counted(path: WritePath, count: u64, why: &str) -> Event {
+    let mut event = Event::new(EventKind::GuardDegraded, format!("{count} {why}"));
     event.path = Some(path.to_string());
     event.count = Some(count);
     event
+}
+
+/// Attempts that came too fast to be told one by one.
+fn lost(path: WritePath, count: u64) -> Event {
+    let why = format!(
+        "attempts by {path} came too fast to be reported one by one; the guard did with them as with those before"
+    );
+    counted(path, count, &why)
 }
 
 /// Calls that nobody judged.
 fn missed(path: WritePath, count: u64) -> Event {
-    let mut event = Event::new(
-        EventKind::GuardDegraded,
-        format!(
-            "{count} calls by {path} were not judged, wherever they were aimed: the kernel skips a program where it took the processor from another thread in the midst of it (preempt=full does that; preempt=voluntary does not)"
-        ),
+    let why = format!(
+        "calls by {path} were not judged, wherever they were aimed: the kernel skips a program where it took the processor from another thread in the midst of it (preempt=full does that; preempt=voluntary does not)"
     );
-    event.path = Some(path.to_string());
-    event.count = Some(count);
-    event.uncounted = true;
-    event
+    Event { uncounted: true, ..counted(path, count, &why) }
 }
 
 /// Attempts that a watchdog before this one could not tell of.
 fn untold(path: WritePath, count: u64) -> Event {
-    let mut event = Event::new(
-        EventKind::GuardDegraded,
-        format!(
-            "{count} attempts by {path} were made while no watchdog ran, or when the last one ended, and nobody can say by whom; the guard did with them as policy says"
-        ),
+    let why = format!(
+        "attempts by {path} were made while no watchdog ran, or when the last one ended, and nobody can say by whom; the guard did with them as policy says"
     );
-    event.path = Some(path.to_string());
-    event.count = Some(count);
-    event.uncounted = true;
-    event
+    Event { uncounted: true, ..counted(path, count, &why) }
 }
 
 /// An attempt as an event; or `count` of the same kind, of which it is the last.
