@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::guard::{NOBODYS, configured};
+use super::paths::told;
 use super::stage::{Entry, WATCHDOG};
 use super::{List, Stage};
 use crate::layout;
@@ -144,17 +145,27 @@ fn held_before(stage: &Stage) -> Result<()> {
 }
 
 /// Check that where nobody may have `/dev/mem` open for writing, who has it from before is killed,
-/// and who has it open for reading is not.
+/// and who has it open for reading is not; and that nobody writes a port by a descriptor from before.
 fn open_before(stage: &Stage) -> Result<()> {
     stage.idle()?;
     let mark = stage.mark()?;
     let holder = begin(stage, "attack", "hold-open", NOBODYS, "")?;
-    stage.shell("sleep 300 </dev/mem & echo $! >/tmp/reader")?;
+    stage.shell(
+        "sleep 300 </dev/mem & echo $! >/tmp/reader
+         rm -f /tmp/go /tmp/port
+         setsid sh -c 'exec 9<>/dev/port; touch /tmp/open; until [ -e /tmp/go ]; do sleep 0.05; done
+             printf x | dd bs=1 count=1 seek=128 >&9 2>/tmp/said; mv /tmp/said /tmp/port' &
+         until [ -e /tmp/open ]; do sleep 0.05; done",
+    )?;
     let result = configured(stage, "[guard.paths]\nopen = \"deny\"", || {
         let killed = stage.wait_for(mark, "held", |it| is_held_by(it, &holder))?;
         ensure!(killed.is("write-killed"), "{killed:?}");
         ensure!(killed.field("MESSAGE").contains("/dev/mem open for writing"), "{killed:?}");
         stage.shell(&format!("kill -0 $(cat /tmp/reader); ! kill -0 {holder} 2>/dev/null"))?;
+        stage.shell("touch /tmp/go; until [ -e /tmp/port ]; do sleep 0.05; done")?;
+        let port = stage.shell("cat /tmp/port")?.text();
+        ensure!(port.contains("Operation not permitted"), "a port was written: {port}");
+        told(stage, mark, "pci", "denied")?;
         // Who holds a lease may open it.
         stage.shell(&format!("install -m 755 /host/attack {HOLDER}"))?;
         take(stage, 1, "30s", HOLDER)?;
