@@ -54,7 +54,7 @@ fn segments() -> i32 {
         Some(Entry::Kexec { count, at }) => (count, at, 0_i64),
         _ => (0, 0, -1),
     };
-    let lease = lease::of_current();
+    let lease = lease::held();
     // Below zero for what cannot be read or is no address, and once one is aimed at a node.
     let mut found = 0_i64;
     let (mut start, mut end) = (0, 0);

@@ -38,7 +38,10 @@ impl Lent {
     }
 
     fn give_back(&self) {
-        self.with(|loan| loan.returned = std::mem::take(&mut loan.memory));
+        self.with(|loan| {
+            let memory = std::mem::take(&mut loan.memory);
+            memory.ranges().iter().for_each(|range| loan.returned.insert(*range));
+        });
     }
 
     /// Whether any of some memory is lent now.
@@ -228,7 +231,11 @@ mod tests {
         assert!(!lent.touches(&set(&["0x2000..0x3000"])) && lent.take_returned().is_empty());
         lent.give_back();
         assert!(!lent.is_any() && !lent.touches(&memory));
-        assert_eq!(lent.take_returned(), memory);
+        // Others may be lent and returned, or refused, before anybody looks.
+        lent.lend(set(&["0x8000..0x9000"]));
+        lent.give_back();
+        lent.give_back();
+        assert_eq!(lent.take_returned(), set(&["0x1000..0x2000", "0x8000..0x9000"]));
         assert!(lent.take_returned().is_empty());
     }
 }
