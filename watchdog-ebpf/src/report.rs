@@ -3,13 +3,21 @@
 use aya_ebpf::helpers::bpf_probe_read_kernel_str_bytes;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, RingBuf};
-use watchdog_common::{Attempt, EXE_NAMES, Range, path};
+use watchdog_common::{Attempt, EXE_NAMES, Range, action, path};
 
 use crate::kernel::{Object, current_task, field, offset};
 
+/// Room for attempts.
+const BYTES: u32 = 512 << 10;
+/// The last of it is for those that ended a process: none of them shall drown in a flood of what
+/// was merely refused.
+const BYTES_FOR_KILLED: u32 = 64 << 10;
+/// `BPF_RB_AVAIL_DATA` (include/uapi/linux/bpf.h): how much waits to be read.
+const WAITING: u64 = 0;
+
 /// Attempts, in order. A full buffer loses the newest; losses are counted.
 #[map]
-static ATTEMPTS: RingBuf = RingBuf::with_byte_size(512 << 10, 0);
+static ATTEMPTS: RingBuf = RingBuf::with_byte_size(BYTES, 0);
 
 /// All attempts, by path.
 #[map]
@@ -37,7 +45,10 @@ pub(crate) fn prove(path: u32) {
 #[inline(always)]
 pub(crate) fn attempt(path: u32, aimed: Range, done: u8, detail: u32) {
     count(COUNTS.get_ptr_mut(path));
-    let Some(mut entry) = ATTEMPTS.reserve::<Attempt>(0) else {
+    let is_full =
+        done != action::KILL && ATTEMPTS.query(WAITING) > (BYTES - BYTES_FOR_KILLED).into();
+    let room = if is_full { None } else { ATTEMPTS.reserve::<Attempt>(0) };
+    let Some(mut entry) = room else {
         count(LOST.get_ptr_mut(path));
         return;
     };

@@ -20,6 +20,7 @@ pub(super) const CASES: List = &[
     ("paths: ports, PCI registers and module parameters are denied", hardware_is_denied),
     ("paths: kernel.ftrace_enabled cannot be set to 0", ftrace_stays),
     ("paths: every attempt of a flood is accounted for", flood),
+    ("paths: who is killed in a flood that nobody reads is told", killed_in_a_flood),
 ];
 /// Last of all: the memory is not as it was afterwards.
 pub(super) const LAST: List =
@@ -326,5 +327,36 @@ fn flood(stage: &Stage) -> Result<()> {
             ensure!(is_open, "{told} told and {lost} lost of {ATTEMPTS}");
             std::thread::sleep(std::time::Duration::from_secs(1));
         }
+    })
+}
+
+/// Check that a process that the guard ended is told of by name, though more was refused before it,
+/// while no watchdog ran, than there is room for.
+fn killed_in_a_flood(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let target = stage.machine().truth(2)?.text_phys_start + 0x2000;
+        let before = stage.byte(target)?;
+        let value = format!("{:#x}", before ^ 0xff);
+        stage.halt()?;
+        let mark = stage.mark()?;
+        let flood = stage.attack("flood", target, &["--value", &value, "--count", "5000"])?;
+        ensure!(flood.result == "EPERM", "{}", flood.result);
+        let options = ["--device", DEVICE, "--value", &value];
+        with_module(stage, Kind::Remap, target, || {
+            let attack = stage.attack("device-mmap", target, &options)?;
+            ensure!(attack.result == "SIGKILL", "{}", attack.result);
+            stage.start()?;
+            let untold = stage.wait_for(mark, "the rest of the flood", |it| {
+                it.is("guard-degraded") && it.field("WATCHDOG_PATH") == "write"
+            })?;
+            let entries = stage.entries(mark)?;
+            let of_it = entries.iter().filter(|it| it.field("WATCHDOG_PID") == flood.pid).count();
+            let left: usize = untold.field("WATCHDOG_COUNT").parse()?;
+            ensure!(left > 0 && of_it + left == 5000, "{of_it} told, {left} counted");
+            let killed = told(stage, mark, "frames", "killed")?;
+            ensure!(killed.field("WATCHDOG_PID") == attack.pid, "{killed:?}");
+            ensure!(stage.byte(target)? == before, "it was written");
+            Ok(())
+        })
     })
 }

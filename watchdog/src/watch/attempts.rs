@@ -77,9 +77,10 @@ impl Attempts {
     }
 }
 
-/// Attempts that are not told one by one: how many, and why.
-fn counted(path: WritePath, count: u64, why: &str) -> Event {
-    let mut event = Event::new(EventKind::GuardDegraded, format!("{count} {why}"));
+/// What is not told one by one: what it was, how many, and why.
+fn counted(path: WritePath, what: &str, count: u64, why: &str) -> Event {
+    let mut event =
+        Event::new(EventKind::GuardDegraded, format!("{what} by {path}: {count}. {why}"));
     event.path = Some(path.to_string());
     event.count = Some(count);
     event
@@ -87,26 +88,22 @@ fn counted(path: WritePath, count: u64, why: &str) -> Event {
 
 /// Attempts that came too fast to be told one by one.
 fn lost(path: WritePath, count: u64) -> Event {
-    let why = format!(
-        "attempts by {path} came too fast to be reported one by one; the guard did with them as with those before"
-    );
-    counted(path, count, &why)
+    let what = "Attempts that came too fast to be told one by one,";
+    counted(path, what, count, "The guard did with them as with those before")
 }
 
 /// Calls that nobody judged.
 fn missed(path: WritePath, count: u64) -> Event {
-    let why = format!(
-        "calls by {path} were not judged, wherever they were aimed: the kernel skips a program where it took the processor from another thread in the midst of it (preempt=full does that; preempt=voluntary does not)"
-    );
-    Event { uncounted: true, ..counted(path, count, &why) }
+    let why = "The kernel skips a program where it took the processor from another thread in the midst of it (preempt=full does that; preempt=voluntary does not)";
+    let what = "Calls that were not judged, wherever they were aimed,";
+    Event { uncounted: true, ..counted(path, what, count, why) }
 }
 
 /// Attempts that a watchdog before this one could not tell of.
 fn untold(path: WritePath, count: u64) -> Event {
-    let why = format!(
-        "attempts by {path} were made while no watchdog ran, or when the last one ended, and nobody can say by whom; the guard did with them as policy says"
-    );
-    Event { uncounted: true, ..counted(path, count, &why) }
+    let what = "Attempts while no watchdog ran, or when the last one ended,";
+    let why = "Nobody can say by whom; the guard did with them as policy says";
+    Event { uncounted: true, ..counted(path, what, count, why) }
 }
 
 /// An attempt as an event; or `count` of the same kind, of which it is the last.
