@@ -1,20 +1,16 @@
-//! What processes hold from before the guard, and leases: who may write a node's memory for some
-//! time, and what is left of that afterwards.
+//! Leases: who may write a node's memory for some time, and what is left of that afterwards.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::guard::{NOBODYS, configured};
-use super::paths::told;
+use super::guard::configured;
 use super::stage::{Entry, WATCHDOG};
 use super::{List, Stage};
 use crate::layout;
 
 pub(super) const CASES: List = &[
-    ("held: a mapping from before the guard is found, and its process killed", held_before),
-    ("held: /dev/mem open from before the guard, where nobody may have it", open_before),
     ("lease: its holder writes that node's memory, nobody else, nothing else", only_its_holder),
     ("lease: what its holder has mapped is taken from him when it is over", taken_back),
     ("lease: what is refused", refused),
@@ -24,16 +20,22 @@ pub(super) const LAST: List =
     &[("lease: a node's own loader starts it anew under the guard", loaded)];
 
 /// Copies of programs, where the kernel can tell whether somebody may write them.
-const HOLDER: &str = "/usr/sbin/lease-holder";
+pub(super) const HOLDER: &str = "/usr/sbin/lease-holder";
 pub(super) const LOADER: &str = "/usr/sbin/lease-loader";
 
 /// A byte of a node's memory that its kernel was told to leave alone: behind the loader's tables.
-fn spare_byte(node: u8) -> u64 {
+pub(super) fn spare_byte(node: u8) -> u64 {
     layout::main_range(node).start + 0xf800
 }
 
 /// Starts an attacker that goes on until it is killed; returns its process id.
-fn begin(stage: &Stage, program: &str, path: &str, at: u64, more: &str) -> Result<String> {
+pub(super) fn begin(
+    stage: &Stage,
+    program: &str,
+    path: &str,
+    at: u64,
+    more: &str,
+) -> Result<String> {
     let line = format!(
         "rm -f /tmp/begun; setsid {program} --path {path} --at {at:#x} {more} >/tmp/begun 2>&1 &
          until grep -q pid /tmp/begun; do sleep 0.05; done; cat /tmp/begun"
@@ -44,7 +46,7 @@ fn begin(stage: &Stage, program: &str, path: &str, at: u64, more: &str) -> Resul
 }
 
 /// Waits until a byte is what it should be.
-fn wait_for_byte(stage: &Stage, at: u64, value: u8) -> Result<()> {
+pub(super) fn wait_for_byte(stage: &Stage, at: u64, value: u8) -> Result<()> {
     let begun = Instant::now();
     while stage.byte(at)? != value {
         ensure!(begun.elapsed() < Duration::from_secs(20), "{at:#x} is never {value:#x}");
@@ -54,7 +56,7 @@ fn wait_for_byte(stage: &Stage, at: u64, value: u8) -> Result<()> {
 }
 
 /// Checks that nobody writes a byte any more: what the host puts there stays.
-fn stays(stage: &Stage, at: u64, value: u8) -> Result<()> {
+pub(super) fn stays(stage: &Stage, at: u64, value: u8) -> Result<()> {
     stage.poke(at, value)?;
     thread::sleep(Duration::from_millis(300));
     ensure!(stage.byte(at)? == value, "{at:#x} is still written");
@@ -62,16 +64,16 @@ fn stays(stage: &Stage, at: u64, value: u8) -> Result<()> {
 }
 
 /// Whether an event is about a process that held on to something.
-fn is_held_by(entry: &Entry, pid: &str) -> bool {
+pub(super) fn is_held_by(entry: &Entry, pid: &str) -> bool {
     entry.field("WATCHDOG_PATH") == "held" && entry.field("WATCHDOG_PID") == pid
 }
 
-fn lease(stage: &Stage, options: &str) -> Result<crate::machine::Output> {
+pub(super) fn lease(stage: &Stage, options: &str) -> Result<crate::machine::Output> {
     stage.on_console(&format!("{WATCHDOG} guard lease {options}"))
 }
 
 /// Takes a lease that must be given.
-fn take(stage: &Stage, node: u8, time: &str, exe: &str) -> Result<()> {
+pub(super) fn take(stage: &Stage, node: u8, time: &str, exe: &str) -> Result<()> {
     let output = lease(stage, &format!("--node service-{node} --for {time} --exe {exe}"))?;
     ensure!(output.success(), "no lease: {output}");
     Ok(())
@@ -79,7 +81,7 @@ fn take(stage: &Stage, node: u8, time: &str, exe: &str) -> Result<()> {
 
 /// Waits until a lease is over and its node was looked at anew: what comes of that is no other
 /// case's. Returns the event of the end.
-fn over(stage: &Stage, mark: usize, node: u8) -> Result<Entry> {
+pub(super) fn over(stage: &Stage, mark: usize, node: u8) -> Result<Entry> {
     let ended = stage.wait_for(mark, "lease-ended", |it| it.is("lease-ended"))?;
     let name = format!("service-{node}");
     stage.wait_for(mark, "the node again", |it| {
@@ -106,80 +108,6 @@ pub fn start_by_lease(stage: &Stage, node: u8) -> Result<Entry> {
             && it.field("WATCHDOG_NODE") == name
             && it.field("WATCHDOG_PHYS") == place
     })
-}
-
-/// Check that a process which had a node's memory mapped writable before the guard was armed, and
-/// writes it all the time, is found and killed when it is, that it is told with all that is known of
-/// it, and that nothing is written afterwards; and that one which has other memory mapped goes on.
-fn held_before(stage: &Stage) -> Result<()> {
-    stage.idle()?;
-    let (at, mark) = (spare_byte(1), stage.mark()?);
-    let before = stage.byte(at)?;
-    let value = before ^ 0x5a;
-    let holder = begin(stage, "attack", "hold", at, &format!("--value {value:#x}"))?;
-    wait_for_byte(stage, at, value)?;
-    let harmless = begin(stage, "attack", "hold", NOBODYS, "")?;
-    let result = configured(stage, "", || {
-        let killed = stage.wait_for(mark, "held", |it| is_held_by(it, &holder))?;
-        ensure!(killed.is("write-killed") && killed.field("PRIORITY") == "4", "{killed:?}");
-        let expected = [
-            ("WATCHDOG_NODE", "service-1"),
-            ("WATCHDOG_ACTION", "killed"),
-            ("WATCHDOG_COMM", "attack"),
-            ("WATCHDOG_EXE", "/host/attack"),
-            ("WATCHDOG_UID", "0"),
-        ];
-        for (field, value) in expected {
-            ensure!(killed.field(field) == value, "{field} of {killed:?}");
-        }
-        ensure!(killed.field("WATCHDOG_PHYS") == format!("{:#x}", at & !0xfff), "{killed:?}");
-        stays(stage, at, before)?;
-        ensure!(!stage.entries(mark)?.iter().any(|it| is_held_by(it, &harmless)), "too many");
-        stage.shell(&format!("kill -0 {harmless}; ! kill -0 {holder} 2>/dev/null"))?;
-        let status = stage.shell(&format!("{WATCHDOG} guard status"))?.text();
-        ensure!(status.contains("held               killed     tried"), "{status}");
-        Ok(())
-    });
-    stage.shell(&format!("kill -9 {harmless}; kill -9 {holder} 2>/dev/null || true"))?;
-    result
-}
-
-/// Check that where nobody may have `/dev/mem` open for writing, who has it from before is killed,
-/// and who has it open for reading is not; and that nobody writes a port by a descriptor from before.
-fn open_before(stage: &Stage) -> Result<()> {
-    stage.idle()?;
-    let mark = stage.mark()?;
-    let holder = begin(stage, "attack", "hold-open", NOBODYS, "")?;
-    stage.shell(
-        "sleep 300 </dev/mem & echo $! >/tmp/reader
-         rm -f /tmp/go /tmp/port
-         setsid sh -c 'exec 9<>/dev/port; touch /tmp/open; until [ -e /tmp/go ]; do sleep 0.05; done
-             printf x | dd bs=1 count=1 seek=128 >&9 2>/tmp/said; mv /tmp/said /tmp/port' &
-         until [ -e /tmp/open ]; do sleep 0.05; done",
-    )?;
-    let result = configured(stage, "[guard.paths]\nopen = \"deny\"", || {
-        let killed = stage.wait_for(mark, "held", |it| is_held_by(it, &holder))?;
-        ensure!(killed.is("write-killed"), "{killed:?}");
-        ensure!(killed.field("MESSAGE").contains("/dev/mem open for writing"), "{killed:?}");
-        stage.shell(&format!("kill -0 $(cat /tmp/reader); ! kill -0 {holder} 2>/dev/null"))?;
-        stage.shell("touch /tmp/go; until [ -e /tmp/port ]; do sleep 0.05; done")?;
-        let port = stage.shell("cat /tmp/port")?.text();
-        ensure!(port.contains("Operation not permitted"), "a port was written: {port}");
-        told(stage, mark, "pci", "denied")?;
-        // Who holds a lease may open it.
-        stage.shell(&format!("install -m 755 /host/attack {HOLDER}"))?;
-        take(stage, 1, "30s", HOLDER)?;
-        let (at, node0) = (format!("{:#x}", spare_byte(1)), stage.machine().node0());
-        let other = stage.attack("open", NOBODYS, &[])?;
-        ensure!(other.result == "EPERM", "another opened it: {}", other.result);
-        let output = node0.run([HOLDER, "--path", "pwrite", "--at", &at])?;
-        ensure!(output.success(), "the lease's holder: {output}");
-        let mark = stage.mark()?;
-        ensure!(lease(stage, "--end")?.success(), "it did not end");
-        over(stage, mark, 1).map(drop)
-    });
-    stage.shell(&format!("kill $(cat /tmp/reader); kill -9 {holder} 2>/dev/null || true"))?;
-    result
 }
 
 /// Check that by a lease only who starts the leased executable while it lasts may write, by each way,

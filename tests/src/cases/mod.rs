@@ -13,6 +13,7 @@ mod door;
 mod drivers;
 mod guard;
 mod hardware;
+mod held;
 mod leases;
 mod paths;
 mod races;
@@ -91,6 +92,7 @@ pub fn all() -> Vec<Case> {
         (devices::CASES, true),
         (paths::CASES, true),
         (disarming::CASES, true),
+        (held::CASES, true),
         (leases::CASES, true),
         (guard::CASES, true),
         (races::CASES, true),

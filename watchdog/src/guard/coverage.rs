@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, WritePath};
+use super::{Policies, Policy, Preset, WritePath};
 
 /// What became of the attempt on a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,17 @@ impl Coverage {
             Outcome::Seen | Outcome::SeenBy(_) | Outcome::Off | Outcome::NotTried(_) => None,
         };
         self.0.iter().filter_map(open).collect()
+    }
+
+    /// Whether no write of this node can go by unseen, as far as programs can see: no path is open,
+    /// and none is off that is not covered by another.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let usual = Policies::of(Preset::Standard);
+        let is_off = |proof: &PathProof| {
+            proof.outcome == Outcome::Off && usual.get(proof.path) != Policy::Off
+        };
+        self.open().is_empty() && !self.0.iter().any(is_off)
     }
 
     /// Every path with what is known of it, and those that are out of reach.

@@ -28,6 +28,8 @@ pub enum UseKind {
     Persistent,
     /// Somebody claimed it by this name, which may hold anything that fits a line.
     Claimed(String),
+    /// Mapped for the kernel itself, by this function of it or of a module.
+    Mapped(String),
 }
 
 impl MemoryUse {
@@ -45,6 +47,7 @@ impl fmt::Display for MemoryUse {
             UseKind::SystemRam => f.write_str("is System RAM"),
             UseKind::Persistent => f.write_str("is persistent memory"),
             UseKind::Claimed(name) => write!(f, "is claimed as `{name}`"),
+            UseKind::Mapped(by) => write!(f, "is mapped by `{by}`"),
         }
     }
 }

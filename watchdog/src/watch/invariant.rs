@@ -2,10 +2,16 @@
 //! allocator would hand it out, and its page tables may end up there (the crash of 2016).
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
+use super::origin::Doings;
 use crate::alert::{Event, EventKind, chain, printable};
 use crate::guard::{GuardEvent, WritePath};
-use crate::memory::{MapError, MemoryUse, RangeSet, uses};
+use crate::memory::{MapError, MemoryUse, RangeSet, mapped, uses};
+
+/// How often is looked at what the kernel has mapped for itself, which is a long list; what is mapped
+/// under the guard is seen by its programs.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Why `guarded` cannot be guarded at all: this kernel owns a part of it.
 ///
@@ -27,7 +33,11 @@ fn refusal(uses: &[MemoryUse]) -> Option<String> {
 
 /// Whether what the guard saw may change whose memory is whose.
 pub(super) fn may_break_by(event: &GuardEvent) -> bool {
-    matches!(event, GuardEvent::Attempt(attempt) if attempt.path == WritePath::Hotplug)
+    match event {
+        GuardEvent::Attempt(attempt) => attempt.path == WritePath::Hotplug,
+        GuardEvent::Missed { path, .. } => *path == WritePath::Ioremap,
+        GuardEvent::Inherited(_) | GuardEvent::Lost { .. } | GuardEvent::Untold { .. } => false,
+    }
 }
 
 /// What was found when it was looked at last.
@@ -35,19 +45,40 @@ pub(super) fn may_break_by(event: &GuardEvent) -> bool {
 pub(super) struct Invariant {
     guarded: RangeSet,
     known: BTreeSet<MemoryUse>,
+    /// What the kernel had mapped for itself, and when that was looked at.
+    mapped: Option<(Instant, Vec<MemoryUse>)>,
+    /// Told of what is used, by which a node may be changed.
+    doings: Doings,
     /// Why it could not be looked at the last time.
     blind: Option<String>,
 }
 
 impl Invariant {
-    pub(super) fn new(guarded: RangeSet) -> Self {
-        Self { guarded, known: BTreeSet::new(), blind: None }
+    pub(super) fn new(guarded: RangeSet, doings: Doings) -> Self {
+        Self { guarded, known: BTreeSet::new(), mapped: None, doings, blind: None }
     }
 
-    /// Looks at the memory map; an event for what is new and one for what is over. Cheap enough for
-    /// every period.
+    /// Looks at the memory map, and now and then at what the kernel has mapped; an event for what is
+    /// new and one for what is over. Cheap enough for every period.
     pub(super) fn look(&mut self) -> Vec<Event> {
-        self.compare(uses(&self.guarded))
+        let found = self.uses();
+        self.compare(found)
+    }
+
+    /// The same, with all that the kernel has mapped.
+    pub(super) fn look_at_all(&mut self) -> Vec<Event> {
+        self.mapped = None;
+        self.look()
+    }
+
+    fn uses(&mut self) -> Result<Vec<MemoryUse>, MapError> {
+        let mut all = uses(&self.guarded)?;
+        let is_due = |(at, _): &(Instant, _)| at.elapsed() >= LOOK_AGAIN;
+        if self.mapped.as_ref().is_none_or(is_due) {
+            self.mapped = Some((Instant::now(), mapped(&self.guarded)?));
+        }
+        all.extend(self.mapped.iter().flat_map(|(_, mapped)| mapped.iter().cloned()));
+        Ok(all)
     }
 
     fn compare(&mut self, found: Result<Vec<MemoryUse>, MapError>) -> Vec<Event> {
@@ -90,6 +121,7 @@ impl Invariant {
             (event.phys, event.length) = (Some(first.range.start()), Some(first.range.size()));
             events.push(event);
         }
+        self.doings.used(&over.into_iter().cloned().collect::<Vec<_>>(), &found);
         self.known = found;
         events
     }
@@ -130,7 +162,7 @@ mod tests {
     fn each_once() {
         let ram = || of("0x38000000..0x40000000", UseKind::SystemRam);
         let claimed = || of("0x50000000..0x50001000", UseKind::Claimed("dump\n".to_owned()));
-        let mut invariant = Invariant::new(RangeSet::new());
+        let mut invariant = Invariant::new(RangeSet::new(), Doings::default());
         let mut look = |found: Result<Vec<MemoryUse>, MapError>| {
             let events = invariant.compare(found);
             events.into_iter().map(|it| (it.kind, it.message)).collect::<Vec<_>>()

@@ -3,20 +3,21 @@
 //!
 //! The guard sees this node's writes and nothing else. When it is whole and let none through, a change
 //! came from inside the node, or from a device: of those, not from one that is behind this node's
-//! IOMMU, since what that is told to map is seen as well.
+//! IOMMU, since what that is told to map is seen as well. Who was let map memory may write there ever
+//! after, and nobody sees it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::alert::printable;
-use crate::guard::{GuardEvent, LeaseTerms, Policy};
-use crate::memory::RangeSet;
+use crate::guard::{GuardEvent, LeaseTerms, Policy, WritePath};
+use crate::memory::{MemoryUse, RangeSet};
 use crate::node::NodeName;
 
-/// Of what was let through, only the last is kept.
+/// Of what was let through, only the last is kept; of what lasts, the first.
 const KEPT: usize = 256;
 /// How long the guard's own report of something may take.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -31,6 +32,10 @@ struct Seen {
     /// Whether the guard was whole when it was last tried; `None` without one.
     whole: Option<bool>,
     through: VecDeque<Through>,
+    /// Access that was let have, and may be there yet.
+    lasting: Vec<Through>,
+    /// What this kernel uses.
+    uses: BTreeSet<MemoryUse>,
 }
 
 /// Something of this node's that was not stopped.
@@ -54,59 +59,92 @@ impl Doings {
 
     /// Takes note of what the guard tells.
     pub(super) fn saw(&self, event: &GuardEvent) {
-        let (memory, what) = match event {
+        let (memory, path, what) = match event {
             // What is killed for what it has done may have done more in that moment.
             GuardEvent::Attempt(attempt) if attempt.action != Policy::Deny => {
                 let (pid, comm) = (attempt.process.pid, printable(&attempt.process.comm, 16));
                 let memory = attempt.range.map(|range| [range].into_iter().collect());
-                (memory, format!("process {pid} ({comm}) was not stopped by path {}", attempt.path))
+                let path = attempt.path;
+                let is_over = attempt.action == Policy::Kill;
+                let what = format!("process {pid} ({comm}) was not stopped by path {path}");
+                (memory, (!is_over).then_some(path), what)
             }
             GuardEvent::Lost { path, count } => {
-                (None, format!("{count} attempts by {path} are not known one by one"))
+                let what = format!("{count} attempts by {path} are not known one by one");
+                (None, Some(*path), what)
             }
             GuardEvent::Missed { path, count } => {
-                (None, format!("{count} calls by {path} were not judged"))
+                (None, Some(*path), format!("{count} calls by {path} were not judged"))
             }
             GuardEvent::Attempt(_) | GuardEvent::Inherited(_) | GuardEvent::Untold { .. } => return,
         };
-        self.add(memory, what);
+        let through = Through { at: Instant::now(), memory, what };
+        if path.is_some_and(lasts) { self.add_lasting(through) } else { self.add(through) }
+    }
+
+    /// Takes note of what this kernel uses, and of what it does no longer.
+    pub(super) fn used(&self, over: &[MemoryUse], now: &BTreeSet<MemoryUse>) {
+        for it in over {
+            let memory = Some([it.range].into_iter().collect());
+            self.add(Through { at: Instant::now(), memory, what: used(it) });
+        }
+        self.with(|seen| seen.uses.clone_from(now));
     }
 
     /// Takes note of a lease that is over.
     pub(super) fn leased(&self, memory: RangeSet, terms: &LeaseTerms) {
         let exe = printable(terms.exe.as_bytes(), 64);
-        self.add(Some(memory), format!("{exe} was let write it by a lease"));
+        let what = format!("{exe} was let write it by a lease");
+        self.add(Through { at: Instant::now(), memory: Some(memory), what });
     }
 
-    fn add(&self, memory: Option<RangeSet>, what: String) {
+    fn add(&self, through: Through) {
         self.with(|seen| {
-            seen.through.push_back(Through { at: Instant::now(), memory, what });
+            seen.through.push_back(through);
             if seen.through.len() > KEPT {
                 seen.through.pop_front();
             }
         });
     }
 
-    /// What can be said of a change of a node's memory that was just seen and came after `since`;
-    /// `None` without a guard.
+    fn add_lasting(&self, through: Through) {
+        self.with(|seen| match seen.lasting.len() {
+            0..KEPT => seen.lasting.push(through),
+            // One more stands for all the others, wherever they are.
+            KEPT => seen.lasting.push(Through { memory: None, ..through }),
+            _ => {}
+        });
+    }
+
+    /// What can be said of a change of a node's memory that was just seen and came after `since`, if
+    /// it was looked at before; `None` without a guard.
     pub(super) fn origin(
         &self,
         node: &NodeName,
         memory: &RangeSet,
-        since: Instant,
+        since: Option<Instant>,
     ) -> Option<String> {
         self.with(|seen| seen.whole)?;
+        let Some(since) = since else {
+            return Some(
+                "It was so when it was first looked at: whose doing it is cannot be known"
+                    .to_owned(),
+            );
+        };
         // What the guard saw of it may be on its way yet.
         thread::sleep(SETTLE);
         self.with(|seen| {
             let is_whole = seen.whole?;
-            let about = |it: &&Through| {
-                let there = it.memory.as_ref();
-                it.at >= since && there.is_none_or(|it| !it.intersection(memory).is_empty())
+            let is_there = |it: &&Through| {
+                it.memory.as_ref().is_none_or(|it| !it.intersection(memory).is_empty())
             };
-            Some(match seen.through.iter().rev().find(about) {
+            let just_now = seen.through.iter().rev().filter(|it| it.at >= since);
+            let mut through = just_now.chain(seen.lasting.iter().rev()).filter(is_there);
+            let mut uses = seen.uses.iter().filter(|it| memory.overlaps(&it.range));
+            let through = through.next().map(|it| it.what.clone());
+            Some(match through.or_else(|| uses.next().map(used)) {
                 _ if !is_whole => "The guard is not whole: it may have been this node".to_owned(),
-                Some(it) => format!("It may have been this node: before it, {}", it.what),
+                Some(what) => format!("It may have been this node: before it, {what}"),
                 None => {
                     let which = if is_behind_iommu() { " that is not behind its IOMMU" } else { "" };
                     format!(
@@ -116,6 +154,22 @@ impl Doings {
             })
         })
     }
+}
+
+/// Whether who was let take this path may write later, without anybody looking.
+fn lasts(path: WritePath) -> bool {
+    use WritePath as P;
+    match path {
+        P::Mmap | P::RemapFilePages | P::Mprotect | P::Held => true,
+        P::Frames | P::Fault | P::Iommu | P::Dma | P::Ioremap | P::Hotplug => true,
+        P::Open | P::Write | P::Pci | P::Parameters | P::Module | P::Lockdown => false,
+        P::KexecSegments | P::Kexec | P::Own | P::Ftrace => false,
+    }
+}
+
+/// What is said of memory that this kernel uses.
+fn used(it: &MemoryUse) -> String {
+    format!("this kernel had memory of it: {}", printable(it.to_string().as_bytes(), 256))
 }
 
 /// Whether every PCI device of this node is behind an IOMMU that translates for it
@@ -134,11 +188,12 @@ fn is_behind_iommu() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::{Attacker, WriteAttempt, WritePath};
+    use crate::guard::{Attacker, WriteAttempt};
+    use crate::memory::UseKind;
 
-    fn attempt(action: Policy, range: &str) -> GuardEvent {
+    fn attempt(path: WritePath, action: Policy, range: &str) -> GuardEvent {
         GuardEvent::Attempt(WriteAttempt {
-            path: WritePath::Mmap,
+            path,
             action,
             detail: None,
             range: range.parse().ok(),
@@ -162,20 +217,50 @@ mod tests {
         let (doings, node) = (Doings::default(), "web".parse().expect("a name"));
         let memory: RangeSet = "0x1000..0x3000".parse().into_iter().collect();
         let since = Instant::now();
-        let origin = || doings.origin(&node, &memory, since);
+        let origin = || doings.origin(&node, &memory, Some(since));
         assert_eq!(origin(), None);
         doings.tried(true);
-        doings.saw(&attempt(Policy::Deny, "0x1000..0x2000"));
-        doings.saw(&attempt(Policy::Observe, "0x3000..0x4000"));
+        doings.saw(&attempt(WritePath::Mmap, Policy::Deny, "0x1000..0x2000"));
+        doings.saw(&attempt(WritePath::Mmap, Policy::Observe, "0x3000..0x4000"));
         let said = origin().expect("a guard");
         assert!(said.contains("It was not this node") && said.contains("node web"), "{said}");
-        doings.saw(&attempt(Policy::Observe, "0x2fff..0x4000"));
-        assert!(origin().expect("a guard").contains("process 7 (dd) was not stopped by path mmap"));
-        let later = doings.origin(&node, &memory, Instant::now()).expect("a guard");
-        assert!(later.contains("It was not this node"), "{later}");
-        doings.saw(&GuardEvent::Lost { path: WritePath::Iommu, count: 3 });
-        assert!(origin().expect("a guard").contains("3 attempts by iommu"));
+        let first = doings.origin(&node, &memory, None).expect("a guard");
+        assert!(first.contains("cannot be known"), "{first}");
+        doings.saw(&attempt(WritePath::Write, Policy::Observe, "0x2fff..0x4000"));
+        doings.saw(&attempt(WritePath::Frames, Policy::Kill, "0x2fff..0x4000"));
+        doings.saw(&GuardEvent::Lost { path: WritePath::Write, count: 3 });
+        assert!(origin().expect("a guard").contains("3 attempts by write"));
+        let later = || doings.origin(&node, &memory, Some(Instant::now())).expect("a guard");
+        assert!(later().contains("It was not this node"), "{}", later());
+        // What is claimed, and what it was, for as long as it may have been.
+        let claimed = MemoryUse {
+            range: "0x2000..0x2001".parse().expect("a range"),
+            kind: UseKind::Mapped("phram".to_owned()),
+        };
+        doings.used(&[], &[claimed.clone()].into());
+        assert!(later().contains("mapped by `phram`"), "{}", later());
+        let before = Instant::now();
+        doings.used(&[claimed], &BTreeSet::new());
+        let since = doings.origin(&node, &memory, Some(before)).expect("a guard");
+        assert!(since.contains("mapped by `phram`"), "{since}");
+        assert!(later().contains("It was not this node"), "{}", later());
+        // What was mapped may be written ever after.
+        doings.saw(&attempt(WritePath::Mmap, Policy::Observe, "0x2fff..0x4000"));
+        assert!(later().contains("process 7 (dd) was not stopped by path mmap"), "{}", later());
         doings.tried(false);
         assert!(origin().expect("a guard").contains("not whole"));
+    }
+
+    /// Check that of more mappings than are kept none is forgotten.
+    #[test]
+    fn many() {
+        let (doings, node) = (Doings::default(), "web".parse().expect("a name"));
+        doings.tried(true);
+        for _ in 0..=KEPT {
+            doings.saw(&attempt(WritePath::Mmap, Policy::Observe, "0x1000..0x2000"));
+        }
+        let memory: RangeSet = "0x8000..0x9000".parse().into_iter().collect();
+        let origin = || doings.origin(&node, &memory, Some(Instant::now())).expect("a guard");
+        assert!(origin().contains("It may have been this node"), "{}", origin());
     }
 }

@@ -16,14 +16,14 @@ impl ProofWatch {
     /// is.
     pub(super) fn new(first: &Coverage, doings: Doings) -> Self {
         let open = first.open();
-        doings.tried(open.is_empty());
+        doings.tried(first.is_whole());
         Self { open, doings }
     }
 
     /// Compares a new proof with the last one; an event when paths opened or closed.
     pub(super) fn compare(&mut self, now: &Coverage) -> Option<Event> {
         let open = now.open();
-        self.doings.tried(open.is_empty());
+        self.doings.tried(now.is_whole());
         let opened: Vec<_> =
             open.iter().filter(|path| !self.open.contains(path)).cloned().collect();
         let closed = self.open.iter().any(|path| !open.contains(path));

@@ -116,10 +116,10 @@ pub async fn watch(
     if let Some(ranges) = &target.guarded {
         invariant::check(ranges)?.map_or(Ok(()), |why| Err(WatchError::InUse(why)))?;
     }
-    let mut invariant = target.guarded.clone().map(Invariant::new);
     let owners = Owners::default();
     owners.set(configured(&target.nodes));
     let (mut attempts, doings) = (Attempts::default(), Doings::default());
+    let mut invariant = target.guarded.clone().map(|it| Invariant::new(it, doings.clone()));
     // Armed before anything is looked at: what is found later cannot be changed by node 0 then.
     let mut guard = match &target.guarded {
         Some(ranges) => {
@@ -131,6 +131,7 @@ pub async fn watch(
         }
         None => None,
     };
+    invariant.iter_mut().flat_map(Invariant::look).for_each(|it| outlet.send(it));
     let mut proofs = guard.as_mut().map(|guard| ProofWatch::new(&guard.prove(), doings.clone()));
 
     let found = search(&target)?;
@@ -179,12 +180,12 @@ pub async fn watch(
         let mut looked = None;
         tokio::select! {
             event = next_event(&mut guard) => {
-                let is_hotplug = invariant::may_break_by(&event);
+                let may_break = invariant::may_break_by(&event);
                 doings.saw(&event);
                 if let Some(event) = attempts.event(event, &owners) {
                     outlet.send(event);
                 }
-                if is_hotplug {
+                if may_break {
                     invariant.iter_mut().flat_map(Invariant::look).for_each(|it| outlet.send(it));
                 }
             }
@@ -194,6 +195,10 @@ pub async fn watch(
                 if let (Some(guard), Some(proofs)) = (guard.as_mut(), proofs.as_mut()) {
                     proofs.compare(&guard.prove()).into_iter().for_each(|it| outlet.send(it));
                     for event in guard.missed() {
+                        if invariant::may_break_by(&event) {
+                            let events = invariant.iter_mut().flat_map(Invariant::look_at_all);
+                            events.for_each(|it| outlet.send(it));
+                        }
                         doings.saw(&event);
                         attempts.event(event, &owners).into_iter().for_each(|it| outlet.send(it));
                     }

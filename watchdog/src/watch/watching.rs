@@ -30,8 +30,8 @@ pub(super) struct Watching {
     pub(super) since: Instant,
     /// Differences already told: where, and the bytes found there.
     told: BTreeMap<PhysAddr, Vec<u8>>,
-    /// When the last sweep began: what is new was changed after that.
-    swept: Instant,
+    /// When the last sweep began, if there was one: what is new was changed after that.
+    swept: Option<Instant>,
     /// Causes already told.
     told_causes: BTreeSet<Cause>,
     /// Findings about the mapping already told.
@@ -84,7 +84,7 @@ impl Watching {
             verifier: Verifier::new(baseline, &kernel),
             kernel,
             told: BTreeMap::new(),
-            swept: Instant::now(),
+            swept: None,
             told_causes: BTreeSet::new(),
             told_mapping: Vec::new(),
             searches: Searches::default(),
@@ -125,7 +125,7 @@ impl Watching {
             }
             Err(error) => return Health::Gone(chain(&error)),
         }
-        self.swept = begun;
+        self.swept = Some(begun);
         if self.is_alive() || !self.searches.are_due() { Health::Alive } else { Health::Stalled }
     }
 

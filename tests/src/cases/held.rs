@@ -1,0 +1,136 @@
+//! What processes and drivers have of a node's memory from before the guard.
+
+use anyhow::{Context, Result, ensure};
+
+use super::drivers::load;
+use super::guard::{NOBODYS, configured};
+use super::leases::{
+    HOLDER, begin, is_held_by, lease, over, spare_byte, stays, take, wait_for_byte,
+};
+use super::paths::told;
+use super::stage::{Entry, WATCHDOG};
+use super::{List, Stage};
+
+pub(super) const CASES: List = &[
+    ("held: a mapping from before the guard is found, a process's and a driver's", held_before),
+    ("held: /dev/mem open from before the guard, where nobody may have it", open_before),
+];
+
+/// Check that a process which had a node's memory mapped writable before the guard was armed, and
+/// writes it all the time, is found and killed when it is, that it is told with all that is known of
+/// it, and that nothing is written afterwards; and that one which has other memory mapped goes on.
+/// And that a driver which has such memory is named, also when the node is changed through it.
+fn held_before(stage: &Stage) -> Result<()> {
+    stage.idle()?;
+    let (at, mark) = (spare_byte(1), stage.mark()?);
+    let before = stage.byte(at)?;
+    let value = before ^ 0x5a;
+    let holder = begin(stage, "attack", "hold", at, &format!("--value {value:#x}"))?;
+    wait_for_byte(stage, at, value)?;
+    let harmless = begin(stage, "attack", "hold", NOBODYS, "")?;
+    let text = stage.machine().truth(2)?.text_phys_start + 0x5000;
+    let modules = phram(stage, text)?;
+    let result = configured(stage, "", || {
+        let killed = stage.wait_for(mark, "held", |it| is_held_by(it, &holder))?;
+        ensure!(killed.is("write-killed") && killed.field("PRIORITY") == "4", "{killed:?}");
+        let expected = [
+            ("WATCHDOG_NODE", "service-1"),
+            ("WATCHDOG_ACTION", "killed"),
+            ("WATCHDOG_COMM", "attack"),
+            ("WATCHDOG_EXE", "/host/attack"),
+            ("WATCHDOG_UID", "0"),
+        ];
+        for (field, value) in expected {
+            ensure!(killed.field(field) == value, "{field} of {killed:?}");
+        }
+        ensure!(killed.field("WATCHDOG_PHYS") == format!("{:#x}", at & !0xfff), "{killed:?}");
+        stays(stage, at, before)?;
+        ensure!(!stage.entries(mark)?.iter().any(|it| is_held_by(it, &harmless)), "too many");
+        stage.shell(&format!("kill -0 {harmless}; ! kill -0 {holder} 2>/dev/null"))?;
+        let status = stage.shell(&format!("{WATCHDOG} guard status"))?.text();
+        ensure!(status.contains("held               killed     tried"), "{status}");
+        written_by_driver(stage, mark, text)?;
+        stage.shell(&format!("rmmod {modules}"))?;
+        let over = |it: &Entry| it.field("MESSAGE").contains("It uses none of it now");
+        let over = stage.wait_for(mark, "the end of it", over)?;
+        ensure!(over.is("guard-armed") && over.field("MESSAGE").contains("[phram]"), "{over:?}");
+        Ok(())
+    });
+    stage.shell(&format!("rmmod {modules} 2>/dev/null || true"))?;
+    stage.shell(&format!("kill -9 {harmless}; kill -9 {holder} 2>/dev/null || true"))?;
+    result
+}
+
+/// Makes a device of a page of memory, `/dev/mtd0`, by a module that every distribution has. Returns
+/// the names of the modules.
+fn phram(stage: &Stage, at: u64) -> Result<String> {
+    let modules = stage.kernel.modules(["phram"])?;
+    let (last, before) = modules.split_last().context("phram is no module")?;
+    before.iter().try_for_each(|it| load(stage, &it.name, &it.read()?, ""))?;
+    load(stage, &last.name, &last.read()?, &format!("phram=page,{at:#x},0x1000"))?;
+    // The module loads whatever it makes of that.
+    stage.shell("grep -q page /proc/mtd")?;
+    let names: Vec<_> = modules.iter().rev().map(|it| it.name.as_str()).collect();
+    Ok(names.join(" "))
+}
+
+/// Checks that a driver that has a page of text of node 2 from before is told; and that the text which
+/// is changed through it is not said to have been changed by others.
+fn written_by_driver(stage: &Stage, mark: usize, page: u64) -> Result<()> {
+    let used = |it: &Entry| it.field("MESSAGE").contains("[phram]");
+    let used = stage.wait_for(mark, "the driver", used)?;
+    ensure!(used.is("guard-tampered") && used.field("PRIORITY") == "2", "{used:?}");
+    ensure!(used.field("WATCHDOG_PHYS") == format!("{page:#x}"), "{used:?}");
+    let (at, mark) = (page + 0x123, stage.mark()?);
+    let before = stage.byte(at)?;
+    stage.shell(&format!(
+        "printf '\\{:03o}' | dd of=/dev/mtd0 bs=1 seek={} conv=notrunc status=none",
+        before ^ 1,
+        at - page
+    ))?;
+    ensure!(stage.byte(at)? == before ^ 1, "it was not written");
+    let tampered = stage.wait_for(mark, "text-tampered", |it| it.is("text-tampered"));
+    stage.poke(at, before)?;
+    let tampered = tampered?;
+    let origin = "It may have been this node: before it, this kernel had memory of it";
+    ensure!(tampered.field("MESSAGE").contains(origin), "{tampered:?}");
+    stage.wait_for(mark, "text-clean", |it| it.is("text-clean")).map(drop)
+}
+
+/// Check that where nobody may have `/dev/mem` open for writing, who has it from before is killed,
+/// and who has it open for reading is not; and that nobody writes a port by a descriptor from before.
+fn open_before(stage: &Stage) -> Result<()> {
+    stage.idle()?;
+    let mark = stage.mark()?;
+    let holder = begin(stage, "attack", "hold-open", NOBODYS, "")?;
+    stage.shell(
+        "sleep 300 </dev/mem & echo $! >/tmp/reader
+         rm -f /tmp/go /tmp/port
+         setsid sh -c 'exec 9<>/dev/port; touch /tmp/open; until [ -e /tmp/go ]; do sleep 0.05; done
+             printf x | dd bs=1 count=1 seek=128 >&9 2>/tmp/said; mv /tmp/said /tmp/port' &
+         until [ -e /tmp/open ]; do sleep 0.05; done",
+    )?;
+    let result = configured(stage, "[guard.paths]\nopen = \"deny\"", || {
+        let killed = stage.wait_for(mark, "held", |it| is_held_by(it, &holder))?;
+        ensure!(killed.is("write-killed"), "{killed:?}");
+        ensure!(killed.field("MESSAGE").contains("/dev/mem open for writing"), "{killed:?}");
+        stage.shell(&format!("kill -0 $(cat /tmp/reader); ! kill -0 {holder} 2>/dev/null"))?;
+        stage.shell("touch /tmp/go; until [ -e /tmp/port ]; do sleep 0.05; done")?;
+        let port = stage.shell("cat /tmp/port")?.text();
+        ensure!(port.contains("Operation not permitted"), "a port was written: {port}");
+        told(stage, mark, "pci", "denied")?;
+        // Who holds a lease may open it.
+        stage.shell(&format!("install -m 755 /host/attack {HOLDER}"))?;
+        take(stage, 1, "30s", HOLDER)?;
+        let (at, node0) = (format!("{:#x}", spare_byte(1)), stage.machine().node0());
+        let other = stage.attack("open", NOBODYS, &[])?;
+        ensure!(other.result == "EPERM", "another opened it: {}", other.result);
+        let output = node0.run([HOLDER, "--path", "pwrite", "--at", &at])?;
+        ensure!(output.success(), "the lease's holder: {output}");
+        let mark = stage.mark()?;
+        ensure!(lease(stage, "--end")?.success(), "it did not end");
+        over(stage, mark, 1).map(drop)
+    });
+    stage.shell(&format!("kill $(cat /tmp/reader); kill -9 {holder} 2>/dev/null || true"))?;
+    result
+}
