@@ -3,6 +3,7 @@
 //! One boot of the machine serves all cases of a kernel, in the order given here; a case leaves
 //! the machine as it found it. Cases in a row that want the same service share one start of it.
 
+mod accounts;
 mod adversary;
 mod attempt;
 mod booted;
@@ -91,6 +92,7 @@ pub fn all() -> Vec<Case> {
         (hardware::CASES, false),
         (devices::CASES, true),
         (paths::CASES, true),
+        (accounts::CASES, true),
         (disarming::CASES, true),
         (held::CASES, true),
         (leases::CASES, true),

@@ -19,8 +19,6 @@ pub(super) const CASES: List = &[
     ("paths: a module that maps a node's memory for itself is seen", ioremap_is_seen),
     ("paths: ports, PCI registers and module parameters are denied", hardware_is_denied),
     ("paths: kernel.ftrace_enabled cannot be set to 0", ftrace_stays),
-    ("paths: every attempt of a flood is accounted for", flood),
-    ("paths: who is killed in a flood that nobody reads is told", killed_in_a_flood),
 ];
 /// Last of all: the memory is not as it was afterwards.
 pub(super) const LAST: List =
@@ -288,75 +286,4 @@ fn changed_by_this_node(stage: &Stage) -> Result<()> {
     ensure!(tampered.field("MESSAGE").contains("It may have been this node"), "{tampered:?}");
     ensure!(tampered.field("MESSAGE").contains(&who), "{tampered:?} says nothing of {who}");
     stage.wait_for(mark, "text-clean", |it| it.is("text-clean")).map(drop)
-}
-
-/// Check that of many attempts at once not one succeeds, and that those that are told, those that
-/// are folded and those that were too many to be told make up all of them.
-fn flood(stage: &Stage) -> Result<()> {
-    const ATTEMPTS: u64 = 20_000;
-    configured(stage, "", || {
-        let target = stage.machine().truth(1)?.text_phys_start + 0x1000;
-        let (before, mark) = (stage.byte(target)?, stage.mark()?);
-        let value = format!("{:#x}", before ^ 0xff);
-        let count = ATTEMPTS.to_string();
-        let attack = stage.attack("flood", target, &["--value", &value, "--count", &count])?;
-        ensure!(attack.result == "EPERM", "{}", attack.result);
-        ensure!(stage.byte(target)? == before, "a write went through");
-        let digest = stage.shell("sha256sum </host/attack")?.text();
-        let told =
-            stage.wait_for(mark, "its digest", |it| it.field("WATCHDOG_PID") == attack.pid)?;
-        let told = told.field("WATCHDOG_EXE_SHA256");
-        ensure!(digest.starts_with(told) && told.len() == 64, "{told} is not {digest}");
-        let accounted = || -> Result<(u64, u64, usize)> {
-            let entries = stage.entries(mark)?;
-            let count = |entry: &Entry| entry.field("WATCHDOG_COUNT").parse().unwrap_or(1_u64);
-            let of_it = entries.iter().filter(|it| it.field("WATCHDOG_PID") == attack.pid);
-            let lost = entries.iter().filter(|it| it.is("guard-degraded"));
-            Ok((of_it.map(count).sum(), lost.map(count).sum(), entries.len()))
-        };
-        let begun = std::time::Instant::now();
-        loop {
-            let (told, lost, entries) = accounted()?;
-            if told + lost == ATTEMPTS {
-                stage.note(&format!(
-                    "{ATTEMPTS} attempts: {told} told, {lost} counted, {entries} entries"
-                ));
-                return Ok(());
-            }
-            let is_open = told + lost < ATTEMPTS && begun.elapsed().as_secs() < 60;
-            ensure!(is_open, "{told} told and {lost} lost of {ATTEMPTS}");
-            std::thread::sleep(std::time::Duration::from_secs(1));
-        }
-    })
-}
-
-/// Check that a process that the guard ended is told of by name, though more was refused before it,
-/// while no watchdog ran, than there is room for.
-fn killed_in_a_flood(stage: &Stage) -> Result<()> {
-    configured(stage, "", || {
-        let target = stage.machine().truth(2)?.text_phys_start + 0x2000;
-        let before = stage.byte(target)?;
-        let value = format!("{:#x}", before ^ 0xff);
-        stage.halt()?;
-        let mark = stage.mark()?;
-        let flood = stage.attack("flood", target, &["--value", &value, "--count", "5000"])?;
-        ensure!(flood.result == "EPERM", "{}", flood.result);
-        let options = ["--device", DEVICE, "--value", &value];
-        with_module(stage, Kind::Remap, target, || {
-            let attack = stage.attack("device-mmap", target, &options)?;
-            ensure!(attack.result == "SIGKILL", "{}", attack.result);
-            stage.start()?;
-            let untold = stage.wait_for(mark, "the rest of the flood", |it| {
-                it.is("guard-degraded") && it.field("WATCHDOG_PATH") == "write"
-            })?;
-            let entries = stage.entries(mark)?;
-            let of_it = entries.iter().filter(|it| it.field("WATCHDOG_PID") == flood.pid).count();
-            let left: usize = untold.field("WATCHDOG_COUNT").parse()?;
-            ensure!(left > 0 && of_it + left == 5000, "{of_it} told, {left} counted");
-            let killed = told(stage, mark, "frames", "killed")?;
-            ensure!(killed.field("WATCHDOG_PID") == attack.pid, "{killed:?}");
-            ensure!(stage.byte(target)? == before, "it was written");
-            Ok(())
-        })
-    })
 }

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::alert::printable;
-use crate::guard::{GuardEvent, LeaseTerms, Policy, WritePath};
+use crate::guard::{GuardEvent, LeaseTerms, Policies, Policy, WritePath};
 use crate::memory::{MemoryUse, RangeSet};
 use crate::node::NodeName;
 
@@ -29,6 +29,7 @@ pub(super) struct Doings(Arc<Mutex<Seen>>);
 
 #[derive(Debug, Default)]
 struct Seen {
+    policies: Policies,
     /// Whether the guard was whole when it was last tried; `None` without one.
     whole: Option<bool>,
     through: VecDeque<Through>,
@@ -52,6 +53,11 @@ impl Doings {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// For a guard with these policies.
+    pub(super) fn new(policies: Policies) -> Self {
+        Self(Arc::new(Mutex::new(Seen { policies, ..Seen::default() })))
+    }
+
     /// Takes note of whether the guard is whole.
     pub(super) fn tried(&self, is_whole: bool) {
         self.with(|seen| seen.whole = Some(is_whole));
@@ -69,6 +75,8 @@ impl Doings {
                 let what = format!("process {pid} ({comm}) was not stopped by path {path}");
                 (memory, (!is_over).then_some(path), what)
             }
+            // What is refused is refused, whoever it was.
+            GuardEvent::Lost { path, .. } if self.is_refused(*path) => return,
             GuardEvent::Lost { path, count } => {
                 let what = format!("{count} attempts by {path} are not known one by one");
                 (None, Some(*path), what)
@@ -80,6 +88,12 @@ impl Doings {
         };
         let through = Through { at: Instant::now(), memory, what };
         if path.is_some_and(lasts) { self.add_lasting(through) } else { self.add(through) }
+    }
+
+    /// Whether policy refuses what goes a path, all of it.
+    fn is_refused(&self, path: WritePath) -> bool {
+        let policy = self.with(|seen| seen.policies.get(path));
+        policy >= Policy::Deny && path.allows(Policy::Deny).is_ok()
     }
 
     /// Takes note of what this kernel uses, and of what it does no longer.
@@ -188,7 +202,7 @@ fn is_behind_iommu() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::{Attacker, WriteAttempt};
+    use crate::guard::{Attacker, Preset, WriteAttempt};
     use crate::memory::UseKind;
 
     fn attempt(path: WritePath, action: Policy, range: &str) -> GuardEvent {
@@ -214,7 +228,9 @@ mod tests {
     /// since then, and that what may have been it is named.
     #[test]
     fn whose_doing() {
-        let (doings, node) = (Doings::default(), "web".parse().expect("a name"));
+        let mut policies = Policies::of(Preset::Standard);
+        policies.set(WritePath::Write, Policy::Observe).expect("it can be observed");
+        let (doings, node) = (Doings::new(policies), "web".parse().expect("a name"));
         let memory: RangeSet = "0x1000..0x3000".parse().into_iter().collect();
         let since = Instant::now();
         let origin = || doings.origin(&node, &memory, Some(since));
@@ -228,7 +244,9 @@ mod tests {
         assert!(first.contains("cannot be known"), "{first}");
         doings.saw(&attempt(WritePath::Write, Policy::Observe, "0x2fff..0x4000"));
         doings.saw(&attempt(WritePath::Frames, Policy::Kill, "0x2fff..0x4000"));
+        assert!(origin().expect("a guard").contains("path frames"));
         doings.saw(&GuardEvent::Lost { path: WritePath::Write, count: 3 });
+        doings.saw(&GuardEvent::Lost { path: WritePath::Mmap, count: 3 });
         assert!(origin().expect("a guard").contains("3 attempts by write"));
         let later = || doings.origin(&node, &memory, Some(Instant::now())).expect("a guard");
         assert!(later().contains("It was not this node"), "{}", later());

@@ -118,7 +118,7 @@ pub async fn watch(
     }
     let owners = Owners::default();
     owners.set(configured(&target.nodes));
-    let (mut attempts, doings) = (Attempts::default(), Doings::default());
+    let (mut attempts, doings) = (Attempts::default(), Doings::new(options.policies.clone()));
     let mut invariant = target.guarded.clone().map(|it| Invariant::new(it, doings.clone()));
     // Armed before anything is looked at: what is found later cannot be changed by node 0 then.
     let mut guard = match &target.guarded {

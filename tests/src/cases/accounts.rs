@@ -1,0 +1,97 @@
+//! Nothing is left untold: neither what is too much to be told one by one, nor what happened while
+//! nobody was there to tell it.
+
+use anyhow::{Result, ensure};
+
+use super::drivers::with_module;
+use super::guard::configured;
+use super::paths::told;
+use super::stage::Entry;
+use super::{List, Stage};
+use crate::attack_module::{DEVICE, Kind};
+
+pub(super) const CASES: List = &[
+    ("told: every attempt of a flood is accounted for", flood),
+    ("told: what happened while no watchdog ran is told by the next one", while_nobody_watched),
+];
+
+/// Check that of many attempts at once not one succeeds, and that those that are told, those that
+/// are folded and those that were too many to be told make up all of them.
+fn flood(stage: &Stage) -> Result<()> {
+    const ATTEMPTS: u64 = 20_000;
+    configured(stage, "", || {
+        let target = stage.machine().truth(1)?.text_phys_start + 0x1000;
+        let (before, mark) = (stage.byte(target)?, stage.mark()?);
+        let value = format!("{:#x}", before ^ 0xff);
+        let count = ATTEMPTS.to_string();
+        let attack = stage.attack("flood", target, &["--value", &value, "--count", &count])?;
+        ensure!(attack.result == "EPERM", "{}", attack.result);
+        ensure!(stage.byte(target)? == before, "a write went through");
+        let digest = stage.shell("sha256sum </host/attack")?.text();
+        let told =
+            stage.wait_for(mark, "its digest", |it| it.field("WATCHDOG_PID") == attack.pid)?;
+        let told = told.field("WATCHDOG_EXE_SHA256");
+        ensure!(digest.starts_with(told) && told.len() == 64, "{told} is not {digest}");
+        let accounted = || -> Result<(u64, u64, usize)> {
+            let entries = stage.entries(mark)?;
+            let count = |entry: &Entry| entry.field("WATCHDOG_COUNT").parse().unwrap_or(1_u64);
+            let of_it = entries.iter().filter(|it| it.field("WATCHDOG_PID") == attack.pid);
+            let lost = entries.iter().filter(|it| it.is("guard-degraded"));
+            Ok((of_it.map(count).sum(), lost.map(count).sum(), entries.len()))
+        };
+        let begun = std::time::Instant::now();
+        loop {
+            let (told, lost, entries) = accounted()?;
+            if told + lost == ATTEMPTS {
+                stage.note(&format!(
+                    "{ATTEMPTS} attempts: {told} told, {lost} counted, {entries} entries"
+                ));
+                return Ok(());
+            }
+            let is_open = told + lost < ATTEMPTS && begun.elapsed().as_secs() < 60;
+            ensure!(is_open, "{told} told and {lost} lost of {ATTEMPTS}");
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
+    })
+}
+
+/// Check that a process that the guard ended while no watchdog ran is told of by name, though more was
+/// refused before it than there is room for; and that text which was changed then is alerted, and
+/// nobody ruled out.
+fn while_nobody_watched(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let target = stage.machine().truth(2)?.text_phys_start + 0x2000;
+        let before = stage.byte(target)?;
+        let value = format!("{:#x}", before ^ 0xff);
+        let text = target + 0x1000;
+        let was = stage.byte(text)?;
+        stage.halt()?;
+        let mark = stage.mark()?;
+        stage.poke(text, was ^ 1)?;
+        let flood = stage.attack("flood", target, &["--value", &value, "--count", "5000"])?;
+        ensure!(flood.result == "EPERM", "{}", flood.result);
+        let options = ["--device", DEVICE, "--value", &value];
+        let told = with_module(stage, Kind::Remap, target, || {
+            let attack = stage.attack("device-mmap", target, &options)?;
+            ensure!(attack.result == "SIGKILL", "{}", attack.result);
+            stage.start()?;
+            let untold = stage.wait_for(mark, "the rest of the flood", |it| {
+                it.is("guard-degraded") && it.field("WATCHDOG_PATH") == "write"
+            })?;
+            let entries = stage.entries(mark)?;
+            let of_it = entries.iter().filter(|it| it.field("WATCHDOG_PID") == flood.pid).count();
+            let left: usize = untold.field("WATCHDOG_COUNT").parse()?;
+            ensure!(left > 0 && of_it + left == 5000, "{of_it} told, {left} counted");
+            let killed = told(stage, mark, "frames", "killed")?;
+            ensure!(killed.field("WATCHDOG_PID") == attack.pid, "{killed:?}");
+            ensure!(stage.byte(target)? == before, "it was written");
+            let tampered = stage.wait_for(mark, "text-tampered", |it| it.is("text-tampered"))?;
+            let origin = "whose doing it is cannot be known";
+            ensure!(tampered.field("MESSAGE").contains(origin), "{tampered:?}");
+            Ok(())
+        });
+        stage.poke(text, was)?;
+        told?;
+        stage.wait_for(mark, "text-clean", |it| it.is("text-clean")).map(drop)
+    })
+}
