@@ -13,11 +13,12 @@ use crate::layout;
 use crate::machine::{Machine, Output, Ram};
 
 pub(super) const CASES: List = &[
-    ("sources: a LiME image of both nodes' memory", lime),
-    ("sources: what images lack, and other forms of dumps, are refused by name", images),
-    ("sources: what each live source does not show, and which one does", live_refusals),
+    // Before node 0 has copies of kernels in its memory.
     ("sources: live reads RAM and reserved memory in one run", both_kinds_at_once),
     ("sources: live goes on with one half and says so", one_half),
+    ("sources: what each live source does not show, and which one does", live_refusals),
+    ("sources: a LiME image of both nodes' memory", lime),
+    ("sources: what images lack, and other forms of dumps, are refused by name", images),
     ("sources: a watch over live memory is guarded", guarded),
 ];
 

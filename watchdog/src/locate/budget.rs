@@ -2,8 +2,6 @@
 
 /// Work that is always granted, in bytes looked at. One kernel takes some 20 MiB of it.
 const BASE: u64 = 96 << 20;
-/// One more byte of work for this many bytes of memory searched.
-const SHARE: u64 = 4;
 
 /// Bytes that may still be looked at while signs are followed.
 ///
@@ -16,10 +14,12 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The budget for a search through `bytes` of memory.
+    /// The budget for a search through `bytes` of memory: following signs may take as long as
+    /// looking for them. Memory that a running kernel uses is full of what is left of copies of
+    /// kernels, which must not pass for decoys.
     #[must_use]
     pub fn for_memory(bytes: u64) -> Self {
-        Self { left: BASE.saturating_add(bytes / SHARE), exhausted: false }
+        Self { left: BASE.saturating_add(bytes), exhausted: false }
     }
 
     /// Takes `bytes` of work; `None`, now and from now on, when there is not that much left.
