@@ -25,8 +25,9 @@ use crate::memory::{MapError, RangeSet, ReadError};
 use crate::node::{Found, Nodes, Target};
 use crate::verify::BaselineStore;
 
-/// How long systemd waits for a sign of life at least.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long systemd waits for a sign of life at least: a sweep may have to search all of a node's memory
+/// on a busy machine, and who is started anew meanwhile knows less than before.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How the watch is run.
 #[derive(Clone, Debug)]
