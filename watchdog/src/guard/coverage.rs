@@ -175,4 +175,17 @@ mod tests {
         let is_explained = |line: &PathReport| line.seen != line.reason.is_some();
         assert!(report.iter().all(|it| is_explained(it) || it.path == "open"), "{report:?}");
     }
+
+    /// Check that a guard with an open path is not whole, nor one without a path that is usually
+    /// taken care of; and that one without those that others cover is.
+    #[test]
+    fn whole() {
+        let is_whole = |path, policy, outcome: &Outcome| {
+            Coverage(vec![PathProof { path, policy, outcome: outcome.clone() }]).is_whole()
+        };
+        assert!(is_whole(WritePath::Mmap, Policy::Deny, &Outcome::Seen));
+        assert!(is_whole(WritePath::Open, Policy::Off, &Outcome::Off));
+        assert!(!is_whole(WritePath::Mmap, Policy::Off, &Outcome::Off));
+        assert!(!is_whole(WritePath::Mmap, Policy::Deny, &Outcome::Missing("it succeeded".into())));
+    }
 }

@@ -31,15 +31,6 @@ fn refusal(uses: &[MemoryUse]) -> Option<String> {
     })
 }
 
-/// Whether what the guard saw may change whose memory is whose.
-pub(super) fn may_break_by(event: &GuardEvent) -> bool {
-    match event {
-        GuardEvent::Attempt(attempt) => attempt.path == WritePath::Hotplug,
-        GuardEvent::Missed { path, .. } => *path == WritePath::Ioremap,
-        GuardEvent::Inherited(_) | GuardEvent::Lost { .. } | GuardEvent::Untold { .. } => false,
-    }
-}
-
 /// What was found when it was looked at last.
 #[derive(Debug)]
 pub(super) struct Invariant {
@@ -65,10 +56,16 @@ impl Invariant {
         self.compare(found)
     }
 
-    /// The same, with all that the kernel has mapped.
-    pub(super) fn look_at_all(&mut self) -> Vec<Event> {
-        self.mapped = None;
-        self.look()
+    /// Looks at once, where what the guard tells may have changed whose memory is whose.
+    pub(super) fn look_after(&mut self, event: &GuardEvent) -> Vec<Event> {
+        match event {
+            GuardEvent::Attempt(attempt) if attempt.path == WritePath::Hotplug => self.look(),
+            GuardEvent::Missed { path: WritePath::Ioremap, .. } => {
+                self.mapped = None;
+                self.look()
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn uses(&mut self) -> Result<Vec<MemoryUse>, MapError> {

@@ -181,14 +181,10 @@ pub async fn watch(
         let mut looked = None;
         tokio::select! {
             event = next_event(&mut guard) => {
-                let may_break = invariant::may_break_by(&event);
+                let broken = invariant.as_mut().map(|it| it.look_after(&event));
                 doings.saw(&event);
-                if let Some(event) = attempts.event(event, &owners) {
-                    outlet.send(event);
-                }
-                if may_break {
-                    invariant.iter_mut().flat_map(Invariant::look).for_each(|it| outlet.send(it));
-                }
+                attempts.event(event, &owners).into_iter().for_each(|it| outlet.send(it));
+                broken.into_iter().flatten().for_each(|it| outlet.send(it));
             }
             _ = proof.tick() => {
                 invariant.iter_mut().flat_map(Invariant::look).for_each(|it| outlet.send(it));
@@ -196,12 +192,10 @@ pub async fn watch(
                 if let (Some(guard), Some(proofs)) = (guard.as_mut(), proofs.as_mut()) {
                     proofs.compare(&guard.prove()).into_iter().for_each(|it| outlet.send(it));
                     for event in guard.missed() {
-                        if invariant::may_break_by(&event) {
-                            let events = invariant.iter_mut().flat_map(Invariant::look_at_all);
-                            events.for_each(|it| outlet.send(it));
-                        }
+                        let broken = invariant.as_mut().map(|it| it.look_after(&event));
                         doings.saw(&event);
                         attempts.event(event, &owners).into_iter().for_each(|it| outlet.send(it));
+                        broken.into_iter().flatten().for_each(|it| outlet.send(it));
                     }
                     looked = Some(leases.look(guard, &target));
                 }
