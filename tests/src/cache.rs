@@ -33,6 +33,26 @@ pub fn node0_root() -> PathBuf {
     directory().join("node0.ext4")
 }
 
+/// Where a QEMU lies that is later than the installed one; see [`qemu`].
+pub const QEMU: &str = "qemu";
+
+/// The program in QEMU's package.
+pub const QEMU_IN_PACKAGE: &str = "usr/bin/qemu-system-x86_64";
+
+/// The emulator that `cargo xtask setup` fetched, if it had to.
+#[must_use]
+pub fn backported_qemu() -> PathBuf {
+    directory().join(QEMU).join(QEMU_IN_PACKAGE)
+}
+
+/// The emulator to use: the one in the cache, or else the installed one.
+#[must_use]
+pub fn qemu() -> PathBuf {
+    Some(backported_qemu())
+        .filter(|program| program.exists())
+        .unwrap_or_else(|| "qemu-system-x86_64".into())
+}
+
 /// Programs for guests, as `cargo xtask build` leaves them.
 #[must_use]
 pub fn guest_programs() -> PathBuf {

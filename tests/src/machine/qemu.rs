@@ -19,9 +19,7 @@ use rustix::{
 };
 
 use super::{console, ram::Ram};
-use crate::{agent, layout};
-
-const QEMU: &str = "qemu-system-x86_64";
+use crate::{agent, cache, layout};
 
 /// The other end of node 0's console, when somebody sits at it.
 pub(super) struct Terminal(OwnedFd);
@@ -97,9 +95,9 @@ impl Qemu {
                 }
             }
         })?;
-        let id = outcome
-            .recv()?
-            .with_context(|| format!("cannot start {QEMU}: run `cargo xtask setup`"))?;
+        let id = outcome.recv()?.with_context(|| {
+            format!("cannot start {}: run `cargo xtask setup`", cache::qemu().display())
+        })?;
         // QEMU's ends of the sockets live in QEMU alone from here on.
         drop(launch);
         Ok(Self { id, watch })
@@ -139,7 +137,7 @@ fn describe(end: std::io::Result<ExitStatus>) -> String {
 
 impl Launch<'_> {
     fn command(&self) -> Result<Command> {
-        let mut command = Command::new(QEMU);
+        let mut command = Command::new(cache::qemu());
         self.processors_and_memory(&mut command);
         self.boot(&mut command);
         self.consoles(&mut command);

@@ -14,7 +14,7 @@ use super::{ask, run};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// The suites that have no security updates of their own.
+/// The suites, beside backports, that have no security updates of their own.
 const ROLLING: [&str; 3] = ["sid", "unstable", "experimental"];
 
 /// A view of one suite.
@@ -100,7 +100,8 @@ pub(super) fn sources(suite: &str) -> Result<String> {
         "apt on this machine has no mirror of Debian: add one to /etc/apt/sources.list.d, from which kernels of other suites are fetched as well",
     )?;
     let mut lines = format!("deb [signed-by={KEYRING}] {main} {suite} main\n");
-    if let Some(security) = security.filter(|_| !ROLLING.contains(&suite)) {
+    let has_updates = !ROLLING.contains(&suite) && !suite.ends_with("-backports");
+    if let Some(security) = security.filter(|_| has_updates) {
         lines += &format!("deb [signed-by={KEYRING}] {security} {suite}-security main\n");
     }
     Ok(lines)

@@ -6,6 +6,7 @@
 //! leaves is never taken for the real thing.
 
 mod apt;
+mod emulator;
 mod kernels;
 mod node0;
 mod packages;
@@ -53,6 +54,7 @@ pub(crate) fn ensure_tools() -> Result<()> {
 
 fn everything<S: AsRef<str>>(kernels: &[S], refresh: bool) -> Result<()> {
     ensure_tools()?;
+    emulator::install()?;
     fs::create_dir_all(cache::kernels())
         .with_context(|| format!("cannot create {}", cache::kernels().display()))?;
     for kernel in kernels {

@@ -1,0 +1,89 @@
+//! The emulator: QEMU, in a version that can be relied on.
+//!
+//! Until 8.0 QEMU translates a page without holding its lock (`tb_gen_code` in
+//! `accel/tcg/translate-all.c`). What another processor writes there meanwhile
+//! is missed, and the old code stays. A kernel that patches its own text while
+//! two processors run it then meets an `int3` that was gone long ago, and dies
+//! of it ("Oops: int3"): rarely, but a whole test run patches often.
+
+use std::{fs, process::Command};
+
+use anyhow::{Context, Result, bail};
+use watchdog_tests::cache;
+
+use super::{apt::Suite, ask, put, say, workspace};
+
+/// The first release that locks a page before it translates it.
+const RELIABLE: (u32, u32) = (8, 1);
+
+/// QEMU, what it loads at run time, and the firmware it boots.
+const PACKAGES: [&str; 4] =
+    ["qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios"];
+
+/// Takes QEMU from the backports of this machine's suite where the installed
+/// one is too old. The libraries it needs are those of the installed one.
+///
+/// Where there is no such backport, the installed one has to do.
+pub(super) fn install() -> Result<()> {
+    let version = version_of("qemu-system-x86_64")?;
+    if version >= RELIABLE || cache::backported_qemu().exists() {
+        return Ok(());
+    }
+    let (major, minor) = version;
+    say(&format!(
+        "QEMU {major}.{minor} may run code that was patched long ago: fetching a later one"
+    ));
+    if let Err(error) = fetch() {
+        say(&format!("no later QEMU: {error:#}; a kernel may now and then die of \"Oops: int3\""));
+    }
+    Ok(())
+}
+
+fn fetch() -> Result<()> {
+    let suite = format!("{}-backports", codename()?);
+    let view = Suite::open(&suite)?;
+    view.update()?;
+    let work = workspace()?;
+    let unpacked = work.path().join("qemu");
+    view.unpack(&PACKAGES.map(str::to_owned), &unpacked)?;
+    let program = unpacked.join(cache::QEMU_IN_PACKAGE);
+    let (major, minor) = version_of(&program.display().to_string())?;
+    if (major, minor) < RELIABLE {
+        bail!("Debian {suite} has only QEMU {major}.{minor}");
+    }
+    put(&unpacked, &cache::directory().join(cache::QEMU))
+}
+
+/// The suite this machine was installed from.
+fn codename() -> Result<String> {
+    let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
+    let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    Ok(codename.context("/etc/os-release names no suite")?.trim_matches('"').to_owned())
+}
+
+fn version_of(program: &str) -> Result<(u32, u32)> {
+    let said = ask(Command::new(program).arg("--version"))?;
+    parse(&said).with_context(|| format!("{program} does not say its version: {said}"))
+}
+
+/// `QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)`, and more lines.
+fn parse(said: &str) -> Option<(u32, u32)> {
+    let version = said.split_once("version ")?.1;
+    let mut numbers = version.split(['.', ' ']).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that versions are told apart as numbers.
+    #[test]
+    fn versions_are_numbers() {
+        let version = parse("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)\nCopyright");
+        assert_eq!(version, Some((10, 0)));
+        assert!(version > Some(RELIABLE));
+        assert!(parse("QEMU emulator version 7.2.22 (Debian)") < Some(RELIABLE));
+        assert_eq!(parse("QEMU"), None);
+    }
+}
