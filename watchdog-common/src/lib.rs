@@ -27,7 +27,7 @@ pub mod path {
     /// mprotect(2) of a shared mapping that was read-only.
     pub const MPROTECT: u32 = 6;
     /// Descriptors and mappings from before the guard, or from a lease that is over. No program is
-    /// about it: they are looked for.
+    /// asked about it: they are looked for.
     pub const HELD: u32 = 8;
     /// `/dev/port`, PCI configuration space and BARs.
     pub const PCI: u32 = 9;
@@ -221,6 +221,30 @@ impl Doors {
     pub const CLOSED: Self = Self { numbers: [0; 2], majors: [0; 2] };
 }
 
+/// How the kernel's own page tables are found and followed; all 0 where that is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct PageTables {
+    /// Where the kernel has physical address 0 mapped for itself: a virtual address.
+    pub direct_map: u64,
+    /// 4 or 5.
+    pub levels: u64,
+}
+
+/// Guarded frames that a process has mapped to be written, as the kernel lists it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SharedFrames {
+    /// The first of them: a physical address.
+    pub start: u64,
+    /// How many bytes of them follow one another; 0 where the mapping could not be followed.
+    pub bytes: u64,
+    /// The process.
+    pub tgid: u32,
+    /// The number of the device's file: the major above 20 bits of the minor.
+    pub device: u32,
+}
+
 /// Names of an executable's path that are reported, from the last one up.
 pub const EXE_NAMES: usize = 12;
 /// Bytes of each, with its NUL.
@@ -261,7 +285,9 @@ const _: () = {
     assert!(size_of::<Rules>() == MAX_RANGES * 16 + 32 + 8 + PATHS + 3 * ENUM_VALUES);
     assert!(PATHS >= path::COUNT as usize);
     assert!(size_of::<Doors>() == 4 * 4);
-    assert!(size_of::<Offsets>() == 42 * 4);
+    assert!(size_of::<PageTables>() == 16);
+    assert!(size_of::<SharedFrames>() == 24);
+    assert!(size_of::<Offsets>() == 44 * 4);
     assert!(size_of::<FileKey>() == 16);
     assert!(size_of::<State>() == 16 + RECORD_BYTES);
     assert!(size_of::<Lease>() == 8 + 16 + LEASE_RANGES * 16 + 16 + LEASE_RECORD_BYTES);
@@ -282,4 +308,6 @@ mod user {
     unsafe impl aya::Pod for super::Lease {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Doors {}
+    // SAFETY: plain integers, no padding.
+    unsafe impl aya::Pod for super::PageTables {}
 }

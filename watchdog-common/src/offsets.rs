@@ -25,6 +25,8 @@ pub struct Offsets {
     pub vma_pgoff: u32,
     /// `struct vm_area_struct`, `vm_file`.
     pub vma_file: u32,
+    /// `struct vm_area_struct`, `vm_mm`.
+    pub vma_mm: u32,
     /// `struct vm_fault`, `vma`.
     pub fault_vma: u32,
     /// `struct resource`, `start`.
@@ -47,6 +49,8 @@ pub struct Offsets {
     pub task_mm: u32,
     /// `struct mm_struct`, `exe_file`.
     pub mm_exe_file: u32,
+    /// `struct mm_struct`, `pgd`: its topmost page table, by its place in the direct map.
+    pub mm_pgd: u32,
     /// `struct dentry`, `d_parent`.
     pub dentry_parent: u32,
     /// `struct dentry`, `d_name.name`.

@@ -78,7 +78,7 @@ fn judge(path: u32, vma: Object, frame: u64, bytes: u64) {
 /// Whether anybody can write by a mapping. One of `/dev/mem` that is read-only is judged again
 /// when it is made writable; nobody looks at other devices' then.
 #[inline(always)]
-fn is_writable(vma: Object) -> bool {
+pub(crate) fn is_writable(vma: Object) -> bool {
     let Some(flags) = field::<u64>(vma, offset!(vma_flags)) else { return true };
     if flags & VM_SHARED == 0 {
         return false;

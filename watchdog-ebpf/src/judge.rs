@@ -149,13 +149,19 @@ pub(crate) fn at_the_door(path: u32) -> i32 {
 /// Whether it is the watchdog at the decoy of programs that cannot refuse; then it is counted.
 #[inline(always)]
 pub(crate) fn is_proof(path: u32, start: u64, end: u64) -> bool {
-    // SAFETY: a static of this program.
-    let decoy = unsafe { core::ptr::read_volatile(&raw const (*rules()).inner_decoy) };
-    let is_proof = overlap(&Range { start, end }, &decoy) && own::is_prover();
+    let is_proof = is_inner_decoy(start, end) && own::is_prover();
     if is_proof {
         report::prove(path);
     }
     is_proof
+}
+
+/// Whether memory is the decoy of programs that cannot refuse.
+#[inline(always)]
+pub(crate) fn is_inner_decoy(start: u64, end: u64) -> bool {
+    // SAFETY: a static of this program.
+    let decoy = unsafe { core::ptr::read_volatile(&raw const (*rules()).inner_decoy) };
+    overlap(&Range { start, end }, &decoy)
 }
 
 /// Whether any byte is in another node's memory. No range of memory reaches as far as where the

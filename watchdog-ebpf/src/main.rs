@@ -37,6 +37,7 @@ mod report;
 mod rw_verify_area;
 mod saved;
 mod search;
+mod shared_frames;
 mod sysctl;
 
 // On the host this crate is only checked, where its dependencies may bring in `std`.

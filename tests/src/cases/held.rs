@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::drivers::load;
+use super::drivers::{load, with_module};
 use super::guard::{NOBODYS, configured};
 use super::leases::{
     HOLDER, begin, is_held_by, lease, over, spare_byte, stays, take, wait_for_byte,
@@ -10,9 +10,11 @@ use super::leases::{
 use super::paths::told;
 use super::stage::{Entry, WATCHDOG};
 use super::{List, Stage};
+use crate::attack_module::{DEVICE, Kind};
 
 pub(super) const CASES: List = &[
     ("held: a mapping from before the guard is found, a process's and a driver's", held_before),
+    ("held: what a driver mapped is found, however it is hidden or shared", driver_held),
     ("held: /dev/mem open from before the guard, where nobody may have it", open_before),
 ];
 
@@ -59,6 +61,47 @@ fn held_before(stage: &Stage) -> Result<()> {
     stage.shell(&format!("rmmod {modules} 2>/dev/null || true"))?;
     stage.shell(&format!("kill -9 {harmless}; kill -9 {holder} 2>/dev/null || true"))?;
     result
+}
+
+/// Check that a node's memory which a driver had mapped into a process before the guard was armed is found
+/// there, though no thread may use it now and the process is half gone; and that a process which shares
+/// the memory of one that is killed for such a mapping is killed as well, before it can write for long.
+fn driver_held(stage: &Stage) -> Result<()> {
+    stage.idle()?;
+    let (at, mark) = (spare_byte(1), stage.mark()?);
+    let before = stage.byte(at)?;
+    let value = before ^ 0x5a;
+    let page = at & !0xfff;
+    with_module(stage, Kind::Remap, page, || {
+        let device = format!("--device {DEVICE} --value {value:#x}");
+        let holder = begin(stage, "attack", "device-hide", at, &device)?;
+        wait_for_byte(stage, at, value)?;
+        let result = configured(stage, "", || {
+            let killed = stage.wait_for(mark, "held", |it| is_held_by(it, &holder))?;
+            ensure!(killed.is("write-killed"), "{killed:?}");
+            ensure!(killed.field("WATCHDOG_PHYS") == format!("{page:#x}"), "{killed:?}");
+            ensure!(killed.field("MESSAGE").contains("memory that a driver mapped"), "{killed:?}");
+            stage.shell(&format!("! kill -0 {holder} 2>/dev/null"))?;
+            stage.poke(at, before)?;
+            let (mark, first) =
+                (stage.mark()?, begin(stage, "attack", "device-share", at, &device)?);
+            let other = stage.shell("sed -n 's/.*shared by //p' /tmp/begun")?.text();
+            let is_first = |it: &Entry| it.field("WATCHDOG_PID") == first;
+            let killed = stage.wait_for(mark, "the one that mapped it", is_first)?;
+            ensure!(
+                killed.is("write-killed") && killed.field("WATCHDOG_PATH") == "frames",
+                "{killed:?}"
+            );
+            let killed = stage.wait_for(mark, "the other", |it| is_held_by(it, other.trim()))?;
+            ensure!(killed.is("write-killed"), "{killed:?}");
+            stays(stage, at, before)
+        });
+        stage.shell(&format!(
+            "kill -9 {holder} $(sed -n 's/.*shared by //p' /tmp/begun) 2>/dev/null || true"
+        ))?;
+        stage.poke(at, before)?;
+        result
+    })
 }
 
 /// Makes a device of a page of memory, `/dev/mtd0`, by a module that every distribution has. Returns

@@ -5,7 +5,9 @@ use std::io;
 use std::os::fd::AsFd;
 
 use aya::programs::links::FdLink;
-use aya::programs::{CgroupDevice, CgroupSysctl, FEntry, FExit, Lsm, ProgramError, ProgramFd};
+use aya::programs::{
+    CgroupDevice, CgroupSysctl, FEntry, FExit, Iter, Lsm, ProgramError, ProgramFd,
+};
 use aya::{Btf, Ebpf};
 
 use super::Policies;
@@ -60,6 +62,12 @@ fn attach_one(
         Kind::Entry => traced!(FEntry, function),
         Kind::Exit => traced!(FExit, function),
         Kind::Lsm => traced!(Lsm, name),
+        Kind::Listing => {
+            let program: &mut Iter = find(programs, name)?;
+            program.load("task_vma", btf).map_err(refused)?;
+            let link = program.attach().and_then(|id| program.take_link(id)).map_err(refused)?;
+            FdLink::try_from(link).map_err(|error| GuardError::Program(name, error.to_string()))?
+        }
         Kind::Sysctl => {
             let program: &mut CgroupSysctl = find(programs, name)?;
             program.load().map_err(refused)?;

@@ -91,16 +91,10 @@ impl Decoy {
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Path 8: asks about the decoy while it is mapped, for reading.
-    pub(super) fn held(&self, ask: impl FnOnce(u64) -> io::Result<()>) -> io::Result<()> {
-        let _mapping = self.map(DECOY.start, 1, libc::PROT_READ, libc::MAP_SHARED)?;
-        ask(DECOY.start)
-    }
-
-    /// Path 10: a mapping that nobody denies.
-    pub(super) fn try_frames(&self) -> io::Result<()> {
+    /// Paths 8 and 10: a mapping that nobody denies, for as long as it is kept.
+    pub(super) fn try_frames(&self) -> io::Result<impl Sized + use<>> {
         let writable = libc::PROT_READ | libc::PROT_WRITE;
-        self.map(INNER_DECOY.start, 1, writable, libc::MAP_SHARED).map(drop)
+        self.map(INNER_DECOY.start, 1, writable, libc::MAP_SHARED)
     }
 
     /// Path 17: the kernel maps what it reads for `/dev/mem`.

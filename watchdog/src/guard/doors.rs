@@ -37,11 +37,6 @@ pub(super) fn unknown_to(known: &Doors) -> Option<String> {
     )
 }
 
-/// The major number of UIO devices, where there is a driver.
-pub(super) fn uio() -> Option<u32> {
-    number_of(characters(&fs::read_to_string(DEVICES).ok()?), "uio")
-}
-
 /// The number that stands before a name.
 fn number_of(lines: &str, name: &str) -> Option<u32> {
     let mut entries = lines.lines().filter_map(|line| line.trim().split_once(' '));

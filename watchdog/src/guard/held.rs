@@ -1,29 +1,28 @@
 //! Path 8: what processes hold from before the guard, or from a lease that is over.
 //!
-//! A mapping that is writable already never asks anybody again, so it must be found and its process
-//! ended. A descriptor of `/dev/mem` is judged at each use, and ended only where policy says that
-//! nobody shall have one, or no program judges uses.
-//!
-//! Looked for are mappings of `/dev/mem`, and of UIO devices, which say where their memory is. Those of
-//! other drivers say nothing to anybody but the kernel (SECURITY.md).
+//! A mapping that is writable already never asks anybody again, so it must be found, whichever driver
+//! made it, and its process ended. A descriptor of `/dev/mem` is judged at each use, and ended only
+//! where policy says that nobody shall have one, or no program judges uses.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use std::{fs, io, process};
+use std::{io, process};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use watchdog_common::Doors;
 
 use super::attempt::{Attacker, WriteAttempt};
-use super::processes::{Device, Mapping, Processes};
-use super::{Policies, Policy, WritePath, doors};
-use crate::memory::{PhysAddr, PhysRange, RangeSet};
+use super::coverage::Outcome;
+use super::decoy::Decoy;
+use super::frames::{Frames, Mapped};
+use super::processes::{Device, Processes};
+use super::{Policies, Policy, WritePath};
+use crate::memory::PhysRange;
 
 /// `MEM_MAJOR`, and the minors of `/dev/mem` and `/dev/port` (drivers/char/mem.c).
 const DEV_MEM: Device = (1, 1);
 const DEV_PORT: Device = (1, 4);
-const UIO: &str = "/sys/class/uio";
-const PAGE: u64 = 4096;
 /// How often is looked again, and for how long in all: who multiplies faster than he is killed, or
 /// cannot be killed, is not waited for.
 const ROUNDS: usize = 8;
@@ -36,8 +35,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// What nobody but the watchdog may hold.
 #[derive(Debug)]
 pub(super) struct Forbidden {
-    /// Memory that may not be mapped to be written.
-    memory: RangeSet,
+    /// Who has guarded memory mapped to be written; or why that is not seen.
+    frames: Result<Frames, String>,
     /// `/dev/mem` open for writing.
     mem: bool,
     /// `/dev/port` open for writing.
@@ -51,47 +50,57 @@ pub(super) struct Forbidden {
 struct Hold {
     what: &'static str,
     range: Option<PhysRange>,
+    /// Whether it is known that nobody may have it.
+    is_certain: bool,
+}
+
+impl Hold {
+    fn mapped(mapped: &Mapped) -> Self {
+        let is_certain = mapped.range.is_some();
+        let what = match (is_certain, mapped.is_dev_mem) {
+            (false, _) => "a mapping that is too large to be followed",
+            (_, true) => "a mapping of /dev/mem",
+            (_, false) => "memory that a driver mapped",
+        };
+        Self { what, range: mapped.range, is_certain }
+    }
 }
 
 impl Forbidden {
-    /// By memory and policies. `uses_are_judged`: whether programs see what is done with a
-    /// descriptor.
+    /// By policies. `uses_are_judged`: whether programs see what is done with a descriptor.
     pub(super) fn new(
-        memory: RangeSet,
+        frames: Result<Frames, String>,
         policies: &Policies,
         uses_are_judged: bool,
         doors: Doors,
     ) -> Self {
         let denied = |path| policies.get(path) >= Policy::Deny;
         Self {
-            memory,
+            frames,
             mem: denied(WritePath::Open),
             port: denied(WritePath::Pci) && !uses_are_judged,
             doors: denied(WritePath::Iommu).then_some(doors),
         }
     }
 
-    /// The same of other memory.
-    fn within(&self, memory: RangeSet) -> Self {
-        Self { memory, ..*self }
+    /// Every mapping that nobody may have. What this process maps for it meanwhile must be seen.
+    fn mapped(&self, decoy: Option<&Decoy>) -> io::Result<Vec<Mapped>> {
+        let frames = self.frames.as_ref().map_err(|why| io::Error::other(why.clone()))?;
+        let decoy = decoy.filter(|decoy| decoy.is_writable);
+        let mapping = decoy.map(Decoy::try_frames).transpose()?;
+        let mut mapped = frames.mapped()?;
+        let is_own = |it: &Mapped| it.is_decoy() && it.pid == process::id();
+        if mapping.is_some() && !mapped.iter().any(is_own) {
+            return Err(io::Error::other("a mapping of /dev/mem that is there is not seen"));
+        }
+        mapped.retain(|it| !it.is_decoy());
+        Ok(mapped)
     }
 
-    /// Whether a process holds anything of it; what it holds first.
-    fn held_by(&self, processes: &Processes, pid: u32, uio: Option<u32>) -> Option<Hold> {
-        let mappings = processes.shared_mappings(pid).unwrap_or_default();
-        let mapped = mappings.iter().find_map(|(device, mapping)| {
-            let (what, range) = match *device {
-                DEV_MEM if mapping.is_writable => ("a mapping of /dev/mem", of_mem(mapping)?),
-                // Nobody looks when such a one is made writable.
-                (major, minor) if Some(major) == uio => {
-                    ("a mapping of UIO", of_uio(minor, mapping)?)
-                }
-                _ => return None,
-            };
-            self.memory.overlaps(&range).then_some(Hold { what, range: Some(range) })
-        });
-        if mapped.is_some() || !(self.mem || self.port || self.doors.is_some()) {
-            return mapped;
+    /// What nobody may have and a process has open.
+    fn open(&self, processes: &Processes, pid: u32) -> Option<Hold> {
+        if !(self.mem || self.port || self.doors.is_some()) {
+            return None;
         }
         let open = processes.open_devices(pid).unwrap_or_default();
         let what = open.iter().find_map(|(device, writes)| match *device {
@@ -100,7 +109,7 @@ impl Forbidden {
             device if self.is_door(device) => Some("VFIO or iommufd open"),
             _ => None,
         });
-        what.map(|what| Hold { what, range: None })
+        what.map(|what| Hold { what, range: None, is_certain: true })
     }
 
     fn is_door(&self, (major, minor): Device) -> bool {
@@ -109,28 +118,43 @@ impl Forbidden {
         doors.majors.contains(&major) || doors.numbers.contains(&number)
     }
 
-    fn search(&self, processes: &Processes, excepted: u32) -> io::Result<Vec<(u32, Hold)>> {
-        let uio = doors::uio();
-        let others = processes.all()?.into_iter();
-        let others = others.filter(|pid| ![excepted, process::id()].contains(pid));
-        Ok(others.filter_map(|pid| Some((pid, self.held_by(processes, pid, uio)?))).collect())
+    /// Who holds anything of it, and what; not this process, nor one that may.
+    fn search(
+        &self,
+        processes: &Processes,
+        decoy: Option<&Decoy>,
+        excepted: u32,
+    ) -> io::Result<BTreeMap<u32, Hold>> {
+        let all = processes.all()?.into_iter();
+        let mut found: BTreeMap<u32, Hold> =
+            all.filter_map(|pid| Some((pid, self.open(processes, pid)?))).collect();
+        for mapped in self.mapped(decoy)? {
+            let hold = Hold::mapped(&mapped);
+            // What is known stands before what is not.
+            if hold.is_certain || !found.contains_key(&mapped.pid) {
+                found.insert(mapped.pid, hold);
+            }
+        }
+        found.retain(|pid, _| ![excepted, process::id()].contains(pid));
+        Ok(found)
     }
 
     /// Does what policy says about every process that holds anything of it: tells of it, or ends it.
     /// Who could not be ended is told as such.
-    fn end(&self, policy: Policy) -> io::Result<Vec<WriteAttempt>> {
+    fn end(&self, policy: Policy, decoy: Option<&Decoy>) -> io::Result<Vec<WriteAttempt>> {
         let mut told: Vec<WriteAttempt> = Vec::new();
         if policy == Policy::Off {
             return Ok(told);
         }
         let (processes, begun) = (Processes::open()?, Instant::now());
         for _ in 0..ROUNDS {
-            let found = self.search(&processes, process::id())?;
-            let is_over = found.is_empty() || policy < Policy::Kill;
+            let found = self.search(&processes, decoy, process::id())?;
+            let is_over = !found.values().any(|it| it.is_certain) || policy < Policy::Kill;
             for (pid, hold) in found {
                 let mut attempt = attempt(&processes, pid, hold);
                 let is_patient = begun.elapsed() < ALL_ROUNDS;
-                if policy >= Policy::Kill && is_patient && self.kill(&processes, pid) {
+                let ends = policy >= Policy::Kill && is_patient && hold.is_certain;
+                if ends && self.kill(&processes, pid, hold) {
                     attempt.action = Policy::Kill;
                 }
                 told.retain(|it| it.process.pid != pid);
@@ -144,14 +168,18 @@ impl Forbidden {
     }
 
     /// Ends a process, if it still holds something; whether it is gone.
-    fn kill(&self, processes: &Processes, pid: u32) -> bool {
+    fn kill(&self, processes: &Processes, pid: u32, hold: Hold) -> bool {
         // Process 1 takes no signal that it does not want.
         let id = i32::try_from(pid).ok().filter(|id| *id > 1).and_then(Pid::from_raw);
         // From here on the number is not another's.
         let Some(process) = id.and_then(|id| pidfd_open(id, PidfdFlags::empty()).ok()) else {
             return false;
         };
-        if self.held_by(processes, pid, doors::uio()).is_none() {
+        let still = match hold.range {
+            Some(_) => self.mapped(None).is_ok_and(|all| all.iter().any(|it| it.pid == pid)),
+            None => self.open(processes, pid).is_some(),
+        };
+        if !still {
             return false;
         }
         if pidfd_send_signal(&process, Signal::KILL).is_err() {
@@ -178,7 +206,7 @@ pub(super) struct Held {
     /// The watchdog, which may hold what nobody else may.
     watchdog: u32,
     /// When all processes were last looked at, and what was found wrong.
-    looked: Option<(Instant, Option<String>)>,
+    looked: Option<(Instant, Outcome)>,
     /// Whether somebody holds a lease, and with it what nobody else may hold.
     pub(super) is_leased: bool,
 }
@@ -189,74 +217,42 @@ impl Held {
     }
 
     /// Does what policy says, once: who held what.
-    pub(super) fn end(&mut self) -> Vec<WriteAttempt> {
-        self.forbidden.end(self.policy).unwrap_or_else(|error| {
+    pub(super) fn end(&mut self, decoy: Option<&Decoy>) -> Vec<WriteAttempt> {
+        self.forbidden.end(self.policy, decoy).unwrap_or_else(|error| {
+            // What is wrong with it is told by the next proof.
+            self.looked = None;
             log::warn!("what processes hold cannot be seen: {error}");
             Vec::new()
         })
     }
 
-    /// The same of other memory.
-    pub(super) fn end_within(&mut self, memory: RangeSet) -> Vec<WriteAttempt> {
-        let ended = self.forbidden.within(memory).end(self.policy);
-        ended.unwrap_or_else(|error| {
-            log::warn!("what processes hold cannot be seen: {error}");
-            Vec::new()
-        })
+    /// How it stands: somebody may still hold what should have been taken from him, or it is not seen
+    /// what processes hold. Looks now and then only, and not during a lease.
+    pub(super) fn outcome(&mut self, decoy: Option<&Decoy>) -> Outcome {
+        let is_recent = |at: &Instant| self.is_leased || at.elapsed() < LOOK_AGAIN;
+        if let Some((_, outcome)) = self.looked.as_ref().filter(|(at, _)| is_recent(at)) {
+            return outcome.clone();
+        }
+        if self.is_leased {
+            return Outcome::NotTried("a lease is in force");
+        }
+        let outcome = self.look(decoy);
+        self.looked = Some((Instant::now(), outcome.clone()));
+        outcome
     }
 
-    /// What is wrong, if anything: somebody still holds what should have been taken from him, or
-    /// processes cannot be seen. Looks at all of them now and then only, and not during a lease.
-    pub(super) fn wrong(&mut self) -> Option<String> {
-        match &self.looked {
-            Some((at, wrong)) if self.is_leased || at.elapsed() < LOOK_AGAIN => {
-                return wrong.clone();
-            }
-            None if self.is_leased => return None,
-            _ => {}
-        }
-        let wrong = self.look();
-        self.looked = Some((Instant::now(), wrong.clone()));
-        wrong
-    }
-
-    fn look(&self) -> Option<String> {
-        if self.policy < Policy::Kill {
-            return None;
-        }
-        let found = Processes::open().and_then(|it| self.forbidden.search(&it, self.watchdog));
-        match found.as_deref() {
-            Ok([]) => None,
-            Ok([(pid, hold), ..]) => Some(format!("process {pid} still holds {}", hold.what)),
-            Err(error) => Some(format!("what processes hold cannot be seen: {error}")),
+    fn look(&self, decoy: Option<&Decoy>) -> Outcome {
+        let search = |it: Processes| self.forbidden.search(&it, decoy, self.watchdog);
+        match Processes::open().and_then(search) {
+            Ok(found) => match found.first_key_value() {
+                Some((pid, hold)) if self.policy >= Policy::Kill => {
+                    Outcome::Missing(format!("process {pid} still holds {}", hold.what))
+                }
+                _ => Outcome::Seen,
+            },
+            Err(error) => Outcome::Missing(format!("what processes hold cannot be seen: {error}")),
         }
     }
-}
-
-/// Whether processes' mappings are seen, told by one of this process at `at`.
-///
-/// # Errors
-/// When they are not.
-pub(super) fn sees_own(at: u64) -> io::Result<()> {
-    let mappings = Processes::open()?.shared_mappings(process::id())?;
-    if mappings.iter().any(|(device, mapping)| *device == DEV_MEM && mapping.offset == at) {
-        return Ok(());
-    }
-    Err(io::Error::other("a mapping of /dev/mem that is there is not seen in /proc"))
-}
-
-/// The physical memory of a mapping of `/dev/mem`.
-fn of_mem(mapping: &Mapping) -> Option<PhysRange> {
-    PhysRange::with_size(PhysAddr(mapping.offset), mapping.end.checked_sub(mapping.start)?)
-}
-
-/// The physical memory of a mapping of a UIO device (`uio_mmap_physical()`, drivers/uio/uio.c, 6.1 to
-/// 7.2): which of its maps is told by the page in the file. `None` for one that is no memory.
-fn of_uio(minor: u32, mapping: &Mapping) -> Option<PhysRange> {
-    let map = format!("{UIO}/uio{minor}/maps/map{}", mapping.offset / PAGE);
-    let address = fs::read_to_string(format!("{map}/addr")).ok()?;
-    let address = u64::from_str_radix(address.trim().strip_prefix("0x")?, 16).ok()?;
-    PhysRange::with_size(PhysAddr(address & !(PAGE - 1)), mapping.end.checked_sub(mapping.start)?)
 }
 
 /// Who holds something, as it is told; `/proc` is asked while the process lives.

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use aya::maps::{Array, MapData, RingBuf};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
@@ -11,13 +12,14 @@ use aya_log::EbpfLogger;
 use jiff::Timestamp;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use watchdog_common::{State, path};
+use watchdog_common::{PageTables, State, path};
 
 use super::attach::attach;
 use super::attempt::WriteAttempt;
 use super::coverage::Coverage;
 use super::decoy::Decoy;
 use super::error::GuardError;
+use super::frames::{self, Frames};
 use super::held::{Forbidden, Held};
 use super::in_force::{InForce, InForceError};
 use super::lease::LeaseTable;
@@ -29,10 +31,13 @@ use super::programs::lacking;
 use super::proof::Prover;
 use super::record::Record;
 use super::rules::{record, rules};
-use super::{Policies, Release, WritePath, doors, kinds};
+use super::{Policies, Policy, Release, WritePath, doors, kinds};
 use crate::memory::RangeSet;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/watchdog-ebpf"));
+
+/// How soon it is looked again for who holds what nobody may have.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the guard protects.
 #[derive(Clone, Debug)]
@@ -66,6 +71,9 @@ pub struct Guard {
     missed: Missed,
     /// Who held what, not yet told.
     held: Vec<WriteAttempt>,
+    /// Whether it is to be looked for such again, and when that was done last.
+    are_holds_due: bool,
+    holds_looked: Option<Instant>,
     log: Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>,
     prover: Prover,
     /// The kernel's reasons for asking security modules, by number.
@@ -102,6 +110,20 @@ pub enum GuardEvent {
     },
 }
 
+impl GuardEvent {
+    /// Whether frames that a driver mapped may have been left with somebody: with who shares the memory
+    /// of a process that was killed for it, or with who was not judged.
+    #[must_use]
+    pub fn leaves_mappings(&self) -> bool {
+        let path = match self {
+            Self::Attempt(attempt) if attempt.action == Policy::Kill => attempt.path,
+            Self::Lost { path, .. } | Self::Missed { path, .. } => *path,
+            Self::Attempt(_) | Self::Inherited(_) | Self::Untold { .. } => return false,
+        };
+        matches!(path, WritePath::Frames | WritePath::Fault)
+    }
+}
+
 impl Guard {
     /// Loads, attaches and pins all programs, beside a guard that is in force already. From here on
     /// writes are denied; whether they really are, [`Guard::prove`] says.
@@ -133,13 +155,15 @@ impl Guard {
         // Before arming: in `strict` it could not be opened any more.
         let decoy = if no_lsm.is_some() { Decoy::open_for_reading() } else { Decoy::open() }?;
         let doors = doors::of_this_kernel();
+        let tables = frames::page_tables();
         let mut pinned = Pinned { generation: Generation::create()?, state: None, keep: false };
         let mut programs = EbpfLoader::new()
             .override_global("OFFSETS", &running.offsets, true)
             .override_global("RULES", &rules, true)
             .override_global("DOORS", &doors, true)
+            .override_global("PAGE_TABLES", tables.as_ref().unwrap_or(&PageTables::default()), true)
             .load(OBJECT)?;
-        let tables = pin_tables(&programs, &pinned.generation)?;
+        let pinned_tables = pin_tables(&programs, &pinned.generation)?;
         let state = programs.take_map("STATE").ok_or(GuardError::Missing("STATE"))?;
         pinned.state = Some(Array::try_from(state)?);
         // From here on whoever looks knows whose it is, and that it is not in force yet.
@@ -149,13 +173,14 @@ impl Guard {
             .ok()
             .and_then(|logger| listen(logger).ok());
         attach(&mut programs, &running.btf, &policies, no_lsm.is_none(), &pinned.generation)?;
-        record.programs = tell_ids(&mut programs, &tables)?;
+        record.programs = tell_ids(&mut programs, &pinned_tables)?;
         let state = pinned.state.as_mut().ok_or(GuardError::Missing("STATE"))?;
         learn(state, &pinned.generation, &config.kept)?;
         // Whoever comes later is judged.
-        let forbidden = Forbidden::new(config.ranges.clone(), &policies, no_lsm.is_none(), doors);
+        let frames = tables.map(|_| Frames::new(pinned.generation.link(frames::PROGRAM)));
+        let forbidden = Forbidden::new(frames, &policies, no_lsm.is_none(), doors);
         let mut held = Held::new(forbidden, policies.get(WritePath::Held), record.pid);
-        let holders = held.end();
+        let holders = held.end(Some(&decoy));
         let mut map = |name| programs.take_map(name).ok_or(GuardError::Missing(name));
         let attempts = RingBuf::try_from(map("ATTEMPTS")?)?;
         let leases = LeaseTable::new(map("LEASE")?, map("LEASED")?)?;
@@ -181,6 +206,8 @@ impl Guard {
             leases,
             missed: Missed::of(&programs),
             held: holders,
+            are_holds_due: false,
+            holds_looked: None,
             _programs: programs,
             pinned,
             record,
@@ -230,7 +257,10 @@ impl Guard {
     /// Calls that were not judged since this was last asked; each path seldom.
     pub fn missed(&mut self) -> Vec<GuardEvent> {
         let missed = self.missed.new_ones().into_iter();
-        missed.map(|(path, count)| GuardEvent::Missed { path, count }).collect()
+        let events: Vec<_> =
+            missed.map(|(path, count)| GuardEvent::Missed { path, count }).collect();
+        self.are_holds_due |= events.iter().any(GuardEvent::leaves_mappings);
+        events
     }
 
     /// Who was found to hold on to guarded memory when the guard was armed; once.
@@ -238,10 +268,23 @@ impl Guard {
         self.held.drain(..).map(GuardEvent::Attempt).collect()
     }
 
-    /// Does what policy says about processes that hold on to some memory, or to what policy
+    /// Does what policy says about processes that hold on to guarded memory, or to what policy
     /// forbids; returns who they were.
-    pub fn end_holds(&mut self, memory: RangeSet) -> Vec<GuardEvent> {
-        self.prover.held.end_within(memory).into_iter().map(GuardEvent::Attempt).collect()
+    pub fn end_holds(&mut self) -> Vec<GuardEvent> {
+        self.holds_looked = Some(Instant::now());
+        self.prover.end_holds().into_iter().map(GuardEvent::Attempt).collect()
+    }
+
+    /// The same where it is time for it: a driver mapped guarded memory into a process that was killed
+    /// for it, and who shares its memory still has that; or nobody saw where a driver's mapping led.
+    /// During a lease it is not yet time.
+    pub fn end_new_holds(&mut self) -> Vec<GuardEvent> {
+        let is_time = self.holds_looked.is_none_or(|at| at.elapsed() >= LOOK_AGAIN);
+        if !self.are_holds_due || !is_time || self.leases.is_taken() {
+            return Vec::new();
+        }
+        self.are_holds_due = false;
+        self.end_holds()
     }
 
     /// Where it is kept how many attempts were told, for the next watchdog; once.
@@ -254,11 +297,10 @@ impl Guard {
         loop {
             let record = self.attempts.get_mut().next();
             let attempt = record.and_then(|it| WriteAttempt::of_record(&it, &self.reasons));
-            if let Some(attempt) = attempt {
-                return GuardEvent::Attempt(attempt);
-            }
-            if let Some(lost) = self.newly_lost() {
-                return lost;
+            let event = attempt.map(GuardEvent::Attempt).or_else(|| self.newly_lost());
+            if let Some(event) = event {
+                self.are_holds_due |= event.leaves_mappings();
+                return event;
             }
             tokio::select! {
                 ready = self.attempts.readable_mut() => {

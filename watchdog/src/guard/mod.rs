@@ -14,6 +14,7 @@ mod coverage;
 mod decoy;
 mod doors;
 mod error;
+mod frames;
 mod held;
 mod in_force;
 mod kinds;

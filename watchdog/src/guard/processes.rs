@@ -1,11 +1,11 @@
-//! What processes have mapped and open, by a `/proc` of our own: nothing that somebody mounted over
+//! What processes have open, by a `/proc` of our own: nothing that somebody mounted over
 //! the machine's hides a process from it.
 //!
 //! Everything read there is another process's doing: names may be anything, lists may be long and
 //! change while they are read, and a process may be gone at any time, which is no error.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
@@ -13,27 +13,12 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, 
 
 /// `PROC_PID_INIT_INO` (include/linux/proc_ns.h): the pid namespace that all processes are in.
 const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
-/// A line of a list of mappings: the longest path, twice for its escapes, and the numbers.
-const LONGEST_LINE: u64 = 4 * 4096;
 /// The longest of the small files that are read whole.
 const LONGEST_FILE: u64 = 16 * 1024;
 
 /// A view of all processes.
 #[derive(Debug)]
 pub(super) struct Processes(OwnedFd);
-
-/// A shared mapping of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mapping {
-    /// Virtual addresses in the process: first byte, and first byte behind.
-    pub(super) start: u64,
-    /// First byte behind.
-    pub(super) end: u64,
-    /// Whether it may be written as it is.
-    pub(super) is_writable: bool,
-    /// Where in the file it begins.
-    pub(super) offset: u64,
-}
 
 /// A device: its major and minor numbers.
 pub(super) type Device = (u32, u32);
@@ -62,30 +47,21 @@ impl Processes {
         Ok(self.numbers(".")?)
     }
 
-    /// The shared mappings of a device's file in a process, each with the device.
-    pub(super) fn shared_mappings(&self, pid: u32) -> io::Result<Vec<(Device, Mapping)>> {
-        let mut lines = BufReader::new(self.file(&format!("{pid}/maps"))?);
-        let (mut line, mut found) = (Vec::new(), Vec::new());
-        loop {
-            line.clear();
-            // A process without memory, as a kernel thread or one that is ending, has no line.
-            if lines.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)? == 0 {
-                return Ok(found);
-            }
-            let Some(mapping) = shared_mapping(&line) else { continue };
-            let entry = format!("{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
-            found.extend(self.device(&entry).map(|device| (device, mapping)));
-        }
-    }
-
     /// The devices that a process has open, and whether for writing.
     pub(super) fn open_devices(&self, pid: u32) -> io::Result<Vec<(Device, bool)>> {
         let mut found = Vec::new();
-        for number in self.numbers(&format!("{pid}/fd"))? {
-            let Some(device) = self.device(&format!("{pid}/fd/{number}")) else { continue };
-            // One that cannot be known counts as open for writing.
-            let info = self.read(&format!("{pid}/fdinfo/{number}")).unwrap_or_default();
-            found.push((device, is_for_writing(&info)));
+        // Threads may have descriptors of their own, and outlive the one that the process is named by.
+        for thread in self.numbers(&format!("{pid}/task"))? {
+            if thread != pid && share_descriptors(pid, thread) {
+                continue;
+            }
+            let thread = format!("{pid}/task/{thread}");
+            for number in self.numbers(&format!("{thread}/fd")).unwrap_or_default() {
+                let Some(device) = self.device(&format!("{thread}/fd/{number}")) else { continue };
+                // One that cannot be known counts as open for writing.
+                let info = self.read(&format!("{thread}/fdinfo/{number}")).unwrap_or_default();
+                found.push((device, is_for_writing(&info)));
+            }
         }
         Ok(found)
     }
@@ -127,18 +103,12 @@ impl Processes {
     }
 }
 
-/// Reads a line of `/proc/PID/maps` (`show_map_vma()`, fs/proc/task_mmu.c, 6.1 to 7.2):
-/// `7f00-8f00 rw-s 38000000 00:06 4 /dev/mem`. `None` for what is private or no file's.
-fn shared_mapping(line: &[u8]) -> Option<Mapping> {
-    let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
-    let mut word = || words.next().and_then(|word| std::str::from_utf8(word).ok());
-    let (start, end) = word()?.split_once('-')?;
-    let [_, write, _, b's'] = word()?.as_bytes() else { return None };
-    let hex = |text| u64::from_str_radix(text, 16).ok();
-    let (offset, _device, inode) = (hex(word()?)?, word()?, word()?);
-    let mapping =
-        Mapping { start: hex(start)?, end: hex(end)?, is_writable: *write == b'w', offset };
-    (inode.trim_end() != "0" && mapping.start < mapping.end).then_some(mapping)
+/// Whether two threads have the same table of descriptors; no, where the kernel does not say.
+fn share_descriptors(one: u32, other: u32) -> bool {
+    /// include/uapi/linux/kcmp.h
+    const KCMP_FILES: libc::c_int = 2;
+    // SAFETY: the call compares, and takes numbers only.
+    unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_FILES, 0, 0) == 0 }
 }
 
 /// Whether `/proc/PID/fdinfo/N` is of a descriptor that may write (`seq_show()`, fs/proc/fd.c).
@@ -151,32 +121,6 @@ fn is_for_writing(info: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Check that a shared mapping is read with its place in the file, whatever its name, and that
-    /// private ones, those of no file, and lines that are none are left out.
-    #[test]
-    fn lines() {
-        let line = b"7f0a1000-7f0a3000 rw-s 38001000 00:06 4                 /a b (deleted)\n";
-        let expected = Mapping {
-            start: 0x7f0a_1000,
-            end: 0x7f0a_3000,
-            is_writable: true,
-            offset: 0x3800_1000,
-        };
-        assert_eq!(shared_mapping(line), Some(expected));
-        let line = b"7f0a1000-7f0a3000 r--s 38001000 00:06 4 \xff\n";
-        assert_eq!(shared_mapping(line), Some(Mapping { is_writable: false, ..expected }));
-        for line in [
-            &b"7f0a1000-7f0a3000 rw-p 38001000 00:06 4 /dev/mem\n"[..],
-            b"7f0a1000-7f0a3000 rw-s 00000000 00:00 0\n",
-            b"7f0a3000-7f0a1000 rw-s 0 00:06 4 /dev/mem\n",
-            b"7f0a1000-7f0a3000 rw-s\n",
-            b"\xff\n",
-            b"",
-        ] {
-            assert_eq!(shared_mapping(line), None, "{}", String::from_utf8_lossy(line));
-        }
-    }
 
     /// Check that a descriptor counts as one that writes unless it is known to be for reading.
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use watchdog_common::PAGE_STRUCT;
 
-use super::{Policies, Policy, WritePath};
+use super::{Policies, Policy, WritePath, frames};
 use crate::btf::Btf;
 
 /// How a program is attached.
@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Exit,
     /// To settings, for every process.
     Sysctl,
+    /// To nothing: the kernel runs it for every process's mappings when it is asked for a list.
+    Listing,
     /// To opens of devices, for every process: what is left where LSM programs never fire.
     Device,
 }
@@ -158,8 +160,8 @@ fn is_lost(path: WritePath, policies: &Policies) -> bool {
 
 /// All programs: what saves before what decides, so that nothing is denied for want of what was not
 /// saved yet. LSM hooks are functions of the name `bpf_lsm_…` (kernel/bpf/bpf_lsm.c).
-pub(super) const PROGRAMS: [Program; 41] = {
-    use Kind::{Device, Entry, Exit, Lsm, Sysctl};
+pub(super) const PROGRAMS: [Program; 42] = {
+    use Kind::{Device, Entry, Exit, Listing, Lsm, Sysctl};
     use WritePath as P;
     const RW: &[(&str, usize)] = &[("rw_verify_area", 4)];
     const READ: &[(&str, usize)] = &[("read_mem", 4)];
@@ -237,6 +239,8 @@ pub(super) const PROGRAMS: [Program; 41] = {
         program("ioremap", Entry, &[("__ioremap_caller", 5)], &[P::Ioremap]).last(),
         program("add_memory", Entry, &[("add_memory_resource", 3)], &[P::Hotplug]).last(),
         program("online_pages", Entry, &[("online_pages", 4)], &[P::Hotplug]).last(),
+        // The helper by which it goes through a mapping is younger than the list (5.17).
+        program(frames::PROGRAM, Listing, &[("bpf_loop", 5)], &[P::Held]),
         program("sysctl", Sysctl, &[], &[P::Ftrace]),
         program("device", Device, &[], &[P::Open, P::Pci]),
         own("bpf_map", &[("bpf_lsm_bpf_map", 2)]),

@@ -19,10 +19,12 @@ use std::time::Duration;
 use aya::maps::{Array, Map, MapData};
 use watchdog_common::Doors;
 
+use super::attempt::WriteAttempt;
 use super::coverage::{Coverage, Outcome, PathProof};
 use super::decoy::Decoy;
 use super::error::GuardError;
-use super::held::{self, Forbidden, Held};
+use super::frames::{Frames, PROGRAM};
+use super::held::{Forbidden, Held};
 use super::own::Reach;
 use super::pins::Generation;
 use super::preflight::Running;
@@ -66,7 +68,8 @@ impl Prover {
         let own = Reach { pin: generation.decoy(), program, watchdog: record.pid };
         let lacking = lacking(&running.btf, &policies, no_lsm);
         let doors = doors::of_this_kernel();
-        let forbidden = Forbidden::new(record.memory(), &policies, no_lsm.is_none(), doors);
+        let frames = Ok(Frames::new(generation.link(PROGRAM)));
+        let forbidden = Forbidden::new(frames, &policies, no_lsm.is_none(), doors);
         let held = Held::new(forbidden, policies.get(WritePath::Held), record.pid);
         Ok(Self {
             decoy,
@@ -83,11 +86,16 @@ impl Prover {
     /// Tries every path.
     pub(super) fn prove(&mut self) -> Coverage {
         self.waits.set(true);
-        let held = self.held.wrong();
-        Coverage(WritePath::ALL.map(|path| self.path(path, held.as_deref())).to_vec())
+        let held = self.held.outcome(self.decoy.as_ref());
+        Coverage(WritePath::ALL.map(|path| self.path(path, &held)).to_vec())
     }
 
-    fn path(&self, path: WritePath, held: Option<&str>) -> PathProof {
+    /// Does what policy says about who holds what nobody may have; who that was.
+    pub(super) fn end_holds(&mut self) -> Vec<WriteAttempt> {
+        self.held.end(self.decoy.as_ref())
+    }
+
+    fn path(&self, path: WritePath, held: &Outcome) -> PathProof {
         let policy = self.policies.get(path);
         let seen = |act: &dyn Fn() -> io::Result<()>| self.attempt(path, policy, act);
         let decoy = |act: fn(&Decoy) -> io::Result<()>| match &self.decoy {
@@ -108,12 +116,12 @@ impl Prover {
             WritePath::Mmap => decoy(Decoy::try_mmap),
             WritePath::RemapFilePages => decoy(Decoy::try_remap),
             WritePath::Mprotect => decoy(Decoy::try_mprotect),
-            WritePath::Held => self.held(held),
+            WritePath::Held => held.clone(),
             WritePath::Pci => seen(&stand_in::ports),
             WritePath::Frames if is_read_only => {
                 Outcome::NotTried("it takes /dev/mem open for writing, which nobody has")
             }
-            WritePath::Frames => decoy(Decoy::try_frames),
+            WritePath::Frames => decoy(|decoy| decoy.try_frames().map(drop)),
             WritePath::Ioremap => decoy(Decoy::try_ioremap),
             WritePath::Module => seen(&stand_in::module),
             WritePath::KexecSegments if self.policies.get(WritePath::Kexec) >= Policy::Deny => {
@@ -137,17 +145,6 @@ impl Prover {
             WritePath::Hotplug => Outcome::NotTried("it cannot be undone"),
         };
         PathProof { path, policy, outcome }
-    }
-
-    /// What processes hold: that it is seen is told by what this one holds for a moment.
-    fn held(&self, wrong: Option<&str>) -> Outcome {
-        let sees = self.decoy.as_ref().map(|decoy| decoy.held(held::sees_own));
-        match (wrong, sees) {
-            (Some(wrong), _) => Outcome::Missing(wrong.to_owned()),
-            (None, Some(Err(error))) => Outcome::Missing(error.to_string()),
-            (None, Some(Ok(()))) => Outcome::Seen,
-            (None, None) => Outcome::NotTried("/dev/mem cannot be opened for writing any more"),
-        }
     }
 
     /// The guard's own: each of several acts is refused, whatever policy says of others.

@@ -32,6 +32,7 @@ pub struct Kcore {
     /// What was asked for, of that.
     ranges: RangeSet,
     map: MemoryMap,
+    direct_map: VirtAddr,
 }
 
 impl Kcore {
@@ -45,10 +46,13 @@ impl Kcore {
         let mut header = [0; elf::FILE_HEADER];
         let elf::Headers { segments, .. } = elf::headers(&file)?;
         file.read_exact_at(&mut header, 0)?;
-        let direct = segments
-            .iter()
-            .filter(|segment| segment.virt < IMAGE_MAPPING && segment.phys != NO_PHYSICAL_ADDRESS);
-        let list: Vec<Extent> = direct
+        let direct = || {
+            let has_place = |it: &&elf::Segment| it.phys != NO_PHYSICAL_ADDRESS;
+            segments.iter().filter(has_place).filter(|segment| segment.virt < IMAGE_MAPPING)
+        };
+        let begins = |segment: &elf::Segment| segment.virt.0.checked_sub(segment.phys.0);
+        let direct_map = direct().next().and_then(begins).ok_or(DumpError::Empty)?;
+        let list: Vec<Extent> = direct()
             .filter_map(|segment| {
                 let size = segment.in_file.min(segment.in_memory);
                 Extent::new(PhysRange::with_size(segment.phys, size)?, segment.offset)
@@ -60,7 +64,13 @@ impl Kcore {
             return Err(DumpError::Empty);
         }
         let ranges = asked.map_or_else(|| present.clone(), |asked| present.intersection(asked));
-        Ok(Self { file, header, extents, present, ranges, map })
+        Ok(Self { file, header, extents, present, ranges, map, direct_map: VirtAddr(direct_map) })
+    }
+
+    /// Where the kernel has physical address 0 mapped for itself (`page_offset_base`).
+    #[must_use]
+    pub const fn direct_map(&self) -> VirtAddr {
+        self.direct_map
     }
 }
 

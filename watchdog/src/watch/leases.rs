@@ -166,7 +166,7 @@ impl Leases {
         if let Err(error) = guard.leases().end() {
             log::warn!("the lease could not be ended: {}", chain(&error));
         }
-        let holders = guard.end_holds(current.memory.clone());
+        let holders = guard.end_holds();
         self.doings.leased(current.memory, &current.terms);
         let writes = guard.leases().writes().unwrap_or_default();
         let writes = writes.saturating_sub(current.writes_before);

@@ -21,6 +21,8 @@ use crate::node::NodeName;
 const KEPT: usize = 256;
 /// How long the guard's own report of something may take.
 const SETTLE: Duration = Duration::from_millis(200);
+/// How long it may take until who shares the memory of a process that was killed is found as well.
+const SHARED: Duration = Duration::from_secs(5);
 const PCI_DEVICES: &str = "/sys/bus/pci/devices";
 
 /// What the guard saw; shared with the sweeper.
@@ -86,7 +88,8 @@ impl Doings {
             }
             GuardEvent::Attempt(_) | GuardEvent::Inherited(_) | GuardEvent::Untold { .. } => return,
         };
-        let through = Through { at: Instant::now(), memory, what };
+        let grace = if event.leaves_mappings() { SHARED } else { Duration::ZERO };
+        let through = Through { at: Instant::now() + grace, memory, what };
         if path.is_some_and(lasts) { self.add_lasting(through) } else { self.add(through) }
     }
 
@@ -243,8 +246,8 @@ mod tests {
         let first = doings.origin(&node, &memory, None).expect("a guard");
         assert!(first.contains("cannot be known"), "{first}");
         doings.saw(&attempt(WritePath::Write, Policy::Observe, "0x2fff..0x4000"));
-        doings.saw(&attempt(WritePath::Frames, Policy::Kill, "0x2fff..0x4000"));
-        assert!(origin().expect("a guard").contains("path frames"));
+        doings.saw(&attempt(WritePath::Held, Policy::Kill, "0x2fff..0x4000"));
+        assert!(origin().expect("a guard").contains("path held"));
         doings.saw(&GuardEvent::Lost { path: WritePath::Write, count: 3 });
         doings.saw(&GuardEvent::Lost { path: WritePath::Mmap, count: 3 });
         assert!(origin().expect("a guard").contains("3 attempts by write"));
@@ -267,6 +270,18 @@ mod tests {
         assert!(later().contains("process 7 (dd) was not stopped by path mmap"), "{}", later());
         doings.tried(false);
         assert!(origin().expect("a guard").contains("not whole"));
+    }
+
+    /// Check that who may share a driver's mapping with a process that was killed for it is not ruled out
+    /// before he is found.
+    #[test]
+    fn shared() {
+        let (doings, node) = (Doings::default(), "web".parse().expect("a name"));
+        doings.tried(true);
+        doings.saw(&attempt(WritePath::Frames, Policy::Kill, "0x1000..0x2000"));
+        let memory: RangeSet = "0x1000..0x3000".parse().into_iter().collect();
+        let origin = doings.origin(&node, &memory, Some(Instant::now())).expect("a guard");
+        assert!(origin.contains("path frames"), "{origin}");
     }
 
     /// Check that of more mappings than are kept none is forgotten.

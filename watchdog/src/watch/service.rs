@@ -178,25 +178,15 @@ pub async fn watch(
         NotifyState::Status("watching".to_owned()),
     ]);
     loop {
-        let mut looked = None;
+        let (mut looked, mut seen) = (None, Vec::new());
         tokio::select! {
-            event = next_event(&mut guard) => {
-                let broken = invariant.as_mut().map(|it| it.look_after(&event));
-                doings.saw(&event);
-                attempts.event(event, &owners).into_iter().for_each(|it| outlet.send(it));
-                broken.into_iter().flatten().for_each(|it| outlet.send(it));
-            }
+            event = next_event(&mut guard) => seen.push(event),
             _ = proof.tick() => {
                 invariant.iter_mut().flat_map(Invariant::look).for_each(|it| outlet.send(it));
                 attempts.folded(&owners).into_iter().for_each(|event| outlet.send(event));
                 if let (Some(guard), Some(proofs)) = (guard.as_mut(), proofs.as_mut()) {
                     proofs.compare(&guard.prove()).into_iter().for_each(|it| outlet.send(it));
-                    for event in guard.missed() {
-                        let broken = invariant.as_mut().map(|it| it.look_after(&event));
-                        doings.saw(&event);
-                        attempts.event(event, &owners).into_iter().for_each(|it| outlet.send(it));
-                        broken.into_iter().flatten().for_each(|it| outlet.send(it));
-                    }
+                    seen = guard.missed();
                     looked = Some(leases.look(guard, &target));
                 }
                 proven.beat();
@@ -212,6 +202,14 @@ pub async fn watch(
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
+        let mut tell = |event: GuardEvent| {
+            let broken = invariant.as_mut().map(|it| it.look_after(&event));
+            doings.saw(&event);
+            attempts.event(event, &owners).into_iter().for_each(|it| outlet.send(it));
+            broken.into_iter().flatten().for_each(|it| outlet.send(it));
+        };
+        seen.into_iter().for_each(&mut tell);
+        guard.iter_mut().flat_map(Guard::end_new_holds).for_each(tell);
         for event in looked.unwrap_or_default().told(&mut attempts, &owners) {
             outlet.send(event);
         }

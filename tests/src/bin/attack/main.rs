@@ -7,6 +7,7 @@
 mod asynchronous;
 mod calls;
 mod hardware;
+mod holders;
 mod mappings;
 mod race;
 
@@ -70,6 +71,11 @@ enum Path {
     PkeyMprotect,
     /// mmap of a driver's device, all of which is the page of `--at`.
     DeviceMmap,
+    /// The same, kept by a process that hides it: it may not be used any more, and the thread that the
+    /// process is named by is gone.
+    DeviceHide,
+    /// The same, for another process that shares this one's memory and stores the byte again and again.
+    DeviceShare,
     /// pwrite of the same byte `--count` times.
     Flood,
     /// mmap, and a store of the byte again and again, until it is killed.
@@ -116,9 +122,14 @@ fn main() -> ExitCode {
     // What stands there now, read before anything is tried: by mmap, which also serves what
     // read(2) does not, such as device registers. A driver's device is mapped once only.
     let before = match (arguments.path, arguments.value) {
-        (Path::DeviceMmap, value) => value.map(|value| value as u8).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidInput, "what to write must be given by --value")
-        }),
+        (Path::DeviceMmap | Path::DeviceHide | Path::DeviceShare, value) => {
+            value.map(|value| value as u8).ok_or_else(|| {
+                io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "what to write must be given by --value",
+                )
+            })
+        }
         _ => File::open(&arguments.device).and_then(|device| mappings::load(&device, arguments.at)),
     };
     let device = OpenOptions::new().read(true).write(writes).open(&arguments.device);
@@ -188,7 +199,7 @@ fn act(arguments: &Arguments, device: &File, value: u8) -> io::Result<()> {
         Path::IoUring => asynchronous::io_uring(device, at, value),
         Path::Aio => asynchronous::aio(device, at, value),
         Path::Mmap => mappings::mmap(device, at, value, libc::MAP_SHARED),
-        Path::Hold => mappings::hold(device, at, value),
+        Path::Hold => holders::hold(device, at, value),
         Path::HoldOpen => loop {
             thread::park();
         },
@@ -199,6 +210,8 @@ fn act(arguments: &Arguments, device: &File, value: u8) -> io::Result<()> {
         Path::Mprotect => mappings::mprotect(device, at, value),
         Path::PkeyMprotect => mappings::pkey_mprotect(device, at, value),
         Path::DeviceMmap => mappings::device_mmap(device, at, value),
+        Path::DeviceHide => holders::hide(device, at, value),
+        Path::DeviceShare => holders::share(device, at, value),
         Path::MprotectBeside => mappings::mprotect_beside(device, at),
         Path::Flood => hardware::flood(device, at, value, arguments.count),
         Path::Race | Path::Ioperm | Path::Kexec | Path::KexecUnreadable | Path::KexecRace => Ok(()),

@@ -4,26 +4,15 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr;
-use std::thread;
-use std::time::Duration;
 
-const PAGE: u64 = 4096;
+pub(crate) const PAGE: u64 = 4096;
 const READ: i32 = libc::PROT_READ;
-const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
+pub(crate) const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
 
 /// mmap(2), writable, and a store.
 pub(crate) fn mmap(device: &File, at: u64, value: u8, sharing: i32) -> io::Result<()> {
     Mapping::new(device, at, 1, READ_WRITE, sharing)?.store(at, value);
     Ok(())
-}
-
-/// mmap(2), writable, and a store every few milliseconds.
-pub(crate) fn hold(device: &File, at: u64, value: u8) -> io::Result<()> {
-    let mapping = Mapping::new(device, at, 1, READ_WRITE, libc::MAP_SHARED)?;
-    loop {
-        mapping.store(at, value);
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// mmap(2) of a device's first page, writable, and a store where the address is in its page.
@@ -80,13 +69,19 @@ pub(crate) fn mprotect_beside(device: &File, at: u64) -> io::Result<()> {
 }
 
 /// A mapping of whole pages around a physical address; ends with its owner.
-struct Mapping {
-    start: *mut libc::c_void,
+pub(crate) struct Mapping {
+    pub(crate) start: *mut libc::c_void,
     length: usize,
 }
 
 impl Mapping {
-    fn new(device: &File, at: u64, pages: u64, protection: i32, sharing: i32) -> io::Result<Self> {
+    pub(crate) fn new(
+        device: &File,
+        at: u64,
+        pages: u64,
+        protection: i32,
+        sharing: i32,
+    ) -> io::Result<Self> {
         let length = (pages * PAGE) as usize;
         let offset = (at & !(PAGE - 1)).cast_signed();
         // SAFETY: a new mapping where the kernel likes; nothing else refers to it.
@@ -105,7 +100,7 @@ impl Mapping {
     }
 
     /// Stores at a physical address of the first page.
-    fn store(&self, at: u64, value: u8) {
+    pub(crate) fn store(&self, at: u64, value: u8) {
         // SAFETY: inside the mapping, which was made writable.
         unsafe { ptr::write_volatile(self.byte(at % PAGE), value) };
     }
@@ -118,6 +113,6 @@ impl Drop for Mapping {
     }
 }
 
-fn checked(result: i32) -> io::Result<()> {
+pub(crate) fn checked(result: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

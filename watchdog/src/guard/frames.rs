@@ -1,0 +1,187 @@
+//! Guarded frames that processes have mapped to be written, as a program of the guard lists them.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use aya::programs::iter::IterLink;
+use aya::programs::links::{FdLink, PinnedLink};
+use watchdog_common::{PageTables, SharedFrames};
+
+use super::decoy::INNER_DECOY;
+use crate::memory::{MemoryMap, PhysAddr, PhysRange, VirtAddr, open_kcore};
+
+/// The program's name.
+pub(super) const PROGRAM: &str = "shared_frames";
+/// `/dev/mem` is 1:1 (`MKDEV(MEM_MAJOR, DEVMEM_MINOR)`, drivers/char/mem.c).
+const DEV_MEM: u32 = (1 << 20) | 1;
+/// How many mappings are read in one look, at most.
+const MOST: usize = 1 << 16;
+/// How long the kernel may take. A process can keep its list of mappings locked.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// With four levels of page tables the kernel's half begins here, with five below
+/// (Documentation/arch/x86/x86_64/mm.rst, 6.12).
+const FOUR_LEVELS: VirtAddr = VirtAddr(0xffff_8000_0000_0000);
+
+/// A process's mapping of guarded frames, or of the decoy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mapped {
+    pub(super) pid: u32,
+    pub(super) is_dev_mem: bool,
+    /// The first of the frames; none where the mapping could not be followed.
+    pub(super) range: Option<PhysRange>,
+}
+
+impl Mapped {
+    fn of(record: &SharedFrames) -> Self {
+        Self {
+            pid: record.tgid,
+            is_dev_mem: record.device == DEV_MEM,
+            range: PhysRange::with_size(PhysAddr(record.start), record.bytes),
+        }
+    }
+
+    /// Whether it is of what is there to be seen.
+    pub(super) fn is_decoy(&self) -> bool {
+        self.range.is_some_and(|range| range.start().0 == INNER_DECOY.start)
+    }
+}
+
+/// Where this kernel's page tables are, as it says in `/proc/kcore`.
+///
+/// # Errors
+/// Why it does not say so.
+pub(super) fn page_tables() -> Result<PageTables, String> {
+    let map = MemoryMap::of_this_machine().map_err(|error| error.to_string())?;
+    let kcore = open_kcore(&map, None).map_err(|error| crate::alert::chain(&error))?;
+    let direct_map = kcore.direct_map();
+    let levels = if direct_map < FOUR_LEVELS { 5 } else { 4 };
+    Ok(PageTables { direct_map: direct_map.0, levels })
+}
+
+/// The list.
+#[derive(Clone, Debug)]
+pub(super) struct Frames {
+    /// Where the program's link is pinned.
+    link: PathBuf,
+    /// Whether a look has not come back yet.
+    is_stuck: Arc<AtomicBool>,
+}
+
+impl Frames {
+    pub(super) fn new(link: PathBuf) -> Self {
+        Self { link, is_stuck: Arc::default() }
+    }
+
+    /// Every mapping of guarded frames there is.
+    ///
+    /// # Errors
+    /// When the kernel does not say, or not in time.
+    pub(super) fn mapped(&self) -> io::Result<Vec<Mapped>> {
+        if self.is_stuck.swap(true, Ordering::SeqCst) {
+            return Err(late());
+        }
+        let (link, is_stuck) = (self.link.clone(), self.is_stuck.clone());
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            let found = open(&link).and_then(read);
+            is_stuck.store(false, Ordering::SeqCst);
+            // Nobody waits any more when it comes too late.
+            let _ = sender.send(found);
+        });
+        receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(late()))
+    }
+}
+
+fn late() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        "the kernel does not get through the processes' mappings: one of them keeps its own locked",
+    )
+}
+
+/// Begins a look.
+fn open(link: &Path) -> io::Result<File> {
+    let link = FdLink::from(PinnedLink::from_pin(link).map_err(io::Error::other)?);
+    IterLink::try_from(link).and_then(IterLink::into_file).map_err(io::Error::other)
+}
+
+/// Reads the list to its end.
+fn read(mut list: impl Read) -> io::Result<Vec<Mapped>> {
+    const SIZE: usize = size_of::<SharedFrames>();
+    let (mut bytes, mut found) = (Vec::new(), Vec::new());
+    let mut part = [0; 64 * SIZE];
+    loop {
+        match list.read(&mut part) {
+            Ok(0) if bytes.is_empty() => return Ok(found),
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => bytes.extend_from_slice(part.get(..count).unwrap_or_default()),
+            // After a million mappings of which none was to be listed.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        let (records, rest) = bytes.as_chunks::<SIZE>();
+        found.extend(records.iter().map(|record| Mapped::of(&parse(record))));
+        bytes = rest.to_vec();
+        if found.len() > MOST {
+            return Err(io::Error::other("there are too many mappings of guarded memory"));
+        }
+    }
+}
+
+fn parse(record: &[u8; size_of::<SharedFrames>()]) -> SharedFrames {
+    let [words @ .., last] = record.as_chunks::<8>().0 else { return SharedFrames::default() };
+    let [start, bytes] = words else { return SharedFrames::default() };
+    let (tgid, device) = last.split_at(4);
+    let word = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_ne_bytes);
+    SharedFrames {
+        start: u64::from_ne_bytes(*start),
+        bytes: u64::from_ne_bytes(*bytes),
+        tgid: word(tgid),
+        device: word(device),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives its bytes a few at a time, and says in between that there is nothing yet.
+    struct Hesitant(Vec<u8>, bool);
+
+    impl Read for Hesitant {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let count = self.0.len().min(7);
+            buffer[..count].copy_from_slice(&self.0[..count]);
+            self.0.drain(..count);
+            Ok(count)
+        }
+    }
+
+    /// Check that the list is read whole however it comes, that a mapping which was not followed has
+    /// no range, and that a list which ends within an entry is an error.
+    #[test]
+    fn list() {
+        let record = |start: u64, bytes: u64, pid: u32, device: u32| {
+            let words = [start.to_ne_bytes(), bytes.to_ne_bytes()].concat();
+            [words, [pid.to_ne_bytes(), device.to_ne_bytes()].concat()].concat()
+        };
+        let whole =
+            [record(INNER_DECOY.start, 0x1000, 7, DEV_MEM), record(0x5000, 0, 8, 0)].concat();
+        let found = read(Hesitant(whole.clone(), false)).expect("a list");
+        let [decoy, anywhere] = found[..] else { panic!("{found:?}") };
+        assert!(decoy.is_decoy() && decoy.is_dev_mem && decoy.pid == 7, "{decoy:?}");
+        assert_eq!(anywhere, Mapped { pid: 8, is_dev_mem: false, range: None });
+        assert!(read(Hesitant(whole[..30].to_vec(), false)).is_err());
+    }
+}
