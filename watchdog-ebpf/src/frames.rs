@@ -75,7 +75,7 @@ fn judge(path: u32, vma: Object, frame: u64, bytes: u64) {
     }
 }
 
-/// Whether anybody can write by a mapping. One of `/dev/mem` that is read-only is judged again
+/// Whether anybody can write by a mapping: a store into a private one is made into a copy. One of `/dev/mem` that is read-only is judged again
 /// when it is made writable; nobody looks at other devices' then.
 #[inline(always)]
 pub(crate) fn is_writable(vma: Object) -> bool {

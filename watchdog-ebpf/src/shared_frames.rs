@@ -25,9 +25,7 @@ use crate::{judge, search};
 #[unsafe(no_mangle)]
 static PAGE_TABLES: PageTables = PageTables { direct_map: 0, levels: 0 };
 
-/// `VM_SHARED`, `VM_PFNMAP`, `VM_MIXEDMAP` (include/linux/mm.h): only such mappings have frames that
-/// are no page's. A store into a private one is made into a copy.
-const VM_SHARED: u64 = 8;
+/// `VM_PFNMAP`, `VM_MIXEDMAP` (include/linux/mm.h): only such mappings have frames that are no page's.
 const VM_PFNMAP: u64 = 0x400;
 const VM_MIXEDMAP: u64 = 0x1000_0000;
 
@@ -83,8 +81,7 @@ fn shared_frames(ctx: *mut c_void) -> i32 {
     // SAFETY: the kernel's own context of this kind of program.
     let Context { meta, task, vma } = unsafe { core::ptr::read(ctx.cast::<Context>()) };
     let flags = field::<u64>(vma, offset!(vma_flags)).unwrap_or_default();
-    if flags & VM_SHARED == 0 || flags & (VM_PFNMAP | VM_MIXEDMAP) == 0 || !frames::is_writable(vma)
-    {
+    if flags & (VM_PFNMAP | VM_MIXEDMAP) == 0 || !frames::is_writable(vma) {
         return 0;
     }
     let mm = field::<Object>(vma, offset!(vma_mm)).unwrap_or(core::ptr::null());

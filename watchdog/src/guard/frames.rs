@@ -14,12 +14,13 @@ use aya::programs::links::{FdLink, PinnedLink};
 use watchdog_common::{PageTables, SharedFrames};
 
 use super::decoy::INNER_DECOY;
+use super::processes::Device;
 use crate::memory::{MemoryMap, PhysAddr, PhysRange, VirtAddr, open_kcore};
 
 /// The program's name.
 pub(super) const PROGRAM: &str = "shared_frames";
-/// `/dev/mem` is 1:1 (`MKDEV(MEM_MAJOR, DEVMEM_MINOR)`, drivers/char/mem.c).
-const DEV_MEM: u32 = (1 << 20) | 1;
+/// Bits of a device's number that are its minor (include/linux/kdev_t.h).
+const MINOR_BITS: u32 = 20;
 /// How many mappings are read in one look, at most.
 const MOST: usize = 1 << 16;
 /// How long the kernel may take. A process can keep its list of mappings locked.
@@ -32,7 +33,8 @@ const FOUR_LEVELS: VirtAddr = VirtAddr(0xffff_8000_0000_0000);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mapped {
     pub(super) pid: u32,
-    pub(super) is_dev_mem: bool,
+    /// Whose file is mapped.
+    pub(super) device: Device,
     /// The first of the frames; none where the mapping could not be followed.
     pub(super) range: Option<PhysRange>,
 }
@@ -41,7 +43,7 @@ impl Mapped {
     fn of(record: &SharedFrames) -> Self {
         Self {
             pid: record.tgid,
-            is_dev_mem: record.device == DEV_MEM,
+            device: (record.device >> MINOR_BITS, record.device & ((1 << MINOR_BITS) - 1)),
             range: PhysRange::with_size(PhysAddr(record.start), record.bytes),
         }
     }
@@ -177,11 +179,11 @@ mod tests {
             [words, [pid.to_ne_bytes(), device.to_ne_bytes()].concat()].concat()
         };
         let whole =
-            [record(INNER_DECOY.start, 0x1000, 7, DEV_MEM), record(0x5000, 0, 8, 0)].concat();
+            [record(INNER_DECOY.start, 0x1000, 7, 0x10_0001), record(0x5000, 0, 8, 0)].concat();
         let found = read(Hesitant(whole.clone(), false)).expect("a list");
         let [decoy, anywhere] = found[..] else { panic!("{found:?}") };
-        assert!(decoy.is_decoy() && decoy.is_dev_mem && decoy.pid == 7, "{decoy:?}");
-        assert_eq!(anywhere, Mapped { pid: 8, is_dev_mem: false, range: None });
+        assert!(decoy.is_decoy() && decoy.device == (1, 1) && decoy.pid == 7, "{decoy:?}");
+        assert_eq!(anywhere, Mapped { pid: 8, device: (0, 0), range: None });
         assert!(read(Hesitant(whole[..30].to_vec(), false)).is_err());
     }
 }

@@ -57,10 +57,10 @@ struct Hold {
 impl Hold {
     fn mapped(mapped: &Mapped) -> Self {
         let is_certain = mapped.range.is_some();
-        let what = match (is_certain, mapped.is_dev_mem) {
-            (false, _) => "a mapping that is too large to be followed",
-            (_, true) => "a mapping of /dev/mem",
-            (_, false) => "memory that a driver mapped",
+        let what = match mapped.device {
+            _ if !is_certain => "a mapping that is too large to be followed",
+            DEV_MEM => "a mapping of /dev/mem",
+            _ => "memory that a driver mapped",
         };
         Self { what, range: mapped.range, is_certain }
     }

@@ -46,6 +46,7 @@ fn own_ram() {
     let file = kcore_file();
     let kcore = Kcore::open(file.path(), map(), None).unwrap();
     assert_eq!(*kcore.ranges(), set(&["0x1000..0x2000", "0x3000..0x3400"]));
+    assert_eq!(kcore.direct_map(), VirtAddr(0xffff_8880_0000_0000));
     let mut bytes = [0; 0x200];
     kcore.read(PhysAddr(0x1000), &mut bytes).unwrap();
     assert_eq!(bytes, [1; 0x200], "the text mapping was read");
