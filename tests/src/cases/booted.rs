@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 use super::Stage;
 use super::guard::{NOBODYS, configuration};
-use super::leases::{LOADER, start_by_lease};
+use super::leases::{LOADER, learned, start_by_lease};
 use super::paths::told;
 use super::stage::{UNIT, WATCHDOG};
 use crate::layout;
@@ -60,8 +60,10 @@ pub fn strict_from_boot(kernel: &str) -> Result<()> {
     let denied = stage.machine().node0().shell(&format!("{LOADER} stop --node 1"))?;
     ensure!(!denied.success(), "a processor was stopped without a lease: {denied}");
     for node in [1, 2] {
+        let mark = stage.mark()?;
         let found = start_by_lease(&stage, node)?;
         ensure!(found.is("node-found"), "{found:?}");
+        learned(&stage, mark, node)?;
         let attack = stage.attack("open", layout::main_range(node).start, &[])?;
         ensure!(attack.result == "EPERM", "{}", attack.result);
     }

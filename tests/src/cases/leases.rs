@@ -103,10 +103,23 @@ pub fn start_by_lease(stage: &Stage, node: u8) -> Result<Entry> {
     ensure!(lease(stage, "--end")?.success(), "it did not end");
     let place = format!("{:#x}", stage.machine().truth(node)?.text_phys_start);
     let name = format!("service-{node}");
-    stage.wait_for(mark, "the node's kernel", |it| {
+    let found = stage.wait_for(mark, "the node's kernel", |it| {
         (it.is("node-rebooted") || it.is("node-found"))
             && it.field("WATCHDOG_NODE") == name
             && it.field("WATCHDOG_PHYS") == place
+    })?;
+    // One that KASLR put where the one before it was has that one's.
+    if found.is("node-rebooted") {
+        learned(stage, mark, node)?;
+    }
+    Ok(found)
+}
+
+/// Waits until the baseline of a node is learned: what is changed before that belongs to it.
+pub(super) fn learned(stage: &Stage, mark: usize, node: u8) -> Result<Entry> {
+    let name = format!("service-{node}");
+    stage.wait_for(mark, "its baseline", |it| {
+        it.is("baseline-learned") && it.field("WATCHDOG_NODE") == name
     })
 }
 
