@@ -1,14 +1,22 @@
-//! How long an input may take.
+//! How much work an input may cause, in bytes: those read from memory and those allocated.
+//!
+//! Both are the same at each run of an input, on every machine and however busy it is; seconds are
+//! not. A loop that does neither is ended by libFuzzer's own limit, which is far longer than any
+//! input takes.
 
-use std::time::Duration;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::time::{ClockId, clock_gettime};
 use watchdog::locate::Search;
 
-/// Processor time for one input, with coverage counters and the address sanitizer in it.
-const LONGEST: Duration = Duration::from_secs(2);
+/// The most work of one input: twice what the worst seeds cause, which have more signs to follow than
+/// are followed.
+const MOST: u64 = 400 << 20;
 
-/// How inputs are searched: on one thread, so that all work is under the bound.
+/// What was read and allocated so far.
+static DONE: AtomicU64 = AtomicU64::new(0);
+
+/// How inputs are searched: on one thread, as a watch searches.
 #[must_use]
 pub fn search() -> Search {
     Search { gentle: true, ..Search::default() }
@@ -16,21 +24,49 @@ pub fn search() -> Search {
 
 /// Does what is fuzzed.
 ///
-/// libFuzzer has a limit of its own, which ends what hangs; but that is by the clock, and on a
-/// busy machine the clock says nothing about an input.
-///
 /// # Panics
-/// When it takes more than two seconds of processor time.
+/// When that is more than an input may cause.
 pub fn bounded<T>(body: impl FnOnce() -> T) -> T {
-    let begun = processor_time();
-    let done = body();
-    let elapsed = processor_time().saturating_sub(begun);
-    assert!(elapsed <= LONGEST, "took {elapsed:.1?} of processor time");
-    done
+    let before = DONE.load(Ordering::Relaxed);
+    let result = body();
+    let done = DONE.load(Ordering::Relaxed) - before;
+    assert!(done <= MOST, "{done} bytes were read or allocated");
+    result
 }
 
-/// What this thread has had.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(time).expect("a clock that counts from zero")
+/// Takes note of bytes that are read.
+pub(crate) fn count(bytes: usize) {
+    DONE.fetch_add(bytes as u64, Ordering::Relaxed);
+}
+
+/// The system's allocator, with note taken of what it allocates.
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: all of it is the system's allocator's doing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller keeps to the same contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller keeps to the same contract.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size);
+        // SAFETY: the caller keeps to the same contract.
+        unsafe { System.realloc(at, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps to the same contract.
+        unsafe { System.dealloc(at, layout) }
+    }
 }

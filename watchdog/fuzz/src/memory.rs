@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use watchdog::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange, RangeSet, ReadError};
 
+use crate::bound::count;
+
 /// Bytes of physical memory, from address 0 on.
 const SIZE: u64 = 1 << 32;
 /// Pages that can hold something: 8 MiB, enough for the symbol tables of a real kernel, and for
@@ -141,6 +143,7 @@ impl Memory for SparseMemory {
         let outside = || ReadError::Outside { at, length, source_name: "input".to_owned() };
         let wanted = wanted.ok_or_else(outside)?;
         let (start, end) = (wanted.start().0, wanted.end().0);
+        count(buffer.len());
         buffer.fill(0);
         let numbers =
             (Bound::Included(start / PAGE_SIZE), Bound::Excluded(end.div_ceil(PAGE_SIZE)));

@@ -1,6 +1,7 @@
 //! Kernels made up in memory by an encoder of its own, that shares nothing with the decoders.
 
 use std::sync::RwLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::{Finding, Kernel, Search, locate};
 use crate::memory::{Memory, PhysAddr, PhysRange, RangeSet, ReadError};
@@ -120,6 +121,8 @@ impl MadeUp {
 pub(super) struct Machine {
     bytes: RwLock<Vec<u8>>,
     pub(super) ranges: RangeSet,
+    /// Bytes that were read of it: what a search costs, on every machine alike.
+    pub(super) read: AtomicU64,
 }
 
 impl Memory for Machine {
@@ -133,6 +136,7 @@ impl Memory for Machine {
             .ok()
             .and_then(|start| bytes.get(start..start.checked_add(buffer.len())?));
         let length = buffer.len() as u64;
+        self.read.fetch_add(length, Ordering::Relaxed);
         let outside = || ReadError::Outside { at, length, source_name: "made up".to_owned() };
         buffer.copy_from_slice(source.ok_or_else(outside)?);
         Ok(())
@@ -142,7 +146,11 @@ impl Memory for Machine {
 impl Machine {
     pub(super) fn empty() -> Self {
         let range = PhysRange::with_size(PhysAddr(0), RAM as u64).unwrap();
-        Self { bytes: RwLock::new(vec![0; RAM]), ranges: RangeSet::from_iter([range]) }
+        Self {
+            bytes: RwLock::new(vec![0; RAM]),
+            ranges: RangeSet::from_iter([range]),
+            read: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn with(kernel: MadeUp) -> Self {
