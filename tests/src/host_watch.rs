@@ -13,9 +13,10 @@ use tempfile::TempDir;
 
 use crate::cache;
 use crate::machine::Machine;
+use crate::starved;
 
 /// How long anything that the watchdog must do may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A running watch; it ends when this is dropped.
 pub struct HostWatch {
@@ -57,6 +58,14 @@ impl HostWatch {
         let watch = Self { child, events, _state: state };
         watch.wait_for(0, "started", |event| event["event"] == "started")?;
         Ok(watch)
+    }
+
+    /// How long its threads were ready to run and had no processor, all together.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn starved(&self) -> Result<Duration> {
+        starved::process(self.child.id())
     }
 
     /// The events since a mark, which is the number of events before it.

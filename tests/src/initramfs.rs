@@ -16,7 +16,7 @@ const FILE: u32 = 0o100_644;
 /// ext4's checksum is found by name at run time, so `modules.dep` does not
 /// know it; since 6.14 it is library code and no module.
 const NODE0_MODULES: &[&str] =
-    &["virtio_pci", "virtio_blk", "virtio_console", "crc32c_generic", "ext4", "9p", "9pnet_virtio"];
+    &["virtio_pci", "virtio_blk", "virtio_console", "crc32c_generic", "ext4"];
 
 /// Writes node 0's initramfs: `init` and the modules its root needs.
 pub fn for_node0(path: &Path, init: &[u8], kernel: &Kernel) -> Result<()> {

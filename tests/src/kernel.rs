@@ -7,11 +7,10 @@ use anyhow::{Context, Result, bail};
 use object::{Object, ObjectSection};
 
 use crate::btf::Btf;
-use crate::cache;
+use xtask::kernels::cached_name;
 
-/// Debian's suites whose kernels the project is tried on: 6.1, 6.12, and
-/// whatever is newest.
-pub const SUITES: [&str; 3] = ["bookworm", "trixie", "sid"];
+use crate::cache;
+use crate::disk;
 
 /// A kernel in the cache.
 #[derive(Debug, Clone)]
@@ -46,6 +45,18 @@ impl Kernel {
     #[must_use]
     pub fn module_root(&self) -> PathBuf {
         self.directory.join("lib/modules")
+    }
+
+    /// The same as a disk; made when it is first asked for.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn module_disk(&self) -> Result<PathBuf> {
+        let image = self.directory.join("modules.ext4");
+        if !image.exists() {
+            disk::make(&self.module_root(), &image)?;
+        }
+        Ok(image)
     }
 
     /// The modules to load for `names`, dependencies first, each once. A module
@@ -182,15 +193,6 @@ impl<'a> Dependencies<'a> {
 fn module_name(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     file.split(".ko").next().unwrap_or(file).replace('-', "_")
-}
-
-/// The cache's name for a kernel: `6.1` → `6.1-amd64`.
-#[must_use]
-pub fn cached_name(name: &str) -> String {
-    match name.contains('-') {
-        true => name.to_owned(),
-        false => format!("{name}-amd64"),
-    }
 }
 
 #[cfg(test)]

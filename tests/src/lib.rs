@@ -29,11 +29,13 @@ pub mod attack_module;
 #[path = "../../watchdog/src/btf.rs"]
 #[allow(clippy::allow_attributes, dead_code, reason = "what is not needed here may be in it")]
 pub mod btf;
-pub mod cache;
+pub use xtask::cache;
 pub mod cases;
+mod disk;
 pub mod errno;
 pub mod host_watch;
 pub mod initramfs;
+pub mod instructions;
 pub mod kernel;
 pub mod layout;
 pub mod livepatch;
@@ -42,5 +44,6 @@ pub mod mailbox;
 mod module;
 pub mod node_kernel;
 pub mod service;
+mod starved;
 pub mod toggles;
 pub mod truth;

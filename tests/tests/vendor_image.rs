@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -49,7 +49,7 @@ fn kernels() -> Result<BTreeMap<PathBuf, String>> {
 }
 
 /// Check that each kernel is the one its package says, that its text is as long as its own symbols
-/// say, and that it is read in time and without much memory.
+/// say, and that it is read without much memory.
 #[test]
 #[ignore = "needs kernels: cargo xtask test"]
 fn every_kernel_is_read() -> Result<()> {
@@ -70,7 +70,6 @@ fn every_kernel_is_read() -> Result<()> {
         ensure!((8 * MIB..64 * MIB).contains(&text), "{release}: {image:?}");
         let known = TEXT_SIZES.iter().find(|(known, _)| *known == release);
         ensure!(known.is_none_or(|(_, size)| *size == text), "{release}: {image:?}");
-        ensure!(elapsed < Duration::from_secs(10), "{release} took {elapsed:?}");
         ensure!(peak < 256 * MIB, "{release} took {peak} bytes");
     }
     Ok(())

@@ -1,152 +1,29 @@
-//! `cargo xtask machine`: the node machine, with a shell on node 0.
+//! What is done on the node machine is done by another program, which links what this one does not.
 
-use std::{
-    io::{self, IsTerminal, Read, Write},
-    net::Shutdown,
-    os::unix::net::UnixStream,
-    thread,
-};
+use std::env;
+use std::process::Command;
 
-use anyhow::Result;
-use clap::Args;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-use watchdog_tests::machine::Machine;
+use anyhow::{Context, Result, bail};
+use xtask::cache;
 
-use crate::{build, setup};
+use crate::build;
+use crate::setup::{self, Needs};
+use crate::steps::Steps;
 
-/// Ctrl-], as telnet has it.
-const ESCAPE: u8 = 0x1d;
+/// The program, among those that [`build::programs`] builds.
+const PROGRAM: &str = "node-machine";
 
-#[derive(Args)]
-pub(crate) struct Options {
-    /// Kernel of node 0, by Debian version or suite, with a flavour if need be (6.12-rt-amd64, sid).
-    #[arg(long, default_value = "6.1")]
-    kernel: String,
-    /// Kernel of the service nodes [default: as node 0].
-    #[arg(long)]
-    node_kernel: Option<String>,
-    /// How many service nodes run beside node 0.
-    #[arg(long, default_value_t = 2)]
-    nodes: u8,
-    /// Load every kernel at its default place.
-    #[arg(long)]
-    nokaslr: bool,
-    /// The machine's memory in MiB.
-    #[arg(long, default_value_t = 2048)]
-    memory: u32,
-    /// Words to add to node 0's kernel command line.
-    #[arg(long, default_value = "")]
-    append: String,
-}
-
-impl Options {
-    pub(crate) fn run(&self) -> Result<()> {
-        let node_kernel = self.node_kernel.as_ref().unwrap_or(&self.kernel);
-        setup::ensure_ready(&[&self.kernel, node_kernel])?;
-        build::guest_programs()?;
-        eprintln!("booting (under emulation, half a minute on two cores) …");
-        let (console, console_of_qemu) = UnixStream::pair()?;
-        let mut builder = Machine::builder()
-            .kernel(&self.kernel)
-            .service_kernels(node_kernel)
-            .service_nodes(self.nodes)
-            .memory_mib(self.memory)
-            .append(0, &self.append);
-        for node in 0..=self.nodes {
-            builder = builder.kaslr(node, !self.nokaslr);
-        }
-        // Read from the start: QEMU waits when nobody takes what a node prints.
-        let screen = Screen::begin(console.try_clone()?);
-        let machine = builder.boot_with(Some(console_of_qemu), |reached| eprintln!("{reached}"))?;
-        for node in 1..=self.nodes {
-            eprintln!("node {node}'s console: {}", machine.health().console(node).display());
-        }
-        eprintln!("the host's path to the machine's memory: {}", machine.ram().path().display());
-        eprintln!("this is node 0's console; `poweroff` or Ctrl-] ends the machine");
-        screen.show();
-        sit_at(console, &machine)
+/// Sets up a machine with these kernels, and has the program take this one's command line.
+pub(crate) fn hand_over(steps: &Steps, kernels: &[&str]) -> Result<()> {
+    let needs = Needs { machine: Some(kernels), ..Needs::default() };
+    steps.watch(|| setup::ensure(steps, needs, || build::programs(steps)))?;
+    steps.summary();
+    let status = Command::new(cache::guest_programs().join(PROGRAM))
+        .args(env::args_os().skip(1))
+        .status()
+        .with_context(|| format!("cannot start {PROGRAM}"))?;
+    if !status.success() {
+        bail!("{PROGRAM} ended with {status}");
     }
-}
-
-/// Node 0's console output: held back while it boots, shown afterwards.
-struct Screen {
-    show: std::sync::mpsc::Sender<()>,
-}
-
-impl Screen {
-    fn begin(mut console: UnixStream) -> Self {
-        let (show, shown) = std::sync::mpsc::channel();
-        thread::spawn(move || {
-            let mut buffer = [0; 0x1000];
-            let mut visible = false;
-            while let Ok(length @ 1..) = console.read(&mut buffer) {
-                visible = visible || shown.try_recv().is_ok();
-                if visible {
-                    let mut out = io::stdout().lock();
-                    // Nobody looks any more: the machine ends by other means.
-                    let _closed = out.write_all(&buffer[..length]).and_then(|()| out.flush());
-                }
-            }
-        });
-        Self { show }
-    }
-
-    fn show(&self) {
-        // The reader is gone when the console is.
-        let _gone = self.show.send(());
-    }
-}
-
-/// Carries keys to the console until Ctrl-] or the end of the machine.
-fn sit_at(mut console: UnixStream, machine: &Machine) -> Result<()> {
-    let _restored_at_the_end = Raw::begin()?;
-    console.write_all(b"\n")?;
-    let (leave, left) = std::sync::mpsc::channel::<()>();
-    thread::spawn(move || {
-        let mut key = [0; 1];
-        let mut stdin = io::stdin().lock();
-        while let Ok(1) = stdin.read(&mut key) {
-            if key[0] == ESCAPE {
-                let _closed = console.shutdown(Shutdown::Both);
-                drop(leave);
-                return;
-            }
-            if console.write_all(&key).is_err() {
-                break;
-            }
-        }
-        // Input that ends, as a script's does, does not end the machine.
-        std::mem::forget(leave);
-    });
-    loop {
-        match left.recv_timeout(std::time::Duration::from_millis(100)) {
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) if machine.is_running() => {}
-            _ => return Ok(()),
-        }
-    }
-}
-
-/// The terminal in raw mode; as it was once this is dropped.
-struct Raw(Option<Termios>);
-
-impl Raw {
-    fn begin() -> Result<Self> {
-        if !io::stdin().is_terminal() {
-            return Ok(Self(None));
-        }
-        let before = tcgetattr(io::stdin())?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
-        Ok(Self(Some(before)))
-    }
-}
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        if let Some(before) = &self.0 {
-            // The terminal is gone if this fails.
-            let _gone = tcsetattr(io::stdin(), OptionalActions::Now, before);
-        }
-    }
+    Ok(())
 }

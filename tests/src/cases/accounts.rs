@@ -7,12 +7,16 @@ use super::drivers::with_module;
 use super::guard::configured;
 use super::paths::told;
 use super::stage::Entry;
-use super::{List, Stage};
+use super::{List, Stage, Start};
 use crate::attack_module::{DEVICE, Kind};
 
 pub(super) const CASES: List = &[
-    ("told: every attempt of a flood is accounted for", flood),
-    ("told: what happened while no watchdog ran is told by the next one", while_nobody_watched),
+    ("told: every attempt of a flood is accounted for", Start::Standard, flood),
+    (
+        "told: what happened while no watchdog ran is told by the next one",
+        Start::Standard,
+        while_nobody_watched,
+    ),
 ];
 
 /// Check that of many attempts at once not one succeeds, and that those that are told, those that
@@ -48,7 +52,7 @@ fn flood(stage: &Stage) -> Result<()> {
                 ));
                 return Ok(());
             }
-            let is_open = told + lost < ATTEMPTS && begun.elapsed().as_secs() < 60;
+            let is_open = told + lost < ATTEMPTS && begun.elapsed().as_secs() < 180;
             ensure!(is_open, "{told} told and {lost} lost of {ATTEMPTS}");
             std::thread::sleep(std::time::Duration::from_secs(1));
         }

@@ -6,18 +6,22 @@ use anyhow::{Result, ensure};
 use super::drivers::{load, with_module};
 use super::guard::{NOBODYS, configured};
 use super::paths::{not_told, told};
-use super::{List, Stage};
+use super::{List, Stage, Start};
 use crate::attack_module::{BRIDGE_DOMAIN, Kind};
 
 pub(super) const CASES: List = &[
-    ("devices: without a guard VFIO opens, and modules let devices write", all_work),
-    ("devices: VFIO and iommufd do not open, and late ones are told", doors_are_closed),
-    // The same service.
-    ("devices: a device's DMA to a node is seen", dma_is_seen),
-    ("devices: a map of the IOMMU to a node is seen", iommu_is_seen),
+    ("devices: without a guard VFIO opens, and modules let devices write", Start::Ready, all_work),
+    (
+        "devices: VFIO and iommufd do not open, and late ones are told",
+        Start::Devices,
+        doors_are_closed,
+    ),
+    ("devices: a device's DMA to a node is seen", Start::Devices, dma_is_seen),
+    ("devices: a map of the IOMMU to a node is seen", Start::Devices, iommu_is_seen),
 ];
 
-const POLICY: &str = "[guard.paths]\niommu = \"deny\"\ndma = \"observe\"";
+/// What [`Start::Devices`] adds to the preset.
+pub(super) const POLICY: &str = "[guard.paths]\niommu = \"deny\"\ndma = \"observe\"";
 /// VFIO's container, under a name of its own: its number is always the same.
 const CONTAINER: &str = "/mnt/container";
 const IOMMUFD: &str = "/dev/iommu";

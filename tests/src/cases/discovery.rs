@@ -5,16 +5,28 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{List, Stage};
+use super::{List, Stage, Start};
 use crate::cache;
 use crate::layout;
 use crate::machine::{Machine, Output};
 use crate::truth::Truth;
 
 pub(super) const CASES: List = &[
-    ("locate: node 0 finds both kernels by itself, equal to the truth", node0_finds_both),
-    ("locate: every kernel found in the machine's memory from outside", host_finds_all),
-    ("scan: without a baseline unverified, with the digest of the bytes", scan_without_baseline),
+    (
+        "locate: node 0 finds both kernels by itself, equal to the truth",
+        Start::Ready,
+        node0_finds_both,
+    ),
+    (
+        "locate: every kernel found in the machine's memory from outside",
+        Start::Ready,
+        host_finds_all,
+    ),
+    (
+        "scan: without a baseline unverified, with the digest of the bytes",
+        Start::Ready,
+        scan_without_baseline,
+    ),
 ];
 
 /// Check that `watchdog locate` on node 0, told nothing, says what the nodes say of themselves.

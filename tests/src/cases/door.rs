@@ -53,6 +53,7 @@ pub fn denied_at_the_door(stage: &Stage) -> Result<()> {
         let other = stage.attack("open", NOBODYS, &["--device", "/tmp/other"])?;
         stage.shell("rm /tmp/other")?;
         ensure!(other.result == "EPERM", "by another name: {}", other.result);
+        stage.wait_for(mark, "the other name", |it| it.field("WATCHDOG_PID") == other.pid)?;
         ensure!(!hardware::port(stage)?, "a port was written");
         told(stage, mark, "pci", "denied")?;
         for harmless in ["read", "mmap-read"] {

@@ -3,17 +3,17 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{List, Stage, guard};
+use super::{List, Stage, Start, guard};
 use crate::attack_module::{self, DEVICE, HOTPLUG_SIZE, Kind, NAME};
 use crate::layout;
 
 pub(super) const CASES: List = &[
-    ("drivers: a device's mmap that maps at once writes", remap_writes),
-    ("drivers: a device's mmap that maps when accessed writes", fault_writes),
-    ("drivers: ioremap writes", ioremap_writes),
-    ("drivers: memremap writes", memremap_writes),
-    ("drivers: memory is added and taken away", memory_is_added),
-    ("drivers: phram writes through its device", phram_writes),
+    ("drivers: a device's mmap that maps at once writes", Start::Ready, remap_writes),
+    ("drivers: a device's mmap that maps when accessed writes", Start::Ready, fault_writes),
+    ("drivers: ioremap writes", Start::Ready, ioremap_writes),
+    ("drivers: memremap writes", Start::Ready, memremap_writes),
+    ("drivers: memory is added and taken away", Start::Ready, memory_is_added),
+    ("drivers: phram writes through its device", Start::Ready, phram_writes),
 ];
 
 /// Reserved, nobody's, and no page that other cases write to.

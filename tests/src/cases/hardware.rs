@@ -4,10 +4,10 @@
 use anyhow::{Result, ensure};
 
 use super::drivers::load;
-use super::{List, Stage};
+use super::{List, Stage, Start};
 
 pub(super) const CASES: List =
-    &[("hardware: ports, PCI registers and module parameters work", all_work)];
+    &[("hardware: ports, PCI registers and module parameters work", Start::Ready, all_work)];
 
 const CONFIG: &str = "/sys/bus/pci/devices/0000:00:00.0/config";
 
@@ -35,17 +35,12 @@ pub(super) fn port(stage: &Stage) -> Result<bool> {
     succeeds(stage, "dd if=/dev/zero of=/dev/port bs=1 count=1 seek=128 conv=notrunc status=none")
 }
 
-/// Whether a module could be given a port as a parameter. It is gone afterwards.
+/// Whether a module could be given a port as a parameter. What it needs stays loaded.
 pub(super) fn parameters(stage: &Stage) -> Result<bool> {
     let modules = stage.kernel.modules(["parport_pc"])?;
     let (last, before) = modules.split_last().expect("parport_pc is a module");
     before.iter().try_for_each(|it| load(stage, &it.name, &it.read()?, ""))?;
-    let is_loaded = load(stage, &last.name, &last.read()?, "io=0x378 irq=none").is_ok();
-    let loaded = if is_loaded { modules.as_slice() } else { before };
-    let names: Vec<_> = loaded.iter().rev().map(|it| it.name.as_str()).collect();
-    // Node 0 may have loaded a user of them by itself.
-    stage.shell(&format!("rmmod ppdev 2>/dev/null || true; rmmod {}", names.join(" ")))?;
-    Ok(is_loaded)
+    Ok(load(stage, &last.name, &last.read()?, "io=0x378 irq=none").is_ok())
 }
 
 fn succeeds(stage: &Stage, line: &str) -> Result<bool> {

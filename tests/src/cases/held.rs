@@ -9,13 +9,25 @@ use super::leases::{
 };
 use super::paths::told;
 use super::stage::{Entry, WATCHDOG};
-use super::{List, Stage};
+use super::{List, Stage, Start};
 use crate::attack_module::{DEVICE, Kind};
 
 pub(super) const CASES: List = &[
-    ("held: a mapping from before the guard is found, a process's and a driver's", held_before),
-    ("held: what a driver mapped is found, however it is hidden or shared", driver_held),
-    ("held: /dev/mem open from before the guard, where nobody may have it", open_before),
+    (
+        "held: a mapping from before the guard is found, a process's and a driver's",
+        Start::Ready,
+        held_before,
+    ),
+    (
+        "held: what a driver mapped is found, however it is hidden or shared",
+        Start::Ready,
+        driver_held,
+    ),
+    (
+        "held: /dev/mem open from before the guard, where nobody may have it",
+        Start::Ready,
+        open_before,
+    ),
 ];
 
 /// Check that a process which had a node's memory mapped writable before the guard was armed, and
@@ -23,7 +35,6 @@ pub(super) const CASES: List = &[
 /// it, and that nothing is written afterwards; and that one which has other memory mapped goes on.
 /// And that a driver which has such memory is named, also when the node is changed through it.
 fn held_before(stage: &Stage) -> Result<()> {
-    stage.idle()?;
     let (at, mark) = (spare_byte(1), stage.mark()?);
     let before = stage.byte(at)?;
     let value = before ^ 0x5a;
@@ -67,7 +78,6 @@ fn held_before(stage: &Stage) -> Result<()> {
 /// there, though no thread may use it now and the process is half gone; and that a process which shares
 /// the memory of one that is killed for such a mapping is killed as well, before it can write for long.
 fn driver_held(stage: &Stage) -> Result<()> {
-    stage.idle()?;
     let (at, mark) = (spare_byte(1), stage.mark()?);
     let before = stage.byte(at)?;
     let value = before ^ 0x5a;
@@ -143,7 +153,6 @@ fn written_by_driver(stage: &Stage, mark: usize, page: u64) -> Result<()> {
 /// Check that where nobody may have `/dev/mem` open for writing, who has it from before is killed,
 /// and who has it open for reading is not; and that nobody writes a port by a descriptor from before.
 fn open_before(stage: &Stage) -> Result<()> {
-    stage.idle()?;
     let mark = stage.mark()?;
     let holder = begin(stage, "attack", "hold-open", NOBODYS, "")?;
     stage.shell(
@@ -164,7 +173,7 @@ fn open_before(stage: &Stage) -> Result<()> {
         told(stage, mark, "pci", "denied")?;
         // Who holds a lease may open it.
         stage.shell(&format!("install -m 755 /host/attack {HOLDER}"))?;
-        take(stage, 1, "30s", HOLDER)?;
+        take(stage, 1, "600s", HOLDER)?;
         let (at, node0) = (format!("{:#x}", spare_byte(1)), stage.machine().node0());
         let other = stage.attack("open", NOBODYS, &[])?;
         ensure!(other.result == "EPERM", "another opened it: {}", other.result);

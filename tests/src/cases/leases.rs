@@ -7,17 +7,23 @@ use anyhow::{Context, Result, ensure};
 
 use super::guard::configured;
 use super::stage::{Entry, WATCHDOG};
-use super::{List, Stage};
+use super::{List, Stage, Start};
 use crate::layout;
 
 pub(super) const CASES: List = &[
-    ("lease: its holder writes that node's memory, nobody else, nothing else", only_its_holder),
-    ("lease: what its holder has mapped is taken from him when it is over", taken_back),
-    ("lease: what is refused", refused),
+    (
+        "lease: its holder writes that node's memory, nobody else, nothing else",
+        Start::Standard,
+        only_its_holder,
+    ),
+    (
+        "lease: what its holder has mapped is taken from him when it is over",
+        Start::Standard,
+        taken_back,
+    ),
+    ("lease: what is refused", Start::Standard, refused),
+    ("lease: a node's own loader starts it anew under the guard", Start::Standard, loaded),
 ];
-/// Behind what searches memory in which there was no other kernel yet.
-pub(super) const LAST: List =
-    &[("lease: a node's own loader starts it anew under the guard", loaded)];
 
 /// Copies of programs, where the kernel can tell whether somebody may write them.
 pub(super) const HOLDER: &str = "/usr/sbin/lease-holder";
@@ -49,7 +55,7 @@ pub(super) fn begin(
 pub(super) fn wait_for_byte(stage: &Stage, at: u64, value: u8) -> Result<()> {
     let begun = Instant::now();
     while stage.byte(at)? != value {
-        ensure!(begun.elapsed() < Duration::from_secs(20), "{at:#x} is never {value:#x}");
+        ensure!(begun.elapsed() < Duration::from_secs(180), "{at:#x} is never {value:#x}");
         thread::sleep(Duration::from_millis(50));
     }
     Ok(())
@@ -98,7 +104,7 @@ pub(super) fn over(stage: &Stage, mark: usize, node: u8) -> Result<Entry> {
 pub fn start_by_lease(stage: &Stage, node: u8) -> Result<Entry> {
     stage.shell(&format!("install -m 755 /host/node-loader {LOADER}"))?;
     let mark = stage.mark()?;
-    take(stage, node, "300s", LOADER)?;
+    take(stage, node, "900s", LOADER)?;
     stage.machine().start_node_by(LOADER, node)?;
     ensure!(lease(stage, "--end")?.success(), "it did not end");
     let place = format!("{:#x}", stage.machine().truth(node)?.text_phys_start);
@@ -141,7 +147,7 @@ fn only_its_holder(stage: &Stage) -> Result<()> {
         ensure!(denied.contains("EPERM"), "without a lease: {denied}");
         let early = begin(stage, HOLDER, "pwrite", at, "--wait /tmp/go")?;
 
-        take(stage, 1, "60s", HOLDER)?;
+        take(stage, 1, "600s", HOLDER)?;
         let begun = stage.wait_for(mark, "lease-begun", |it| it.is("lease-begun"))?;
         let digest = stage.shell(&format!("sha256sum {HOLDER}"))?.text();
         let digest = digest.split(' ').next().unwrap_or_default();
@@ -202,9 +208,10 @@ fn taken_back(stage: &Stage) -> Result<()> {
         let before = stage.byte(at)?;
         let value = before ^ 0x5a;
         stage.shell(&format!("install -m 755 /host/attack {HOLDER}"))?;
-        take(stage, 2, "3s", HOLDER)?;
+        take(stage, 2, "600s", HOLDER)?;
         let holder = begin(stage, HOLDER, "hold", at, &format!("--value {value:#x}"))?;
         wait_for_byte(stage, at, value)?;
+        ensure!(lease(stage, "--end")?.success(), "it did not end");
         let killed = stage.wait_for(mark, "held", |it| is_held_by(it, &holder))?;
         ensure!(killed.is("write-killed"), "{killed:?}");
         ensure!(killed.field("WATCHDOG_NODE") == "service-2", "{killed:?}");
@@ -243,7 +250,7 @@ fn refused(stage: &Stage) -> Result<()> {
         let written = lease(stage, &good);
         stage.shell("kill $(cat /tmp/writer)")?;
         says(written?, "open for writing")?;
-        take(stage, 1, "30s", HOLDER)?;
+        take(stage, 1, "600s", HOLDER)?;
         says(lease(stage, &good)?, "there is a lease already, for node service-1")?;
         let mark = stage.mark()?;
         ensure!(lease(stage, "--end")?.success(), "it did not end");

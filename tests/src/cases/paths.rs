@@ -5,24 +5,34 @@ use anyhow::{Result, ensure};
 
 use super::drivers::with_module;
 use super::guard::{NOBODYS, VIA, configured};
+use super::snapshots::MIXED;
 use super::stage::Entry;
-use super::{List, Stage, hardware};
+use super::{List, Stage, Start, hardware};
 use crate::attack_module::{DEVICE, HOTPLUG_SIZE, Kind};
 use crate::layout;
 
 pub(super) const CASES: List = &[
-    ("paths: strict closes modules, kexec and /dev/mem, and nothing else", strict),
-    ("paths: observe reports everything and stops nothing", observe),
-    ("paths: a kexec over a node is denied, another is not", kexec_is_judged),
-    // The same service from here on, as far as into the guard's cases.
-    ("paths: a driver maps frames of a node, and the process is killed", frames_kill),
-    ("paths: a module that maps a node's memory for itself is seen", ioremap_is_seen),
-    ("paths: ports, PCI registers and module parameters are denied", hardware_is_denied),
-    ("paths: kernel.ftrace_enabled cannot be set to 0", ftrace_stays),
+    ("paths: strict closes modules, kexec and /dev/mem, and nothing else", Start::Ready, strict),
+    ("paths: observe reports everything and stops nothing", Start::Ready, observe),
+    ("paths: a kexec over a node is denied, another is not", Start::Mixed, kexec_is_judged),
+    (
+        "paths: a driver maps frames of a node, and the process is killed",
+        Start::Standard,
+        frames_kill,
+    ),
+    (
+        "paths: a module that maps a node's memory for itself is seen",
+        Start::Standard,
+        ioremap_is_seen,
+    ),
+    (
+        "paths: ports, PCI registers and module parameters are denied",
+        Start::Standard,
+        hardware_is_denied,
+    ),
+    ("paths: kernel.ftrace_enabled cannot be set to 0", Start::Standard, ftrace_stays),
+    ("paths: memory of a node that becomes this node's is seen", Start::Ready, hotplug_is_seen),
 ];
-/// Last of all: the memory is not as it was afterwards.
-pub(super) const LAST: List =
-    &[("paths: memory of a node that becomes this node's is seen", hotplug_is_seen)];
 
 /// Waits for what the guard tells about a path.
 pub(super) fn told(stage: &Stage, mark: usize, path: &str, action: &str) -> Result<Entry> {
@@ -167,7 +177,7 @@ fn hardware_is_denied(stage: &Stage) -> Result<()> {
 /// Check that kexec_load of a segment in a node's memory is denied, of one beside it is not, and
 /// that a segment that cannot be read is denied; also where any kexec is reported besides.
 fn kexec_is_judged(stage: &Stage) -> Result<()> {
-    configured(stage, "[guard.paths]\nkexec = \"observe\"", || {
+    configured(stage, MIXED, || {
         let mark = stage.mark()?;
         let beside = stage.attack("kexec", NOBODYS, &[])?;
         ensure!(beside.result == "ok", "beside a node: {}", beside.result);

@@ -8,11 +8,14 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::guard::configured;
-use super::{List, Stage};
+use super::{List, Stage, Start, Times};
 use crate::layout;
 
-pub(super) const CASES: List =
-    &[("guard: threads that race one another get no write through", no_race_is_won)];
+pub(super) const CASES: List = &[(
+    "guard: threads that race one another get no write through",
+    Start::Standard,
+    no_race_is_won,
+)];
 
 const PAGE: u64 = 4096;
 /// Four pages that are nobody's.
@@ -24,7 +27,7 @@ const UNJUDGED: [&str; 2] = ["mremap", "store"];
 /// Events of a guard, or a watch, that did not hold.
 const BROKEN: [&str; 4] = ["guard-tampered", "text-tampered", "node-lost", "write-killed"];
 /// What the attack may need to begin and to end, under emulation.
-const AROUND: Duration = Duration::from_secs(90);
+const AROUND: Duration = Duration::from_secs(240);
 const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 /// Before the journal, which is kept in memory, drops what was told.
 const ASK_EVERY: Duration = Duration::from_secs(30);
@@ -76,14 +79,15 @@ fn run(
 ) -> Result<Value> {
     let (target, via, border) =
         (format!("{target:#x}"), format!("{VIA:#x}"), format!("{border:#x}"));
-    let (seconds, seed) = (stage.races.as_secs().to_string(), seed.to_string());
+    let races = Times::from_environment()?.races;
+    let (seconds, seed) = (races.as_secs().to_string(), seed.to_string());
     let argv = ["attack", "--path", "race", "--at", &target, "--via", &via, "--border", &border];
     let more = ["--seconds", &seconds, "--seed", &seed];
     let mut attack = stage.machine().node0().spawn(argv.iter().chain(&more))?;
     let begun = Instant::now();
     while !attack.so_far()?.stdout.ends_with(b"\n") {
         look()?;
-        if begun.elapsed() > stage.races + AROUND {
+        if begun.elapsed() > races + AROUND {
             bail!("the attack does not end: {}", attack.so_far()?);
         }
         thread::sleep(SAMPLE_EVERY);
@@ -152,9 +156,7 @@ fn page(stage: &Stage, at: u64) -> Result<Vec<u8>> {
 fn show(stage: &Stage, seed: u64, said: &Value) {
     let [killed, crashed, signal] = ["killed", "crashed", "last_signal"].map(|what| &said[what]);
     stage.note(&format!(
-        "{} s of races, seed {seed}: {killed} processes killed, {crashed} crashed (by \
-         signal {signal})",
-        stage.races.as_secs()
+        "races, seed {seed}: {killed} processes killed, {crashed} crashed (by signal {signal})"
     ));
     for (name, of_it) in said["kinds"].as_object().into_iter().flatten() {
         let [tried, allowed, denied, elsewhere, through] =

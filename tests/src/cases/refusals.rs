@@ -2,12 +2,12 @@
 
 use anyhow::{Result, ensure};
 
-use super::{List, Stage};
+use super::{List, Stage, Start};
 
 pub(super) const CASES: List = &[
-    ("refused: what is wrong with arguments, memory and configuration", arguments),
-    ("refused: without privilege", privilege),
-    ("refused: without type information", no_btf),
+    ("refused: what is wrong with arguments, memory and configuration", Start::Ready, arguments),
+    ("refused: without privilege", Start::Ready, privilege),
+    ("refused: without type information", Start::Ready, no_btf),
 ];
 
 /// Check each mistake: status 2, the sentence, and no word of a panic.

@@ -8,18 +8,25 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::discovery::{located_from_outside, located_on_node0, on_host};
-use super::{List, Stage};
+use super::{List, Stage, Start};
 use crate::layout;
 use crate::machine::{Machine, Output, Ram};
 
 pub(super) const CASES: List = &[
-    // Before node 0 has copies of kernels in its memory.
-    ("sources: live reads RAM and reserved memory in one run", both_kinds_at_once),
-    ("sources: live goes on with one half and says so", one_half),
-    ("sources: what each live source does not show, and which one does", live_refusals),
-    ("sources: a LiME image of both nodes' memory", lime),
-    ("sources: what images lack, and other forms of dumps, are refused by name", images),
-    ("sources: a watch over live memory is guarded", guarded),
+    ("sources: live reads RAM and reserved memory in one run", Start::Ready, both_kinds_at_once),
+    ("sources: live goes on with one half and says so", Start::Ready, one_half),
+    (
+        "sources: what each live source does not show, and which one does",
+        Start::Ready,
+        live_refusals,
+    ),
+    ("sources: a LiME image of both nodes' memory", Start::Ready, lime),
+    (
+        "sources: what images lack, and other forms of dumps, are refused by name",
+        Start::Ready,
+        images,
+    ),
+    ("sources: a watch over live memory is guarded", Start::Ready, guarded),
 ];
 
 /// Check that both kernels are found in a LiME image of the nodes' memory, also when the node is

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::Options;
+use super::{Start, snapshots};
 use crate::cache;
 use crate::kernel::Kernel;
 use crate::layout;
@@ -20,26 +20,20 @@ const CATALOG: &str = "integrity-watchdog.catalog";
 pub(super) const WATCHDOG: &str = "/usr/bin/watchdog";
 const CONFIGURATION: &str = "/etc/watchdog/watchdog.toml";
 /// Puts the watchdog where its package would put it.
-const INSTALL: &str = "install -m 755 /host/watchdog /usr/bin/watchdog
+pub(super) const INSTALL: &str = "install -m 755 /host/watchdog /usr/bin/watchdog
 install -m 644 /host/integrity-watchdog.service /etc/systemd/system/
 install -D -m 644 -t /usr/lib/systemd/catalog /host/integrity-watchdog.catalog";
 /// A processor that no node has, until a case gives it to node 0.
 const SPARE_PROCESSOR: u8 = layout::MAX_SERVICE_NODES + 1;
 /// How long anything that the watchdog must do may take under emulation.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The machine and what cases need of it.
 pub struct Stage {
     machine: Machine,
-    /// What the kernel was asked for as.
-    name: String,
     /// The kernel of every node.
     pub kernel: Kernel,
-    /// As [`super::Options`] has it.
-    pub soak: Duration,
-    /// As [`super::Options`] has it.
-    pub races: Duration,
-    /// The configuration of the service that a case left running for the next one.
+    /// The configuration of the service, while that runs.
     serving: RefCell<Option<String>>,
 }
 
@@ -74,21 +68,34 @@ impl fmt::Display for Entry {
 }
 
 impl Stage {
-    /// Boots the machine with this kernel on every node and installs the watchdog.
+    /// A machine with this kernel on every node, restored from a snapshot.
     ///
     /// # Errors
-    /// When the machine does not boot or node 0 does not take the files.
-    pub fn set(kernel: &str, options: &Options) -> Result<Self> {
-        Self::on(Machine::builder().iommu(), kernel, options)
+    /// When a machine that has to be made first does not become ready, or the snapshot is none.
+    pub fn set(kernel: &str, start: Start) -> Result<Self> {
+        Self::set_with(kernel, start, |_| {})
     }
 
-    /// The same on a machine that is described otherwise.
+    /// The same, where `progress` is told what has been reached when a machine has to be booted.
     ///
     /// # Errors
     /// As [`Self::set`].
-    pub fn on(machine: Builder, kernel: &str, options: &Options) -> Result<Self> {
-        let stage = Self::boot(machine, kernel, options)?;
-        stage.shell(&format!("{INSTALL}; journalctl --update-catalog; systemctl daemon-reload"))?;
+    pub fn set_with(kernel: &str, start: Start, mut progress: impl FnMut(&str)) -> Result<Self> {
+        let builder = Self::builder(kernel);
+        let machine = snapshots::of(kernel, start, &mut progress)?.restore(builder)?;
+        let stage = Self::new(machine, kernel)?;
+        stage.serving.replace(start.configuration());
+        Ok(stage)
+    }
+
+    /// The same, booted on a machine that is described otherwise.
+    ///
+    /// # Errors
+    /// When the machine does not boot or node 0 does not take the files.
+    pub fn on(machine: Builder, kernel: &str) -> Result<Self> {
+        let machine = Self::described(machine, kernel).boot()?;
+        let stage = Self::new(machine, kernel)?;
+        stage.install()?;
         Ok(stage)
     }
 
@@ -96,7 +103,7 @@ impl Stage {
     /// other node is.
     ///
     /// # Errors
-    /// As [`Self::set`].
+    /// When the machine does not boot.
     pub fn watched_from_boot(kernel: &str, configuration: &str, more: &str) -> Result<Self> {
         let script = format!(
             "{INSTALL}
@@ -107,27 +114,46 @@ EOF
              systemctl --quiet enable {UNIT}
              {more}"
         );
-        let machine = Machine::builder().iommu().at_boot(script).without_starting_nodes();
-        Self::boot(machine, kernel, &Options::default())
+        let machine = Self::builder(kernel).at_boot(script).without_starting_nodes();
+        Self::new(machine.boot()?, kernel)
     }
 
-    fn boot(machine: Builder, kernel: &str, options: &Options) -> Result<Self> {
+    /// The machine that cases are played on.
+    pub(super) fn builder(kernel: &str) -> Builder {
+        Self::described(Machine::builder().iommu().module(1, "loop"), kernel)
+    }
+
+    /// A machine with this kernel on every node, and with what belongs to the watchdog.
+    pub(crate) fn described(machine: Builder, kernel: &str) -> Builder {
         let dist = cache::project_root().join("dist");
-        let machine = machine
+        machine
             .kernel(kernel)
             .service_kernels(kernel)
             .spare_processors(1)
+            .without_fast_strings()
             .share(UNIT, dist.join(UNIT))
             .share(CATALOG, dist.join(CATALOG))
-            .boot()?;
-        let (name, kernel) = (kernel.to_owned(), Kernel::named(kernel)?);
-        let Options { soak, races, .. } = *options;
-        Ok(Self { machine, name, kernel, soak, races, serving: RefCell::default() })
     }
 
-    /// Shows something that a case measured. Other machines show theirs at the same time.
+    pub(crate) fn new(machine: Machine, kernel: &str) -> Result<Self> {
+        let kernel = Kernel::named(kernel)?;
+        Ok(Self { machine, kernel, serving: RefCell::default() })
+    }
+
+    /// Installs the watchdog.
+    pub(crate) fn install(&self) -> Result<()> {
+        self.shell(&format!("{INSTALL}; journalctl --update-catalog; systemctl daemon-reload"))
+            .map(drop)
+    }
+
+    /// The machine alone.
+    pub(crate) fn into_machine(self) -> Machine {
+        self.machine
+    }
+
+    /// Shows something that a case measured.
     pub fn note(&self, text: &str) {
-        println!("{:<5}         {text}", self.name);
+        println!("note: {text}");
     }
 
     /// The machine.
@@ -237,44 +263,22 @@ EOF
         result.and(stopped)
     }
 
-    /// Runs a case with the service on under this configuration. A start takes long under
-    /// emulation: one that runs so already serves, and after a case that held it is left running,
-    /// until [`Self::idle`].
+    /// Runs a case with the service on under this configuration, which it may have already.
     ///
     /// # Errors
     /// The case's, else the service's.
     pub fn configured(&self, text: &str, case: impl FnOnce() -> Result<()>) -> Result<()> {
-        let serves = self.serving.borrow().as_deref() == Some(text);
-        if !serves {
+        if self.serving.borrow().as_deref() != Some(text) {
             self.idle()?;
             self.shell("mkdir -p /etc/watchdog")?;
             self.machine.node0().write(CONFIGURATION, 0o644, text.as_bytes())?;
             self.serving.replace(Some(text.to_owned()));
-            self.start().inspect_err(|_| drop(self.idle()))?;
+            self.start()?;
         }
-        case().inspect_err(|_| drop(self.idle()))
+        case()
     }
 
-    /// The same, where the case stops the service and takes the guard down by itself.
-    ///
-    /// # Errors
-    /// The case's, else the service's.
-    pub fn configured_once(&self, text: &str, case: impl FnOnce() -> Result<()>) -> Result<()> {
-        self.configured(text, case)?;
-        self.serving.take();
-        self.shell(&format!("rm {CONFIGURATION}")).map(drop)
-    }
-
-    /// Stops the service and leaves the guard, for good.
-    ///
-    /// # Errors
-    /// As [`Self::halt`].
-    pub fn leave_sealed(&self) -> Result<()> {
-        self.serving.take();
-        self.halt()
-    }
-
-    /// Stops the service that a case left running, and takes its configuration away.
+    /// Stops the service and takes its guard and its configuration away.
     ///
     /// # Errors
     /// When it had not run until now, or ended badly.
@@ -282,11 +286,9 @@ EOF
         if self.serving.take().is_none() {
             return Ok(());
         }
-        let runs = self.shell(&format!("systemctl is-active {UNIT}"));
-        let stopped = self.stop();
-        // Under a guard that stays nobody can.
-        let removed = self.shell(&format!("rm {CONFIGURATION}"));
-        runs.and(stopped).and(removed.map(drop))
+        self.shell(&format!("systemctl is-active {UNIT}"))?;
+        self.stop()?;
+        self.shell(&format!("rm {CONFIGURATION}")).map(drop)
     }
 
     /// A place in the journal: the number of the watchdog's entries so far. (With
@@ -346,15 +348,29 @@ EOF
         Ok(Duration::from_secs_f64(seconds))
     }
 
+    /// How long it took from now to an entry, without what the host kept node 0's processor waiting.
+    ///
+    /// # Errors
+    /// When node 0 or QEMU does not answer.
+    pub fn stopwatch(&self) -> Result<impl Fn(&Entry) -> Result<Duration>> {
+        let (begun, starved) = (self.uptime()?, self.machine.starved()?);
+        Ok(move |entry: &Entry| {
+            let took = entry.since_boot()?.saturating_sub(begun);
+            Ok(took.saturating_sub(self.machine.starved()? - starved))
+        })
+    }
+
     /// The watchdog's process.
     ///
     /// # Errors
     /// When the service does not run.
     pub fn watchdog(&self) -> Result<u32> {
-        let pid = self.shell(&format!("systemctl show -p MainPID --value {UNIT}"))?.text();
-        let pid = pid.trim().parse()?;
-        ensure!(pid != 0, "the service does not run");
-        Ok(pid)
+        let group = format!("/sys/fs/cgroup/system.slice/{UNIT}/cgroup.procs");
+        let processes = self.machine.node0().read(&group).context("the service does not run")?;
+        let processes = String::from_utf8(processes)?;
+        let (first, others) = processes.split_once('\n').context("the service does not run")?;
+        ensure!(others.is_empty(), "the service has more than one process: {processes}");
+        Ok(first.parse()?)
     }
 
     /// A byte of the machine's memory, seen by the host.

@@ -1,22 +1,23 @@
 //! Sweeping: alerts for what changes, silence for what does not.
 
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::discovery::json_lines;
-use super::{List, Stage};
+use super::guard::{PERIOD, configured};
+use super::{List, Stage, Start, Times};
 
 pub(super) const CASES: List = &[
-    ("run: armed, both nodes found, baselines learned, then silence", silence),
-    ("run: a byte changed from outside is alerted within two periods", flipped_byte),
-    ("scan: judges by the learned baseline", scan_with_baseline),
-    ("run: catalog entries explain the journal", catalog),
+    ("run: armed, both nodes found, baselines learned, then silence", Start::Ready, silence),
+    (
+        "run: a byte changed from outside is alerted within two periods",
+        Start::Standard,
+        flipped_byte,
+    ),
+    ("scan: judges by the learned baseline", Start::Standard, scan_with_baseline),
+    ("run: catalog entries explain the journal", Start::Standard, catalog),
 ];
-
-/// The period of the case that measures it: one that a slow machine under emulation can keep.
-const PERIOD: Duration = Duration::from_secs(2);
 
 /// Check that the service starts without configuration, says what it found, and then has nothing
 /// to say about a healthy machine.
@@ -39,7 +40,7 @@ fn silence(stage: &Stage) -> Result<()> {
             ensure!(entry.field("SYSLOG_IDENTIFIER") == "watchdog", "{kind}");
         }
         let quiet = stage.mark()?;
-        thread::sleep(stage.soak);
+        thread::sleep(Times::from_environment()?.soak);
         let entries = stage.entries(quiet)?;
         ensure!(entries.is_empty(), "a healthy machine was alerted: {entries:#?}");
         Ok(())
@@ -51,16 +52,16 @@ fn silence(stage: &Stage) -> Result<()> {
 /// Check that one changed byte of text, in either node, is alerted with everything that is known
 /// of it within two periods, once; and that its return is told.
 fn flipped_byte(stage: &Stage) -> Result<()> {
-    stage.configured(&format!("period = \"{}s\"", PERIOD.as_secs()), || {
+    configured(stage, "", || {
         for node in [1, 2] {
             let truth = stage.machine().truth(node)?;
             let at = truth.text_phys_start + 0x12_3456 + u64::from(node);
             let before = stage.byte(at)?;
             let mark = stage.mark()?;
-            let changed = stage.uptime()?;
+            let took = stage.stopwatch()?;
             stage.poke(at, before ^ 0x40)?;
             let alert = stage.wait_for(mark, "text-tampered", |entry| entry.is("text-tampered"))?;
-            let took = alert.since_boot()?.saturating_sub(changed);
+            let took = took(&alert)?;
             let virt = truth.stext_virt + (at - truth.text_phys_start);
             let expected = [
                 ("WATCHDOG_NODE", format!("service-{node}")),
@@ -120,6 +121,8 @@ fn nearest(kallsyms: &str, virt: u64) -> Option<String> {
 /// Check that `scan` judges by what `run` learned: clean, then tampered with exit status 1 and
 /// the place, then clean again; and that a damaged baseline is refused.
 fn scan_with_baseline(stage: &Stage) -> Result<()> {
+    // A guard in force would keep the baseline from damage.
+    stage.idle()?;
     let scan = || stage.machine().node0().run(["watchdog", "scan", "--json"]);
     let output = scan()?;
     ensure!(output.success(), "{output}");
@@ -156,6 +159,9 @@ fn scan_with_baseline(stage: &Stage) -> Result<()> {
 
 /// Check that `journalctl -x` has an explanation for the entries.
 fn catalog(stage: &Stage) -> Result<()> {
+    let (mark, at) = (stage.mark()?, stage.machine().truth(1)?.text_phys_start + 0x1234);
+    stage.poke(at, stage.byte(at)? ^ 1)?;
+    stage.wait_for(mark, "text-tampered", |entry| entry.is("text-tampered"))?;
     let output = stage.shell("journalctl -t watchdog -x --no-pager -n 200")?;
     let text = output.text();
     ensure!(text.contains("Subject: The guard is armed"), "{text}");

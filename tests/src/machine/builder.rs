@@ -1,41 +1,21 @@
-//! A machine's description, and its way from there to running.
+//! A machine's description.
 
-use std::{
-    fs,
-    os::unix::net::UnixStream,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
-use super::{
-    Machine,
-    health::Health,
-    node0::Node0,
-    qemu::{Launch, Qemu, Terminal},
-    qmp::Qmp,
-    ram::Ram,
-    run_directory,
-    service_node::ServiceNode,
-};
-use crate::{cache, initramfs, kernel::Kernel, layout};
-
-/// From QEMU's start to node 0's agent, under emulation on a busy host.
-const NODE0_BOOT: Duration = Duration::from_secs(300);
-
-/// Programs that every machine has in `/host`; others are there when they were
-/// built.
-const NEEDED_PROGRAMS: [&str; 3] = ["node-init", "node-loader", "node-agent"];
+use super::{Machine, snapshot};
+use crate::kernel::Kernel;
+use crate::layout;
 
 /// What one node boots.
 #[derive(Debug, Clone)]
 pub struct Node {
-    kernel: String,
+    pub(super) kernel: String,
     kaslr: bool,
     append: String,
-    modules: Vec<String>,
+    pub(super) modules: Vec<String>,
 }
 
 impl Default for Node {
@@ -55,15 +35,17 @@ impl Node {
 /// Describes a machine; see [`Machine::builder`].
 #[derive(Debug, Clone)]
 pub struct Builder {
-    nodes: Vec<Node>,
-    service_nodes: u8,
-    spare_processors: u8,
-    memory_mib: u32,
-    iommu: bool,
-    share: Vec<(String, PathBuf)>,
-    programs: Option<PathBuf>,
-    at_boot: Option<String>,
-    start_nodes: bool,
+    pub(super) nodes: Vec<Node>,
+    pub(super) service_nodes: u8,
+    pub(super) spare_processors: u8,
+    pub(super) memory_mib: u32,
+    pub(super) iommu: bool,
+    pub(super) fast_strings: bool,
+    pub(super) counted: bool,
+    pub(super) share: Vec<(String, PathBuf)>,
+    pub(super) programs: Option<PathBuf>,
+    pub(super) at_boot: Option<String>,
+    pub(super) start_nodes: bool,
 }
 
 impl Default for Builder {
@@ -74,6 +56,8 @@ impl Default for Builder {
             spare_processors: 0,
             memory_mib: 2048,
             iommu: false,
+            fast_strings: true,
+            counted: false,
             share: Vec::new(),
             programs: None,
             at_boot: None,
@@ -161,6 +145,24 @@ impl Builder {
         self
     }
 
+    /// Gives the machine processors that do not claim fast string instructions. QEMU executes `rep movsb`
+    /// a byte at a time; kernels and C libraries then copy by other means, and a machine that is
+    /// mostly waited for is a fifth faster.
+    #[must_use]
+    pub fn without_fast_strings(mut self) -> Self {
+        self.fast_strings = false;
+        self
+    }
+
+    /// Has the machine's time go by instructions, a nanosecond each, and not by the host's clock: what
+    /// the machine measures is then the same on every host. It is slow, and no other processor runs
+    /// while one does.
+    #[must_use]
+    pub fn counted(mut self) -> Self {
+        self.counted = true;
+        self
+    }
+
     /// Shows a file of the host as `/host/NAME` on node 0, read-only.
     #[must_use]
     pub fn share(mut self, name: &str, file: impl Into<PathBuf>) -> Self {
@@ -195,6 +197,15 @@ impl Builder {
         self.boot_with(None, |_| {})
     }
 
+    /// The machine as [`boot`](Self::boot) leaves it, from a snapshot of this name. Where there is none
+    /// that was made of the same, the machine boots and is saved.
+    ///
+    /// # Errors
+    /// As for `boot`, or when QEMU cannot save or restore it.
+    pub fn booted_as(self, name: &str) -> Result<Machine> {
+        snapshot::kept(name, &self, "", || self.clone().boot())?.restore(self)
+    }
+
     /// As [`boot`](Self::boot), with node 0's console on `terminal` in place of
     /// a log alone, and `progress` told what has been reached.
     pub fn boot_with(
@@ -221,123 +232,10 @@ impl Builder {
         Ok(machine)
     }
 
-    fn start_node0(
-        mut self,
-        terminal: Option<UnixStream>,
-        progress: &mut impl FnMut(&str),
-    ) -> Result<Machine> {
-        ensure!(
-            self.service_nodes <= layout::MAX_SERVICE_NODES,
-            "a machine has at most {} service nodes",
-            layout::MAX_SERVICE_NODES
-        );
-        ensure!(self.memory_mib >= 1792, "a machine needs at least 1792 MiB of memory");
-        self.nodes.truncate(usize::from(self.service_nodes) + 1);
-        let directory = run_directory::create()?;
-        let kernel = Kernel::named(&self.nodes[0].kernel)?;
-        self.fill(directory.path(), &kernel)?;
-
-        let begun = std::time::Instant::now();
-        let ram = Arc::new(Ram::new(u64::from(self.memory_mib) << 20)?);
-        let (agent, agent_of_qemu) = UnixStream::pair()?;
-        let (control, control_of_qemu) = UnixStream::pair()?;
-        let qemu = Qemu::launch(Launch {
-            directory: directory.path(),
-            image: &kernel.image(),
-            modules: &kernel.module_root(),
-            root: &cache::require(
-                cache::node0_root(),
-                "node 0's root file system",
-                "cargo xtask setup",
-            )?,
-            command_line: self.node0_command_line(),
-            memory_mib: self.memory_mib,
-            iommu: self.iommu,
-            processors: self.service_nodes + 1 + self.spare_processors,
-            ram: &ram,
-            agent: agent_of_qemu,
-            control: control_of_qemu,
-            terminal: terminal.map(Terminal::from),
-        })?;
-        let health = Arc::new(Health::new(directory, qemu.watch(), self.service_nodes));
-        let qmp = Qmp::connect(control, Arc::clone(&health))?;
-        let node0 = Node0::connect(agent, Arc::clone(&health), NODE0_BOOT)?;
-        progress(&format!(
-            "node 0: {} up after {:.1} s",
-            kernel.release,
-            begun.elapsed().as_secs_f32()
-        ));
-        let services = (1..=self.service_nodes)
-            .map(|node| ServiceNode::new(node, &ram, Arc::clone(&health)))
-            .collect::<Result<_>>()?;
-        Ok(Machine { nodes: self.nodes, ram, node0, services, qmp, health, qemu })
-    }
-
-    /// Puts everything that guests read into the run's directory.
-    fn fill(&self, directory: &Path, kernel: &Kernel) -> Result<()> {
-        let share = directory.join("share");
-        fs::create_dir(&share)?;
-        let programs = self.programs.clone().unwrap_or_else(cache::guest_programs);
-        for entry in fs::read_dir(&programs).with_context(|| missing_programs(&programs))? {
-            let path = entry?.path();
-            // Programs have no extension; cargo's own files do.
-            if path.is_file() && path.extension().is_none() {
-                place(&path, &share.join(path.file_name().unwrap_or_default()))?;
-            }
-        }
-        for program in NEEDED_PROGRAMS {
-            ensure!(share.join(program).exists(), missing_programs(&programs));
-        }
-        for (name, file) in &self.share {
-            place(file, &share.join(name))?;
-        }
-        if let Some(script) = &self.at_boot {
-            fs::write(share.join("at-boot"), script)?;
-        }
-        let init = fs::read(share.join("node-init"))?;
-        initramfs::for_node0(&directory.join("node0.cpio"), &init, kernel)?;
-        for (number, node) in self.nodes.iter().enumerate().skip(1) {
-            let kernel = Kernel::named(&node.kernel)?;
-            place(&kernel.image(), &share.join(format!("node{number}.vmlinuz")))?;
-            let archive = share.join(format!("node{number}.cpio"));
-            initramfs::for_service_node(&archive, &init, &kernel, &node.modules)?;
-        }
-        Ok(())
-    }
-
-    fn node0_command_line(&self) -> String {
-        let reserved: Vec<_> = layout::RESERVED_ON_NODE0
-            .iter()
-            .map(|(start, size)| format!("memmap={size:#x}${start:#x}"))
-            .collect();
-        // iomem=relaxed lets the loader reach the local APIC through /dev/mem,
-        // which is where it starts processors, so no x2APIC mode. Processors that
-        // stay idle make Linux doubt the time-stamp counter, and every look at
-        // the clock slow.
-        let iommu = if self.iommu { "intel_iommu=on " } else { "" };
-        format!(
-            "console=ttyS0 maxcpus=1 nox2apic tsc=reliable iomem=relaxed panic=-1 {iommu}{} {}",
-            reserved.join(" "),
-            self.nodes[0].command_line()
-        )
-    }
-
     fn node(&mut self, node: u8) -> &mut Node {
         let count = self.nodes.len();
         self.nodes
             .get_mut(usize::from(node))
             .unwrap_or_else(|| panic!("node {node} of a machine with {count} nodes"))
     }
-}
-
-/// Links a file, or copies it where it cannot be linked.
-fn place(file: &Path, to: &Path) -> Result<()> {
-    if fs::hard_link(file, to).is_err() {
-        fs::copy(file, to).with_context(|| format!("cannot share {}", file.display()))?;
-    }
-    Ok(())
-}
-
-fn missing_programs(directory: &Path) -> String {
-    format!("the guests' programs are not all in {}: run `cargo xtask build`", directory.display())
 }

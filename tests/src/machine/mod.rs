@@ -31,11 +31,19 @@ mod qmp;
 mod ram;
 mod run_directory;
 mod service_node;
+pub mod snapshot;
+mod start;
 
-use std::{path::Path, sync::Arc, time::Duration, time::Instant};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
+use xtask::kernels::VERSIONS;
 
 pub use self::{
     builder::{Builder, Node},
@@ -43,8 +51,9 @@ pub use self::{
     node0::{Node0, Output, Process},
     ram::Ram,
     service_node::ServiceNode,
+    snapshot::Snapshot,
 };
-use crate::truth::Truth;
+use crate::{starved, truth::Truth};
 
 /// From the loader's start to a service node that answers, under emulation on
 /// a busy host.
@@ -64,7 +73,9 @@ pub struct Machine {
     ram: Arc<Ram>,
     node0: Node0,
     services: Vec<ServiceNode>,
+    truths: Mutex<BTreeMap<u8, Truth>>,
     qmp: qmp::Qmp,
+    disks: qemu::Disks,
     health: Arc<Health>,
 }
 
@@ -74,6 +85,22 @@ impl Machine {
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// A machine with one of each kernel, and that stands still: node 0 runs the first of
+    /// [`VERSIONS`], nodes 1 and 2 the others.
+    ///
+    /// # Errors
+    /// As for [`Builder::booted_as`].
+    pub fn one_of_each() -> Result<Self> {
+        let builder = (0..)
+            .zip(VERSIONS)
+            .fold(Self::builder(), |builder, (node, kernel)| builder.service_kernel(node, kernel));
+        // Static calls into a module are not patched but instrumented: node 0 shall have none.
+        let builder = builder.append(0, "modprobe.blacklist=kvm,kvm_amd,kvm_intel");
+        let machine = builder.booted_as("one-of-each")?;
+        machine.pause()?;
+        Ok(machine)
     }
 
     /// Node 0, the monitoring OS.
@@ -104,6 +131,7 @@ impl Machine {
         // Before the loader runs: the old kernel's mark must not be taken for
         // the new one's.
         service.forget()?;
+        self.truths().remove(&node);
         let configuration = &self.nodes[usize::from(node)];
         let (number, append) = (node.to_string(), configuration.command_line());
         let kernel = format!("/host/node{node}.vmlinuz");
@@ -117,11 +145,22 @@ impl Machine {
     }
 
     /// What node `node`'s own kernel says about its text.
+    ///
+    /// It stays true until the node is started again; each is asked once.
     pub fn truth(&self, node: u8) -> Result<Truth> {
-        match node {
+        if let Some(truth) = self.truths().get(&node) {
+            return Ok(truth.clone());
+        }
+        let truth = match node {
             0 => self.node0.truth(),
             _ => self.node(node)?.truth(),
-        }
+        }?;
+        self.truths().insert(node, truth.clone());
+        Ok(truth)
+    }
+
+    fn truths(&self) -> MutexGuard<'_, BTreeMap<u8, Truth>> {
+        self.truths.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The machine's physical memory, to read and to change from outside.
@@ -163,6 +202,22 @@ impl Machine {
                 _ => bail!("QEMU could not write {}: {dump}", path.display()),
             }
         })
+    }
+
+    /// Ends the machine and has its disks taken away, before they go with its run's directory.
+    fn end<T>(self, take: impl FnOnce(&qemu::Disks) -> Result<T>) -> Result<T> {
+        drop(self.qemu);
+        take(&self.disks)
+    }
+
+    /// How long node 0's processor was ready to run and had none of the host's, since QEMU started.
+    ///
+    /// # Errors
+    /// When QEMU does not answer.
+    pub fn starved(&self) -> Result<Duration> {
+        let processors = self.qmp.execute("query-cpus-fast", json!({}))?;
+        let thread = processors[0]["thread-id"].as_u64().context("QEMU names no thread")?;
+        starved::thread(thread)
     }
 
     /// Where the consoles are logged and whether the machine is well.

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How long a program run by [`Node0::run`] may take.
-const RUN: Duration = Duration::from_secs(120);
+const RUN: Duration = Duration::from_secs(300);
 
 /// Anything the agent does by itself.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -32,6 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Node 0.
 pub struct Node0 {
     link: Arc<Link>,
+    /// Where the agent says that it runs.
+    greeting: Mutex<Receiver<Event>>,
 }
 
 /// The connection to the agent, shared with every running [`Process`].
@@ -76,8 +78,8 @@ impl fmt::Display for Output {
 }
 
 impl Node0 {
-    /// Waits until node 0 has booted and its agent says so.
-    pub(super) fn connect(port: UnixStream, health: Arc<Health>, limit: Duration) -> Result<Self> {
+    /// Listens to node 0's agent, which need not run yet.
+    pub(super) fn connect(port: UnixStream, health: Arc<Health>) -> Result<Self> {
         let (hello, greeting) = mpsc::channel();
         let mut incoming = port.try_clone()?;
         let link = Arc::new(Link {
@@ -96,8 +98,18 @@ impl Node0 {
                 }
             }
         })?;
-        link.next_event(&greeting, "node 0 does not boot", limit)?;
-        Ok(Self { link })
+        Ok(Self { link, greeting: Mutex::new(greeting) })
+    }
+
+    /// Waits until node 0 has booted and its agent says so.
+    pub(super) fn booted(&self, limit: Duration) -> Result<()> {
+        let greeting = self.greeting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.link.next_event(&greeting, "node 0 does not boot", limit).map(drop)
+    }
+
+    /// Waits until the agent of a node 0 that was saved while it ran answers.
+    pub(super) fn resumed(&self) -> Result<()> {
+        self.read("/proc/uptime").map(drop).context("node 0 does not go on after it was saved")
     }
 
     /// Runs a program to its end. Programs of `/host` need no path.

@@ -6,7 +6,7 @@ use std::{
         fd::{AsRawFd, OwnedFd, RawFd},
         unix::{net::UnixStream, process::CommandExt},
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
@@ -17,6 +17,8 @@ use rustix::{
     io::{FdFlags, fcntl_setfd},
     process::{Pid, Signal, kill_process, set_parent_process_death_signal},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::{console, ram::Ram};
 use crate::{agent, cache, layout};
@@ -32,24 +34,46 @@ impl From<UnixStream> for Terminal {
 
 /// Everything QEMU is started with.
 pub(super) struct Launch<'a> {
-    /// The run's directory, with `node0.cpio` and `share`.
-    pub(super) directory: &'a Path,
+    /// Where the consoles and QEMU itself are logged.
+    pub(super) logs: &'a Path,
+    /// The disks of node 0 and its initramfs.
+    pub(super) disks: &'a Disks,
     /// Node 0's kernel.
     pub(super) image: &'a Path,
-    /// What node 0 sees as `/lib/modules`.
-    pub(super) modules: &'a Path,
-    /// Node 0's root file system; what is written to it is dropped at the end.
-    pub(super) root: &'a Path,
+    /// A machine that waits for a saved state in place of booting.
+    pub(super) incoming: bool,
     /// Node 0's kernel command line.
     pub(super) command_line: String,
     pub(super) memory_mib: u32,
     pub(super) iommu: bool,
+    pub(super) fast_strings: bool,
+    pub(super) counted: bool,
     pub(super) processors: u8,
     pub(super) ram: &'a Ram,
     /// QEMU's ends of the agent's port and of its own control connection.
     pub(super) agent: UnixStream,
     pub(super) control: UnixStream,
     pub(super) terminal: Option<Terminal>,
+}
+
+/// Files that a machine reads: what differs from one boot to the next is made in the run's directory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Disks {
+    /// What is written to node 0's root file system, a qcow2 image on top of the one in the cache.
+    pub(super) root: PathBuf,
+    /// What node 0 sees as `/host`, an ext4 image.
+    pub(super) host: PathBuf,
+    /// What node 0 sees as `/lib/modules`, an ext4 image.
+    pub(super) modules: PathBuf,
+    /// Node 0's initramfs.
+    pub(super) initramfs: PathBuf,
+}
+
+impl Disks {
+    /// Are all of them there?
+    pub(super) fn exist(&self) -> bool {
+        [&self.root, &self.host, &self.modules, &self.initramfs].iter().all(|file| file.exists())
+    }
 }
 
 /// A running QEMU. Dropping it ends it.
@@ -141,9 +165,9 @@ impl Launch<'_> {
         self.processors_and_memory(&mut command);
         self.boot(&mut command);
         self.consoles(&mut command);
-        self.shares(&mut command);
+        self.disks(&mut command);
         self.channels(&mut command);
-        let log = File::create(self.directory.join("qemu.log"))?;
+        let log = File::create(self.logs.join("qemu.log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
 
         let mut inherited: Vec<RawFd> =
@@ -169,7 +193,13 @@ impl Launch<'_> {
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         // Emulation, even where KVM is at hand: it is what every machine has,
         // and what the nodes' interplay was tried on.
-        command.args(["-accel", "tcg,thread=multi", "-cpu", "max"]);
+        let processor = if self.fast_strings { "max" } else { "max,erms=off,fsrm=off" };
+        command.args(["-cpu", processor]);
+        if self.counted {
+            command.args(["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]);
+        } else {
+            command.args(["-accel", "tcg,thread=multi"]);
+        }
         command.args(["-smp", &self.processors.to_string()]);
         command.args(["-m", &format!("{}M", self.memory_mib)]);
         command.args(["-machine", "q35,memory-backend=ram"]);
@@ -187,17 +217,17 @@ impl Launch<'_> {
 
     fn boot(&self, command: &mut Command) {
         command.arg("-kernel").arg(self.image);
-        command.arg("-initrd").arg(self.directory.join("node0.cpio"));
+        command.arg("-initrd").arg(&self.disks.initramfs);
         command.args(["-append", &self.command_line]);
-        let root = value(self.root);
-        command.args(["-drive", &format!("if=none,id=root,format=raw,snapshot=on,file={root}")]);
-        command.args(["-device", "virtio-blk-pci,drive=root"]);
+        if self.incoming {
+            command.args(["-incoming", "defer"]);
+        }
     }
 
     /// The serial ports, in the order of the nodes.
     fn consoles(&self, command: &mut Command) {
         for node in 0..=layout::MAX_SERVICE_NODES {
-            let log = console::log(self.directory, node);
+            let log = console::log(self.logs, node);
             let chardev = match &self.terminal {
                 Some(terminal) if node == 0 => format!(
                     "socket,id=console{node},fd={},logfile={}",
@@ -210,17 +240,17 @@ impl Launch<'_> {
         }
     }
 
-    fn shares(&self, command: &mut Command) {
-        for (name, directory) in
-            [("host", &*self.directory.join("share")), ("modules", self.modules)]
-        {
-            let path = value(directory);
-            command.args([
-                "-fsdev",
-                &format!("local,id={name},path={path},security_model=none,readonly=on"),
-                "-device",
-                &format!("virtio-9p-pci,fsdev={name},mount_tag={name}"),
-            ]);
+    /// Node 0 tells its disks apart by their serial numbers.
+    fn disks(&self, command: &mut Command) {
+        let Disks { root, host, modules, .. } = self.disks;
+        let root = format!("format=qcow2,file={}", value(root));
+        let [host, modules] =
+            [host, modules].map(|file| format!("format=raw,readonly=on,file={}", value(file)));
+        for (name, drive) in [("root", root), ("host", host), ("modules", modules)] {
+            // No file of a run outlives a crash of the host.
+            let drive = format!("if=none,id={name},cache=unsafe,{drive}");
+            let device = format!("virtio-blk-pci,drive={name},serial={name}");
+            command.args(["-drive", &drive, "-device", &device]);
         }
     }
 

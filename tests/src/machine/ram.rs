@@ -12,6 +12,10 @@ use anyhow::{Context, Result};
 use rustix::fs::{MemfdFlags, SeekFrom, ftruncate, memfd_create, seek};
 use vm_memory::{FileOffset, MmapRegion};
 
+/// Bytes that are copied at a time.
+const CHUNK: usize = 1 << 20;
+const PAGE: usize = 4096;
+
 /// Physical memory; it has no name, so it is gone when the last process that
 /// holds it ends. Below 2 GiB, file offset is physical address.
 pub struct Ram {
@@ -26,6 +30,16 @@ impl Ram {
             memfd_create("node-machine-ram", MemfdFlags::CLOEXEC).context("no memory file")?;
         ftruncate(&memory, size)?;
         Ok(Self { file: memory.into(), size })
+    }
+
+    /// Memory as [`Self::save`] left it in a file.
+    pub(super) fn load(path: &Path) -> Result<Self> {
+        let saved = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let ram = Self::new(saved.metadata()?.len())?;
+        // What was zero is a hole already.
+        copy_data(&saved, &ram.file, |part| std::iter::once((0, part)).collect())
+            .with_context(|| format!("cannot load {}", path.display()))?;
+        Ok(ram)
     }
 
     /// Bytes of memory.
@@ -58,19 +72,11 @@ impl Ram {
     /// Copies memory to a sparse file. Stop the machine first, or the copy is
     /// of no single moment.
     pub(super) fn save(&self, path: &Path) -> Result<()> {
-        let mut copy =
+        let copy =
             File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
         copy.set_len(self.size)?;
-        let mut source = self.file.try_clone()?;
-        let mut end = 0;
-        while let Ok(start) = seek(&self.file, SeekFrom::Data(end)) {
-            end = seek(&self.file, SeekFrom::Hole(start))?;
-            seek(&copy, SeekFrom::Start(start))?;
-            seek(&source, SeekFrom::Start(start))?;
-            io::copy(&mut io::Read::take(&mut source, end - start), &mut copy)
-                .with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        Ok(())
+        copy_data(&self.file, &copy, |part| runs(part).collect())
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Maps a part of memory.
@@ -82,5 +88,70 @@ impl Ram {
     /// The open file, for QEMU.
     pub(super) fn file(&self) -> &File {
         &self.file
+    }
+}
+
+/// Copies what is no hole from one file to the same place in another: of each part of it the pieces
+/// that `wanted` gives, with their offsets.
+fn copy_data(
+    from: &File,
+    to: &File,
+    wanted: impl Fn(&[u8]) -> Vec<(usize, &[u8])>,
+) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    let mut end = 0;
+    while let Ok(start) = seek(from, SeekFrom::Data(end)) {
+        end = seek(from, SeekFrom::Hole(start))?;
+        let mut at = start;
+        while at < end {
+            let length = chunk.len().min(usize::try_from(end - at).unwrap_or(chunk.len()));
+            let part = &mut chunk[..length];
+            from.read_exact_at(part, at)?;
+            for (offset, run) in wanted(part) {
+                to.write_all_at(run, at + offset as u64)?;
+            }
+            at += length as u64;
+        }
+    }
+    Ok(())
+}
+
+/// The runs of pages that are not all zero, with their offsets.
+fn runs(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let is_zero = |page: &&[u8]| page.iter().all(|byte| *byte == 0);
+    let pages = |from: usize| bytes.get(from..).unwrap_or_default().chunks(PAGE);
+    let mut end = 0;
+    std::iter::from_fn(move || {
+        let start = end + PAGE * pages(end).take_while(is_zero).count();
+        end = start + PAGE * pages(start).take_while(|page| !is_zero(page)).count();
+        Some((start, bytes.get(start..end.min(bytes.len()))?)).filter(|(_, run)| !run.is_empty())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that what is copied is equal, that pages of zeros become holes, and that a last page that
+    /// is not whole is copied as well.
+    #[test]
+    fn zeros_become_holes() {
+        const SIZE: usize = 3 * CHUNK + 100;
+        let mut bytes = vec![0; SIZE];
+        bytes[5 * PAGE..7 * PAGE].fill(1);
+        bytes[2 * CHUNK - 1] = 2;
+        bytes[SIZE - 1] = 3;
+        let file = || tempfile::tempfile().expect("a file");
+        let (from, to) = (file(), file());
+        from.write_all_at(&bytes, 0).expect("room");
+        to.set_len(SIZE as u64).expect("room");
+        copy_data(&from, &to, |part| runs(part).collect()).expect("readable and writable");
+        let mut copied = vec![0; SIZE];
+        to.read_exact_at(&mut copied, 0).expect("as long");
+        assert!(copied == bytes);
+        let places: Vec<_> = runs(&bytes).map(|(at, run)| (at, run.len())).collect();
+        let last = (SIZE - 1) / PAGE * PAGE;
+        let expected = [(5 * PAGE, 2 * PAGE), (2 * CHUNK - PAGE, PAGE), (last, SIZE - last)];
+        assert_eq!(places, expected);
     }
 }

@@ -1,6 +1,6 @@
 //! Where a run keeps its files: consoles, initramfs images, what guests share.
 
-use std::{fs, path::Path, process};
+use std::{fs, path::Path, path::PathBuf, process};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
@@ -14,11 +14,20 @@ const FAILED: &str = "failed";
 
 /// Makes a directory for a run of this process, below the cache.
 pub(super) fn create() -> Result<TempDir> {
-    let parent = cache::directory().join("runs");
+    let parent = parent();
     fs::create_dir_all(&parent).with_context(|| format!("cannot create {}", parent.display()))?;
     sweep(&parent)?;
     let prefix = format!("{PREFIX}{}-", process::id());
     Ok(tempfile::Builder::new().prefix(&prefix).tempdir_in(parent)?)
+}
+
+/// Is this a file of a run?
+pub(super) fn holds(file: &Path) -> bool {
+    file.starts_with(parent())
+}
+
+fn parent() -> PathBuf {
+    cache::directory().join("runs")
 }
 
 /// Lets the directory be after its run.

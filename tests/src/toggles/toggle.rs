@@ -21,7 +21,7 @@ const MIDDLE: std::ops::Range<u32> = 9..64;
 
 /// A livepatch that is switched has to wait for every task to leave the old function, which is
 /// looked at once a second (`klp_try_complete_transition`, kernel/livepatch/transition.c).
-const TRANSITION: Duration = Duration::from_secs(60);
+const TRANSITION: Duration = Duration::from_secs(300);
 
 /// By which mechanism a kernel rewrites its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,7 +1,6 @@
-//! Freshly booted kernels, kept as they are: the memory of one machine with one of each.
+//! Freshly booted kernels, kept as they are: one machine with one of each, which stands still.
 
-use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -12,11 +11,9 @@ use watchdog::verify::{Baseline, Verifier};
 
 use watchdog_tests::kernel::Kernel as Packaged;
 use watchdog_tests::machine::Machine;
+use xtask::kernels::VERSIONS;
 
 use crate::overlay::Patch;
-
-/// The kernels of the machine, by node.
-const KERNELS: [&str; 3] = ["6.1", "6.12", "7.2"];
 
 /// One kernel, and what its vendor says of it.
 pub(crate) struct Specimen {
@@ -26,30 +23,22 @@ pub(crate) struct Specimen {
     verifier: Verifier,
 }
 
-/// The machine's memory, in a file that has no name and is gone with this process.
-static MEMORY: LazyLock<Result<File, String>> =
-    LazyLock::new(|| boot_and_save().map_err(|error| format!("{error:#}")));
+/// The machine, which stands still.
+static MACHINE: LazyLock<Result<Machine, String>> =
+    LazyLock::new(|| Machine::one_of_each().map_err(|error| format!("{error:#}")));
 static SPECIMENS: LazyLock<Result<Vec<Specimen>, String>> = LazyLock::new(|| {
-    let memory = MEMORY.as_ref().map_err(Clone::clone)?;
-    KERNELS
+    let memory = memory().map_err(|error| format!("{error:#}"))?;
+    VERSIONS
         .iter()
-        .map(|name| Specimen::take(memory, name))
+        .map(|name| Specimen::take(&memory, name))
         .collect::<Result<_>>()
         .map_err(|error| format!("{error:#}"))
 });
 
-fn boot_and_save() -> Result<File> {
-    let mut builder = Machine::builder();
-    for (node, kernel) in (0..).zip(KERNELS) {
-        builder = builder.service_kernel(node, kernel);
-    }
-    // Static calls into a module are not patched but instrumented: node 0 shall have none.
-    let machine = builder.append(0, "modprobe.blacklist=kvm,kvm_amd,kvm_intel").boot()?;
-    machine.pause()?;
-    let directory = tempfile::tempdir()?;
-    let path = directory.path().join("memory");
-    machine.save_ram(&path)?;
-    Ok(File::open(path)?)
+/// The machine's memory as other programs can open it while this one runs.
+fn memory() -> Result<PathBuf> {
+    let machine = MACHINE.as_ref().map_err(|error| anyhow!("{error}"))?;
+    Ok(machine.ram().path())
 }
 
 impl Specimen {
@@ -58,9 +47,8 @@ impl Specimen {
         SPECIMENS.as_deref().map_err(|error| anyhow!("{error}"))
     }
 
-    fn take(memory: &File, name: &str) -> Result<Self> {
-        let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
-        let memory = RawImage::open(path.as_ref(), PhysAddr(0))?;
+    fn take(memory: &Path, name: &str) -> Result<Self> {
+        let memory = RawImage::open(memory, PhysAddr(0))?;
         let baseline = Baseline::of_image(&Packaged::named(name)?.image())?;
         let found = locate(&memory, memory.ranges(), &Search::default(), &mut |_, _| ())?;
         let kernel = found.into_iter().find_map(|finding| match finding {
@@ -75,8 +63,7 @@ impl Specimen {
 
     /// The machine's memory as other programs can open it while this one runs.
     pub(crate) fn memory_path() -> Result<String> {
-        let memory = MEMORY.as_ref().map_err(|error| anyhow!("{error}"))?;
-        Ok(format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd()))
+        Ok(memory()?.display().to_string())
     }
 
     /// A verifier that has seen nothing yet.

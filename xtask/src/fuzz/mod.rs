@@ -4,95 +4,74 @@ mod progress;
 mod session;
 mod target;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
 
-use anyhow::{Result, anyhow, ensure};
-use clap::Args;
-use watchdog_tests::cases::Tally;
+use anyhow::{Result, anyhow, bail, ensure};
+use xtask::options;
 
 use self::session::{Outcome, Session};
-use self::target::Target;
-use crate::setup;
+pub(crate) use self::target::Target;
+use crate::setup::{self, Needs};
+use crate::steps::{Steps, Workspace};
 
 /// Inputs that `cargo xtask test` tries of each target beside the seeds, and seconds that may take.
 const REGRESSION_RUNS: u64 = 20_000;
 const REGRESSION_SECONDS: u64 = 4;
 
-#[derive(Args)]
-pub(crate) struct Options {
-    /// Targets to run, named as their files in watchdog/fuzz/fuzz_targets; repeat for more
-    /// [default: all].
-    #[arg(long = "target", value_name = "NAME")]
-    targets: Vec<String>,
-    /// Seconds for which each target is run.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
-    seconds: u64,
-    /// Only the short run that is part of `cargo xtask test`.
-    #[arg(long, conflicts_with_all = ["targets", "seconds"])]
-    regression: bool,
-    /// Fuzz nothing, but make seeds anew: of made-up kernels and dumps, and of the kernels in this
-    /// raw image of a machine's memory.
-    #[arg(long, value_name = "RAW_IMAGE", conflicts_with_all = ["targets", "seconds", "regression"])]
-    seeds: Option<PathBuf>,
-}
-
-impl Options {
-    pub(crate) fn run(&self) -> Result<()> {
-        setup::ensure_tools()?;
-        if self.regression {
-            let tally = regression()?;
-            println!("{} passed, {} failed", tally.passed, tally.failed.len());
-            ensure!(tally.failed.is_empty(), "not every target passed");
-            return Ok(());
-        }
-        let targets = target::chosen(&self.targets)?;
-        target::build()?;
-        if let Some(image) = &self.seeds {
-            return make_seeds(image);
-        }
-        let time = format!("-max_total_time={}", self.seconds);
-        let outcomes = run_all(&targets, |target, processes| {
-            Session::new(target, processes).with_news().run(&target.corpus(), &[&time])
-        })?;
-        session::table(&outcomes);
-        let findings: usize = outcomes.iter().map(|outcome| outcome.findings.len()).sum();
-        ensure!(findings == 0, "findings: {findings}");
-        Ok(())
+pub(crate) fn run(steps: &Steps, options: &options::Fuzz) -> Result<()> {
+    let targets = target::chosen(&options.targets)?;
+    let needs = Needs { fuzzing: true, ..Needs::default() };
+    steps.watch(|| {
+        setup::ensure(steps, needs, || Ok(()))?;
+        target::build(steps)
+    })?;
+    steps.summary();
+    if let Some(image) = &options.seeds {
+        return make_seeds(image);
     }
-}
-
-/// The short run that is part of `cargo xtask test`: every target over its seeds, and on from
-/// there for some seconds. Each target counts as a test, and so does that seeds are what they are
-/// called.
-pub(crate) fn regression() -> Result<Tally> {
-    let targets = target::chosen(&[])?;
-    target::build()?;
-    let runs = format!("-runs={REGRESSION_RUNS}");
-    let time = format!("-max_total_time={REGRESSION_SECONDS}");
-    let outcomes = run_all(&targets, |target, _| {
-        let session = Session::new(target, 1);
-        let replayed = session.replay()?;
-        if !replayed.findings.is_empty() {
-            return Ok(replayed);
-        }
-        let scratch = tempfile::tempdir()?;
-        session.run(scratch.path(), &[&runs, &time, "-seed=1"])
+    let time = format!("-max_total_time={}", options.seconds);
+    let outcomes = run_all(&targets, |target, processes| {
+        Session::new(target, processes).with_news().run(&target.corpus(), &[&time])
     })?;
     session::table(&outcomes);
-    let mut tally = Tally::default();
-    match target::seeds(&["check".as_ref(), all_seeds().as_os_str()]) {
-        Ok(_) => tally.passed += 1,
-        Err(error) => tally.fail("the seeds", &format!("{error:#}")),
+    let findings: usize = outcomes.iter().map(|outcome| outcome.findings.len()).sum();
+    ensure!(findings == 0, "findings: {findings}");
+    Ok(())
+}
+
+/// All targets.
+pub(crate) fn targets() -> Result<Vec<Target>> {
+    target::chosen(&[])
+}
+
+/// Builds all targets.
+pub(crate) fn build(steps: &Steps) -> Result<()> {
+    target::build(steps)
+}
+
+/// What `cargo xtask test` does with a target: every seed once, and on from there for some seconds,
+/// or, where that is to be `quick`, the seeds alone.
+pub(crate) fn regression(target: &Target, quick: bool) -> Result<String> {
+    let runs = format!("-runs={REGRESSION_RUNS}");
+    let time = format!("-max_total_time={REGRESSION_SECONDS}");
+    let session = Session::new(target, 1);
+    let mut outcome = session.replay()?;
+    if outcome.findings.is_empty() && !quick {
+        let scratch = Workspace::new(&format!("fuzz-{}", target.name))?;
+        outcome = session.run(scratch.path(), &[&runs, &time, "-seed=1"])?;
     }
-    for outcome in outcomes {
-        match outcome.findings.as_slice() {
-            [] => tally.passed += 1,
-            findings => tally.fail(&outcome.target, &format!("{findings:?}")),
-        }
+    match outcome.findings.as_slice() {
+        [] => Ok(outcome.to_string()),
+        findings => bail!("{}", findings.join("\n")),
     }
-    Ok(tally)
+}
+
+/// Checks that seeds are what they are called; returns how many there are.
+pub(crate) fn check_seeds() -> Result<String> {
+    target::seeds(&[OsStr::new("check"), all_seeds().as_os_str()])
 }
 
 /// Makes the seeds that are made by program, and checks them.
@@ -100,7 +79,8 @@ fn make_seeds(image: &Path) -> Result<()> {
     let all = all_seeds();
     target::seeds(&["made-up".as_ref(), all.as_os_str()])?;
     target::seeds(&["cut".as_ref(), image.as_os_str(), all.join("locate").as_os_str()])?;
-    target::seeds(&["check".as_ref(), all.as_os_str()])
+    print!("{}", target::seeds(&["check".as_ref(), all.as_os_str()])?);
+    Ok(())
 }
 
 fn all_seeds() -> PathBuf {

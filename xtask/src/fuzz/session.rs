@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    fs,
+    fmt, fs,
     io::{self, BufRead, BufReader},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
@@ -183,6 +183,13 @@ pub(super) fn table(outcomes: &[Outcome]) {
         for finding in &outcome.findings {
             println!("\nFAILED  {}: {finding}", outcome.target);
         }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Progress { runs, coverage, .. } = self.figures;
+        write!(f, "{runs} inputs, {coverage} edges")
     }
 }
 

@@ -9,13 +9,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use watchdog_tests::cache;
+use xtask::cache;
+
+use crate::steps::{Steps, ask};
 
 /// A fuzz target.
 #[derive(Clone, Debug)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// As its file in `fuzz_targets` is called.
-    pub(super) name: String,
+    pub(crate) name: String,
 }
 
 impl Target {
@@ -84,30 +86,23 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>> {
 /// cargo-fuzz's own `RUSTFLAGS` replace the project's, static linking among them, which does not
 /// go with the address sanitizer; they do not reach the eBPF programs, for which aya-build sets
 /// flags of its own.
-pub(super) fn build() -> Result<()> {
-    let status = Command::new("cargo")
+pub(super) fn build(steps: &Steps) -> Result<()> {
+    let step = steps.step("fuzz", "the fuzz targets, with coverage counters in every crate");
+    let mut command = Command::new("cargo");
+    command
         .current_dir(cache::project_root())
         // The sanitizer is an unstable flag.
         .env("RUSTC_BOOTSTRAP", "1")
         .args(["fuzz", "build", "--fuzz-dir"])
         .arg(directory())
         .arg("--target-dir")
-        .arg(target_directory())
-        .status()
-        .context("cannot start cargo")?;
-    ensure!(status.success(), "the fuzz targets could not be built: {status}");
-    Ok(())
+        .arg(target_directory());
+    step.run(&mut command)
 }
 
-/// Runs the program that makes and checks seeds.
-pub(super) fn seeds(arguments: &[&OsStr]) -> Result<()> {
-    let status = Command::new(program("seeds"))
-        .envs(super::session::ENVIRONMENT)
-        .args(arguments)
-        .status()
-        .context("cannot start the program that makes seeds")?;
-    ensure!(status.success(), "it failed, see above: {status}");
-    Ok(())
+/// Runs the program that makes and checks seeds; returns what it says.
+pub(super) fn seeds(arguments: &[&OsStr]) -> Result<String> {
+    ask(Command::new(program("seeds")).envs(super::session::ENVIRONMENT).args(arguments))
 }
 
 fn program(name: &str) -> PathBuf {

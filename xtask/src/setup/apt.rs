@@ -8,9 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use watchdog_tests::{cache, kernel};
+use xtask::cache;
+use xtask::kernels::SUITES;
 
-use super::{ask, run};
+use crate::steps::{Step, Workspace, ask};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -35,8 +36,8 @@ impl Suite {
     }
 
     /// Fetches the suite's package lists.
-    pub(super) fn update(&self) -> Result<()> {
-        run(self.apt("apt-get").args(["--quiet", "update"]))
+    pub(super) fn update(&self, step: &Step<'_>) -> Result<()> {
+        step.run(self.apt("apt-get").args(["--quiet", "update"]))
     }
 
     /// One field of a package's newest version, if there is such a package.
@@ -50,15 +51,17 @@ impl Suite {
     }
 
     /// Downloads packages and unpacks them into `root`.
-    pub(super) fn unpack(&self, packages: &[String], root: &Path) -> Result<()> {
-        let downloads = super::workspace()?;
-        run(self
-            .apt("apt-get")
-            .current_dir(downloads.path())
-            .args(["--quiet", "download"])
-            .args(packages))?;
+    pub(super) fn unpack(&self, step: &Step<'_>, packages: &[String], root: &Path) -> Result<()> {
+        let name = self.directory.file_name().unwrap_or_default().to_string_lossy();
+        let downloads = Workspace::new(&format!("packages-{name}"))?;
+        step.run(
+            self.apt("apt-get")
+                .current_dir(downloads.path())
+                .args(["--quiet", "download"])
+                .args(packages),
+        )?;
         for archive in fs::read_dir(downloads.path())? {
-            run(Command::new("dpkg-deb").arg("--extract").arg(archive?.path()).arg(root))?;
+            step.run(Command::new("dpkg-deb").arg("--extract").arg(archive?.path()).arg(root))?;
         }
         Ok(())
     }
@@ -142,7 +145,7 @@ fn mirrors_among(would_fetch: &str) -> (Option<String>, Option<String>) {
 
 fn is_debian(suite: &str) -> bool {
     const NAMES: [&str; 6] = ["forky", "stable", "oldstable", "testing", "unstable", "bullseye"];
-    kernel::SUITES.contains(&suite) || NAMES.contains(&suite)
+    SUITES.contains(&suite) || NAMES.contains(&suite)
 }
 
 /// The packages of the archive that a `Depends` field names, without versions;

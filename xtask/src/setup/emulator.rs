@@ -9,9 +9,10 @@
 use std::{fs, process::Command};
 
 use anyhow::{Context, Result, bail};
-use watchdog_tests::cache;
+use xtask::cache;
 
-use super::{apt::Suite, ask, put, say, workspace};
+use super::{apt::Suite, put};
+use crate::steps::{Step, Steps, Workspace, ask};
 
 /// The first release that is known to lock a page before it translates it.
 const RELIABLE: (u32, u32) = (10, 0);
@@ -24,28 +25,28 @@ const PACKAGES: [&str; 4] =
 /// one is too old. The libraries it needs are those of the installed one.
 ///
 /// Where there is no such backport, the installed one has to do.
-pub(super) fn install() -> Result<()> {
+pub(super) fn install(steps: &Steps) -> Result<()> {
     let version = version_of("qemu-system-x86_64")?;
     if version >= RELIABLE || cache::backported_qemu().exists() {
         return Ok(());
     }
     let (major, minor) = version;
-    say(&format!(
-        "QEMU {major}.{minor} may run code that was patched long ago: fetching a later one"
-    ));
-    if let Err(error) = fetch() {
-        say(&format!("no later QEMU: {error:#}; a kernel may now and then die of \"Oops: int3\""));
+    let what = format!("QEMU {major}.{minor} may run code that was patched long ago: a later one");
+    let step = steps.step("emulator", &what);
+    if let Err(error) = fetch(&step) {
+        step.say("no later QEMU: a kernel may now and then die of \"Oops: int3\"");
+        step.say(&format!("{error:#}"));
     }
     Ok(())
 }
 
-fn fetch() -> Result<()> {
+fn fetch(step: &Step<'_>) -> Result<()> {
     let suite = format!("{}-backports", codename()?);
     let view = Suite::open(&suite)?;
-    view.update()?;
-    let work = workspace()?;
+    view.update(step)?;
+    let work = Workspace::new("emulator")?;
     let unpacked = work.path().join("qemu");
-    view.unpack(&PACKAGES.map(str::to_owned), &unpacked)?;
+    view.unpack(step, &PACKAGES.map(str::to_owned), &unpacked)?;
     let program = unpacked.join(cache::QEMU_IN_PACKAGE);
     let (major, minor) = version_of(&program.display().to_string())?;
     if (major, minor) < RELIABLE {

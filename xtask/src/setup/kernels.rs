@@ -3,33 +3,37 @@
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
-use watchdog_tests::{cache, kernel};
+use xtask::cache;
+use xtask::kernels::{SUITES, cached_name};
 
-use super::{apt, apt::Suite, put, run, say, workspace};
+use super::{apt, apt::Suite, gate::Gate, put};
+use crate::steps::{Step, Steps, Workspace};
 
 /// Fetches a kernel, unless the cache has it and `refresh` is off.
 ///
 /// A kernel is named by suite or by version, and flavour; see
-/// [`kernel::cached_name`]. It is kept by version, with a link by suite.
-pub(super) fn fetch(name: &str, refresh: bool) -> Result<()> {
-    let name = kernel::cached_name(name);
+/// [`cached_name`]. It is kept by version, with a link by suite. Its modules are listed by a program
+/// that has to be `installed`.
+pub(super) fn fetch(steps: &Steps, name: &str, refresh: bool, installed: &Gate) -> Result<()> {
+    let name = cached_name(name);
     if cache::kernels().join(&name).join("release").exists() && !refresh {
         return Ok(());
     }
     let (wanted, flavour) = name.split_once('-').unwrap_or((&name, "amd64"));
-    let suites: &[&str] = match kernel::SUITES.iter().position(|suite| *suite == wanted) {
-        Some(index) => &kernel::SUITES[index..=index],
-        None => &kernel::SUITES,
+    let suites: &[&str] = match SUITES.iter().position(|suite| *suite == wanted) {
+        Some(index) => &SUITES[index..=index],
+        None => &SUITES,
     };
+    let step = steps.step("kernels", &format!("kernel {name} of Debian"));
     let mut seen = Vec::new();
     for suite in suites {
         let view = Suite::open(suite)?;
-        say(&format!("looking for kernel {name} in Debian {suite}"));
-        view.update()?;
+        view.update(&step)?;
         let Some(image) = newest_image(&view, flavour)? else { continue };
         let version = version_of(apt::release_of(&image)?);
         if wanted == *suite || wanted == version {
-            return install(&view, suite, &image, &version, flavour);
+            let found = Found { suite, image: &image, version: &version, flavour };
+            return found.install(&step, &view, installed);
         }
         seen.push(format!("{version} in {suite}"));
     }
@@ -43,33 +47,35 @@ fn newest_image(suite: &Suite, flavour: &str) -> Result<Option<String>> {
     Ok(apt::depends(&field).into_iter().find(|package| package.starts_with("linux-image-")))
 }
 
-fn install(
-    suite: &Suite,
-    suite_name: &str,
-    image: &str,
-    version: &str,
-    flavour: &str,
-) -> Result<()> {
-    let release = apt::release_of(image)?;
-    let place = cache::kernels().join(format!("{version}-{flavour}"));
-    let there = fs::read_to_string(place.join("release")).unwrap_or_default();
-    if there.trim() != release {
-        say(&format!("fetching kernel {release}"));
-        let work = workspace()?;
-        let unpacked = work.path().join("unpacked");
-        suite.unpack(&packages_of(suite, image, release)?, &unpacked)?;
-        let kernel = work.path().join("kernel");
-        arrange(&unpacked, &kernel, release)?;
-        put(&kernel, &place)?;
-    }
-    let link = work_link(version, flavour)?;
-    put(&link.path().join("link"), &cache::kernels().join(format!("{suite_name}-{flavour}")))
+/// A kernel that a suite has.
+struct Found<'a> {
+    suite: &'a str,
+    /// Its package.
+    image: &'a str,
+    version: &'a str,
+    flavour: &'a str,
 }
 
-fn work_link(version: &str, flavour: &str) -> Result<tempfile::TempDir> {
-    let work = workspace()?;
-    symlink(format!("{version}-{flavour}"), work.path().join("link"))?;
-    Ok(work)
+impl Found<'_> {
+    fn install(&self, step: &Step<'_>, view: &Suite, installed: &Gate) -> Result<()> {
+        let Self { suite, image, version, flavour } = *self;
+        let release = apt::release_of(image)?;
+        let name = format!("{version}-{flavour}");
+        let place = cache::kernels().join(&name);
+        let there = fs::read_to_string(place.join("release")).unwrap_or_default();
+        let work = Workspace::new("kernel")?;
+        if there.trim() != release {
+            let unpacked = work.path().join("unpacked");
+            view.unpack(step, &packages_of(view, image, release)?, &unpacked)?;
+            installed.wait()?;
+            let kernel = work.path().join("kernel");
+            arrange(step, &unpacked, &kernel, release)?;
+            put(&kernel, &place)?;
+        }
+        let link = work.path().join("link");
+        symlink(name, &link)?;
+        put(&link, &cache::kernels().join(format!("{suite}-{flavour}")))
+    }
 }
 
 /// The image's package and those it needs of the same release: since 7.x image
@@ -82,7 +88,7 @@ fn packages_of(suite: &Suite, image: &str, release: &str) -> Result<Vec<String>>
 }
 
 /// Makes a kernel's directory from what its packages unpack to.
-fn arrange(unpacked: &Path, kernel: &Path, release: &str) -> Result<()> {
+fn arrange(step: &Step<'_>, unpacked: &Path, kernel: &Path, release: &str) -> Result<()> {
     fs::create_dir_all(kernel.join("lib/modules"))?;
     // Merged /usr came to kernel packages between bookworm and trixie.
     let tree = ["usr/lib/modules", "lib/modules"]
@@ -96,7 +102,7 @@ fn arrange(unpacked: &Path, kernel: &Path, release: &str) -> Result<()> {
         .with_context(|| format!("the packages of {release} have no kernel image"))?;
     fs::rename(image, kernel.join("vmlinuz"))?;
     fs::rename(tree, kernel.join("lib/modules").join(release))?;
-    run(Command::new("/sbin/depmod").arg("--basedir").arg(kernel).arg(release))?;
+    step.run(Command::new("/sbin/depmod").arg("--basedir").arg(kernel).arg(release))?;
     fs::write(kernel.join("release"), format!("{release}\n"))?;
     Ok(())
 }

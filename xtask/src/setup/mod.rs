@@ -1,100 +1,88 @@
-//! `cargo xtask setup`: everything a fresh Debian machine with rustup lacks.
+//! Everything a fresh Debian machine with rustup lacks, as far as a command needs it.
 //!
-//! Each step looks whether its work is done before it does it, so that the
-//! second run takes a second. What is fetched or built goes to the cache under
-//! a temporary name and is renamed once it is whole: what an interrupted run
-//! leaves is never taken for the real thing.
+//! Each step looks whether its work is done before it does it, so that the second run takes a second.
+//! What waits for the network, what computes, and what installs go on side by side. What is fetched
+//! or built goes to the cache under a temporary name and is renamed once it is whole: what an
+//! interrupted run leaves is never taken for the real thing.
 
 mod apt;
 mod emulator;
+mod gate;
 mod kernels;
 mod node0;
 mod packages;
 mod toolchain;
 
-use std::{fs, path::Path, process::Command};
+use std::fs;
+use std::path::Path;
+use std::thread;
 
-use anyhow::{Context, Result, ensure};
-use clap::Args;
-use watchdog_tests::{cache, kernel};
+use anyhow::{Context, Result, anyhow};
+use xtask::cache;
+use xtask::kernels::SUITES;
+use xtask::options;
 
-/// Set up this machine.
-#[derive(Args)]
-pub(crate) struct Options {
-    /// A kernel to fetch, by Debian suite (sid) or version (6.12), with a
-    /// flavour if need be (6.12-rt-amd64); repeatable [default: bookworm, trixie and sid].
-    #[arg(long = "kernel", value_name = "KERNEL")]
-    kernels: Vec<String>,
-    /// Ask the mirror for newer kernels, and fetch them.
-    #[arg(long)]
-    refresh: bool,
+use self::gate::Gate;
+use crate::steps::Steps;
+
+/// What a command needs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Needs<'a> {
+    /// What the fuzz targets are built with.
+    pub(crate) fuzzing: bool,
+    /// The emulator, node 0's root file system and these kernels.
+    pub(crate) machine: Option<&'a [&'a str]>,
+    /// Look for newer kernels.
+    pub(crate) refresh: bool,
 }
 
-impl Options {
-    pub(crate) fn run(&self) -> Result<()> {
-        let default = || kernel::SUITES.map(str::to_owned).to_vec();
-        let kernels = if self.kernels.is_empty() { default() } else { self.kernels.clone() };
-        everything(&kernels, self.refresh)?;
-        eprintln!("setup: done; everything is in {}", cache::directory().display());
-        Ok(())
-    }
-}
-
-/// Sets up what `cargo xtask` commands need, with these kernels; says only what
-/// it does, and nothing where all is done.
-pub(crate) fn ensure_ready<S: AsRef<str>>(kernels: &[S]) -> Result<()> {
-    everything(kernels, false)
-}
-
-/// Sets up what building alone needs.
-pub(crate) fn ensure_tools() -> Result<()> {
-    packages::install()?;
-    toolchain::install()
-}
-
-fn everything<S: AsRef<str>>(kernels: &[S], refresh: bool) -> Result<()> {
-    ensure_tools()?;
-    emulator::install()?;
-    fs::create_dir_all(cache::kernels())
-        .with_context(|| format!("cannot create {}", cache::kernels().display()))?;
-    for kernel in kernels {
-        kernels::fetch(kernel.as_ref(), refresh)?;
-    }
-    node0::build()
-}
-
-/// Says what happens next.
-fn say(what: &str) {
-    eprintln!("setup: {what}");
-}
-
-/// Shows a command and runs it; its own output is seen as well.
-fn run(command: &mut Command) -> Result<()> {
-    eprintln!("  $ {}", words(command));
-    let status = command.status().with_context(|| format!("cannot start {}", words(command)))?;
-    ensure!(status.success(), "{} failed: {status}", words(command));
+/// Sets up all of it.
+pub(crate) fn run(steps: &Steps, options: &options::Setup) -> Result<()> {
+    let all = SUITES.as_slice();
+    let named: Vec<&str> = options.kernels.iter().map(String::as_str).collect();
+    let kernels = if named.is_empty() { all } else { named.as_slice() };
+    let needs = Needs { fuzzing: true, machine: Some(kernels), refresh: options.refresh };
+    ensure(steps, needs, || Ok(()))?;
+    eprintln!("setup: done; everything is in {}", cache::directory().display());
     Ok(())
 }
 
-/// Runs a command that only asks, and returns what it prints.
-fn ask(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("cannot start {}", words(command)))?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{} failed: {}", words(command), errors.trim());
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn words(command: &Command) -> String {
-    let mut words = vec![command.get_program().to_string_lossy()];
-    words.extend(command.get_args().map(|word| word.to_string_lossy()));
-    words.join(" ")
-}
-
-/// A directory in the cache to work in; gone when dropped.
-fn workspace() -> Result<tempfile::TempDir> {
-    let parent = cache::directory();
-    fs::create_dir_all(&parent)?;
-    Ok(tempfile::Builder::new().prefix(".setup-").tempdir_in(parent)?)
+/// Sets up what a command needs, and has the project built as soon as that can be.
+pub(crate) fn ensure(
+    steps: &Steps,
+    needs: Needs<'_>,
+    build: impl FnOnce() -> Result<()> + Send,
+) -> Result<()> {
+    let kernels = needs.machine.unwrap_or_default();
+    if needs.machine.is_some() {
+        fs::create_dir_all(cache::kernels())
+            .with_context(|| format!("cannot create {}", cache::kernels().display()))?;
+    }
+    let installed = Gate::default();
+    thread::scope(|scope| {
+        let system = scope.spawn(|| {
+            let done = packages::install(steps, needs);
+            installed.open(done.is_ok());
+            done?;
+            if needs.machine.is_some() {
+                emulator::install(steps)?;
+                node0::build(steps)?;
+            }
+            Ok(())
+        });
+        let fetched = scope.spawn(|| {
+            let mut all = kernels.iter();
+            all.try_for_each(|kernel| kernels::fetch(steps, kernel, needs.refresh, &installed))
+        });
+        let built = scope.spawn(move || {
+            toolchain::install(steps, needs.fuzzing)?;
+            build()
+        });
+        // The first failure is what the others may have failed by.
+        [system, fetched, built].into_iter().try_for_each(|thread| {
+            thread.join().map_err(|_| anyhow!("a step of the setup panicked"))?
+        })
+    })
 }
 
 /// Puts a finished artefact in its place, over an older one.

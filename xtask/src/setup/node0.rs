@@ -9,9 +9,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use watchdog_tests::cache;
+use xtask::cache;
 
-use super::{apt, put, run, say, workspace};
+use super::{apt, put};
+use crate::steps::{Steps, Workspace};
 
 const SUITE: &str = "bookworm";
 
@@ -26,20 +27,20 @@ const MASKED: &str = "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.tim
 const SIZE: &str = "600M";
 
 /// Builds the image, unless the cache has one of this recipe.
-pub(super) fn build() -> Result<()> {
+pub(super) fn build(steps: &Steps) -> Result<()> {
     let image = cache::node0_root();
     let stamp = image.with_extension("recipe");
     let recipe = recipe()?;
     if image.exists() && fs::read_to_string(&stamp).is_ok_and(|made_by| made_by == recipe) {
         return Ok(());
     }
-    say("building node 0's root file system (half a minute)");
-    let work = workspace()?;
+    let step = steps.step("root", "node 0's root file system: Debian with systemd and journald");
+    let work = Workspace::new("root")?;
     let sources = work.path().join("sources.list");
     fs::write(&sources, apt::sources(SUITE)?)?;
     let made = work.path().join("node0.ext4");
-    run(&mut mmdebstrap(&sources, &made))?;
-    run(Command::new("fallocate").arg("--dig-holes").arg(&made))?;
+    step.run(&mut mmdebstrap(&sources, &made))?;
+    step.run(Command::new("fallocate").arg("--dig-holes").arg(&made))?;
 
     // No recipe stands beside an image it did not make.
     if stamp.exists() {

@@ -1,45 +1,46 @@
 //! Debian packages this machine needs.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use super::{run, say};
+use super::Needs;
+use crate::steps::Steps;
 
-/// What for: a linker and a C library to link with; libFuzzer; the machine;
-/// node 0's root file system; `depmod`; the keys of Debian's archive; what else
-/// than the watchdog unpacks kernels and reads their ELF (gzip is always there).
-const PACKAGES: [&str; 13] = [
-    "gcc",
-    "libc6-dev",
-    "g++",
-    "qemu-system-x86",
-    "mmdebstrap",
-    "e2fsprogs",
-    "kmod",
-    "debian-archive-keyring",
-    "binutils",
-    "bzip2",
-    "lz4",
-    "xz-utils",
-    "zstd",
-];
+/// A linker, and a C library to link with.
+const BUILDING: [&str; 2] = ["gcc", "libc6-dev"];
+/// libFuzzer is C++.
+const FUZZING: [&str; 1] = ["g++"];
+/// The machine and its disks; node 0's root file system; `depmod`; the keys of Debian's archive.
+const MACHINE: [&str; 6] =
+    ["qemu-system-x86", "qemu-utils", "mmdebstrap", "e2fsprogs", "kmod", "debian-archive-keyring"];
+/// What else than the watchdog unpacks kernels and reads their ELF (gzip is always there).
+const COMPARED: [&str; 5] = ["binutils", "bzip2", "lz4", "xz-utils", "zstd"];
 
 /// mmdebstrap maps user ids where it is not run by root.
 const PACKAGE_FOR_USERS: &str = "uidmap";
 
 /// Installs what is missing, through sudo where that is needed.
-pub(super) fn install() -> Result<()> {
-    let root = rustix::process::geteuid().is_root();
-    let mut missing: Vec<_> =
-        PACKAGES.into_iter().filter(|package| !is_installed(package)).collect();
-    if !root && !is_installed(PACKAGE_FOR_USERS) {
-        missing.push(PACKAGE_FOR_USERS);
+pub(super) fn install(steps: &Steps, needs: Needs<'_>) -> Result<()> {
+    // This process's own folder belongs to its user.
+    let root = fs::metadata("/proc/self")?.uid() == 0;
+    let mut wanted = BUILDING.to_vec();
+    if needs.fuzzing {
+        wanted.extend(FUZZING);
     }
+    if needs.machine.is_some() {
+        wanted.extend(MACHINE.iter().chain(&COMPARED));
+        if !root {
+            wanted.push(PACKAGE_FOR_USERS);
+        }
+    }
+    let missing: Vec<_> = wanted.into_iter().filter(|package| !is_installed(package)).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    say(&format!("installing Debian packages: {}", missing.join(" ")));
+    let step = steps.step("packages", &missing.join(" "));
     let install = ["install", "--yes", "--no-install-recommends"];
     if !root && !works(Command::new("sudo").arg("--version")) {
         bail!(
@@ -56,8 +57,9 @@ pub(super) fn install() -> Result<()> {
         }
         command
     };
-    run(apt_get().arg("update"))?;
-    run(apt_get().args(install).args(&missing))
+    step.run(apt_get().arg("update"))?;
+    // Nobody is there to answer questions.
+    step.run(apt_get().env("DEBIAN_FRONTEND", "noninteractive").args(install).args(&missing))
 }
 
 fn is_installed(package: &str) -> bool {

@@ -5,7 +5,7 @@ use std::{env, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{ask, run, say};
+use crate::steps::{Steps, ask};
 
 /// The newest that uses rustc's own LLVM; later ones want an LLVM installed.
 const BPF_LINKER: &str = "0.10.4";
@@ -13,37 +13,38 @@ const BPF_LINKER: &str = "0.10.4";
 /// Seen to work with stable Rust and the address sanitizer.
 const CARGO_FUZZ: &str = "0.13.2";
 
-/// Installs the sources of Rust's `core` library, `bpf-linker` and `cargo-fuzz`.
-pub(super) fn install() -> Result<()> {
+/// Installs the sources of Rust's `core` library and `bpf-linker`; `cargo-fuzz` where it is wanted.
+pub(super) fn install(steps: &Steps, fuzzing: bool) -> Result<()> {
     let sysroot = ask(Command::new("rustc").args(["--print", "sysroot"]))?;
     let core = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core");
     if !core.exists() {
-        say("adding the sources of Rust's core library, which eBPF programs are built with");
-        run(Command::new("rustup").args(["component", "add", "rust-src"])).context(
+        let step = steps.step("rust-src", "the sources of Rust's core library, for eBPF programs");
+        step.run(Command::new("rustup").args(["component", "add", "rust-src"])).context(
             "without rustup: Debian's rustc-web and rust-web-src are a compiler with sources \
              (RUSTC=/usr/bin/rustc)",
         )?;
         ensure!(core.exists(), "rust-src was added and {} is not there", core.display());
     }
-    cargo_install("bpf-linker", BPF_LINKER)?;
-    cargo_install("cargo-fuzz", CARGO_FUZZ)
+    cargo_install(steps, "bpf-linker", BPF_LINKER)?;
+    if fuzzing {
+        cargo_install(steps, "cargo-fuzz", CARGO_FUZZ)?;
+    }
+    Ok(())
 }
 
 /// Installs a program of this version from the Rust registry.
-fn cargo_install(program: &str, version: &str) -> Result<()> {
+fn cargo_install(steps: &Steps, program: &'static str, version: &str) -> Result<()> {
     let installed = ask(Command::new(program).arg("--version")).unwrap_or_default();
     if installed.trim() == format!("{program} {version}") {
         return Ok(());
     }
-    say(&format!("installing {program} (a minute)"));
+    let step = steps.step(program, "compiled as quickly as can be: what it does takes no time");
+    let mut cargo = Command::new("cargo");
     // From another directory: the project's own settings, static linking
     // among them, are not for this.
-    run(Command::new("cargo").current_dir(env::temp_dir()).args([
-        "install",
-        program,
-        "--version",
-        version,
-        "--locked",
-        "--force",
-    ]))
+    cargo.current_dir(env::temp_dir());
+    for (setting, value) in [("OPT_LEVEL", "0"), ("LTO", "off"), ("CODEGEN_UNITS", "16")] {
+        cargo.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
+    }
+    step.run(cargo.args(["install", program, "--version", version, "--locked", "--force"]))
 }

@@ -31,6 +31,9 @@ enum Act {
         /// Calls of a batch.
         #[arg(long, default_value_t = 256)]
         size: u32,
+        /// The least of the batches in place of the median.
+        #[arg(long)]
+        least: bool,
     },
     /// Milliseconds of a command and its children: of the processor, and by the clock.
     Work {
@@ -46,7 +49,7 @@ enum Act {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().act {
-        Act::Calls { batches, size } => calls::measure(batches, size).map(Some),
+        Act::Calls { batches, size, least } => calls::measure(batches, size, least).map(Some),
         Act::Work { command } => work::measure(&command).map(Some),
         Act::NoAudit => nothing(audit::no_process()),
         Act::Audit => nothing(audit::dev_mem()),

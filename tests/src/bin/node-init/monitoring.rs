@@ -1,16 +1,15 @@
 //! Node 0: from the initramfs to systemd on the real root.
 
 use std::{
-    convert::Infallible, env, fs, os::unix::process::CommandExt, path::Path, process::Command,
-    thread, time::Duration, time::Instant,
+    convert::Infallible, env, fs, os::unix::process::CommandExt, path::Path, path::PathBuf,
+    process::Command, thread, time::Duration, time::Instant,
 };
 
 use anyhow::{Context, Result, ensure};
-use rustix::{mount::mount_move, process::chroot};
+use rustix::{mount::MountFlags, mount::mount, mount::mount_move, process::chroot};
 
-use crate::{modules, mount_new};
+use crate::modules;
 
-const ROOT_DEVICE: &str = "/dev/vda";
 /// A script of the host's that changes the root file system before systemd sees it.
 const AT_BOOT: &str = "/host/at-boot";
 
@@ -18,13 +17,19 @@ const AT_BOOT: &str = "/host/at-boot";
 pub(crate) fn hand_over() -> Result<Infallible> {
     modules::load("boot", "")?;
     fs::remove_dir_all("/modules")?;
-    wait_for(Path::new(ROOT_DEVICE))?;
-    mount_new("ext4", ROOT_DEVICE, "/root", "")?;
-    // Programs and test data, and the running kernel's own modules, come from
-    // the host, so that one root image serves every kernel.
-    let share = "trans=virtio,version=9p2000.L,msize=262144,cache=loose";
-    mount_new("9p", "host", "/root/host", share)?;
-    mount_new("9p", "modules", "/root/usr/lib/modules", share)?;
+    // Programs and test data, and the running kernel's own modules, have disks of their own, so
+    // that one root image serves every kernel.
+    let disks = [
+        ("root", "/root", MountFlags::empty()),
+        ("host", "/root/host", MountFlags::RDONLY),
+        ("modules", "/root/usr/lib/modules", MountFlags::RDONLY),
+    ];
+    fs::create_dir_all("/root")?;
+    for (serial, target, flags) in disks {
+        let device = disk(serial)?;
+        mount(&device, target, "ext4", flags, c"")
+            .with_context(|| format!("cannot mount the disk `{serial}` on {target}"))?;
+    }
 
     for directory in ["proc", "sys", "dev"] {
         mount_move(format!("/{directory}"), format!("/root/{directory}"))?;
@@ -41,16 +46,19 @@ pub(crate) fn hand_over() -> Result<Infallible> {
     Err(Command::new("/sbin/init").exec()).context("cannot start /sbin/init of the root image")
 }
 
-/// Devices of a module appear a moment after it was loaded.
-fn wait_for(device: &Path) -> Result<()> {
+/// The disk with this serial number. Devices of a module appear a moment after it was loaded.
+fn disk(serial: &str) -> Result<PathBuf> {
     let begun = Instant::now();
-    while !device.exists() {
-        ensure!(
-            begun.elapsed() < Duration::from_secs(30),
-            "the root device {} did not appear",
-            device.display()
-        );
+    loop {
+        for entry in fs::read_dir("/sys/block")? {
+            let entry = entry?;
+            let device = Path::new("/dev").join(entry.file_name());
+            let its_own = fs::read_to_string(entry.path().join("serial"));
+            if its_own.is_ok_and(|its_own| its_own.trim_end() == serial) && device.exists() {
+                return Ok(device);
+            }
+        }
+        ensure!(begun.elapsed() < Duration::from_secs(30), "the disk `{serial}` did not appear");
         thread::sleep(Duration::from_millis(10));
     }
-    Ok(())
 }

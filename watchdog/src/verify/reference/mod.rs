@@ -37,6 +37,7 @@ pub struct Piece {
     /// Image offset of its first byte.
     pub offset: u32,
     /// As linked.
+    #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
     /// What changes when the image is moved.
     pub relocations: Relocations,

@@ -15,6 +15,7 @@ const MAX_OFFSET: u64 = 1 << 30;
 pub struct ImageSymbols {
     offsets: Vec<u32>,
     /// The letter that `nm` gives.
+    #[serde(with = "serde_bytes")]
     kinds: Vec<u8>,
     starts: Vec<u32>,
     names: String,

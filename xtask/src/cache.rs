@@ -2,7 +2,7 @@
 
 use std::{env, path::Path, path::PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 /// Names the directory to use in place of `.cache` at the project's root.
 pub const CACHE_VARIABLE: &str = "WATCHDOG_CACHE";
@@ -51,6 +51,19 @@ pub fn qemu() -> PathBuf {
     Some(backported_qemu())
         .filter(|program| program.exists())
         .unwrap_or_else(|| "qemu-system-x86_64".into())
+}
+
+/// The emulator's file.
+///
+/// # Errors
+/// When there is none.
+pub fn qemu_path() -> Result<PathBuf> {
+    let program = qemu();
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .map(|directory| directory.join(&program))
+        .find(|file| file.is_file())
+        .context("QEMU is not installed: run `cargo xtask setup`")
 }
 
 /// Programs for guests, as `cargo xtask build` leaves them.

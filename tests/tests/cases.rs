@@ -1,0 +1,27 @@
+//! The cases of the library `watchdog_tests::cases`, each with each kernel, as tests of their own:
+//! `6.12 guard: reading stays allowed`.
+
+use std::env;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use watchdog_tests::cases::{self, Case};
+use xtask::kernels;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let kernels = env::var("WATCHDOG_KERNELS").unwrap_or_else(|_| kernels::VERSIONS.join(","));
+    let kernels: Vec<String> = kernels.split(',').map(str::to_owned).collect();
+    // By case, not by kernel: machines of all kernels are made at once.
+    let trials = cases::all().into_iter().flat_map(|case| of_every_kernel(case, &kernels));
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+fn of_every_kernel(case: Case, kernels: &[String]) -> impl Iterator<Item = Trial> {
+    kernels.iter().map(move |kernel| {
+        let (kernel, case) = (kernel.clone(), case);
+        let name = format!("{kernel} {}", case.name);
+        let play = move || case.play(&kernel).map_err(|error| format!("{error:#}").into());
+        Trial::test(name, play).with_ignored_flag(true)
+    })
+}

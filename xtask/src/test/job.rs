@@ -1,0 +1,144 @@
+//! One test, or the unit tests of one program.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use xtask::cache;
+
+use crate::build;
+use crate::fuzz::{self, Target};
+
+/// Lines that are shown of what a test printed before it failed.
+const SHOWN: usize = 60;
+
+/// Something to run.
+pub(super) struct Job {
+    /// By which it can be chosen.
+    pub(super) name: String,
+    /// What its time is added to.
+    pub(super) group: String,
+    pub(super) work: Work,
+}
+
+/// How it is run.
+pub(super) enum Work {
+    /// A test harness with these arguments.
+    Harness { program: PathBuf, arguments: Vec<String>, environment: Vec<(&'static str, String)> },
+    /// The examples in the documentation.
+    Examples,
+    /// A fuzz target's seeds, and, unless it is to be quick, on from there.
+    Fuzz { target: Target, quick: bool },
+    /// Whether the seeds are what they are called.
+    Seeds,
+}
+
+/// What came of it.
+pub(super) struct Outcome {
+    pub(super) name: String,
+    pub(super) group: String,
+    pub(super) passed: usize,
+    /// Why it failed, if it did.
+    pub(super) failure: Option<String>,
+    /// What it has to say otherwise.
+    pub(super) notes: Vec<String>,
+    pub(super) took: Duration,
+}
+
+impl Job {
+    pub(super) fn run(self) -> Outcome {
+        let begun = Instant::now();
+        let result = self.work.run();
+        let (name, group, took) = (self.name, self.group, begun.elapsed());
+        let (passed, notes, failure) = match result {
+            Ok((passed, notes)) => (passed, notes, None),
+            Err(error) => (0, Vec::new(), Some(format!("{error:#}"))),
+        };
+        Outcome { name, group, passed, failure, notes, took }
+    }
+}
+
+impl Work {
+    /// How many tests passed, and what they have to say.
+    fn run(&self) -> Result<(usize, Vec<String>)> {
+        match self {
+            Self::Harness { program, arguments, environment } => {
+                let mut command = Command::new(program);
+                command
+                    .current_dir(cache::project_root())
+                    .args(arguments)
+                    .envs(environment.iter().map(|(name, value)| (name, value)));
+                harness(&mut command)
+            }
+            Self::Examples => {
+                let mut cargo = build::cargo();
+                cargo.args(["test", "--release", "--locked", "--doc"]).args(build::PACKAGES);
+                harness(&mut cargo)
+            }
+            Self::Fuzz { target, quick } => {
+                fuzz::regression(target, *quick).map(|said| (1, vec![said]))
+            }
+            Self::Seeds => {
+                let said = fuzz::check_seeds()?;
+                Ok((1, said.lines().map(str::to_owned).collect()))
+            }
+        }
+    }
+}
+
+/// Runs a test harness to its end and reads what it says.
+fn harness(command: &mut Command) -> Result<(usize, Vec<String>)> {
+    let output = command
+        .envs([("RUST_BACKTRACE", "0"), ("RUST_LIB_BACKTRACE", "0")])
+        .stdin(Stdio::null())
+        .output()
+        .context("it cannot be started")?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let passed: usize = said.lines().filter_map(passed).sum();
+    if !output.status.success() || passed == 0 {
+        let lines: Vec<_> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+        let last = lines.len().saturating_sub(SHOWN);
+        bail!("{}\n{}", output.status, lines[last..].join("\n"));
+    }
+    Ok((passed, said.lines().filter_map(note).collect()))
+}
+
+/// Reads `test result: ok. 7 passed; 0 failed; …`.
+fn passed(line: &str) -> Option<usize> {
+    let (before, _) = line.strip_prefix("test result: ")?.split_once(" passed")?;
+    before.rsplit(' ').next()?.parse().ok()
+}
+
+/// Reads what a test measured: `note: …`.
+fn note(line: &str) -> Option<String> {
+    line.strip_prefix("note: ").map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that summary lines are counted and notes are kept, and nothing else.
+    #[test]
+    fn harness_lines() {
+        assert_eq!(passed("test result: FAILED. 49 passed; 2 failed; 8 ignored"), Some(49));
+        assert_eq!(passed("test result ... ok"), None);
+        assert_eq!(note("note: 3 s").as_deref(), Some("3 s"));
+        assert_eq!(note("a note: 3 s"), None);
+    }
+
+    /// Check that a program that fails is shown with its last lines, and that one in which no test
+    /// was run is a failure.
+    #[test]
+    fn failures_are_shown() {
+        let run = |script: &str| harness(Command::new("sh").args(["-c", script]));
+        let failed = run("echo one; echo two >&2; exit 3").expect_err("it fails");
+        assert!(format!("{failed:#}").ends_with("exit status: 3\none\ntwo"), "{failed:#}");
+        assert!(run("echo 'test result: ok. 0 passed; 0 failed'").is_err());
+        let (passed, notes) =
+            run("echo 'note: x'; echo 'test result: ok. 2 passed; 0 failed'").expect("it passes");
+        assert_eq!((passed, notes), (2, vec!["x".to_owned()]));
+    }
+}
