@@ -1,9 +1,9 @@
 //! What the guard costs, in instructions of node 0's processor: the same figures on every host.
 //!
-//! QEMU counts instructions (`-icount shift=0`) and lets the machine's clocks, its time-stamp counter
-//! among them, go on by one nanosecond for each. So what node 0 takes for nanoseconds of its processor
-//! are instructions, of the kernel and of the guard's programs alike. No other node runs: they would
-//! take turns with node 0 on the host's one thread.
+//! QEMU counts instructions (`-icount shift=0`) and lets the machine's clocks, its time-stamp
+//! counter among them, go on by one nanosecond for each. So what node 0 takes for nanoseconds of
+//! its processor are instructions, of the kernel and of the guard's programs alike. No other node
+//! runs: they would take turns with node 0 on the host's one thread.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -167,8 +167,8 @@ pub fn compare(counts: &Counts, record: &Counts) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// Check that the record can be read as it is written, that small differences are none, and that
-    /// others are named.
+    /// Check that the record can be read as it is written, that small differences are none, and
+    /// that others are named.
     #[test]
     fn records() {
         let counts = |n: f64| Counts::from([(("open".to_owned(), State::Guard), n)]);

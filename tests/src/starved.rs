@@ -1,7 +1,7 @@
 //! How long threads of the host were ready to run and had no processor.
 //!
-//! What a test says of time must hold on a busy host as well: such waits are not the doing of what is
-//! tested, and are taken off.
+//! What a test says of time must hold on a busy host as well: such waits are not the doing of what
+//! is tested, and are taken off.
 
 use std::fs;
 use std::path::Path;
@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 /// Of one thread.
 ///
 /// # Errors
-/// When there is no such thread. A kernel that does not keep account (`CONFIG_SCHED_INFO`) says that
-/// none ever waited.
+/// When there is no such thread. A kernel that does not keep account (`CONFIG_SCHED_INFO`) says
+/// that none ever waited.
 pub(crate) fn thread(id: u64) -> Result<Duration> {
     of(Path::new("/proc").join(id.to_string()).as_path())
 }

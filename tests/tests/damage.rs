@@ -160,8 +160,8 @@ impl Specimen {
             && text.virt.0 == stext_virt
     }
 
-    /// The kernel that is found with these writes done, of several the one that is wrong; and how many
-    /// bytes were read for it.
+    /// The kernel that is found with these writes done, of several the one that is wrong; and how
+    /// many bytes were read for it.
     fn locate(&self, writes: &[(u64, Vec<u8>)]) -> Result<(Option<Kernel>, u64)> {
         let memory = Damaged::of(self, self.pages(writes));
         let search = Search { gentle: true, ..Search::default() };

@@ -261,7 +261,8 @@ pub fn chosen(kernels: &[String]) -> Vec<&str> {
 mod tests {
     use super::*;
 
-    /// Check that the definitions of all options fit together, and that defaults are what help says.
+    /// Check that the definitions of all options fit together, and that defaults are what help
+    /// says.
     #[test]
     fn options() {
         commands().check_invariants(false);

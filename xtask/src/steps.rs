@@ -1,5 +1,5 @@
-//! What is being done, in lines: each step says when it begins and ends; who waits for long sees what
-//! the steps that run are at. What commands print goes to a log, and is shown when they fail.
+//! What is being done, in lines: each step says when it begins and ends; who waits for long sees
+//! what the steps that run are at. What commands print goes to a log, and is shown when they fail.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};

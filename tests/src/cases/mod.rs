@@ -1,7 +1,7 @@
 //! The cases: what the watchdog must do on a real machine, each of them caused for real.
 //!
-//! Each case has a machine of its own, restored from a snapshot as its [`Start`] says: no case finds
-//! what another one left, and none has to clean up behind it.
+//! Each case has a machine of its own, restored from a snapshot as its [`Start`] says: no case
+//! finds what another one left, and none has to clean up behind it.
 
 mod accounts;
 mod adversary;

@@ -348,7 +348,8 @@ EOF
         Ok(Duration::from_secs_f64(seconds))
     }
 
-    /// How long it took from now to an entry, without what the host kept node 0's processor waiting.
+    /// How long it took from now to an entry, without what the host kept node 0's processor
+    /// waiting.
     ///
     /// # Errors
     /// When node 0 or QEMU does not answer.

@@ -145,18 +145,18 @@ impl Builder {
         self
     }
 
-    /// Gives the machine processors that do not claim fast string instructions. QEMU executes `rep movsb`
-    /// a byte at a time; kernels and C libraries then copy by other means, and a machine that is
-    /// mostly waited for is a fifth faster.
+    /// Gives the machine processors that do not claim fast string instructions. QEMU executes `rep
+    /// movsb` a byte at a time; kernels and C libraries then copy by other means, and a machine
+    /// that is mostly waited for is a fifth faster.
     #[must_use]
     pub fn without_fast_strings(mut self) -> Self {
         self.fast_strings = false;
         self
     }
 
-    /// Has the machine's time go by instructions, a nanosecond each, and not by the host's clock: what
-    /// the machine measures is then the same on every host. It is slow, and no other processor runs
-    /// while one does.
+    /// Has the machine's time go by instructions, a nanosecond each, and not by the host's clock:
+    /// what the machine measures is then the same on every host. It is slow, and no other processor
+    /// runs while one does.
     #[must_use]
     pub fn counted(mut self) -> Self {
         self.counted = true;
@@ -197,8 +197,8 @@ impl Builder {
         self.boot_with(None, |_| {})
     }
 
-    /// The machine as [`boot`](Self::boot) leaves it, from a snapshot of this name. Where there is none
-    /// that was made of the same, the machine boots and is saved.
+    /// The machine as [`boot`](Self::boot) leaves it, from a snapshot of this name. Where there is
+    /// none that was made of the same, the machine boots and is saved.
     ///
     /// # Errors
     /// As for `boot`, or when QEMU cannot save or restore it.

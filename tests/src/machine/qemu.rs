@@ -56,7 +56,8 @@ pub(super) struct Launch<'a> {
     pub(super) terminal: Option<Terminal>,
 }
 
-/// Files that a machine reads: what differs from one boot to the next is made in the run's directory.
+/// Files that a machine reads: what differs from one boot to the next is made in the run's
+/// directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Disks {
     /// What is written to node 0's root file system, a qcow2 image on top of the one in the cache.

@@ -132,8 +132,8 @@ fn runs(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 mod tests {
     use super::*;
 
-    /// Check that what is copied is equal, that pages of zeros become holes, and that a last page that
-    /// is not whole is copied as well.
+    /// Check that what is copied is equal, that pages of zeros become holes, and that a last page
+    /// that is not whole is copied as well.
     #[test]
     fn zeros_become_holes() {
         const SIZE: usize = 3 * CHUNK + 100;

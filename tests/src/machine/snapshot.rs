@@ -2,8 +2,9 @@
 //!
 //! Its memory is a file that QEMU shares, so that QEMU saves only the state of processors and
 //! devices (migration with `x-ignore-shared`), and memory is copied beside it. What node 0 wrote to
-//! its root file system stays in an overlay of its own, on which each restored machine puts another.
-//! So any number of machines can be restored, also at once, and none changes what is saved.
+//! its root file system stays in an overlay of its own, on which each restored machine puts
+//! another. So any number of machines can be restored, also at once, and none changes what is
+//! saved.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -110,8 +111,8 @@ impl Snapshot {
     }
 }
 
-/// The snapshot of this name in the cache. Where there is none of a machine described so and treated
-/// as `key` says, `make` makes the machine; others that want it wait.
+/// The snapshot of this name in the cache. Where there is none of a machine described so and
+/// treated as `key` says, `make` makes the machine; others that want it wait.
 ///
 /// # Errors
 /// When the machine cannot be made or saved.

@@ -45,8 +45,8 @@ pub(super) struct Start<'a> {
 }
 
 impl Builder {
-    /// Everything that a machine of this description is made of, as text: two that have the same boot
-    /// alike. Files are told by their places, sizes and times of change.
+    /// Everything that a machine of this description is made of, as text: two that have the same
+    /// boot alike. Files are told by their places, sizes and times of change.
     pub(super) fn made_of(&self) -> Result<String> {
         let mut files = vec![cache::node0_root(), cache::qemu_path()?];
         files.extend(self.program_files()?.into_iter().map(|(_, file)| file));

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use watchdog::locate::Search;
 
-/// The most work of one input: twice what the worst seeds cause, which have more signs to follow than
-/// are followed.
+/// The most work of one input: twice what the worst seeds cause, which have more signs to follow
+/// than are followed.
 const MOST: u64 = 400 << 20;
 
 /// What was read and allocated so far.

@@ -11,9 +11,8 @@ use crate::steps::{Step, Steps, Workspace};
 
 /// Fetches a kernel, unless the cache has it and `refresh` is off.
 ///
-/// A kernel is named by suite or by version, and flavour; see
-/// [`cached_name`]. It is kept by version, with a link by suite. Its modules are listed by a program
-/// that has to be `installed`.
+/// A kernel is named by suite or by version, and flavour; see [`cached_name`]. It is kept by
+/// version, with a link by suite. Its modules are listed by a program that has to be `installed`.
 pub(super) fn fetch(steps: &Steps, name: &str, refresh: bool, installed: &Gate) -> Result<()> {
     let name = cached_name(name);
     if cache::kernels().join(&name).join("release").exists() && !refresh {

@@ -1,9 +1,9 @@
 //! Everything a fresh Debian machine with rustup lacks, as far as a command needs it.
 //!
-//! Each step looks whether its work is done before it does it, so that the second run takes a second.
-//! What waits for the network, what computes, and what installs go on side by side. What is fetched
-//! or built goes to the cache under a temporary name and is renamed once it is whole: what an
-//! interrupted run leaves is never taken for the real thing.
+//! Each step looks whether its work is done before it does it, so that the second run takes a
+//! second. What waits for the network, what computes, and what installs go on side by side. What is
+//! fetched or built goes to the cache under a temporary name and is renamed once it is whole: what
+//! an interrupted run leaves is never taken for the real thing.
 
 mod apt;
 mod emulator;

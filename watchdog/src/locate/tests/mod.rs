@@ -11,7 +11,8 @@ use super::*;
 use crate::memory::{PhysAddr, PhysRange, VirtAddr};
 use made_up::*;
 
-/// Bytes that a search of what was made up to be slow may read: some ten times the machine's memory.
+/// Bytes that a search of what was made up to be slow may read: some ten times the machine's
+/// memory.
 const MOST_READ: u64 = 10 * RAM as u64;
 
 /// Check that a kernel is located to the byte in every layout and with both numbers of levels, and
