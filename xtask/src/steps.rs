@@ -166,6 +166,8 @@ impl Step<'_> {
         }
         let status = child.wait()?;
         if !status.success() {
+            // What else runs goes on to its end, and the reason comes then.
+            self.steps.say(self.name, &format!("FAILED: {status}"));
             bail!("{shown}: {status}\n  {}\nall of it: {}", last.join("\n  "), path.display());
         }
         Ok(())

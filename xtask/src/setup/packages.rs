@@ -14,8 +14,15 @@ const BUILDING: [&str; 2] = ["gcc", "libc6-dev"];
 /// libFuzzer is C++.
 const FUZZING: [&str; 1] = ["g++"];
 /// The machine and its disks; node 0's root file system; `depmod`; the keys of Debian's archive.
-const MACHINE: [&str; 6] =
-    ["qemu-system-x86", "qemu-utils", "mmdebstrap", "e2fsprogs", "kmod", "debian-archive-keyring"];
+const MACHINE: [&str; 7] = [
+    "qemu-system-x86",
+    "qemu-utils",
+    "mmdebstrap",
+    "mount",
+    "e2fsprogs",
+    "kmod",
+    "debian-archive-keyring",
+];
 /// What else than the watchdog unpacks kernels and reads their ELF (gzip is always there).
 const COMPARED: [&str; 5] = ["binutils", "bzip2", "lz4", "xz-utils", "zstd"];
 
