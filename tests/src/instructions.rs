@@ -87,7 +87,7 @@ pub fn count(kernel: &str) -> Result<(String, Counts)> {
             counts.insert((call, state), instructions);
         }
         for (name, script) in WORK {
-            stage.shell("rm -rf /dev/shm/tree; mkdir /dev/shm/tree; tar xf /dev/shm/archive.tar -C /dev/shm/tree")?;
+            stage.shell(UNPACK)?;
             let measured = numbers(&stage, &format!("cost work {script}"))?;
             let millis = measured.get("processor_ms").context("no processor time")?;
             counts.insert((name.to_owned(), state), millis * 1e6);
@@ -95,6 +95,10 @@ pub fn count(kernel: &str) -> Result<(String, Counts)> {
     }
     Ok((stage.kernel.release.clone(), counts))
 }
+
+/// The same files there before each work.
+const UNPACK: &str = "rm -rf /dev/shm/tree; mkdir /dev/shm/tree
+tar xf /dev/shm/archive.tar -C /dev/shm/tree";
 
 /// Files for [`WORK`].
 const PREPARE: &str = "tar cf /dev/shm/archive.tar -C / usr/share/perl5 usr/share/bash-completion \

@@ -192,7 +192,7 @@ fn test() -> impl Parser<Command> {
         .help("Only tests on machines whose name contains this: 'guard:', '6.12 lease'")
         .argument("TEXT")
         .fallback(String::new());
-    let quick = long("quick").help("Units, fuzz seeds and a few cases on 6.1: 3 minutes").switch();
+    let quick = long("quick").help("Units, fuzz seeds and a few cases on 6.1").switch();
     let again = long("again").help("Only what failed in the last run").switch();
     let soak = number("soak", "Seconds for which a healthy machine is swept without an alert", 10);
     let races = number("races", "Seconds for which the guard is raced against", 5);
