@@ -158,7 +158,10 @@ impl Step<'_> {
                 continue;
             }
             read(line.trim());
-            self.is_at(line.trim());
+            // What a build script has to say comes late, and says nothing of where cargo is.
+            if !line.trim_start().starts_with("warning: ") {
+                self.is_at(line.trim());
+            }
             last.push(line);
             if last.len() > SHOWN {
                 last.remove(0);

@@ -43,7 +43,7 @@ pub(super) fn install(steps: &Steps, needs: Needs<'_>) -> Result<()> {
             wanted.push(PACKAGE_FOR_USERS);
         }
     }
-    let missing: Vec<_> = wanted.into_iter().filter(|package| !is_installed(package)).collect();
+    let missing = missing(&wanted);
     if missing.is_empty() {
         return Ok(());
     }
@@ -66,7 +66,19 @@ pub(super) fn install(steps: &Steps, needs: Needs<'_>) -> Result<()> {
     };
     step.run(apt_get().arg("update"))?;
     // Nobody is there to answer questions.
-    step.run(apt_get().env("DEBIAN_FRONTEND", "noninteractive").args(install).args(&missing))
+    let install = |packages: &[&str]| {
+        step.run(apt_get().env("DEBIAN_FRONTEND", "noninteractive").args(install).args(packages))
+    };
+    install(&missing)?;
+    // apt removes an older package that the new ones break (qemu-utils of an earlier point release).
+    match self::missing(&wanted) {
+        removed if removed.is_empty() => Ok(()),
+        removed => install(&removed),
+    }
+}
+
+fn missing<'a>(wanted: &[&'a str]) -> Vec<&'a str> {
+    wanted.iter().copied().filter(|package| !is_installed(package)).collect()
 }
 
 fn is_installed(package: &str) -> bool {

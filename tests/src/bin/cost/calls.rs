@@ -12,14 +12,22 @@ use serde_json::{Map, Value};
 const PAGE: usize = 4096;
 /// On a tmpfs, so that no disk takes part.
 const FILE: &CStr = c"/dev/shm/cost";
+/// So many that the tree of the process's mappings (`mm_mt`, a maple tree) has three levels, however
+/// full its nodes are, and whatever else is mapped.
+const PAGES: usize = 224;
+/// From one to the next that is changed: those of a batch lie everywhere in their nodes.
+const STRIDE: usize = 7;
+
+/// Of the file, in place of what is mapped there.
+const MAP_OVER: i32 = libc::MAP_SHARED | libc::MAP_FIXED;
 
 /// What the calls are made with.
 struct Tools {
     file: OwnedFd,
     zero: OwnedFd,
     null: OwnedFd,
-    /// A page of the file, shared.
-    page: *mut c_void,
+    /// Mappings of the file's page, shared, each with neighbours of another kind.
+    pages: Vec<*mut c_void>,
 }
 
 /// One call, or one that is undone by another; whether it succeeded.
@@ -67,11 +75,27 @@ pub(crate) fn measure(batches: usize, size: u32, least: bool) -> Result<Value> {
 impl Tools {
     fn new() -> Result<Self> {
         let file = opened(FILE)?;
-        // SAFETY: a new mapping where the kernel likes, of a file that stays as long.
-        let page = unsafe { map(file.as_raw_fd(), libc::MAP_SHARED) };
-        ensure!(page != libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
-        Ok(Self { file, zero: opened(c"/dev/zero")?, null: opened(c"/dev/null")?, page })
+        let pages = pages(file.as_raw_fd())?;
+        Ok(Self { file, zero: opened(c"/dev/zero")?, null: opened(c"/dev/null")?, pages })
     }
+}
+
+/// Maps the file's page again and again, every second page of an area that nobody may access.
+fn pages(descriptor: RawFd) -> Result<Vec<*mut c_void>> {
+    let area = (2 * PAGES + 1) * PAGE;
+    // SAFETY: a new mapping where the kernel likes; what is mapped over it is a part of it.
+    let pages: Vec<_> = unsafe {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let area = libc::mmap(ptr::null_mut(), area, libc::PROT_NONE, flags, -1, 0);
+        ensure!(area != libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
+        (0..PAGES).map(|n| map(area.byte_add((2 * n + 1) * PAGE), descriptor, MAP_OVER)).collect()
+    };
+    ensure!(!pages.contains(&libc::MAP_FAILED), "{}", std::io::Error::last_os_error());
+    // Where there is no page table the kernel has 180 instructions less to do (Linux 6.12), and there
+    // is one where anything near was accessed.
+    // SAFETY: bytes of the file's page, which nothing else refers to.
+    pages.iter().for_each(|page| unsafe { page.cast::<u8>().write_volatile(0) });
+    Ok(pages)
 }
 
 fn opened(name: &CStr) -> Result<OwnedFd> {
@@ -120,7 +144,7 @@ fn pwrite(descriptor: RawFd) -> bool {
 fn mmap(tools: &Tools, _: u32) -> bool {
     // SAFETY: a new mapping that nothing refers to, and its end.
     unsafe {
-        let page = map(tools.file.as_raw_fd(), libc::MAP_SHARED);
+        let page = map(ptr::null_mut(), tools.file.as_raw_fd(), libc::MAP_SHARED);
         page != libc::MAP_FAILED && libc::munmap(page, PAGE) == 0
     }
 }
@@ -128,22 +152,25 @@ fn mmap(tools: &Tools, _: u32) -> bool {
 fn mmap_anonymous(_: &Tools, _: u32) -> bool {
     // SAFETY: as above.
     unsafe {
-        let page = map(-1, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let page = map(ptr::null_mut(), -1, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         page != libc::MAP_FAILED && libc::munmap(page, PAGE) == 0
     }
 }
 
 /// # Safety
-/// The caller must not use the page after the file it is of has become shorter.
-unsafe fn map(descriptor: RawFd, flags: i32) -> *mut c_void {
+/// The caller must not use the page after the file it is of has become shorter, and nothing may
+/// refer to what is mapped at `to` where flags say so.
+unsafe fn map(to: *mut c_void, descriptor: RawFd, flags: i32) -> *mut c_void {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: a new mapping where the kernel likes.
-    unsafe { libc::mmap(ptr::null_mut(), PAGE, protection, flags, descriptor, 0) }
+    // SAFETY: a new mapping, in a place that the caller answers for.
+    unsafe { libc::mmap(to, PAGE, protection, flags, descriptor, 0) }
 }
 
-/// Now read-only, now writable again: the kernel does nothing where nothing changes.
+/// One page after another, now read-only, now writable again: the kernel does nothing where nothing
+/// changes.
 fn mprotect(tools: &Tools, n: u32) -> bool {
+    let page = tools.pages[n as usize / 2 * STRIDE % PAGES];
     let write = if n.is_multiple_of(2) { 0 } else { libc::PROT_WRITE };
     // SAFETY: a page that only the kernel touches.
-    unsafe { libc::mprotect(tools.page, PAGE, libc::PROT_READ | write) == 0 }
+    unsafe { libc::mprotect(page, PAGE, libc::PROT_READ | write) == 0 }
 }
