@@ -85,9 +85,9 @@ pub(super) const CASES: List = &[
         Start::Standard,
         killed_in_the_middle,
     ),
-    ("disarm: with the secret, and with none other", Start::Ready, by_secret),
+    ("disarm: with the secret, and with none other", Start::Learned, by_secret),
     ("guard: what it is, and that it works, is shown and tried again", Start::Standard, shown),
-    ("disarm: sealed, which only a restart ends", Start::Ready, sealed),
+    ("disarm: sealed, which only a restart ends", Start::Learned, sealed),
 ];
 
 const CONFIGURATION: &str = "/etc/watchdog/watchdog.toml";

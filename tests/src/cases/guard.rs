@@ -26,7 +26,7 @@ pub(super) const CASES: List = &[
         Start::Standard,
         stays_until_disarmed,
     ),
-    ("guard: opening for writing denied when configured so", Start::Ready, open_denied),
+    ("guard: opening for writing denied when configured so", Start::Learned, open_denied),
     ("guard: an alert when it is switched off by ftrace_enabled", Start::Mixed, switched_off),
 ];
 

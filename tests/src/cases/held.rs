@@ -15,17 +15,17 @@ use crate::attack_module::{DEVICE, Kind};
 pub(super) const CASES: List = &[
     (
         "held: a mapping from before the guard is found, a process's and a driver's",
-        Start::Ready,
+        Start::Learned,
         held_before,
     ),
     (
         "held: what a driver mapped is found, however it is hidden or shared",
-        Start::Ready,
+        Start::Learned,
         driver_held,
     ),
     (
         "held: /dev/mem open from before the guard, where nobody may have it",
-        Start::Ready,
+        Start::Learned,
         open_before,
     ),
 ];

@@ -5,15 +5,15 @@ use anyhow::{Result, ensure};
 
 use super::drivers::with_module;
 use super::guard::{NOBODYS, VIA, configured};
-use super::snapshots::MIXED;
+use super::snapshots::{MIXED, STRICT};
 use super::stage::Entry;
 use super::{List, Stage, Start, hardware};
 use crate::attack_module::{DEVICE, HOTPLUG_SIZE, Kind};
 use crate::layout;
 
 pub(super) const CASES: List = &[
-    ("paths: strict closes modules, kexec and /dev/mem, and nothing else", Start::Ready, strict),
-    ("paths: observe reports everything and stops nothing", Start::Ready, observe),
+    ("paths: strict closes modules, kexec and /dev/mem, and nothing else", Start::Strict, strict),
+    ("paths: observe reports everything and stops nothing", Start::Learned, observe),
     ("paths: a kexec over a node is denied, another is not", Start::Mixed, kexec_is_judged),
     (
         "paths: a driver maps frames of a node, and the process is killed",
@@ -31,7 +31,7 @@ pub(super) const CASES: List = &[
         hardware_is_denied,
     ),
     ("paths: kernel.ftrace_enabled cannot be set to 0", Start::Standard, ftrace_stays),
-    ("paths: memory of a node that becomes this node's is seen", Start::Ready, hotplug_is_seen),
+    ("paths: memory of a node that becomes this node's is seen", Start::Learned, hotplug_is_seen),
 ];
 
 /// Waits for what the guard tells about a path.
@@ -233,7 +233,7 @@ fn ftrace_stays(stage: &Stage) -> Result<()> {
 /// Check that the strict preset denies what it says, and that services, the journal, logins by
 /// systemd and programs go on.
 fn strict(stage: &Stage) -> Result<()> {
-    configured(stage, "[guard]\npreset = \"strict\"", || {
+    configured(stage, STRICT, || {
         let mark = stage.mark()?;
         let open = stage.attack("open", NOBODYS, &[])?;
         ensure!(open.result == "EPERM", "open: {}", open.result);

@@ -26,7 +26,7 @@ pub(super) const CASES: List = &[
         Start::Ready,
         images,
     ),
-    ("sources: a watch over live memory is guarded", Start::Ready, guarded),
+    ("sources: a watch over live memory is guarded", Start::Learned, guarded),
 ];
 
 /// Check that both kernels are found in a LiME image of the nodes' memory, also when the node is

@@ -12,7 +12,7 @@ use super::{Start, snapshots};
 use crate::cache;
 use crate::kernel::Kernel;
 use crate::layout;
-use crate::machine::{Builder, Machine, Output};
+use crate::machine::{Builder, Machine, Output, Snapshot};
 
 pub(super) const UNIT: &str = "integrity-watchdog.service";
 const CATALOG: &str = "integrity-watchdog.catalog";
@@ -81,9 +81,12 @@ impl Stage {
     /// # Errors
     /// As [`Self::set`].
     pub fn set_with(kernel: &str, start: Start, mut progress: impl FnMut(&str)) -> Result<Self> {
-        let builder = Self::builder(kernel);
-        let machine = snapshots::of(kernel, start, &mut progress)?.restore(builder)?;
-        let stage = Self::new(machine, kernel)?;
+        Self::restored(&snapshots::of(kernel, start, &mut progress)?, kernel, start)
+    }
+
+    /// The machine of a snapshot that was taken when it was so.
+    pub(super) fn restored(snapshot: &Snapshot, kernel: &str, start: Start) -> Result<Self> {
+        let stage = Self::new(snapshot.restore(Self::builder(kernel))?, kernel)?;
         stage.serving.replace(start.configuration());
         Ok(stage)
     }
