@@ -63,11 +63,11 @@ pub(crate) fn run(steps: &Steps, options: &options::Test) -> Result<()> {
     Ok(())
 }
 
-/// Does jobs, as many at a time as there are processors: most of a machine's work is that of one
-/// processor.
+/// Does jobs, one more at a time than there are processors: most of a machine's work is that of one
+/// processor, and while it waits for something another one has work to do.
 fn side_by_side(jobs: Vec<Job>) -> Vec<Outcome> {
     let all = jobs.len();
-    let workers = thread::available_parallelism().map_or(1, usize::from).min(all);
+    let workers = thread::available_parallelism().map_or(1, usize::from).saturating_add(1).min(all);
     let (jobs, progress) = (Mutex::new(jobs.into_iter()), Mutex::new(Progress::new(all)));
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
     let progress = || progress.lock().unwrap_or_else(PoisonError::into_inner);
