@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::cache;
 use crate::machine::Machine;
-use crate::starved;
+use crate::starved::Waits;
 
 /// How long anything that the watchdog must do may take.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -60,12 +60,12 @@ impl HostWatch {
         Ok(watch)
     }
 
-    /// How long its threads were ready to run and had no processor, all together.
+    /// How long each of its threads was ready to run and had no processor.
     ///
     /// # Errors
     /// When it has ended.
-    pub fn starved(&self) -> Result<Duration> {
-        starved::process(self.child.id())
+    pub fn starved(&self) -> Result<Waits> {
+        Waits::of_process(self.child.id())
     }
 
     /// The events since a mark, which is the number of events before it.

@@ -44,6 +44,6 @@ pub mod mailbox;
 mod module;
 pub mod node_kernel;
 pub mod service;
-mod starved;
+pub mod starved;
 pub mod toggles;
 pub mod truth;

@@ -5,8 +5,8 @@ use anyhow::{Result, ensure};
 
 use super::drivers::with_module;
 use super::guard::configured;
+use super::journal::Entry;
 use super::paths::told;
-use super::stage::Entry;
 use super::{List, Stage, Start};
 use crate::attack_module::{DEVICE, Kind};
 

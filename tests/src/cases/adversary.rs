@@ -229,7 +229,7 @@ fn rebooted(stage: &Stage) -> Result<()> {
             && event["phys"] == place.as_str()
             && event["virt"] == format!("{:#x}", truth.stext_virt)
     })?;
-    let took = up.elapsed().saturating_sub(watch.starved()? - starved);
+    let took = up.elapsed().saturating_sub(watch.starved()?.since(&starved));
     stage.note(&format!("a rebooted node: watched {took:.1?} after it was up ({alert})"));
     ensure!(took <= PERIOD * 2, "it took {took:?}");
     ensure!(before != truth, "KASLR chose the same place: run the case again");

@@ -4,11 +4,12 @@ use anyhow::{Context, Result, ensure};
 
 use super::drivers::{load, with_module};
 use super::guard::{NOBODYS, configured};
+use super::journal::Entry;
 use super::leases::{
     HOLDER, begin, is_held_by, lease, over, spare_byte, stays, take, wait_for_byte,
 };
 use super::paths::told;
-use super::stage::{Entry, WATCHDOG};
+use super::stage::WATCHDOG;
 use super::{List, Stage, Start};
 use crate::attack_module::{DEVICE, Kind};
 

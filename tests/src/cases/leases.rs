@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::guard::configured;
-use super::stage::{Entry, WATCHDOG};
+use super::journal::Entry;
+use super::stage::WATCHDOG;
 use super::{List, Stage, Start};
 use crate::layout;
 

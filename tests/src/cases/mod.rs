@@ -15,6 +15,7 @@ mod drivers;
 mod guard;
 mod hardware;
 mod held;
+mod journal;
 mod leases;
 mod paths;
 mod races;
@@ -34,10 +35,11 @@ pub use discovery::{SERVICE_NODES, json_lines, located_from_outside, located_on_
 pub use door::{COMMAND_LINE as WITHOUT_LSM, denied_at_the_door};
 pub use drivers::with_module;
 pub use guard::configuration;
+pub use journal::Entry;
 pub use leases::start_by_lease;
 pub use snapshots::Start;
 pub use sources::locked_down;
-pub use stage::{Entry, Stage};
+pub use stage::Stage;
 
 /// One case.
 #[derive(Clone, Copy)]
@@ -87,10 +89,10 @@ impl Case {
     }
 }
 
-/// All cases.
+/// The cases that are played on every kernel.
 #[must_use]
-pub fn all() -> Vec<Case> {
-    let lists = [
+pub fn of_every_kernel() -> Vec<Case> {
+    cases_of(&[
         discovery::CASES,
         sweeps::CASES,
         sources::CASES,
@@ -104,9 +106,17 @@ pub fn all() -> Vec<Case> {
         leases::CASES,
         guard::CASES,
         races::CASES,
-        refusals::CASES,
         adversary::CASES,
-    ];
-    let cases = lists.into_iter().flatten();
+    ])
+}
+
+/// The cases that are the same on each of them, and are played on one.
+#[must_use]
+pub fn of_any_kernel() -> Vec<Case> {
+    cases_of(&[refusals::CASES])
+}
+
+fn cases_of(lists: &[List]) -> Vec<Case> {
+    let cases = lists.iter().copied().flatten();
     cases.map(|&(name, start, play)| Case { name, start, play }).collect()
 }

@@ -5,8 +5,8 @@ use anyhow::{Result, ensure};
 
 use super::drivers::with_module;
 use super::guard::{NOBODYS, VIA, configured};
+use super::journal::Entry;
 use super::snapshots::{MIXED, STRICT};
-use super::stage::Entry;
 use super::{List, Stage, Start, hardware};
 use crate::attack_module::{DEVICE, HOTPLUG_SIZE, Kind};
 use crate::layout;

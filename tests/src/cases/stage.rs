@@ -1,13 +1,11 @@
 //! A booted machine with the watchdog installed on node 0, as an operator would install it.
 
 use std::cell::RefCell;
-use std::fmt;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
 
+use super::journal::{Entry, Follower};
 use super::{Start, snapshots};
 use crate::cache;
 use crate::kernel::Kernel;
@@ -27,6 +25,7 @@ install -D -m 644 -t /usr/lib/systemd/catalog /host/integrity-watchdog.catalog";
 const SPARE_PROCESSOR: u8 = layout::MAX_SERVICE_NODES + 1;
 /// How long anything that the watchdog must do may take under emulation.
 const PATIENCE: Duration = Duration::from_secs(180);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// The machine and what cases need of it.
 pub struct Stage {
@@ -35,36 +34,8 @@ pub struct Stage {
     pub kernel: Kernel,
     /// The configuration of the service, while that runs.
     serving: RefCell<Option<String>>,
-}
-
-/// One entry of the journal.
-#[derive(Clone, Debug)]
-pub struct Entry(Value);
-
-impl Entry {
-    /// A field's text; empty when it is not there.
-    #[must_use]
-    pub fn field(&self, name: &str) -> &str {
-        self.0.get(name).and_then(Value::as_str).unwrap_or_default()
-    }
-
-    /// Whether it is an event of this kind.
-    #[must_use]
-    pub fn is(&self, kind: &str) -> bool {
-        self.field("WATCHDOG_EVENT") == kind
-    }
-
-    /// When journald took it, since node 0 booted.
-    pub fn since_boot(&self) -> Result<Duration> {
-        Ok(Duration::from_micros(self.field("__MONOTONIC_TIMESTAMP").parse()?))
-    }
-}
-
-/// `event: message`.
-impl fmt::Display for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field("WATCHDOG_EVENT"), self.field("MESSAGE"))
-    }
+    /// Runs once something is waited for.
+    journal: RefCell<Option<Follower>>,
 }
 
 impl Stage {
@@ -140,7 +111,7 @@ EOF
 
     pub(crate) fn new(machine: Machine, kernel: &str) -> Result<Self> {
         let kernel = Kernel::named(kernel)?;
-        Ok(Self { machine, kernel, serving: RefCell::default() })
+        Ok(Self { machine, kernel, serving: RefCell::default(), journal: RefCell::default() })
     }
 
     /// Installs the watchdog.
@@ -310,8 +281,7 @@ EOF
     pub fn entries(&self, mark: usize) -> Result<Vec<Entry>> {
         let output =
             self.shell("journalctl --sync; journalctl -t watchdog -o json --no-pager -q")?;
-        let entries = output.text();
-        entries.lines().skip(mark).map(|line| Ok(Entry(serde_json::from_str(line)?))).collect()
+        Ok(Entry::all_of(&output.text())?.into_iter().skip(mark).collect())
     }
 
     /// Waits for an entry.
@@ -324,21 +294,20 @@ EOF
         what: &str,
         is_it: impl Fn(&Entry) -> bool,
     ) -> Result<Entry> {
-        let begun = Instant::now();
-        loop {
-            let entries = self.entries(mark)?;
-            if let Some(found) = entries.iter().find(|entry| is_it(entry)) {
-                return Ok(found.clone());
-            }
-            if begun.elapsed() > PATIENCE {
-                let came: Vec<_> = entries.iter().map(ToString::to_string).collect();
-                bail!(
-                    "no entry ({what}) within {PATIENCE:?}; the journal has:\n{}",
-                    came.join("\n")
-                );
-            }
-            thread::sleep(Duration::from_millis(200));
-        }
+        let mut journal = self.journal.borrow_mut();
+        let journal = match &mut *journal {
+            Some(journal) => journal,
+            none => none.insert(Follower::start(self.machine.node0())?),
+        };
+        let waited = self.machine.health().wait("no entry", PATIENCE, LOOK_EVERY, || {
+            let mut entries = journal.entries()?.iter().skip(mark);
+            Ok(entries.find(|entry| is_it(entry)).cloned())
+        });
+        waited.with_context(|| {
+            let entries = journal.entries().unwrap_or_default().iter().skip(mark);
+            let came: Vec<_> = entries.map(ToString::to_string).collect();
+            format!("awaited: {what}; the journal has:\n{}", came.join("\n"))
+        })
     }
 
     /// Node 0's time since it booted.

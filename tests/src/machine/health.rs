@@ -51,7 +51,7 @@ impl Health {
     /// Calls `look` until it finds what it looks for. Fails at once when the
     /// machine is not well, and after `limit` in any case, with what the
     /// consoles last said.
-    pub(super) fn wait<T>(
+    pub(crate) fn wait<T>(
         &self,
         what: &str,
         limit: Duration,

@@ -268,6 +268,12 @@ impl Process {
         Ok(&self.output)
     }
 
+    /// Whether [`Self::so_far`] has seen its end.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// Sends a signal to it and its children.
     pub fn signal(&self, signal: i32) -> Result<()> {
         self.link.send_tagged(self.tag, Command::Signal { signal })
