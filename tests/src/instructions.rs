@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::cases::{Stage, configuration};
-use crate::machine::{Builder, Machine, snapshot};
+use crate::machine::Machine;
 
 /// The figures of this project's bench, a line each: release, state, what, instructions.
 pub const RECORD: &str = include_str!("../instructions.tsv");
@@ -67,15 +67,8 @@ pub type Counts = BTreeMap<(String, State), f64>;
 /// # Errors
 /// When the machine, the service or what is measured fails.
 pub fn count(kernel: &str) -> Result<(String, Counts)> {
-    let builder = machine(kernel);
-    let machine = snapshot::kept(&format!("counted-{kernel}"), &builder, PREPARE, || {
-        let stage = Stage::new(builder.clone().boot()?, kernel)?;
-        stage.install()?;
-        stage.shell(PREPARE)?;
-        Ok(stage.into_machine())
-    })?
-    .restore(builder.clone())?;
-    let stage = Stage::new(machine, kernel)?;
+    let machine = Machine::builder().iommu().service_nodes(0).counted();
+    let stage = Stage::on(machine, kernel, &format!("counted-{kernel}"), PREPARE)?;
     let mut counts = Counts::new();
     for state in STATES {
         match state {
@@ -118,10 +111,6 @@ tar xf /dev/shm/archive.tar -C /dev/shm/tree";
 /// Files for [`WORK`].
 const PREPARE: &str = "tar cf /dev/shm/archive.tar -C / usr/share/perl5 usr/share/bash-completion \
                        usr/share/dbus-1 usr/lib/systemd 2>/dev/null; mkdir -p /dev/shm/tree";
-
-fn machine(kernel: &str) -> Builder {
-    Stage::described(Machine::builder().iommu().service_nodes(0).counted(), kernel)
-}
 
 /// Runs a command on node 0 that prints numbers by name.
 fn numbers(stage: &Stage, command: &str) -> Result<BTreeMap<String, f64>> {

@@ -40,7 +40,9 @@ fn flood(stage: &Stage) -> Result<()> {
             let entries = stage.entries(mark)?;
             let count = |entry: &Entry| entry.field("WATCHDOG_COUNT").parse().unwrap_or(1_u64);
             let of_it = entries.iter().filter(|it| it.field("WATCHDOG_PID") == attack.pid);
-            let lost = entries.iter().filter(|it| it.is("guard-degraded"));
+            let is_lost =
+                |it: &&Entry| it.is("guard-degraded") && it.field("WATCHDOG_PATH") == "write";
+            let lost = entries.iter().filter(is_lost);
             Ok((of_it.map(count).sum(), lost.map(count).sum(), entries.len()))
         };
         let begun = std::time::Instant::now();

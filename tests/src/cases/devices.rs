@@ -68,7 +68,7 @@ fn doors_are_closed(stage: &Stage) -> Result<()> {
             doors.iter().try_for_each(|door| closed(stage, door))?;
             told(stage, mark, "iommu", "denied")?;
             stage.shell("exec 3</dev/full; exec 3<&-")?;
-            let entries = stage.entries(mark)?;
+            let entries = stage.alerts(mark)?;
             ensure!(entries.len() == doors.len(), "{entries:#?}");
             Ok(())
         })
@@ -123,7 +123,7 @@ fn seen(stage: &Stage, kind: Kind, target: u64, path: &str) -> Result<()> {
     for (field, value) in expected {
         ensure!(entry.field(field) == value, "{kind:?}: {field} of {entry:?}");
     }
-    let entries = stage.entries(mark)?;
+    let entries = stage.alerts(mark)?;
     let of_it = entries.iter().filter(|entry| entry.field("WATCHDOG_PATH") == path);
     ensure!(of_it.count() == 1, "{kind:?}: {entries:#?}");
     Ok(())

@@ -68,7 +68,7 @@ fn writes_are_denied(stage: &Stage) -> Result<()> {
             stage.wait_for(mark, path, |entry| entry.field("WATCHDOG_PID") == pid)?;
         }
         thread::sleep(Duration::from_secs(1));
-        let entries = stage.entries(mark)?;
+        let entries = stage.alerts(mark)?;
         for (pid, path, event_path) in attackers {
             let of_it: Vec<_> =
                 entries.iter().filter(|entry| entry.field("WATCHDOG_PID") == pid).collect();
@@ -111,7 +111,7 @@ fn reading_is_allowed(stage: &Stage) -> Result<()> {
             ensure!(attack.result == "ok", "{path}: {}", attack.result);
         }
         thread::sleep(Duration::from_secs(1));
-        let entries = stage.entries(mark)?;
+        let entries = stage.alerts(mark)?;
         ensure!(entries.is_empty(), "{entries:#?}");
         Ok(())
     })
@@ -169,7 +169,7 @@ fn open_denied(stage: &Stage) -> Result<()> {
         let read = stage.attack("read", NOBODYS, &[])?;
         ensure!(read.result == "ok", "{}", read.result);
         thread::sleep(Duration::from_secs(3));
-        let entries = stage.entries(mark)?;
+        let entries = stage.alerts(mark)?;
         ensure!(entries.len() == 2, "{entries:#?}");
         Ok(())
     })

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::machine::{Node0, Process};
 
 /// One entry of the journal.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Entry(Value);
 
 impl Entry {
@@ -40,6 +40,20 @@ impl Entry {
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.field("WATCHDOG_EVENT"), self.field("MESSAGE"))
+    }
+}
+
+/// A line: the event and what the watchdog says of it, without what journald adds.
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} [priority {}", self.field("PRIORITY"))?;
+        for (name, value) in self.0.as_object().into_iter().flatten() {
+            match (name.strip_prefix("WATCHDOG_"), value.as_str()) {
+                (Some(name), Some(value)) if name != "EVENT" => write!(f, ", {name} {value}")?,
+                _ => {}
+            }
+        }
+        f.write_str("]")
     }
 }
 

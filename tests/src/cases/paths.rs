@@ -43,7 +43,7 @@ pub(super) fn told(stage: &Stage, mark: usize, path: &str, action: &str) -> Resu
 
 /// Check that there is no entry about a path.
 pub(super) fn not_told(stage: &Stage, mark: usize, path: &str) -> Result<()> {
-    let entries = stage.entries(mark)?;
+    let entries = stage.alerts(mark)?;
     ensure!(entries.iter().all(|entry| entry.field("WATCHDOG_PATH") != path), "{entries:#?}");
     Ok(())
 }

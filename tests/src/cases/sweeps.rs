@@ -24,7 +24,7 @@ pub(super) const CASES: List = &[
 fn silence(stage: &Stage) -> Result<()> {
     let mark = stage.mark()?;
     stage.watched(|| {
-        let entries = stage.entries(mark)?;
+        let entries = stage.alerts(mark)?;
         let count = |kind: &str| entries.iter().filter(|entry| entry.is(kind)).count();
         let said = [
             count("started"),
@@ -41,7 +41,7 @@ fn silence(stage: &Stage) -> Result<()> {
         }
         let quiet = stage.mark()?;
         thread::sleep(Times::from_environment()?.soak);
-        let entries = stage.entries(quiet)?;
+        let entries = stage.alerts(quiet)?;
         ensure!(entries.is_empty(), "a healthy machine was alerted: {entries:#?}");
         Ok(())
     })?;
@@ -86,7 +86,7 @@ fn flipped_byte(stage: &Stage) -> Result<()> {
             ));
             ensure!(took <= PERIOD * 2, "the alert took {took:?}");
             thread::sleep(PERIOD * 3);
-            let alerts = stage.entries(mark)?;
+            let alerts = stage.alerts(mark)?;
             ensure!(alerts.len() == 1, "one change, {} entries: {alerts:#?}", alerts.len());
             stage.poke(at, before)?;
             stage.wait_for(mark, "text-clean", |entry| entry.is("text-clean"))?;

@@ -10,8 +10,10 @@ use xtask::cache;
 use crate::build;
 use crate::fuzz::{self, Target};
 
-/// Lines that are shown of what a test printed before it failed.
-const SHOWN: usize = 60;
+/// Lines that are shown of what a test that failed printed: the first say what failed, the last how
+/// it ended.
+const FIRST: usize = 30;
+const LAST: usize = 50;
 
 /// Something to run.
 pub(super) struct Job {
@@ -98,11 +100,20 @@ fn harness(command: &mut Command) -> Result<(usize, Vec<String>)> {
     let said = String::from_utf8_lossy(&said);
     let passed: usize = said.lines().filter_map(passed).sum();
     if !output.status.success() || passed == 0 {
-        let lines: Vec<_> = said.lines().filter(|line| !line.trim().is_empty()).collect();
-        let last = lines.len().saturating_sub(SHOWN);
-        bail!("{}\n{}", output.status, lines[last..].join("\n"));
+        bail!("{}\n{}", output.status, ends(&said));
     }
     Ok((passed, said.lines().filter_map(note).collect()))
+}
+
+/// The first lines and the last.
+fn ends(said: &str) -> String {
+    let mut lines: Vec<_> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+    if lines.len() > FIRST + LAST {
+        let left_out = format!("… {} lines …", lines.len() - FIRST - LAST);
+        lines.splice(FIRST..lines.len() - LAST, [left_out.as_str()]);
+        return lines.join("\n");
+    }
+    lines.join("\n")
 }
 
 /// Reads `test result: ok. 7 passed; 0 failed; …`.
@@ -136,6 +147,10 @@ mod tests {
         let run = |script: &str| harness(Command::new("sh").args(["-c", script]));
         let failed = run("echo one; echo two >&2; exit 3").expect_err("it fails");
         assert!(format!("{failed:#}").ends_with("exit status: 3\none\ntwo"), "{failed:#}");
+        let long = run("seq 100; exit 1").expect_err("it fails");
+        let long = format!("{long:#}");
+        assert!(long.contains("\n1\n") && long.ends_with("\n99\n100"), "{long}");
+        assert!(long.contains("\n30\n… 20 lines …\n51\n"), "{long}");
         assert!(run("echo 'test result: ok. 0 passed; 0 failed'").is_err());
         let (passed, notes) =
             run("echo 'note: x'; echo 'test result: ok. 2 passed; 0 failed'").expect("it passes");
