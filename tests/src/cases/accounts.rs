@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use super::drivers::with_module;
 use super::guard::configured;
 use super::journal::Entry;
+use super::leases::begin;
 use super::paths::told;
 use super::{List, Stage, Start};
 use crate::attack_module::{DEVICE, Kind};
@@ -28,18 +29,21 @@ fn flood(stage: &Stage) -> Result<()> {
         let (before, mark) = (stage.byte(target)?, stage.mark()?);
         let value = format!("{:#x}", before ^ 0xff);
         let count = ATTEMPTS.to_string();
-        let attack = stage.attack("flood", target, &["--value", &value, "--count", &count])?;
-        ensure!(attack.result == "EPERM", "{}", attack.result);
-        ensure!(stage.byte(target)? == before, "a write went through");
-        let digest = stage.shell("sha256sum </host/attack")?.text();
-        let told =
-            stage.wait_for(mark, "its digest", |it| it.field("WATCHDOG_PID") == attack.pid)?;
+        // Of a process that has ended nobody can read the executable.
+        let more = format!("--value {value} --count {count} --stay /run/told");
+        let pid = begin(stage, "attack", "flood", target, &more)?;
+        let told = stage.wait_for(mark, "its digest", |it| it.field("WATCHDOG_PID") == pid)?;
         let told = told.field("WATCHDOG_EXE_SHA256");
+        let digest = stage.shell("sha256sum </host/attack")?.text();
         ensure!(digest.starts_with(told) && told.len() == 64, "{told} is not {digest}");
+        let ended = "touch /run/told; until grep result /tmp/begun; do sleep 0.05; done";
+        let said = stage.shell(ended)?.text();
+        ensure!(said.contains("EPERM"), "{said}");
+        ensure!(stage.byte(target)? == before, "a write went through");
         let accounted = || -> Result<(u64, u64, usize)> {
             let entries = stage.entries(mark)?;
             let count = |entry: &Entry| entry.field("WATCHDOG_COUNT").parse().unwrap_or(1_u64);
-            let of_it = entries.iter().filter(|it| it.field("WATCHDOG_PID") == attack.pid);
+            let of_it = entries.iter().filter(|it| it.field("WATCHDOG_PID") == pid);
             let is_lost =
                 |it: &&Entry| it.is("guard-degraded") && it.field("WATCHDOG_PATH") == "write";
             let lost = entries.iter().filter(is_lost);

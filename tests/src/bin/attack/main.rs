@@ -54,6 +54,9 @@ struct Arguments {
     /// Before anything is tried: wait until there is this file.
     #[arg(long)]
     wait: Option<PathBuf>,
+    /// After all that is reported: stay until there is this file.
+    #[arg(long)]
+    stay: Option<PathBuf>,
 }
 
 /// Ways to write, and to read.
@@ -109,9 +112,7 @@ fn address(text: &str) -> Result<u64, String> {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     eprintln!("attack: pid {}", std::process::id());
-    while arguments.wait.as_ref().is_some_and(|file| !file.exists()) {
-        thread::sleep(Duration::from_millis(10));
-    }
+    wait_for(arguments.wait.as_deref());
     if arguments.path == Path::Race {
         return race(&arguments);
     }
@@ -225,5 +226,13 @@ fn report(arguments: &Arguments, result: io::Result<()>) -> ExitCode {
         Err(error) => (errno::name(error), 1),
     };
     println!("{}", serde_json::json!({ "path": path, "pid": std::process::id(), "result": said }));
+    wait_for(arguments.stay.as_deref());
     ExitCode::from(status)
+}
+
+/// Waits until there is this file.
+fn wait_for(file: Option<&std::path::Path>) {
+    while file.is_some_and(|file| !file.exists()) {
+        thread::sleep(Duration::from_millis(20));
+    }
 }
