@@ -27,7 +27,7 @@ const CALLS: &str = "cost calls --batches 15 --size 64 --least";
 /// Processes that make them; the least counts. Where things lie in a process's memory is drawn at
 /// random, and a mapping costs up to 3 % more where others are near (Linux 6.1).
 const PROCESSES: usize = 5;
-/// How often a work is done; the least counts. Interrupts that come meanwhile are counted with it.
+/// Each work is done so often, and the least count is kept: an interrupt adds to a count.
 const WORKS: usize = 3;
 /// Work that is made of many calls, on files that are there already.
 const WORK: [(&str, &str); 2] = [

@@ -79,8 +79,8 @@ mod tests {
         assert!(!keeps_account || during.since(&before) > Duration::ZERO);
     }
 
-    /// Check that a thread which has ended takes nothing off what others waited, and that all counts
-    /// of one that began.
+    /// Check that a thread which has ended takes nothing off what others waited, and that a new
+    /// thread counts whole.
     #[test]
     fn threads_come_and_go() {
         let waits = |all: &[(&str, u64)]| {

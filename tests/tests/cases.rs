@@ -1,5 +1,5 @@
-//! The cases of the library `watchdog_tests::cases`, each with each kernel it is for, as tests of
-//! their own: `6.12 guard: reading stays allowed`.
+//! The cases of the library `watchdog_tests::cases`, each with each kernel, as tests of their own:
+//! `6.12 guard: reading stays allowed`.
 
 use std::env;
 use std::process::ExitCode;
@@ -13,14 +13,11 @@ fn main() -> ExitCode {
     let kernels = env::var("WATCHDOG_KERNELS").unwrap_or_else(|_| kernels::VERSIONS.join(","));
     let kernels: Vec<String> = kernels.split(',').map(str::to_owned).collect();
     // By case, not by kernel: machines of all kernels are made at once.
-    let of_every = cases::of_every_kernel().into_iter().map(|case| (case, kernels.as_slice()));
-    let one = kernels.get(..1).unwrap_or_default();
-    let of_any = cases::of_any_kernel().into_iter().map(|case| (case, one));
-    let trials = of_every.chain(of_any).flat_map(|(case, kernels)| on_each(case, kernels));
+    let trials = cases::all().into_iter().flat_map(|case| of_every_kernel(case, &kernels));
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
-fn on_each(case: Case, kernels: &[String]) -> impl Iterator<Item = Trial> {
+fn of_every_kernel(case: Case, kernels: &[String]) -> impl Iterator<Item = Trial> {
     kernels.iter().map(move |kernel| {
         let (kernel, case) = (kernel.clone(), case);
         let name = format!("{kernel} {}", case.name);

@@ -29,7 +29,7 @@ fn flood(stage: &Stage) -> Result<()> {
         let (before, mark) = (stage.byte(target)?, stage.mark()?);
         let value = format!("{:#x}", before ^ 0xff);
         let count = ATTEMPTS.to_string();
-        // Of a process that has ended nobody can read the executable.
+        // The attacker stays until it is told of: /proc has no executable of one that has ended.
         let more = format!("--value {value} --count {count} --stay /run/told");
         let pid = begin(stage, "attack", "flood", target, &more)?;
         let told = stage.wait_for(mark, "its digest", |it| it.field("WATCHDOG_PID") == pid)?;

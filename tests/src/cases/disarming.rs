@@ -212,8 +212,6 @@ fn while_it_starts(stage: &Stage) -> Result<()> {
         let (begun, mut looked) = (Instant::now(), 0);
         while state()? == "activating" {
             ensure!(begun.elapsed().as_secs() < 300, "it does not start");
-            // Not all the time: it is to get on as well.
-            thread::sleep(Duration::from_millis(500));
             // Whatever it says: it may be in force by now.
             stage.machine().node0().shell(&format!("{WATCHDOG} guard status"))?;
             let disarmed = stage.on_console(&format!("{WATCHDOG} guard disarm"))?;

@@ -89,10 +89,10 @@ impl Case {
     }
 }
 
-/// The cases that are played on every kernel.
+/// All cases.
 #[must_use]
-pub fn of_every_kernel() -> Vec<Case> {
-    cases_of(&[
+pub fn all() -> Vec<Case> {
+    let lists = [
         discovery::CASES,
         sweeps::CASES,
         sources::CASES,
@@ -106,17 +106,9 @@ pub fn of_every_kernel() -> Vec<Case> {
         leases::CASES,
         guard::CASES,
         races::CASES,
+        refusals::CASES,
         adversary::CASES,
-    ])
-}
-
-/// The cases that are the same on each of them, and are played on one.
-#[must_use]
-pub fn of_any_kernel() -> Vec<Case> {
-    cases_of(&[refusals::CASES])
-}
-
-fn cases_of(lists: &[List]) -> Vec<Case> {
-    let cases = lists.iter().copied().flatten();
+    ];
+    let cases = lists.into_iter().flatten();
     cases.map(|&(name, start, play)| Case { name, start, play }).collect()
 }

@@ -23,6 +23,9 @@ install -m 644 /host/integrity-watchdog.service /etc/systemd/system/
 install -D -m 644 -t /usr/lib/systemd/catalog /host/integrity-watchdog.catalog";
 /// A processor that no node has, until a case gives it to node 0.
 const SPARE_PROCESSOR: u8 = layout::MAX_SERVICE_NODES + 1;
+/// How node 0 takes a processor from threads that are in the kernel (`sched_dynamic_show`,
+/// kernel/sched/debug.c).
+const PREEMPTION: &str = "/sys/kernel/debug/sched/preempt";
 /// How long anything that the watchdog must do may take under emulation.
 const PATIENCE: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -157,14 +160,11 @@ EOF
     /// # Errors
     /// The case's, else node 0's.
     pub fn preempted(&self, case: impl FnOnce() -> Result<()>) -> Result<()> {
-        const MODE: &str = "/sys/kernel/debug/sched/preempt";
         let online = format!("/sys/devices/system/cpu/cpu{SPARE_PROCESSOR}/online");
-        // `none voluntary (full) lazy`: the one in use stands in parentheses.
-        let modes = self.shell(&format!("cat {MODE}"))?.text();
-        let mode = modes.split(['(', ')']).nth(1).context("no preemption mode")?.to_owned();
-        self.shell(&format!("echo 1 >{online}; echo full >{MODE}"))?;
+        let mode = self.preemption()?;
+        self.shell(&format!("echo 1 >{online}; echo full >{PREEMPTION}"))?;
         let result = case();
-        let undone = self.shell(&format!("echo {mode} >{MODE}; echo 0 >{online}"));
+        let undone = self.shell(&format!("echo {mode} >{PREEMPTION}; echo 0 >{online}"));
         result.and(undone.map(drop))
     }
 
@@ -289,15 +289,23 @@ EOF
         Ok(Entry::all_of(&output.text())?.into_iter().skip(mark).collect())
     }
 
-    /// The same but for calls that were not judged because the kernel skipped a program: one that
-    /// preempts threads anywhere (7.2) may do so at any time, whatever a case does.
+    /// The same, on a kernel that preempts threads anywhere (7.2) without the calls that were not
+    /// judged: such a kernel may skip a program at any time, whatever a case does.
     ///
     /// # Errors
     /// As [`Self::entries`].
     pub fn alerts(&self, mark: usize) -> Result<Vec<Entry>> {
         let mut entries = self.entries(mark)?;
-        entries.retain(|it| !it.field("MESSAGE").contains("The kernel skips a program"));
+        if ["full", "lazy"].contains(&self.preemption()?.as_str()) {
+            entries.retain(|it| !it.field("MESSAGE").contains("The kernel skips a program"));
+        }
         Ok(entries)
+    }
+
+    /// Node 0's preemption mode: `none voluntary (full) lazy`, the one in use in parentheses.
+    fn preemption(&self) -> Result<String> {
+        let modes = self.shell(&format!("cat {PREEMPTION}"))?.text();
+        Ok(modes.split(['(', ')']).nth(1).context("no preemption mode")?.to_owned())
     }
 
     /// Waits for an entry.

@@ -105,13 +105,13 @@ impl ServiceNode {
         self.mailbox().ticks()
     }
 
-    /// Waits until the node has ticked three times more: proof of life.
+    /// Waits until the node has ticked ten times more: proof of life.
     pub fn wait_for_ticks(&self) -> Result<()> {
         let mailbox = self.mailbox();
         let first = mailbox.ticks()?;
         let what = format!("node {} does not tick", self.number);
         self.health
-            .wait(&what, ANSWER, LOOK_EVERY, || Ok((mailbox.ticks()? >= first + 3).then_some(())))
+            .wait(&what, ANSWER, LOOK_EVERY, || Ok((mailbox.ticks()? >= first + 10).then_some(())))
     }
 
     pub(super) fn forget(&self) -> Result<()> {

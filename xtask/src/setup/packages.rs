@@ -70,7 +70,7 @@ pub(super) fn install(steps: &Steps, needs: Needs<'_>) -> Result<()> {
         step.run(apt_get().env("DEBIAN_FRONTEND", "noninteractive").args(install).args(packages))
     };
     install(&missing)?;
-    // apt removes an older package that the new ones break (qemu-utils of an earlier point release).
+    // apt removes an older package that a new one breaks: qemu-utils of an earlier point release.
     match self::missing(&wanted) {
         removed if removed.is_empty() => Ok(()),
         removed => install(&removed),
