@@ -4,10 +4,10 @@
 //! match-proto: `int bpf_lsm_file_permission(struct file *, int)` (6.1 to 7.2). Needs `bpf` among
 //! the active LSMs, and what `rw_verify_area` saved.
 //!
-//! Fails closed for `/dev/mem`: a write whose position is not known is denied. One whose thread lost its
-//! processor since its position was saved is told to try again, as after a signal (EINTR), where policy
-//! refuses anything: nothing can be said of it, and the next try is judged. Every other file is let
-//! through after three loads.
+//! Fails closed for `/dev/mem`: a write whose position is not known is refused. Where policy refuses
+//! anything it is to be tried again, as after a signal (EINTR): nothing can be said of it, and the next
+//! try is judged. If the position is still not known after many tries, the write is denied as one to a
+//! node. Every other file is let through after three loads.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -16,7 +16,7 @@ use watchdog_common::{Range, path};
 
 use crate::judge;
 use crate::kernel::{DEV_MEM, DEV_PORT, Object, OpenFile};
-use crate::saved::take;
+use crate::saved::{Call, take};
 
 /// `MAY_WRITE` and `MAY_APPEND` (include/linux/fs.h).
 const MAY_WRITE: i32 = 2 | 8;
@@ -42,9 +42,9 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
         _ => return 0,
     }
     let saved = match take(file) {
-        Some((_, false)) if judge::refuses(path::WRITE) => return -EINTR,
-        Some((saved, true)) => Some(saved),
-        _ => None,
+        Call::Known(saved) => Some(saved),
+        Call::Again if judge::refuses(path::WRITE) => return -EINTR,
+        Call::Again | Call::Unknown => None,
     };
     if saved.is_none() {
         debug!(&ctx, "a write to /dev/mem at an unknown position");

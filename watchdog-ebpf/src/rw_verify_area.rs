@@ -5,7 +5,7 @@
 //! before `security_file_permission`. Needs BTF and ftrace.
 //!
 //! Fails closed: skipped on recursion or inlined away, it saves nothing, and `file_permission`
-//! denies what it does not know.
+//! refuses what it does not know.
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::macros::fentry;
@@ -29,7 +29,7 @@ pub(crate) fn write_position(ctx: FEntryContext) -> i32 {
     // SAFETY: the function's own argument, which it follows by itself.
     if unsafe { OpenFile::argument(file) }.device() == Some(DEV_MEM) {
         let position: *const i64 = ctx.arg(2);
-        // A stream has no position (null since 5.3): nothing is saved, which denies.
+        // A stream has no position (null since 5.3): nothing is saved, which refuses.
         // SAFETY: the helper checks the address by itself.
         if let Ok(position) = unsafe { bpf_probe_read_kernel(position) } {
             save(file, position.cast_unsigned(), count);

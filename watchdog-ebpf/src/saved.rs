@@ -1,6 +1,6 @@
 //! What one program saves for another: bound to the thread and the file, consumed once, and good only
 //! until the thread gives its processor up. What is missing, of another file or older is not known, and
-//! not known is denied.
+//! not known is refused: the call is to be tried again, and denied when that does not help.
 //!
 //! The kernel may return between the two programs, and what was saved is not taken then. It cannot speak
 //! for the thread's next call: that saves anew. A program is skipped only on a processor that was taken
@@ -9,12 +9,18 @@
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::HashMap;
+use aya_ebpf::maps::LruHashMap;
 
 use crate::kernel::{Object, current_task, field, offset};
 
-/// Threads that can be between two programs at a time. A full table saves nothing: closed.
+/// Threads of which something is saved at a time. One more takes the place of the one that was heard
+/// of least lately, whose call is then not known; those that ended in between clear nothing up.
 const THREADS: u32 = 4096;
+
+/// How often a thread is told to try again where nothing is saved. On a kernel that skips programs
+/// this lasts until another thread gets the processor back, some scheduler's slices (3 ms) of such
+/// tries at most; where nothing is ever saved a program that tries for ever must come to an end.
+const TRIES: u64 = 1 << 16;
 
 /// Where and how much a write is about.
 #[derive(Clone, Copy)]
@@ -27,28 +33,47 @@ pub(crate) struct Saved {
     pub(crate) bytes: u64,
     /// How often the thread had given its processor up.
     switches: u64,
+    /// How often in a row nothing was saved. If any, the rest says nothing but the file.
+    tries: u64,
+}
+
+/// What is known of a call.
+pub(crate) enum Call {
+    Known(Saved),
+    /// The thread gave its processor up since, or the kernel skipped the program that saves: the
+    /// next try may be known.
+    Again,
+    /// It was tried often enough.
+    Unknown,
 }
 
 #[map]
-static WRITES: HashMap<u64, Saved> = HashMap::with_max_entries(THREADS, 0);
+static WRITES: LruHashMap<u64, Saved> = LruHashMap::with_max_entries(THREADS, 0);
 
 /// Saves for the current thread.
 #[inline(always)]
 pub(crate) fn save(file: Object, at: u64, bytes: u64) {
-    let saved = Saved { file: file as u64, at, bytes, switches: switches() };
+    let saved = Saved { file: file as u64, at, bytes, switches: switches(), tries: 0 };
     let _ = WRITES.insert(bpf_get_current_pid_tgid(), saved, 0);
 }
 
-/// Takes what the current thread saved for this file, and whether that is known to be for this call:
-/// not if the thread gave its processor up since.
+/// Takes what the current thread saved for its call with this file.
 #[inline(always)]
-pub(crate) fn take(file: Object) -> Option<(Saved, bool)> {
+pub(crate) fn take(file: Object) -> Call {
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: only this thread's own programs touch its entry.
-    let saved = unsafe { WRITES.get(thread) }.copied();
+    let found = unsafe { WRITES.get(thread) }.copied().filter(|it| it.file == file as u64);
     let _ = WRITES.remove(thread);
-    let saved = saved.filter(|saved| saved.file == file as u64)?;
-    Some((saved, saved.switches == switches()))
+    let tries = match found {
+        Some(saved) if saved.tries == 0 => {
+            return if saved.switches == switches() { Call::Known(saved) } else { Call::Again };
+        }
+        Some(saved) => saved.tries + 1,
+        None => 1,
+    };
+    let tried = Saved { file: file as u64, at: 0, bytes: 0, switches: 0, tries };
+    let is_counted = tries <= TRIES && WRITES.insert(thread, tried, 0).is_ok();
+    if is_counted { Call::Again } else { Call::Unknown }
 }
 
 /// How often the current thread gave its processor up, or had it taken.

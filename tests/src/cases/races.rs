@@ -107,6 +107,7 @@ fn judge(said: &Value, border: u64, seen: &BTreeSet<(u64, u8)>) -> Result<()> {
         let count = |what: &str| of_it[what].as_u64().with_context(|| format!("{name}: no {what}"));
         ensure!(count("through")? == 0, "{name} succeeded at a node's memory");
         ensure!(count("allowed")? > 0, "{name} never succeeded beside it");
+        ensure!(count("denied_elsewhere")? == 0, "{name} was denied beside it");
         let is_judged = !UNJUDGED.contains(&name.as_str());
         ensure!(!is_judged || count("denied")? > 0, "{name} was never denied");
         let at = match name.as_str() {

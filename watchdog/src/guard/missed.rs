@@ -2,7 +2,7 @@
 //! in the midst of it, on the same processor, and counts that (`bpf_prog_inc_misses_counter()`,
 //! kernel/bpf/syscall.c, 6.1 to 7.2).
 //!
-//! Where a hook decides, that which was not saved for it is denied. What only a program at a function
+//! Where a hook decides, that which was not saved for it is refused. What only a program at a function
 //! sees is missed, and told here.
 
 use std::fs;

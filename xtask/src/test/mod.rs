@@ -50,8 +50,7 @@ pub(crate) fn run(steps: &Steps, options: &options::Test) -> Result<()> {
     ensure!(!jobs.is_empty(), "there is no test of that name");
     let times = Times::read();
     jobs.sort_by(|one, other| times.of(other).total_cmp(&times.of(one)));
-    let outcomes = side_by_side(jobs);
-    times.write(&outcomes);
+    let outcomes = side_by_side(jobs, times);
     report::print(&outcomes, begun.elapsed());
     let failed: Vec<&str> =
         outcomes.iter().filter(|it| it.failure.is_some()).map(|it| it.name.as_str()).collect();
@@ -65,10 +64,10 @@ pub(crate) fn run(steps: &Steps, options: &options::Test) -> Result<()> {
 
 /// Does jobs, one more at a time than there are processors: most of a machine's work is that of one
 /// processor, and while it waits for something another one has work to do.
-fn side_by_side(jobs: Vec<Job>) -> Vec<Outcome> {
+fn side_by_side(jobs: Vec<Job>, times: Times) -> Vec<Outcome> {
     let all = jobs.len();
     let workers = thread::available_parallelism().map_or(1, usize::from).saturating_add(1).min(all);
-    let (jobs, progress) = (Mutex::new(jobs.into_iter()), Mutex::new(Progress::new(all)));
+    let (jobs, progress) = (Mutex::new(jobs.into_iter()), Mutex::new(Progress::new(all, times)));
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
     let progress = || progress.lock().unwrap_or_else(PoisonError::into_inner);
     thread::scope(|scope| {
@@ -91,14 +90,15 @@ fn side_by_side(jobs: Vec<Job>) -> Vec<Outcome> {
 /// What runs, and what came of the rest.
 struct Progress {
     all: usize,
+    times: Times,
     running: Vec<(String, Instant)>,
     outcomes: Vec<Outcome>,
     said: Instant,
 }
 
 impl Progress {
-    fn new(all: usize) -> Self {
-        Self { all, running: Vec::new(), outcomes: Vec::new(), said: Instant::now() }
+    fn new(all: usize, times: Times) -> Self {
+        Self { all, times, running: Vec::new(), outcomes: Vec::new(), said: Instant::now() }
     }
 
     fn begins(&mut self, job: &Job) {
@@ -108,6 +108,7 @@ impl Progress {
     fn ended(&mut self, outcome: Outcome) {
         self.running.retain(|(name, _)| *name != outcome.name);
         report::line(&outcome, self.outcomes.len() + 1, self.all);
+        self.times.add(&outcome);
         self.outcomes.push(outcome);
         self.said = Instant::now();
     }
@@ -144,10 +145,9 @@ impl Times {
         self.0.get(&job.name).copied().unwrap_or(UNKNOWN)
     }
 
-    fn write(mut self, outcomes: &[Outcome]) {
-        for outcome in outcomes {
-            self.0.insert(outcome.name.clone(), outcome.took.as_secs_f32());
-        }
+    /// Keeps it at once, for the next run also where this one is broken off.
+    fn add(&mut self, outcome: &Outcome) {
+        self.0.insert(outcome.name.clone(), outcome.took.as_secs_f32());
         let lines: Vec<_> = self.0.iter().map(|(name, time)| format!("{time}\t{name}")).collect();
         // Without them the next run is less well packed.
         let _unwritten = fs::write(Self::file(), lines.join("\n"));
