@@ -23,7 +23,7 @@ const TOLERANCE: f64 = 0.03;
 const NOISE: f64 = 25.0;
 
 /// Batches of each call, and calls of a batch.
-const CALLS: &str = "cost calls --batches 15 --size 64 --least";
+const CALLS: &str = "cost calls --batches 5 --size 64 --least";
 /// Processes that make them; the least counts. Where things lie in a process's memory is drawn at
 /// random, and a mapping costs up to 3 % more where others are near (Linux 6.1).
 const PROCESSES: usize = 5;
@@ -86,9 +86,9 @@ pub fn count(kernel: &str) -> Result<(String, Counts)> {
                 least(&mut counts, &call, state, instructions);
             }
         }
-        for (name, script) in WORK {
-            for _ in 0..WORKS {
-                stage.shell(UNPACK)?;
+        for _ in 0..WORKS {
+            stage.shell(UNPACK)?;
+            for (name, script) in WORK {
                 let measured = numbers(&stage, &format!("cost work {script}"))?;
                 let millis = measured.get("processor_ms").context("no processor time")?;
                 least(&mut counts, name, state, millis * 1e6);

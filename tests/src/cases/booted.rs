@@ -49,7 +49,7 @@ pub fn strict_from_boot(kernel: &str) -> Result<()> {
     ensure!(login.text().starts_with("root\n"), "{login}");
     stage.shell(
         "cd /srv/packages
-         dpkg-deb --build build strict-test.deb
+         dpkg-deb -Znone --build build strict-test.deb
          apt-get install --yes --quiet ./strict-test.deb
          test -e installed
          apt-get purge --yes --quiet strict-test
