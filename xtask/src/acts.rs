@@ -23,7 +23,8 @@ pub const ACTS: [Act; 12] = [
     ),
     act(
         "A healthy machine is left in peace",
-        "Ten seconds of sweeps, a SHA-256 over each page of both kernel texts in every one.",
+        "Six seconds of sweeps, each of every page of both kernel texts; then `watchdog scan` \
+                   judges both once more.",
     ),
     act(
         "A device changes one byte of node 1's kernel",

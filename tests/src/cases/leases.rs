@@ -29,6 +29,8 @@ pub(super) const CASES: List = &[
 /// Copies of programs, where the kernel can tell whether somebody may write them.
 pub(super) const HOLDER: &str = "/usr/sbin/lease-holder";
 pub(super) const LOADER: &str = "/usr/sbin/lease-loader";
+/// For how long [`start_by_lease`] takes one: far longer than a node takes to boot.
+pub const LEASE: &str = "900s";
 
 /// A byte of a node's memory that its kernel was told to leave alone: behind the loader's tables.
 pub(super) fn spare_byte(node: u8) -> u64 {
@@ -105,7 +107,7 @@ pub(super) fn over(stage: &Stage, mark: usize, node: u8) -> Result<Entry> {
 pub fn start_by_lease(stage: &Stage, node: u8) -> Result<Entry> {
     stage.shell(&format!("install -m 755 /host/node-loader {LOADER}"))?;
     let mark = stage.mark()?;
-    take(stage, node, "900s", LOADER)?;
+    take(stage, node, LEASE, LOADER)?;
     stage.machine().start_node_by(LOADER, node)?;
     ensure!(lease(stage, "--end")?.success(), "it did not end");
     let place = format!("{:#x}", stage.machine().truth(node)?.text_phys_start);

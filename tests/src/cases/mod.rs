@@ -36,7 +36,7 @@ pub use door::{COMMAND_LINE as WITHOUT_LSM, denied_at_the_door};
 pub use drivers::with_module;
 pub use guard::configuration;
 pub use journal::Entry;
-pub use leases::start_by_lease;
+pub use leases::{LEASE, start_by_lease};
 pub use snapshots::Start;
 pub use sources::locked_down;
 pub use stage::Stage;

@@ -28,7 +28,7 @@ pub(crate) fn bytes(bytes: &[u8]) -> String {
 /// The watch is on.
 pub(super) fn started(target: &Target) -> Event {
     let what = match &target.guarded {
-        Some(guarded) => format!("guarding {guarded}"),
+        Some(guarded) => format!("guarding {}", in_words(guarded)),
         None => {
             format!("without a guard (the memory is a file), reading {}", target.nodes.memory())
         }
@@ -52,14 +52,20 @@ pub(super) fn lease_begun(terms: &LeaseTerms, memory: &RangeSet) -> Event {
     let event = Event::new(
         EventKind::LeaseBegun,
         format!(
-            "Node {} is leased for {:?}, asked for by {}: who starts {exe} (SHA-256 {}) from now on may write {memory}. The node is not judged meanwhile",
+            "Node {} is leased for {:?}, asked for by {}: who starts {exe} (SHA-256 {}) from now on may write {}. The node is not judged meanwhile",
             terms.node,
             Duration::from_millis(terms.milliseconds),
             terms.user,
-            terms.sha256
+            terms.sha256,
+            in_words(memory)
         ),
     );
     event.node(terms.node.as_str())
+}
+
+/// Ranges for a sentence: with spaces, so that a long list can be broken into lines.
+fn in_words(ranges: &RangeSet) -> String {
+    ranges.to_string().replace(',', ", ")
 }
 
 /// Nobody may any more.

@@ -89,10 +89,6 @@ fn play(kernel: &str, acts: &[(usize, Act)]) -> Result<()> {
         }
         verdicts.push((act.title, result.is_ok()));
     }
-    if let Err(error) = stage.stop() {
-        say!("  FAILED: {error:#}");
-        verdicts.push(("The service ends well", false));
-    }
     say!("\n{:<64}verdict", "act");
     for (title, held) in &verdicts {
         say!("{title:<64}{}", if *held { "ok" } else { "FAILED" });
@@ -193,7 +189,7 @@ fn finds_both(stage: &Stage) -> Result<()> {
 
 fn silence(stage: &Stage) -> Result<()> {
     let mark = stage.mark()?;
-    thread::sleep(Duration::from_secs(10));
+    thread::sleep(Duration::from_secs(6));
     let entries = stage.entries(mark)?;
     ensure!(entries.is_empty(), "there were entries: {entries:#?}");
     let scan = stage.shell("watchdog scan")?;
@@ -296,7 +292,10 @@ fn leased(stage: &Stage) -> Result<()> {
     stage.configured(&cases::configuration(""), || {
         let mark = stage.mark()?;
         loader_is_denied(stage)?;
-        say!("  node 0's console: # watchdog guard lease --node service-2 --for 300s --exe …");
+        say!(
+            "  node 0's console: # watchdog guard lease --node service-2 --for {} --exe …",
+            cases::LEASE
+        );
         cases::start_by_lease(stage, 2)?;
         let is_shown = |it: &&Entry| {
             ["lease-begun", "lease-ended", "node-rebooted"].iter().any(|kind| it.is(kind))

@@ -31,7 +31,7 @@ pub(crate) fn write(path: &Path, lines: &[Line]) -> Result<()> {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{outer_width}\" height=\"{outer_height}\" \
          font-family=\"DejaVu Sans Mono, Menlo, Consolas, monospace\" font-size=\"14\">\n\
          <title>cargo xtask demo</title>\n<style>\n\
-         text {{ white-space: pre; fill: #d8dee9; }}\n\
+         text {{ fill: #d8dee9; }}\n\
          .act {{ fill: #88c0d0; font-weight: bold; }}\n\
          .bad {{ fill: #ebcb8b; }}\n\
          .ok {{ fill: #a3be8c; }}\n\
@@ -50,7 +50,8 @@ pub(crate) fn write(path: &Path, lines: &[Line]) -> Result<()> {
     )?;
     for (n, (_, line)) in lines.iter().enumerate() {
         let y = (n as f64 + 0.75) * ROW;
-        writeln!(out, "<text y=\"{y}\"{}>{}</text>", class(line), escaped(line))?;
+        let (class, text) = (class(line), escaped(line));
+        writeln!(out, "<text y=\"{y}\" xml:space=\"preserve\"{class}>{text}</text>")?;
     }
     writeln!(out, "</g>\n</svg>\n</svg>")?;
     Ok(out.flush()?)
