@@ -1,7 +1,8 @@
 //! `cargo xtask test`: every test, in one run with one summary.
 //!
 //! A test that needs a machine, a kernel or much time is a process of its own, so that two of them
-//! share nothing but the processors. Those that took longest last time begin first.
+//! share nothing but the processors. Those that took longest last time begin first, if they can
+//! without waiting for what another one makes.
 
 mod job;
 mod plan;
@@ -23,8 +24,10 @@ use crate::fuzz;
 use crate::setup::{self, Needs};
 use crate::steps::Steps;
 
-/// What a test that was never run is taken to need.
+/// What a case that was never run is taken to need.
 const UNKNOWN: f32 = 20.0;
+/// Any other test: those that boot machines of their own take longest.
+const UNKNOWN_OTHER: f32 = 100.0;
 /// The longest that nothing is said.
 const SILENCE: Duration = Duration::from_secs(15);
 
@@ -67,13 +70,13 @@ pub(crate) fn run(steps: &Steps, options: &options::Test) -> Result<()> {
 fn side_by_side(jobs: Vec<Job>, times: Times) -> Vec<Outcome> {
     let all = jobs.len();
     let workers = thread::available_parallelism().map_or(1, usize::from).saturating_add(1).min(all);
-    let (jobs, progress) = (Mutex::new(jobs.into_iter()), Mutex::new(Progress::new(all, times)));
-    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let progress = Mutex::new(Progress::new(jobs, times));
     let progress = || progress.lock().unwrap_or_else(PoisonError::into_inner);
     thread::scope(|scope| {
         let work = || {
+            // Not in the loop's own condition, which would keep the lock while the job runs.
+            let next = || progress().begin();
             while let Some(job) = next() {
-                progress().begins(&job);
                 let outcome = job.run();
                 progress().ended(outcome);
             }
@@ -87,26 +90,42 @@ fn side_by_side(jobs: Vec<Job>, times: Times) -> Vec<Outcome> {
     std::mem::take(&mut progress().outcomes)
 }
 
-/// What runs, and what came of the rest.
+/// A job that has begun.
+struct Running {
+    name: String,
+    group: String,
+    since: Instant,
+}
+
+/// What is left, what runs, and what came of the rest.
 struct Progress {
     all: usize,
+    left: Vec<Job>,
     times: Times,
-    running: Vec<(String, Instant)>,
+    running: Vec<Running>,
     outcomes: Vec<Outcome>,
     said: Instant,
 }
 
 impl Progress {
-    fn new(all: usize, times: Times) -> Self {
-        Self { all, times, running: Vec::new(), outcomes: Vec::new(), said: Instant::now() }
+    fn new(left: Vec<Job>, times: Times) -> Self {
+        let (running, outcomes) = (Vec::new(), Vec::new());
+        Self { all: left.len(), left, times, running, outcomes, said: Instant::now() }
     }
 
-    fn begins(&mut self, job: &Job) {
-        self.running.push((job.name.clone(), Instant::now()));
+    /// The next job: the first of a group of which none runs, or else the first. Tests of a group want
+    /// the same machines, and where those are to be made first all but one would wait.
+    fn begin(&mut self) -> Option<Job> {
+        let is_other = |job: &Job| self.running.iter().all(|running| running.group != job.group);
+        let next = self.left.iter().position(is_other).unwrap_or_default();
+        let job = (next < self.left.len()).then(|| self.left.remove(next))?;
+        let (name, group) = (job.name.clone(), job.group.clone());
+        self.running.push(Running { name, group, since: Instant::now() });
+        Some(job)
     }
 
     fn ended(&mut self, outcome: Outcome) {
-        self.running.retain(|(name, _)| *name != outcome.name);
+        self.running.retain(|running| running.name != outcome.name);
         report::line(&outcome, self.outcomes.len() + 1, self.all);
         self.times.add(&outcome);
         self.outcomes.push(outcome);
@@ -117,8 +136,8 @@ impl Progress {
     fn say_what_runs(&mut self) {
         if self.said.elapsed() > SILENCE {
             self.said = Instant::now();
-            for (name, begun) in &self.running {
-                println!("           …    {:>6.1} s  {name}", begun.elapsed().as_secs_f32());
+            for Running { name, since, .. } in &self.running {
+                println!("           …    {:>6.1} s  {name}", since.elapsed().as_secs_f32());
             }
         }
     }
@@ -142,7 +161,8 @@ impl Times {
     }
 
     fn of(&self, job: &Job) -> f32 {
-        self.0.get(&job.name).copied().unwrap_or(UNKNOWN)
+        let unknown = if job.group.starts_with("cases") { UNKNOWN } else { UNKNOWN_OTHER };
+        self.0.get(&job.name).copied().unwrap_or(unknown)
     }
 
     /// Keeps it at once, for the next run also where this one is broken off.
@@ -151,5 +171,29 @@ impl Times {
         let lines: Vec<_> = self.0.iter().map(|(name, time)| format!("{time}\t{name}")).collect();
         // Without them the next run is less well packed.
         let _unwritten = fs::write(Self::file(), lines.join("\n"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that a job of a group of which none runs comes before one whose group has a job that
+    /// runs, that all have their turn, and that what ended frees its group.
+    #[test]
+    fn groups_take_turns() {
+        let job = |name: &str, group: &str| job::Job {
+            name: name.to_owned(),
+            group: group.to_owned(),
+            work: job::Work::Seeds,
+        };
+        let jobs = vec![job("1", "a"), job("2", "a"), job("3", "b"), job("4", "a"), job("5", "b")];
+        let mut progress = Progress::new(jobs, Times(BTreeMap::new()));
+        let mut next = || progress.begin().map(|job| job.name);
+        assert_eq!([next(), next(), next()].map(Option::unwrap_or_default), ["1", "3", "2"]);
+        progress.running.retain(|running| running.group == "a");
+        let mut next = || progress.begin().map(|job| job.name);
+        assert_eq!([next(), next()].map(Option::unwrap_or_default), ["5", "4"]);
+        assert!(next().is_none());
     }
 }
