@@ -9,18 +9,17 @@
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::LruHashMap;
+use aya_ebpf::maps::{HashMap, LruHashMap};
 
 use crate::kernel::{Object, current_task, field, offset};
 
-/// Threads of which something is saved at a time. One more takes the place of the one that was heard
-/// of least lately, whose call is then not known; those that ended in between clear nothing up.
+/// Threads that can be between two programs at a time. A full table saves nothing: closed.
 const THREADS: u32 = 4096;
 
 /// How often a thread is told to try again where nothing is saved. On a kernel that skips programs
 /// this lasts until another thread gets the processor back, some scheduler's slices (3 ms) of such
 /// tries at most; where nothing is ever saved a program that tries for ever must come to an end.
-const TRIES: u64 = 1 << 16;
+const TRIES: u32 = 1 << 16;
 
 /// Where and how much a write is about.
 #[derive(Clone, Copy)]
@@ -33,8 +32,6 @@ pub(crate) struct Saved {
     pub(crate) bytes: u64,
     /// How often the thread had given its processor up.
     switches: u64,
-    /// How often in a row nothing was saved. If any, the rest says nothing but the file.
-    tries: u64,
 }
 
 /// What is known of a call.
@@ -47,13 +44,19 @@ pub(crate) enum Call {
     Unknown,
 }
 
+/// By thread. Not one that drops what is old: the place of a thread that is preempted while it reads
+/// would be another one's, and so would be what it reads.
 #[map]
-static WRITES: LruHashMap<u64, Saved> = LruHashMap::with_max_entries(THREADS, 0);
+static WRITES: HashMap<u64, Saved> = HashMap::with_max_entries(THREADS, 0);
+
+/// How often in a row nothing was saved, by thread. A count that is dropped begins at one.
+#[map]
+static TRIED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(THREADS, 0);
 
 /// Saves for the current thread.
 #[inline(always)]
 pub(crate) fn save(file: Object, at: u64, bytes: u64) {
-    let saved = Saved { file: file as u64, at, bytes, switches: switches(), tries: 0 };
+    let saved = Saved { file: file as u64, at, bytes, switches: switches() };
     let _ = WRITES.insert(bpf_get_current_pid_tgid(), saved, 0);
 }
 
@@ -62,17 +65,24 @@ pub(crate) fn save(file: Object, at: u64, bytes: u64) {
 pub(crate) fn take(file: Object) -> Call {
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: only this thread's own programs touch its entry.
-    let found = unsafe { WRITES.get(thread) }.copied().filter(|it| it.file == file as u64);
+    let saved = unsafe { WRITES.get(thread) }.copied();
     let _ = WRITES.remove(thread);
-    let tries = match found {
-        Some(saved) if saved.tries == 0 => {
-            return if saved.switches == switches() { Call::Known(saved) } else { Call::Again };
+    match saved.filter(|saved| saved.file == file as u64) {
+        Some(saved) if saved.switches == switches() => {
+            let _ = TRIED.remove(thread);
+            Call::Known(saved)
         }
-        Some(saved) => saved.tries + 1,
-        None => 1,
-    };
-    let tried = Saved { file: file as u64, at: 0, bytes: 0, switches: 0, tries };
-    let is_counted = tries <= TRIES && WRITES.insert(thread, tried, 0).is_ok();
+        Some(_) => Call::Again,
+        None => nothing(thread),
+    }
+}
+
+/// Counts that nothing was saved for a thread's call.
+#[inline(always)]
+fn nothing(thread: u64) -> Call {
+    // SAFETY: one word, which whoever takes the entry's place does not make a position.
+    let tries = unsafe { TRIED.get(thread) }.copied().unwrap_or(0).saturating_add(1);
+    let is_counted = tries <= TRIES && TRIED.insert(thread, tries, 0).is_ok();
     if is_counted { Call::Again } else { Call::Unknown }
 }
 
