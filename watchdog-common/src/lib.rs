@@ -57,8 +57,14 @@ pub mod path {
     pub const OWN: u32 = 25;
     /// `kernel.ftrace_enabled`, which switches the guard's own programs off.
     pub const FTRACE: u32 = 26;
+    /// BPF programs that can answer in the place of the guard's, or act on the watchdog.
+    pub const BPF: u32 = 28;
+    /// A processor is started that was not this node's when the guard was armed.
+    pub const PROCESSORS: u32 = 29;
+    /// BPF programs that trace the kernel.
+    pub const TRACING: u32 = 30;
     /// One more than the largest: the size of a table indexed by path.
-    pub const COUNT: u32 = 27;
+    pub const COUNT: u32 = 31;
 }
 
 /// What is done about a path; also what was done in one case.
@@ -99,6 +105,35 @@ pub mod own {
     pub const LIMIT: u32 = 11;
     /// The watchdog's control group: stopped, killed or starved by it.
     pub const CGROUP: u32 = 12;
+    /// A file system mounted over what is kept, or the pins moved.
+    pub const MOUNT: u32 = 13;
+    /// Mode or owner of a file changed.
+    pub const MODE: u32 = 14;
+    /// One of the watchdog's files below `/proc` opened for writing.
+    pub const PROC: u32 = 15;
+}
+
+/// What makes a BPF program one that the guard refuses: the detail of an attempt on [`path::BPF`] or
+/// [`path::TRACING`], and values of [`Rules`]' tables of program types and attach types.
+pub mod bpf_use {
+    /// It replaces what a kernel function returns (`BPF_MODIFY_RETURN`).
+    pub const MODIFY_RETURN: u32 = 1;
+    /// It answers for security modules (`BPF_PROG_TYPE_LSM`).
+    pub const LSM: u32 = 2;
+    /// It replaces part of another program (`BPF_PROG_TYPE_EXT`).
+    pub const EXTENSION: u32 = 3;
+    /// It answers for settings, `kernel.ftrace_enabled` among them.
+    pub const SETTINGS: u32 = 4;
+    /// It schedules processes (`sched_ext`).
+    pub const SCHEDULER: u32 = 5;
+    /// It redirects what goes over Unix sockets, alerts among it.
+    pub const SOCKETS: u32 = 6;
+    /// It calls a helper that sends signals, writes a process's memory or answers system calls.
+    pub const HELPER: u32 = 7;
+    /// It changes a process's registers at a uprobe (6.18).
+    pub const REGISTERS: u32 = 8;
+    /// It traces: the only one of [`super::path::TRACING`].
+    pub const TRACING: u32 = 9;
 }
 
 /// What a file or folder is to the guard: values of its table of files.
@@ -113,6 +148,8 @@ pub mod file_kind {
     pub const MOUNT: u32 = 4;
     /// A control group of the watchdog or above it.
     pub const CGROUP: u32 = 5;
+    /// A folder above pins or above what only the watchdog writes.
+    pub const ABOVE: u32 = 6;
 }
 
 /// A file as the kernel itself tells it from others: the device of its superblock and its inode
@@ -141,8 +178,9 @@ pub struct State {
     pub learning: u32,
     /// How many bytes of the record are used.
     pub length: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// Not 0: whoever runs the watchdog's executable may open `/dev/mem` for writing, as the next
+    /// watchdog does for its proof.
+    pub opens: u32,
     /// The record: JSON.
     pub record: [u8; RECORD_BYTES],
 }
@@ -152,6 +190,12 @@ pub const PAGE_STRUCT: u64 = 64;
 
 /// Values of a kernel enumeration that a table of [`Rules`] holds.
 pub const ENUM_VALUES: usize = 64;
+/// Ranges that `/dev/mem` may be written at.
+pub const MAX_WRITABLE: usize = 8;
+/// Words of a set of processors, by number; no x86-64 kernel has more (`NR_CPUS_RANGE_END`).
+pub const PROCESSOR_WORDS: usize = 8192 / 64;
+/// Helpers and kernel functions that the guard looks for in programs.
+pub const HELPERS: usize = 5;
 /// Places in a table indexed by [`path`]: a multiple of four, so that nothing is padded.
 pub const PATHS: usize = 32;
 
@@ -171,6 +215,10 @@ pub struct Range {
 pub struct Rules {
     /// The other nodes' memory; unused places are empty.
     pub ranges: [Range; MAX_RANGES],
+    /// What may be written by `/dev/mem`: none of it is in `ranges`. Unused places are empty.
+    pub writable: [Range; MAX_WRITABLE],
+    /// Processors that may be started, a bit each.
+    pub processors: [u64; PROCESSOR_WORDS],
     /// A range on which the watchdog itself tries what must be denied.
     pub decoy: Range,
     /// Another one, which only programs behind those that deny count as protected: the watchdog
@@ -189,12 +237,23 @@ pub struct Rules {
     pub read_file: [u8; ENUM_VALUES],
     /// The same of `enum kernel_load_data_id`.
     pub load_data: [u8; ENUM_VALUES],
+    /// One of [`bpf_use`] for each value of `enum bpf_prog_type`; 0 for none.
+    pub program_types: [u8; ENUM_VALUES],
+    /// The same for `enum bpf_attach_type`.
+    pub attach_types: [u8; ENUM_VALUES],
+    /// What the call of a helper that is looked for has in its instruction: the helper's address less
+    /// `__bpf_call_base`'s. Unused places are 0, which no helper has.
+    pub helpers: [i32; HELPERS],
+    /// The number of `struct sched_ext_ops` in the kernel's type information; 0 where there is none.
+    pub scheduler: u32,
 }
 
 impl Rules {
     /// Rules that protect nothing.
     pub const EMPTY: Self = Self {
         ranges: [Range { start: 0, end: 0 }; MAX_RANGES],
+        writable: [Range { start: 0, end: 0 }; MAX_WRITABLE],
+        processors: [0; PROCESSOR_WORDS],
         decoy: Range { start: 0, end: 0 },
         inner_decoy: Range { start: 0, end: 0 },
         watchdog: 0,
@@ -203,6 +262,10 @@ impl Rules {
         lockdown: [0; ENUM_VALUES],
         read_file: [0; ENUM_VALUES],
         load_data: [0; ENUM_VALUES],
+        program_types: [0; ENUM_VALUES],
+        attach_types: [0; ENUM_VALUES],
+        helpers: [0; HELPERS],
+        scheduler: 0,
     };
 }
 
@@ -245,6 +308,16 @@ pub struct SharedFrames {
     pub device: u32,
 }
 
+/// A BPF program that is not the guard's and that the guard would refuse, as the kernel lists it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ForeignProgram {
+    /// Its id.
+    pub id: u32,
+    /// One of [`bpf_use`].
+    pub usage: u32,
+}
+
 /// Names of an executable's path that are reported, from the last one up.
 pub const EXE_NAMES: usize = 12;
 /// Bytes of each, with its NUL.
@@ -282,12 +355,22 @@ pub struct Attempt {
 // No padding anywhere: each size is the sum of the fields.
 const _: () = {
     assert!(size_of::<Range>() == 16);
-    assert!(size_of::<Rules>() == MAX_RANGES * 16 + 32 + 8 + PATHS + 3 * ENUM_VALUES);
+    assert!(
+        size_of::<Rules>()
+            == (MAX_RANGES + MAX_WRITABLE) * 16
+                + PROCESSOR_WORDS * 8
+                + 32
+                + 8
+                + PATHS
+                + 5 * ENUM_VALUES
+                + (HELPERS + 1) * 4
+    );
+    assert!(size_of::<ForeignProgram>() == 8);
     assert!(PATHS >= path::COUNT as usize);
     assert!(size_of::<Doors>() == 4 * 4);
     assert!(size_of::<PageTables>() == 16);
     assert!(size_of::<SharedFrames>() == 24);
-    assert!(size_of::<Offsets>() == 44 * 4);
+    assert!(size_of::<Offsets>() == 56 * 4);
     assert!(size_of::<FileKey>() == 16);
     assert!(size_of::<State>() == 16 + RECORD_BYTES);
     assert!(size_of::<Lease>() == 8 + 16 + LEASE_RANGES * 16 + 16 + LEASE_RECORD_BYTES);

@@ -93,4 +93,28 @@ pub struct Offsets {
     pub task_preemptions: u32,
     /// `struct kimage`, `segment`; 0 for a kernel without kexec.
     pub kimage_segment: u32,
+    /// `struct path`, `mnt`.
+    pub path_mount: u32,
+    /// `struct super_block`, `s_magic`.
+    pub superblock_magic: u32,
+    /// `struct bpf_prog`, `type`.
+    pub program_type: u32,
+    /// `struct bpf_prog`, `expected_attach_type`.
+    pub program_attach_type: u32,
+    /// `struct bpf_prog`, `len`: instructions.
+    pub program_length: u32,
+    /// `struct bpf_prog`, `insnsi`: the first of them.
+    pub program_instructions: u32,
+    /// `struct bpf_prog_aux`, `attach_btf_id`.
+    pub aux_attach_id: u32,
+    /// `struct bpf_prog_aux`, `kprobe_write_ctx`; 0 for a kernel without it.
+    pub aux_writes_registers: u32,
+    /// `struct proc_inode`, `pid`.
+    pub proc_pid: u32,
+    /// `struct proc_inode`, `vfs_inode`: where its `struct inode` is in it.
+    pub proc_inode: u32,
+    /// `struct pid`, `tasks`: the task of this number is first.
+    pub pid_tasks: u32,
+    /// `struct task_struct`, `pid_links`: where it is in such a list.
+    pub task_pid_links: u32,
 }

@@ -1,5 +1,6 @@
 //! Path 1: opening `/dev/mem` for writing; of path 9 opening `/dev/port`; of path 12 opening VFIO
-//! or iommufd at all; and of path 25 opening for writing what belongs to the guard.
+//! or iommufd at all; of path 25 opening for writing what belongs to the guard; and of path 29 opening
+//! for writing what starts a processor.
 //!
 //! match-proto: `int bpf_lsm_file_open(struct file *)` (6.1 to 7.2). Needs `bpf` among the active
 //! LSMs. The devices are known by their numbers, never by path: mknod and bind mounts make others.
@@ -12,8 +13,12 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::{file_kind, path};
 
-use crate::kernel::{DEV_MEM, DEV_PORT, Object, OpenFile};
-use crate::{doors, judge, lease, own};
+use crate::kernel::{DEV_MEM, DEV_PORT, Object, OpenFile, field, offset};
+use crate::{doors, judge, lease, own, own_process, processors};
+
+/// `PROC_SUPER_MAGIC` (include/uapi/linux/magic.h).
+const PROC: u64 = 0x9fa0;
+const FREEZER: [u8; 14] = *b"cgroup.freeze\0";
 
 /// Judges an open.
 #[lsm(hook = "file_open")]
@@ -38,22 +43,36 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
         None if is_writable => return own(open),
         _ => return 0,
     };
-    if !is_judged || (path == path::OPEN && lease::allows_to_begin()) {
+    let is_left = path == path::OPEN && (lease::allows_to_begin() || own::may_open());
+    if !is_judged || is_left {
         return 0;
     }
     judge::always(path, 0)
 }
 
-/// Judges the writable open of a file that may belong to the guard, or to the watchdog's control
-/// group, by which it would be frozen, killed or starved. Those are process 1's to write.
+/// Judges the writable open of a file: one that belongs to the guard; of the watchdog's control group,
+/// by which it would be frozen, killed or starved; of the watchdog's own below `/proc`; or one that
+/// starts a processor. The control group is process 1's to write, but for what stops the watchdog.
 #[inline(always)]
 fn own(file: OpenFile) -> i32 {
+    let (inode, kind) = file.inode();
     let folder = own::kind(Some(file.folder()));
     if own::is_kept(Some(file.key()), folder) {
         own::reserve(watchdog_common::own::OPEN, false)
-    } else if folder == file_kind::CGROUP && !own::is_init() {
+    } else if folder == file_kind::CGROUP && !(own::is_init() && !is_freezer(file.name())) {
         own::reserve(watchdog_common::own::CGROUP, false)
+    } else if kind == PROC && own_process::is_its(inode) {
+        own::reserve(watchdog_common::own::PROC, false)
+    } else if kind == processors::SYSFS && processors::is_switch(file.name()) {
+        judge::always(path::PROCESSORS, 0)
     } else {
         0
     }
+}
+
+/// Whether a file of a control group stops all of it: no service manager needs that to end a service.
+#[inline(always)]
+fn is_freezer(entry: Object) -> bool {
+    let name = field::<Object>(entry, offset!(dentry_name)).unwrap_or(core::ptr::null());
+    field::<[u8; 14]>(name, 0) == Some(FREEZER)
 }

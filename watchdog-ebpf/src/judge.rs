@@ -1,7 +1,9 @@
 //! Whether memory aimed at is protected, and what policy says about it.
 
 use aya_ebpf::helpers::generated::bpf_send_signal;
-use watchdog_common::{ENUM_VALUES, MAX_RANGES, Range, Rules, action, path};
+use watchdog_common::{
+    ENUM_VALUES, HELPERS, MAX_RANGES, MAX_WRITABLE, PROCESSOR_WORDS, Range, Rules, action, path,
+};
 
 use crate::{lease, own, report};
 
@@ -75,9 +77,12 @@ pub(crate) enum Table {
     Lockdown,
     ReadFile,
     LoadData,
+    ProgramTypes,
+    AttachTypes,
 }
 
-/// The path that a value of an enumeration belongs to.
+/// What the rules say of a value of an enumeration: the path that it belongs to, or of BPF programs one
+/// of `watchdog_common::bpf_use`.
 #[inline(always)]
 pub(crate) fn path_of(table: Table, value: u32) -> Option<u32> {
     let index = value as usize;
@@ -90,14 +95,57 @@ pub(crate) fn path_of(table: Table, value: u32) -> Option<u32> {
             Table::Lockdown => &raw const (*rules()).lockdown[0],
             Table::ReadFile => &raw const (*rules()).read_file[0],
             Table::LoadData => &raw const (*rules()).load_data[0],
+            Table::ProgramTypes => &raw const (*rules()).program_types[0],
+            Table::AttachTypes => &raw const (*rules()).attach_types[0],
         };
         core::ptr::read_volatile(first.add(index))
     };
     if path == 0 { None } else { Some(path.into()) }
 }
 
+/// The number of the type by which a program schedules processes; 0 where there is none.
+#[inline(always)]
+pub(crate) fn scheduler() -> u32 {
+    // SAFETY: a static of this program.
+    unsafe { core::ptr::read_volatile(&raw const (*rules()).scheduler) }
+}
+
+/// What a call of a helper that is looked for has in its instruction; 0 for a place that is not used.
+#[inline(always)]
+pub(crate) fn helper(n: usize) -> i32 {
+    // SAFETY: inside the array, which is in a static of this program.
+    unsafe { core::ptr::read_volatile((&raw const (*rules()).helpers[0]).add(n % HELPERS)) }
+}
+
+/// Whether a processor may be started, by its number.
+#[inline(always)]
+pub(crate) fn may_start(number: u32) -> bool {
+    let word = number as usize / 64;
+    if word >= PROCESSOR_WORDS {
+        return false;
+    }
+    // SAFETY: inside the array, which is in a static of this program.
+    let bits = unsafe { core::ptr::read_volatile((&raw const (*rules()).processors[0]).add(word)) };
+    bits >> (number % 64) & 1 != 0
+}
+
+/// Decides about a BPF program of others, or the watchdog's own attempt to load one.
+#[inline(always)]
+pub(crate) fn program(path: u32, usage: u32) -> i32 {
+    judge(path, Range::default(), true, usage, Means::Refuse)
+}
+
+/// Reports what happened that is not a matter of ranges.
+#[inline(always)]
+pub(crate) fn seen(path: u32, detail: u32) {
+    judge(path, Range::default(), false, detail, Means::Look);
+}
+
 /// Decides about writing to memory by a way of `watchdog_common::path`; memory that is not known
 /// counts as protected. One call a program: the verifier follows each to its end.
+///
+/// All of memory is refused but what the rules leave, what a lease is for, and to the watchdog the
+/// pages on which it tries what comes behind this.
 #[inline(always)]
 pub(crate) fn write(path: u32, aimed: Option<Range>) -> i32 {
     // SAFETY: a static of this program.
@@ -105,7 +153,10 @@ pub(crate) fn write(path: u32, aimed: Option<Range>) -> i32 {
     let is_known = aimed.is_some();
     let aimed = aimed.unwrap_or_default();
     let is_decoy = is_known && overlap(&aimed, &decoy);
-    if is_known && !is_decoy && (!is_protected(&aimed) || lease::allows(&aimed)) {
+    if is_known
+        && !is_decoy
+        && (is_writable(&aimed) || lease::allows(&aimed) || is_own_page(&aimed))
+    {
         return 0;
     }
     if !is_known && own::is_prover() {
@@ -162,6 +213,37 @@ pub(crate) fn is_inner_decoy(start: u64, end: u64) -> bool {
     // SAFETY: a static of this program.
     let decoy = unsafe { core::ptr::read_volatile(&raw const (*rules()).inner_decoy) };
     overlap(&Range { start, end }, &decoy)
+}
+
+/// Whether all of it may be written by `/dev/mem`.
+#[inline(always)]
+pub(crate) fn is_writable(aimed: &Range) -> bool {
+    let mut outside = -1_i64;
+    let mut n = 0;
+    while n < MAX_WRITABLE {
+        // SAFETY: `n` is inside the array, which is a static of this program.
+        let range = unsafe { core::ptr::read_volatile((&raw const (*rules()).writable[0]).add(n)) };
+        outside &= beyond(aimed, &range);
+        n += 1;
+    }
+    outside >= 0
+}
+
+/// Below zero when any byte is outside a range, without a branch.
+#[inline(always)]
+fn beyond(aimed: &Range, range: &Range) -> i64 {
+    const LAST: u64 = i64::MAX as u64;
+    let (start, end) = (aimed.start.min(LAST), aimed.end.min(LAST));
+    (start.wrapping_sub(range.start) | range.end.wrapping_sub(end)).cast_signed()
+}
+
+/// Whether it is the watchdog at the pages behind what is refused, of which it maps two for a moment.
+#[inline(always)]
+fn is_own_page(aimed: &Range) -> bool {
+    // SAFETY: a static of this program.
+    let decoy = unsafe { core::ptr::read_volatile(&raw const (*rules()).inner_decoy) };
+    let pages = Range { start: decoy.start.wrapping_sub(1 << PAGE_SHIFT), end: decoy.end };
+    beyond(aimed, &pages) >= 0 && own::is_prover()
 }
 
 /// Whether any byte is in another node's memory. No range of memory reaches as far as where the

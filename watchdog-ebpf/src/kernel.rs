@@ -52,6 +52,18 @@ static OFFSETS: Offsets = Offsets {
     task_switches: 0,
     task_preemptions: 0,
     kimage_segment: 0,
+    path_mount: 0,
+    superblock_magic: 0,
+    program_type: 0,
+    program_attach_type: 0,
+    program_length: 0,
+    program_instructions: 0,
+    aux_attach_id: 0,
+    aux_writes_registers: 0,
+    proc_pid: 0,
+    proc_inode: 0,
+    pid_tasks: 0,
+    task_pid_links: 0,
 };
 
 /// `/dev/mem` is 1:1 (`MKDEV(MEM_MAJOR, DEVMEM_MINOR)`, 20 bits of minor: include/linux/kdev_t.h).
@@ -134,6 +146,24 @@ impl OpenFile {
     pub(crate) fn is_writable(self) -> bool {
         // SAFETY: a field of it.
         unsafe { load::<u32>(self.0, offset!(file_mode)) & FMODE_WRITE != 0 }
+    }
+
+    /// Its name, a `struct dentry`.
+    #[inline(always)]
+    pub(crate) fn name(self) -> Object {
+        // SAFETY: an open file has a name.
+        unsafe { load(self.0, offset!(file_dentry)) }
+    }
+
+    /// Its inode, and the number by which its kind of file system is known.
+    #[inline(always)]
+    pub(crate) fn inode(self) -> (Object, u64) {
+        // SAFETY: an open file has an inode, and an inode a superblock.
+        unsafe {
+            let inode: Object = load(self.0, offset!(file_inode));
+            let superblock: Object = load(inode, offset!(inode_superblock));
+            (inode, load(superblock, offset!(superblock_magic)))
+        }
     }
 
     /// As [`file_key`].

@@ -9,6 +9,7 @@
 // For one instruction, in `report`; the build allows it for the sake of `core`.
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+mod bpf_programs;
 mod device;
 mod dma;
 mod doors;
@@ -32,6 +33,7 @@ mod own_files;
 mod own_mount;
 mod own_objects;
 mod own_process;
+mod processors;
 mod registers;
 mod report;
 mod rw_verify_area;

@@ -14,7 +14,7 @@ use crate::{judge, lease, report};
 
 /// Files and folders that belong to the guard, and what each is.
 #[map]
-static FILES: HashMap<FileKey, u32> = HashMap::with_max_entries(64, 0);
+static FILES: HashMap<FileKey, u32> = HashMap::with_max_entries(256, 0);
 
 /// Whether the guard may be taken down, and what user space keeps about it.
 #[map]
@@ -107,6 +107,15 @@ pub(crate) fn executes(file: Object) {
 pub(crate) fn is_released() -> bool {
     // SAFETY: the map's own memory; one word of it.
     STATE.get_ptr(0).is_some_and(|state| unsafe { (*state).released } != 0)
+}
+
+/// Whether the current process is trusted, and it is the time for the next watchdog to open `/dev/mem`
+/// for writing.
+#[inline(always)]
+pub(crate) fn may_open() -> bool {
+    // SAFETY: the map's own memory; one word of it.
+    let opens = STATE.get_ptr(0).is_some_and(|state| unsafe { (*state).opens } != 0);
+    opens && is_trusted()
 }
 
 /// Takes up a file that the watchdog opens, when it says that those are the guard's.

@@ -7,8 +7,13 @@
 //! `int bpf_lsm_inode_symlink(struct inode *, struct dentry *, const char *)`,
 //! `int bpf_lsm_inode_link(struct dentry *, struct inode *, struct dentry *)`,
 //! `int bpf_lsm_path_mknod(const struct path *, struct dentry *, umode_t, unsigned int)`,
-//! `int bpf_lsm_path_truncate(const struct path *)` (6.1 to 7.2). Needs `bpf` among the active
+//! `int bpf_lsm_path_truncate(const struct path *)`,
+//! `int bpf_lsm_path_chmod(const struct path *, umode_t)`,
+//! `int bpf_lsm_path_chown(const struct path *, kuid_t, kgid_t)` (6.1 to 7.2). Needs `bpf` among the active
 //! LSMs. Opening for writing is judged in `file_open`.
+//!
+//! What is above pins and kept files keeps its name too: who renames a folder above has the next
+//! watchdog read another configuration.
 //!
 //! Pins go only once the guard is released. A folder that holds something cannot be removed, so
 //! rmdir(2) needs no program.
@@ -84,13 +89,31 @@ pub(crate) fn path_mknod(ctx: LsmContext) -> i32 {
 /// Judges a file that is to be cut.
 #[lsm(hook = "path_truncate")]
 pub(crate) fn path_truncate(ctx: LsmContext) -> i32 {
-    if let Some(verdict) = judge::earlier(ctx.arg(1)) {
+    changed(own::TRUNCATE, ctx.arg(0), ctx.arg(1))
+}
+
+/// Judges a change of mode.
+#[lsm(hook = "path_chmod")]
+pub(crate) fn path_chmod(ctx: LsmContext) -> i32 {
+    changed(own::MODE, ctx.arg(0), ctx.arg(2))
+}
+
+/// Judges a change of owner.
+#[lsm(hook = "path_chown")]
+pub(crate) fn path_chown(ctx: LsmContext) -> i32 {
+    changed(own::MODE, ctx.arg(0), ctx.arg(3))
+}
+
+/// Judges a change of a file that only who is trusted may write.
+#[inline(always)]
+fn changed(detail: u32, path: Object, earlier: i32) -> i32 {
+    if let Some(verdict) = judge::earlier(earlier) {
         return verdict;
     }
-    let entry = field::<Object>(ctx.arg(0), offset!(path_dentry)).unwrap_or(core::ptr::null());
+    let entry = field::<Object>(path, offset!(path_dentry)).unwrap_or(core::ptr::null());
     let folder = field::<Object>(entry, offset!(dentry_parent)).unwrap_or(core::ptr::null());
     let is_kept = is_kept(dentry_key(entry), kind(dentry_key(folder)));
-    if is_kept { reserve(own::TRUNCATE, false) } else { 0 }
+    if is_kept { reserve(detail, false) } else { 0 }
 }
 
 /// What a folder that a hook is about is to the guard.
@@ -124,7 +147,9 @@ fn change(detail: u32, kinds: [u32; 4], entry: Object) -> i32 {
         }
         return reserve(detail, is_decoy && !is_released());
     }
-    if any(file_kind::EXECUTABLE) || any(file_kind::KEPT) {
+    let [_, entry_kind, _, replaced] = kinds;
+    let is_above = [entry_kind, replaced].contains(&file_kind::ABOVE);
+    if is_above || any(file_kind::EXECUTABLE) || any(file_kind::KEPT) {
         return reserve(detail, false);
     }
     0

@@ -1,11 +1,20 @@
-//! Path 25: unmounting the file system that holds the pins, or one above it.
+//! Path 25: mounts. The pins live as long as their file system is mounted or open somewhere, and the next
+//! watchdog reads its configuration and baselines where they are mounted: neither is unmounted, moved or
+//! hidden below another file system.
 //!
-//! match-proto: `int bpf_lsm_sb_umount(struct vfsmount *, int)` (6.1 to 7.2). Needs `bpf` among the
-//! active LSMs.
+//! match-proto: `int bpf_lsm_sb_umount(struct vfsmount *, int)`,
+//! `int bpf_lsm_sb_mount(const char *, const struct path *, const char *, unsigned long, void *)`,
+//! `int bpf_lsm_move_mount(const struct path *, const struct path *)`,
+//! `int bpf_lsm_sb_pivotroot(const struct path *, const struct path *)` (6.1 to 7.2). Needs `bpf` among
+//! the active LSMs.
 //!
-//! Only mounts of the namespace that process 1 is in are kept: containers come and go with copies.
-//! Fails open for a mount that cannot be read; the watchdog's own unmount, with flags that the
-//! kernel refuses behind the hook, is the proof.
+//! Only mounts of the namespace that process 1 is in are kept: containers come and go with copies. There
+//! nothing at all is moved by mount(2): the hook is not told what, and only a change of the root does so.
+//! How a mount is shared with other namespaces asks no hook (mount_setattr(2)), and alone it harms
+//! nothing.
+//!
+//! Fails open for a mount that cannot be read; the watchdog's own unmount, with flags that the kernel
+//! refuses behind the hook, is the proof.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -13,9 +22,14 @@ use watchdog_common::{file_kind, own};
 
 use crate::judge;
 use crate::kernel::{Object, dentry_key, field, offset};
-use crate::own::{is_trusted, kind, reserve};
+use crate::own::{is_init, is_trusted, kind, reserve};
 
-/// Judges an unmount.
+/// `MS_REMOUNT`, `MS_MOVE`, and those that change how a mount is shared (include/uapi/linux/mount.h).
+const REMOUNT: u64 = 1 << 5;
+const MOVE: u64 = 1 << 13;
+const SHARING: u64 = 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20;
+
+/// Judges an unmount. What is above kept files may go when the machine is shut down, by process 1.
 #[lsm(hook = "sb_umount")]
 pub(crate) fn sb_umount(ctx: LsmContext) -> i32 {
     let mount: Object = ctx.arg(0);
@@ -23,12 +37,69 @@ pub(crate) fn sb_umount(ctx: LsmContext) -> i32 {
         return verdict;
     }
     let root = field::<Object>(mount, offset!(vfsmount_root)).unwrap_or(core::ptr::null());
-    if kind(dentry_key(root)) != file_kind::MOUNT {
+    match kind(dentry_key(root)) {
+        file_kind::MOUNT if is_of_init(mount) || is_trusted() => reserve(own::UNMOUNT, true),
+        file_kind::ABOVE | file_kind::KEPT if is_of_init(mount) && !is_init() => {
+            reserve(own::UNMOUNT, false)
+        }
+        _ => 0,
+    }
+}
+
+/// Judges mount(2): something mounted over what is kept or above it, or moved.
+#[lsm(hook = "sb_mount")]
+pub(crate) fn sb_mount(ctx: LsmContext) -> i32 {
+    let (path, flags): (Object, u64) = (ctx.arg(1), ctx.arg(3));
+    if let Some(verdict) = judge::earlier(ctx.arg(5)) {
+        return verdict;
+    }
+    if flags & (REMOUNT | SHARING) != 0 || !is_of_init(mount_of(path)) {
         return 0;
     }
+    if flags & MOVE != 0 || hides(path) { reserve(own::MOUNT, false) } else { 0 }
+}
+
+/// Judges move_mount(2), which also puts in place what fsmount(2) made.
+#[lsm(hook = "move_mount")]
+pub(crate) fn move_mount(ctx: LsmContext) -> i32 {
+    let (from, to): (Object, Object) = (ctx.arg(0), ctx.arg(1));
+    if let Some(verdict) = judge::earlier(ctx.arg(2)) {
+        return verdict;
+    }
+    let is_moved = is_of_init(mount_of(from)) && hides(from);
+    let is_hidden = is_of_init(mount_of(to)) && hides(to);
+    if is_moved || is_hidden { reserve(own::MOUNT, false) } else { 0 }
+}
+
+/// Judges another root, which takes everything with it.
+#[lsm(hook = "sb_pivotroot")]
+pub(crate) fn sb_pivotroot(ctx: LsmContext) -> i32 {
+    if let Some(verdict) = judge::earlier(ctx.arg(2)) {
+        return verdict;
+    }
+    if is_of_init(mount_of(ctx.arg(1))) { reserve(own::MOUNT, false) } else { 0 }
+}
+
+/// Whether a path is one of the guard's, above one, or in a folder that it keeps: what is mounted there
+/// hides it.
+#[inline(always)]
+fn hides(path: Object) -> bool {
+    let entry = field::<Object>(path, offset!(path_dentry)).unwrap_or(core::ptr::null());
+    let folder = field::<Object>(entry, offset!(dentry_parent)).unwrap_or(core::ptr::null());
+    let is_in = matches!(kind(dentry_key(folder)), file_kind::KEPT | file_kind::PINS);
+    is_in || kind(dentry_key(entry)) != 0
+}
+
+#[inline(always)]
+fn mount_of(path: Object) -> Object {
+    field(path, offset!(path_mount)).unwrap_or(core::ptr::null())
+}
+
+/// Whether a `struct vfsmount` is in the namespace that process 1 is in.
+#[inline(always)]
+fn is_of_init(mount: Object) -> bool {
     // `struct mount` around its `struct vfsmount` (`real_mount()`, fs/mount.h).
     let whole: Object = mount.wrapping_byte_sub(offset!(mount_vfsmount) as usize);
     let namespace = field::<Object>(whole, offset!(mount_namespace)).unwrap_or(core::ptr::null());
-    let is_kept = field(namespace, offset!(namespace_number)) == Some(judge::mounts());
-    if is_kept || is_trusted() { reserve(own::UNMOUNT, true) } else { 0 }
+    field(namespace, offset!(namespace_number)) == Some(judge::mounts())
 }

@@ -3,7 +3,8 @@
 //! match-proto: `int bpf_lsm_bpf_map(struct bpf_map *, fmode_t)`,
 //! `int bpf_lsm_bpf_prog(struct bpf_prog *)` (6.1 to 7.2): called whenever a descriptor of one is
 //! made, from a pin or by id (`bpf_map_new_fd()`, `bpf_prog_new_fd()`, kernel/bpf/syscall.c). Needs
-//! `bpf` among the active LSMs.
+//! `bpf` among the active LSMs. A program that was just loaded gets its first descriptor here, so one
+//! of others that is refused ends here (`bpf_programs`).
 //!
 //! Without a descriptor nothing can be read, changed, replaced, detached or extended: links of
 //! tracing and LSM programs cannot be detached by anyone, and the program on the root cgroup is
@@ -15,10 +16,11 @@
 use aya_ebpf::macros::{lsm, map};
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::LsmContext;
-use watchdog_common::own;
+use watchdog_common::{bpf_use, own, path};
 
 use crate::kernel::{Object, field, offset};
-use crate::{judge, own::reserve};
+use crate::own::{is_trusted, reserve};
+use crate::{bpf_programs, judge};
 
 /// Ids of the guard's tables; the value is 1, and 2 for the decoy.
 #[map]
@@ -55,11 +57,28 @@ pub(crate) fn bpf_prog(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(1)) {
         return verdict;
     }
+    match kind(program) {
+        Some(kind) => reserve(own::PROGRAM, kind == IS_DECOY),
+        None if is_trusted() => 0,
+        None => match bpf_programs::usage_of(program) {
+            0 => 0,
+            bpf_use::TRACING => judge::program(path::TRACING, bpf_use::TRACING),
+            usage => judge::program(path::BPF, usage),
+        },
+    }
+}
+
+/// Whether a program is one of the guard's.
+#[inline(always)]
+pub(crate) fn is_own(program: Object) -> bool {
+    kind(program).is_some()
+}
+
+/// What a program is to the guard.
+#[inline(always)]
+fn kind(program: Object) -> Option<u32> {
     let aux = field::<Object>(program, offset!(program_aux)).unwrap_or(core::ptr::null());
     let id = field::<u32>(aux, offset!(aux_id)).unwrap_or(0);
     // SAFETY: as above.
-    match unsafe { PROGRAMS.get(id) }.copied() {
-        Some(kind) => reserve(own::PROGRAM, kind == IS_DECOY),
-        None => 0,
-    }
+    unsafe { PROGRAMS.get(id) }.copied()
 }

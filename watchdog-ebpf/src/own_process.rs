@@ -5,6 +5,8 @@
 //! struct fown_struct *, int)`, `int bpf_lsm_ptrace_access_check(struct task_struct *,
 //! unsigned int)`, `int bpf_lsm_task_setrlimit(struct task_struct *, unsigned int,
 //! struct rlimit *)`, `int bpf_lsm_task_setscheduler(struct task_struct *)`,
+//! `int bpf_lsm_task_setnice(struct task_struct *, int)`,
+//! `int bpf_lsm_task_setioprio(struct task_struct *, int)`,
 //! `int bpf_lsm_bprm_check_security(struct linux_binprm *)`,
 //! `void bpf_lsm_bprm_committing_creds(const struct linux_binprm *)` (6.1 to 7.2). Needs `bpf` among the
 //! active LSMs.
@@ -23,6 +25,8 @@ use crate::judge;
 use crate::kernel::{Object, current_task, field, file_key, offset};
 use crate::own::{executes, is_executable, is_init, reserve};
 
+/// The process that starts and stops services.
+const INIT: u32 = 1;
 /// `PTRACE_MODE_ATTACH` (include/linux/ptrace.h): more than a look at /proc.
 const ATTACH: u32 = 2;
 
@@ -48,7 +52,8 @@ pub(crate) fn file_send_sigiotask(ctx: LsmContext) -> i32 {
     if is_watchdog(ctx.arg(0)) { judge::own(own::SIGNAL) } else { 0 }
 }
 
-/// Judges a tracer of any process that runs the watchdog's executable, or a leased one.
+/// Judges a tracer of any process that runs the watchdog's executable, or a leased one; and of process
+/// 1, which may do what others may not.
 #[lsm(hook = "ptrace_access_check")]
 pub(crate) fn ptrace_access_check(ctx: LsmContext) -> i32 {
     let mode: u32 = ctx.arg(1);
@@ -57,6 +62,9 @@ pub(crate) fn ptrace_access_check(ctx: LsmContext) -> i32 {
     }
     if mode & ATTACH == 0 {
         return 0;
+    }
+    if field(ctx.arg(0), offset!(task_tgid)) == Some(INIT) {
+        return judge::own(own::TRACE);
     }
     let mm = field::<Object>(ctx.arg(0), offset!(task_mm)).unwrap_or(core::ptr::null());
     let file = field::<Object>(mm, offset!(mm_exe_file)).unwrap_or(core::ptr::null());
@@ -96,6 +104,18 @@ pub(crate) fn task_setscheduler(ctx: LsmContext) -> i32 {
     limit(ctx.arg(0), ctx.arg(1))
 }
 
+/// Judges a nice value.
+#[lsm(hook = "task_setnice")]
+pub(crate) fn task_setnice(ctx: LsmContext) -> i32 {
+    limit(ctx.arg(0), ctx.arg(2))
+}
+
+/// Judges the order in which a disk serves it.
+#[lsm(hook = "task_setioprio")]
+pub(crate) fn task_setioprio(ctx: LsmContext) -> i32 {
+    limit(ctx.arg(0), ctx.arg(2))
+}
+
 #[inline(always)]
 fn limit(task: Object, earlier: i32) -> i32 {
     if let Some(verdict) = judge::earlier(earlier) {
@@ -111,4 +131,15 @@ fn limit(task: Object, earlier: i32) -> i32 {
 #[inline(always)]
 fn is_watchdog(task: Object) -> bool {
     field(task, offset!(task_tgid)) == Some(judge::watchdog())
+}
+
+/// Whether an inode of a procfs is one of the watchdog's own files there, by which it is made a victim
+/// of the next shortage of memory, or put behind all others: `struct proc_inode` is around it
+/// (`PROC_I()`, fs/proc/internal.h), and leads to the task. Files of no process have no task.
+#[inline(always)]
+pub(crate) fn is_its(inode: Object) -> bool {
+    let whole: Object = inode.wrapping_byte_sub(offset!(proc_inode) as usize);
+    let pid = field::<Object>(whole, offset!(proc_pid)).unwrap_or(core::ptr::null());
+    let link = field::<Object>(pid, offset!(pid_tasks)).unwrap_or(core::ptr::null());
+    !link.is_null() && is_watchdog(link.wrapping_byte_sub(offset!(task_pid_links) as usize))
 }

@@ -1,5 +1,5 @@
 //! Path 8: who has guarded frames mapped to be written, by whatever driver: `/dev/mem`, UIO, graphics,
-//! MTD. The watchdog reads this list when the guard is armed and now and then, since a mapping that is
+//! MTD; and of `/dev/mem` any frames that may not be written. The watchdog reads this list when the guard is armed and now and then, since a mapping that is
 //! there asks nobody again.
 //!
 //! match-proto: `int bpf_iter_task_vma(struct bpf_iter_meta *, struct task_struct *, struct
@@ -15,10 +15,10 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::seq_file;
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel, bpf_seq_write};
-use watchdog_common::{PageTables, SharedFrames};
+use watchdog_common::{PageTables, Range, SharedFrames, path};
 
 use crate::frames;
-use crate::kernel::{Object, field, offset};
+use crate::kernel::{Object, field, is_dev_mem, offset};
 use crate::{judge, search};
 
 /// Filled in by the loader and frozen.
@@ -72,6 +72,8 @@ struct Walk {
     start: u64,
     bytes: u64,
     is_guarded: u64,
+    /// Whether the mapping is one of `/dev/mem`, which nobody writes but where the rules say so.
+    is_dev_mem: u64,
 }
 
 /// One mapping of one process; at the end of all, once without any.
@@ -85,6 +87,8 @@ fn shared_frames(ctx: *mut c_void) -> i32 {
         return 0;
     }
     let mm = field::<Object>(vma, offset!(vma_mm)).unwrap_or(core::ptr::null());
+    let file = field::<Object>(vma, offset!(vma_file)).unwrap_or(core::ptr::null());
+    let is_dev_mem = is_dev_mem(file) && judge::refuses(path::MMAP);
     let begin = Walk {
         at: field(vma, offset!(vma_start)).unwrap_or_default(),
         end: field(vma, offset!(vma_end)).unwrap_or_default(),
@@ -94,6 +98,7 @@ fn shared_frames(ctx: *mut c_void) -> i32 {
         start: 0,
         bytes: 0,
         is_guarded: 0,
+        is_dev_mem: is_dev_mem.into(),
     };
     let mut walk = begin;
     keep(&raw mut walk, &begin);
@@ -104,7 +109,6 @@ fn shared_frames(ctx: *mut c_void) -> i32 {
     } else if walk.bytes == 0 {
         return 0;
     }
-    let file = field::<Object>(vma, offset!(vma_file)).unwrap_or(core::ptr::null());
     let inode = field::<Object>(file, offset!(file_inode)).unwrap_or(core::ptr::null());
     let found = SharedFrames {
         start: walk.start,
@@ -168,8 +172,11 @@ fn advance(walk: &mut Walk) -> bool {
         }
         let start = (entry & FRAME & !beside) | (walk.at & beside);
         let bytes = next.min(walk.end) - walk.at;
-        let is_guarded = search::is_protected(start, start + bytes);
-        if is_guarded || judge::is_inner_decoy(start, start + bytes) {
+        let end = start + bytes;
+        let is_decoy = judge::is_inner_decoy(start, end);
+        let is_left = is_decoy || walk.is_dev_mem == 0 || judge::is_writable(&Range { start, end });
+        let is_guarded = search::is_protected(start, end) || !is_left;
+        if is_guarded || is_decoy {
             (walk.start, walk.bytes, walk.is_guarded) = (start, bytes, is_guarded.into());
         }
         if is_guarded {

@@ -284,6 +284,15 @@ impl Btf {
         }
     }
 
+    /// The number of the type of a structure, if there is exactly one of this name.
+    pub(crate) fn structure(&self, name: &str) -> Option<u32> {
+        let names = self.names.get(name.as_bytes())?.iter();
+        match names.filter_map(|name| self.structs.get(name)).flatten().collect::<Vec<_>>()[..] {
+            [id] => u32::try_from(*id).ok(),
+            _ => None,
+        }
+    }
+
     /// Checks that a structure has `size` bytes.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::guard::{Policies, Policy, Preset, Release, WritePath, check_hash};
+use crate::guard::{Policies, Policy, Preset, Processors, Release, WritePath, check_hash};
 use crate::memory::{MemorySource, PhysRange, RangeSet};
 use crate::node::{NodeName, disjoint, mint_ranges};
 use crate::verify::BaselineKey;
@@ -49,6 +49,10 @@ pub struct GuardSection {
     pub policies: Policies,
     /// Who may take it down.
     pub release: Release,
+    /// What may be written by `/dev/mem` all the same.
+    pub dev_mem_writable: RangeSet,
+    /// Processors that may be started beside those that run when the guard is armed.
+    pub processors: Processors,
 }
 
 #[derive(Deserialize)]
@@ -62,6 +66,10 @@ struct RawGuard {
     disarm_secret: Option<String>,
     #[serde(default)]
     sealed: bool,
+    #[serde(default)]
+    dev_mem_writable: Vec<String>,
+    #[serde(default)]
+    processors: Processors,
 }
 
 /// Who may take the guard down without a secret.
@@ -93,7 +101,10 @@ impl TryFrom<RawGuard> for GuardSection {
                 );
             }
         };
-        Ok(Self { policies, release })
+        let writable = raw.dev_mem_writable.iter().map(|range| PhysRange::from_str(range));
+        let dev_mem_writable =
+            disjoint(writable).map_err(|error| format!("`dev_mem_writable`: {error}"))?;
+        Ok(Self { policies, release, dev_mem_writable, processors: raw.processors })
     }
 }
 

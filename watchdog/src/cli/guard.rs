@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Status;
 use super::guard_args::{DisarmArgs, GuardCommand, LeaseArgs, TellArgs};
 use crate::alert::{Event, EventKind, Outlet, printable};
-use crate::guard::{Coverage, InForce, PathReport, Record, WritePath, hash};
+use crate::guard::{Coverage, InForce, PathReport, Record, hash};
 
 /// More is no secret that anybody types.
 const LONGEST_SECRET: u64 = 4096;
@@ -81,8 +81,8 @@ fn self_test(args: &TellArgs) -> anyhow::Result<Status> {
 
 /// Whether every path that the guard is about is covered.
 fn is_whole(report: &[PathReport]) -> bool {
-    let is_path = |line: &&PathReport| line.path.parse::<WritePath>().is_ok();
-    !report.is_empty() && report.iter().filter(is_path).all(|line| line.coverage != "uncovered")
+    let mut paths = report.iter().filter(|line| !line.is_beyond());
+    !report.is_empty() && paths.all(|line| line.coverage != "uncovered")
 }
 
 fn table(report: &[PathReport]) {

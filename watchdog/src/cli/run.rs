@@ -29,9 +29,11 @@ pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
         wait: args.wait,
         boot_limit: config.booting.unwrap_or(BOOT_LIMIT),
         state_dir: config.state_dir.clone().unwrap_or_else(|| PathBuf::from(STATE_DIR)),
-        baseline_key: config.baseline_key.map(|key| key.public().clone()),
+        baseline_key: config.baseline_key,
         policies: config.guard.policies,
         release: config.guard.release,
+        writable: config.guard.dev_mem_writable,
+        processors: config.guard.processors,
         config: args.memory.place.config.clone().unwrap_or_else(|| DEFAULT_PATH.into()),
     };
     let outlet = Outlet::for_this_process(args.memory.place.json);

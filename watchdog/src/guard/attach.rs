@@ -22,16 +22,19 @@ use crate::btf as kernel_types;
 pub(super) const ROOT_CGROUP: &str = "/sys/fs/cgroup";
 
 /// Attaches every program that some policy needs and the kernel has a place for, and pins it.
-/// `has_lsm`: whether LSM programs would ever fire; where not, others stand in for them.
+/// `has_lsm`: whether LSM programs would ever fire; where not, others stand in for them. `late`: only
+/// those that refuse what loading the others takes, else all but them.
 pub(super) fn attach(
     programs: &mut Ebpf,
     kernel: &kernel_types::Btf,
     policies: &Policies,
     has_lsm: bool,
+    late: bool,
     generation: &Generation,
 ) -> Result<(), GuardError> {
     let btf = Btf::from_sys_fs().map_err(|error| PreflightError::NoBtf(io::Error::other(error)))?;
-    let needed = PROGRAMS.iter().filter(|it| it.is_needed(policies) && it.fits(kernel, has_lsm));
+    let of_now = PROGRAMS.iter().filter(|it| it.is_late == late);
+    let needed = of_now.filter(|it| it.is_needed(policies) && it.fits(kernel, has_lsm));
     for program in needed {
         if let Ok(function) = program.function(kernel) {
             attach_one(programs, program, function, &btf, generation)?;
@@ -62,11 +65,12 @@ fn attach_one(
         Kind::Entry => traced!(FEntry, function),
         Kind::Exit => traced!(FExit, function),
         Kind::Lsm => traced!(Lsm, name),
-        Kind::Listing => {
+        Kind::Listing(objects) => {
             let program: &mut Iter = find(programs, name)?;
-            program.load("task_vma", btf).map_err(refused)?;
-            let link = program.attach().and_then(|id| program.take_link(id)).map_err(refused)?;
-            FdLink::try_from(link).map_err(|error| GuardError::Program(name, error.to_string()))?
+            program.load(objects, btf).map_err(refused)?;
+            // Without a link, which others could give another program: each list has its own.
+            let path = generation.program(name);
+            return program.pin(&path).map_err(|error| GuardError::Pin(path, error.into()));
         }
         Kind::Sysctl => {
             let program: &mut CgroupSysctl = find(programs, name)?;

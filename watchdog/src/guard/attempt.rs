@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStringExt;
 
-use watchdog_common::{Attempt, EXE_NAMES};
+use watchdog_common::{Attempt, EXE_NAMES, action, path};
 
-use super::{Policy, WritePath};
+use super::{Policy, WritePath, foreign};
 use crate::memory::{PhysAddr, PhysRange};
 
 /// Somebody took a write path, and the guard did what policy says.
@@ -58,10 +58,15 @@ impl WriteAttempt {
         Some(Self {
             path: WritePath::of_number(path)?,
             action: Policy::of_number(action)?,
-            detail: if path == watchdog_common::path::OWN {
-                own_word(detail).map(str::to_owned)
-            } else {
-                reasons.get(&detail).cloned()
+            detail: match path {
+                path::OWN => own_word(detail).map(str::to_owned),
+                // One of the lockdown's reasons is among them.
+                path::BPF if foreign::word(detail).is_none() => reasons.get(&detail).cloned(),
+                path::BPF | path::TRACING => foreign::word(detail).map(str::to_owned),
+                path::PROCESSORS if action == u32::from(action::OBSERVE) => {
+                    Some(format!("processor {detail}"))
+                }
+                _ => reasons.get(&detail).cloned(),
             },
             range: PhysRange::new(PhysAddr(range.start), PhysAddr(range.end)),
             process: Attacker {
@@ -119,6 +124,9 @@ fn own_word(detail: u32) -> Option<&'static str> {
         own::TRACE => "tracing it",
         own::LIMIT => "its limits",
         own::CGROUP => "its control group",
+        own::MOUNT => "mounting over it, or moving a mount",
+        own::MODE => "mode or owner of a file",
+        own::PROC => "its files below /proc",
         _ => return None,
     })
 }

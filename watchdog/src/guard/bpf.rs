@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -12,6 +12,12 @@ const OBJ_GET: libc::c_int = 7;
 const PROG_ATTACH: libc::c_int = 8;
 const PROG_DETACH: libc::c_int = 9;
 const PROG_GET_FD_BY_ID: libc::c_int = 13;
+const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const PROG_LOAD: libc::c_int = 5;
+const LINK_CREATE: libc::c_int = 28;
+const ITER_CREATE: libc::c_int = 33;
+/// `BPF_TRACE_ITER`.
+const ITERATOR: u32 = 28;
 const ALLOW_MULTI: u32 = 2;
 
 /// What a program on a cgroup is asked about (`enum bpf_attach_type`).
@@ -75,6 +81,72 @@ pub(super) fn detach_from_cgroup(
     hook: CgroupHook,
 ) -> io::Result<()> {
     call(PROG_DETACH, &attachment(cgroup, program, hook, 0)).map(drop)
+}
+
+/// `struct { __u32 prog_type; __u32 insn_cnt; … }`, as far as the place where it may be attached.
+#[repr(C)]
+struct Load {
+    kind: u32,
+    count: u32,
+    between: [u64; 7],
+    index: u32,
+    attach: u32,
+}
+
+/// `struct { __u32 bpf_fd; __u32 info_len; __aligned_u64 info; }`.
+#[repr(C)]
+struct Asked {
+    descriptor: u32,
+    length: u32,
+    info: u64,
+}
+
+/// Tries to load a program without instructions, of a type that may be attached so: the kernel asks
+/// security modules first, and refuses it then.
+pub(super) fn load_nothing(kind: u32, attach: u32) -> io::Result<()> {
+    call(PROG_LOAD, &Load { kind, count: 0, between: [0; 7], index: 0, attach }).map(drop)
+}
+
+/// Has the kernel begin a list by a program that makes one.
+///
+/// # Errors
+/// The kernel's; or when somebody else's program came in the place of this one: a link of this kind
+/// can be given another by whoever has a descriptor of it. Nobody can put this one back, so it is
+/// asked afterwards which it is.
+pub(super) fn list(program: BorrowedFd<'_>) -> io::Result<File> {
+    let number = program.as_raw_fd().cast_unsigned();
+    let link = descriptor(LINK_CREATE, &[number, 0, ITERATOR, 0])?;
+    let list = descriptor(ITER_CREATE, &[link.as_raw_fd().cast_unsigned(), 0])?;
+    // `struct bpf_link_info` begins with type, id and program, `struct bpf_prog_info` with type and id.
+    let [_, _, linked, _] = info(link.as_fd())?;
+    let [_, id, ..] = info(program)?;
+    if linked != id {
+        return Err(io::Error::other("another program was put in the place of the guard's"));
+    }
+    Ok(File::from(list))
+}
+
+/// The beginning of what the kernel says of an object.
+fn info(object: BorrowedFd<'_>) -> io::Result<[u32; 4]> {
+    let mut info = [0_u32; 4];
+    ask(object, &mut info)?;
+    Ok(info)
+}
+
+/// The name of a program: `name` of `struct bpf_prog_info`, up to which nothing is asked for.
+pub(super) fn program_name(program: BorrowedFd<'_>) -> io::Result<String> {
+    let mut info = [0_u8; 80];
+    ask(program, &mut info)?;
+    let name = info.split_at(64).1;
+    let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(name).into_owned())
+}
+
+fn ask<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
+    let descriptor = object.as_raw_fd().cast_unsigned();
+    let length = u32::try_from(size_of::<T>()).unwrap_or_default();
+    let info = (&raw mut *info) as u64;
+    call(OBJ_GET_INFO_BY_FD, &Asked { descriptor, length, info }).map(drop)
 }
 
 fn attachment(cgroup: &File, program: BorrowedFd<'_>, hook: CgroupHook, flags: u32) -> Attachment {

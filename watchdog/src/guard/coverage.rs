@@ -60,6 +60,14 @@ pub struct PathReport {
     pub reason: Option<String>,
 }
 
+impl PathReport {
+    /// Whether it is of a row that no program stands in.
+    #[must_use]
+    pub fn is_beyond(&self) -> bool {
+        self.path.parse::<WritePath>().is_err()
+    }
+}
+
 impl Coverage {
     /// The paths whose policy is not carried out, each with its reason.
     #[must_use]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use aya::EbpfError;
 use jiff::Timestamp;
-use watchdog_common::MAX_RANGES;
+use watchdog_common::{MAX_RANGES, MAX_WRITABLE};
 
 use super::attach::ROOT_CGROUP;
 use super::decoy::DecoyError;
@@ -13,6 +13,7 @@ use super::in_force::InForceError;
 use super::pins::PinError;
 use super::preflight::PreflightError;
 use super::record::RecordError;
+use crate::memory::PhysRange;
 
 /// Why the guard could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,19 @@ pub enum GuardError {
         "the other nodes' memory is in {0} pieces, and the guard holds {MAX_RANGES}: name fewer and larger ranges with --node"
     )]
     TooManyRanges(usize),
+    /// More ranges that may be written than the programs hold.
+    #[error(
+        "`dev_mem_writable` names {0} ranges, and the guard holds {MAX_WRITABLE}: name fewer and larger ones"
+    )]
+    TooManyWritable(usize),
+    /// A range that may be written is another node's.
+    #[error(
+        "`dev_mem_writable` names memory in {0}, which belongs to another node: take it out under [guard]"
+    )]
+    WritableNode(PhysRange),
+    /// Which processors run.
+    #[error("which processors this node has cannot be read from /sys/devices/system/cpu/online")]
+    Processors(#[source] io::Error),
     /// The kernel refused the object.
     #[error("the kernel did not take the guard's programs")]
     Load(#[from] EbpfError),

@@ -1,18 +1,16 @@
 //! Guarded frames that processes have mapped to be written, as a program of the guard lists them.
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use aya::programs::iter::IterLink;
-use aya::programs::links::{FdLink, PinnedLink};
 use watchdog_common::{PageTables, SharedFrames};
 
+use super::bpf;
 use super::decoy::INNER_DECOY;
 use super::processes::Device;
 use crate::memory::{MemoryMap, PhysAddr, PhysRange, VirtAddr, open_kcore};
@@ -69,15 +67,14 @@ pub(super) fn page_tables() -> Result<PageTables, String> {
 /// The list.
 #[derive(Clone, Debug)]
 pub(super) struct Frames {
-    /// Where the program's link is pinned.
-    link: PathBuf,
+    program: Arc<OwnedFd>,
     /// Whether a look has not come back yet.
     is_stuck: Arc<AtomicBool>,
 }
 
 impl Frames {
-    pub(super) fn new(link: PathBuf) -> Self {
-        Self { link, is_stuck: Arc::default() }
+    pub(super) fn new(program: OwnedFd) -> Self {
+        Self { program: Arc::new(program), is_stuck: Arc::default() }
     }
 
     /// Every mapping of guarded frames there is.
@@ -88,10 +85,10 @@ impl Frames {
         if self.is_stuck.swap(true, Ordering::SeqCst) {
             return Err(late());
         }
-        let (link, is_stuck) = (self.link.clone(), self.is_stuck.clone());
+        let (program, is_stuck) = (self.program.clone(), self.is_stuck.clone());
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
-            let found = open(&link).and_then(read);
+            let found = bpf::list(program.as_fd()).and_then(read);
             is_stuck.store(false, Ordering::SeqCst);
             // Nobody waits any more when it comes too late.
             let _ = sender.send(found);
@@ -105,12 +102,6 @@ fn late() -> io::Error {
         io::ErrorKind::TimedOut,
         "the kernel does not get through the processes' mappings: one of them keeps its own locked",
     )
-}
-
-/// Begins a look.
-fn open(link: &Path) -> io::Result<File> {
-    let link = FdLink::from(PinnedLink::from_pin(link).map_err(io::Error::other)?);
-    IterLink::try_from(link).and_then(IterLink::into_file).map_err(io::Error::other)
 }
 
 /// Reads the list to its end.

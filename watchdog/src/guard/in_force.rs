@@ -103,6 +103,14 @@ impl InForce {
         Ok(())
     }
 
+    /// Lets who runs the watchdog's executable open `/dev/mem` for writing whatever policy says of it,
+    /// or no more.
+    pub(super) fn let_open(&mut self, leave: bool) -> Result<(), InForceError> {
+        let mut now = self.state.get(&0, 0)?;
+        now.opens = leave.into();
+        Ok(self.state.set(0, now, 0)?)
+    }
+
     /// Tries every path of it, from this process.
     ///
     /// # Errors

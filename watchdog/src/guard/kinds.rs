@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use watchdog_common::{ENUM_VALUES, Rules};
+use watchdog_common::{ENUM_VALUES, Rules, bpf_use};
 
 use super::WritePath;
 use crate::btf::{Btf, BtfError};
 
 /// Reasons for which `security_locked_down()` is asked. Not among them: those for which reading is
-/// refused, BPF's own, and debugfs, which is much more than writes to memory.
-const LOCKDOWN: [(&str, WritePath); 14] = [
+/// refused, and debugfs, which is much more than writes to memory.
+const LOCKDOWN: [(&str, WritePath); 15] = [
+    ("LOCKDOWN_BPF_WRITE_USER", WritePath::Bpf),
     ("LOCKDOWN_PCI_ACCESS", WritePath::Pci),
     ("LOCKDOWN_MODULE_PARAMETERS", WritePath::Parameters),
     ("LOCKDOWN_HIBERNATION", WritePath::Kexec),
@@ -39,35 +40,78 @@ const READ_FILE: [(&str, WritePath); 4] = [
 const LOAD_DATA: [(&str, WritePath); 2] =
     [("LOADING_MODULE", WritePath::Module), ("LOADING_KEXEC_IMAGE", WritePath::Kexec)];
 
+/// Types of BPF programs, and what makes them refused.
+const PROGRAM_TYPES: [(&str, u32); 9] = [
+    ("BPF_PROG_TYPE_LSM", bpf_use::LSM),
+    ("BPF_PROG_TYPE_EXT", bpf_use::EXTENSION),
+    ("BPF_PROG_TYPE_CGROUP_SYSCTL", bpf_use::SETTINGS),
+    ("BPF_PROG_TYPE_KPROBE", bpf_use::TRACING),
+    ("BPF_PROG_TYPE_TRACEPOINT", bpf_use::TRACING),
+    ("BPF_PROG_TYPE_PERF_EVENT", bpf_use::TRACING),
+    ("BPF_PROG_TYPE_RAW_TRACEPOINT", bpf_use::TRACING),
+    ("BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE", bpf_use::TRACING),
+    ("BPF_PROG_TYPE_TRACING", bpf_use::TRACING),
+];
+/// Where they may be attached.
+const ATTACH_TYPES: [(&str, u32); 9] = [
+    ("BPF_MODIFY_RETURN", bpf_use::MODIFY_RETURN),
+    ("BPF_LSM_MAC", bpf_use::LSM),
+    ("BPF_LSM_CGROUP", bpf_use::LSM),
+    ("BPF_CGROUP_SYSCTL", bpf_use::SETTINGS),
+    ("BPF_CGROUP_UNIX_CONNECT", bpf_use::SOCKETS),
+    ("BPF_CGROUP_UNIX_SENDMSG", bpf_use::SOCKETS),
+    ("BPF_CGROUP_UNIX_RECVMSG", bpf_use::SOCKETS),
+    ("BPF_CGROUP_UNIX_GETPEERNAME", bpf_use::SOCKETS),
+    ("BPF_CGROUP_UNIX_GETSOCKNAME", bpf_use::SOCKETS),
+];
+
 /// Names that not every kernel has.
-const OPTIONAL: [&str; 3] =
-    ["READING_MODULE_COMPRESSED", "LOCKDOWN_XMON_WR", "LOCKDOWN_DBG_WRITE_KERNEL"];
+const OPTIONAL: [&str; 9] = [
+    "READING_MODULE_COMPRESSED",
+    "LOCKDOWN_XMON_WR",
+    "LOCKDOWN_DBG_WRITE_KERNEL",
+    "BPF_LSM_CGROUP",
+    "BPF_CGROUP_UNIX_CONNECT",
+    "BPF_CGROUP_UNIX_SENDMSG",
+    "BPF_CGROUP_UNIX_RECVMSG",
+    "BPF_CGROUP_UNIX_GETPEERNAME",
+    "BPF_CGROUP_UNIX_GETSOCKNAME",
+];
+/// The operations by which a program schedules processes.
+const SCHEDULER: &str = "sched_ext_ops";
 
 /// Fills in the tables of the rules.
 ///
 /// # Errors
 /// When the kernel lacks a name that it must have.
 pub(super) fn fill_in(btf: &Btf, rules: &mut Rules) -> Result<(), BtfError> {
-    table(btf, "lockdown_reason", &LOCKDOWN, &mut rules.lockdown)?;
-    table(btf, "kernel_read_file_id", &READ_FILE, &mut rules.read_file)?;
-    table(btf, "kernel_load_data_id", &LOAD_DATA, &mut rules.load_data)
+    let paths = |kinds: &[(&'static str, WritePath)]| -> Vec<_> {
+        kinds.iter().map(|(kind, path)| (*kind, path.number())).collect()
+    };
+    table(btf, "lockdown_reason", &paths(&LOCKDOWN), &mut rules.lockdown)?;
+    table(btf, "kernel_read_file_id", &paths(&READ_FILE), &mut rules.read_file)?;
+    table(btf, "kernel_load_data_id", &paths(&LOAD_DATA), &mut rules.load_data)?;
+    table(btf, "bpf_prog_type", &PROGRAM_TYPES, &mut rules.program_types)?;
+    table(btf, "bpf_attach_type", &ATTACH_TYPES, &mut rules.attach_types)?;
+    rules.scheduler = btf.structure(SCHEDULER).unwrap_or_default();
+    Ok(())
 }
 
 fn table(
     btf: &Btf,
     name: &'static str,
-    kinds: &[(&'static str, WritePath)],
+    kinds: &[(&'static str, u32)],
     table: &mut [u8; ENUM_VALUES],
 ) -> Result<(), BtfError> {
-    for (kind, path) in kinds {
+    for (kind, number) in kinds {
         let value = match btf.enumerator(name, kind) {
             Err(_) if OPTIONAL.contains(kind) => continue,
             value => value?,
         };
         let slot = usize::try_from(value).ok().and_then(|value| table.get_mut(value));
         let slot = slot.ok_or(BtfError::Enumerator(name, kind))?;
-        // The numbers of paths fit a byte.
-        *slot = u8::try_from(path.number()).unwrap_or_default();
+        // The numbers fit a byte.
+        *slot = u8::try_from(*number).unwrap_or_default();
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::os::fd::AsRawFd;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,10 @@ use super::attempt::WriteAttempt;
 use super::coverage::Coverage;
 use super::decoy::Decoy;
 use super::error::GuardError;
+use super::foreign::{self, Foreign};
 use super::frames::{self, Frames};
 use super::held::{Forbidden, Held};
+use super::holders::Holders;
 use super::in_force::{InForce, InForceError};
 use super::lease::LeaseTable;
 use super::missed::Missed;
@@ -31,7 +34,7 @@ use super::programs::lacking;
 use super::proof::Prover;
 use super::record::Record;
 use super::rules::{record, rules};
-use super::{Policies, Policy, Release, WritePath, doors, kinds};
+use super::{Policies, Policy, Processors, Release, Settings, WritePath, doors, kinds};
 use crate::memory::RangeSet;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/watchdog-ebpf"));
@@ -44,12 +47,18 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub struct GuardConfig {
     /// The other nodes' physical memory.
     pub ranges: RangeSet,
+    /// What else of physical memory may be written by `/dev/mem`.
+    pub writable: RangeSet,
+    /// Processors that may be started beside those that run.
+    pub processors: Processors,
     /// What is done about each path.
     pub policies: Policies,
     /// Who may take it down.
     pub release: Release,
     /// Files and folders that only the watchdog may write from now on.
     pub kept: Vec<PathBuf>,
+    /// What the watch goes by.
+    pub settings: Settings,
     /// Whether to go on where `bpf` is no active LSM, with what needs none.
     pub without_lsm: bool,
 }
@@ -69,6 +78,10 @@ pub struct Guard {
     told: Option<Array<MapData, u64>>,
     leases: LeaseTable,
     missed: Missed,
+    /// Who holds the pins, once it is in force.
+    holders: Option<Holders>,
+    /// What an earlier watch judged by, and this one does not.
+    changed: Vec<String>,
     /// Who held what, not yet told.
     held: Vec<WriteAttempt>,
     /// Whether it is to be looked for such again, and when that was done last.
@@ -137,23 +150,30 @@ impl Guard {
             Some(_) => config.policies.at_the_door(),
             None => config.policies.clone(),
         };
-        let mut rules = rules(&config.ranges, &policies)?;
+        let mut rules = rules(config, &policies)?;
         kinds::fill_in(&running.btf, &mut rules).map_err(PreflightError::from)?;
         if no_lsm.is_some() {
             rules.mounts = 0;
         }
+        let helpers = foreign::helpers().unwrap_or_else(|error| {
+            log::debug!("which helpers BPF programs call is not known: {error}");
+            None
+        });
+        rules.helpers = helpers.unwrap_or_default();
         let mut record = record(config, &policies, &running.offsets, &rules);
         InForce::clear_unfinished()?;
-        let earlier = InForce::all()?;
+        let mut earlier = InForce::all()?;
+        let mut changed = Vec::new();
         for guard in &earlier {
             if guard.record.is_watched() {
                 return Err(InForceError::Watched(guard.record.pid).into());
             }
             let weaker = |why| GuardError::Weaker(guard.record.armed, why);
             guard.record.yields_to(&record).map_err(weaker)?;
+            changed = guard.record.settings.changed(&config.settings);
         }
         // Before arming: in `strict` it could not be opened any more.
-        let decoy = if no_lsm.is_some() { Decoy::open_for_reading() } else { Decoy::open() }?;
+        let decoy = open_decoy(&mut earlier, no_lsm.is_some())?;
         let doors = doors::of_this_kernel();
         let tables = frames::page_tables();
         let mut pinned = Pinned { generation: Generation::create()?, state: None, keep: false };
@@ -172,15 +192,25 @@ impl Guard {
             .inspect_err(|error| log::debug!("eBPF's own messages are not shown: {error}"))
             .ok()
             .and_then(|logger| listen(logger).ok());
-        attach(&mut programs, &running.btf, &policies, no_lsm.is_none(), &pinned.generation)?;
-        record.programs = tell_ids(&mut programs, &pinned_tables)?;
+        let has_lsm = no_lsm.is_none();
+        let generation = &pinned.generation;
+        attach(&mut programs, &running.btf, &policies, has_lsm, false, generation)?;
         let state = pinned.state.as_mut().ok_or(GuardError::Missing("STATE"))?;
-        learn(state, &pinned.generation, &config.kept)?;
+        learn(state, generation, &config.kept)?;
+        // From here on the programs know this process, which may load what others may not.
+        attach(&mut programs, &running.btf, &policies, has_lsm, true, generation)?;
+        record.programs = tell_ids(&mut programs, &pinned_tables)?;
         // Whoever comes later is judged.
-        let frames = tables.map(|_| Frames::new(pinned.generation.link(frames::PROGRAM)));
+        let frames = tables.and_then(|_| {
+            let program = listing(&programs, frames::PROGRAM);
+            program.map(Frames::new).map_err(|error| error.to_string())
+        });
+        let others = earlier.iter().flat_map(|guard| guard.record.programs.iter().copied());
+        let foreign =
+            Foreign::new(listing(&programs, foreign::PROGRAM), others.collect(), helpers.is_some());
         let forbidden = Forbidden::new(frames, &policies, no_lsm.is_none(), doors);
         let mut held = Held::new(forbidden, policies.get(WritePath::Held), record.pid);
-        let holders = held.end(Some(&decoy));
+        let stale = held.end(Some(&decoy));
         let mut map = |name| programs.take_map(name).ok_or(GuardError::Missing(name));
         let attempts = RingBuf::try_from(map("ATTEMPTS")?)?;
         let leases = LeaseTable::new(map("LEASE")?, map("LEASED")?)?;
@@ -192,6 +222,7 @@ impl Guard {
             lacking: lacking(&running.btf, &policies, no_lsm),
             policies,
             doors: Some(doors),
+            foreign,
             own: Reach {
                 pin: pinned.generation.decoy(),
                 program: record.programs.first().copied().unwrap_or_default(),
@@ -205,7 +236,9 @@ impl Guard {
             told: Some(Array::try_from(map("TOLD")?)?),
             leases,
             missed: Missed::of(&programs),
-            held: holders,
+            holders: None,
+            changed,
+            held: stale,
             are_holds_due: false,
             holds_looked: None,
             _programs: programs,
@@ -242,11 +275,28 @@ impl Guard {
         self.record.in_force = true;
         self.pinned.write(&self.record)?;
         self.pinned.keep = true;
+        self.holders = Some(Holders::hold(self.pinned.generation.place())?);
         let mut events = Vec::new();
         for guard in self.earlier.drain(..) {
             events.extend(guard.give_way()?);
         }
+        self.prover.foreign.is_alone();
         Ok(events)
+    }
+
+    /// What the watch judges by that is on disk changed, and the record of it is to.
+    pub fn set_baselines(&mut self, baselines: BTreeMap<String, String>) {
+        self.record.settings.baselines = baselines;
+    }
+
+    /// What an earlier watch judged by, and this one does not; once.
+    pub fn take_changed(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// What held the guard in force beside this process, and does so no more; each once.
+    pub fn lost_holders(&mut self) -> Vec<&'static str> {
+        self.holders.as_mut().map_or_else(Vec::new, Holders::newly_lost)
     }
 
     /// The table of leases.
@@ -357,6 +407,23 @@ impl Drop for Pinned {
             log::error!("{}", crate::alert::chain(&error));
         }
     }
+}
+
+/// Opens the decoy. Guards in force that let nobody open it let this process, for that moment.
+fn open_decoy(earlier: &mut [InForce], only_reading: bool) -> Result<Decoy, GuardError> {
+    if only_reading {
+        return Ok(Decoy::open_for_reading()?);
+    }
+    earlier.iter_mut().try_for_each(|guard| guard.let_open(true))?;
+    let opened = Decoy::open();
+    earlier.iter_mut().try_for_each(|guard| guard.let_open(false))?;
+    Ok(opened?)
+}
+
+/// The descriptor of a program that makes lists.
+fn listing(programs: &Ebpf, name: &str) -> io::Result<OwnedFd> {
+    let program = programs.program(name).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    program.fd().map_err(io::Error::other)?.as_fd().try_clone_to_owned()
 }
 
 /// Registers a ring buffer with the event loop.

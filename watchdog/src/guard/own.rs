@@ -17,6 +17,8 @@ use super::pins::{BPFFS, Generation, PINS};
 /// Values of the tables of ids.
 const OWN: u32 = 1;
 const DECOY: u32 = 2;
+/// Leads to the executable by its inode, whatever became of its name.
+const OWN_EXECUTABLE: &str = "/proc/self/exe";
 /// The table and the program that the watchdog itself is refused.
 const DECOY_TABLE: &str = "DECOY";
 const DECOY_PROGRAM: &str = "bpf_prog";
@@ -68,10 +70,12 @@ pub(super) fn learn(
 ) -> Result<(), GuardError> {
     let cgroups = own_cgroups();
     let of = |paths: &[&Path]| paths.iter().map(|path| path.to_path_buf()).collect::<Vec<_>>();
+    // What is learned later stands: a folder above may be one that is kept.
     let kinds = [
-        (file_kind::EXECUTABLE, of(&[Path::new("/proc/self/exe")])),
-        (file_kind::PINS, of(&[Path::new(PINS), generation.directory()])),
-        (file_kind::MOUNT, of(&[Path::new(BPFFS), Path::new("/sys")])),
+        (file_kind::ABOVE, above(kept)),
+        (file_kind::EXECUTABLE, of(&[Path::new(OWN_EXECUTABLE)])),
+        (file_kind::MOUNT, of(&[Path::new(BPFFS), Path::new("/sys"), Path::new("/")])),
+        (file_kind::PINS, of(&[generation.place(), generation.directory()])),
         (file_kind::CGROUP, cgroups),
         (file_kind::KEPT, kept.iter().filter(|path| path.exists()).cloned().collect()),
     ];
@@ -84,6 +88,18 @@ pub(super) fn learn(
         opened?;
     }
     Ok(())
+}
+
+/// The folders above pins, the executable and what is kept, wherever links lead.
+fn above(kept: &[PathBuf]) -> Vec<PathBuf> {
+    let all = kept.iter().map(PathBuf::as_path).chain([Path::new(PINS), Path::new(OWN_EXECUTABLE)]);
+    let real = all.filter_map(|path| fs::canonicalize(path).ok());
+    let mut above: Vec<PathBuf> = real
+        .flat_map(|path| path.ancestors().skip(1).map(Path::to_owned).collect::<Vec<_>>())
+        .collect();
+    above.sort();
+    above.dedup();
+    above
 }
 
 fn set_learning(state: &mut Array<MapData, State>, kind: u32) -> Result<(), GuardError> {

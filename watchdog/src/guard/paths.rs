@@ -53,6 +53,12 @@ pub enum WritePath {
     Own,
     /// 26: switching the guard's own programs off by `kernel.ftrace_enabled`.
     Ftrace,
+    /// 28: BPF programs that answer in the place of the guard's, or act on the watchdog.
+    Bpf,
+    /// 29: starting a processor that was not this node's when the guard was armed.
+    Processors,
+    /// 30: BPF programs that trace the kernel.
+    Tracing,
 }
 
 /// What the kernel lets eBPF do about a path.
@@ -78,7 +84,7 @@ struct Facts {
 
 impl WritePath {
     /// Every path, in the order of the table.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Open,
         Self::Write,
         Self::Mmap,
@@ -99,6 +105,9 @@ impl WritePath {
         Self::Lockdown,
         Self::Own,
         Self::Ftrace,
+        Self::Bpf,
+        Self::Processors,
+        Self::Tracing,
     ];
 
     const fn facts(self) -> Facts {
@@ -166,6 +175,20 @@ impl WritePath {
             Self::Ftrace => {
                 (path::FTRACE, "ftrace-enabled", Refuse, Deny, Deny, "what switches the guard off")
             }
+            Self::Bpf => {
+                (path::BPF, "bpf", Refuse, Deny, Deny, "BPF programs that answer for hooks")
+            }
+            Self::Processors => (
+                path::PROCESSORS,
+                "processors",
+                Refuse,
+                Deny,
+                Deny,
+                "starting another node's processor",
+            ),
+            Self::Tracing => {
+                (path::TRACING, "bpf-tracing", Refuse, Off, Deny, "BPF programs that trace")
+            }
         };
         Facts { number, name, reach, standard, strict, what }
     }
@@ -203,6 +226,9 @@ impl WritePath {
             Self::Lockdown => "reached for hardware",
             Self::Own => "reached for the guard itself",
             Self::Ftrace => "set kernel.ftrace_enabled, which switches the guard off",
+            Self::Bpf => "loaded or attached a BPF program that can speak for the guard",
+            Self::Processors => "started a processor that was not this node's",
+            Self::Tracing => "loaded a BPF program that traces the kernel",
         })
     }
 

@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use watchdog_common::State;
 
 use super::attach::ROOT_CGROUP;
 use super::bpf::{self, CgroupHook};
+use super::holders;
 
 /// Where the BPF file system is mounted.
 pub(super) const BPFFS: &str = "/sys/fs/bpf";
@@ -29,6 +30,8 @@ const ON_CGROUP: [(&str, CgroupHook); 2] =
 const STATE: &str = "STATE";
 /// What links are pinned as, and what is pinned to be refused.
 const LINK: &str = "link-";
+/// What programs are pinned as that make lists.
+const LISTING: &str = "list-";
 /// A pin that is there to be reached for.
 const DECOY: &str = "decoy";
 /// How long the kernel may take to let go of a link whose last pin is gone.
@@ -84,18 +87,27 @@ pub(super) struct Generation {
 impl Generation {
     /// Makes the folder of a new guard, behind all that are there.
     pub(super) fn create() -> Result<Self, PinError> {
-        check_file_system()?;
-        make_directory(Path::new(PINS))?;
+        let place = holders::place()?;
+        make_directory(&place)?;
         let number = Self::all()?.last().map_or(1, |last| last.number.saturating_add(1));
-        let directory = Path::new(PINS).join(number.to_string());
+        let directory = place.join(number.to_string());
         make_directory(&directory)?;
         Ok(Self { number, directory })
     }
 
     /// All guards that are pinned, the oldest first.
     pub(super) fn all() -> Result<Vec<Self>, PinError> {
-        let failed = |error| PinError::File { path: PINS.into(), done: "listed", error };
-        let entries = match fs::read_dir(PINS) {
+        let mut all = Vec::new();
+        for folder in holders::folders() {
+            all.extend(Self::all_in(&folder)?);
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    fn all_in(folder: &Path) -> Result<Vec<Self>, PinError> {
+        let failed = |error| PinError::File { path: folder.to_owned(), done: "listed", error };
+        let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(failed(error)),
@@ -106,8 +118,12 @@ impl Generation {
             let number = directory.file_name().and_then(|name| name.to_str()?.parse().ok());
             all.extend(number.map(|number| Self { number, directory }));
         }
-        all.sort();
         Ok(all)
+    }
+
+    /// The folder of all guards' folders.
+    pub(super) fn place(&self) -> &Path {
+        self.directory.parent().unwrap_or(Path::new(PINS))
     }
 
     /// The folder.
@@ -123,6 +139,11 @@ impl Generation {
     /// Where the link of a program is pinned.
     pub(super) fn link(&self, program: &str) -> PathBuf {
         self.directory.join(format!("{LINK}{program}"))
+    }
+
+    /// Where a program that makes lists is pinned.
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{LISTING}{name}"))
     }
 
     /// Where a program on the root cgroup is pinned.
@@ -217,20 +238,4 @@ fn detach(path: &Path, hook: CgroupHook) -> Result<(), PinError> {
         result => result.map_err(failed)?,
     }
     unlink(path)
-}
-
-/// Checks that the BPF file system is there, and the one that stays.
-fn check_file_system() -> Result<(), PinError> {
-    /// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
-    const BPF_FS: i64 = 0xcafe_4a11;
-    let magic = rustix::fs::statfs(BPFFS).map(|status| status.f_type);
-    if magic != Ok(BPF_FS) {
-        return Err(PinError::NoFileSystem);
-    }
-    let device = |path: String| fs::metadata(path).map(|status| status.dev()).ok();
-    let here = device(BPFFS.to_owned());
-    if here.is_none() || here != device(format!("/proc/1/root{BPFFS}")) {
-        return Err(PinError::Private);
-    }
-    Ok(())
 }

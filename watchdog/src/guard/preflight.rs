@@ -5,7 +5,7 @@ use std::io;
 
 use watchdog_common::Offsets;
 
-use crate::btf::{Btf, BtfError};
+use crate::btf::{ANY_SIZE, Btf, BtfError};
 
 const LSM_LIST: &str = "/sys/kernel/security/lsm";
 const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -124,6 +124,19 @@ fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         task_preemptions: btf.offset("task_struct", "nivcsw", 8)?,
         // `KEXEC_SEGMENT_MAX` of 32 bytes each.
         kimage_segment: btf.offset("kimage", "segment", 16 * 32).unwrap_or_default(),
+        path_mount: pointer("path", "mnt")?,
+        superblock_magic: btf.offset("super_block", "s_magic", 8)?,
+        program_type: btf.offset("bpf_prog", "type", 4)?,
+        program_attach_type: btf.offset("bpf_prog", "expected_attach_type", 4)?,
+        program_length: btf.offset("bpf_prog", "len", 4)?,
+        program_instructions: btf.offset("bpf_prog", "insnsi", ANY_SIZE)?,
+        aux_attach_id: btf.offset("bpf_prog_aux", "attach_btf_id", 4)?,
+        aux_writes_registers: btf.offset("bpf_prog_aux", "kprobe_write_ctx", 1).unwrap_or_default(),
+        proc_pid: pointer("proc_inode", "pid")?,
+        proc_inode: btf.offset("proc_inode", "vfs_inode", ANY_SIZE)?,
+        // `PIDTYPE_MAX` of 8 and of 16 bytes each.
+        pid_tasks: btf.offset("pid", "tasks", 4 * 8)?,
+        task_pid_links: btf.offset("task_struct", "pid_links", 4 * 16)?,
     })
 }
 

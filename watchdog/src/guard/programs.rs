@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use watchdog_common::PAGE_STRUCT;
 
-use super::{Policies, Policy, WritePath, frames};
+use super::{Policies, Policy, WritePath, foreign, frames};
 use crate::btf::Btf;
 
 /// How a program is attached.
@@ -18,8 +18,8 @@ pub(super) enum Kind {
     Exit,
     /// To settings, for every process.
     Sysctl,
-    /// To nothing: the kernel runs it for every process's mappings when it is asked for a list.
-    Listing,
+    /// To nothing: the kernel runs it for each of its objects of this kind when it is asked for a list.
+    Listing(&'static str),
     /// To opens of devices, for every process: what is left where LSM programs never fire.
     Device,
 }
@@ -39,6 +39,8 @@ pub(super) struct Program {
     pub(super) optional: bool,
     /// Whether it is needed even when nothing is done about its paths.
     pub(super) always: bool,
+    /// Whether it refuses what loading the others takes: it is attached when those are.
+    pub(super) is_late: bool,
     /// Whether nobody looks behind it: what it does not see is let through.
     pub(super) is_last: bool,
     /// A function through which all that this program would see goes as well, where it exists.
@@ -58,6 +60,7 @@ const fn program(
         paths,
         optional: false,
         always: false,
+        is_late: false,
         is_last: false,
         within: None,
     }
@@ -76,6 +79,10 @@ impl Program {
     /// It also learns which files are the guard's own.
     const fn always(self) -> Self {
         Self { always: true, ..self }
+    }
+
+    const fn late(self) -> Self {
+        Self { is_late: true, ..self }
     }
 
     const fn last(self) -> Self {
@@ -160,7 +167,7 @@ fn is_lost(path: WritePath, policies: &Policies) -> bool {
 
 /// All programs: what saves before what decides, so that nothing is denied for want of what was not
 /// saved yet. LSM hooks are functions of the name `bpf_lsm_…` (kernel/bpf/bpf_lsm.c).
-pub(super) const PROGRAMS: [Program; 42] = {
+pub(super) const PROGRAMS: [Program; 52] = {
     use Kind::{Device, Entry, Exit, Listing, Lsm, Sysctl};
     use WritePath as P;
     const RW: &[(&str, usize)] = &[("rw_verify_area", 4)];
@@ -173,7 +180,7 @@ pub(super) const PROGRAMS: [Program; 42] = {
             "file_open",
             Lsm,
             &[("bpf_lsm_file_open", 1)],
-            &[P::Open, P::Pci, P::Iommu, P::Own],
+            &[P::Open, P::Pci, P::Iommu, P::Own, P::Processors],
         )
         .always(),
         program("file_permission", Lsm, &[("bpf_lsm_file_permission", 2)], &[P::Write, P::Pci]),
@@ -240,11 +247,15 @@ pub(super) const PROGRAMS: [Program; 42] = {
         program("add_memory", Entry, &[("add_memory_resource", 3)], &[P::Hotplug]).last(),
         program("online_pages", Entry, &[("online_pages", 4)], &[P::Hotplug]).last(),
         // The helper by which it goes through a mapping is younger than the list (5.17).
-        program(frames::PROGRAM, Listing, &[("bpf_loop", 5)], &[P::Held]),
+        program(frames::PROGRAM, Listing("task_vma"), &[("bpf_loop", 5)], &[P::Held]),
+        program(foreign::PROGRAM, Listing("bpf_prog"), &[("bpf_loop", 5)], &[P::Bpf]),
+        program("processor_up", Entry, &[("_cpu_up", 3)], &[P::Processors]).last(),
         program("sysctl", Sysctl, &[], &[P::Ftrace]),
         program("device", Device, &[], &[P::Open, P::Pci]),
         own("bpf_map", &[("bpf_lsm_bpf_map", 2)]),
-        own("bpf_prog", &[("bpf_lsm_bpf_prog", 1)]),
+        program("bpf_prog", Lsm, &[("bpf_lsm_bpf_prog", 1)], &[P::Own, P::Bpf, P::Tracing]).late(),
+        program("bpf", Lsm, &[("bpf_lsm_bpf", 3), ("bpf_lsm_bpf", 4)], &[P::Bpf, P::Tracing])
+            .late(),
         own("inode_unlink", &[("bpf_lsm_inode_unlink", 2)]),
         own("inode_rename", &[("bpf_lsm_inode_rename", 4)]),
         own("inode_create", &[("bpf_lsm_inode_create", 3)]),
@@ -253,13 +264,20 @@ pub(super) const PROGRAMS: [Program; 42] = {
         own("inode_link", &[("bpf_lsm_inode_link", 3)]),
         own("path_mknod", &[("bpf_lsm_path_mknod", 4)]),
         own("path_truncate", &[("bpf_lsm_path_truncate", 1)]),
+        own("path_chmod", &[("bpf_lsm_path_chmod", 2)]),
+        own("path_chown", &[("bpf_lsm_path_chown", 3)]),
         own("sb_umount", &[("bpf_lsm_sb_umount", 2)]),
+        own("sb_mount", &[("bpf_lsm_sb_mount", 5)]),
+        own("move_mount", &[("bpf_lsm_move_mount", 2)]),
+        own("sb_pivotroot", &[("bpf_lsm_sb_pivotroot", 2)]),
         own("task_kill", &[("bpf_lsm_task_kill", 4)]),
         own("file_send_sigiotask", &[("bpf_lsm_file_send_sigiotask", 3)]),
         own("ptrace_access_check", &[("bpf_lsm_ptrace_access_check", 2)]),
         own("bprm_check_security", &[("bpf_lsm_bprm_check_security", 1)]),
         own("task_setrlimit", &[("bpf_lsm_task_setrlimit", 3)]),
         own("task_setscheduler", &[("bpf_lsm_task_setscheduler", 1)]),
+        own("task_setnice", &[("bpf_lsm_task_setnice", 2)]),
+        own("task_setioprio", &[("bpf_lsm_task_setioprio", 2)]),
         own("bprm_committing_creds", &[("bpf_lsm_bprm_committing_creds", 1)]),
     ]
 };

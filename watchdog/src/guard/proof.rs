@@ -11,7 +11,7 @@
 //! did succeed: then the guard is off, and there is nothing to wait for.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::thread;
 use std::time::Duration;
@@ -23,14 +23,15 @@ use super::attempt::WriteAttempt;
 use super::coverage::{Coverage, Outcome, PathProof};
 use super::decoy::Decoy;
 use super::error::GuardError;
-use super::frames::{Frames, PROGRAM};
+use super::foreign::{self, Foreign};
+use super::frames::{self, Frames};
 use super::held::{Forbidden, Held};
 use super::own::Reach;
 use super::pins::Generation;
 use super::preflight::Running;
 use super::programs::lacking;
 use super::record::Record;
-use super::{Policies, Policy, WritePath, doors, stand_in};
+use super::{Policies, Policy, WritePath, bpf, doors, stand_in};
 
 /// How long is waited before an attempt is made once more, each time twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(1);
@@ -46,6 +47,7 @@ pub(super) struct Prover {
     pub(super) lacking: BTreeMap<WritePath, String>,
     /// Devices by which an IOMMU is reached, as the programs know them, where that is known.
     pub(super) doors: Option<Doors>,
+    pub(super) foreign: Foreign,
     pub(super) own: Reach,
     pub(super) held: Held,
     /// Whether nothing succeeded so far that must not.
@@ -68,7 +70,9 @@ impl Prover {
         let own = Reach { pin: generation.decoy(), program, watchdog: record.pid };
         let lacking = lacking(&running.btf, &policies, no_lsm);
         let doors = doors::of_this_kernel();
-        let frames = Ok(Frames::new(generation.link(PROGRAM)));
+        let listing = |name| bpf::pinned(&generation.program(name));
+        let frames = listing(frames::PROGRAM).map(Frames::new).map_err(|error| error.to_string());
+        let foreign = Foreign::new(listing(foreign::PROGRAM), BTreeSet::new(), true);
         let forbidden = Forbidden::new(frames, &policies, no_lsm.is_none(), doors);
         let held = Held::new(forbidden, policies.get(WritePath::Held), record.pid);
         Ok(Self {
@@ -77,6 +81,7 @@ impl Prover {
             policies,
             lacking,
             doors: None,
+            foreign,
             own,
             held,
             waits: Cell::default(),
@@ -132,6 +137,12 @@ impl Prover {
             WritePath::Lockdown => seen(&stand_in::port),
             WritePath::Own => self.own(),
             WritePath::Ftrace => seen(&stand_in::ftrace),
+            WritePath::Bpf => self.bpf(policy),
+            WritePath::Tracing => seen(&stand_in::bpf_traces),
+            WritePath::Processors if !stand_in::has_processors() => {
+                Outcome::NotTried("this kernel starts no processors")
+            }
+            WritePath::Processors => seen(&stand_in::processor),
             WritePath::Iommu if policy < Policy::Deny => {
                 Outcome::NotTried("only VFIO, iommufd or a driver can do it")
             }
@@ -145,6 +156,27 @@ impl Prover {
             WritePath::Hotplug => Outcome::NotTried("it cannot be undone"),
         };
         PathProof { path, policy, outcome }
+    }
+
+    /// Programs of others: one that is loaded is refused, and there is none from before.
+    fn bpf(&self, policy: Policy) -> Outcome {
+        let refused = self.attempt(WritePath::Bpf, policy, &stand_in::bpf_answers);
+        if refused != Outcome::Seen {
+            return refused;
+        }
+        match self.foreign.programs() {
+            Err(error) => {
+                Outcome::Missing(format!("which BPF programs there are is not seen: {error}"))
+            }
+            Ok(all) if !all.is_empty() => Outcome::Missing(format!(
+                "{}; it was loaded before the guard: remove it (bpftool prog show names it)",
+                all.join(", ")
+            )),
+            Ok(_) if !self.foreign.knows_helpers => Outcome::SeenBy(
+                "the types of programs alone: /proc/kallsyms shows no addresses of helpers",
+            ),
+            Ok(_) => Outcome::Seen,
+        }
     }
 
     /// The guard's own: each of several acts is refused, whatever policy says of others.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use watchdog_common::{RECORD_BYTES, State};
 
-use super::{PathReport, Policies, Policy, Release, WritePath};
+use super::{PathReport, Policies, Policy, Release, Settings, WritePath};
 use crate::memory::{PhysAddr, PhysRange, RangeSet};
 
 /// The record of a guard.
@@ -32,6 +32,10 @@ pub struct Record {
     pub release: Release,
     /// Files and folders that only the watchdog writes.
     pub kept: Vec<PathBuf>,
+    /// What may be written by `/dev/mem` all the same: first byte, and first byte behind.
+    pub writable: Vec<(u64, u64)>,
+    /// What the watch goes by.
+    pub settings: Settings,
     /// The ids of its programs; the first is there to be reached for.
     pub(super) programs: Vec<u32>,
     /// Digest of what the programs were told of this kernel: offsets and enumerations.
@@ -78,8 +82,12 @@ impl Record {
     /// The memory that is guarded.
     #[must_use]
     pub fn memory(&self) -> RangeSet {
-        let range = |&(start, end): &(u64, u64)| PhysRange::new(PhysAddr(start), PhysAddr(end));
-        self.ranges.iter().filter_map(range).collect()
+        set(&self.ranges)
+    }
+
+    /// What may be written by `/dev/mem` all the same.
+    fn writable(&self) -> RangeSet {
+        set(&self.writable)
     }
 
     /// What is done about each path.
@@ -121,6 +129,11 @@ impl Record {
                 ));
             }
         }
+        let writable = self.writable();
+        if let Some(range) = new.writable().ranges().iter().find(|range| !writable.covers(range)) {
+            return Err(format!("nobody writes to {range}, and the new one would let that be"));
+        }
+        self.settings.yields_to(&new.settings)?;
         if !self.release.yields_to(&new.release) {
             return Err(format!(
                 "it is taken down {}, and the new one would be {}",
@@ -132,6 +145,11 @@ impl Record {
         }
         Ok(())
     }
+}
+
+fn set(ranges: &[(u64, u64)]) -> RangeSet {
+    let range = |&(start, end): &(u64, u64)| PhysRange::new(PhysAddr(start), PhysAddr(end));
+    ranges.iter().filter_map(range).collect()
 }
 
 /// Policies by name, as a record has them.
@@ -154,6 +172,8 @@ mod tests {
             policies: by_name(&Policies::of(preset)),
             release: Release::Console,
             kept: Vec::new(),
+            writable: Vec::new(),
+            settings: Settings::default(),
             programs: vec![7],
             kernel: "k".to_owned(),
             proven: Timestamp::UNIX_EPOCH,
@@ -162,7 +182,7 @@ mod tests {
     }
 
     fn state() -> State {
-        State { released: 0, learning: 0, length: 0, reserved: 0, record: [0; RECORD_BYTES] }
+        State { released: 0, learning: 0, length: 0, opens: 0, record: [0; RECORD_BYTES] }
     }
 
     /// Check that a record comes back as it was written, and that what is none is refused: nothing,
@@ -198,6 +218,9 @@ mod tests {
         assert!(
             refused(&record(Preset::Observe, &[(0x1000, 0x3000)])).contains("`write` is `deny`")
         );
+        let looser = Record { writable: vec![(0x8000, 0x9000)], ..now.clone() };
+        assert!(refused(&looser).contains("0x8000..0x9000"));
+        assert_eq!(looser.yields_to(&now), Ok(()));
         let open = Record { release: Release::Root, ..now.clone() };
         assert!(refused(&open).contains("by root"));
         assert_eq!(now.yields_to(&Record { release: Release::Sealed, ..now.clone() }), Ok(()));

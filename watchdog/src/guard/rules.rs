@@ -1,7 +1,8 @@
 //! What the programs are told, and what the guard says of itself.
 
 use std::os::unix::fs::MetadataExt;
-use std::{fs, process};
+use std::str::FromStr;
+use std::{fs, io, process};
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -9,7 +10,7 @@ use watchdog_common::{Offsets, Range, Rules};
 
 use super::decoy::{DECOY, INNER_DECOY};
 use super::record::{Record, by_name};
-use super::{GuardConfig, GuardError, Policies, WritePath};
+use super::{GuardConfig, GuardError, Policies, Policy, Processors, WritePath};
 use crate::memory::RangeSet;
 
 /// What the guard will say of itself.
@@ -26,13 +27,20 @@ pub(super) fn record(
     });
     [&rules.lockdown, &rules.read_file, &rules.load_data].iter().for_each(|it| kernel.update(it));
     let now = Timestamp::now();
-    let ranges = config.ranges.ranges().iter();
+    let pairs = |set: &RangeSet| -> Vec<(u64, u64)> {
+        set.ranges().iter().map(|range| (range.start().0, range.end().0)).collect()
+    };
+    // Where nobody opens /dev/mem for writing, nothing is left.
+    let is_open = policies.get(WritePath::Open) < Policy::Deny;
+    let writable = if is_open { pairs(&config.writable) } else { Vec::new() };
     Record {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: process::id(),
         in_force: false,
         armed: now,
-        ranges: ranges.map(|range| (range.start().0, range.end().0)).collect(),
+        ranges: pairs(&config.ranges),
+        writable,
+        settings: config.settings.clone(),
         policies: by_name(policies),
         release: config.release.clone(),
         kept: config.kept.clone(),
@@ -43,9 +51,12 @@ pub(super) fn record(
     }
 }
 
+/// Where the kernel lists the processors that run.
+const ONLINE: &str = "/sys/devices/system/cpu/online";
+
 /// The rules as the programs hold them.
-pub(super) fn rules(ranges: &RangeSet, policies: &Policies) -> Result<Rules, GuardError> {
-    let ranges = ranges.ranges();
+pub(super) fn rules(config: &GuardConfig, policies: &Policies) -> Result<Rules, GuardError> {
+    let ranges = config.ranges.ranges();
     // The number of a namespace is its file's inode number (fs/nsfs.c), 32 bits of it.
     let mounts = fs::metadata("/proc/1/ns/mnt").map_or(0, |status| status.ino());
     let mut rules = Rules {
@@ -63,25 +74,81 @@ pub(super) fn rules(ranges: &RangeSet, policies: &Policies) -> Result<Rules, Gua
             *slot = policies.get(path).number();
         }
     }
-    for (slot, range) in rules.ranges.iter_mut().zip(ranges) {
-        *slot = Range { start: range.start().0, end: range.end().0 };
+    fill(&mut rules.ranges, &config.ranges);
+    // Where nobody opens it for writing, a descriptor from before is good for nothing.
+    if policies.get(WritePath::Open) < Policy::Deny {
+        if config.writable.ranges().len() > rules.writable.len() {
+            return Err(GuardError::TooManyWritable(config.writable.ranges().len()));
+        }
+        if let Some(range) = ranges.iter().find(|range| config.writable.overlaps(range)) {
+            return Err(GuardError::WritableNode(*range));
+        }
+        fill(&mut rules.writable, &config.writable);
+    }
+    let online = fs::read_to_string(ONLINE).map_err(GuardError::Processors)?;
+    let online = Processors::from_str(online.trim())
+        .map_err(|why| GuardError::Processors(io::Error::new(io::ErrorKind::InvalidData, why)))?;
+    for number in online.iter().chain(config.processors.iter()) {
+        if let Some(word) = rules.processors.get_mut(number as usize / 64) {
+            *word |= 1 << (number % 64);
+        }
     }
     Ok(rules)
+}
+
+/// Puts ranges into a table of the rules.
+fn fill(table: &mut [Range], ranges: &RangeSet) {
+    for (slot, range) in table.iter_mut().zip(ranges.ranges()) {
+        *slot = Range { start: range.start().0, end: range.end().0 };
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guard::{Preset, Release, Settings};
+    use crate::memory::PhysRange;
 
     /// Check that exactly 64 ranges fit, and that more are refused, not cut.
     #[test]
     fn ranges_fit() {
         let rules = |count: u64| {
             let range = |n| format!("{}..{}", n * 0x2000, n * 0x2000 + 0x1000).parse();
-            rules(&(0..count).flat_map(range).collect(), &Policies::default())
+            rules(&config((0..count).flat_map(range).collect()), &Policies::default())
         };
         let full = rules(64).unwrap();
         assert_eq!(full.ranges[63], Range { start: 63 * 0x2000, end: 63 * 0x2000 + 0x1000 });
         assert!(matches!(rules(65), Err(GuardError::TooManyRanges(65))));
+    }
+
+    /// Check that nothing of a node is left to be written, that all of `/dev/mem` is refused where it
+    /// cannot be opened, and that the processors are those that run and those that are named.
+    #[test]
+    fn writable_and_processors() {
+        let set = |text: &str| RangeSet::from_iter([text.parse::<PhysRange>().unwrap()]);
+        let mut config = config(set("0x1000..0x3000"));
+        config.writable = set("0x2000..0x4000");
+        let refused = rules(&config, &Policies::default());
+        assert!(matches!(refused, Err(GuardError::WritableNode(_))));
+        config.writable = set("0x3000..0x4000");
+        config.processors = "8000".parse().unwrap();
+        let now = rules(&config, &Policies::default()).unwrap();
+        assert_eq!(now.writable[0], Range { start: 0x3000, end: 0x4000 });
+        assert!(now.processors[0] & 1 == 1 && now.processors[125] == 1);
+        let strict = rules(&config, &Policies::of(Preset::Strict)).unwrap();
+        assert_eq!(strict.writable[0], Range::default());
+    }
+
+    fn config(ranges: RangeSet) -> GuardConfig {
+        GuardConfig {
+            ranges,
+            writable: RangeSet::default(),
+            processors: Processors::default(),
+            policies: Policies::default(),
+            release: Release::Console,
+            kept: Vec::new(),
+            settings: Settings::default(),
+            without_lsm: false,
+        }
     }
 }

@@ -3,13 +3,22 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::path::Path;
 use std::ptr;
 
+use super::bpf;
 use super::decoy::DECOY;
 
 const PORTS: &str = "/dev/port";
 const DOOR: &str = "/dev/full";
 const FTRACE: &str = "/proc/sys/kernel/ftrace_enabled";
+/// Starts and stops processors of this node, and on a kernel that knows of none only says so.
+const SMT: &str = "/sys/devices/system/cpu/smt/control";
+/// `BPF_PROG_TYPE_LSM`, `BPF_PROG_TYPE_TRACING`, `BPF_LSM_MAC`, `BPF_TRACE_FENTRY`.
+const BPF_LSM: u32 = 29;
+const BPF_TRACING: u32 = 26;
+const BPF_LSM_MAC: u32 = 27;
+const BPF_TRACE_FENTRY: u32 = 24;
 /// A port that is for nothing but to be written by those who wait (0x80, the POST code).
 const PORT: libc::c_ulong = 0x80;
 /// Flags that no kexec_load has: refused behind the hook (`kexec_load_check()`, kernel/kexec.c).
@@ -58,6 +67,26 @@ pub(super) fn port() -> io::Result<()> {
         checked(libc::syscall(libc::SYS_ioperm, PORT, 1, 1))?;
         checked(libc::syscall(libc::SYS_ioperm, PORT, 1, 0))
     }
+}
+
+/// Path 28: loads a program without instructions that would answer for security modules.
+pub(super) fn bpf_answers() -> io::Result<()> {
+    bpf::load_nothing(BPF_LSM, BPF_LSM_MAC)
+}
+
+/// Path 30: one that would trace.
+pub(super) fn bpf_traces() -> io::Result<()> {
+    bpf::load_nothing(BPF_TRACING, BPF_TRACE_FENTRY)
+}
+
+/// Path 29: opens what would start a processor that there is none of.
+pub(super) fn processor() -> io::Result<()> {
+    OpenOptions::new().write(true).open(SMT).map(drop)
+}
+
+/// Whether the kernel starts and stops processors at all.
+pub(super) fn has_processors() -> bool {
+    Path::new(SMT).exists()
 }
 
 /// Path 26: sets what is set.

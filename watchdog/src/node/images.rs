@@ -1,10 +1,13 @@
 //! Which vendor's images the nodes' kernels must be.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{ImageSpec, NodeName};
 use crate::image::{ImageError, VendorImage};
 use crate::locate::{Search, VendorSign};
+use crate::verify::Digest;
 
 /// Vendor's images, each for one node or for all.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +40,17 @@ impl Images {
         let own = self.0.iter().filter(|given| given.node.as_ref() == Some(node));
         let any = self.0.iter().filter(|given| given.node.is_none());
         own.chain(any).map(|given| given.file.as_path()).collect()
+    }
+
+    /// SHA-256 of each file, by its node and name; of what cannot be read any more, nothing.
+    #[must_use]
+    pub fn digests(&self) -> BTreeMap<String, String> {
+        let digest = |Given { node, file, .. }: &Given| {
+            let node = node.as_ref().map_or("every node", NodeName::as_str);
+            let bytes = fs::read(file).ok()?;
+            Some((format!("{node}: {}", file.display()), Digest::of(&bytes).to_string()))
+        };
+        self.0.iter().filter_map(digest).collect()
     }
 
     /// The search for a node's kernel; without a name, for the kernel of any.

@@ -4,11 +4,13 @@
 //! postcard, packed by LZ4. Beside it may lie `NODE.baseline.minisig`, minisign's signature of the
 //! whole file; where a public key is configured it must.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use minisign_verify::{PublicKey, Signature};
 use serde::{Deserialize, Serialize};
@@ -120,6 +122,27 @@ impl BaselineStore {
     #[must_use]
     pub const fn wants_signatures(&self) -> bool {
         self.key.is_some()
+    }
+
+    /// When each baseline's file was last written, and its size, by its node.
+    #[must_use]
+    pub fn written(&self) -> BTreeMap<String, (Option<SystemTime>, u64)> {
+        let written = |node: String| {
+            let status = fs::metadata(self.path(&node)).ok()?;
+            Some((node, (status.modified().ok(), status.len())))
+        };
+        self.nodes().unwrap_or_default().into_iter().filter_map(written).collect()
+    }
+
+    /// SHA-256 of each baseline's file, by its node; of what cannot be read, nothing.
+    #[must_use]
+    pub fn digests(&self) -> BTreeMap<String, String> {
+        let digest = |node: String| {
+            let mut file = Vec::new();
+            File::open(self.path(&node)).ok()?.take(MAX_FILE).read_to_end(&mut file).ok()?;
+            Some((node, Digest::of(&file).to_string()))
+        };
+        self.nodes().unwrap_or_default().into_iter().filter_map(digest).collect()
     }
 
     /// The nodes that have a baseline, by name.

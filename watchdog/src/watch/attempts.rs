@@ -140,7 +140,13 @@ fn told(attempt: &WriteAttempt, owners: &Owners, count: u64) -> Event {
 /// The kind of event: whoever reaches for the guard itself is one of the worst.
 fn kind(attempt: &WriteAttempt) -> EventKind {
     match attempt.action {
-        _ if matches!(attempt.path, WritePath::Ftrace | WritePath::Own) => EventKind::GuardTampered,
+        _ if matches!(
+            attempt.path,
+            WritePath::Ftrace | WritePath::Own | WritePath::Bpf | WritePath::Processors
+        ) =>
+        {
+            EventKind::GuardTampered
+        }
         Policy::Deny => EventKind::WriteDenied,
         Policy::Kill => EventKind::WriteKilled,
         Policy::Observe | Policy::Off => EventKind::WriteObserved,
@@ -155,7 +161,7 @@ fn sentence(attempt: &WriteAttempt, process: &Process, node: Option<&str>, count
     let place = attempt.range.map_or_else(String::new, |range| {
         let whose = match node {
             Some(node) => format!("memory of node {node}"),
-            None => "memory that is not this node's".to_owned(),
+            None => "memory that nobody may write".to_owned(),
         };
         let bytes = if range.size() == 1 { "byte" } else { "bytes" };
         let last = if count > 1 { ", the last time" } else { "" };

@@ -10,6 +10,7 @@ mod patrol;
 mod proof;
 mod pulse;
 mod searches;
+mod second;
 mod service;
 mod survey;
 mod sweeper;

@@ -181,6 +181,7 @@ fn lasts(path: WritePath) -> bool {
         P::Frames | P::Fault | P::Iommu | P::Dma | P::Ioremap | P::Hotplug => true,
         P::Open | P::Write | P::Pci | P::Parameters | P::Module | P::Lockdown => false,
         P::KexecSegments | P::Kexec | P::Own | P::Ftrace => false,
+        P::Bpf | P::Processors | P::Tracing => false,
     }
 }
 

@@ -48,6 +48,26 @@ pub(super) fn armed(coverage: &Coverage) -> Event {
     event
 }
 
+/// The event of a guard that one thing less keeps in force.
+pub(super) fn holder_lost(holder: &str) -> Event {
+    Event::new(
+        EventKind::GuardTampered,
+        format!(
+            "The guard's pins are not kept by {holder} any more. This process still keeps them; when it ends too, the guard may be gone"
+        ),
+    )
+}
+
+/// The event of a watch that follows one which judged by more.
+pub(super) fn judged_by_less(what: &str) -> Event {
+    Event::new(
+        EventKind::GuardTampered,
+        format!(
+            "The watch goes on by something else than before, under the guard in force: {what}. Unless you changed that yourself, nodes may now pass that did not before"
+        ),
+    )
+}
+
 /// The event of a watch without a guard.
 pub(super) fn unguarded(error: &GuardError) -> Event {
     let error = crate::alert::chain(error);

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use aya::maps::{Array, MapData};
 use libsystemd::daemon::NotifyState;
-use minisign_verify::PublicKey;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -15,15 +14,18 @@ use super::leases::Leases;
 use super::nodes::{SweepError, WatchedNodes, enough};
 use super::origin::Doings;
 use super::patrol::Patrol;
-use super::proof::{ProofWatch, armed, degraded, unguarded};
+use super::proof::{ProofWatch, armed, degraded, holder_lost, judged_by_less, unguarded};
 use super::pulse::{Heart, Pulse, notify};
+use super::second::Second;
 use super::sweeper::Sweeper;
 use super::tell;
 use crate::alert::{Book, Event, Outlet};
-use crate::guard::{Guard, GuardConfig, GuardError, GuardEvent, Policies, Release, WritePath};
+use crate::guard::{
+    Guard, GuardConfig, GuardError, GuardEvent, Policies, Processors, Release, Settings, WritePath,
+};
 use crate::memory::{MapError, RangeSet, ReadError};
 use crate::node::{Found, Nodes, Target};
-use crate::verify::BaselineStore;
+use crate::verify::{BaselineKey, BaselineStore};
 
 /// How long systemd waits for a sign of life at least: a sweep may have to search all of a node's memory
 /// on a busy machine, and who is started anew meanwhile knows less than before.
@@ -41,13 +43,17 @@ pub struct WatchOptions {
     /// Where baselines are kept.
     pub state_dir: PathBuf,
     /// Whose signature baselines must carry.
-    pub baseline_key: Option<PublicKey>,
+    pub baseline_key: Option<BaselineKey>,
     /// How long a node may boot before it counts as lost.
     pub boot_limit: Duration,
     /// What the guard does about each path.
     pub policies: Policies,
     /// Who may take it down.
     pub release: Release,
+    /// What may be written by `/dev/mem` all the same.
+    pub writable: RangeSet,
+    /// Processors that may be started.
+    pub processors: Processors,
     /// The configuration file, whether it exists or not.
     pub config: PathBuf,
 }
@@ -59,6 +65,23 @@ impl WatchOptions {
         let folder = self.config.parent().filter(|it| it.file_name() == Some("watchdog".as_ref()));
         let config = folder.unwrap_or(&self.config).to_owned();
         vec![config, self.state_dir.clone(), BaselineStore::folder(&self.state_dir)]
+    }
+
+    /// Where baselines are kept.
+    fn store(&self) -> BaselineStore {
+        let key = self.baseline_key.as_ref().map(|key| key.public().clone());
+        BaselineStore::in_state_dir(&self.state_dir, key)
+    }
+
+    /// What the guard remembers of the watch.
+    fn settings(&self, target: &Target) -> Settings {
+        Settings {
+            period: self.period,
+            booting: self.boot_limit,
+            baseline_key: self.baseline_key.as_ref().map(|key| key.text().to_owned()),
+            images: target.images.digests(),
+            baselines: self.store().digests(),
+        }
     }
 }
 
@@ -128,7 +151,7 @@ pub async fn watch(
                 doings.saw(&event);
                 attempts.event(event, &owners)
             };
-            arm(ranges.clone(), &options, outlet, told)?
+            arm(ranges.clone(), &target, &options, outlet, told)?
         }
         None => None,
     };
@@ -139,7 +162,7 @@ pub async fn watch(
     if !options.wait {
         enough(&target.nodes, &found).map_err(WatchError::NoNode)?;
     }
-    let store = BaselineStore::in_state_dir(&options.state_dir, options.baseline_key.clone());
+    let store = options.store();
     let mut tell = |event| outlet.send(event);
     let mut nodes = WatchedNodes::take_up(&target, store, options.boot_limit, found, &mut tell)?;
     // Ready means that every text was judged once; the first time takes longer than any other.
@@ -149,6 +172,7 @@ pub async fn watch(
     owners.set(nodes.owners());
     let mut leases = Leases::new(nodes.lent.clone(), doings.clone());
     if let Some(guard) = &mut guard {
+        guard.set_baselines(options.store().digests());
         // From here on the guard stays, whatever becomes of this process.
         let events = guard.keep()?;
         events.into_iter().filter_map(|it| attempts.event(it, &owners)).for_each(&mut tell);
@@ -168,6 +192,8 @@ pub async fn watch(
         owners.clone(),
         sweeps,
     );
+    let mut written = options.store().written();
+    let mut second = guard.as_ref().map(|_| Second::start());
     let mut proof = interval(options.period);
     proof.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // A sign of life comes with every proof: systemd must wait for some periods, however long.
@@ -187,11 +213,20 @@ pub async fn watch(
                 if let (Some(guard), Some(proofs)) = (guard.as_mut(), proofs.as_mut()) {
                     proofs.compare(&guard.prove()).into_iter().for_each(|it| outlet.send(it));
                     seen = guard.missed();
+                    guard.lost_holders().iter().for_each(|it| outlet.send(holder_lost(it)));
                     looked = Some(leases.look(guard, &target));
                 }
                 proven.beat();
                 if pulse.all_beat() {
                     notify(&[NotifyState::Watchdog]);
+                }
+            }
+            event = next_finding(&mut second) => {
+                event.into_iter().for_each(|it| outlet.send(it));
+                let now = options.store().written();
+                if now != written {
+                    guard.iter_mut().for_each(|it| it.set_baselines(options.store().digests()));
+                    written = now;
                 }
             }
             failure = sweeper.failure() => {
@@ -227,6 +262,7 @@ pub async fn watch(
 /// watch goes on with an incomplete guard, or with none.
 fn arm(
     ranges: RangeSet,
+    target: &Target,
     options: &WatchOptions,
     outlet: &Outlet,
     mut told: impl FnMut(GuardEvent) -> Option<Event>,
@@ -235,9 +271,12 @@ fn arm(
     let _ = std::fs::create_dir_all(BaselineStore::folder(&options.state_dir));
     let config = GuardConfig {
         ranges,
+        writable: options.writable.clone(),
+        processors: options.processors.clone(),
         policies: options.policies.clone(),
         release: options.release.clone(),
         kept: options.kept(),
+        settings: options.settings(target),
         without_lsm: options.degraded,
     };
     let mut guard = match Guard::load(&config) {
@@ -248,6 +287,7 @@ fn arm(
         }
         Err(error) => return Err(error.into()),
     };
+    guard.take_changed().iter().for_each(|what| outlet.send(judged_by_less(what)));
     guard.take_held().into_iter().filter_map(&mut told).for_each(|event| outlet.send(event));
     let coverage = guard.prove();
     let open = coverage.open();
@@ -285,6 +325,14 @@ fn configured(nodes: &Nodes) -> Vec<(String, RangeSet)> {
             nodes.iter().map(|(name, memory)| (name.to_string(), memory.clone())).collect()
         }
         Nodes::Discovered { .. } => Vec::new(),
+    }
+}
+
+/// What a second process finds next; nothing ever, without a guard.
+async fn next_finding(second: &mut Option<Second>) -> Option<Event> {
+    match second {
+        Some(second) => second.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,0 +1,189 @@
+//! Paths 28 and 30: BPF programs of others. Programs at functions and at LSM hooks can answer before
+//! the guard's own do, and what answers anything but 0 ends the question; others send the watchdog
+//! signals, write its memory, or decide when it runs.
+//!
+//! match-proto: `int bpf_lsm_bpf(int, union bpf_attr *, unsigned int)` (6.1, 6.12; 7.2 has a fourth,
+//! `bool kernel`), called for each bpf(2) with a copy of its attributes that no process can change any
+//! more (`__sys_bpf()`, kernel/bpf/syscall.c); `int bpf_iter_bpf_prog(struct bpf_iter_meta *, struct
+//! bpf_prog *)` (kernel/bpf/prog_iter.c, 6.1 to 7.2). Needs `bpf` among the active LSMs.
+//!
+//! What a program is (its type, where it may be attached) is judged when it is loaded, and once more
+//! when a descriptor of it is made (`bpf_prog`), together with the helpers that it calls: by then the
+//! verifier has put their addresses into the instructions. Programs from before the guard are listed
+//! for the watchdog, which does not arm beside them.
+//!
+//! An earlier program's verdict is not looked at: where there is one, this one is not asked
+//! (`invoke_bpf_mod_ret()`, arch/x86/net/bpf_jit_comp.c).
+//!
+//! Fails open where attributes cannot be read; a call that the kernel refuses behind the hook is the
+//! watchdog's proof.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::seq_file;
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_seq_write};
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use watchdog_common::{ForeignProgram, HELPERS, bpf_use, path};
+
+use crate::judge::{self, Table};
+use crate::kernel::{Object, field, offset};
+use crate::own::is_trusted;
+use crate::own_objects;
+
+/// Commands (`enum bpf_cmd`, include/uapi/linux/bpf.h).
+const PROG_LOAD: i32 = 5;
+const PROG_ATTACH: i32 = 8;
+const LINK_CREATE: i32 = 28;
+/// Places in `union bpf_attr`: for `PROG_LOAD` the type, the count of instructions, where it may be
+/// attached and to what; for the other two where it is attached.
+const LOAD_TYPE: u32 = 0;
+const LOAD_COUNT: u32 = 4;
+const LOAD_ATTACH_TYPE: u32 = 68;
+const LOAD_ATTACH_ID: u32 = 108;
+const ATTACH_TYPE: u32 = 8;
+/// `BPF_PROG_TYPE_STRUCT_OPS`.
+const STRUCT_OPS: u32 = 27;
+/// A call (`BPF_JMP | BPF_CALL`), and what it calls, in the upper half of the second byte: a helper,
+/// or a function of the kernel (`BPF_PSEUDO_KFUNC_CALL`).
+const CALL: u8 = 0x85;
+const HELPER: u8 = 0;
+const KERNEL_FUNCTION: u8 = 2;
+/// More instructions than `bpf_loop` goes through, which no program has (`BPF_COMPLEXITY_LIMIT_INSNS`
+/// is a million, before the verifier puts in its own).
+const MOST_INSTRUCTIONS: u32 = 1 << 23;
+
+/// Judges a call of bpf(2).
+#[lsm(hook = "bpf")]
+pub(crate) fn bpf(ctx: LsmContext) -> i32 {
+    let command: i32 = ctx.arg(0);
+    let attributes: Object = ctx.arg(1);
+    let word = |at: u32| field::<u32>(attributes, at).unwrap_or_default();
+    let (usage, is_empty) = match command {
+        PROG_LOAD => {
+            let usage = usage(word(LOAD_TYPE), word(LOAD_ATTACH_TYPE), || word(LOAD_ATTACH_ID));
+            (usage, word(LOAD_COUNT) == 0)
+        }
+        PROG_ATTACH | LINK_CREATE => (of(Table::AttachTypes, word(ATTACH_TYPE)), false),
+        _ => return 0,
+    };
+    if usage == 0 {
+        return 0;
+    }
+    // A program without instructions is none: the watchdog tries that as a proof.
+    let path = if usage == bpf_use::TRACING { path::TRACING } else { path::BPF };
+    if is_trusted() && !is_empty { 0 } else { judge::program(path, usage) }
+}
+
+/// What makes a program of these types one that is refused, by its place in the rules; 0 for nothing.
+#[inline(always)]
+fn usage(kind: u32, attach: u32, attach_id: impl Fn() -> u32) -> u32 {
+    if kind == STRUCT_OPS {
+        let scheduler = judge::scheduler();
+        if scheduler != 0 && attach_id() == scheduler {
+            return bpf_use::SCHEDULER;
+        }
+    }
+    match of(Table::ProgramTypes, kind) {
+        // The worse of both.
+        0 | bpf_use::TRACING if of(Table::AttachTypes, attach) != 0 => {
+            of(Table::AttachTypes, attach)
+        }
+        usage => usage,
+    }
+}
+
+#[inline(always)]
+fn of(table: Table, value: u32) -> u32 {
+    judge::path_of(table, value).unwrap_or(0)
+}
+
+/// What makes a loaded program one that is refused; 0 for nothing.
+#[inline(always)]
+pub(crate) fn usage_of(program: Object) -> u32 {
+    let aux = field::<Object>(program, offset!(program_aux)).unwrap_or(core::ptr::null());
+    let kind = field(program, offset!(program_type)).unwrap_or(0);
+    let attach = field(program, offset!(program_attach_type)).unwrap_or(0);
+    let by_type = usage(kind, attach, || field(aux, offset!(aux_attach_id)).unwrap_or(0));
+    if by_type != 0 && by_type != bpf_use::TRACING {
+        return by_type;
+    }
+    let writes = offset!(aux_writes_registers);
+    if writes != 0 && field::<u8>(aux, writes).unwrap_or(1) != 0 {
+        return bpf_use::REGISTERS;
+    }
+    let length = field::<u32>(program, offset!(program_length)).unwrap_or(MOST_INSTRUCTIONS);
+    let mut search = Search { program: program as u64, is_found: 0 };
+    // SAFETY: the function is one that the helper may call, and `search` outlives the call.
+    let done = unsafe { bpf_loop(length, look as *mut c_void, (&raw mut search).cast(), 0) };
+    if search.is_found != 0 || done < 0 { bpf_use::HELPER } else { by_type }
+}
+
+/// A program whose instructions are gone through.
+#[repr(C)]
+struct Search {
+    program: u64,
+    is_found: u64,
+}
+
+/// Looks at one instruction; ends with 1 at one that calls what is looked for.
+unsafe extern "C" fn look(n: u32, search: *mut Search) -> u64 {
+    // SAFETY: on the stack of the program above, which waits.
+    let search = unsafe { &mut *search };
+    let at = offset!(program_instructions) + (n & (MOST_INSTRUCTIONS - 1)) * 8;
+    let Some([code, registers, _, _, low @ ..]) = field::<[u8; 8]>(search.program as Object, at)
+    else {
+        search.is_found = 1;
+        return 1;
+    };
+    if code != CALL || !matches!(registers >> 4, HELPER | KERNEL_FUNCTION) {
+        return 0;
+    }
+    let called = i32::from_ne_bytes(low);
+    let mut n = 0;
+    while n < HELPERS {
+        if called != 0 && called == judge::helper(n) {
+            search.is_found = 1;
+            return 1;
+        }
+        n += 1;
+    }
+    0
+}
+
+/// `struct bpf_iter__bpf_prog` (kernel/bpf/prog_iter.c); each field is eight bytes.
+#[repr(C)]
+struct Context {
+    meta: *const Meta,
+    program: Object,
+}
+
+/// The beginning of `struct bpf_iter_meta` (include/linux/bpf.h).
+#[repr(C)]
+struct Meta {
+    seq: *mut seq_file,
+}
+
+/// One program of all there are; at the end of all, once without any.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter")]
+fn foreign_programs(ctx: *mut c_void) -> i32 {
+    // SAFETY: the kernel's own context of this kind of program.
+    let Context { meta, program } = unsafe { core::ptr::read(ctx.cast::<Context>()) };
+    if program.is_null() || own_objects::is_own(program) {
+        return 0;
+    }
+    let usage = usage_of(program);
+    if usage == 0 || usage == bpf_use::TRACING {
+        return 0;
+    }
+    let aux = field::<Object>(program, offset!(program_aux)).unwrap_or(core::ptr::null());
+    let found = ForeignProgram { id: field(aux, offset!(aux_id)).unwrap_or(0), usage };
+    // SAFETY: `seq` is the kernel's own, and what is written is a plain structure without padding. When
+    // there is no room the kernel comes again with the same program.
+    unsafe {
+        let size = size_of::<ForeignProgram>() as u32;
+        bpf_seq_write((*meta).seq, (&raw const found).cast(), size);
+    }
+    0
+}

@@ -1,0 +1,162 @@
+//! BPF programs of others that can answer in the place of the guard's, or act on the watchdog, as a
+//! program of the guard lists them: those from before the guard, which was not asked about them.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+
+use watchdog_common::{ForeignProgram, bpf_use};
+
+use super::bpf;
+use crate::alert::printable;
+
+/// The program's name.
+pub(super) const PROGRAM: &str = "foreign_programs";
+/// More programs than are listed: each is refused from here on.
+const MOST: usize = 1 << 12;
+/// Where the kernel shows the addresses of its functions.
+const SYMBOLS: &str = "/proc/kallsyms";
+/// What calls of helpers are relative to.
+const BASE: &str = "__bpf_call_base";
+/// Helpers and kernel functions by which a program acts on processes.
+const HELPERS: [&str; watchdog_common::HELPERS] = [
+    "bpf_send_signal",
+    "bpf_send_signal_thread",
+    "bpf_send_signal_task",
+    "bpf_override_return",
+    "bpf_probe_write_user",
+];
+
+/// What makes a program one that the guard refuses, for a sentence.
+pub(super) fn word(usage: u32) -> Option<&'static str> {
+    Some(match usage {
+        bpf_use::MODIFY_RETURN => "it changes what kernel functions return",
+        bpf_use::LSM => "it answers for security modules",
+        bpf_use::EXTENSION => "it replaces part of another program",
+        bpf_use::SETTINGS => "it answers for settings",
+        bpf_use::SCHEDULER => "it decides which process runs",
+        bpf_use::SOCKETS => "it redirects what goes over Unix sockets",
+        bpf_use::HELPER => "it signals or writes processes, or answers their system calls",
+        bpf_use::REGISTERS => "it changes a process's registers",
+        bpf_use::TRACING => "it traces the kernel",
+        _ => return None,
+    })
+}
+
+/// What a call of each helper that is looked for has in its instruction, as far as the kernel has it;
+/// `None` where it shows no addresses.
+pub(super) fn helpers() -> io::Result<Option<[i32; watchdog_common::HELPERS]>> {
+    Ok(calls(&fs::read(SYMBOLS)?))
+}
+
+fn calls(symbols: &[u8]) -> Option<[i32; watchdog_common::HELPERS]> {
+    let mut addresses = [0_u64; watchdog_common::HELPERS];
+    let mut base = 0;
+    for line in symbols.split(|&byte| byte == b'\n') {
+        // `ffffffff81000000 T _stext`; a module's has its name behind.
+        let mut words = line.split(|&byte| byte == b' ');
+        let (Some(address), Some(_), Some(name)) = (words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        let place = HELPERS.iter().position(|it| it.as_bytes() == name);
+        let slot = match place.and_then(|place| addresses.get_mut(place)) {
+            Some(slot) => slot,
+            None if name == BASE.as_bytes() => &mut base,
+            None => continue,
+        };
+        *slot = str::from_utf8(address).ok().and_then(|it| u64::from_str_radix(it, 16).ok())?;
+    }
+    // The kernel keeps the lower half of the difference (`BPF_CALL_IMM`, include/linux/filter.h).
+    let call = |address: u64| match address {
+        0 => 0,
+        address => address.wrapping_sub(base) as u32 as i32,
+    };
+    (base != 0).then(|| addresses.map(call))
+}
+
+/// The list.
+#[derive(Debug)]
+pub(super) struct Foreign {
+    program: io::Result<OwnedFd>,
+    /// Programs of a guard that this one is put beside.
+    excepted: BTreeSet<u32>,
+    /// Whether it is known which helpers programs call.
+    pub(super) knows_helpers: bool,
+}
+
+impl Foreign {
+    pub(super) fn new(
+        program: io::Result<OwnedFd>,
+        excepted: BTreeSet<u32>,
+        knows_helpers: bool,
+    ) -> Self {
+        Self { program, excepted, knows_helpers }
+    }
+
+    /// The guard that this one was put beside is gone.
+    pub(super) fn is_alone(&mut self) {
+        self.excepted.clear();
+    }
+
+    /// Which programs there are beside the guard that it would refuse, each as a sentence says it.
+    /// Those that process 1 has are the service manager's own.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub(super) fn programs(&self) -> io::Result<Vec<String>> {
+        let program = self.program.as_ref().map_err(|error| io::Error::other(error.to_string()))?;
+        let mut found = read(bpf::list(program.as_fd())?)?;
+        found.retain(|program| !self.excepted.contains(&program.id));
+        if !found.is_empty() {
+            let managers = of_process_one();
+            found.retain(|program| !managers.contains(&program.id));
+        }
+        Ok(found.iter().map(sentence).collect())
+    }
+}
+
+fn sentence(program: &ForeignProgram) -> String {
+    let name = bpf::program_by_id(program.id).and_then(|it| bpf::program_name(it.as_fd()));
+    let name =
+        name.map_or_else(|_| String::new(), |it| format!(" `{}`", printable(it.as_bytes(), 16)));
+    format!("BPF program {}{name}: {}", program.id, word(program.usage).unwrap_or("unknown"))
+}
+
+/// The programs that process 1 has a descriptor or a link of.
+fn of_process_one() -> BTreeSet<u32> {
+    let entries = fs::read_dir("/proc/1/fdinfo").into_iter().flatten().flatten();
+    let info = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    info.filter_map(|info| {
+        info.lines().find_map(|line| line.strip_prefix("prog_id:"))?.trim().parse().ok()
+    })
+    .collect()
+}
+
+/// Reads the list to its end.
+fn read(mut list: File) -> io::Result<Vec<ForeignProgram>> {
+    let mut bytes = Vec::new();
+    let most = MOST * size_of::<ForeignProgram>();
+    list.by_ref().take(most as u64).read_to_end(&mut bytes)?;
+    let word = |bytes: [u8; 4]| u32::from_ne_bytes(bytes);
+    let records = bytes.as_chunks::<4>().0.as_chunks::<2>().0.iter();
+    Ok(records.map(|&[id, usage]| ForeignProgram { id: word(id), usage: word(usage) }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that a call is the difference of two addresses, that a helper which the kernel does not
+    /// have is none, and that addresses which are not shown are not known.
+    #[test]
+    fn addresses() {
+        let shown = b"ffffffff81200000 T __bpf_call_base\nffffffff811ff000 T bpf_send_signal\n\
+            ffffffffc0000000 t bpf_send_signal_x [module]\n";
+        let calls = super::calls(shown).unwrap();
+        assert_eq!((calls[0], calls[1]), (-0x1000, 0));
+        assert_eq!(super::calls(b"0000000000000000 T __bpf_call_base\n"), None);
+        assert_eq!(super::calls(b""), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! The proof from a second process, now and then: a program that lets the watchdog alone, by its process
+//! id, answers another one.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::sync::mpsc::{self, Receiver};
+use tokio::time::{interval, timeout};
+
+use crate::alert::{Event, EventKind};
+use crate::guard::PathReport;
+
+/// Leads to the executable that the guard trusts, whatever became of its name.
+const EXECUTABLE: &str = "/proc/self/exe";
+const ARGUMENTS: [&str; 3] = ["guard", "self-test", "--json"];
+const PERIOD: Duration = Duration::from_secs(60);
+/// How long it may take, on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What a second process finds, as it does.
+#[derive(Debug)]
+pub(super) struct Second(Receiver<Result<Vec<PathReport>, String>>);
+
+impl Second {
+    /// Begins; it goes on for as long as this is kept.
+    pub(super) fn start() -> Self {
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let mut times = interval(PERIOD);
+            loop {
+                times.tick().await;
+                if sender.send(test().await).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Self(receiver)
+    }
+
+    /// Waits for the next look; an event where it did not go as it must. Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<Event> {
+        match self.0.recv().await {
+            Some(found) => event(found),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Tries every path by a second process.
+async fn test() -> Result<Vec<PathReport>, String> {
+    let mut command = Command::new(EXECUTABLE);
+    command.args(ARGUMENTS).stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let output = match timeout(PATIENCE, command.output()).await {
+        Err(_) => return Err(format!("it did not end within {PATIENCE:?}")),
+        Ok(ended) => ended.map_err(|error| error.to_string())?,
+    };
+    serde_json::from_slice(&output.stdout).map_err(|_| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        format!("{}, {}", output.status, said.trim())
+    })
+}
+
+/// An event for what a second process found open, or that it found nothing.
+fn event(found: Result<Vec<PathReport>, String>) -> Option<Event> {
+    let message = match found {
+        Err(why) => format!(
+            "A second process could not try the guard: {why}. The guard may answer it otherwise than the watchdog"
+        ),
+        Ok(report) => {
+            let open =
+                report.iter().filter(|line| line.coverage == "uncovered" && !line.is_beyond());
+            let open: Vec<_> = open
+                .map(|line| {
+                    format!("{}: {}", line.path, line.reason.as_deref().unwrap_or("unknown"))
+                })
+                .collect();
+            if open.is_empty() {
+                return None;
+            }
+            format!(
+                "The guard does not deny to a second process what it denies to the watchdog: {}. The other nodes' memory may be open to writes by this node's root",
+                open.join("; ")
+            )
+        }
+    };
+    Some(Event::new(EventKind::GuardTampered, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that a path which is open to the second process is told, and that what no program covers
+    /// is not; and that a process which finds nothing is told as well.
+    #[test]
+    fn findings() {
+        let line = |path: &'static str, coverage: &'static str| PathReport {
+            row: 1,
+            path: path.into(),
+            coverage: coverage.into(),
+            seen: true,
+            reason: None,
+        };
+        assert!(event(Ok(vec![line("write", "denied"), line("kernel", "uncovered")])).is_none());
+        let told = event(Ok(vec![line("write", "uncovered")])).unwrap();
+        assert!(told.message.contains("write: unknown"), "{}", told.message);
+        assert!(event(Err("it was killed".to_owned())).is_some());
+    }
+}
