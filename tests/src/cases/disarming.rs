@@ -177,11 +177,12 @@ fn while_it_runs(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that the command which makes baselines, run from the executable that the guard trusts, does
-/// not overwrite what it keeps, and still makes them elsewhere.
+/// Check that the command which makes baselines does not overwrite what the guard keeps, although its
+/// executable is the one that the guard trusts, that this is told as what it is, and that it still
+/// makes them elsewhere.
 fn baseline_imported(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
-        let watchdog = stage.watchdog()?;
+        let (mark, watchdog) = (stage.mark()?, stage.watchdog()?);
         let image = std::fs::read(stage.kernel.image())?;
         stage.machine().node0().write("/tmp/vmlinuz", 0o644, &image)?;
         let import = format!("{WATCHDOG} baseline import --node service-1 --image /tmp/vmlinuz");
@@ -190,6 +191,8 @@ fn baseline_imported(stage: &Stage) -> Result<()> {
             output.status == 2 && output.to_string().contains("keeps the baselines"),
             "{output}"
         );
+        let told = stage.wait_for(mark, "self", |it| it.field("WATCHDOG_PATH") == "self")?;
+        ensure!(told.is("guard-tampered") && told.field("WATCHDOG_EXE") == WATCHDOG, "{told:?}");
         stage.shell(&format!("{import} --state-dir /tmp/elsewhere; rm -r /tmp/elsewhere"))?;
         goes_on(stage, watchdog)
     })

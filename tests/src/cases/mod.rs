@@ -20,6 +20,7 @@ mod leases;
 mod paths;
 mod races;
 mod refusals;
+mod robust;
 mod snapshots;
 mod sources;
 mod stage;
@@ -107,6 +108,7 @@ pub fn all() -> Vec<Case> {
         guard::CASES,
         races::CASES,
         refusals::CASES,
+        robust::CASES,
         adversary::CASES,
     ];
     let cases = lists.into_iter().flatten();

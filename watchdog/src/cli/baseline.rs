@@ -1,7 +1,6 @@
 //! `watchdog baseline`.
 
 use std::io::{self, Write};
-use std::path::Path;
 
 use serde::Serialize;
 
@@ -10,8 +9,7 @@ use super::args::{BaselineCommand, ImportArgs, PlaceArgs, StoredArgs};
 use super::report::{people, row, size};
 use super::scan::store;
 use crate::alert::{chain, printable};
-use crate::guard::InForce;
-use crate::verify::{Baseline, BaselineKind, BaselineStore, Digest};
+use crate::verify::{Baseline, BaselineKind, BaselineStore, Digest, StoreError};
 
 /// What is said of one baseline: `baseline … --json`.
 #[derive(Debug, Serialize)]
@@ -51,28 +49,34 @@ fn open(place: &PlaceArgs) -> anyhow::Result<BaselineStore> {
 /// Makes baselines from an image. A node's old baseline stays until the new one is whole.
 fn import(args: &ImportArgs) -> anyhow::Result<Status> {
     let store = open(&args.place)?;
-    refuse_kept(store.directory())?;
     let baseline = Baseline::of_image(&args.image)?;
     for node in &args.nodes {
-        store.save(node.as_str(), &baseline)?;
+        store.save(node.as_str(), &baseline).map_err(|error| explained(error, &store))?;
+    }
+    // After all are made: whoever reads this may have heard enough.
+    for node in &args.nodes {
         tell(&args.place, &report(&store, node.as_str(), Ok(&baseline)))?;
     }
     Ok(Status::Good)
 }
 
-/// Refuses to write where a guard in force keeps everybody from writing: it takes this program for
-/// the watchdog, and lets it.
-fn refuse_kept(folder: &Path) -> anyhow::Result<()> {
-    // Who may not look at the guard cannot write there either.
-    let kept = InForce::all().unwrap_or_default().into_iter().flat_map(|guard| guard.record.kept);
-    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    if kept.into_iter().any(|kept| whole(&kept) == whole(folder)) {
-        anyhow::bail!(
-            "the guard in force keeps the baselines in {} as they are: take it down first (watchdog guard disarm)",
-            folder.display()
-        );
+/// What a baseline could not be stored for. A guard in force keeps its baselines from root, and this
+/// command has given up what the guard trusts (see [`crate::role`]).
+fn explained(error: StoreError, store: &BaselineStore) -> anyhow::Error {
+    let is_refused = matches!(&error, StoreError::Io { error, .. } if is_eperm(error));
+    let error = anyhow::Error::new(error);
+    if !is_refused {
+        return error;
     }
-    Ok(())
+    error.context(format!(
+        "a guard in force keeps the baselines in {} as they are, unless the file system is to blame: take the guard down first (watchdog guard disarm)",
+        store.directory().display()
+    ))
+}
+
+/// Root is refused by permissions (EACCES) almost nowhere, and with EPERM by the guard.
+fn is_eperm(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EPERM)
 }
 
 /// Loads baselines, which checks them, and says what they are.

@@ -1,16 +1,43 @@
 //! `watchdog man`: the manual pages, from the same definition as `--help`.
 
+use std::io::{self, Write};
+
 use anyhow::Context;
 use clap::CommandFactory;
+use clap_mangen::Man;
 
 use super::Status;
 use super::args::{Cli, ManArgs};
+use crate::files;
 
-/// Writes a page for the command and one for each subcommand.
+/// Who may read a page.
+const MODE: u32 = 0o644;
+
+/// Writes a page for the command and one for each subcommand. Each is a new file: where a link stands
+/// in its place, the link goes.
 pub(super) fn execute(args: &ManArgs) -> anyhow::Result<Status> {
-    clap_mangen::generate_to(Cli::command(), &args.directory)
-        .with_context(|| format!("cannot write manual pages to {}", args.directory.display()))?;
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    let mut pages = Vec::new();
+    render(&command, &mut pages)?;
+    for (name, page) in pages {
+        let path = args.directory.join(name);
+        files::replace(&path, MODE, |file| file.write_all(&page))
+            .with_context(|| format!("cannot write the manual page {}", path.display()))?;
+    }
     Ok(Status::Good)
+}
+
+/// The pages of a command and all below it: name and content.
+fn render(command: &clap::Command, pages: &mut Vec<(String, Vec<u8>)>) -> io::Result<()> {
+    for below in command.get_subcommands().filter(|it| !it.is_hide_set()) {
+        render(below, pages)?;
+    }
+    let page = Man::new(command.clone());
+    let mut content = Vec::new();
+    page.render(&mut content)?;
+    pages.push((page.get_filename(), content));
+    Ok(())
 }
 
 #[cfg(test)]

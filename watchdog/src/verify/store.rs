@@ -5,9 +5,9 @@
 //! whole file; where a public key is configured it must.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Baseline, BaselineKind, Digest, Identity, Origin};
 use crate::alert::printable;
+use crate::files;
 
 const MAGIC: &str = "watchdog-baseline 2";
 /// Longest believable header.
@@ -191,19 +192,11 @@ impl BaselineStore {
             sha256: Digest::of(&packed),
             unpacked: reference.len() as u64,
         };
-        let unfinished = self.directory.join(format!(".{node}.unfinished"));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        writeln!(file, "{MAGIC}")?;
-        writeln!(file, "{}", serde_json::to_string(&header)?)?;
-        file.write_all(&packed)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)?;
-        File::open(&self.directory)?.sync_all()
+        files::replace(path, 0o600, |file| {
+            writeln!(file, "{MAGIC}")?;
+            writeln!(file, "{}", serde_json::to_string(&header)?)?;
+            file.write_all(&packed)
+        })
     }
 
     /// Loads a node's baseline; `None` when there is none, unless only signed ones count.
@@ -212,7 +205,7 @@ impl BaselineStore {
     /// [`StoreError`] when the file is truncated, altered, of another version or not signed.
     pub fn load(&self, node: &str) -> Result<Option<Baseline>, StoreError> {
         let path = self.path(node);
-        let bytes = match read_file(&path, MAX_FILE) {
+        let bytes = match files::read(&path, MAX_FILE) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return match self.key {
@@ -232,18 +225,12 @@ impl BaselineStore {
         let wrong = |what: String| StoreError::Signature { path: path.to_owned(), what };
         let mut beside = path.as_os_str().to_owned();
         beside.push(".minisig");
-        let text = read_file(Path::new(&beside), MAX_SIGNATURE)
+        let text = files::read(Path::new(&beside), MAX_SIGNATURE)
             .map_err(|error| wrong(format!("{}: {error}", beside.display())))?;
         let text = String::from_utf8(text).map_err(|_| wrong("no signature".to_owned()))?;
         let signature = Signature::decode(&text).map_err(|error| wrong(error.to_string()))?;
         key.verify(bytes, &signature, false).map_err(|error| wrong(error.to_string()))
     }
-}
-
-fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// Reads a baseline; the error says what is wrong with it.

@@ -25,6 +25,7 @@ use crate::guard::{
 };
 use crate::memory::{MapError, RangeSet, ReadError};
 use crate::node::{Found, Nodes, Target};
+use crate::role;
 use crate::verify::{BaselineKey, BaselineStore};
 
 /// How long systemd waits for a sign of life at least: a sweep may have to search all of a node's memory
@@ -114,6 +115,9 @@ pub enum WatchError {
     /// The sweeper is gone.
     #[error("the sweeping thread died; this is a defect of watchdog, please report it")]
     SweeperDied,
+    /// Trusted for nothing.
+    #[error("no guard was armed, and the role that an earlier one trusts cannot be given up")]
+    Role(#[source] std::io::Error),
     /// No signal handler.
     #[error("cannot listen for signals")]
     Signal(#[source] std::io::Error),
@@ -155,6 +159,10 @@ pub async fn watch(
         }
         None => None,
     };
+    if guard.is_none() {
+        // What an earlier guard keeps from root this process could write otherwise.
+        role::give_up().map_err(WatchError::Role)?;
+    }
     invariant.iter_mut().flat_map(Invariant::look).for_each(|it| outlet.send(it));
     let mut proofs = guard.as_mut().map(|guard| ProofWatch::new(&guard.prove(), doings.clone()));
 

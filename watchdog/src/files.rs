@@ -1,0 +1,150 @@
+//! Files that an argument or the configuration names: opened without waiting, read within a bound,
+//! written without following a link.
+//!
+//! Whoever names a file may be tricked, and a folder may change while it is used. What is read is
+//! a regular file, or what the caller allows beside: a pipe would wait for its writer, a device may
+//! do something when it is opened. What is written is a new file, which takes the old one's place.
+
+use std::fs::{self, File, FileType, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Opens a regular file for reading.
+///
+/// # Errors
+/// When it cannot be opened, or is something else.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    open_as(path, FileType::is_file, "it is not a regular file")
+}
+
+/// Opens a file of the kinds that are wanted, for reading; never waits. `otherwise` says what is
+/// wrong with the other kinds.
+///
+/// # Errors
+/// When it cannot be opened, or is of another kind.
+pub(crate) fn open_as(
+    path: &Path,
+    is_wanted: impl Fn(&FileType) -> bool,
+    otherwise: &'static str,
+) -> io::Result<File> {
+    let check = |found: fs::Metadata| {
+        let found = found.file_type();
+        let error = || io::Error::new(io::ErrorKind::InvalidInput, otherwise);
+        is_wanted(&found).then_some(()).ok_or_else(error)
+    };
+    // Before it is opened, since that alone can make a device do something; and after, since it may
+    // be another file by then.
+    check(fs::metadata(path)?)?;
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    check(file.metadata()?)?;
+    Ok(file)
+}
+
+/// Reads a regular file of at most `most` bytes.
+///
+/// # Errors
+/// When it cannot be read, is something else, or is larger.
+pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        let sentence = format!("it is larger than {most} bytes, the most that is read");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, sentence));
+    }
+    Ok(bytes)
+}
+
+/// Writes a new file and puts it in the place of `path`, which so is either the old file or the new
+/// one, whole. No link is followed: one at `path` is replaced, like any other file.
+///
+/// # Errors
+/// The operating system's; the old file stays.
+pub(crate) fn replace(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it names no file"));
+    };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".unfinished");
+    let unfinished = folder.join(hidden);
+    let written = write_new(&unfinished, mode, write).and_then(|()| fs::rename(&unfinished, path));
+    if let Err(error) = written {
+        // A full disk is not helped by half a file.
+        let _ = fs::remove_file(&unfinished);
+        return Err(error);
+    }
+    File::open(folder)?.sync_all()
+}
+
+/// Writes a file that was not there before.
+fn write_new(
+    path: &PathBuf,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // `create_new` is O_EXCL, which follows no link in the last component.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    write(&mut file)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Check that what is no regular file is refused at once, and that a bound is kept.
+    #[test]
+    fn only_files_within_bounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let name = std::ffi::CString::new(pipe.as_os_str().as_encoded_bytes()).unwrap();
+        // SAFETY: the name ends with a zero and outlives the call.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        let begun = Instant::now();
+        for path in [pipe.as_path(), folder.path(), Path::new("/dev/zero"), Path::new("/dev/null")]
+        {
+            let error = read(path, 16).unwrap_err();
+            assert_eq!(error.to_string(), "it is not a regular file", "{}", path.display());
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        let file = folder.path().join("file");
+        fs::write(&file, [b'a'; 16]).unwrap();
+        assert_eq!(read(&file, 16).unwrap(), [b'a'; 16]);
+        assert!(read(&file, 15).unwrap_err().to_string().contains("larger than 15 bytes"));
+    }
+
+    /// Check that links in the places that are written are replaced and not followed, and that a
+    /// file that could not be written leaves nothing behind.
+    #[test]
+    fn links_are_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("kept"), "kept").unwrap();
+        for link in ["page", ".page.unfinished"] {
+            symlink(at("kept"), at(link)).unwrap();
+        }
+        replace(&at("page"), 0o640, |file| file.write_all(b"new")).unwrap();
+        assert_eq!(fs::read_to_string(at("kept")).unwrap(), "kept");
+        let page = fs::symlink_metadata(at("page")).unwrap();
+        assert!(page.is_file() && page.permissions().mode() & 0o777 == 0o640);
+        let full = |_: &mut File| Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        replace(&at("page"), 0o640, full).unwrap_err();
+        assert_eq!(fs::read_to_string(at("page")).unwrap(), "new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+}
