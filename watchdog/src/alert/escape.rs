@@ -1,5 +1,7 @@
 //! Strings that come from other processes or other kernels, made fit to print.
 
+use std::borrow::Cow;
+
 /// `bytes` as printable text: UTF-8 stays, everything that could move a cursor, end a line or is
 /// no UTF-8 becomes an escape (`\n`, `\x1b`, `\u{202e}`); at most `limit` bytes are looked at.
 #[must_use]
@@ -22,6 +24,35 @@ pub fn printable(bytes: &[u8], limit: usize) -> String {
         text.push('…');
     }
     text
+}
+
+/// Text of our own with names in it that may be anything, made fit for a terminal: lines stay lines,
+/// and what could move a cursor or change the reading order becomes an escape.
+#[must_use]
+pub fn visible(text: &str) -> Cow<'_, str> {
+    escaped(text, |character| matches!(character, '\n' | '\t'))
+}
+
+/// The same of a sentence, which is one line.
+#[must_use]
+pub fn visible_line(text: &str) -> Cow<'_, str> {
+    escaped(text, |_| false)
+}
+
+fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let is_fine = |character| character == '\\' || stays(character) || is_plain(character);
+    if text.chars().all(is_fine) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_fine(character) {
+            shown.push(character);
+        } else {
+            shown.extend(character.escape_default());
+        }
+    }
+    Cow::Owned(shown)
 }
 
 /// Whether a character neither controls the terminal nor changes the order of what is shown.
@@ -57,5 +88,15 @@ mod tests {
         assert_eq!(printable(b"\xff\xfeok", 64), "\\xff\\xfeok");
         assert_eq!(printable("größe".as_bytes(), 64), "größe");
         assert_eq!(printable(&[b'a'; 9], 4), "aaaa…");
+    }
+
+    /// Check that an error of several lines keeps them, that nothing is escaped twice, and that a
+    /// sentence stays one line.
+    #[test]
+    fn lines_stay() {
+        let error = "line 1\n  |\n1 | \ta\n  | ^ \\x1b";
+        assert_eq!(visible(error), error);
+        assert_eq!(visible("/a\x1b]0;x\x07"), "/a\\u{1b}]0;x\\u{7}");
+        assert_eq!(visible_line("a\nb"), "a\\nb");
     }
 }

@@ -1,5 +1,6 @@
 //! journald's native protocol: one structured entry an event.
 
+use libsystemd::daemon::booted;
 use libsystemd::logging::{Priority, journal_send};
 
 use super::{Event, Sink};
@@ -12,10 +13,11 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 pub struct Journal(());
 
 impl Journal {
-    /// The journal, or `None` on a system where journald does not listen.
+    /// The journal, or `None` on a system that has none. Where systemd runs, journald that does not
+    /// listen now does so later.
     #[must_use]
     pub fn connect() -> Option<Self> {
-        std::path::Path::new(SOCKET).exists().then_some(Self(()))
+        (std::path::Path::new(SOCKET).exists() || booted()).then_some(Self(()))
     }
 }
 
@@ -41,7 +43,7 @@ impl Sink for Journal {
 fn fields(event: &Event) -> Vec<(&'static str, String)> {
     // Taken apart whole, so that a new field does not compile until the journal has it.
     let Event {
-        time: _,
+        time,
         kind,
         priority: _,
         message: _,
@@ -66,6 +68,8 @@ fn fields(event: &Event) -> Vec<(&'static str, String)> {
         ("SYSLOG_IDENTIFIER", "watchdog".to_owned()),
         ("MESSAGE_ID", kind.message_id().to_owned()),
         ("WATCHDOG_EVENT", kind.name().to_owned()),
+        // The journal's own time is that of its arrival, and journald may have been away.
+        ("WATCHDOG_TIME", time.to_string()),
     ];
     let process = process.as_ref();
     let optional = [
@@ -117,6 +121,7 @@ mod tests {
                 "SYSLOG_IDENTIFIER",
                 "MESSAGE_ID",
                 "WATCHDOG_EVENT",
+                "WATCHDOG_TIME",
                 "WATCHDOG_NODE",
                 "WATCHDOG_PID",
                 "WATCHDOG_COMM",

@@ -6,10 +6,11 @@ mod escape;
 mod event;
 mod journal;
 mod outlet;
+mod place;
 
 pub use console::line;
 pub(crate) use digest::sha256;
-pub use escape::{chain, hex, printable};
+pub use escape::{chain, hex, printable, visible, visible_line};
 pub use event::{Event, EventKind, Process};
 pub use journal::Journal;
 pub use outlet::{Book, Outlet, Sink};

@@ -1,19 +1,26 @@
 //! Where events leave: a thread of its own, so that nobody who stops journald stops the watch.
 
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::console::{JsonLines, Terminal};
 use super::digest::Digests;
-use super::{Event, EventKind, Journal};
+use super::place::{Letter, Place, State};
+use super::{Event, EventKind, Journal, visible_line};
 
 /// Events that may wait for a slow journal before the next ones are counted as lost.
 const QUEUE: usize = 4096;
+/// From one try to have a place take what it refused to the next.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How long the end of the program waits for events that are still queued.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long it tries to have a place take what it refused; the rest is counted in the guard's tables
+/// and told by the next watchdog.
+const LAST_TRIES: Duration = Duration::from_secs(2);
 
 /// One place events go to.
 pub trait Sink: Send {
@@ -23,7 +30,7 @@ pub trait Sink: Send {
     /// Delivers one event.
     ///
     /// # Errors
-    /// When the place does not take it; the event still goes to the other places.
+    /// When the place does not take it: the event is kept for it, and goes to the other places.
     fn send(&mut self, event: &Event) -> anyhow::Result<()>;
 }
 
@@ -69,38 +76,13 @@ impl Outlet {
 
     /// Events to exactly these places.
     #[must_use]
-    pub fn new(mut sinks: Vec<Box<dyn Sink>>) -> Self {
+    pub fn new(sinks: Vec<Box<dyn Sink>>) -> Self {
         let (queue, events) = mpsc::sync_channel::<Event>(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&lost);
         let book = Shelf::default();
         let shelf = Arc::clone(&book);
-        let thread = thread::spawn(move || {
-            let mut digests = Digests::default();
-            loop {
-                // A loss is told as soon as the queue has drained, even if nothing new happens.
-                let next = events.recv_timeout(Duration::from_secs(1));
-                match next {
-                    Ok(mut event) => {
-                        if let Some((process, file)) =
-                            event.process.as_mut().zip(event.executable.take())
-                        {
-                            process.exe_sha256 = digests.of(&file);
-                        }
-                        if deliver(&mut sinks, &event) {
-                            enter(&shelf, &event);
-                        }
-                    }
-                    Err(RecvTimeoutError::Disconnected) => break,
-                    Err(RecvTimeoutError::Timeout) => {
-                        let missed = counter.swap(0, Ordering::Relaxed);
-                        if missed > 0 {
-                            let _ = deliver(&mut sinks, &overflow(missed));
-                        }
-                    }
-                }
-            }
-        });
+        let thread = thread::spawn(move || run(&events, sinks, &counter, &shelf));
         Self(Arc::new(Inner {
             queue: Mutex::new(Some(queue)),
             lost,
@@ -137,19 +119,75 @@ impl Outlet {
     }
 }
 
-/// Gives an event to every place; one that refuses is named in the process's own log. Whether any
-/// took it.
-fn deliver(sinks: &mut [Box<dyn Sink>], event: &Event) -> bool {
-    let mut is_told = false;
-    for sink in sinks {
-        match sink.send(event) {
-            Ok(()) => is_told = true,
-            Err(error) => {
-                log::error!("{} did not take an event ({}): {error:#}", sink.name(), event.message);
+/// Takes what is queued to every place until the queue is closed, and then for a while what is left.
+fn run(events: &Receiver<Event>, sinks: Vec<Box<dyn Sink>>, lost: &AtomicU64, shelf: &Shelf) {
+    let (mut digests, mut places) = (Digests::default(), Places::new(sinks, shelf));
+    loop {
+        // A loss is told as soon as the queue has drained, even if nothing new happens.
+        match events.recv_timeout(AGAIN) {
+            Ok(mut event) => {
+                if let Some((process, file)) = event.process.as_mut().zip(event.executable.take()) {
+                    process.exe_sha256 = digests.of(&file);
+                }
+                places.send(event);
             }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => match lost.swap(0, Ordering::Relaxed) {
+                0 => drop(places.deliver()),
+                missed => places.send(overflow(missed)),
+            },
         }
     }
-    is_told
+    let begun = Instant::now();
+    while places.deliver() == State::Waiting && begun.elapsed() < LAST_TRIES {
+        thread::sleep(LAST_TRIES / 20);
+    }
+    places.all.iter().for_each(Place::give_up);
+}
+
+/// Every place that events go to.
+struct Places<'a> {
+    all: Vec<Place>,
+    shelf: &'a Shelf,
+}
+
+impl<'a> Places<'a> {
+    fn new(sinks: Vec<Box<dyn Sink>>, shelf: &'a Shelf) -> Self {
+        Self { all: sinks.into_iter().map(Place::new).collect(), shelf }
+    }
+
+    /// Sends an event to all of them.
+    fn send(&mut self, mut event: Event) {
+        // A path or a node's name may hold anything, and an event is one line.
+        event.message = visible_line(&event.message).into_owned();
+        let letter = Letter::new(event);
+        self.all.iter_mut().for_each(|place| place.push(Rc::clone(&letter)));
+        self.deliver();
+    }
+
+    /// Sends what waits. A place whose reader has gone is one no more; the last one that goes has
+    /// its events go to standard error.
+    fn deliver(&mut self) -> State {
+        let (mut state, mut closed) = (State::Done, Vec::new());
+        self.all.retain_mut(|place| match place.deliver(&mut |event| enter(self.shelf, event)) {
+            State::Closed => {
+                closed.push(place.name());
+                false
+            }
+            State::Waiting => {
+                state = State::Waiting;
+                true
+            }
+            State::Done => true,
+        });
+        for name in closed {
+            if self.all.is_empty() && name != Terminal.name() {
+                self.all.push(Place::new(Box::new(Terminal)));
+            }
+            self.send(reader_gone(name));
+        }
+        state
+    }
 }
 
 /// Enters what attempts an event told of.
@@ -158,6 +196,16 @@ fn enter(shelf: &Shelf, event: &Event) {
     if let (Some(book), Some(path), false) = (book.as_mut(), &event.path, event.uncounted) {
         book.told(path, event.count.unwrap_or(1));
     }
+}
+
+/// The event of a place that was closed by its reader.
+fn reader_gone(place: &str) -> Event {
+    Event::new(
+        EventKind::GuardDegraded,
+        format!(
+            "Events go no longer to {place}: its reader has closed it. The guard and the sweeps go on; start the watchdog again to have it write there"
+        ),
+    )
 }
 
 /// The event that stands for events nobody could be told.
@@ -172,6 +220,8 @@ fn overflow(missed: u64) -> Event {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
+
     use super::*;
 
     struct Slow(mpsc::Receiver<()>, mpsc::Sender<String>);
@@ -185,6 +235,31 @@ mod tests {
             self.1.send(event.message.clone())?;
             Ok(())
         }
+    }
+
+    /// Check that a pipe whose reader has gone ends no watch: events go on to the others, and to
+    /// standard error where there is no other.
+    #[test]
+    fn a_closed_pipe_does_not_stop_the_watch() {
+        struct Pipe(io::PipeWriter);
+        impl Sink for Pipe {
+            fn name(&self) -> &'static str {
+                "a pipe"
+            }
+            fn send(&mut self, event: &Event) -> anyhow::Result<()> {
+                Ok(writeln!(self.0, "{}", event.message)?)
+            }
+        }
+        let (reader, writer) = io::pipe().unwrap();
+        let (told, heard) = mpsc::channel();
+        let other = Slow(mpsc::channel().1, told);
+        let outlet = Outlet::new(vec![Box::new(Pipe(writer)), Box::new(other)]);
+        drop(reader);
+        outlet.send(Event::new(EventKind::Started, "x\ny"));
+        let messages = [heard.recv().unwrap(), heard.recv().unwrap()];
+        assert_eq!(messages[0], "x\\ny");
+        assert!(messages[1].contains("go no longer to a pipe"), "{messages:?}");
+        outlet.close();
     }
 
     /// Check that a sink that does not answer never blocks the sender, and that what was dropped
