@@ -16,5 +16,6 @@ pub mod locate;
 pub mod memory;
 pub mod node;
 pub mod role;
+pub mod signals;
 pub mod verify;
 pub mod watch;

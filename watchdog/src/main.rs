@@ -1,21 +1,29 @@
 //! The `watchdog` command: parses, dispatches, sets the exit status.
 
 use std::env;
-use std::process::ExitCode;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::{self, ExitCode};
 
 use anyhow::Context;
 use clap::Parser;
+use watchdog::alert::visible;
 use watchdog::cli::{Cli, Status, execute};
-use watchdog::role;
+use watchdog::{role, signals};
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::new().filter_or("WATCHDOG_LOG", "warn"))
-        .format_timestamp(None)
+        .format(|out, record| {
+            let style = out.default_level_style(record.level());
+            let (level, said) = (record.level(), record.args().to_string());
+            writeln!(out, "[{style}{level:<5}{style:#} {}] {}", record.target(), visible(&said))
+        })
         .init();
     match begin() {
         Ok(status) => status.into(),
         Err(error) => {
-            eprintln!("watchdog: {error:#}");
+            // A name from a configuration or an argument may hold anything.
+            complain(&format!("watchdog: {error:#}"));
             ExitCode::from(2)
         }
     }
@@ -24,10 +32,29 @@ fn main() -> ExitCode {
 /// Gives up what the command does not need, then does what it says.
 fn begin() -> anyhow::Result<Status> {
     let command = env::args_os().nth(1);
+    signals::settle(command.as_deref()).context("cannot settle what signals do")?;
     if !role::is_needed_by(command.as_deref()) {
         role::give_up().context(
             "cannot give up the role that the guard trusts: the kernel takes no seccomp filter. Run this command as a user without root's rights, or on a kernel with CONFIG_SECCOMP_FILTER",
         )?;
     }
-    execute(Cli::parse())
+    execute(parse())
+}
+
+/// The command line. What the parser says of a wrong one repeats it.
+fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| {
+        let is_hostile =
+            |word: OsString| visible(&word.to_string_lossy()) != word.to_string_lossy();
+        if error.use_stderr() && env::args_os().any(is_hostile) {
+            complain(error.render().to_string().trim_end());
+            process::exit(error.exit_code());
+        }
+        error.exit()
+    })
+}
+
+/// Says something on standard error, if anybody listens there.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", visible(text));
 }

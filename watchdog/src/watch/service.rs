@@ -139,6 +139,7 @@ pub async fn watch(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(WatchError::Signal)?;
     // By this `watchdog guard lease` says that there is something to look at.
     let mut asked = signal(SignalKind::user_defined1()).map_err(WatchError::Signal)?;
+    let mut hung_up = signal(SignalKind::hangup()).map_err(WatchError::Signal)?;
     outlet.send(tell::started(&target));
 
     if let Some(ranges) = &target.guarded {
@@ -242,6 +243,7 @@ pub async fn watch(
             }
             _ = asked.recv() => looked = guard.as_mut().map(|it| leases.look(it, &target)),
             () = leases.over() => looked = guard.as_mut().map(|it| leases.look(it, &target)),
+            _ = hung_up.recv() => log::info!("SIGHUP: there is nothing to reload; restart the service to have a new configuration take effect"),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
