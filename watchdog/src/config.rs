@@ -1,7 +1,6 @@
 //! The configuration file, `/etc/watchdog/watchdog.toml`.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::files;
 use crate::guard::{Policies, Policy, Preset, Processors, Release, WritePath, check_hash};
 use crate::memory::{MemorySource, PhysRange, RangeSet};
 use crate::node::{NodeName, disjoint, mint_ranges};
@@ -16,6 +16,9 @@ use crate::verify::BaselineKey;
 
 /// Where the configuration is looked for when no `--config` is given.
 pub const DEFAULT_PATH: &str = "/etc/watchdog/watchdog.toml";
+
+/// The largest file that is read as a configuration: 1 MiB.
+const LARGEST: u64 = 1 << 20;
 
 /// The configuration; everything is optional and a flag of the command line overrides it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -213,7 +216,7 @@ impl Config {
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let named = path.is_some();
         let path = path.unwrap_or(Path::new(DEFAULT_PATH));
-        let text = match fs::read_to_string(path) {
+        let text = match files::read_text(path, LARGEST) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound && !named => {
                 return Ok(Self::default());
@@ -253,6 +256,22 @@ mod tests {
         assert_eq!(config.nodes[1].ranges.ranges().len(), 3);
         let images: Vec<_> = config.nodes.iter().map(|node| node.image.as_deref()).collect();
         assert_eq!(images, [Some(Path::new("/srv/nodes/service-1/vmlinuz")), None]);
+    }
+
+    /// Check that what is no file, or a huge one, is refused at once with its name.
+    #[test]
+    fn not_a_file() {
+        let huge = tempfile::NamedTempFile::new().unwrap();
+        huge.as_file().set_len(LARGEST + 1).unwrap();
+        for (path, why) in [
+            (Path::new("/dev/zero"), "not a regular file"),
+            (Path::new("/"), "not a regular file"),
+            (huge.path(), "larger than"),
+        ] {
+            let error = Config::load(Some(path)).unwrap_err();
+            let said = crate::alert::chain(&error);
+            assert!(said.contains(why) && said.contains(&path.display().to_string()), "{said}");
+        }
     }
 
     /// Check that a wrong key is an error that names the key and its line.

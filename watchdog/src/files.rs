@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// When it cannot be opened, or is something else.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    open_as(path, FileType::is_file, "it is not a regular file")
+    open_as(path, FileType::is_file, "it is not a regular file, but a folder, a pipe or a device")
 }
 
 /// Opens a file of the kinds that are wanted, for reading; never waits. `otherwise` says what is
@@ -54,6 +54,15 @@ pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, sentence));
     }
     Ok(bytes)
+}
+
+/// The same of text.
+///
+/// # Errors
+/// As [`read`], and when it is not UTF-8.
+pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    String::from_utf8(read(path, most)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "it is not text (UTF-8)"))
 }
 
 /// Writes a new file and puts it in the place of `path`, which so is either the old file or the new
@@ -119,13 +128,19 @@ mod tests {
         for path in [pipe.as_path(), folder.path(), Path::new("/dev/zero"), Path::new("/dev/null")]
         {
             let error = read(path, 16).unwrap_err();
-            assert_eq!(error.to_string(), "it is not a regular file", "{}", path.display());
+            assert!(
+                error.to_string().contains("not a regular file"),
+                "{}: {error}",
+                path.display()
+            );
         }
         assert!(begun.elapsed() < Duration::from_secs(5));
         let file = folder.path().join("file");
         fs::write(&file, [b'a'; 16]).unwrap();
-        assert_eq!(read(&file, 16).unwrap(), [b'a'; 16]);
+        assert_eq!(read_text(&file, 16).unwrap(), "a".repeat(16));
         assert!(read(&file, 15).unwrap_err().to_string().contains("larger than 15 bytes"));
+        fs::write(&file, [0xff]).unwrap();
+        assert!(read_text(&file, 16).unwrap_err().to_string().contains("UTF-8"));
     }
 
     /// Check that links in the places that are written are replaced and not followed, and that a

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Status;
 use super::args::{BaselineCommand, ImportArgs, PlaceArgs, StoredArgs};
-use super::report::{people, row, size};
+use super::report::{json, people, row, size};
 use super::scan::store;
 use crate::alert::{chain, printable};
 use crate::verify::{Baseline, BaselineKind, BaselineStore, Digest, StoreError};
@@ -135,11 +135,9 @@ fn report<'a>(
 
 fn tell(place: &PlaceArgs, report: &BaselineReport<'_>) -> io::Result<()> {
     if place.json {
-        let mut stdout = io::stdout().lock();
-        serde_json::to_writer(&mut stdout, report)?;
-        return writeln!(stdout);
+        return json(report);
     }
-    let out = &mut *people(false);
+    let out = &mut people();
     let state = match (&report.error, report.kind) {
         (Some(_), _) => "unusable",
         (None, Some(BaselineKind::Learned)) => "learned (trusted on first use)",

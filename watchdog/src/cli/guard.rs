@@ -1,7 +1,7 @@
 //! `watchdog guard`: what the guard in force is, whether it works, and its end.
 
 use std::fs;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use super::Status;
 use super::guard_args::{DisarmArgs, GuardCommand, LeaseArgs, TellArgs};
+use super::report::{json, people};
+use super::secret::secret_of;
 use crate::alert::{Event, EventKind, Outlet, printable};
+use crate::files;
 use crate::guard::{Coverage, InForce, PathReport, Record, hash};
-
-/// More is no secret that anybody types.
-const LONGEST_SECRET: u64 = 4096;
 
 /// Does what is asked.
 pub(super) fn execute(command: GuardCommand) -> anyhow::Result<Status> {
@@ -48,7 +48,7 @@ fn status(args: &TellArgs) -> anyhow::Result<Status> {
     let record = in_force()?.record;
     let watched = record.is_watched();
     if args.json {
-        println!("{}", serde_json::to_string(&Report { watched, record: &record })?);
+        json(&Report { watched, record: &record })?;
     } else {
         let who = if watched {
             format!("watched by process {}", record.pid)
@@ -56,13 +56,15 @@ fn status(args: &TellArgs) -> anyhow::Result<Status> {
             "not watched: no watchdog runs".to_owned()
         };
         let since = record.armed.strftime("%F %T UTC");
-        println!(
+        let out = &mut people();
+        writeln!(
+            out,
             "The guard is in force since {since}, {who}.\nGuarded: {}\nIt is taken down {}. Last tried: {}\n",
             record.memory(),
             record.release,
             record.proven.strftime("%F %T UTC"),
-        );
-        table(&record.coverage);
+        )?;
+        table(out, &record.coverage)?;
     }
     Ok(if watched && is_whole(&record.coverage) { Status::Good } else { Status::Tampered })
 }
@@ -71,10 +73,11 @@ fn self_test(args: &TellArgs) -> anyhow::Result<Status> {
     let coverage: Coverage = in_force()?.self_test()?;
     let report = coverage.report();
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        json(&report)?;
     } else {
-        println!("{coverage}\n");
-        table(&report);
+        let out = &mut people();
+        writeln!(out, "{coverage}\n")?;
+        table(out, &report)?;
     }
     Ok(if coverage.open().is_empty() { Status::Good } else { Status::Tampered })
 }
@@ -85,8 +88,8 @@ fn is_whole(report: &[PathReport]) -> bool {
     !report.is_empty() && paths.all(|line| line.coverage != "uncovered")
 }
 
-fn table(report: &[PathReport]) {
-    println!("{:<5}{:<19}{:<11}why", "row", "path", "coverage");
+fn table(out: &mut dyn Write, report: &[PathReport]) -> io::Result<()> {
+    writeln!(out, "{:<5}{:<19}{:<11}why", "row", "path", "coverage")?;
     for line in report {
         let why = match &line.reason {
             Some(reason) if line.seen || line.coverage == "off" => reason.as_str(),
@@ -95,8 +98,9 @@ fn table(report: &[PathReport]) {
         };
         let why = if line.coverage == "uncovered" { line.reason.as_deref() } else { Some(why) };
         let (row, path, coverage) = (line.row, &line.path, &line.coverage);
-        println!("{row:<5}{path:<19}{coverage:<11}{}", why.unwrap_or_default());
+        writeln!(out, "{row:<5}{path:<19}{coverage:<11}{}", why.unwrap_or_default())?;
     }
+    Ok(())
 }
 
 fn disarm(args: &DisarmArgs) -> anyhow::Result<Status> {
@@ -117,7 +121,7 @@ fn disarm(args: &DisarmArgs) -> anyhow::Result<Status> {
         ));
     }
     outlet.close();
-    println!("The guard is down.");
+    writeln!(people(), "The guard is down.")?;
     Ok(Status::Good)
 }
 
@@ -136,17 +140,19 @@ fn lease(args: &LeaseArgs) -> anyhow::Result<Status> {
     let guard = in_force()?;
     let (Some(node), Some(exe), Some(time)) = (&args.node, &args.exe, args.time) else {
         let terms = guard.end_lease()?;
-        println!("The lease of node {} is ended.", terms.node);
+        writeln!(people(), "The lease of node {} is ended.", terms.node)?;
         return Ok(Status::Good);
     };
+    files::open(exe).with_context(|| format!("{} cannot be leased memory", exe.display()))?;
     let secret = secret_for(&guard.record, args.secret_file.as_deref())?;
     let user = format!("user {}", user());
     let terms = guard.lease(node.as_str(), exe, time, &user, secret.as_deref())?;
-    println!(
+    writeln!(
+        people(),
         "Node {node} is leased for {time:?}: who starts {} from now on may write its memory.\nSHA-256 {}",
         exe.display(),
         terms.sha256
-    );
+    )?;
     Ok(Status::Good)
 }
 
@@ -159,22 +165,6 @@ fn user() -> String {
         "" | NOBODY => "root, without a login".to_owned(),
         user => printable(user.as_bytes(), 16),
     }
-}
-
-/// A secret from a file, or from standard input (`-`), without the end of its line.
-fn secret_of(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let failed = || format!("cannot read the secret from {}", path.display());
-    let mut secret = Vec::new();
-    let read = if path == Path::new("-") {
-        io::stdin().take(LONGEST_SECRET).read_to_end(&mut secret)
-    } else {
-        fs::File::open(path).and_then(|file| file.take(LONGEST_SECRET).read_to_end(&mut secret))
-    };
-    read.with_context(failed)?;
-    while secret.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
-        secret.pop();
-    }
-    Ok(secret)
 }
 
 /// Asks for a secret and prints its line for the configuration.
@@ -190,11 +180,14 @@ fn secret() -> anyhow::Result<Status> {
         secret_of(Path::new("-"))?
     };
     if secret.is_empty() {
-        bail!("a secret without a character is none");
+        bail!("the secret is empty: nothing was made");
     }
     let hash = hash(&secret).map_err(|error| anyhow::anyhow!("no hash was made: {error}"))?;
     writeln!(io::stdout(), "disarm_secret = \"{hash}\"")?;
-    eprintln!("Put this line under [guard] in the configuration, before the guard is armed.");
+    writeln!(
+        io::stderr(),
+        "Put this line under [guard] in the configuration, before the guard is armed."
+    )?;
     Ok(Status::Good)
 }
 

@@ -74,7 +74,7 @@ pub struct TellArgs {
 pub struct DisarmArgs {
     /// Where the secret is read, if one is configured [default: asked for]
     ///
-    /// `-` is standard input.
+    /// A regular file, or a pipe; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
 }
@@ -93,7 +93,7 @@ pub struct LeaseArgs {
     pub exe: Option<PathBuf>,
     /// Where the secret is read, if one is configured [default: asked for]
     ///
-    /// `-` is standard input.
+    /// A regular file, or a pipe; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
     /// End the lease in force, before its time

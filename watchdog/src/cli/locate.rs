@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::Status;
 use super::args::LocateArgs;
 use super::progress::Progress;
-use super::report::{people, row, size};
+use super::report::{json, people, row, size};
 use super::scan::mapping_findings;
 use crate::alert::printable;
 use crate::locate::{Finding, Kernel, Report};
@@ -31,13 +31,10 @@ pub(super) fn execute(args: LocateArgs) -> anyhow::Result<Status> {
             Finding::Booting(_) | Finding::Lost(_) => Status::Undecided,
         };
         if args.memory.place.json {
-            let mut stdout = io::stdout().lock();
             let name = found.node.name.as_str();
-            let report = Report::new(name, &found.finding, &mapping, &found.strays);
-            serde_json::to_writer(&mut stdout, &report)?;
-            writeln!(stdout)?;
+            json(&Report::new(name, &found.finding, &mapping, &found.strays))?;
         } else {
-            print(&mut *people(false), found, &mapping)?;
+            print(&mut people(), found, &mapping)?;
         }
     }
     Ok(status)

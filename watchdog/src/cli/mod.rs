@@ -11,6 +11,7 @@ mod report;
 mod run;
 mod scan;
 mod scan_report;
+mod secret;
 
 pub use args::{Cli, Command, MemoryArgs};
 

@@ -1,14 +1,45 @@
 //! Output for people: a block a node, aligned, readable at 80 columns.
 
+use std::fmt;
 use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::alert::visible;
 
 /// Column at which values begin.
 const VALUES: usize = 17;
 
-/// Where a command's output goes: for people to standard output, or to standard error when
-/// programs read the other.
-pub(super) fn people(json: bool) -> Box<dyn Write> {
-    if json { Box::new(io::stderr().lock()) } else { Box::new(io::stdout().lock()) }
+/// Where a command's output for people goes: to standard output, with control characters of names
+/// made visible.
+pub(super) fn people() -> impl Write {
+    Visible(io::stdout().lock())
+}
+
+/// One JSON object as a line on standard output.
+pub(super) fn json(object: &impl Serialize) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    serde_json::to_writer(&mut stdout, object)?;
+    writeln!(stdout)
+}
+
+/// A terminal that shows text and obeys none: what is formatted for it comes out without control
+/// characters, wherever a name with such a thing came from.
+struct Visible<W>(W);
+
+impl<W: Write> Write for Visible<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(visible(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
+        self.0.write_all(visible(&text.to_string()).as_bytes())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// One line `  label          value`; long values go on below, under the value.
@@ -55,6 +86,16 @@ mod tests {
             assert!(line.chars().count() <= 80 && line.len() > VALUES, "{line}");
             assert_eq!(line.starts_with("  reason"), line == text.lines().next().unwrap());
         }
+    }
+
+    /// Check that a name cannot move the cursor, in a row or in a line.
+    #[test]
+    fn names_are_shown() {
+        let mut out = Visible(Vec::new());
+        row(&mut out, "file", "/a\x1b[2Jb").unwrap();
+        writeln!(out, "node {}", "\u{202e}x\r").unwrap();
+        let text = String::from_utf8(out.0).unwrap();
+        assert_eq!(text, "  file           /a\\u{1b}[2Jb\nnode \\u{202e}x\\r\n");
     }
 
     /// Check sizes at the borders of their units.

@@ -1,6 +1,5 @@
 //! `watchdog scan`.
 
-use std::io::{self, Write};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Status;
 use super::args::{Allowed, ScanArgs};
 use super::locate::find;
-use super::report::people;
+use super::report::{json, people};
 use super::scan_report::{NodeReport, TextReport, print};
 use crate::alert::chain;
 use crate::config::Config;
@@ -42,11 +41,9 @@ pub(super) fn execute(args: ScanArgs) -> anyhow::Result<Status> {
         let report = judge(&target, &store, found, args.verbose)?;
         worst = worse(worst, report.verdict, args.allow);
         if args.memory.place.json {
-            let mut stdout = io::stdout().lock();
-            serde_json::to_writer(&mut stdout, &report)?;
-            writeln!(stdout)?;
+            json(&report)?;
         } else {
-            print(&mut *people(false), found, &report, args.verbose)?;
+            print(&mut people(), found, &report, args.verbose)?;
         }
     }
     if found.is_empty() {

@@ -51,6 +51,7 @@ use std::path::Path;
 
 use object::read::ReadCache;
 
+use crate::files;
 use crate::memory::VirtAddr;
 use crate::verify::Digest;
 
@@ -81,8 +82,8 @@ impl VendorImage {
     /// # Errors
     /// [`ImageError`], always one that names `path`.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
-        let file = open_regular(path)
-            .map_err(|error| ImageError::Read { path: path.to_owned(), error })?;
+        let file =
+            files::open(path).map_err(|error| ImageError::Read { path: path.to_owned(), error })?;
         Self::read(file).map_err(|error| match error {
             ImageError::Io(error) => ImageError::Read { path: path.to_owned(), error },
             error => ImageError::Unusable { path: path.to_owned(), error: Box::new(error) },
@@ -183,7 +184,7 @@ pub fn unpack(bzimage: &[u8]) -> Result<Vec<u8>, ImageError> {
 pub fn open_unpacked(path: &Path) -> Result<(Digest, Vec<u8>), ImageError> {
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        open_regular(path)?.take(MAX_UNPACKED).read_to_end(&mut bytes)?;
+        files::open(path)?.take(MAX_UNPACKED).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     let bytes = read().map_err(|error| ImageError::Read { path: path.to_owned(), error })?;
@@ -193,12 +194,4 @@ pub fn open_unpacked(path: &Path) -> Result<(Digest, Vec<u8>), ImageError> {
     }
     let unusable = |error| ImageError::Unusable { path: path.to_owned(), error: Box::new(error) };
     Ok((digest, unpack(&bytes).map_err(unusable)?))
-}
-
-/// Opens a file, but no device or pipe, which could go on for ever.
-fn open_regular(path: &Path) -> io::Result<File> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    File::open(path)
 }

@@ -1,34 +1,30 @@
 //! What all files that hold memory have in common.
 
-use std::fs::{self, File};
+use std::fs::{File, FileType};
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use super::refusal::{Reason, Refusal};
 use super::{PhysRange, RangeSet};
+use crate::files;
+
+/// What is wrong with anything else.
+const OTHERWISE: &str = "it is not a regular file: an image is a file that holds memory";
 
 /// Opens a file that holds memory, and its length in bytes.
 ///
 /// # Errors
 /// When it cannot be opened or is neither a regular file nor a block device.
 pub(super) fn open(path: &Path) -> io::Result<(File, u64)> {
-    let other = || {
-        let sentence = "not a regular file: an image is a file that holds memory";
-        io::Error::new(io::ErrorKind::InvalidInput, sentence)
-    };
-    // Opening a pipe waits for its writer.
-    let kind = fs::metadata(path)?.file_type();
-    if !kind.is_file() && !kind.is_block_device() {
-        return Err(other());
-    }
-    let file = File::open(path)?;
+    let is_wanted = |kind: &FileType| kind.is_file() || kind.is_block_device();
+    let file = files::open_as(path, is_wanted, OTHERWISE)?;
     let metadata = file.metadata()?;
     if metadata.file_type().is_block_device() {
         let length = io::Seek::seek(&mut &file, io::SeekFrom::End(0))?;
         return Ok((file, length));
     }
-    if metadata.is_file() { Ok((file, metadata.len())) } else { Err(other()) }
+    Ok((file, metadata.len()))
 }
 
 /// Why an image that holds `ranges` has nothing for the beginning of `missing`.

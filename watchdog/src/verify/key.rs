@@ -1,14 +1,16 @@
 //! Whose signature baselines must carry.
 
-use std::io::Read;
+use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
-use std::{fmt, fs};
 
 use minisign_verify::PublicKey;
 use serde::{Deserialize, Deserializer};
 
-/// A key's file has two short lines.
-const LONGEST_FILE: u64 = 4096;
+use crate::files;
+
+/// The largest file that is read as a key; minisign's have two lines.
+const LARGEST: u64 = 64 << 10;
 
 /// A minisign public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,10 +44,8 @@ impl FromStr for BaselineKey {
             )
         };
         let key = if text.starts_with('/') {
-            // Its first line is a comment.
-            let mut file = String::new();
-            let opened = fs::File::open(text).map_err(|error| wrong(&error))?;
-            opened.take(LONGEST_FILE).read_to_string(&mut file).map_err(|error| wrong(&error))?;
+            let file = files::read_text(Path::new(text), LARGEST).map_err(|error| wrong(&error))?;
+            // The first line is a comment.
             file.lines().nth(1).unwrap_or_default().trim().to_owned()
         } else {
             text.to_owned()
