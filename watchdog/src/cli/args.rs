@@ -51,6 +51,10 @@ Examples:
   sudo watchdog run
   sudo watchdog run --node web=0x38000000..0x50000000 --period 500ms
 
+Ctrl-C ends it, or `systemctl stop integrity-watchdog` where it is a service.
+While the guard is armed the kernel refuses signals of other processes, so
+`kill` and `timeout` do not end it.
+
 The guard stays in force when the watchdog ends; `watchdog guard disarm` takes
 it down.
 

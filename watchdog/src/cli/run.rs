@@ -1,5 +1,6 @@
 //! `watchdog run`.
 
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,6 +37,13 @@ pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
         processors: config.guard.processors,
         config: args.memory.place.config.clone().unwrap_or_else(|| DEFAULT_PATH.into()),
     };
+    if target.guarded.is_some() && io::stderr().is_terminal() {
+        // Who looks for the way out should not have to find `kill` refused first.
+        writeln!(
+            io::stderr(),
+            "Press Ctrl-C here to end the watch: once the guard is armed, `kill` and `timeout` are refused."
+        )?;
+    }
     let outlet = Outlet::for_this_process(args.memory.place.json);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
