@@ -91,8 +91,8 @@ pub(super) const CASES: List = &[
     ("disarm: sealed, which only a restart ends", Start::Learned, sealed),
 ];
 
-const CONFIGURATION: &str = "/etc/watchdog/watchdog.toml";
-const BASELINES: &str = "/var/lib/watchdog/baselines";
+pub(super) const CONFIGURATION: &str = "/etc/watchdog/watchdog.toml";
+pub(super) const BASELINES: &str = "/var/lib/watchdog/baselines";
 const BASELINE: &str = "/var/lib/watchdog/baselines/service-1.baseline";
 const ABOVE: &str = "/sys/fs/cgroup/system.slice/cgroup.freeze";
 
@@ -102,40 +102,45 @@ fn cgroup(file: &str) -> String {
 
 /// A pin of the guard in force.
 fn pin(stage: &Stage, name: &str) -> Result<String> {
-    let mut path = String::new();
-    configured(stage, "", || {
-        let newest = stage.shell("ls /sys/fs/bpf/watchdog | sort -n | tail -1")?.text();
-        path = format!("/sys/fs/bpf/watchdog/{}/{name}", newest.trim());
-        Ok(())
-    })?;
-    Ok(path)
+    configured(stage, "", || Ok(()))?;
+    newest_pin(stage, name)
 }
 
-/// Checks that an attempt is refused with EPERM and told as the worst there is, with its process.
+/// A pin of the guard in force, which is the newest.
+pub(super) fn newest_pin(stage: &Stage, name: &str) -> Result<String> {
+    let newest = stage.shell("ls /sys/fs/bpf/watchdog | sort -n | tail -1")?.text();
+    Ok(format!("/sys/fs/bpf/watchdog/{}/{name}", newest.trim()))
+}
+
+/// Checks that an attempt at the guard's own is refused.
 fn refused(stage: &Stage, by: &str, file: &str) -> Result<()> {
-    configured(stage, "", || {
-        let (mark, watchdog) = (stage.mark()?, stage.watchdog()?);
-        let attack = stage.disarm_by(by, file)?;
-        // A tracer's refusal is EACCES where it is a file that is opened.
-        let is_refused = matches!(attack.result.as_str(), "EPERM" | "EACCES");
-        ensure!(is_refused, "{by} {file}: {}", attack.result);
-        let entry = stage.wait_for(mark, "self", |it| it.field("WATCHDOG_PATH") == "self")?;
-        ensure!(entry.is("guard-tampered") && entry.field("PRIORITY") == "2", "{entry:?}");
-        ensure!(entry.field("WATCHDOG_ACTION") == "denied", "{entry:?}");
-        // A child of it, where it is a child that is traced.
-        let is_it = entry.field("WATCHDOG_PID") == attack.pid || by == "traced-exec";
-        ensure!(is_it && entry.field("WATCHDOG_COMM") == "disarm", "{entry:?}");
-        goes_on(stage, watchdog)
-    })
+    configured(stage, "", || refused_as(stage, "self", by, file))
+}
+
+/// Checks that an attempt is refused with EPERM and told as the worst there is, with this path and with
+/// its process, and that all goes on.
+pub(super) fn refused_as(stage: &Stage, path: &str, by: &str, file: &str) -> Result<()> {
+    let (mark, watchdog) = (stage.mark()?, stage.watchdog()?);
+    let attack = stage.disarm_by(by, file)?;
+    // A tracer's refusal is EACCES where it is a file that is opened.
+    let is_refused = matches!(attack.result.as_str(), "EPERM" | "EACCES");
+    ensure!(is_refused, "{by} {file}: {}", attack.result);
+    let entry = stage.wait_for(mark, path, |it| it.field("WATCHDOG_PATH") == path)?;
+    ensure!(entry.is("guard-tampered") && entry.field("PRIORITY") == "2", "{entry:?}");
+    ensure!(entry.field("WATCHDOG_ACTION") == "denied", "{entry:?}");
+    // A child of it, where it is a child that is traced.
+    let is_it = entry.field("WATCHDOG_PID") == attack.pid || by == "traced-exec";
+    ensure!(is_it && entry.field("WATCHDOG_COMM") == "disarm", "{entry:?}");
+    goes_on(stage, watchdog)
 }
 
 /// Checks that the same watchdog runs, that the guard is whole, and that writes are denied.
-fn goes_on(stage: &Stage, watchdog: u32) -> Result<()> {
+pub(super) fn goes_on(stage: &Stage, watchdog: u32) -> Result<()> {
     ensure!(stage.watchdog()? == watchdog, "the watchdog was started anew");
     still_denies(stage)
 }
 
-fn still_denies(stage: &Stage) -> Result<()> {
+pub(super) fn still_denies(stage: &Stage) -> Result<()> {
     let target = stage.machine().truth(1)?.text_phys_start;
     let attack = stage.attack_unchanged("mmap", target, &[])?;
     ensure!(attack.result == "EPERM", "the guard is off: {}", attack.result);

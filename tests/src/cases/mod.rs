@@ -21,6 +21,7 @@ mod paths;
 mod races;
 mod refusals;
 mod robust;
+mod siege;
 mod snapshots;
 mod sources;
 mod stage;
@@ -103,6 +104,8 @@ pub fn all() -> Vec<Case> {
         paths::CASES,
         accounts::CASES,
         disarming::CASES,
+        siege::programs::CASES,
+        siege::mounts::CASES,
         held::CASES,
         leases::CASES,
         guard::CASES,

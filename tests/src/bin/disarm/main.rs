@@ -4,9 +4,12 @@
 //! Exit status: 0 the act succeeded, 1 the kernel refused it, 2 it could not be tried. Its process id
 //! is on the first line of standard error: who is killed for the attempt prints nothing more.
 
+mod bpf;
 mod files;
+mod mounts;
 mod objects;
 mod process;
+mod programs;
 
 use std::io;
 use std::path::PathBuf;
@@ -85,13 +88,57 @@ enum By {
     Truncate,
     /// Unmounting `--file`, at once or when nobody uses it any more.
     Unmount,
+    /// A program that changes what the hook of tables returns, then a pinned table (`--file`).
+    FmodRet,
+    /// An LSM program at that hook, then the same.
+    LsmProgram,
+    /// An LSM program of the root cgroup at that hook, then the same.
+    LsmCgroup,
+    /// A program that has what the watchdog sends go nowhere.
+    Swallow,
+    /// A program behind the one that keeps `kernel.ftrace_enabled`.
+    SetRetval,
+    /// A program that writes other processes' memory.
+    WriteUser,
+    /// A program that sends SIGKILL to whom it runs for, the watchdog.
+    SendSignal,
+    /// The same to any process, which newer kernels have a function for.
+    SendSignalTask,
+    /// Another program behind the link that lists mappings.
+    LinkUpdate,
+    /// A program in the place of another one's function.
+    Extension,
+    /// A scheduler.
+    Scheduler,
+    /// An innocent program at a function.
+    Tracing,
+    /// An innocent program for a new control group.
+    CgroupDevice,
+    /// An innocent program for a socket.
+    SocketFilter,
+    /// mount(2), moving `--file`.
+    MountMove,
+    /// move_mount(2) of `--file`.
+    MoveMount,
+    /// A file system mounted on `--file`.
+    MountOver,
+    /// Another file or folder mounted on `--file`.
+    BindOver,
+    /// pivot_root(2).
+    PivotRoot,
+    /// Moving `--file` below a mount that is then unmounted.
+    PrivateMove,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     eprintln!("disarm: pid {}", std::process::id());
+    report(&act(&arguments))
+}
+
+fn act(arguments: &Arguments) -> io::Result<()> {
     let (pid, file) = (arguments.pid, arguments.file.as_path());
-    let result = match arguments.by {
+    match arguments.by {
         By::Kill => process::kill(pid, libc::SIGKILL),
         By::Stop => process::kill(pid, libc::SIGSTOP),
         By::Pidfd => process::pidfd_signal(pid),
@@ -105,9 +152,9 @@ fn main() -> ExitCode {
         By::ProcessorLimit => process::processor_limit(pid),
         By::Idle => process::idle(pid),
         By::Impostor => {
-            process::impostor(&arguments.executable).and_then(|()| objects::pinned(file))
+            process::impostor(&arguments.executable).and_then(|()| bpf::pinned(file).map(drop))
         }
-        By::PinnedTable => objects::pinned(file),
+        By::PinnedTable => bpf::pinned(file).map(drop),
         By::TableById => objects::table_by_id(),
         By::DetachProgram => objects::detach_program(),
         By::DetachLink => objects::detach_link(),
@@ -119,8 +166,27 @@ fn main() -> ExitCode {
         By::Write => std::fs::OpenOptions::new().append(true).open(file).map(drop),
         By::Truncate => files::truncate(file),
         By::Unmount => files::unmount(file),
-    };
-    report(&result)
+        By::FmodRet => programs::answer_for_hook(file),
+        By::LsmProgram => programs::lsm_program(file),
+        By::LsmCgroup => programs::lsm_cgroup(file),
+        By::Swallow => programs::swallow(pid),
+        By::SetRetval => programs::set_retval(),
+        By::WriteUser => programs::write_user(),
+        By::SendSignal => programs::send_signal(pid),
+        By::SendSignalTask => programs::send_signal_task(pid),
+        By::LinkUpdate => objects::update_link(),
+        By::Extension => programs::extension(),
+        By::Scheduler => programs::scheduler(),
+        By::Tracing => programs::tracing(),
+        By::CgroupDevice => programs::cgroup_device(),
+        By::SocketFilter => programs::socket_filter(),
+        By::MountMove => mounts::move_old(file),
+        By::MoveMount => mounts::move_new(file),
+        By::MountOver => mounts::over(file),
+        By::BindOver => mounts::bind_over(file),
+        By::PivotRoot => mounts::pivot(),
+        By::PrivateMove => mounts::private_move(file),
+    }
 }
 
 fn report(result: &io::Result<()>) -> ExitCode {

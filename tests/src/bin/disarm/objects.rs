@@ -1,38 +1,19 @@
 //! Reaching for the guard's tables, programs and links by bpf(2).
 
-use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::fd::{AsRawFd, OwnedFd};
 
-use watchdog_tests::errno::checked;
+use crate::bpf::{self, Program, Types, all, bpf, code};
+use crate::programs::{TRACE_ITER, TRACING};
 
-/// Commands and values of include/uapi/linux/bpf.h.
-const OBJ_GET: i32 = 7;
-const PROG_DETACH: i32 = 9;
-const PROG_GET_NEXT_ID: i32 = 11;
-const MAP_GET_NEXT_ID: i32 = 12;
-const PROG_GET_FD_BY_ID: i32 = 13;
-const MAP_GET_FD_BY_ID: i32 = 14;
-const LINK_UPDATE: i32 = 29;
-const LINK_GET_FD_BY_ID: i32 = 30;
-const LINK_GET_NEXT_ID: i32 = 31;
-const LINK_DETACH: i32 = 34;
 const CGROUP_SYSCTL: u32 = 18;
-
-/// Opens a pinned object.
-pub(crate) fn pinned(file: &Path) -> io::Result<()> {
-    let name = CString::new(file.as_os_str().as_bytes())?;
-    let address = name.as_ptr() as u64;
-    let words = [address as u32, (address >> 32) as u32, 0, 0];
-    bpf(OBJ_GET, &words).map(owned).map(drop)
-}
+/// `BPF_LINK_TYPE_ITER`.
+const LINK_ITER: u32 = 4;
 
 /// Opens every table by its id. Refused if any is: nothing but the guard refuses root.
 pub(crate) fn table_by_id() -> io::Result<()> {
-    let opened = all(MAP_GET_NEXT_ID, MAP_GET_FD_BY_ID);
+    let opened = all(bpf::MAP_GET_NEXT_ID, bpf::MAP_GET_FD_BY_ID);
     opened.into_iter().try_for_each(|table| table.map(drop))
 }
 
@@ -41,10 +22,10 @@ pub(crate) fn table_by_id() -> io::Result<()> {
 pub(crate) fn detach_program() -> io::Result<()> {
     let root = File::open("/sys/fs/cgroup")?;
     let mut refused = Err(io::Error::from(io::ErrorKind::NotFound));
-    for program in all(PROG_GET_NEXT_ID, PROG_GET_FD_BY_ID) {
+    for program in all(bpf::PROG_GET_NEXT_ID, bpf::PROG_GET_FD_BY_ID) {
         let detached = program.and_then(|program| {
             let [root, program] = [root.as_raw_fd(), program.as_raw_fd()].map(i32::cast_unsigned);
-            bpf(PROG_DETACH, &[root, program, CGROUP_SYSCTL, 0, 0])
+            bpf(bpf::PROG_DETACH, &[root, program, CGROUP_SYSCTL, 0, 0])
         });
         match detached {
             Ok(_) => return Ok(()),
@@ -58,19 +39,12 @@ pub(crate) fn detach_program() -> io::Result<()> {
 /// Detaches every link, and puts another program behind it. What succeeds is the first that came
 /// off; else the last refusal.
 pub(crate) fn detach_link() -> io::Result<()> {
-    let links: Vec<OwnedFd> =
-        all(LINK_GET_NEXT_ID, LINK_GET_FD_BY_ID).into_iter().flatten().collect();
-    let programs: Vec<OwnedFd> =
-        all(PROG_GET_NEXT_ID, PROG_GET_FD_BY_ID).into_iter().flatten().collect();
+    let programs = all(bpf::PROG_GET_NEXT_ID, bpf::PROG_GET_FD_BY_ID);
+    let programs: Vec<OwnedFd> = programs.into_iter().flatten().collect();
     let mut refused = Err(io::Error::from(io::ErrorKind::NotFound));
-    for link in &links {
-        let link = link.as_raw_fd().cast_unsigned();
-        let mut results = vec![bpf(LINK_DETACH, &[link])];
-        results.extend(
-            programs.iter().map(|program| {
-                bpf(LINK_UPDATE, &[link, program.as_raw_fd().cast_unsigned(), 0, 0])
-            }),
-        );
+    for link in &links() {
+        let mut results = vec![bpf(bpf::LINK_DETACH, &[link.as_raw_fd().cast_unsigned()])];
+        results.extend(programs.iter().map(|program| update(link, program)));
         for result in results {
             match result {
                 Ok(_) => return Ok(()),
@@ -81,30 +55,41 @@ pub(crate) fn detach_link() -> io::Result<()> {
     refused
 }
 
-/// Every object of a kind: opened, or why not.
-fn all(next: i32, open: i32) -> Vec<io::Result<OwnedFd>> {
-    let mut all = Vec::new();
-    let mut id = 0;
-    loop {
-        let mut words = [id, 0, 0];
-        // SAFETY: the kernel reads and writes these words.
-        let found = unsafe { libc::syscall(libc::SYS_bpf, next, &raw mut words, 12) };
-        if found != 0 {
-            return all;
-        }
-        id = words[1];
-        all.push(bpf(open, &[id, 0, 0]).map(owned));
-    }
+/// Puts an empty program behind the link by which processes' mappings are gone through: what it
+/// lists then is nothing.
+pub(crate) fn update_link() -> io::Result<()> {
+    let is_it = |link: &&OwnedFd| is_iterator_of(link, b"task_vma\0");
+    let links = links();
+    let link = links.iter().find(is_it).ok_or(io::Error::from_raw_os_error(libc::ENOENT))?;
+    let target = Types::of_this_kernel()?.function("bpf_iter_task_vma")?;
+    let code = [code::set(0, 0), code::EXIT];
+    let program = Program { kind: TRACING, attach: TRACE_ITER, target, code: &code }.load()?;
+    update(link, &program).map(drop)
 }
 
-fn owned(descriptor: i32) -> OwnedFd {
-    // SAFETY: new, and nobody else's.
-    unsafe { OwnedFd::from_raw_fd(descriptor) }
+/// Every link that is had.
+fn links() -> Vec<OwnedFd> {
+    all(bpf::LINK_GET_NEXT_ID, bpf::LINK_GET_FD_BY_ID).into_iter().flatten().collect()
 }
 
-fn bpf(command: i32, words: &[u32]) -> io::Result<i32> {
-    let size = size_of_val(words);
-    // SAFETY: the kernel reads the words, and what they point to lives as long.
-    checked(unsafe { libc::syscall(libc::SYS_bpf, command, words.as_ptr(), size) })
-        .map(|result| result as i32)
+fn update(link: &OwnedFd, program: &OwnedFd) -> io::Result<i32> {
+    let [link, program] = [link.as_raw_fd(), program.as_raw_fd()].map(i32::cast_unsigned);
+    bpf(bpf::LINK_UPDATE, &[link, program, 0, 0])
+}
+
+/// Whether a link is an iterator of this kind, whose name ends with NUL.
+fn is_iterator_of(link: &OwnedFd, wanted: &[u8]) -> bool {
+    /// `struct bpf_link_info`: words that say what it is, then the place for a name and its size.
+    const KIND: usize = 0;
+    const NAME: usize = 4;
+    const SIZE: usize = 6;
+    let (mut name, mut info) = ([0_u8; 32], [0_u32; 32]);
+    info[NAME..SIZE].copy_from_slice(&bpf::halves(name.as_mut_ptr() as u64));
+    info[SIZE] = name.len() as u32;
+    let [low, high] = bpf::halves(info.as_mut_ptr() as u64);
+    let size = size_of_val(&info) as u32;
+    let words = [link.as_raw_fd().cast_unsigned(), size, low, high];
+    // Links of other kinds may take the name's place for something else, and say so.
+    let said = bpf(bpf::OBJ_GET_INFO_BY_FD, &words);
+    said.is_ok() && info[KIND] == LINK_ITER && name.starts_with(wanted)
 }

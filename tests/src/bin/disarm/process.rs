@@ -8,6 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use watchdog_tests::errno::checked;
 
@@ -53,15 +55,24 @@ pub(crate) fn file_signal(pid: i32) -> io::Result<()> {
         checked(libc::fcntl(reader, libc::F_SETFL, libc::O_ASYNC).into())?;
     }
     io::Write::write_all(&mut writer, b"x")?;
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    match start_time(pid) {
-        Ok(after) if after == before => Err(io::Error::from_raw_os_error(libc::EPERM)),
-        _ => Ok(()),
+    ends(pid, &before, Duration::from_millis(500))
+}
+
+/// Refused when a process that was started then is still there after this time.
+pub(crate) fn ends(pid: i32, started: &str, patience: Duration) -> io::Result<()> {
+    const LOOK_EVERY: Duration = Duration::from_millis(50);
+    let begun = Instant::now();
+    while start_time(pid).is_ok_and(|time| time == started) {
+        if begun.elapsed() > patience {
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
+        }
+        thread::sleep(LOOK_EVERY);
     }
+    Ok(())
 }
 
 /// When a process was started: the 22nd field of its `stat`. A zombie has none.
-fn start_time(pid: i32) -> io::Result<String> {
+pub(crate) fn start_time(pid: i32) -> io::Result<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let behind = stat.rsplit_once(") ").map(|(_, behind)| behind).unwrap_or_default();
     let mut fields = behind.split(' ');
