@@ -76,7 +76,7 @@ fn call(result: libc::c_long) -> io::Result<libc::c_long> {
 }
 
 /// A count, or a negated errno.
-fn outcome(result: i64) -> io::Result<()> {
+pub(crate) fn outcome(result: i64) -> io::Result<()> {
     if result < 0 {
         return Err(io::Error::from_raw_os_error(i32::try_from(-result).unwrap_or(libc::EIO)));
     }

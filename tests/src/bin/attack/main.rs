@@ -8,6 +8,7 @@ mod asynchronous;
 mod calls;
 mod hardware;
 mod holders;
+mod in_flight;
 mod mappings;
 mod race;
 
@@ -54,6 +55,9 @@ struct Arguments {
     /// Before anything is tried: wait until there is this file.
     #[arg(long)]
     wait: Option<PathBuf>,
+    /// in-flight: what is waited for before anything is written.
+    #[arg(long, default_value = "/tmp/go")]
+    until: PathBuf,
     /// After all that is reported: stay until there is this file.
     #[arg(long)]
     stay: Option<PathBuf>,
@@ -87,6 +91,10 @@ enum Path {
     HoldOpen,
     /// All of those that use `/dev/mem`, by many threads that change each other's arguments.
     Race,
+    /// The device open for writing in a socket's queue, until there is `--until`; then pwrite, mmap.
+    InFlight,
+    /// The same among the files of an io_uring.
+    InFlightRing,
     /// ioperm of the port `--at`.
     Ioperm,
     /// kexec_load of a page to `--at`.
@@ -136,7 +144,12 @@ fn main() -> ExitCode {
     let device = OpenOptions::new().read(true).write(writes).open(&arguments.device);
     let (device, before) = match (device, before) {
         (Ok(device), Ok(before)) => (device, before),
-        (Err(error), _) if arguments.path == Path::Open => return report(&arguments, Err(error)),
+        // Whatever was to come of it: where nobody may open it, that is the refusal.
+        (Err(error), _)
+            if arguments.path == Path::Open || error.raw_os_error() == Some(libc::EPERM) =>
+        {
+            return report(&arguments, Err(error));
+        }
         (Err(error), _) | (_, Err(error)) => {
             eprintln!("attack: {} cannot be used: {error}", arguments.device.display());
             return ExitCode::from(2);
@@ -175,7 +188,7 @@ fn race(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// The paths that need no device.
+/// The paths that need no device, or open it by themselves.
 fn act_without_device(arguments: &Arguments) -> Option<io::Result<()>> {
     match arguments.path {
         Path::Ioperm => Some(hardware::ioperm(arguments.at)),
@@ -184,6 +197,12 @@ fn act_without_device(arguments: &Arguments) -> Option<io::Result<()>> {
         Path::KexecRace => {
             let time = Duration::from_secs(arguments.seconds);
             Some(hardware::kexec_race(arguments.at, arguments.via, time))
+        }
+        Path::InFlight => {
+            Some(in_flight::by_socket(&arguments.device, arguments.at, &arguments.until))
+        }
+        Path::InFlightRing => {
+            Some(in_flight::by_ring(&arguments.device, arguments.at, &arguments.until))
         }
         _ => None,
     }
@@ -215,7 +234,8 @@ fn act(arguments: &Arguments, device: &File, value: u8) -> io::Result<()> {
         Path::DeviceShare => holders::share(device, at, value),
         Path::MprotectBeside => mappings::mprotect_beside(device, at),
         Path::Flood => hardware::flood(device, at, value, arguments.count),
-        Path::Race | Path::Ioperm | Path::Kexec | Path::KexecUnreadable | Path::KexecRace => Ok(()),
+        Path::Race | Path::InFlight | Path::InFlightRing | Path::Ioperm => Ok(()),
+        Path::Kexec | Path::KexecUnreadable | Path::KexecRace => Ok(()),
     }
 }
 

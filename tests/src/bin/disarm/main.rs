@@ -9,7 +9,9 @@ mod files;
 mod mounts;
 mod objects;
 mod process;
+mod processors;
 mod programs;
+mod starving;
 
 use std::io;
 use std::path::PathBuf;
@@ -128,6 +130,24 @@ enum By {
     PivotRoot,
     /// Moving `--file` below a mount that is then unmounted.
     PrivateMove,
+    /// The last niceness.
+    Nice,
+    /// The class of processes that read when nobody else does.
+    IoPriority,
+    /// The first to be killed when memory runs out.
+    OomScore,
+    /// The last niceness of its session.
+    Autogroup,
+    /// chmod(2) of `--file`.
+    Mode,
+    /// chown(2) of `--file`.
+    Owner,
+    /// A processor started by its file `online` (`--file`).
+    ProcessorOnline,
+    /// The same by its file `hotplug/target`.
+    ProcessorTarget,
+    /// Siblings of processors started by the file `smt/control`.
+    ProcessorSiblings,
 }
 
 fn main() -> ExitCode {
@@ -186,6 +206,15 @@ fn act(arguments: &Arguments) -> io::Result<()> {
         By::BindOver => mounts::bind_over(file),
         By::PivotRoot => mounts::pivot(),
         By::PrivateMove => mounts::private_move(file),
+        By::Nice => starving::nice(pid),
+        By::IoPriority => starving::io_priority(pid),
+        By::OomScore => starving::oom_score(pid),
+        By::Autogroup => starving::autogroup(pid),
+        By::Mode => starving::mode(file),
+        By::Owner => starving::owner(file),
+        By::ProcessorOnline => processors::online(file),
+        By::ProcessorTarget => processors::target(file),
+        By::ProcessorSiblings => processors::siblings(file),
     }
 }
 

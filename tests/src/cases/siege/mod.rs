@@ -1,5 +1,9 @@
 //! Root on node 0 against the guard with what the guard itself is made of: eBPF programs of his own,
 //! and with all that is around its files, its watchdog and its nodes.
 
+pub(super) mod memory;
 pub(super) mod mounts;
+pub(super) mod processors;
 pub(super) mod programs;
+pub(super) mod service;
+pub(super) mod starving;

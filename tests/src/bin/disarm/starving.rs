@@ -1,0 +1,52 @@
+//! Leaving the watchdog without what it needs: processor, disk, memory, and leave to read its files.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+
+use watchdog_tests::errno::checked;
+
+/// The least that a process can be preferred.
+const LAST: i32 = 19;
+
+/// setpriority(2).
+pub(crate) fn nice(pid: i32) -> io::Result<()> {
+    // SAFETY: takes numbers.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, pid.cast_unsigned(), LAST) };
+    checked(result.into()).map(drop)
+}
+
+/// ioprio_set(2) to the class that reads when nobody else does.
+pub(crate) fn io_priority(pid: i32) -> io::Result<()> {
+    /// `IOPRIO_WHO_PROCESS` and `IOPRIO_CLASS_IDLE`, shifted (include/uapi/linux/ioprio.h).
+    const PROCESS: i32 = 1;
+    const IDLE: i32 = 3 << 13;
+    // SAFETY: takes numbers.
+    checked(unsafe { libc::syscall(libc::SYS_ioprio_set, PROCESS, pid, IDLE) }).map(drop)
+}
+
+/// Makes it the first to be killed when memory runs out.
+pub(crate) fn oom_score(pid: i32) -> io::Result<()> {
+    fs::write(format!("/proc/{pid}/oom_score_adj"), "1000")
+}
+
+/// The niceness of its whole session.
+pub(crate) fn autogroup(pid: i32) -> io::Result<()> {
+    fs::write(format!("/proc/{pid}/autogroup"), LAST.to_string())
+}
+
+/// chmod(2), and back if that succeeded.
+pub(crate) fn mode(file: &Path) -> io::Result<()> {
+    let before = fs::metadata(file)?.permissions();
+    fs::set_permissions(file, Permissions::from_mode(0o0))?;
+    fs::set_permissions(file, before)
+}
+
+/// chown(2), and back if that succeeded.
+pub(crate) fn owner(file: &Path) -> io::Result<()> {
+    const NOBODY: u32 = 65534;
+    let before = fs::metadata(file)?.uid();
+    chown(file, Some(NOBODY), None)?;
+    chown(file, Some(before), None)
+}

@@ -1,0 +1,95 @@
+//! What is no node's, by `/dev/mem`: devices that stop and steer every node, and memory that is
+//! reserved beside them; and `/dev/mem` that nobody is seen to have open.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::cases::guard::{NOBODYS, configured};
+use crate::cases::leases::begin;
+use crate::cases::snapshots::STRICT;
+use crate::cases::{List, Stage, Start};
+
+pub(in crate::cases) const CASES: List = &[
+    ("siege: devices' registers by /dev/mem", Start::Standard, devices),
+    ("siege: reserved memory beside the nodes by /dev/mem", Start::Standard, |it| {
+        configured(it, "", || denied(it, &["write", "mmap"], NOBODYS))
+    }),
+    ("siege: a range that the configuration names stays writable", Start::Learned, named),
+    ("siege: /dev/mem in a socket's queue when the guard is armed", Start::Learned, |it| {
+        in_flight(it, "in-flight")
+    }),
+    ("siege: /dev/mem in an io_uring when the guard is armed", Start::Learned, |it| {
+        in_flight(it, "in-flight-ring")
+    }),
+];
+
+/// The I/O APIC and the HPET of every PC (`struct resource` of arch/x86/kernel/apic/io_apic.c and
+/// hpet.c).
+const IO_APIC: u64 = 0xfec0_0000;
+const HPET: u64 = 0xfed0_0000;
+
+/// Check that no device is written: interrupts, clocks, PCI configuration space, and a device's own
+/// registers.
+fn devices(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let address = |line: &str| -> Result<u64> {
+            let text = stage.shell(line)?.text();
+            u64::from_str_radix(text.trim(), 16).with_context(|| format!("{line}: {text}"))
+        };
+        // "MMCONFIG" until 6.8.
+        let configuration =
+            address("sed -nE 's/^ *([0-9a-f]+)-.*PCI (MMCONFIG|ECAM).*/\\1/p' /proc/iomem")?;
+        let registers = address(
+            "sed -nE 's/^0x0*([0-9a-f]{8}) .*200$/\\1/p' /sys/bus/pci/devices/0000:00:1f.2/resource",
+        )?;
+        for at in [IO_APIC, HPET, configuration, registers] {
+            denied(stage, &["write", "mmap", "mprotect"], at)?;
+        }
+        Ok(())
+    })
+}
+
+/// Check that a range which is named is written as before, and that nothing else is.
+fn named(stage: &Stage) -> Result<()> {
+    let range = "[guard]\ndev_mem_writable = [\"0x20003000..0x20004000\"]";
+    configured(stage, range, || {
+        for path in ["write", "mmap", "mprotect"] {
+            let value = stage.byte(NOBODYS)? ^ 0xff;
+            let attack = stage.attack(path, NOBODYS, &["--value", &format!("{value:#x}")])?;
+            ensure!(attack.result == "ok", "{path}: {}", attack.result);
+            ensure!(stage.byte(NOBODYS)? == value, "{path} wrote nothing");
+        }
+        for beside in [NOBODYS - 1, NOBODYS + 0x1000, IO_APIC] {
+            denied(stage, &["write", "mmap"], beside)?;
+        }
+        Ok(())
+    })
+}
+
+/// Checks that each way to write there is refused, told with its path, and changes nothing.
+fn denied(stage: &Stage, paths: &[&str], at: u64) -> Result<()> {
+    for path in paths {
+        let mark = stage.mark()?;
+        let attack = stage.attack_unchanged(path, at, &[])?;
+        ensure!(attack.result == "EPERM", "{path} at {at:#x}: {}", attack.result);
+        let told = stage.wait_for(mark, path, |it| it.field("WATCHDOG_PID") == attack.pid)?;
+        ensure!(told.is("write-denied") && told.field("WATCHDOG_PATH") == *path, "{told:?}");
+    }
+    Ok(())
+}
+
+/// Check that `strict` leaves nobody `/dev/mem` open for writing who had it in time, wherever it was
+/// meanwhile, and that the attempt is told.
+fn in_flight(stage: &Stage, path: &str) -> Result<()> {
+    stage.shell("rm -f /tmp/go")?;
+    let (mark, before) = (stage.mark()?, stage.byte(NOBODYS)?);
+    let attacker = begin(stage, "attack", path, NOBODYS, "")?;
+    stage.shell("until grep -q 'in flight' /tmp/begun; do sleep 0.05; done")?;
+    configured(stage, STRICT, || {
+        stage.shell("touch /tmp/go; until grep -q result /tmp/begun; do sleep 0.05; done")?;
+        let said = stage.shell("cat /tmp/begun")?.text();
+        ensure!(said.contains("EPERM"), "{path}: {said}");
+        ensure!(stage.byte(NOBODYS)? == before, "it was written");
+        let by_it = |it: &crate::cases::Entry| it.field("WATCHDOG_PID") == attacker;
+        stage.wait_for(mark, "the attempt", by_it).map(drop)
+    })
+}
