@@ -357,17 +357,15 @@ EOF
         })
     }
 
-    /// The watchdog's process.
+    /// The watchdog's process: the service's main one.
     ///
     /// # Errors
     /// When the service does not run.
     pub fn watchdog(&self) -> Result<u32> {
-        let group = format!("/sys/fs/cgroup/system.slice/{UNIT}/cgroup.procs");
-        let processes = self.machine.node0().read(&group).context("the service does not run")?;
-        let processes = String::from_utf8(processes)?;
-        let (first, others) = processes.split_once('\n').context("the service does not run")?;
-        ensure!(others.is_empty(), "the service has more than one process: {processes}");
-        Ok(first.parse()?)
+        let shown = self.shell(&format!("systemctl show --property MainPID --value {UNIT}"))?;
+        let process = shown.text().trim().parse()?;
+        ensure!(process != 0, "the service does not run");
+        Ok(process)
     }
 
     /// A byte of the machine's memory, seen by the host.

@@ -13,7 +13,7 @@ use super::report::{json, people};
 use super::secret::secret_of;
 use crate::alert::{Event, EventKind, Outlet, printable};
 use crate::files;
-use crate::guard::{Coverage, InForce, PathReport, Record, hash};
+use crate::guard::{Coverage, InForce, PathReport, Record, hash, is_hidden};
 
 /// Does what is asked.
 pub(super) fn execute(command: GuardCommand) -> anyhow::Result<Status> {
@@ -32,8 +32,15 @@ fn in_force() -> anyhow::Result<InForce> {
     if unsafe { libc::geteuid() } != 0 {
         bail!("the guard is root's to look at: run this with sudo");
     }
-    let newest = InForce::all()?.pop();
-    newest.context("no guard is in force: `watchdog run` arms one")
+    if let Some(newest) = InForce::all()?.pop() {
+        return Ok(newest);
+    }
+    if is_hidden() {
+        bail!(
+            "a guard is in force whose pins cannot be seen from here: programs of it refuse what they are asked about. Look at /sys/fs/bpf in the namespace of process 1 (nsenter -t 1 -m), and whether something is mounted over it"
+        );
+    }
+    bail!("no guard is in force: `watchdog run` arms one")
 }
 
 /// What `status --json` prints.

@@ -11,6 +11,7 @@ use std::path::Path;
 const OBJ_GET: libc::c_int = 7;
 const PROG_ATTACH: libc::c_int = 8;
 const PROG_DETACH: libc::c_int = 9;
+const PROG_GET_NEXT_ID: libc::c_int = 11;
 const PROG_GET_FD_BY_ID: libc::c_int = 13;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const PROG_LOAD: libc::c_int = 5;
@@ -149,6 +150,18 @@ fn ask<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
     call(OBJ_GET_INFO_BY_FD, &Asked { descriptor, length, info }).map(drop)
 }
 
+/// The ids of all programs.
+pub(super) fn programs() -> Vec<u32> {
+    let mut all = Vec::new();
+    let mut ids = ById { id: 0, next: 0, flags: 0 };
+    // The kernel writes the next one beside it.
+    while call_at(PROG_GET_NEXT_ID, &raw mut ids).is_ok() {
+        ids.id = ids.next;
+        all.push(ids.id);
+    }
+    all
+}
+
 fn attachment(cgroup: &File, program: BorrowedFd<'_>, hook: CgroupHook, flags: u32) -> Attachment {
     let [target, program] = [cgroup.as_raw_fd(), program.as_raw_fd()].map(i32::cast_unsigned);
     Attachment { target, program, kind: hook as u32, flags, replaced: 0 }
@@ -161,8 +174,12 @@ fn descriptor<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {
 }
 
 fn call<T>(command: libc::c_int, attributes: &T) -> io::Result<libc::c_int> {
-    // SAFETY: the kernel reads no more than the attributes' size; what they point to outlives the
-    // call.
+    call_at(command, (&raw const *attributes).cast_mut())
+}
+
+/// The same, where the kernel may write to the attributes.
+fn call_at<T>(command: libc::c_int, attributes: *mut T) -> io::Result<libc::c_int> {
+    // SAFETY: the kernel uses no more than the attributes' size; what they point to outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
     libc::c_int::try_from(result)
         .ok()

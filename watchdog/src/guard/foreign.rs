@@ -146,8 +146,6 @@ fn read(mut list: File) -> io::Result<Vec<ForeignProgram>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     /// Check that a call is the difference of two addresses, that a helper which the kernel does not
     /// have is none, and that addresses which are not shown are not known.
     #[test]

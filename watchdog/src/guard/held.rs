@@ -16,8 +16,8 @@ use super::attempt::{Attacker, WriteAttempt};
 use super::coverage::Outcome;
 use super::decoy::Decoy;
 use super::frames::{Frames, Mapped};
-use super::processes::{Device, Processes};
-use super::{Policies, Policy, WritePath};
+use super::processes::{Device, Open, Processes};
+use super::{Policies, Policy, Processors, WritePath};
 use crate::memory::PhysRange;
 
 /// `MEM_MAJOR`, and the minors of `/dev/mem` and `/dev/port` (drivers/char/mem.c).
@@ -43,6 +43,8 @@ pub(super) struct Forbidden {
     port: bool,
     /// Devices by which an IOMMU is reached.
     doors: Option<Doors>,
+    /// What starts a processor, but for these.
+    processors: Option<Processors>,
 }
 
 /// Something that a process holds.
@@ -73,6 +75,7 @@ impl Forbidden {
         policies: &Policies,
         uses_are_judged: bool,
         doors: Doors,
+        processors: Processors,
     ) -> Self {
         let denied = |path| policies.get(path) >= Policy::Deny;
         Self {
@@ -80,6 +83,7 @@ impl Forbidden {
             mem: denied(WritePath::Open),
             port: denied(WritePath::Pci) && !uses_are_judged,
             doors: denied(WritePath::Iommu).then_some(doors),
+            processors: denied(WritePath::Processors).then_some(processors),
         }
     }
 
@@ -99,17 +103,24 @@ impl Forbidden {
 
     /// What nobody may have and a process has open.
     fn open(&self, processes: &Processes, pid: u32) -> Option<Hold> {
-        if !(self.mem || self.port || self.doors.is_some()) {
+        if !(self.mem || self.port || self.doors.is_some() || self.processors.is_some()) {
             return None;
         }
-        let open = processes.open_devices(pid).unwrap_or_default();
-        let what = open.iter().find_map(|(device, writes)| match *device {
-            DEV_MEM if self.mem && *writes => Some("/dev/mem open for writing"),
-            DEV_PORT if self.port && *writes => Some("/dev/port open for writing"),
-            device if self.is_door(device) => Some("VFIO or iommufd open"),
+        let open = processes.open_files(pid).unwrap_or_default();
+        let what = open.iter().find_map(|(open, writes)| match *open {
+            Open::Device(DEV_MEM) if self.mem && *writes => Some("/dev/mem open for writing"),
+            Open::Device(DEV_PORT) if self.port && *writes => Some("/dev/port open for writing"),
+            Open::Device(device) if self.is_door(device) => Some("VFIO or iommufd open"),
+            Open::Processor(number) if *writes && self.is_foreign(number) => {
+                Some("what starts another node's processor open for writing")
+            }
             _ => None,
         });
         what.map(|what| Hold { what, range: None, is_certain: true })
+    }
+
+    fn is_foreign(&self, number: u32) -> bool {
+        self.processors.as_ref().is_some_and(|own| !own.contains(number))
     }
 
     fn is_door(&self, (major, minor): Device) -> bool {

@@ -156,6 +156,13 @@ impl InForce {
     }
 }
 
+/// Whether a program is loaded that nobody may open: the decoy of some guard, wherever its pins are.
+#[must_use]
+pub fn is_hidden() -> bool {
+    let is_refused = |error: io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    bpf::programs().into_iter().any(|id| bpf::program_by_id(id).is_err_and(is_refused))
+}
+
 /// A guard's state, and its record once there is one.
 type Look = (Array<MapData, State>, Option<Record>);
 

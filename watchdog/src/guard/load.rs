@@ -160,7 +160,7 @@ impl Guard {
             None
         });
         rules.helpers = helpers.unwrap_or_default();
-        let mut record = record(config, &policies, &running.offsets, &rules);
+        let mut record = record(config, &policies, &running.offsets, &rules)?;
         InForce::clear_unfinished()?;
         let mut earlier = InForce::all()?;
         let mut changed = Vec::new();
@@ -208,7 +208,8 @@ impl Guard {
         let others = earlier.iter().flat_map(|guard| guard.record.programs.iter().copied());
         let foreign =
             Foreign::new(listing(&programs, foreign::PROGRAM), others.collect(), helpers.is_some());
-        let forbidden = Forbidden::new(frames, &policies, no_lsm.is_none(), doors);
+        let forbidden =
+            Forbidden::new(frames, &policies, has_lsm, doors, record.processors.clone());
         let mut held = Held::new(forbidden, policies.get(WritePath::Held), record.pid);
         let stale = held.end(Some(&decoy));
         let mut map = |name| programs.take_map(name).ok_or(GuardError::Missing(name));

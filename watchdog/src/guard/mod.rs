@@ -43,7 +43,7 @@ pub use attempt::{Attacker, WriteAttempt};
 pub use coverage::{Coverage, Outcome, PathProof, PathReport};
 pub use decoy::DecoyError;
 pub use error::GuardError;
-pub use in_force::{InForce, InForceError};
+pub use in_force::{InForce, InForceError, is_hidden};
 pub use lease::{LONGEST_LEASE, LeaseState, LeaseTable, LeaseTerms};
 pub use load::{Guard, GuardConfig, GuardEvent};
 pub use paths::WritePath;

@@ -23,6 +23,15 @@ pub(super) struct Processes(OwnedFd);
 /// A device: its major and minor numbers.
 pub(super) type Device = (u32, u32);
 
+/// What a process has open that may matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Open {
+    /// A character device, whatever its name.
+    Device(Device),
+    /// What starts and stops a processor of this number, in a sysfs.
+    Processor(u32),
+}
+
 impl Processes {
     /// Opens a view of all processes of the machine.
     ///
@@ -47,8 +56,8 @@ impl Processes {
         Ok(self.numbers(".")?)
     }
 
-    /// The devices that a process has open, and whether for writing.
-    pub(super) fn open_devices(&self, pid: u32) -> io::Result<Vec<(Device, bool)>> {
+    /// What a process has open, and whether for writing.
+    pub(super) fn open_files(&self, pid: u32) -> io::Result<Vec<(Open, bool)>> {
         let mut found = Vec::new();
         // Threads may have descriptors of their own, and outlive the one that the process is named by.
         for thread in self.numbers(&format!("{pid}/task"))? {
@@ -57,10 +66,10 @@ impl Processes {
             }
             let thread = format!("{pid}/task/{thread}");
             for number in self.numbers(&format!("{thread}/fd")).unwrap_or_default() {
-                let Some(device) = self.device(&format!("{thread}/fd/{number}")) else { continue };
+                let Some(open) = self.open_file(&format!("{thread}/fd/{number}")) else { continue };
                 // One that cannot be known counts as open for writing.
                 let info = self.read(&format!("{thread}/fdinfo/{number}")).unwrap_or_default();
-                found.push((device, is_for_writing(&info)));
+                found.push((open, is_for_writing(&info)));
             }
         }
         Ok(found)
@@ -78,12 +87,20 @@ impl Processes {
         rustix::fs::readlinkat(&self.0, path, Vec::new()).ok().map(|it| it.into_bytes())
     }
 
-    /// The character device that a file is, whatever its name.
-    fn device(&self, path: &str) -> Option<Device> {
+    /// What an open file is, if it may matter.
+    fn open_file(&self, path: &str) -> Option<Open> {
         let status = statat(&self.0, path, AtFlags::empty()).ok()?;
-        let is_device = FileType::from_raw_mode(status.st_mode) == FileType::CharacterDevice;
-        let (major, minor) = (rustix::fs::major(status.st_rdev), rustix::fs::minor(status.st_rdev));
-        is_device.then_some((major, minor))
+        match FileType::from_raw_mode(status.st_mode) {
+            FileType::CharacterDevice => {
+                let number = status.st_rdev;
+                Some(Open::Device((rustix::fs::major(number), rustix::fs::minor(number))))
+            }
+            // On sysfs every file has a page, whatever it says.
+            FileType::RegularFile if status.st_size == 4096 => {
+                processor_of(&self.link(path)?).map(Open::Processor)
+            }
+            _ => None,
+        }
     }
 
     /// The names in a folder that are numbers.
@@ -101,6 +118,13 @@ impl Processes {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         Ok(File::from(openat(&self.0, path, flags, Mode::empty())?))
     }
+}
+
+/// The processor that a file starts, by where it is: `…/cpu/cpu7/online`, `…/cpu/cpu7/hotplug/target`.
+fn processor_of(path: &[u8]) -> Option<u32> {
+    let path = str::from_utf8(path).ok()?;
+    let folder = path.strip_suffix("/online").or_else(|| path.strip_suffix("/hotplug/target"))?;
+    folder.rsplit_once("/cpu/cpu")?.1.parse().ok()
 }
 
 /// Whether two threads have the same table of descriptors; no, where the kernel does not say.
@@ -121,6 +145,18 @@ fn is_for_writing(info: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Check that what starts a processor is known by where it is, and nothing else.
+    #[test]
+    fn processors() {
+        let base = "/sys/devices/system";
+        let of = |path: &str| processor_of(format!("{base}/{path}").as_bytes());
+        assert_eq!(of("cpu/cpu12/online"), Some(12));
+        assert_eq!(of("cpu/cpu3/hotplug/target"), Some(3));
+        for other in ["cpu/online", "cpu/cpu3/topology/core_id", "memory/memory3/online"] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
 
     /// Check that a descriptor counts as one that writes unless it is known to be for reading.
     #[test]

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use watchdog_common::{RECORD_BYTES, State};
 
-use super::{PathReport, Policies, Policy, Release, Settings, WritePath};
+use super::{PathReport, Policies, Policy, Processors, Release, Settings, WritePath};
 use crate::memory::{PhysAddr, PhysRange, RangeSet};
 
 /// The record of a guard.
@@ -34,6 +34,8 @@ pub struct Record {
     pub kept: Vec<PathBuf>,
     /// What may be written by `/dev/mem` all the same: first byte, and first byte behind.
     pub writable: Vec<(u64, u64)>,
+    /// Processors that may be started.
+    pub processors: Processors,
     /// What the watch goes by.
     pub settings: Settings,
     /// The ids of its programs; the first is there to be reached for.
@@ -133,6 +135,11 @@ impl Record {
         if let Some(range) = new.writable().ranges().iter().find(|range| !writable.covers(range)) {
             return Err(format!("nobody writes to {range}, and the new one would let that be"));
         }
+        if let Some(number) = new.processors.iter().find(|it| !self.processors.contains(*it)) {
+            return Err(format!(
+                "nobody starts processor {number}, and the new one would let that be"
+            ));
+        }
         self.settings.yields_to(&new.settings)?;
         if !self.release.yields_to(&new.release) {
             return Err(format!(
@@ -173,6 +180,7 @@ mod tests {
             release: Release::Console,
             kept: Vec::new(),
             writable: Vec::new(),
+            processors: Processors::default(),
             settings: Settings::default(),
             programs: vec![7],
             kernel: "k".to_owned(),
@@ -221,6 +229,8 @@ mod tests {
         let looser = Record { writable: vec![(0x8000, 0x9000)], ..now.clone() };
         assert!(refused(&looser).contains("0x8000..0x9000"));
         assert_eq!(looser.yields_to(&now), Ok(()));
+        let more = Record { processors: "2".parse().unwrap(), ..now.clone() };
+        assert!(refused(&more).contains("processor 2"));
         let open = Record { release: Release::Root, ..now.clone() };
         assert!(refused(&open).contains("by root"));
         assert_eq!(now.yields_to(&Record { release: Release::Sealed, ..now.clone() }), Ok(()));

@@ -1,7 +1,6 @@
 //! What the programs are told, and what the guard says of itself.
 
 use std::os::unix::fs::MetadataExt;
-use std::str::FromStr;
 use std::{fs, io, process};
 
 use jiff::Timestamp;
@@ -19,7 +18,7 @@ pub(super) fn record(
     policies: &Policies,
     offsets: &Offsets,
     rules: &Rules,
-) -> Record {
+) -> Result<Record, GuardError> {
     let mut kernel = Sha256::new();
     // SAFETY: `repr(C)` and no padding, as `watchdog-common` proves.
     kernel.update(unsafe {
@@ -33,13 +32,14 @@ pub(super) fn record(
     // Where nobody opens /dev/mem for writing, nothing is left.
     let is_open = policies.get(WritePath::Open) < Policy::Deny;
     let writable = if is_open { pairs(&config.writable) } else { Vec::new() };
-    Record {
+    Ok(Record {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: process::id(),
         in_force: false,
         armed: now,
         ranges: pairs(&config.ranges),
         writable,
+        processors: processors(config)?,
         settings: config.settings.clone(),
         policies: by_name(policies),
         release: config.release.clone(),
@@ -48,7 +48,7 @@ pub(super) fn record(
         kernel: crate::alert::hex(&kernel.finalize()),
         proven: now,
         coverage: Vec::new(),
-    }
+    })
 }
 
 /// Where the kernel lists the processors that run.
@@ -85,15 +85,17 @@ pub(super) fn rules(config: &GuardConfig, policies: &Policies) -> Result<Rules, 
         }
         fill(&mut rules.writable, &config.writable);
     }
-    let online = fs::read_to_string(ONLINE).map_err(GuardError::Processors)?;
-    let online = Processors::from_str(online.trim())
-        .map_err(|why| GuardError::Processors(io::Error::new(io::ErrorKind::InvalidData, why)))?;
-    for number in online.iter().chain(config.processors.iter()) {
-        if let Some(word) = rules.processors.get_mut(number as usize / 64) {
-            *word |= 1 << (number % 64);
-        }
-    }
+    rules.processors = processors(config)?.words();
     Ok(rules)
+}
+
+/// Processors that may be started: those that run, and those that are configured.
+fn processors(config: &GuardConfig) -> Result<Processors, GuardError> {
+    let online = fs::read_to_string(ONLINE).map_err(GuardError::Processors)?;
+    let online: Processors = online.trim().parse().map_err(|why: String| {
+        GuardError::Processors(io::Error::new(io::ErrorKind::InvalidData, why))
+    })?;
+    Ok(online.with(&config.processors))
 }
 
 /// Puts ranges into a table of the rules.

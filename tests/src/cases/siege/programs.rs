@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use crate::cases::disarming::{goes_on, newest_pin, refused_as};
 use crate::cases::guard::configured;
 use crate::cases::snapshots::STRICT;
+use crate::cases::stage::WATCHDOG;
 use crate::cases::{List, Stage, Start};
 
 pub(in crate::cases) const CASES: List = &[
@@ -26,9 +27,7 @@ pub(in crate::cases) const CASES: List = &[
         // From 6.13 on.
         if !has(it, "bpf_send_signal_task")? { Ok(()) } else { refused(it, "send-signal-task") }
     }),
-    ("siege: another program behind the list of mappings", Start::Standard, |it| {
-        refused(it, "link-update")
-    }),
+    ("siege: another program behind the list of mappings", Start::Standard, no_link),
     ("siege: a program in the place of another's function", Start::Standard, |it| {
         refused(it, "extension")
     }),
@@ -57,11 +56,27 @@ fn refused(stage: &Stage, by: &str) -> Result<()> {
 fn strict(stage: &Stage) -> Result<()> {
     configured(stage, STRICT, || {
         let pin = newest_pin(stage, "STATE")?;
-        let refused = ["fmod-ret", "lsm-program", "lsm-cgroup", "set-retval", "send-signal"];
-        for by in refused.iter().chain(&LOOKING) {
+        for by in ["fmod-ret", "lsm-program", "lsm-cgroup", "set-retval"] {
             refused_as(stage, "bpf", by, &pin)?;
         }
+        for by in ["send-signal"].iter().chain(&LOOKING) {
+            refused_as(stage, "bpf-tracing", by, &pin)?;
+        }
         allowed(stage, &ALLOWED)
+    })
+}
+
+/// Check that there is no link by which the list of mappings could be given another program, and that
+/// the list is made all the same: by a link that is there for a moment, whose program is checked.
+fn no_link(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let watchdog = stage.watchdog()?;
+        let attack = stage.disarm_by("link-update", "")?;
+        ensure!(attack.result == "ENOENT", "{}", attack.result);
+        let tested = stage.shell(&format!("{WATCHDOG} guard self-test --json"))?.text();
+        let held = r#""path":"held","coverage":"killed","seen":true"#;
+        ensure!(tested.contains(held), "{tested}");
+        goes_on(stage, watchdog)
     })
 }
 
