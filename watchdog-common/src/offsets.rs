@@ -71,6 +71,10 @@ pub struct Offsets {
     pub mount_vfsmount: u32,
     /// `struct mount`, `mnt_ns`.
     pub mount_namespace: u32,
+    /// `struct mount`, `mnt_parent`.
+    pub mount_parent: u32,
+    /// `struct mount`, `mnt_group_id`: not 0 where it is shared with others.
+    pub mount_group: u32,
     /// `struct mnt_namespace`, `ns.inum`.
     pub namespace_number: u32,
     /// `struct bpf_map`, `id`.

@@ -41,6 +41,8 @@ static OFFSETS: Offsets = Offsets {
     vfsmount_root: 0,
     mount_vfsmount: 0,
     mount_namespace: 0,
+    mount_parent: 0,
+    mount_group: 0,
     namespace_number: 0,
     map_id: 0,
     program_aux: 0,

@@ -8,10 +8,11 @@
 //! `int bpf_lsm_sb_pivotroot(const struct path *, const struct path *)` (6.1 to 7.2). Needs `bpf` among
 //! the active LSMs.
 //!
-//! Only mounts of the namespace that process 1 is in are kept: containers come and go with copies. There
-//! nothing at all is moved by mount(2): the hook is not told what, and only a change of the root does so.
-//! How a mount is shared with other namespaces asks no hook (mount_setattr(2)), and alone it harms
-//! nothing.
+//! Only mounts of the namespace that process 1 is in are kept, and such as are shared with others: what is
+//! done in another namespace then happens there too (Documentation/filesystems/sharedsubtree.rst, 6.12).
+//! Containers come and go with copies that are not. In the first nothing at all is moved by mount(2): the
+//! hook is not told what, and only a change of the root does so. Whether a mount is shared is asked of no
+//! hook (mount_setattr(2)); who changes it in the namespace of process 1 gains nothing by that alone.
 //!
 //! Fails open for a mount that cannot be read; the watchdog's own unmount, with flags that the kernel
 //! refuses behind the hook, is the proof.
@@ -38,8 +39,10 @@ pub(crate) fn sb_umount(ctx: LsmContext) -> i32 {
     }
     let root = field::<Object>(mount, offset!(vfsmount_root)).unwrap_or(core::ptr::null());
     match kind(dentry_key(root)) {
-        file_kind::MOUNT if is_of_init(mount) || is_trusted() => reserve(own::UNMOUNT, true),
-        file_kind::ABOVE | file_kind::KEPT if is_of_init(mount) && !is_init() => {
+        file_kind::MOUNT if reaches_init(mount, parent(mount)) || is_trusted() => {
+            reserve(own::UNMOUNT, true)
+        }
+        file_kind::ABOVE | file_kind::KEPT if reaches_init(mount, parent(mount)) && !is_init() => {
             reserve(own::UNMOUNT, false)
         }
         _ => 0,
@@ -53,10 +56,13 @@ pub(crate) fn sb_mount(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(5)) {
         return verdict;
     }
-    if flags & (REMOUNT | SHARING) != 0 || !is_of_init(mount_of(path)) {
+    let mount = mount_of(path);
+    if flags & (REMOUNT | SHARING) != 0 {
         return 0;
     }
-    if flags & MOVE != 0 || hides(path) { reserve(own::MOUNT, false) } else { 0 }
+    let is_moved = flags & MOVE != 0 && is_of_init(mount);
+    let is_hidden = hides(path) && reaches_init(mount, whole(mount));
+    if is_moved || is_hidden { reserve(own::MOUNT, false) } else { 0 }
 }
 
 /// Judges move_mount(2), which also puts in place what fsmount(2) made.
@@ -67,7 +73,7 @@ pub(crate) fn move_mount(ctx: LsmContext) -> i32 {
         return verdict;
     }
     let is_moved = is_of_init(mount_of(from)) && hides(from);
-    let is_hidden = is_of_init(mount_of(to)) && hides(to);
+    let is_hidden = hides(to) && reaches_init(mount_of(to), whole(mount_of(to)));
     if is_moved || is_hidden { reserve(own::MOUNT, false) } else { 0 }
 }
 
@@ -95,11 +101,29 @@ fn mount_of(path: Object) -> Object {
     field(path, offset!(path_mount)).unwrap_or(core::ptr::null())
 }
 
+/// Whether a change at a `struct vfsmount` is one in the namespace that process 1 is in, or, since the
+/// `struct mount` that it is made on is shared, may become one.
+#[inline(always)]
+fn reaches_init(mount: Object, on: Object) -> bool {
+    is_of_init(mount) || field::<u32>(on, offset!(mount_group)).unwrap_or(1) != 0
+}
+
 /// Whether a `struct vfsmount` is in the namespace that process 1 is in.
 #[inline(always)]
 fn is_of_init(mount: Object) -> bool {
-    // `struct mount` around its `struct vfsmount` (`real_mount()`, fs/mount.h).
-    let whole: Object = mount.wrapping_byte_sub(offset!(mount_vfsmount) as usize);
-    let namespace = field::<Object>(whole, offset!(mount_namespace)).unwrap_or(core::ptr::null());
+    let namespace =
+        field::<Object>(whole(mount), offset!(mount_namespace)).unwrap_or(core::ptr::null());
     field(namespace, offset!(namespace_number)) == Some(judge::mounts())
+}
+
+/// The `struct mount` that a `struct vfsmount` is mounted on.
+#[inline(always)]
+fn parent(mount: Object) -> Object {
+    field(whole(mount), offset!(mount_parent)).unwrap_or(core::ptr::null())
+}
+
+/// The `struct mount` around a `struct vfsmount` (`real_mount()`, fs/mount.h).
+#[inline(always)]
+fn whole(mount: Object) -> Object {
+    mount.wrapping_byte_sub(offset!(mount_vfsmount) as usize)
 }

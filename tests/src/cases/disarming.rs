@@ -134,6 +134,16 @@ pub(super) fn refused_as(stage: &Stage, path: &str, by: &str, file: &str) -> Res
     goes_on(stage, watchdog)
 }
 
+/// Checks that a line of shell is refused and told as the worst there is.
+pub(super) fn refused_by_shell(stage: &Stage, line: &str) -> Result<()> {
+    let (mark, watchdog) = (stage.mark()?, stage.watchdog()?);
+    let output = stage.machine().node0().shell(line)?;
+    ensure!(!output.success(), "{line}: {output}");
+    let entry = stage.wait_for(mark, "self", |it| it.field("WATCHDOG_PATH") == "self")?;
+    ensure!(entry.is("guard-tampered") && entry.field("WATCHDOG_ACTION") == "denied", "{entry:?}");
+    goes_on(stage, watchdog)
+}
+
 /// Checks that the same watchdog runs, that the guard is whole, and that writes are denied.
 pub(super) fn goes_on(stage: &Stage, watchdog: u32) -> Result<()> {
     ensure!(stage.watchdog()? == watchdog, "the watchdog was started anew");

@@ -106,6 +106,7 @@ pub fn all() -> Vec<Case> {
         disarming::CASES,
         siege::programs::CASES,
         siege::mounts::CASES,
+        siege::holders::CASES,
         siege::starving::CASES,
         siege::processors::CASES,
         siege::memory::CASES,

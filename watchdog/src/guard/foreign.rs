@@ -119,8 +119,10 @@ impl Foreign {
 
 fn sentence(program: &ForeignProgram) -> String {
     let name = bpf::program_by_id(program.id).and_then(|it| bpf::program_name(it.as_fd()));
-    let name =
-        name.map_or_else(|_| String::new(), |it| format!(" `{}`", printable(it.as_bytes(), 16)));
+    let name = match name {
+        Ok(name) if !name.is_empty() => format!(" `{}`", printable(name.as_bytes(), 16)),
+        _ => String::new(),
+    };
     format!("BPF program {}{name}: {}", program.id, word(program.usage).unwrap_or("unknown"))
 }
 

@@ -112,6 +112,8 @@ fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         vfsmount_root: pointer("vfsmount", "mnt_root")?,
         mount_vfsmount: btf.offset("mount", "mnt", 32)?,
         mount_namespace: pointer("mount", "mnt_ns")?,
+        mount_parent: pointer("mount", "mnt_parent")?,
+        mount_group: btf.offset("mount", "mnt_group_id", 4)?,
         namespace_number: btf.offset("mnt_namespace", "ns.inum", 4)?,
         map_id: btf.offset("bpf_map", "id", 4)?,
         program_aux: pointer("bpf_prog", "aux")?,

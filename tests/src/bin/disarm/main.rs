@@ -92,6 +92,8 @@ enum By {
     Unmount,
     /// A program that changes what the hook of tables returns, then a pinned table (`--file`).
     FmodRet,
+    /// The same for everybody but `--pid`, for two minutes.
+    AnswerOthers,
     /// An LSM program at that hook, then the same.
     LsmProgram,
     /// An LSM program of the root cgroup at that hook, then the same.
@@ -186,6 +188,7 @@ fn act(arguments: &Arguments) -> io::Result<()> {
         By::Write => std::fs::OpenOptions::new().append(true).open(file).map(drop),
         By::Truncate => files::truncate(file),
         By::Unmount => files::unmount(file),
+        By::AnswerOthers => programs::answer_others(pid),
         By::FmodRet => programs::answer_for_hook(file),
         By::LsmProgram => programs::lsm_program(file),
         By::LsmCgroup => programs::lsm_cgroup(file),

@@ -43,6 +43,8 @@ const ROOT_CGROUP: &str = "/sys/fs/cgroup";
 const SETTING: &str = "/proc/sys/kernel/ftrace_enabled";
 /// How long a program stays that is only to be there.
 const A_MOMENT: Duration = Duration::from_secs(1);
+/// How long one stays that others are to find.
+const A_WHILE: Duration = Duration::from_secs(180);
 /// How long a process may take to make its next system call.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -54,6 +56,24 @@ pub(crate) fn answer_for_hook(file: &Path) -> io::Result<()> {
     let program = Program { kind: TRACING, attach: MODIFY_RETURN, target, code: &code }.load()?;
     let _link = bpf::link(&program, None)?;
     bpf::pinned(file).map(drop)
+}
+
+/// The same for every process but one, for a while.
+pub(crate) fn answer_others(pid: i32) -> io::Result<()> {
+    let target = Types::of_this_kernel()?.function("security_bpf_map")?;
+    let code = [
+        call(GET_CURRENT_PID_TGID),
+        shift_right(0, 32),
+        skip_if(0, pid, 2),
+        set(0, 1),
+        EXIT,
+        set(0, 0),
+        EXIT,
+    ];
+    let program = Program { kind: TRACING, attach: MODIFY_RETURN, target, code: &code }.load()?;
+    let _link = bpf::link(&program, None)?;
+    thread::sleep(A_WHILE);
+    Ok(())
 }
 
 /// The same by an LSM program, which runs before those that are there. Kernels from 6.12 on load none

@@ -59,7 +59,7 @@ fn lives(stage: &Stage, preset: &str) -> Result<()> {
 }
 
 /// Waits until the service is ready, by another process than this.
-fn another(stage: &Stage, before: u32) -> Result<u32> {
+pub(super) fn another(stage: &Stage, before: u32) -> Result<u32> {
     let (begun, line) = (Instant::now(), format!("systemctl is-active --quiet {UNIT}"));
     loop {
         if stage.machine().node0().shell(&line)?.success()
@@ -72,7 +72,7 @@ fn another(stage: &Stage, before: u32) -> Result<u32> {
     }
 }
 
-fn whole(stage: &Stage) -> Result<()> {
+pub(super) fn whole(stage: &Stage) -> Result<()> {
     stage.shell(&format!("{WATCHDOG} guard status")).context("the guard is not whole")?;
     stage.shell(&format!("{WATCHDOG} guard self-test"))?;
     still_denies(stage)

@@ -1,0 +1,114 @@
+//! What keeps the guard in force beside the mount of its pins, and what tries it beside the watchdog. The
+//! guard would refuse what is done here; so policy only lets it be seen, or off.
+
+use anyhow::{Result, ensure};
+
+use super::service::{another, whole};
+use crate::cases::disarming::{goes_on, newest_pin, refused_by_shell, still_denies};
+use crate::cases::guard::{configuration, configured};
+use crate::cases::stage::{UNIT, WATCHDOG};
+use crate::cases::{List, Stage, Start};
+
+pub(in crate::cases) const CASES: List = &[
+    ("siege: the pins unmounted all the same", Start::Learned, unmounted),
+    ("siege: the pins unmounted in a namespace that shares them", Start::Standard, shared),
+    (
+        "siege: a program that answers everybody but the watchdog",
+        Start::Learned,
+        spares_the_watchdog,
+    ),
+    (
+        "siege: a program that answers for a hook, from before the guard",
+        Start::Learned,
+        from_before,
+    ),
+    ("siege: a watch that looks seldom, or without its baselines", Start::Standard, looks_less),
+];
+
+/// Check that a guard whose pins are unmounted stays in force, that this is told, that its commands and
+/// the next watchdog find it by the descriptor that process 1 keeps, and that it then goes on.
+fn unmounted(stage: &Stage) -> Result<()> {
+    configured(stage, "[guard.paths]\nself = \"observe\"", || {
+        let (mark, first) = (stage.mark()?, stage.watchdog()?);
+        stage.shell("umount --lazy /sys/fs/bpf; ! mountpoint --quiet /sys/fs/bpf")?;
+        stage.wait_for(mark, "the lost holder", |it| {
+            it.is("guard-tampered") && it.field("MESSAGE").contains("the mount at /sys/fs/bpf")
+        })?;
+        goes_on(stage, first)?;
+        stage.shell(&format!("{WATCHDOG} guard status"))?;
+        stage.shell(&format!("systemctl kill -s SIGKILL {UNIT}"))?;
+        still_denies(stage)?;
+        another(stage, first)?;
+        whole(stage)
+    })
+}
+
+/// Check that no unmount and no mount comes from a namespace whose mounts are shared with process 1's.
+fn shared(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let shared = "unshare --mount --propagation unchanged";
+        for act in ["umount --lazy /sys/fs/bpf", "umount --lazy /sys", "mount -t tmpfs no /etc"] {
+            refused_by_shell(stage, &format!("{shared} {act}"))?;
+        }
+        stage.shell("mountpoint --quiet /sys/fs/bpf; ! mountpoint --quiet /etc").map(drop)
+    })
+}
+
+/// Check that a program which lets the watchdog alone is seen by the second process that tries the guard.
+fn spares_the_watchdog(stage: &Stage) -> Result<()> {
+    configured(stage, "[guard.paths]\nbpf = \"off\"", || {
+        let mark = stage.mark()?;
+        let pid = stage.watchdog()?;
+        stage.shell(&format!(
+            "setsid disarm --by answer-others --pid {pid} </dev/null >/tmp/answers 2>&1 &"
+        ))?;
+        stage.wait_for(mark, "what the second process finds", |it| {
+            it.is("guard-tampered") && it.field("MESSAGE").contains("to a second process")
+        })?;
+        stage.shell("pkill -x disarm").map(drop)
+    })
+}
+
+/// Check that no guard is armed beside a program that could answer for its hooks, that this is said with
+/// the program's number, and that it is armed once that is gone.
+fn from_before(stage: &Stage) -> Result<()> {
+    stage.shell(
+        "setsid disarm --by answer-others --pid 1 </dev/null >/tmp/answers 2>&1 & sleep 2",
+    )?;
+    let started = stage.machine().node0().shell(&format!("systemctl start {UNIT}"))?;
+    ensure!(!started.success(), "it was armed: {started}");
+    let said = stage.shell(&format!("journalctl --no-pager -u {UNIT} -n 20"))?.text();
+    ensure!(said.contains("it changes what kernel functions return"), "{said}");
+    ensure!(said.contains("BPF program "), "the program is not named: {said}");
+    stage.shell("pkill -x disarm; sleep 1")?;
+    stage.start()?;
+    still_denies(stage)
+}
+
+/// Check that a watch does not give way to one that looks less often or takes baselines that are not signed,
+/// and that one whose baselines are gone says so.
+fn looks_less(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        newest_pin(stage, "STATE")?;
+        stage.halt()?;
+        let node0 = stage.machine().node0();
+        let same = configuration("");
+        let seldom = same.replacen("period = \"2s\"", "period = \"1h\"", 1);
+        node0.write("/tmp/seldom.toml", 0o644, seldom.as_bytes())?;
+        let refused =
+            node0.shell(&format!("timeout 100 {WATCHDOG} run --config /tmp/seldom.toml"))?;
+        ensure!(refused.status == 2, "{refused}");
+        ensure!(refused.to_string().contains("a sweep begins after 2s"), "{refused}");
+        let mark = stage.mark()?;
+        node0.write("/tmp/elsewhere.toml", 0o644, same.as_bytes())?;
+        let line = format!(
+            "systemd-run --collect --unit elsewhere {WATCHDOG} run --config /tmp/elsewhere.toml --wait --state-dir /tmp/elsewhere"
+        );
+        let ran = node0.shell(&line)?;
+        ensure!(ran.success(), "{ran}");
+        stage.wait_for(mark, "the baselines that are gone", |it| {
+            it.is("guard-tampered") && it.field("MESSAGE").contains("baseline of service-1 is gone")
+        })?;
+        stage.shell("systemctl stop elsewhere").map(drop)
+    })
+}
