@@ -13,7 +13,7 @@ use crate::layout;
 
 pub(super) const CASES: List = &[(
     "guard: threads that race one another get no write through",
-    Start::Standard,
+    Start::Learned,
     no_race_is_won,
 )];
 
@@ -37,7 +37,8 @@ const ASK_EVERY: Duration = Duration::from_secs(30);
 /// text or behind the border of its memory, while each of their ways works beside it; and that the
 /// service is well afterwards.
 fn no_race_is_won(stage: &Stage) -> Result<()> {
-    stage.preempted(|| configured(stage, "", || race(stage)))
+    stage.preempt()?;
+    configured(stage, "", || race(stage))
 }
 
 fn race(stage: &Stage) -> Result<()> {

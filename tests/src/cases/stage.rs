@@ -154,18 +154,14 @@ EOF
         Ok(output)
     }
 
-    /// Runs a case with two processors on node 0, and with a kernel that takes a processor from
-    /// threads wherever they are in it; both are undone afterwards.
+    /// Gives node 0 the spare processor, and a kernel that takes a processor from threads wherever they
+    /// are in it. Before there is a guard, which lets nobody start processors.
     ///
     /// # Errors
-    /// The case's, else node 0's.
-    pub fn preempted(&self, case: impl FnOnce() -> Result<()>) -> Result<()> {
+    /// When node 0 does not take them.
+    pub fn preempt(&self) -> Result<()> {
         let online = format!("/sys/devices/system/cpu/cpu{SPARE_PROCESSOR}/online");
-        let mode = self.preemption()?;
-        self.shell(&format!("echo 1 >{online}; echo full >{PREEMPTION}"))?;
-        let result = case();
-        let undone = self.shell(&format!("echo {mode} >{PREEMPTION}; echo 0 >{online}"));
-        result.and(undone.map(drop))
+        self.shell(&format!("echo 1 >{online}; echo full >{PREEMPTION}")).map(drop)
     }
 
     /// Starts the watchdog as a service; returns when it says that it is ready.
