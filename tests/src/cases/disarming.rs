@@ -117,8 +117,8 @@ fn refused(stage: &Stage, by: &str, file: &str) -> Result<()> {
     configured(stage, "", || refused_as(stage, "self", by, file))
 }
 
-/// Checks that an attempt is refused with EPERM and told as the worst there is, with this path and with
-/// its process, and that all goes on.
+/// Checks that an attempt is refused with EPERM and told as the worst there is, with this path and
+/// with its process, and that all goes on.
 pub(super) fn refused_as(stage: &Stage, path: &str, by: &str, file: &str) -> Result<()> {
     let (mark, watchdog) = (stage.mark()?, stage.watchdog()?);
     let attack = stage.disarm_by(by, file)?;

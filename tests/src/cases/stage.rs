@@ -154,8 +154,8 @@ EOF
         Ok(output)
     }
 
-    /// Gives node 0 the spare processor, and a kernel that takes a processor from threads wherever they
-    /// are in it. Before there is a guard, which lets nobody start processors.
+    /// Gives node 0 the spare processor, and a kernel that takes a processor from threads wherever
+    /// they are in it. Before there is a guard, which lets nobody start processors.
     ///
     /// # Errors
     /// When node 0 does not take them.

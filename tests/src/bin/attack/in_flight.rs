@@ -1,5 +1,5 @@
-//! A device that was opened in time and is in no process's table of descriptors meanwhile: who looks
-//! for holders does not find it there.
+//! A device that was opened in time and is in no process's table of descriptors meanwhile: who
+//! looks for holders does not find it there.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -73,7 +73,8 @@ fn send(socket: &UnixStream, file: &File) -> io::Result<()> {
 
 fn receive(socket: &UnixStream) -> io::Result<File> {
     with_message(|message| {
-        // SAFETY: as above; the kernel fills the buffer, and the descriptor is new and nobody else's.
+        // SAFETY: as above; the kernel fills the buffer, and the descriptor is new and nobody
+        // else's.
         unsafe {
             if libc::recvmsg(socket.as_raw_fd(), message, 0) < 0 {
                 return Err(io::Error::last_os_error());

@@ -91,7 +91,8 @@ enum Path {
     HoldOpen,
     /// All of those that use `/dev/mem`, by many threads that change each other's arguments.
     Race,
-    /// The device open for writing in a socket's queue, until there is `--until`; then pwrite, mmap.
+    /// The device open for writing in a socket's queue, until there is `--until`; then it is
+    /// written by pwrite, else by mmap.
     InFlight,
     /// The same among the files of an io_uring.
     InFlightRing,

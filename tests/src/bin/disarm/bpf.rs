@@ -52,8 +52,8 @@ impl Program<'_> {
     }
 }
 
-/// Attaches a program to what it was made for, or to the tracepoint of this name. Who drops the link
-/// detaches it.
+/// Attaches a program to what it was made for, or to the tracepoint of this name. Who drops the
+/// link detaches it.
 pub(crate) fn link(program: &OwnedFd, tracepoint: Option<&std::ffi::CStr>) -> io::Result<OwnedFd> {
     let [low, high] = halves(tracepoint.map_or(0, |name| name.as_ptr() as u64));
     let program = program.as_raw_fd().cast_unsigned();

@@ -48,8 +48,8 @@ pub(crate) fn bind_over(file: &Path) -> io::Result<()> {
     result.and(undone)
 }
 
-/// pivot_root(2) to another mount of what is at the root, and back: for that time everybody's paths
-/// lead elsewhere.
+/// pivot_root(2) to another mount of what is at the root, and back: for that time everybody's
+/// paths lead elsewhere.
 pub(crate) fn pivot() -> io::Result<()> {
     let (root, old) = (Path::new("/"), Path::new("/mnt"));
     private(root)?;

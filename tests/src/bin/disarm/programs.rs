@@ -76,8 +76,8 @@ pub(crate) fn answer_others(pid: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// The same by an LSM program, which runs before those that are there. Kernels from 6.12 on load none
-/// that says so: there, that one is attached at all is the success.
+/// The same by an LSM program, which runs before those that are there. Kernels from 6.12 on load
+/// none that says so: there, that one is attached at all is the success.
 pub(crate) fn lsm_program(file: &Path) -> io::Result<()> {
     let target = Types::of_this_kernel()?.function("bpf_lsm_bpf_map")?;
     let with = |verdict| {
@@ -113,8 +113,8 @@ pub(crate) fn swallow(pid: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Has the kernel forget that a program before this one refused a setting, and switches the guard's
-/// programs off by it; they are on again afterwards.
+/// Has the kernel forget that a program before this one refused a setting, and switches the
+/// guard's programs off by it; they are on again afterwards.
 pub(crate) fn set_retval() -> io::Result<()> {
     let code = [set(1, 0), call(SET_RETVAL), set(0, 1), EXIT];
     let program =
@@ -186,8 +186,8 @@ pub(crate) fn send_signal_task(pid: i32) -> io::Result<()> {
     process::ends(pid, &before, PATIENCE)
 }
 
-/// A program that takes the place of another one's function. It names none: the kernel itself takes
-/// no such thing.
+/// A program that takes the place of another one's function. It names none: the kernel itself
+/// takes no such thing.
 pub(crate) fn extension() -> io::Result<()> {
     let code = [set(0, 0), EXIT];
     Program { kind: EXTENSION, attach: 0, target: 0, code: &code }.load().map(drop)

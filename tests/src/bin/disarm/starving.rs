@@ -1,4 +1,5 @@
-//! Leaving the watchdog without what it needs: processor, disk, memory, and leave to read its files.
+//! Leaving the watchdog without what it needs: processor, disk, memory, and leave to read its
+//! files.
 
 use std::fs::{self, Permissions};
 use std::io;

@@ -27,8 +27,8 @@ pub(in crate::cases) const CASES: List = &[
 const IO_APIC: u64 = 0xfec0_0000;
 const HPET: u64 = 0xfed0_0000;
 
-/// Check that no device is written: interrupts, clocks, PCI configuration space, and a device's own
-/// registers.
+/// Check that no device is written: interrupts, clocks, PCI configuration space, and a device's
+/// own registers.
 fn devices(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let address = |line: &str| -> Result<u64> {
@@ -77,8 +77,8 @@ fn denied(stage: &Stage, paths: &[&'static str], places: &[u64]) -> Result<()> {
     Ok(())
 }
 
-/// Check that `strict` leaves nobody `/dev/mem` open for writing who had it in time, wherever it was
-/// meanwhile, and that the attempt is told.
+/// Check that `strict` leaves nobody `/dev/mem` open for writing who had it in time, wherever it
+/// was meanwhile, and that the attempt is told.
 fn in_flight(stage: &Stage, path: &str) -> Result<()> {
     stage.shell("rm -f /tmp/go")?;
     let (mark, before) = (stage.mark()?, stage.byte(NOBODYS)?);

@@ -1,5 +1,5 @@
-//! eBPF programs that answer for the guard's hooks, take back what its programs decide, or act on its
-//! watchdog: none is loaded. What others have programs for goes on.
+//! eBPF programs that answer for the guard's hooks, take back what its programs decide, or act on
+//! its watchdog: none is loaded. What others have programs for goes on.
 
 use anyhow::{Result, ensure};
 

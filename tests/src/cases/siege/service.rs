@@ -22,8 +22,8 @@ pub(in crate::cases) const CASES: List = &[
 /// How long a service may take to be there again, under emulation.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Check that the trusted executable writes its pages to no file that the guard keeps, where somebody
-/// put links to such.
+/// Check that the trusted executable writes its pages to no file that the guard keeps, where
+/// somebody put links to such.
 fn deputy(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let watchdog = stage.watchdog()?;

@@ -1,4 +1,5 @@
-//! A watchdog that is left without what it needs, or ended by signals that systemd sends for anybody.
+//! A watchdog that is left without what it needs, or ended by signals that systemd sends for
+//! anybody.
 
 use anyhow::{Result, ensure};
 
