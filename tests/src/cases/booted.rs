@@ -3,9 +3,10 @@
 use anyhow::{Result, ensure};
 
 use super::Stage;
-use super::guard::{NOBODYS, configuration};
+use super::guard::{NOBODYS, TRAMPOLINE, configuration};
 use super::leases::{LOADER, learned, start_by_lease};
 use super::paths::told;
+use super::snapshots::STRICT;
 use super::stage::{UNIT, WATCHDOG};
 use crate::layout;
 
@@ -28,7 +29,7 @@ chmod 755 /srv/packages/build/DEBIAN/postinst";
 /// # Errors
 /// When anything is otherwise.
 pub fn strict_from_boot(kernel: &str) -> Result<()> {
-    let configuration = configuration("[guard]\npreset = \"strict\"");
+    let configuration = configuration(&format!("{STRICT}\n{TRAMPOLINE}"));
     let stage = Stage::watched_from_boot(kernel, &configuration, PREPARE)?;
     let booted = stage.machine().node0().shell("systemctl is-system-running --wait")?;
     let failed = stage.machine().node0().shell("systemctl --failed --no-legend --no-pager")?;

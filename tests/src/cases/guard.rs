@@ -12,13 +12,13 @@ use crate::layout;
 pub(super) const CASES: List = &[
     (
         "guard: every write path into a node is denied with one alert",
-        Start::Standard,
+        Start::Learned,
         writes_are_denied,
     ),
     ("guard: reading stays allowed", Start::Standard, reading_is_allowed),
     (
         "guard: all of a node's ranges and the local APIC, and nothing else",
-        Start::Standard,
+        Start::Learned,
         exactly_the_ranges,
     ),
     (
@@ -46,13 +46,17 @@ const WRITES: [(&str, &str); 9] = [
 const HARMLESS: [&str; 4] = ["open", "read", "mmap-read", "mmap-private"];
 /// A range that is reserved and belongs to no node: node 0's own place in Mint's scheme.
 pub(super) const NOBODYS: u64 = 0x2000_3000;
-/// Two pages that an attacker may map writable, to start from.
+/// Leaves all that is reserved for node 0 in that scheme to who writes it.
+pub(super) const BESIDE: &str = "[guard]\ndev_mem_writable = [\"0x20000000..0x38000000\"]";
+/// Leaves the page to loaders where processors begin (`layout::TRAMPOLINE`): it is no node's.
+pub const TRAMPOLINE: &str = "dev_mem_writable = [\"0x90000..0x91000\"]";
+/// Two pages of [`BESIDE`] that an attacker may map writable, to start from.
 pub(super) const VIA: [&str; 2] = ["--via", "0x20001000"];
 
 /// Check that each way to write into node 2's text fails with EPERM, is alerted exactly once with
 /// the writer's name, and leaves the bytes as they were.
 fn writes_are_denied(stage: &Stage) -> Result<()> {
-    configured(stage, "", || {
+    configured(stage, BESIDE, || {
         let target = stage.machine().truth(2)?.text_phys_start + 0x1000;
         let before = stage.byte(target)?;
         let value = format!("{:#x}", before ^ 0xff);
@@ -118,9 +122,10 @@ fn reading_is_allowed(stage: &Stage) -> Result<()> {
 }
 
 /// Check, range by range, that the first and the last byte of every range of every node and the
-/// local APIC are guarded, and that the same calls right beside them succeed and really write.
+/// local APIC are guarded, and that the same calls right beside them succeed and really write
+/// where the configuration says so.
 fn exactly_the_ranges(stage: &Stage) -> Result<()> {
-    configured(stage, "", || {
+    configured(stage, BESIDE, || {
         let ranges = [1, 2].into_iter().flat_map(|node| {
             [layout::main_range(node), layout::real_mode_range(node), layout::low_range(node)]
         });

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::drivers::{load, with_module};
-use super::guard::{NOBODYS, configured};
+use super::guard::{BESIDE, NOBODYS, configured};
 use super::journal::Entry;
 use super::leases::{
     HOLDER, begin, is_held_by, lease, over, spare_byte, stays, take, wait_for_byte,
@@ -33,8 +33,9 @@ pub(super) const CASES: List = &[
 
 /// Check that a process which had a node's memory mapped writable before the guard was armed, and
 /// writes it all the time, is found and killed when it is, that it is told with all that is known of
-/// it, and that nothing is written afterwards; and that one which has other memory mapped goes on.
-/// And that a driver which has such memory is named, also when the node is changed through it.
+/// it, and that nothing is written afterwards; and that one which has other memory mapped, that is
+/// left to it, goes on. And that a driver which has such memory is named, also when the node is
+/// changed through it.
 fn held_before(stage: &Stage) -> Result<()> {
     let (at, mark) = (spare_byte(1), stage.mark()?);
     let before = stage.byte(at)?;
@@ -44,7 +45,7 @@ fn held_before(stage: &Stage) -> Result<()> {
     let harmless = begin(stage, "attack", "hold", NOBODYS, "")?;
     let text = stage.machine().truth(2)?.text_phys_start + 0x5000;
     let modules = phram(stage, text)?;
-    let result = configured(stage, "", || {
+    let result = configured(stage, BESIDE, || {
         let killed = stage.wait_for(mark, "held", |it| is_held_by(it, &holder))?;
         ensure!(killed.is("write-killed") && killed.field("PRIORITY") == "4", "{killed:?}");
         let expected = [

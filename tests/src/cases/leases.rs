@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::guard::configured;
+use super::guard::{TRAMPOLINE, configured};
 use super::journal::Entry;
 use super::stage::WATCHDOG;
 use super::{List, Stage, Start};
@@ -23,7 +23,7 @@ pub(super) const CASES: List = &[
         taken_back,
     ),
     ("lease: what is refused", Start::Standard, refused),
-    ("lease: a node's own loader starts it anew under the guard", Start::Standard, loaded),
+    ("lease: a node's own loader starts it anew under the guard", Start::Learned, loaded),
 ];
 
 /// Copies of programs, where the kernel can tell whether somebody may write them.
@@ -264,7 +264,7 @@ fn refused(stage: &Stage) -> Result<()> {
 /// Check that the loader which starts the nodes of this machine can start one anew under a lease and
 /// not without, that the node is not judged meanwhile, and that the new kernel is watched afterwards.
 fn loaded(stage: &Stage) -> Result<()> {
-    configured(stage, "", || {
+    configured(stage, &format!("[guard]\n{TRAMPOLINE}"), || {
         stage.shell(&format!("install -m 755 /host/node-loader {LOADER}"))?;
         let (machine, mark) = (stage.machine(), stage.mark()?);
         let line = format!("{LOADER} stop --node 1");

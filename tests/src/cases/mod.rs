@@ -36,7 +36,7 @@ pub use booted::strict_from_boot;
 pub use discovery::{SERVICE_NODES, json_lines, located_from_outside, located_on_node0, on_host};
 pub use door::{COMMAND_LINE as WITHOUT_LSM, denied_at_the_door};
 pub use drivers::with_module;
-pub use guard::configuration;
+pub use guard::{TRAMPOLINE, configuration};
 pub use journal::Entry;
 pub use leases::{LEASE, start_by_lease};
 pub use snapshots::Start;

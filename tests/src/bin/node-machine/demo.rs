@@ -289,7 +289,8 @@ fn leased(stage: &Stage) -> Result<()> {
     say!("  node 0: /etc/watchdog/watchdog.toml names both nodes and their memory");
     // Until now by the commands themselves.
     stage.stop()?;
-    stage.configured(&cases::configuration(""), || {
+    let leaves = format!("[guard]\n{}", cases::TRAMPOLINE);
+    stage.configured(&cases::configuration(&leaves), || {
         let mark = stage.mark()?;
         loader_is_denied(stage)?;
         say!(
