@@ -81,7 +81,7 @@ Examples:
 
 Exit status: 0 every node is clean or patched; 1 a node is tampered with, or
 instrumented and that is not allowed; 2 a node is lost, unverified or booting,
-there is no node, or the command could not run.";
+or its clocks stand still, there is no node, or the command could not run.";
 
 const LOCATE_HELP: &str = "\
 Examples:

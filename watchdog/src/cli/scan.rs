@@ -11,7 +11,7 @@ use super::report::{json, people};
 use super::scan_report::{NodeReport, TextReport, print};
 use crate::alert::chain;
 use crate::config::Config;
-use crate::locate::{Finding, Kernel, Recheck, Report, recheck};
+use crate::locate::{Beat, Finding, Kernel, Recheck, Report, living, recheck};
 use crate::memory::Memory;
 use crate::node::{Found, NoBaseline, Target, baseline_for};
 use crate::verify::{BaselineStore, Verdict, Verifier, copy_text};
@@ -20,6 +20,8 @@ use crate::verify::{BaselineStore, Verdict, Verifier, copy_text};
 pub(super) const STATE_DIR: &str = "/var/lib/watchdog";
 /// Between two looks at a kernel that is rewriting itself.
 const PATCHING: Duration = Duration::from_millis(200);
+/// How long it is waited for clocks that stand still.
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
 /// Differences listed in JSON.
 pub(super) const LISTED: usize = 10_000;
 
@@ -38,8 +40,13 @@ pub(super) fn execute(args: ScanArgs) -> anyhow::Result<Status> {
     let found = find(&target)?;
     let mut worst = Status::Good;
     for found in &found {
-        let report = judge(&target, &store, found, args.verbose)?;
+        let first = found.finding.pulse().look(&*target.memory);
+        let mut report = judge(&target, &store, found, args.verbose)?;
+        report.alive = is_alive(&target, &found.finding, first);
         worst = worse(worst, report.verdict, args.allow);
+        if report.alive == Some(false) && worst == Status::Good {
+            worst = Status::Undecided;
+        }
         if args.memory.place.json {
             json(&report)?;
         } else {
@@ -61,6 +68,18 @@ fn worse(so_far: Status, verdict: Verdict, allow: Option<Allowed>) -> Status {
         (so_far, Verdict::Clean | Verdict::Patched) => so_far,
         (_, Verdict::Unverified | Verdict::Booting | Verdict::Lost) => Status::Undecided,
     }
+}
+
+/// Whether a node's clocks went on since the first look at them, as far as that can be known:
+/// memory in a file may be at rest. Where they did not, it is waited for them.
+fn is_alive(target: &Target, finding: &Finding, first: Beat) -> Option<bool> {
+    if target.guarded.is_none() || !first.is_known() || !matches!(finding, Finding::Located(_)) {
+        return None;
+    }
+    let (memory, pulse) = (&*target.memory, finding.pulse());
+    let patience = pulse.look(memory).rest().min(LONGEST_LOOK);
+    let advanced = pulse.look(memory).advanced_since(&first);
+    Some(advanced || living(memory, &[pulse], patience).contains(&true))
 }
 
 /// Sweeps one node.

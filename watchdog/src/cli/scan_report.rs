@@ -31,6 +31,9 @@ pub(super) struct NodeReport<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     kernel: Report,
+    /// Whether its clocks go on; of memory in a file that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) alive: Option<bool>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     text: Option<TextReport>,
     elapsed_us: u64,
@@ -87,7 +90,8 @@ impl<'a> NodeReport<'a> {
         text: Option<TextReport>,
         begun: Instant,
     ) -> Self {
-        Self { node, verdict, reason, kernel, text, elapsed_us: micros(begun.elapsed()) }
+        let elapsed_us = micros(begun.elapsed());
+        Self { node, verdict, reason, kernel, alive: None, text, elapsed_us }
     }
 }
 
@@ -177,6 +181,13 @@ pub(super) fn print(
     }
     if let Some(reason) = &report.reason {
         row(out, "reason", reason)?;
+    }
+    if report.alive == Some(false) {
+        row(
+            out,
+            "NOT ALIVE",
+            "its clocks stand still: its processors may have been stopped or taken, and memory was judged as they left it",
+        )?;
     }
     print_strays(out, &found.strays)?;
     let Some(text) = &report.text else { return Ok(()) };

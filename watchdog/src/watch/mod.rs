@@ -3,6 +3,7 @@
 mod attempts;
 mod invariant;
 mod leases;
+mod life;
 mod missing;
 mod nodes;
 mod origin;

@@ -37,6 +37,8 @@ pub struct WatchedNodes {
     boot_limit: Duration,
     pub(super) lent: Lent,
     pub(super) doings: Doings,
+    /// How long the clocks of live nodes may stand still at least; memory in a file may be at rest.
+    pub(super) still: Option<Duration>,
     pub(super) nodes: Vec<WatchedNode>,
     /// Strays already told.
     pub(super) strays: BTreeSet<String>,
@@ -75,6 +77,7 @@ impl WatchedNodes {
             boot_limit,
             lent: Lent::default(),
             doings: Doings::default(),
+            still: None,
             nodes: Vec::new(),
             strays: BTreeSet::new(),
         };
@@ -145,7 +148,7 @@ impl WatchedNodes {
             let health = match &mut watched.state {
                 State::Watching(watching) => {
                     let mut tell = |event| events.push(event);
-                    watching.sweep(&watched.node, memory, &self.doings, &mut tell)
+                    watching.sweep(&watched.node, memory, &self.doings, self.still, &mut tell)
                 }
                 State::Missing(missing) => {
                     if missing.searches.are_due() {

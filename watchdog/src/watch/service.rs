@@ -32,6 +32,9 @@ use crate::verify::{BaselineKey, BaselineStore};
 /// on a busy machine, and who is started anew meanwhile knows less than before.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Periods for which a node's clocks may stand still at least.
+const STILL: u32 = 3;
+
 /// How the watch is run.
 #[derive(Clone, Debug)]
 pub struct WatchOptions {
@@ -176,6 +179,7 @@ pub async fn watch(
     let mut nodes = WatchedNodes::take_up(&target, store, options.boot_limit, found, &mut tell)?;
     // Ready means that every text was judged once; the first time takes longer than any other.
     nodes.doings = doings.clone();
+    nodes.still = target.guarded.is_some().then(|| options.period * STILL);
     nodes.sweep(&*target.memory, &mut tell)?;
 
     owners.set(nodes.owners());

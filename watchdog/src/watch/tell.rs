@@ -278,6 +278,29 @@ pub(super) fn lost(node: &NodeName, reason: &str) -> Event {
     event
 }
 
+/// A node's clocks stand still.
+pub(super) fn stands_still(node: &NodeName, kernel: &Kernel, time: Duration) -> Event {
+    let mut event = Event::new(
+        EventKind::NodeLost,
+        format!(
+            "The clocks of node {node} stand still since {:.1} s: its processors may have been stopped or taken. Its text is judged as before; look at the node's console, and start the node again if it does not answer",
+            time.as_secs_f64()
+        ),
+    );
+    of_text(&mut event, node, kernel);
+    event
+}
+
+/// A node's clocks go on after all.
+pub(super) fn goes_on(node: &NodeName, kernel: &Kernel, time: Duration) -> Event {
+    let mut event = Event::new(
+        EventKind::NodeFound,
+        format!("The clocks of node {node} go on, after {:.1} s", time.as_secs_f64()),
+    );
+    of_text(&mut event, node, kernel);
+    event
+}
+
 /// Fills in where the text is.
 fn of_text(event: &mut Event, node: &NodeName, kernel: &Kernel) {
     event.node = Some(node.to_string());

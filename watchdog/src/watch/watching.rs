@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::life::{Life, News};
 use super::nodes::SweepError;
 use super::origin::Doings;
 use super::searches::Searches;
 use super::tell;
 use crate::alert::{Event, chain};
-use crate::locate::{Beat, Kernel, Recheck, recheck};
+use crate::locate::{Kernel, Recheck, recheck};
 use crate::memory::{Memory, PhysAddr};
 use crate::node::{Images, NoBaseline, Node, baseline_for};
 use crate::verify::judge::Cause;
@@ -18,8 +19,6 @@ use crate::verify::{Baseline, BaselineStore, Difference, Sweep, Verdict, Verifie
 const TOLD_EACH: usize = 16;
 /// Differences of one sweep that are looked at; what is beyond is told as a number all the same.
 const MOST: usize = 10_000;
-/// A kernel whose clocks stand still for so long may have been left for another.
-const STALL: Duration = Duration::from_secs(1);
 
 /// A kernel that is pinned: whatever memory says later, its place stays this until it is gone.
 #[derive(Debug)]
@@ -80,7 +79,7 @@ impl Watching {
         };
         Ok(Ok(Self {
             since: Instant::now(),
-            life: Life::begin(&kernel, memory),
+            life: Life::begin(kernel.pulse.look(memory)),
             verifier: Verifier::new(baseline, &kernel),
             kernel,
             told: BTreeMap::new(),
@@ -93,16 +92,23 @@ impl Watching {
         }))
     }
 
-    /// Walks the translation again, compares the text, and tells what is new.
+    /// Walks the translation again, compares the text, and tells what is new. Where memory is live,
+    /// clocks that stand still for longer than `limit` are news.
     pub(super) fn sweep(
         &mut self,
         node: &Node,
         memory: &dyn Memory,
         doings: &Doings,
+        limit: Option<Duration>,
         tell: &mut dyn FnMut(Event),
     ) -> Health {
         let begun = Instant::now();
-        let advanced = self.life.look(&self.kernel, memory);
+        let advanced = self.life.look(self.kernel.pulse.look(memory));
+        match limit.and_then(|limit| self.life.news(limit)) {
+            Some(News::Stopped(time)) => tell(tell::stands_still(&node.name, &self.kernel, time)),
+            Some(News::GoesOn(time)) => tell(tell::goes_on(&node.name, &self.kernel, time)),
+            None => {}
+        }
         if advanced {
             self.searches = Searches::default();
         }
@@ -131,7 +137,7 @@ impl Watching {
 
     /// Whether its clocks went on not long ago.
     pub(super) fn is_alive(&self) -> bool {
-        !self.life.stalled
+        !self.life.is_stalled()
     }
 
     /// Tells findings about the mapping, each once for as long as it stands.
@@ -178,33 +184,5 @@ impl Watching {
             .iter()
             .map(|difference| (difference.phys, difference.found.clone()))
             .collect();
-    }
-}
-
-/// The clocks of a kernel, over the sweeps.
-#[derive(Debug)]
-struct Life {
-    beat: Beat,
-    /// When they last went on.
-    last: Instant,
-    /// Whether that is longer than [`STALL`] ago.
-    stalled: bool,
-}
-
-impl Life {
-    fn begin(kernel: &Kernel, memory: &dyn Memory) -> Self {
-        Self { beat: kernel.pulse.look(memory), last: Instant::now(), stalled: false }
-    }
-
-    /// Looks at the clocks; whether they went on.
-    fn look(&mut self, kernel: &Kernel, memory: &dyn Memory) -> bool {
-        let now = kernel.pulse.look(memory);
-        let advanced = now.advanced_since(&self.beat);
-        if advanced {
-            *self = Self { beat: now, last: Instant::now(), stalled: false };
-        } else {
-            self.stalled = self.last.elapsed() >= STALL;
-        }
-        advanced
     }
 }

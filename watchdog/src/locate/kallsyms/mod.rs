@@ -97,30 +97,25 @@ struct Wanted {
     etext: usize,
     end: usize,
     banner: usize,
-    jiffies: Option<usize>,
-    timekeeper: Option<usize>,
+    pulse: [Option<usize>; Pulse::SYMBOLS.len()],
 }
 
 impl Wanted {
     fn among(names: &Names) -> Option<Self> {
-        let [text, stext, etext, end, banner, jiffies, timekeeper] = names.places([
+        let [jiffies, timekeeper, ticking, detector, threshold] = Pulse::SYMBOLS;
+        let [text, stext, etext, end, banner, pulse @ ..] = names.places([
             "_text",
             "_stext",
             "_etext",
             "_end",
             "linux_banner",
-            "jiffies_64",
-            "tk_core",
-        ]);
-        Some(Self {
-            text: text?,
-            stext: stext?,
-            etext: etext?,
-            end: end?,
-            banner: banner?,
             jiffies,
             timekeeper,
-        })
+            ticking,
+            detector,
+            threshold,
+        ]);
+        Some(Self { text: text?, stext: stext?, etext: etext?, end: end?, banner: banner?, pulse })
     }
 }
 
@@ -222,7 +217,7 @@ fn kernel_of(
             PhysAddr(phys.checked_add(end)?),
         )?,
         banner,
-        pulse: Pulse::new(in_image(wanted.jiffies), in_image(wanted.timekeeper)),
+        pulse: Pulse::new(wanted.pulse.map(in_image)),
         symbols: Symbols::new(Arc::clone(names), addresses, stext),
     })
 }
