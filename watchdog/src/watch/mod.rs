@@ -16,6 +16,7 @@ mod service;
 mod survey;
 mod sweeper;
 mod tell;
+mod unsaved;
 mod watching;
 
 pub use nodes::WatchedNodes;

@@ -17,7 +17,7 @@ use crate::verify::{BaselineError, BaselineStore, Identity, StoreError};
 /// Why the watch cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
-    /// A baseline could not be stored or loaded.
+    /// A baseline could not be loaded.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Memory could not be read while looking for a kernel.
@@ -33,11 +33,12 @@ pub enum SweepError {
 pub struct WatchedNodes {
     pub(super) plan: Nodes,
     images: Images,
-    store: BaselineStore,
+    pub(super) store: BaselineStore,
     boot_limit: Duration,
     pub(super) lent: Lent,
     pub(super) doings: Doings,
-    /// How long the clocks of live nodes may stand still at least; memory in a file may be at rest.
+    /// How long the clocks of live nodes may stand still at least; memory in a file may be at
+    /// rest.
     pub(super) still: Option<Duration>,
     pub(super) nodes: Vec<WatchedNode>,
     /// Strays already told.
@@ -128,13 +129,15 @@ impl WatchedNodes {
     /// Sweeps every node once and tells what is new.
     ///
     /// # Errors
-    /// [`SweepError::Store`] when a baseline could not be stored. What a node's memory holds is
-    /// never an error here: it makes the node lost or tampered.
+    /// [`SweepError::Read`] and [`SweepError::Learn`] when memory cannot be read. What a node's
+    /// memory or its stored baseline holds is never an error here: it makes the node lost or
+    /// tampered.
     pub fn sweep(
         &mut self,
         memory: &dyn Memory,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
+        self.save_learned(tell);
         let returned = self.lent.take_returned();
         for at in 0..self.nodes.len() {
             let Some(watched) = self.nodes.get_mut(at) else { break };
@@ -279,8 +282,8 @@ impl WatchedNodes {
         {
             // Its baseline may have been imported since; nothing else is new.
             let (images, store) = (&self.images, &self.store);
-            let begun = Watching::begin(images, store, memory, &watched.node, kernel, tell)?;
-            if let Ok(watching) = begun {
+            let begun = Watching::begin(images, store, memory, &watched.node, kernel, tell);
+            if let Ok(watching) = refused_by_store(begun)? {
                 tell(tell::found(&watched.node, &watching.kernel));
                 watched.state = State::Watching(Box::new(watching));
             }
@@ -296,7 +299,8 @@ impl WatchedNodes {
         }
         let (images, store) = (&self.images, &self.store);
         let refused = kernel.clone();
-        watched.state = match Watching::begin(images, store, memory, &watched.node, kernel, tell)? {
+        let begun = Watching::begin(images, store, memory, &watched.node, kernel, tell);
+        watched.state = match refused_by_store(begun)? {
             Ok(watching) => State::Watching(Box::new(watching)),
             Err(reason) => {
                 tell(tell::lost(&watched.node.name, &reason));
@@ -304,6 +308,17 @@ impl WatchedNodes {
             }
         };
         Ok(())
+    }
+}
+
+/// A stored baseline that cannot be used makes a node lost where the watch goes on already: one
+/// node's file must not end the watch over all others.
+fn refused_by_store(
+    begun: Result<Result<Watching, String>, SweepError>,
+) -> Result<Result<Watching, String>, SweepError> {
+    match begun {
+        Err(SweepError::Store(error)) => Ok(Err(chain(&error))),
+        begun => begun,
     }
 }
 

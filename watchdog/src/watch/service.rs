@@ -247,7 +247,7 @@ pub async fn watch(
             }
             _ = asked.recv() => looked = guard.as_mut().map(|it| leases.look(it, &target)),
             () = leases.over() => looked = guard.as_mut().map(|it| leases.look(it, &target)),
-            _ = hung_up.recv() => log::info!("SIGHUP: there is nothing to reload; restart the service to have a new configuration take effect"),
+            _ = hung_up.recv() => log::info!("SIGHUP: nothing to reload; restart the service"),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }

@@ -190,6 +190,26 @@ pub(super) fn learned(node: &Node, kernel: &Kernel, baseline: &Baseline, file: &
     event
 }
 
+/// A baseline was learned and could not be stored.
+pub(super) fn unsaved(
+    node: &Node,
+    kernel: &Kernel,
+    baseline: &Baseline,
+    why: &str,
+    again: Duration,
+) -> Event {
+    let name = &node.name;
+    let mut event = Event::new(
+        EventKind::GuardDegraded,
+        format!(
+            "The baseline of node {name} was learned from its text as it stands (trusted on first use, SHA-256 {}) and could not be stored: {why}. The node is judged by it until this watchdog ends, and the next one trusts its text anew; make room, and it is stored within {again:?}",
+            baseline.origin.sha256
+        ),
+    );
+    of_text(&mut event, name, kernel);
+    event
+}
+
 /// A stretch of text differs.
 pub(super) fn tampered(node: &NodeName, difference: &Difference, origin: Option<&str>) -> Event {
     let Difference { phys, virt, expected, found, note, .. } = difference;

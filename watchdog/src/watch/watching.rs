@@ -8,6 +8,7 @@ use super::nodes::SweepError;
 use super::origin::Doings;
 use super::searches::Searches;
 use super::tell;
+use super::unsaved::Unsaved;
 use crate::alert::{Event, chain};
 use crate::locate::{Kernel, Recheck, recheck};
 use crate::memory::{Memory, PhysAddr};
@@ -42,6 +43,8 @@ pub(super) struct Watching {
     pub(super) doubt: Option<String>,
     /// Whether a kernel that boots beside it was told.
     pub(super) told_booting: bool,
+    /// The baseline it is judged by, where that was learned and could not be stored.
+    pub(super) unsaved: Option<Unsaved>,
 }
 
 /// What a sweep says of the kernel itself.
@@ -65,15 +68,14 @@ impl Watching {
         kernel: Box<Kernel>,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Result<Self, String>, SweepError> {
+        let mut unsaved = None;
         let baseline = match baseline_for(images, store, &node.name, &kernel) {
             Ok(Some(baseline)) => baseline,
             Err(NoBaseline::Store(error)) => return Err(error.into()),
             Err(error) => return Ok(Err(chain(&error))),
             Ok(None) => {
                 let baseline = Baseline::learn(memory, &kernel)?;
-                store.save(node.name.as_str(), &baseline)?;
-                let file = store.path(node.name.as_str());
-                tell(tell::learned(node, &kernel, &baseline, &file.display().to_string()));
+                unsaved = Unsaved::unless_saved(store, node, &kernel, &baseline, tell);
                 baseline
             }
         };
@@ -89,11 +91,12 @@ impl Watching {
             searches: Searches::default(),
             doubt: None,
             told_booting: false,
+            unsaved,
         }))
     }
 
-    /// Walks the translation again, compares the text, and tells what is new. Where memory is live,
-    /// clocks that stand still for longer than `limit` are news.
+    /// Walks the translation again, compares the text, and tells what is new. Where memory is
+    /// live, clocks that stand still for longer than `limit` are news.
     pub(super) fn sweep(
         &mut self,
         node: &Node,

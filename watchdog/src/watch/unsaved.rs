@@ -1,0 +1,80 @@
+//! Baselines that were learned and could not be stored: as when the disk is full. The node is
+//! judged by its baseline in memory, and the watchdog tries to store it again and again.
+
+use std::time::{Duration, Instant};
+
+use super::nodes::{State, WatchedNode, WatchedNodes};
+use super::tell;
+use crate::alert::{Event, chain};
+use crate::locate::Kernel;
+use crate::node::Node;
+use crate::verify::{Baseline, BaselineStore, StoreError};
+
+/// From one try to the next.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// A baseline that is only in memory.
+#[derive(Debug)]
+pub(super) struct Unsaved {
+    baseline: Baseline,
+    tried: Instant,
+}
+
+impl Unsaved {
+    /// Stores a baseline that was just learned, and tells of it; what cannot be stored is
+    /// returned.
+    pub(super) fn unless_saved(
+        store: &BaselineStore,
+        node: &Node,
+        kernel: &Kernel,
+        baseline: &Baseline,
+        tell: &mut dyn FnMut(Event),
+    ) -> Option<Self> {
+        match save(store, node, kernel, baseline) {
+            Ok(learned) => {
+                tell(learned);
+                None
+            }
+            Err(error) => {
+                tell(tell::unsaved(node, kernel, baseline, &chain(&error), AGAIN));
+                Some(Self { baseline: baseline.clone(), tried: Instant::now() })
+            }
+        }
+    }
+}
+
+impl WatchedNodes {
+    /// Tries to store what could not be stored, where the last try is long enough ago. That it
+    /// fails once more is no news.
+    pub(super) fn save_learned(&mut self, tell: &mut dyn FnMut(Event)) {
+        for WatchedNode { node, state } in &mut self.nodes {
+            let State::Watching(watching) = state else { continue };
+            let Some(unsaved) = &mut watching.unsaved else { continue };
+            if unsaved.tried.elapsed() < AGAIN {
+                continue;
+            }
+            match save(&self.store, node, &watching.kernel, &unsaved.baseline) {
+                Ok(learned) => {
+                    tell(learned);
+                    watching.unsaved = None;
+                }
+                Err(error) => {
+                    log::warn!("node {}: {}", node.name, chain(&error));
+                    unsaved.tried = Instant::now();
+                }
+            }
+        }
+    }
+}
+
+/// Stores a baseline: the event that it was learned.
+fn save(
+    store: &BaselineStore,
+    node: &Node,
+    kernel: &Kernel,
+    baseline: &Baseline,
+) -> Result<Event, StoreError> {
+    store.save(node.name.as_str(), baseline)?;
+    let file = store.path(node.name.as_str());
+    Ok(tell::learned(node, kernel, baseline, &file.display().to_string()))
+}
