@@ -2,8 +2,9 @@
 //! written without following a link.
 //!
 //! Whoever names a file may be tricked, and a folder may change while it is used. What is read is
-//! a regular file, or what the caller allows beside: a pipe would wait for its writer, a device may
-//! do something when it is opened. What is written is a new file, which takes the old one's place.
+//! a regular file, or what the caller allows beside: a pipe would wait for its writer, a device
+//! may do something when it is opened. What is written is a new file, which takes the old one's
+//! place.
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read};
@@ -33,8 +34,8 @@ pub(crate) fn open_as(
         let error = || io::Error::new(io::ErrorKind::InvalidInput, otherwise);
         is_wanted(&found).then_some(()).ok_or_else(error)
     };
-    // Before it is opened, since that alone can make a device do something; and after, since it may
-    // be another file by then.
+    // Before it is opened, since that alone can make a device do something; and after, since it
+    // may be another file by then.
     check(fs::metadata(path)?)?;
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -65,8 +66,8 @@ pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "it is not text (UTF-8)"))
 }
 
-/// Writes a new file and puts it in the place of `path`, which so is either the old file or the new
-/// one, whole. No link is followed: one at `path` is replaced, like any other file.
+/// Writes a new file and puts it in the place of `path`, which so is either the old file or the
+/// new one, whole. No link is followed: one at `path` is replaced, like any other file.
 ///
 /// # Errors
 /// The operating system's; the old file stays.

@@ -1,22 +1,24 @@
 //! The role that the guard trusts, and how a command gives it up.
 //!
-//! The guard trusts every process that executed the watchdog's executable, because `run` and `guard`
-//! need its tables. A command that takes names of files from its caller would lend that trust to
-//! whoever calls it: root could have it write what the guard keeps from root. So each command but
-//! those two gives the role up before it reads an argument, and `run` gives it up where it arms no
-//! guard.
+//! The guard trusts every process that executed the watchdog's executable, because `run` and
+//! `guard` need its tables. A command that takes names of files from its caller would lend that
+//! trust to whoever calls it: root could have it write what the guard keeps from root. So each
+//! command but those two gives the role up before it reads an argument, and `run` gives it up
+//! where it arms no guard.
 //!
-//! The guard's programs refuse a process that has a seccomp filter, and no process can ever take one
-//! off. The filter here allows every system call: it is there to be seen by the guard. The kernel
-//! runs it once for each system call that is new (`seccomp_cache_prepare`, kernel/seccomp.c, 5.11).
+//! The guard's programs refuse a process that has a seccomp filter, and no process can ever take
+//! one off. The filter here allows every system call: it is there to be seen by the guard. The
+//! kernel runs it once for each system call that is new (`seccomp_cache_prepare`,
+//! kernel/seccomp.c, 5.11).
 
 use std::ffi::OsStr;
 use std::io;
 
 use rustix::thread::set_no_new_privs;
 
-/// Whether a command needs the role. It is told by the first argument as it stands: everything that
-/// is not exactly one of these words gives the role up, whatever the parser makes of it later.
+/// Whether a command needs the role. It is told by the first argument as it stands: everything
+/// that is not exactly one of these words gives the role up, whatever the parser makes of it
+/// later.
 #[must_use]
 pub fn is_needed_by(command: Option<&OsStr>) -> bool {
     command.is_some_and(|command| command == "run" || command == "guard")
@@ -50,8 +52,8 @@ fn install_filter() -> io::Result<()> {
         k: libc::SECCOMP_RET_ALLOW,
     };
     let program = libc::sock_fprog { len: 1, filter: &raw mut allow };
-    // Kernels before 5.16 slow a process with a filter down unless it says that it needs no defence
-    // against its own speculation.
+    // Kernels before 5.16 slow a process with a filter down unless it says that it needs no
+    // defence against its own speculation.
     let flags = libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
     // SAFETY: `program` and the instruction that it points to outlive the call, which copies both.
     let installed = unsafe {
@@ -81,8 +83,8 @@ mod tests {
         assert!(!is_needed_by(None));
     }
 
-    /// Check that the filter is on afterwards, in other threads as well, and that files are read as
-    /// before.
+    /// Check that the filter is on afterwards, in other threads as well, and that files are read
+    /// as before.
     #[test]
     fn a_filter_that_is_seen() {
         let mode = |status: String| {

@@ -3,9 +3,9 @@
 use std::ffi::OsStr;
 use std::io;
 
-/// Signals that would end `run` without a word: nobody means that by them. One that says that a file
-/// would get too large, or that the processor was had for too long, is an error of the call or a
-/// matter of policy. SIGHUP, which `run` answers, is ignored until it does.
+/// Signals that would end `run` without a word: nobody means that by them. One that says that a
+/// file would get too large, or that the processor was had for too long, is an error of the call
+/// or a matter of policy. SIGHUP, which `run` answers, is ignored until it does.
 const IGNORED: [i32; 11] = [
     libc::SIGHUP,
     libc::SIGUSR2,
@@ -22,9 +22,9 @@ const IGNORED: [i32; 11] = [
 
 /// Settles what signals do, before anything else is done.
 ///
-/// `run` is ended by SIGTERM and SIGINT, and by those that tell of a defect; it goes on when nobody
-/// reads what it prints. Every other command ends by SIGPIPE then, silently, as programs do whose
-/// output is piped into `head`.
+/// `run` is ended by SIGTERM and SIGINT, and by those that tell of a defect; it goes on when
+/// nobody reads what it prints. Every other command ends by SIGPIPE then, silently, as programs do
+/// whose output is piped into `head`.
 ///
 /// # Errors
 /// The operating system's: none is expected.

@@ -26,8 +26,8 @@ pub fn printable(bytes: &[u8], limit: usize) -> String {
     text
 }
 
-/// Text of our own with names in it that may be anything, made fit for a terminal: lines stay lines,
-/// and what could move a cursor or change the reading order becomes an escape.
+/// Text of our own with names in it that may be anything, made fit for a terminal: lines stay
+/// lines, and what could move a cursor or change the reading order becomes an escape.
 #[must_use]
 pub fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, |character| matches!(character, '\n' | '\t'))

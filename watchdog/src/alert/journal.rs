@@ -13,8 +13,8 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 pub struct Journal(());
 
 impl Journal {
-    /// The journal, or `None` on a system that has none. Where systemd runs, journald that does not
-    /// listen now does so later.
+    /// The journal, or `None` on a system that has none. Where systemd runs, journald that does
+    /// not listen now does so later.
     #[must_use]
     pub fn connect() -> Option<Self> {
         (std::path::Path::new(SOCKET).exists() || booted()).then_some(Self(()))

@@ -18,8 +18,8 @@ const QUEUE: usize = 4096;
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long the end of the program waits for events that are still queued.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// How long it tries to have a place take what it refused; the rest is counted in the guard's tables
-/// and told by the next watchdog.
+/// How long it tries to have a place take what it refused; the rest is counted in the guard's
+/// tables and told by the next watchdog.
 const LAST_TRIES: Duration = Duration::from_secs(2);
 
 /// One place events go to.
@@ -119,7 +119,8 @@ impl Outlet {
     }
 }
 
-/// Takes what is queued to every place until the queue is closed, and then for a while what is left.
+/// Takes what is queued to every place until the queue is closed, and then for a while what is
+/// left.
 fn run(events: &Receiver<Event>, sinks: Vec<Box<dyn Sink>>, lost: &AtomicU64, shelf: &Shelf) {
     let (mut digests, mut places) = (Digests::default(), Places::new(sinks, shelf));
     loop {

@@ -9,9 +9,9 @@ use std::time::Instant;
 use super::outlet::Sink;
 use super::{Event, EventKind};
 
-/// Events that are kept for a place that takes none; the next ones are counted. What happened first
-/// says more than what came of it, and attempts are folded before they come here: this is minutes
-/// even of an attack.
+/// Events that are kept for a place that takes none; the next ones are counted. What happened
+/// first says more than what came of it, and attempts are folded before they come here: this is
+/// minutes even of an attack.
 pub(super) const KEPT: usize = 4096;
 
 /// An event on its way to every place.
@@ -65,8 +65,8 @@ impl Place {
         }
     }
 
-    /// Gives the place what waits, in order, until it refuses one. `told` hears of each event that no
-    /// place had taken before.
+    /// Gives the place what waits, in order, until it refuses one. `told` hears of each event that
+    /// no place had taken before.
     pub(super) fn deliver(&mut self, told: &mut dyn FnMut(&Event)) -> State {
         while let Some(letter) = self.waiting.front() {
             match self.sink.send(&letter.event) {

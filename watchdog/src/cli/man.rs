@@ -13,8 +13,8 @@ use crate::files;
 /// Who may read a page.
 const MODE: u32 = 0o644;
 
-/// Writes a page for the command and one for each subcommand. Each is a new file: where a link stands
-/// in its place, the link goes.
+/// Writes a page for the command and one for each subcommand. Each is a new file: where a link
+/// stands in its place, the link goes.
 pub(super) fn execute(args: &ManArgs) -> anyhow::Result<Status> {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();

@@ -93,7 +93,7 @@ mod tests {
     fn names_are_shown() {
         let mut out = Visible(Vec::new());
         row(&mut out, "file", "/a\x1b[2Jb").unwrap();
-        writeln!(out, "node {}", "\u{202e}x\r").unwrap();
+        writeln!(out, "node \u{202e}x\r").unwrap();
         let text = String::from_utf8(out.0).unwrap();
         assert_eq!(text, "  file           /a\\u{1b}[2Jb\nnode \\u{202e}x\\r\n");
     }

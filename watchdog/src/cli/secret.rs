@@ -16,8 +16,8 @@ const LONGEST: u64 = 4096;
 /// How long nobody may open the other end of a pipe: a password manager asks its user first.
 const PATIENCE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
-/// A secret from a file, from a pipe (as the shell's `<(pass show watchdog)` is one), or from standard
-/// input (`-`), without the end of its line.
+/// A secret from a file, from a pipe (as the shell's `<(pass show watchdog)` is one), or from
+/// standard input (`-`), without the end of its line.
 pub(super) fn secret_of(path: &Path) -> anyhow::Result<Vec<u8>> {
     let secret =
         if path == Path::new("-") { read(io::stdin().lock()) } else { open(path).and_then(read) };
@@ -60,8 +60,8 @@ mod tests {
 
     use super::*;
 
-    /// Check that a secret comes from a file and from a pipe whose writer is late, and that a device,
-    /// a folder and what is too long are refused.
+    /// Check that a secret comes from a file and from a pipe whose writer is late, and that a
+    /// device, a folder and what is too long are refused.
     #[test]
     fn files_and_pipes() {
         let folder = tempfile::tempdir().unwrap();
