@@ -192,9 +192,9 @@ fn while_it_runs(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that the command which makes baselines does not overwrite what the guard keeps, although its
-/// executable is the one that the guard trusts, that this is told as what it is, and that it still
-/// makes them elsewhere.
+/// Check that the command which makes baselines does not overwrite what the guard keeps, although
+/// its executable is the one that the guard trusts, that this is told as what it is, and that it
+/// still makes them elsewhere.
 fn baseline_imported(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let (mark, watchdog) = (stage.mark()?, stage.watchdog()?);

@@ -1,22 +1,35 @@
 //! What would end the watch, blind it or turn it against itself, without any attack on the guard.
 
+use std::thread;
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 
-use super::guard::configured;
-use super::stage::WATCHDOG;
+use super::discovery::json_lines;
+use super::guard::{PERIOD, configured};
+use super::journal::Entry;
+use super::stage::{UNIT, WATCHDOG};
 use super::{List, Stage, Start};
 
-pub(super) const CASES: List = &[(
-    "robust: commands that the guard does not trust write nothing that it keeps",
-    Start::Standard,
-    deputies,
-)];
+pub(super) const CASES: List = &[
+    (
+        "robust: commands that the guard does not trust write nothing that it keeps",
+        Start::Standard,
+        deputies,
+    ),
+    ("robust: signals that process 1 is asked to send", Start::Standard, signals),
+    ("robust: readers that go, terminals, files that are none", Start::Standard, surroundings),
+    ("robust: a journal that is away for some seconds", Start::Standard, journal_away),
+    ("robust: no room for a baseline", Start::Ready, no_room),
+    ("robust: a node whose processor is taken", Start::Standard, processor_taken),
+];
 
 const CONFIGURATION: &str = "/etc/watchdog/watchdog.toml";
 const BASELINE: &str = "/var/lib/watchdog/baselines/service-1.baseline";
 
-/// Check that no command but `run` and `guard` can be had to write what the guard keeps: not by a link
-/// in a place that it writes, and not by a watch that arms no guard. What they are for still works.
+/// Check that no command but `run` and `guard` can be had to write what the guard keeps: not by a
+/// link in a place that it writes, and not by a watch that arms no guard. What they are for still
+/// works.
 fn deputies(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let watchdog = stage.watchdog()?;
@@ -43,11 +56,7 @@ fn deputies(stage: &Stage) -> Result<()> {
             let output = shell(&line)?;
             ensure!(output.status == 2, "{line}: {output}");
         }
-        // A watch that arms no guard, as where another one is on, would learn a baseline of any name.
-        let learn = "timeout -s KILL 30 watchdog run --degraded --node b=0x38000000..0x50000000";
-        let output = shell(learn)?;
-        ensure!(output.to_string().contains("no guard"), "{output}");
-        stage.shell("test ! -e /var/lib/watchdog/baselines/b.baseline")?;
+        learns_elsewhere(stage)?;
         let listed = stage.shell("ls -A /etc/watchdog")?.text();
         ensure!(listed.trim() == "watchdog.toml", "{listed}");
         for line in ["scan", "locate", "baseline check"] {
@@ -56,6 +65,205 @@ fn deputies(stage: &Stage) -> Result<()> {
         }
         ensure!(shell(&kept)?.text() == before, "what the guard keeps was changed");
         ensure!(stage.watchdog()? == watchdog, "the watchdog was started again");
+        Ok(())
+    })
+}
+
+/// Check that a watch that arms no guard, as where another one is on, stores no baseline beside
+/// those that the guard keeps.
+fn learns_elsewhere(stage: &Stage) -> Result<()> {
+    let mark = stage.mark()?;
+    let other = stage.machine().node0().spawn([
+        WATCHDOG,
+        "run",
+        "--degraded",
+        "--node",
+        "b=0x38000000..0x50000000",
+    ])?;
+    stage
+        .wait_for(mark, "no guard", |entry| entry.field("MESSAGE").contains("There is no guard"))?;
+    stage.wait_for(mark, "a baseline that is not stored", |entry| {
+        entry.field("WATCHDOG_NODE") == "b" && entry.field("MESSAGE").contains("not be stored")
+    })?;
+    other.signal(libc::SIGTERM)?;
+    let output = other.wait(Duration::from_secs(60))?;
+    ensure!(output.success(), "{output}");
+    stage.shell("test ! -e /var/lib/watchdog/baselines/b.baseline").map(drop)
+}
+
+/// Check that the watch survives every signal that is not meant to end it, and that one that ends
+/// it has systemd start it again, where `systemctl stop` does not.
+fn signals(stage: &Stage) -> Result<()> {
+    const HARMLESS: [&str; 13] = [
+        "HUP", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "STKFLT", "XCPU", "XFSZ", "PIPE",
+        "RTMIN", "RTMAX",
+    ];
+    configured(stage, "", || {
+        let (mark, watchdog) = (stage.mark()?, stage.watchdog()?);
+        for signal in HARMLESS {
+            stage.shell(&format!("systemctl kill -s {signal} {UNIT}"))?;
+        }
+        thread::sleep(Duration::from_secs(3));
+        ensure!(stage.watchdog()? == watchdog, "the watchdog was started again");
+        let entries = stage.alerts(mark)?;
+        ensure!(entries.is_empty(), "{entries:#?}");
+        stage.shell(&format!("systemctl kill -s TERM {UNIT}"))?;
+        stage.wait_for(mark, "its end", |entry| entry.is("stopped"))?;
+        stage.wait_for(mark, "its next start", |entry| entry.is("guard-armed"))?;
+        stage.halt()?;
+        thread::sleep(Duration::from_secs(4));
+        let state = stage.shell(&format!("systemctl show -p ActiveState --value {UNIT}"))?;
+        ensure!(state.text().trim() == "inactive", "{state}");
+        Ok(())
+    })
+}
+
+/// Check what a command makes of an output that nobody reads, and of files that are none; that a
+/// name reaches no terminal as it is; and that a terminal is told how to end the watch.
+fn surroundings(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let shell = |line: &str| stage.machine().node0().shell(line);
+        for line in ["guard status", "guard status --json", "scan --verbose", "--help"] {
+            let gone = format!("{{ sleep 1; {WATCHDOG} {line}; echo \"status $?\" >&2; }} | true");
+            let output = shell(&gone)?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            // 128 and SIGPIPE; the parser prints its help and asks no more.
+            let ends = if line == "--help" { "status " } else { "status 141" };
+            ensure!(said.contains(ends) && !said.contains("panicked"), "{line}: {output}");
+            let full = shell(&format!("{WATCHDOG} {line} >/dev/full"))?;
+            ensure!(!full.to_string().contains("panicked"), "{line}: {full}");
+        }
+        stage.shell("mkfifo /tmp/pipe; truncate -s 2M /tmp/huge")?;
+        for file in ["/tmp/pipe", "/dev/zero", "/tmp", "/tmp/huge"] {
+            let output = shell(&format!("timeout 20 {WATCHDOG} scan --config {file}"))?;
+            ensure!(output.status == 2 && output.to_string().contains(file), "{file}: {output}");
+        }
+        let escape = "\u{1b}[31m";
+        let output = shell(&format!("{WATCHDOG} scan --memory 'raw:/a{escape}b'"))?;
+        ensure!(output.status == 2 && !output.to_string().contains('\u{1b}'), "{output}");
+        let typed = format!("script -qec 'timeout 60 {WATCHDOG} run' /dev/null");
+        let output = shell(&typed)?;
+        ensure!(output.text().contains("Press Ctrl-C here"), "{output}");
+        json_reader_gone(stage)
+    })
+}
+
+/// Check that `run --json` goes on when its reader has gone, and says so in the journal.
+fn json_reader_gone(stage: &Stage) -> Result<()> {
+    let mark = stage.mark()?;
+    let line = format!(
+        "trap '' TERM; {{ {WATCHDOG} run --json --degraded; echo \"status $?\" >&2; }} | head -1"
+    );
+    let other = stage.machine().node0().spawn(["sh", "-c", &line])?;
+    let gone = |entry: &Entry| entry.field("MESSAGE").contains("go no longer to standard output");
+    stage.wait_for(mark, "a reader that is gone", gone)?;
+    stage.wait_for(mark, "the watch goes on", |entry| entry.is("node-found"))?;
+    other.signal(libc::SIGTERM)?;
+    let output = other.wait(Duration::from_secs(60))?;
+    ensure!(output.to_string().contains("status 0"), "{output}");
+    Ok(())
+}
+
+/// Check that what is denied while journald is away is in the journal once it is back, in order
+/// and with the time at which it was seen.
+fn journal_away(stage: &Stage) -> Result<()> {
+    const UNITS: &str = "systemd-journald.socket systemd-journald-dev-log.socket \
+                         systemd-journald-audit.socket systemd-journald.service";
+    configured(stage, "", || {
+        let (mark, watchdog) = (stage.mark()?, stage.watchdog()?);
+        let target = stage.machine().truth(1)?.text_phys_start + 0x1000;
+        stage.shell(&format!("systemctl stop {UNITS} 2>/dev/null; ! pgrep -x systemd-journal"))?;
+        let mut attackers = Vec::new();
+        for path in ["write", "mmap", "mprotect"] {
+            let attack = stage.attack_unchanged(path, target, &["--via", "0x20001000"])?;
+            ensure!(attack.result == "EPERM", "{path}: {}", attack.result);
+            attackers.push(attack.pid);
+        }
+        thread::sleep(Duration::from_secs(3));
+        stage.shell(&format!("systemctl start {UNITS}"))?;
+        let is_last = |entry: &Entry| entry.field("WATCHDOG_PID") == attackers[2];
+        stage.wait_for(mark, "the last attempt", is_last)?;
+        let entries = stage.alerts(mark)?;
+        let came: Vec<_> = entries.iter().map(|entry| entry.field("WATCHDOG_PID")).collect();
+        ensure!(came == attackers, "{entries:#?}");
+        ensure!(entries.is_sorted_by_key(|entry| entry.field("WATCHDOG_TIME")), "{entries:#?}");
+        ensure!(stage.watchdog()? == watchdog, "the watchdog was started again");
+        Ok(())
+    })
+}
+
+/// Check that a file system without room for a baseline is reported and ends nothing: text is
+/// judged by what was learned, and stored once there is room.
+fn no_room(stage: &Stage) -> Result<()> {
+    const STATE: &str = "/var/lib/watchdog";
+    stage.shell(&format!("mkdir -p {STATE}; mount -t tmpfs -o size=64k none {STATE}"))?;
+    let mark = stage.mark()?;
+    stage.watched(|| {
+        let degraded = |node: u8| {
+            let (node, full) = (format!("service-{node}"), "could not be stored");
+            move |entry: &Entry| {
+                entry.is("guard-degraded")
+                    && entry.field("WATCHDOG_NODE") == node
+                    && entry.field("MESSAGE").contains(full)
+            }
+        };
+        for node in [1, 2] {
+            let entry = stage.wait_for(mark, "no room", degraded(node))?;
+            ensure!(entry.field("PRIORITY") == "3", "{entry:?}");
+        }
+        let at = stage.machine().truth(2)?.text_phys_start + 0x4321;
+        let before = stage.byte(at)?;
+        stage.poke(at, before ^ 1)?;
+        stage.wait_for(mark, "a changed byte", |entry| entry.is("text-tampered"))?;
+        stage.poke(at, before)?;
+        stage.wait_for(mark, "text-clean", |entry| entry.is("text-clean"))?;
+        stage.shell(&format!("mount -o remount,size=100m {STATE}"))?;
+        for node in [1, 2] {
+            let node = format!("service-{node}");
+            stage.wait_for(mark, "a stored baseline", |entry| {
+                entry.is("baseline-learned") && entry.field("WATCHDOG_NODE") == node
+            })?;
+        }
+        let output = stage.shell(&format!("{WATCHDOG} baseline check"))?;
+        ensure!(output.text().matches("learned").count() == 2, "{output}");
+        Ok(())
+    })
+}
+
+/// Check that a node whose processor node 0 takes (Linux resets it by INIT before it starts it) is
+/// reported once its clocks have stood still for longer than they may, by the watch and by `scan`,
+/// and that its text goes on being judged.
+fn processor_taken(stage: &Stage) -> Result<()> {
+    /// An idle kernel is woken every 4 s, and may be late.
+    const ASLEEP: Duration = Duration::from_secs(7);
+    configured(stage, "", || {
+        let healthy = stage.machine().node0().run([WATCHDOG, "scan", "--json"])?;
+        ensure!(healthy.success(), "{healthy}");
+        let reports = json_lines(&healthy.text())?;
+        ensure!(reports.iter().all(|report| report["alive"] == true), "{healthy}");
+        let (mark, took) = (stage.mark()?, stage.stopwatch()?);
+        stage.shell("echo 1 >/sys/devices/system/cpu/cpu2/online")?;
+        let lost = stage.wait_for(mark, "node-lost", |entry| entry.is("node-lost"))?;
+        let took = took(&lost)?;
+        stage.note(&format!("reported {took:.1?} after the processor was taken"));
+        ensure!(lost.field("WATCHDOG_NODE") == "service-2", "{lost:?}");
+        ensure!(lost.field("MESSAGE").contains("stand still"), "{lost:?}");
+        ensure!(took <= ASLEEP + PERIOD * 3, "it took {took:?}");
+        let scanned = stage.machine().node0().run([WATCHDOG, "scan", "--json"])?;
+        ensure!(scanned.status == 2, "{scanned}");
+        let reports = json_lines(&scanned.text())?;
+        let alive: Vec<_> = reports.iter().map(|report| report["alive"].as_bool()).collect();
+        ensure!(alive == [Some(true), Some(false)], "{scanned}");
+        let at = stage.machine().truth(2)?.text_phys_start + 0x4321;
+        let before = stage.byte(at)?;
+        stage.poke(at, before ^ 1)?;
+        let judged = stage.wait_for(mark, "a changed byte", |entry| entry.is("text-tampered"))?;
+        ensure!(judged.field("WATCHDOG_NODE") == "service-2", "{judged:?}");
+        let shown = stage.machine().node0().run([WATCHDOG, "scan"])?;
+        ensure!(shown.status == 1 && shown.text().contains("NOT ALIVE"), "{shown}");
+        let entries = stage.alerts(mark)?;
+        let lost = entries.iter().filter(|entry| entry.is("node-lost")).count();
+        ensure!(lost == 1, "{entries:#?}");
         Ok(())
     })
 }
