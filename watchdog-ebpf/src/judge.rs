@@ -153,9 +153,7 @@ pub(crate) fn write(path: u32, aimed: Option<Range>) -> i32 {
     let is_known = aimed.is_some();
     let aimed = aimed.unwrap_or_default();
     let is_decoy = is_known && overlap(&aimed, &decoy);
-    if is_known
-        && !is_decoy
-        && (is_writable(&aimed) || lease::allows(&aimed) || is_own_page(&aimed))
+    if is_known && !is_decoy && (may_write(&aimed) || lease::allows(&aimed) || is_own_page(&aimed))
     {
         return 0;
     }
@@ -215,7 +213,14 @@ pub(crate) fn is_inner_decoy(start: u64, end: u64) -> bool {
     overlap(&Range { start, end }, &decoy)
 }
 
-/// Whether all of it may be written by `/dev/mem`.
+/// Whether the current process may write all of it by `/dev/mem`: where nobody may open that for writing,
+/// only who holds a lease does.
+#[inline(always)]
+fn may_write(aimed: &Range) -> bool {
+    is_writable(aimed) && (!refuses(path::OPEN) || lease::allows_to_begin())
+}
+
+/// Whether all of it is left by the rules to be written.
 #[inline(always)]
 pub(crate) fn is_writable(aimed: &Range) -> bool {
     let mut outside = -1_i64;

@@ -174,7 +174,8 @@ fn advance(walk: &mut Walk) -> bool {
         let bytes = next.min(walk.end) - walk.at;
         let end = start + bytes;
         let is_decoy = judge::is_inner_decoy(start, end);
-        let is_left = is_decoy || walk.is_dev_mem == 0 || judge::is_writable(&Range { start, end });
+        let is_writable = !judge::refuses(path::OPEN) && judge::is_writable(&Range { start, end });
+        let is_left = is_decoy || walk.is_dev_mem == 0 || is_writable;
         let is_guarded = search::is_protected(start, end) || !is_left;
         if is_guarded || is_decoy {
             (walk.start, walk.bytes, walk.is_guarded) = (start, bytes, is_guarded.into());

@@ -9,7 +9,7 @@ use watchdog_common::{Offsets, Range, Rules};
 
 use super::decoy::{DECOY, INNER_DECOY};
 use super::record::{Record, by_name};
-use super::{GuardConfig, GuardError, Policies, Policy, Processors, WritePath};
+use super::{GuardConfig, GuardError, Policies, Processors, WritePath};
 use crate::memory::RangeSet;
 
 /// What the guard will say of itself.
@@ -29,16 +29,13 @@ pub(super) fn record(
     let pairs = |set: &RangeSet| -> Vec<(u64, u64)> {
         set.ranges().iter().map(|range| (range.start().0, range.end().0)).collect()
     };
-    // Where nobody opens /dev/mem for writing, nothing is left.
-    let is_open = policies.get(WritePath::Open) < Policy::Deny;
-    let writable = if is_open { pairs(&config.writable) } else { Vec::new() };
     Ok(Record {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: process::id(),
         in_force: false,
         armed: now,
         ranges: pairs(&config.ranges),
-        writable,
+        writable: pairs(&config.writable),
         processors: processors(config)?,
         settings: config.settings.clone(),
         policies: by_name(policies),
@@ -75,16 +72,13 @@ pub(super) fn rules(config: &GuardConfig, policies: &Policies) -> Result<Rules, 
         }
     }
     fill(&mut rules.ranges, &config.ranges);
-    // Where nobody opens it for writing, a descriptor from before is good for nothing.
-    if policies.get(WritePath::Open) < Policy::Deny {
-        if config.writable.ranges().len() > rules.writable.len() {
-            return Err(GuardError::TooManyWritable(config.writable.ranges().len()));
-        }
-        if let Some(range) = ranges.iter().find(|range| config.writable.overlaps(range)) {
-            return Err(GuardError::WritableNode(*range));
-        }
-        fill(&mut rules.writable, &config.writable);
+    if config.writable.ranges().len() > rules.writable.len() {
+        return Err(GuardError::TooManyWritable(config.writable.ranges().len()));
     }
+    if let Some(range) = ranges.iter().find(|range| config.writable.overlaps(range)) {
+        return Err(GuardError::WritableNode(*range));
+    }
+    fill(&mut rules.writable, &config.writable);
     rules.processors = processors(config)?.words();
     Ok(rules)
 }
@@ -108,7 +102,7 @@ fn fill(table: &mut [Range], ranges: &RangeSet) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::{Preset, Release, Settings};
+    use crate::guard::{Release, Settings};
     use crate::memory::PhysRange;
 
     /// Check that exactly 64 ranges fit, and that more are refused, not cut.
@@ -123,8 +117,7 @@ mod tests {
         assert!(matches!(rules(65), Err(GuardError::TooManyRanges(65))));
     }
 
-    /// Check that nothing of a node is left to be written, that all of `/dev/mem` is refused where it
-    /// cannot be opened, and that the processors are those that run and those that are named.
+    /// Check that nothing of a node is left to be written, and that the processors are those that run and those that are named.
     #[test]
     fn writable_and_processors() {
         let set = |text: &str| RangeSet::from_iter([text.parse::<PhysRange>().unwrap()]);
@@ -137,8 +130,6 @@ mod tests {
         let now = rules(&config, &Policies::default()).unwrap();
         assert_eq!(now.writable[0], Range { start: 0x3000, end: 0x4000 });
         assert!(now.processors[0] & 1 == 1 && now.processors[125] == 1);
-        let strict = rules(&config, &Policies::of(Preset::Strict)).unwrap();
-        assert_eq!(strict.writable[0], Range::default());
     }
 
     fn config(ranges: RangeSet) -> GuardConfig {
