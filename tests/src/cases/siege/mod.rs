@@ -1,6 +1,7 @@
 //! Root on node 0 against the guard with what the guard itself is made of: eBPF programs of his
 //! own, and with all that is around its files, its watchdog and its nodes.
 
+mod acts;
 pub(super) mod holders;
 pub(super) mod memory;
 pub(super) mod mounts;
@@ -8,3 +9,4 @@ pub(super) mod processors;
 pub(super) mod programs;
 pub(super) mod service;
 pub(super) mod starving;
+mod table;

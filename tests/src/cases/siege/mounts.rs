@@ -2,49 +2,42 @@
 
 use anyhow::Result;
 
-use crate::cases::disarming::{BASELINES, CONFIGURATION, goes_on, refused_as};
+use super::acts::{Act, act, all_refused};
+use crate::cases::disarming::{BASELINES, CONFIGURATION, goes_on};
 use crate::cases::guard::configured;
 use crate::cases::stage::WATCHDOG;
 use crate::cases::{List, Stage, Start};
 
 pub(in crate::cases) const CASES: List = &[
-    ("siege: the pins moved", Start::Standard, |it| refused(it, "mount-move", PINS)),
-    ("siege: the pins moved by move_mount", Start::Standard, |it| refused(it, "move-mount", PINS)),
-    ("siege: /sys moved with the pins", Start::Standard, |it| refused(it, "mount-move", "/sys")),
-    ("siege: the pins moved below what is unmounted", Start::Standard, |it| {
-        refused(it, "private-move", PINS)
-    }),
-    ("siege: a file system over the pins", Start::Standard, |it| refused(it, "mount-over", PINS)),
-    ("siege: a folder over the pins", Start::Standard, |it| refused(it, "bind-over", PINS)),
-    ("siege: a file system over the configuration", Start::Standard, |it| {
-        refused(it, "mount-over", "/etc/watchdog")
-    }),
-    ("siege: a file over the configuration", Start::Standard, |it| {
-        refused(it, "bind-over", CONFIGURATION)
-    }),
-    ("siege: a folder over the one above it", Start::Standard, |it| {
-        refused(it, "bind-over", "/etc")
-    }),
-    ("siege: a folder over the baselines", Start::Standard, |it| {
-        refused(it, "bind-over", BASELINES)
-    }),
-    ("siege: a file over the executable", Start::Standard, |it| refused(it, "bind-over", WATCHDOG)),
-    ("siege: another root", Start::Standard, |it| refused(it, "pivot-root", "/")),
-    ("siege: the root unmounted", Start::Standard, |it| refused(it, "unmount", "/")),
-    ("siege: the folder above the configuration renamed", Start::Standard, |it| {
-        refused(it, "rename", "/etc")
-    }),
-    ("siege: the folder above the baselines renamed", Start::Standard, |it| {
-        refused(it, "rename", "/var/lib")
+    ("siege: mounts around the pins", Start::Standard, |it| all_refused(it, "self", PINS)),
+    ("siege: mounts and names around what is kept", Start::Standard, |it| {
+        all_refused(it, "self", KEPT)
     }),
     ("siege: containers and other folders mount as ever", Start::Standard, elsewhere),
 ];
 
-const PINS: &str = "/sys/fs/bpf";
+const BPFFS: &str = "/sys/fs/bpf";
 
-fn refused(stage: &Stage, by: &str, file: &str) -> Result<()> {
-    configured(stage, "", || refused_as(stage, "self", by, file))
-}
+/// Everything that is tried; the first of it is about the pins.
+pub(super) const ACTS: [Act; 15] = [
+    act("the pins moved (mount(2) MS_MOVE)", "mount-move", BPFFS),
+    act("the pins moved (move_mount(2))", "move-mount", BPFFS),
+    act("/sys moved with the pins", "mount-move", "/sys"),
+    act("the pins moved below what is unmounted", "private-move", BPFFS),
+    act("a file system over the pins", "mount-over", BPFFS),
+    act("a folder over the pins", "bind-over", BPFFS),
+    act("another root (pivot_root(2))", "pivot-root", "/"),
+    act("the root unmounted", "unmount", "/"),
+    act("a file system over the configuration", "mount-over", "/etc/watchdog"),
+    act("a file over the configuration", "bind-over", CONFIGURATION),
+    act("a folder over the one above it", "bind-over", "/etc"),
+    act("a folder over the baselines", "bind-over", BASELINES),
+    act("a file over the executable", "bind-over", WATCHDOG),
+    act("the folder above the configuration renamed", "rename", "/etc"),
+    act("the folder above the baselines renamed", "rename", "/var/lib"),
+];
+const PINS: &[Act] = ACTS.split_at(8).0;
+const KEPT: &[Act] = ACTS.split_at(8).1;
 
 /// Check that in a mount namespace of its own everything can be mounted, moved and unmounted, and
 /// elsewhere in this one as well.

@@ -2,30 +2,33 @@
 
 use anyhow::Result;
 
-use crate::cases::disarming::refused_as;
-use crate::cases::guard::configured;
+use super::acts::{Act, act, all_refused};
 use crate::cases::{List, Stage, Start};
 
-pub(in crate::cases) const CASES: List = &[
-    ("siege: a node's processor brought online", Start::Standard, |it| {
-        refused(it, "processor-online", &format!("{PROCESSORS}/cpu{NODE}/online"))
-    }),
-    ("siege: a node's processor by its hotplug target", Start::Standard, |it| {
-        refused(it, "processor-target", &format!("{PROCESSORS}/cpu{NODE}/hotplug/target"))
-    }),
-    ("siege: all siblings of processors", Start::Standard, |it| {
-        refused(it, "processor-siblings", &format!("{PROCESSORS}/smt/control"))
-    }),
+pub(in crate::cases) const CASES: List =
+    &[("siege: a node's processor started", Start::Standard, refused)];
+
+/// Of node 2, whose processor has its number.
+pub(super) const ACTS: [Act; 3] = [
+    act(
+        "another node's processor started (`online`)",
+        "processor-online",
+        "/sys/devices/system/cpu/cpu2/online",
+    ),
+    act(
+        "the same by its hotplug target",
+        "processor-target",
+        "/sys/devices/system/cpu/cpu2/hotplug/target",
+    ),
+    act(
+        "all siblings of processors (`smt/control`)",
+        "processor-siblings",
+        "/sys/devices/system/cpu/smt/control",
+    ),
 ];
 
-const PROCESSORS: &str = "/sys/devices/system/cpu";
-/// The node, whose processor has its number.
-const NODE: u8 = 2;
-
-/// Checks that an attempt is refused and told, and that the node lives on.
-fn refused(stage: &Stage, by: &str, file: &str) -> Result<()> {
-    configured(stage, "", || {
-        refused_as(stage, "processors", by, file)?;
-        stage.machine().node(NODE)?.wait_for_ticks()
-    })
+/// Check that each attempt is refused and told, and that the node lives on.
+fn refused(stage: &Stage) -> Result<()> {
+    all_refused(stage, "processors", &ACTS)?;
+    stage.machine().node(2)?.wait_for_ticks()
 }

@@ -1,8 +1,9 @@
 //! eBPF programs that answer for the guard's hooks, take back what its programs decide, or act on
 //! its watchdog: none is loaded. What others have programs for goes on.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
+use super::acts::{Act, act};
 use crate::cases::disarming::{goes_on, newest_pin, refused_as};
 use crate::cases::guard::configured;
 use crate::cases::snapshots::STRICT;
@@ -10,33 +11,28 @@ use crate::cases::stage::WATCHDOG;
 use crate::cases::{List, Stage, Start};
 
 pub(in crate::cases) const CASES: List = &[
-    ("siege: a program that answers for the table hook", Start::Standard, |it| {
-        refused(it, "fmod-ret")
-    }),
-    ("siege: an LSM program before the guard's", Start::Standard, |it| refused(it, "lsm-program")),
-    ("siege: an LSM program of the root cgroup", Start::Standard, |it| refused(it, "lsm-cgroup")),
-    ("siege: a program that swallows what is told", Start::Standard, |it| refused(it, "swallow")),
-    ("siege: a program that takes back what the guard's decides", Start::Standard, |it| {
-        refused(it, "set-retval")
-    }),
-    ("siege: a program that writes processes' memory", Start::Standard, |it| {
-        refused(it, "write-user")
-    }),
-    ("siege: a program that sends signals", Start::Standard, |it| refused(it, "send-signal")),
-    ("siege: a program that sends signals to anybody", Start::Standard, |it| {
-        // From 6.13 on.
-        if !has(it, "bpf_send_signal_task")? { Ok(()) } else { refused(it, "send-signal-task") }
-    }),
+    ("siege: programs that answer for others, or act on the watchdog", Start::Standard, refused),
     ("siege: another program behind the list of mappings", Start::Standard, no_link),
-    ("siege: a program in the place of another's function", Start::Standard, |it| {
-        refused(it, "extension")
-    }),
-    ("siege: a scheduler", Start::Standard, |it| {
-        if !has(it, "scx_init")? { Ok(()) } else { refused(it, "scheduler") }
-    }),
     ("siege: under strict no program that sees the kernel", Start::Strict, strict),
     ("siege: programs of services and tracers go on", Start::Standard, innocent),
 ];
+
+/// Each but the last two is one that every kernel has.
+pub(super) const ACTS: [Act; 10] = [
+    act("a program that answers for a kernel function (`fmod_ret`)", "fmod-ret", ""),
+    act("a program that answers for security modules (LSM)", "lsm-program", ""),
+    act("the same for the root cgroup (LSM_CGROUP)", "lsm-cgroup", ""),
+    act("a program that swallows what is sent to the journal", "swallow", ""),
+    act("a program that takes back a verdict about settings", "set-retval", ""),
+    act("a program that writes processes' memory (`bpf_probe_write_user`)", "write-user", ""),
+    act("a program that sends signals (`bpf_send_signal`)", "send-signal", ""),
+    act("a program in the place of another's function (EXT)", "extension", ""),
+    act("the same to any process (`bpf_send_signal_task`)", "send-signal-task", ""),
+    act("a scheduler (`sched_ext`)", "scheduler", ""),
+];
+/// A function that the kernel has where it has what the act is about.
+const NEEDED: [(&str, &str); 2] =
+    [("send-signal-task", "bpf_send_signal_task"), ("scheduler", "scx_init")];
 
 /// Programs that only `strict` refuses, and such as nothing does.
 const LOOKING: [&str; 1] = ["tracing"];
@@ -48,8 +44,18 @@ fn has(stage: &Stage, function: &str) -> Result<bool> {
     Ok(stage.machine().node0().shell(&line)?.success())
 }
 
-fn refused(stage: &Stage, by: &str) -> Result<()> {
-    configured(stage, "", || refused_as(stage, "bpf", by, &newest_pin(stage, "STATE")?))
+/// Check that each is refused when it is loaded or attached, and told.
+fn refused(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let pin = newest_pin(stage, "STATE")?;
+        for Act { means, by, .. } in &ACTS {
+            let needed = NEEDED.iter().find(|(it, _)| it == by);
+            if needed.is_none_or(|(_, function)| has(stage, function).unwrap_or(true)) {
+                refused_as(stage, "bpf", by, &pin).with_context(|| *means)?;
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Check that `strict` refuses what `standard` refuses, and tracing.

@@ -1,17 +1,16 @@
-//! The service itself: its commands as others' deputies, and its life under every preset.
+//! The service itself: its life under every preset.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::cases::disarming::{BASELINES, CONFIGURATION, goes_on, still_denies};
+use crate::cases::disarming::still_denies;
 use crate::cases::guard::configured;
 use crate::cases::snapshots::STRICT;
 use crate::cases::stage::{UNIT, WATCHDOG};
 use crate::cases::{List, Stage, Start};
 
 pub(in crate::cases) const CASES: List = &[
-    ("siege: manual pages written over what is kept", Start::Standard, deputy),
     ("siege: the service killed, stopped and started", Start::Standard, |it| lives(it, "")),
     ("siege: the same under strict", Start::Strict, |it| lives(it, STRICT)),
     ("siege: the same under strict, sealed", Start::Learned, |it| {
@@ -21,25 +20,6 @@ pub(in crate::cases) const CASES: List = &[
 
 /// How long a service may take to be there again, under emulation.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Check that the trusted executable writes its pages to no file that the guard keeps, where
-/// somebody put links to such.
-fn deputy(stage: &Stage) -> Result<()> {
-    configured(stage, "", || {
-        let watchdog = stage.watchdog()?;
-        let kept = format!("sha256sum {CONFIGURATION} {BASELINES}/*");
-        let before = stage.shell(&kept)?.text();
-        stage.shell(&format!(
-            "mkdir /tmp/d
-             ln -s {CONFIGURATION} /tmp/d/watchdog.1
-             ln -s {BASELINES}/service-1.baseline /tmp/d/watchdog-run.1"
-        ))?;
-        let output = stage.machine().node0().shell(&format!("{WATCHDOG} man /tmp/d"))?;
-        let after = stage.shell(&kept)?.text();
-        ensure!(before == after, "{output}: {after}");
-        goes_on(stage, watchdog)
-    })
-}
 
 /// Check that the service comes back by itself when it is killed, and by its commands when it is
 /// stopped, that the guard is whole each time and denies in between, and that it can be tried.

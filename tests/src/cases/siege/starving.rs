@@ -1,32 +1,30 @@
-//! A watchdog that is left without what it needs, or ended by signals that systemd sends for
-//! anybody.
+//! A watchdog that is left without what it needs.
 
 use anyhow::{Result, ensure};
 
-use crate::cases::disarming::{BASELINES, CONFIGURATION, goes_on, refused_as};
+use super::acts::{Act, act, all_refused};
+use crate::cases::disarming::{BASELINES, CONFIGURATION, goes_on};
 use crate::cases::guard::configured;
 use crate::cases::stage::{UNIT, WATCHDOG};
 use crate::cases::{List, Stage, Start};
 
 pub(in crate::cases) const CASES: List = &[
-    ("siege: the last niceness", Start::Standard, |it| refused(it, "nice", "")),
-    ("siege: the last to read", Start::Standard, |it| refused(it, "io-priority", "")),
-    ("siege: the first to be killed when memory runs out", Start::Standard, |it| {
-        refused(it, "oom-score", "")
+    ("siege: the watchdog starved, and its files made others'", Start::Standard, |it| {
+        all_refused(it, "self", &ACTS)
     }),
-    ("siege: the last niceness of its session", Start::Standard, |it| refused(it, "autogroup", "")),
-    ("siege: the executable's mode", Start::Standard, |it| refused(it, "mode", WATCHDOG)),
-    ("siege: the executable's owner", Start::Standard, |it| refused(it, "owner", WATCHDOG)),
-    ("siege: the configuration's mode", Start::Standard, |it| refused(it, "mode", CONFIGURATION)),
-    ("siege: the baselines' owner", Start::Standard, |it| refused(it, "owner", BASELINES)),
     ("siege: systemctl freeze", Start::Standard, frozen),
-    ("siege: systemctl kill with SIGHUP", Start::Standard, |it| signal(it, "HUP")),
-    ("siege: systemctl kill with SIGUSR2", Start::Standard, |it| signal(it, "USR2")),
 ];
 
-fn refused(stage: &Stage, by: &str, file: &str) -> Result<()> {
-    configured(stage, "", || refused_as(stage, "self", by, file))
-}
+pub(super) const ACTS: [Act; 8] = [
+    act("the last nice value (setpriority(2))", "nice", ""),
+    act("the last priority for disks (ioprio_set(2))", "io-priority", ""),
+    act("the first to be killed when memory runs out (oom_score_adj)", "oom-score", ""),
+    act("the last nice value of its session (autogroup)", "autogroup", ""),
+    act("the executable's mode", "mode", WATCHDOG),
+    act("the executable's owner", "owner", WATCHDOG),
+    act("the configuration's mode", "mode", CONFIGURATION),
+    act("the baselines' owner", "owner", BASELINES),
+];
 
 /// Check that systemd does not freeze the service for anybody.
 fn frozen(stage: &Stage) -> Result<()> {
@@ -40,17 +38,5 @@ fn frozen(stage: &Stage) -> Result<()> {
         let told = stage.wait_for(mark, "self", |it| it.field("WATCHDOG_PATH") == "self")?;
         ensure!(told.is("guard-tampered"), "{told:?}");
         goes_on(stage, watchdog)
-    })
-}
-
-/// Check that a signal which is nobody's to end a service with does not end it.
-fn signal(stage: &Stage, name: &str) -> Result<()> {
-    configured(stage, "", || {
-        let (mark, watchdog) = (stage.mark()?, stage.watchdog()?);
-        stage.shell(&format!("systemctl kill -s {name} {UNIT}; sleep 1"))?;
-        goes_on(stage, watchdog)?;
-        let told = stage.wait_for(mark, "what is denied", |it| it.is("write-denied"))?;
-        ensure!(told.field("_PID") == watchdog.to_string(), "{told:?}");
-        Ok(())
     })
 }

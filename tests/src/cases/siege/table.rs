@@ -1,0 +1,216 @@
+//! The table of an attacker's means in `docs/siege.md`: made from what the cases try.
+
+use std::fmt::Write as _;
+
+use super::acts::Act;
+use super::{mounts, processors, programs, starving};
+use crate::cases::disarming;
+
+/// Outcomes.
+const REFUSED: &str = "refused, reported";
+const REPORTED: &str = "reported";
+const HARMLESS: &str = "without effect";
+
+/// What is tried by cases of their own: the section, the means, the outcome in `standard` and `strict`,
+/// and the case.
+const OTHERS: [[&str; 5]; 17] = [
+    [
+        "eBPF",
+        "a program that traces the kernel",
+        "allowed",
+        REFUSED,
+        "siege: under strict no program that sees the kernel",
+    ],
+    [
+        "eBPF",
+        "programs for control groups and sockets",
+        "allowed",
+        "allowed",
+        "siege: programs of services and tracers go on",
+    ],
+    [
+        "eBPF",
+        "another program behind the link of a list (BPF_LINK_UPDATE)",
+        HARMLESS,
+        HARMLESS,
+        "siege: another program behind the list of mappings",
+    ],
+    [
+        "eBPF",
+        "a program loaded before the guard",
+        "no guard is armed",
+        "no guard is armed",
+        "siege: a program that answers for a hook, from before the guard",
+    ],
+    [
+        "eBPF",
+        "a program that spares the watchdog's process",
+        REPORTED,
+        REPORTED,
+        "siege: a program that answers everybody but the watchdog",
+    ],
+    [
+        "Mounts and names",
+        "the same from a namespace that shares its mounts",
+        REFUSED,
+        REFUSED,
+        "siege: the pins unmounted in a namespace that shares them",
+    ],
+    [
+        "Mounts and names",
+        "the pins unmounted all the same (policy `self = \"observe\"`)",
+        REPORTED,
+        REPORTED,
+        "siege: the pins unmounted all the same",
+    ],
+    [
+        "Mounts and names",
+        "mounts in a namespace of one's own",
+        "allowed",
+        "allowed",
+        "siege: containers and other folders mount as ever",
+    ],
+    [
+        "Controllers and memory",
+        "registers of interrupt controllers, clocks, PCI and devices by /dev/mem",
+        REFUSED,
+        REFUSED,
+        "siege: devices' registers by /dev/mem",
+    ],
+    [
+        "Controllers and memory",
+        "reserved memory beside the nodes by /dev/mem",
+        REFUSED,
+        REFUSED,
+        "siege: reserved memory beside the nodes by /dev/mem",
+    ],
+    [
+        "Controllers and memory",
+        "/dev/mem open in a socket's queue when the guard is armed",
+        "refused by range",
+        REFUSED,
+        "siege: /dev/mem in a socket's queue when the guard is armed",
+    ],
+    [
+        "Controllers and memory",
+        "/dev/mem open in an io_uring when the guard is armed",
+        "refused by range",
+        REFUSED,
+        "siege: /dev/mem in an io_uring when the guard is armed",
+    ],
+    [
+        "The trusted program",
+        "its other commands, had to write what is kept",
+        REFUSED,
+        REFUSED,
+        "robust: commands that the guard does not trust write nothing that it keeps",
+    ],
+    [
+        "The trusted program",
+        "a watch that looks seldom",
+        "no guard is armed",
+        "no guard is armed",
+        "siege: a watch that looks seldom, or without its baselines",
+    ],
+    ["Starving", "`systemctl freeze`", REFUSED, REFUSED, "siege: systemctl freeze"],
+    [
+        "Starving",
+        "`systemctl kill` with signals that end no service",
+        HARMLESS,
+        HARMLESS,
+        "robust: signals that process 1 is asked to send",
+    ],
+    [
+        "The journal",
+        "journald stopped for a while",
+        "reported later",
+        "reported later",
+        "robust: a journal that is away for some seconds",
+    ],
+];
+
+/// What the names of cases about disarming begin with that are about more than a refusal.
+const ELSE: [&str; 6] = [
+    "the command",
+    "a second watchdog",
+    "with the secret",
+    "sealed",
+    "SIGKILL in the",
+    "every link",
+];
+
+/// The sections, in their order.
+const SECTIONS: [&str; 8] = [
+    "System calls",
+    "eBPF",
+    "Mounts and names",
+    "Controllers and memory",
+    "Processors",
+    "The trusted program",
+    "Starving",
+    "The journal",
+];
+
+/// The table, in Markdown.
+fn table() -> String {
+    let mut text = "| means | `standard` | `strict` |\n|---|---|---|\n".to_owned();
+    for section in SECTIONS {
+        let _ = writeln!(text, "| **{section}** | | |");
+        for [means, standard, strict] in rows(section) {
+            let _ = writeln!(text, "| {means} | {standard} | {strict} |");
+        }
+    }
+    text
+}
+
+fn rows(section: &str) -> Vec<[String; 3]> {
+    let acts: &[Act] = match section {
+        "eBPF" => &programs::ACTS,
+        "Mounts and names" => &mounts::ACTS,
+        "Processors" => &processors::ACTS,
+        "Starving" => &starving::ACTS,
+        _ => &[],
+    };
+    let of =
+        |means: &str, standard: &str, strict: &str| [means, standard, strict].map(str::to_owned);
+    let mut rows: Vec<_> = acts.iter().map(|it| of(it.means, REFUSED, REFUSED)).collect();
+    if section == "System calls" {
+        let named = disarming::CASES.iter().filter_map(|(name, ..)| name.strip_prefix("disarm: "));
+        let refused = named.filter(|name| !ELSE.iter().any(|it| name.starts_with(it)));
+        rows.extend(refused.map(|means| of(means, REFUSED, REFUSED)));
+    }
+    let others = OTHERS.iter().filter(|[it, ..]| *it == section);
+    rows.extend(others.map(|[_, means, standard, strict, _]| of(means, standard, strict)));
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{cache, cases};
+
+    const BEGIN: &str = "<!-- made from the cases: -->\n";
+    const END: &str = "<!-- until here -->\n";
+
+    /// Check that each row's case is there, that no section is missing, and that the documentation has
+    /// the table that the cases make; with `WATCHDOG_WRITE_DOCS` it is written there.
+    #[test]
+    fn documented() {
+        let all = cases::all();
+        for [section, means, .., case] in OTHERS {
+            assert!(SECTIONS.contains(&section), "{section}");
+            assert!(all.iter().any(|it| it.name == case), "{means}: no case `{case}`");
+        }
+        let path = cache::project_root().join("docs/siege.md");
+        let text = fs::read_to_string(&path).expect("docs/siege.md");
+        let (before, rest) = text.split_once(BEGIN).expect("a beginning");
+        let (found, behind) = rest.split_once(END).expect("an end");
+        if std::env::var_os("WATCHDOG_WRITE_DOCS").is_some() {
+            fs::write(&path, format!("{before}{BEGIN}{}{END}{behind}", table())).expect("written");
+            return;
+        }
+        assert_eq!(found, table(), "make it anew with WATCHDOG_WRITE_DOCS=1");
+    }
+}
