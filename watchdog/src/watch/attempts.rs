@@ -140,17 +140,17 @@ fn told(attempt: &WriteAttempt, owners: &Owners, count: u64) -> Event {
 /// The kind of event: whoever reaches for the guard itself is one of the worst.
 fn kind(attempt: &WriteAttempt) -> EventKind {
     match attempt.action {
-        _ if matches!(
-            attempt.path,
-            WritePath::Ftrace | WritePath::Own | WritePath::Bpf | WritePath::Processors
-        ) =>
-        {
-            EventKind::GuardTampered
-        }
+        _ if is_about_the_guard(attempt.path) => EventKind::GuardTampered,
         Policy::Deny => EventKind::WriteDenied,
         Policy::Kill => EventKind::WriteKilled,
         Policy::Observe | Policy::Off => EventKind::WriteObserved,
     }
+}
+
+/// Whether a path leads to the guard, its watchdog or a node's processor, not to memory.
+fn is_about_the_guard(path: WritePath) -> bool {
+    use WritePath::{Bpf, Ftrace, Own, Processors, Tracing};
+    matches!(path, Ftrace | Own | Bpf | Processors | Tracing)
 }
 
 /// What happened, in a sentence.
