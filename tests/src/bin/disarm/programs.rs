@@ -95,12 +95,17 @@ pub(crate) fn lsm_program(file: &Path) -> io::Result<()> {
     }
 }
 
-/// The same by an LSM program of the root cgroup.
+/// The same by an LSM program of the root cgroup. Where the kernel takes none that says so (7.2), it
+/// says nothing: that it is attached at all is the success.
 pub(crate) fn lsm_cgroup(file: &Path) -> io::Result<()> {
     let target = Types::of_this_kernel()?.function("bpf_lsm_bpf_map")?;
-    let code = [set(1, 1), call(SET_RETVAL), set(0, 1), EXIT];
-    let program = Program { kind: LSM, attach: LSM_CGROUP, target, code: &code }.load()?;
-    attached(ROOT_CGROUP, &program, LSM_CGROUP, || bpf::pinned(file).map(drop))
+    let with = |code: &[u64]| Program { kind: LSM, attach: LSM_CGROUP, target, code }.load();
+    match with(&[set(1, 1), call(SET_RETVAL), set(0, 1), EXIT]) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            attached(ROOT_CGROUP, &with(&[set(0, 1), EXIT])?, LSM_CGROUP, || Ok(()))
+        }
+        program => attached(ROOT_CGROUP, &program?, LSM_CGROUP, || bpf::pinned(file).map(drop)),
+    }
 }
 
 /// Has nothing come of what a process sends, which is told that it was sent.
