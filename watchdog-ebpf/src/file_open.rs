@@ -59,7 +59,7 @@ fn own(file: OpenFile) -> i32 {
     let folder = own::kind(Some(file.folder()));
     if own::is_kept(Some(file.key()), folder) {
         own::reserve(watchdog_common::own::OPEN, false)
-    } else if folder == file_kind::CGROUP && !(own::is_init() && !is_freezer(file.name())) {
+    } else if folder == file_kind::CGROUP && (!own::is_init() || is_freezer(file.name())) {
         own::reserve(watchdog_common::own::CGROUP, false)
     } else if kind == PROC && own_process::is_its(inode) {
         own::reserve(watchdog_common::own::PROC, false)

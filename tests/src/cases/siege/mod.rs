@@ -9,4 +9,5 @@ pub(super) mod processors;
 pub(super) mod programs;
 pub(super) mod service;
 pub(super) mod starving;
+#[cfg(test)]
 mod table;
