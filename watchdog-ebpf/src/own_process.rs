@@ -23,7 +23,7 @@ use watchdog_common::own;
 
 use crate::judge;
 use crate::kernel::{Object, current_task, field, file_key, offset};
-use crate::own::{executes, is_executable, is_init, reserve};
+use crate::own::{executes, is_executable, is_init, is_trusted, reserve};
 
 /// The process that starts and stops services.
 const INIT: u32 = 1;
@@ -38,6 +38,10 @@ pub(crate) fn task_kill(ctx: LsmContext) -> i32 {
         return verdict;
     }
     if !is_watchdog(ctx.arg(0)) || is_init() {
+        return 0;
+    }
+    // By signal 0 journald and many others only ask whether a process is there.
+    if signal == 0 && !is_trusted() {
         return 0;
     }
     reserve(own::SIGNAL, signal == 0)
