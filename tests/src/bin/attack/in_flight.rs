@@ -35,6 +35,17 @@ pub(crate) fn by_ring(device: &Path, at: u64, until: &Path) -> io::Result<()> {
     ring.submitter().register_files(&[file.as_raw_fd()])?;
     drop(file);
     wait(until);
+    loop {
+        match write(&mut ring, at, value) {
+            // The guard could not tell where it leads, and has it tried again.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// IORING_OP_WRITE to the first of the ring's files.
+fn write(ring: &mut IoUring, at: u64, value: u8) -> io::Result<()> {
     let bytes = [value];
     let write = opcode::Write::new(types::Fixed(0), bytes.as_ptr(), 1).offset(at);
     // SAFETY: `bytes` live until the completion is waited for below.
