@@ -239,7 +239,7 @@ fn refused(stage: &Stage) -> Result<()> {
             (good.replace("service-1", "service-9"), "there are service-1, service-2"),
             (good.replace("30s", "2h"), "from 1s to 1h"),
             (good.replace(HOLDER, "/nowhere"), "/nowhere cannot be leased memory"),
-            (good.replace(HOLDER, "/tmp"), "it is no file"),
+            (good.replace(HOLDER, "/tmp"), "not a regular file"),
             ("--end".to_owned(), "no lease that could be ended"),
         ] {
             says(lease(stage, &options)?, why)?;
