@@ -21,7 +21,7 @@ pub(super) const CASES: List = &[
     ("robust: readers that go, terminals, files that are none", Start::Standard, surroundings),
     ("robust: a journal that is away for some seconds", Start::Standard, journal_away),
     ("robust: no room for a baseline", Start::Ready, no_room),
-    ("robust: a node whose processor is taken", Start::Standard, processor_taken),
+    ("robust: a node whose processor is taken", Start::Learned, processor_taken),
 ];
 
 const CONFIGURATION: &str = "/etc/watchdog/watchdog.toml";
@@ -232,13 +232,14 @@ fn no_room(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a node whose processor node 0 takes (Linux resets it by INIT before it starts it) is
-/// reported once its clocks have stood still for longer than they may, by the watch and by `scan`,
-/// and that its text goes on being judged.
+/// Check that a processor of a node which node 0 takes (Linux resets it by INIT before it starts it),
+/// where policy only lets that be seen, is reported with its number; that the node is, once its clocks
+/// have stood still for longer than they may, by the watch and by `scan`; and that its text goes on
+/// being judged.
 fn processor_taken(stage: &Stage) -> Result<()> {
     /// An idle kernel is woken every 4 s, and may be late.
     const ASLEEP: Duration = Duration::from_secs(7);
-    configured(stage, "", || {
+    configured(stage, "[guard.paths]\nprocessors = \"observe\"", || {
         let healthy = stage.machine().node0().run([WATCHDOG, "scan", "--json"])?;
         ensure!(healthy.success(), "{healthy}");
         let reports = json_lines(&healthy.text())?;
@@ -247,6 +248,11 @@ fn processor_taken(stage: &Stage) -> Result<()> {
         stage.shell("echo 1 >/sys/devices/system/cpu/cpu2/online")?;
         let lost = stage.wait_for(mark, "node-lost", |entry| entry.is("node-lost"))?;
         let took = took(&lost)?;
+        let started = stage.wait_for(mark, "the processor", |entry| {
+            entry.field("WATCHDOG_PATH") == "processors"
+                && entry.field("MESSAGE").contains("(processor 2)")
+        })?;
+        ensure!(started.is("guard-tampered"), "{started:?}");
         stage.note(&format!("reported {took:.1?} after the processor was taken"));
         ensure!(lost.field("WATCHDOG_NODE") == "service-2", "{lost:?}");
         ensure!(lost.field("MESSAGE").contains("stand still"), "{lost:?}");
