@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::service::{another, whole};
+use super::service::another;
 use crate::cases::disarming::{goes_on, newest_pin, refused_by_shell, still_denies};
 use crate::cases::guard::{configuration, configured};
 use crate::cases::stage::{UNIT, WATCHDOG};
@@ -40,8 +40,10 @@ fn unmounted(stage: &Stage) -> Result<()> {
         ensure!(status.text().contains("The guard is in force"), "{status}");
         stage.shell(&format!("systemctl kill -s SIGKILL {UNIT}"))?;
         still_denies(stage)?;
-        another(stage, first)?;
-        whole(stage)
+        let second = another(stage, first)?;
+        let status = stage.machine().node0().shell(&format!("{WATCHDOG} guard status"))?;
+        ensure!(status.text().contains(&format!("watched by process {second}")), "{status}");
+        goes_on(stage, second)
     })
 }
 

@@ -55,7 +55,7 @@ pub(super) fn another(stage: &Stage, before: u32) -> Result<u32> {
     }
 }
 
-pub(super) fn whole(stage: &Stage) -> Result<()> {
+fn whole(stage: &Stage) -> Result<()> {
     stage.shell(&format!("{WATCHDOG} guard status")).context("the guard is not whole")?;
     stage.shell(&format!("{WATCHDOG} guard self-test"))?;
     still_denies(stage)
