@@ -13,12 +13,11 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::{file_kind, path};
 
-use crate::kernel::{DEV_MEM, DEV_PORT, Object, OpenFile, field, offset};
+use crate::kernel::{DEV_MEM, DEV_PORT, Object, OpenFile};
 use crate::{doors, judge, lease, own, own_process, processors};
 
 /// `PROC_SUPER_MAGIC` (include/uapi/linux/magic.h).
 const PROC: u64 = 0x9fa0;
-const FREEZER: [u8; 14] = *b"cgroup.freeze\0";
 
 /// Judges an open.
 #[lsm(hook = "file_open")]
@@ -52,14 +51,14 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
 
 /// Judges the writable open of a file: one that belongs to the guard; of the watchdog's control group,
 /// by which it would be frozen, killed or starved; of the watchdog's own below `/proc`; or one that
-/// starts a processor. The control group is process 1's to write, but for what stops the watchdog.
+/// starts a processor. The control group is process 1's to write: it thaws it whenever a service stops.
 #[inline(always)]
 fn own(file: OpenFile) -> i32 {
     let (inode, kind) = file.inode();
     let folder = own::kind(Some(file.folder()));
     if own::is_kept(Some(file.key()), folder) {
         own::reserve(watchdog_common::own::OPEN, false)
-    } else if folder == file_kind::CGROUP && (!own::is_init() || is_freezer(file.name())) {
+    } else if folder == file_kind::CGROUP && !own::is_init() {
         own::reserve(watchdog_common::own::CGROUP, false)
     } else if kind == PROC && own_process::is_its(inode) {
         own::reserve(watchdog_common::own::PROC, false)
@@ -68,11 +67,4 @@ fn own(file: OpenFile) -> i32 {
     } else {
         0
     }
-}
-
-/// Whether a file of a control group stops all of it: no service manager needs that to end a service.
-#[inline(always)]
-fn is_freezer(entry: Object) -> bool {
-    let name = field::<Object>(entry, offset!(dentry_name)).unwrap_or(core::ptr::null());
-    field::<[u8; 14]>(name, 0) == Some(FREEZER)
 }

@@ -89,6 +89,7 @@ pub struct Guard {
     holds_looked: Option<Instant>,
     log: Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>,
     prover: Prover,
+    has_lsm: bool,
     /// The kernel's reasons for asking security modules, by number.
     reasons: BTreeMap<u32, String>,
 }
@@ -248,6 +249,7 @@ impl Guard {
             earlier,
             log,
             prover,
+            has_lsm,
             reasons: kinds::reasons(&running.btf),
         })
     }
@@ -298,6 +300,13 @@ impl Guard {
     /// What held the guard in force beside this process, and does so no more; each once.
     pub fn lost_holders(&mut self) -> Vec<&'static str> {
         self.holders.as_mut().map_or_else(Vec::new, Holders::newly_lost)
+    }
+
+    /// Whether its programs know who runs the watchdog's executable, in whatever process. Without security
+    /// modules they know this process alone.
+    #[must_use]
+    pub const fn knows_the_executable(&self) -> bool {
+        self.has_lsm
     }
 
     /// The table of leases.

@@ -206,7 +206,7 @@ pub async fn watch(
         sweeps,
     );
     let mut written = options.store().written();
-    let mut second = guard.as_ref().map(|_| Second::start());
+    let mut second = guard.as_ref().filter(|it| it.knows_the_executable()).map(|_| Second::start());
     let mut proof = interval(options.period);
     proof.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // A sign of life comes with every proof: systemd must wait for some periods, however long.

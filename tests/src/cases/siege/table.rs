@@ -13,7 +13,7 @@ const HARMLESS: &str = "without effect";
 
 /// What is tried by cases of their own: the section, the means, the outcome in `standard` and `strict`,
 /// and the case.
-const OTHERS: [[&str; 5]; 17] = [
+const OTHERS: [[&str; 5]; 16] = [
     [
         "eBPF",
         "a program that traces the kernel",
@@ -112,7 +112,6 @@ const OTHERS: [[&str; 5]; 17] = [
         "no guard is armed",
         "siege: a watch that looks seldom, or without its baselines",
     ],
-    ["Starving", "`systemctl freeze`", REFUSED, REFUSED, "siege: systemctl freeze"],
     [
         "Starving",
         "`systemctl kill` with signals that end no service",
