@@ -18,6 +18,7 @@ pub fn name(error: &io::Error) -> String {
         Some(libc::EACCES) => "EACCES".to_owned(),
         Some(libc::EFAULT) => "EFAULT".to_owned(),
         Some(libc::EINVAL) => "EINVAL".to_owned(),
+        Some(libc::ENOENT) => "ENOENT".to_owned(),
         _ => error.to_string(),
     }
 }
