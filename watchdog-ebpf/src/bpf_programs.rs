@@ -20,14 +20,14 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::seq_file;
-use aya_ebpf::helpers::generated::{bpf_loop, bpf_seq_write};
+use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::{ForeignProgram, HELPERS, bpf_use, path};
 
 use crate::judge::{self, Table};
 use crate::kernel::{Object, field, offset};
+use crate::listing::{self, Meta};
 use crate::own::is_trusted;
 use crate::own_objects;
 
@@ -95,7 +95,7 @@ fn usage(kind: u32, attach: u32, attach_id: impl Fn() -> u32) -> u32 {
 
 #[inline(always)]
 fn of(table: Table, value: u32) -> u32 {
-    judge::path_of(table, value).unwrap_or(0)
+    judge::entry(table, value).unwrap_or(0)
 }
 
 /// What makes a loaded program one that is refused; 0 for nothing.
@@ -158,12 +158,6 @@ struct Context {
     program: Object,
 }
 
-/// The beginning of `struct bpf_iter_meta` (include/linux/bpf.h).
-#[repr(C)]
-struct Meta {
-    seq: *mut seq_file,
-}
-
 /// One program of all there are; at the end of all, once without any.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter")]
@@ -179,11 +173,7 @@ fn foreign_programs(ctx: *mut c_void) -> i32 {
     }
     let aux = field::<Object>(program, offset!(program_aux)).unwrap_or(core::ptr::null());
     let found = ForeignProgram { id: field(aux, offset!(aux_id)).unwrap_or(0), usage };
-    // SAFETY: `seq` is the kernel's own, and what is written is a plain structure without padding. When
-    // there is no room the kernel comes again with the same program.
-    unsafe {
-        let size = size_of::<ForeignProgram>() as u32;
-        bpf_seq_write((*meta).seq, (&raw const found).cast(), size);
-    }
+    // SAFETY: the kernel's own; a structure of two words.
+    unsafe { listing::write(meta, &found) };
     0
 }

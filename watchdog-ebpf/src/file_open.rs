@@ -42,8 +42,8 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
         None if is_writable => return own(open),
         _ => return 0,
     };
-    let is_left = path == path::OPEN && (lease::allows_to_begin() || own::may_open());
-    if !is_judged || is_left {
+    let is_left = || lease::allows_to_begin() || own::may_open();
+    if !is_judged || (path == path::OPEN && is_left()) {
         return 0;
     }
     judge::always(path, 0)

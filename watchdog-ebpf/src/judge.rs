@@ -84,13 +84,13 @@ pub(crate) enum Table {
 /// What the rules say of a value of an enumeration: the path that it belongs to, or of BPF programs one
 /// of `watchdog_common::bpf_use`.
 #[inline(always)]
-pub(crate) fn path_of(table: Table, value: u32) -> Option<u32> {
+pub(crate) fn entry(table: Table, value: u32) -> Option<u32> {
     let index = value as usize;
     if index >= ENUM_VALUES {
         return None;
     }
     // SAFETY: inside the array, which is in a static of this program.
-    let path = unsafe {
+    let entry = unsafe {
         let first = match table {
             Table::Lockdown => &raw const (*rules()).lockdown[0],
             Table::ReadFile => &raw const (*rules()).read_file[0],
@@ -100,7 +100,7 @@ pub(crate) fn path_of(table: Table, value: u32) -> Option<u32> {
         };
         core::ptr::read_volatile(first.add(index))
     };
-    if path == 0 { None } else { Some(path.into()) }
+    if entry == 0 { None } else { Some(entry.into()) }
 }
 
 /// The number of the type by which a program schedules processes; 0 where there is none.

@@ -32,7 +32,7 @@ pub(crate) fn kernel_load_data(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(2)) {
         return verdict;
     }
-    match judge::path_of(Table::LoadData, kind) {
+    match judge::entry(Table::LoadData, kind) {
         Some(path::KEXEC) if lease::allows_to_begin() => segments(),
         Some(path) => match judge::always(path, 0) {
             0 if path == path::KEXEC => segments(),

@@ -17,7 +17,7 @@ pub(crate) fn kernel_read_file(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(3)) {
         return verdict;
     }
-    match judge::path_of(Table::ReadFile, kind) {
+    match judge::entry(Table::ReadFile, kind) {
         Some(path) => judge::always(path, 0),
         None => 0,
     }

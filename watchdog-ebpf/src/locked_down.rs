@@ -19,7 +19,7 @@ pub(crate) fn locked_down(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(1)) {
         return verdict;
     }
-    match judge::path_of(Table::Lockdown, reason) {
+    match judge::entry(Table::Lockdown, reason) {
         Some(path) => judge::always(path, reason),
         None => 0,
     }

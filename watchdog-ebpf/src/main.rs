@@ -26,6 +26,7 @@ mod kernel_load_data;
 mod kernel_read_file;
 mod kexec_segment;
 mod lease;
+mod listing;
 mod locked_down;
 mod mmap_file;
 mod own;

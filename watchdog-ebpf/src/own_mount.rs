@@ -25,8 +25,10 @@ use crate::judge;
 use crate::kernel::{Object, dentry_key, field, offset};
 use crate::own::{is_init, is_trusted, kind, reserve};
 
-/// `MS_REMOUNT`, `MS_MOVE`, and those that change how a mount is shared (include/uapi/linux/mount.h).
+/// `MS_REMOUNT`, `MS_BIND`, `MS_MOVE`, and those that change how a mount is shared
+/// (include/uapi/linux/mount.h).
 const REMOUNT: u64 = 1 << 5;
+const BIND: u64 = 1 << 12;
 const MOVE: u64 = 1 << 13;
 const SHARING: u64 = 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20;
 
@@ -56,11 +58,14 @@ pub(crate) fn sb_mount(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(5)) {
         return verdict;
     }
-    let mount = mount_of(path);
-    if flags & (REMOUNT | SHARING) != 0 {
+    // Of several flags the first of these counts: remount, bind, sharing, move (`path_mount()`,
+    // fs/namespace.c, 6.1 to 7.2).
+    let changes_sharing = flags & SHARING != 0 && flags & BIND == 0;
+    if flags & REMOUNT != 0 || changes_sharing {
         return 0;
     }
-    let is_moved = flags & MOVE != 0 && is_of_init(mount);
+    let mount = mount_of(path);
+    let is_moved = flags & (BIND | MOVE) == MOVE && is_of_init(mount);
     let is_hidden = hides(path) && reaches_init(mount, whole(mount));
     if is_moved || is_hidden { reserve(own::MOUNT, false) } else { 0 }
 }

@@ -13,12 +13,12 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::seq_file;
-use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel, bpf_seq_write};
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel};
 use watchdog_common::{PageTables, Range, SharedFrames, path};
 
 use crate::frames;
 use crate::kernel::{Object, field, is_dev_mem, offset};
+use crate::listing::{self, Meta};
 use crate::{judge, search};
 
 /// Filled in by the loader and frozen.
@@ -48,12 +48,6 @@ struct Context {
     meta: *const Meta,
     task: Object,
     vma: Object,
-}
-
-/// The beginning of `struct bpf_iter_meta` (include/linux/bpf.h).
-#[repr(C)]
-struct Meta {
-    seq: *mut seq_file,
 }
 
 /// Where the following of a mapping is. All words, so that none of it is left out in a copy.
@@ -116,12 +110,8 @@ fn shared_frames(ctx: *mut c_void) -> i32 {
         tgid: field(task, offset!(task_tgid)).unwrap_or_default(),
         device: field(inode, offset!(inode_rdev)).unwrap_or_default(),
     };
-    // SAFETY: `seq` is the kernel's own, and what is written is a plain structure without padding. When
-    // there is no room the kernel comes again with the same mapping.
-    unsafe {
-        let size = size_of::<SharedFrames>() as u32;
-        bpf_seq_write((*meta).seq, (&raw const found).cast(), size);
-    }
+    // SAFETY: the kernel's own; a structure of whole words.
+    unsafe { listing::write(meta, &found) };
     0
 }
 

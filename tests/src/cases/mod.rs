@@ -13,6 +13,7 @@ mod discovery;
 mod door;
 mod drivers;
 mod guard;
+mod guard_life;
 mod hardware;
 mod held;
 mod journal;
@@ -104,6 +105,7 @@ pub fn all() -> Vec<Case> {
         paths::CASES,
         accounts::CASES,
         disarming::CASES,
+        guard_life::CASES,
         siege::programs::CASES,
         siege::mounts::CASES,
         siege::holders::CASES,

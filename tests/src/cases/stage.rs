@@ -22,7 +22,7 @@ pub(super) const INSTALL: &str = "install -m 755 /host/watchdog /usr/bin/watchdo
 install -m 644 /host/integrity-watchdog.service /etc/systemd/system/
 install -D -m 644 -t /usr/lib/systemd/catalog /host/integrity-watchdog.catalog";
 /// A processor that no node has, until a case gives it to node 0.
-const SPARE_PROCESSOR: u8 = layout::MAX_SERVICE_NODES + 1;
+pub(super) const SPARE_PROCESSOR: u8 = layout::MAX_SERVICE_NODES + 1;
 /// How node 0 takes a processor from threads that are in the kernel (`sched_dynamic_show`,
 /// kernel/sched/debug.c).
 const PREEMPTION: &str = "/sys/kernel/debug/sched/preempt";

@@ -206,13 +206,7 @@ mod tests {
     /// not count.
     #[test]
     fn whole() {
-        let line = |path: &'static str, coverage: &'static str| PathReport {
-            row: 1,
-            path: path.into(),
-            coverage: coverage.into(),
-            seen: true,
-            reason: None,
-        };
+        let line = PathReport::example;
         assert!(is_whole(&[line("write", "denied"), line("firmware", "uncovered")]));
         assert!(!is_whole(&[line("write", "uncovered")]) && !is_whole(&[]));
     }

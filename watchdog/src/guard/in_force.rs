@@ -9,9 +9,9 @@ use watchdog_common::{State, path};
 
 use super::attempt::WriteAttempt;
 use super::error::GuardError;
+use super::event::GuardEvent;
 use super::kinds;
 use super::lease::LeaseTable;
-use super::load::GuardEvent;
 use super::pins::{Generation, PATIENCE, PinError, remove_empty};
 use super::preflight;
 use super::proof::Prover;

@@ -13,13 +13,14 @@ use aya_log::EbpfLogger;
 use jiff::Timestamp;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use watchdog_common::{PageTables, State, path};
+use watchdog_common::{PageTables, path};
 
 use super::attach::attach;
 use super::attempt::WriteAttempt;
 use super::coverage::Coverage;
 use super::decoy::Decoy;
 use super::error::GuardError;
+use super::event::GuardEvent;
 use super::foreign::{self, Foreign};
 use super::frames::{self, Frames};
 use super::held::{Forbidden, Held};
@@ -28,13 +29,14 @@ use super::in_force::{InForce, InForceError};
 use super::lease::LeaseTable;
 use super::missed::Missed;
 use super::own::{Reach, learn, pin_tables, tell_ids};
+use super::pinned::Pinned;
 use super::pins::Generation;
 use super::preflight::{self, PreflightError};
 use super::programs::lacking;
 use super::proof::Prover;
 use super::record::Record;
 use super::rules::{record, rules};
-use super::{Policies, Policy, Processors, Release, Settings, WritePath, doors, kinds};
+use super::{Policies, Processors, Release, Settings, WritePath, doors, kinds};
 use crate::memory::RangeSet;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/watchdog-ebpf"));
@@ -94,50 +96,6 @@ pub struct Guard {
     reasons: BTreeMap<u32, String>,
 }
 
-/// What the guard has to tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GuardEvent {
-    /// Something was attempted, and policy did something about it.
-    Attempt(WriteAttempt),
-    /// The same, under a guard before this one.
-    Inherited(WriteAttempt),
-    /// Attempts that came too fast to be told one by one.
-    Lost {
-        /// By which path.
-        path: WritePath,
-        /// How many.
-        count: u64,
-    },
-    /// Calls that were not judged, wherever they were aimed: the kernel skipped the program.
-    Missed {
-        /// By which path.
-        path: WritePath,
-        /// How many.
-        count: u64,
-    },
-    /// Attempts under a guard before this one, whose watchdog ended before it could tell of them.
-    Untold {
-        /// By which path.
-        path: WritePath,
-        /// How many.
-        count: u64,
-    },
-}
-
-impl GuardEvent {
-    /// Whether frames that a driver mapped may have been left with somebody: with who shares the memory
-    /// of a process that was killed for it, or with who was not judged.
-    #[must_use]
-    pub fn leaves_mappings(&self) -> bool {
-        let path = match self {
-            Self::Attempt(attempt) if attempt.action == Policy::Kill => attempt.path,
-            Self::Lost { path, .. } | Self::Missed { path, .. } => *path,
-            Self::Attempt(_) | Self::Inherited(_) | Self::Untold { .. } => return false,
-        };
-        matches!(path, WritePath::Frames | WritePath::Fault)
-    }
-}
-
 impl Guard {
     /// Loads, attaches and pins all programs, beside a guard that is in force already. From here on
     /// writes are denied; whether they really are, [`Guard::prove`] says.
@@ -171,7 +129,7 @@ impl Guard {
             }
             let weaker = |why| GuardError::Weaker(guard.record.armed, why);
             guard.record.yields_to(&record).map_err(weaker)?;
-            changed = guard.record.settings.changed(&config.settings);
+            changed.extend(guard.record.settings.changed(&config.settings));
         }
         // Before arming: in `strict` it could not be opened any more.
         let decoy = open_decoy(&mut earlier, no_lsm.is_some())?;
@@ -287,7 +245,7 @@ impl Guard {
         Ok(events)
     }
 
-    /// What the watch judges by that is on disk changed, and the record of it is to.
+    /// Enters into the record which baselines the watch has on disk, by node: SHA-256 of each.
     pub fn set_baselines(&mut self, baselines: BTreeMap<String, String>) {
         self.record.settings.baselines = baselines;
     }
@@ -383,39 +341,6 @@ impl Guard {
             *told = lost;
             Some(GuardEvent::Lost { path, count })
         })
-    }
-}
-
-/// The pins of a guard, which go with this unless they are kept.
-struct Pinned {
-    generation: Generation,
-    state: Option<Array<MapData, State>>,
-    keep: bool,
-}
-
-impl Pinned {
-    fn write(&mut self, record: &Record) -> Result<(), GuardError> {
-        let state = self.state.as_mut().ok_or(GuardError::Missing("STATE"))?;
-        let mut now = state.get(&0, 0)?;
-        record.write(&mut now)?;
-        Ok(state.set(0, now, 0)?)
-    }
-}
-
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        if self.keep {
-            return;
-        }
-        if let Some(state) = &mut self.state
-            && let Ok(mut now) = state.get(&0, 0)
-        {
-            now.released = 1;
-            let _ = state.set(0, now, 0);
-        }
-        if let Err(error) = self.generation.remove() {
-            log::error!("{}", crate::alert::chain(&error));
-        }
     }
 }
 

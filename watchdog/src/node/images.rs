@@ -1,13 +1,13 @@
 //! Which vendor's images the nodes' kernels must be.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{ImageSpec, NodeName};
+use crate::alert::sha256;
+use crate::files;
 use crate::image::{ImageError, VendorImage};
 use crate::locate::{Search, VendorSign};
-use crate::verify::Digest;
 
 /// Vendor's images, each for one node or for all.
 #[derive(Clone, Debug, Default)]
@@ -47,8 +47,8 @@ impl Images {
     pub fn digests(&self) -> BTreeMap<String, String> {
         let digest = |Given { node, file, .. }: &Given| {
             let node = node.as_ref().map_or("every node", NodeName::as_str);
-            let bytes = fs::read(file).ok()?;
-            Some((format!("{node}: {}", file.display()), Digest::of(&bytes).to_string()))
+            let digest = sha256(&mut files::open(file).ok()?).ok()?;
+            Some((format!("{node}: {}", file.display()), digest))
         };
         self.0.iter().filter_map(digest).collect()
     }

@@ -5,8 +5,8 @@
 //! whole file; where a public key is configured it must.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Write};
+use std::fs::{self, DirBuilder};
+use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use minisign_verify::{PublicKey, Signature};
 use serde::{Deserialize, Serialize};
 
 use super::{Baseline, BaselineKind, Digest, Identity, Origin};
-use crate::alert::printable;
+use crate::alert::{printable, sha256};
 use crate::files;
 
 const MAGIC: &str = "watchdog-baseline 2";
@@ -139,9 +139,8 @@ impl BaselineStore {
     #[must_use]
     pub fn digests(&self) -> BTreeMap<String, String> {
         let digest = |node: String| {
-            let mut file = Vec::new();
-            File::open(self.path(&node)).ok()?.take(MAX_FILE).read_to_end(&mut file).ok()?;
-            Some((node, Digest::of(&file).to_string()))
+            let digest = sha256(&mut files::open(&self.path(&node)).ok()?).ok()?;
+            Some((node, digest))
         };
         self.nodes().unwrap_or_default().into_iter().filter_map(digest).collect()
     }

@@ -95,13 +95,7 @@ mod tests {
     /// is not; and that a process which finds nothing is told as well.
     #[test]
     fn findings() {
-        let line = |path: &'static str, coverage: &'static str| PathReport {
-            row: 1,
-            path: path.into(),
-            coverage: coverage.into(),
-            seen: true,
-            reason: None,
-        };
+        let line = PathReport::example;
         assert!(event(Ok(vec![line("write", "denied"), line("kernel", "uncovered")])).is_none());
         let told = event(Ok(vec![line("write", "uncovered")])).unwrap();
         assert!(told.message.contains("write: unknown"), "{}", told.message);

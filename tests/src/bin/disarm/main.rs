@@ -128,6 +128,8 @@ enum By {
     MountOver,
     /// Another file or folder mounted on `--file`.
     BindOver,
+    /// The same, with flags that alone would only change how a mount is shared.
+    BindPrivateOver,
     /// pivot_root(2).
     PivotRoot,
     /// Moving `--file` below a mount that is then unmounted.
@@ -206,7 +208,8 @@ fn act(arguments: &Arguments) -> io::Result<()> {
         By::MountMove => mounts::move_old(file),
         By::MoveMount => mounts::move_new(file),
         By::MountOver => mounts::over(file),
-        By::BindOver => mounts::bind_over(file),
+        By::BindOver => mounts::bind_over(file, 0),
+        By::BindPrivateOver => mounts::bind_over(file, libc::MS_PRIVATE),
         By::PivotRoot => mounts::pivot(),
         By::PrivateMove => mounts::private_move(file),
         By::Nice => starving::nice(pid),

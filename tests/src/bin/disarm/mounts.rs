@@ -30,15 +30,16 @@ pub(crate) fn over(file: &Path) -> io::Result<()> {
     unmount(file)
 }
 
-/// Hides a file or folder behind another one.
-pub(crate) fn bind_over(file: &Path) -> io::Result<()> {
+/// Hides a file or folder behind another one. `more` are flags that the kernel leaves out of account beside
+/// `MS_BIND`.
+pub(crate) fn bind_over(file: &Path, more: u64) -> io::Result<()> {
     let other = std::env::temp_dir().join("over");
     if file.is_dir() {
         fs::create_dir_all(&other)?;
     } else {
         fs::write(&other, b"x")?;
     }
-    let result = mount(&other, file, None, libc::MS_BIND);
+    let result = mount(&other, file, None, libc::MS_BIND | more);
     let undone = if result.is_ok() { unmount(file) } else { Ok(()) };
     if other.is_dir() {
         fs::remove_dir(&other)?;

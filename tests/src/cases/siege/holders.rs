@@ -12,6 +12,7 @@ use crate::cases::{List, Stage, Start};
 pub(in crate::cases) const CASES: List = &[
     ("siege: the pins unmounted all the same", Start::Learned, unmounted),
     ("siege: the pins unmounted in a namespace that shares them", Start::Standard, shared),
+    ("siege: pins that cannot be seen", Start::Standard, hidden),
     (
         "siege: a program that answers everybody but the watchdog",
         Start::Learned,
@@ -55,6 +56,23 @@ fn shared(stage: &Stage) -> Result<()> {
             refused_by_shell(stage, &format!("{shared} {act}"))?;
         }
         stage.shell("mountpoint --quiet /sys/fs/bpf; ! mountpoint --quiet /etc").map(drop)
+    })
+}
+
+/// Check that a guard whose pins nobody can see from where he is, is not said to be none.
+fn hidden(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        // Process 1 keeps its descriptor for a service that runs, or is started again.
+        stage.halt()?;
+        let line =
+            format!("unshare --mount sh -c 'umount --lazy /sys/fs/bpf; {WATCHDOG} guard status'");
+        let status = stage.machine().node0().shell(&line)?;
+        ensure!(status.status == 2, "{status}");
+        ensure!(
+            status.to_string().contains("a guard is in force whose pins cannot be seen"),
+            "{status}"
+        );
+        still_denies(stage)
     })
 }
 

@@ -19,7 +19,7 @@ pub(in crate::cases) const CASES: List = &[
 const BPFFS: &str = "/sys/fs/bpf";
 
 /// Everything that is tried; the first of it is about the pins.
-pub(super) const ACTS: [Act; 15] = [
+pub(super) const ACTS: [Act; 16] = [
     act("the pins moved (mount(2) MS_MOVE)", "mount-move", BPFFS),
     act("the pins moved (move_mount(2))", "move-mount", BPFFS),
     act("/sys moved with the pins", "mount-move", "/sys"),
@@ -32,6 +32,7 @@ pub(super) const ACTS: [Act; 15] = [
     act("a file over the configuration", "bind-over", CONFIGURATION),
     act("a folder over the one above it", "bind-over", "/etc"),
     act("a folder over the baselines", "bind-over", BASELINES),
+    act("the same, made private by the same call", "bind-private-over", BASELINES),
     act("a file over the executable", "bind-over", WATCHDOG),
     act("the folder above the configuration renamed", "rename", "/etc"),
     act("the folder above the baselines renamed", "rename", "/var/lib"),

@@ -50,9 +50,12 @@ fn refused(stage: &Stage) -> Result<()> {
         let pin = newest_pin(stage, "STATE")?;
         for Act { means, by, .. } in &ACTS {
             let needed = NEEDED.iter().find(|(it, _)| it == by);
-            if needed.is_none_or(|(_, function)| has(stage, function).unwrap_or(true)) {
-                refused_as(stage, "bpf", by, &pin).with_context(|| *means)?;
+            if let Some((_, function)) = needed
+                && !has(stage, function)?
+            {
+                continue;
             }
+            refused_as(stage, "bpf", by, &pin).with_context(|| *means)?;
         }
         Ok(())
     })

@@ -1,0 +1,48 @@
+//! What the guard has to tell.
+
+use super::attempt::WriteAttempt;
+use super::{Policy, WritePath};
+
+/// What the guard has to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GuardEvent {
+    /// Something was attempted, and policy did something about it.
+    Attempt(WriteAttempt),
+    /// The same, under a guard before this one.
+    Inherited(WriteAttempt),
+    /// Attempts that came too fast to be told one by one.
+    Lost {
+        /// By which path.
+        path: WritePath,
+        /// How many.
+        count: u64,
+    },
+    /// Calls that were not judged, wherever they were aimed: the kernel skipped the program.
+    Missed {
+        /// By which path.
+        path: WritePath,
+        /// How many.
+        count: u64,
+    },
+    /// Attempts under a guard before this one, whose watchdog ended before it could tell of them.
+    Untold {
+        /// By which path.
+        path: WritePath,
+        /// How many.
+        count: u64,
+    },
+}
+
+impl GuardEvent {
+    /// Whether frames that a driver mapped may have been left with somebody: with who shares the memory
+    /// of a process that was killed for it, or with who was not judged.
+    #[must_use]
+    pub fn leaves_mappings(&self) -> bool {
+        let path = match self {
+            Self::Attempt(attempt) if attempt.action == Policy::Kill => attempt.path,
+            Self::Lost { path, .. } | Self::Missed { path, .. } => *path,
+            Self::Attempt(_) | Self::Inherited(_) | Self::Untold { .. } => return false,
+        };
+        matches!(path, WritePath::Frames | WritePath::Fault)
+    }
+}

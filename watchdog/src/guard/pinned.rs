@@ -1,0 +1,42 @@
+//! The pins of the guard that this process arms.
+
+use aya::maps::{Array, MapData};
+use watchdog_common::State;
+
+use super::error::GuardError;
+use super::pins::Generation;
+use super::record::Record;
+
+/// The pins of a guard, which go with this unless they are kept.
+pub(super) struct Pinned {
+    pub(super) generation: Generation,
+    pub(super) state: Option<Array<MapData, State>>,
+    pub(super) keep: bool,
+}
+
+impl Pinned {
+    /// Writes the record to the guard's own table.
+    pub(super) fn write(&mut self, record: &Record) -> Result<(), GuardError> {
+        let state = self.state.as_mut().ok_or(GuardError::Missing("STATE"))?;
+        let mut now = state.get(&0, 0)?;
+        record.write(&mut now)?;
+        Ok(state.set(0, now, 0)?)
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        if let Some(state) = &mut self.state
+            && let Ok(mut now) = state.get(&0, 0)
+        {
+            now.released = 1;
+            let _ = state.set(0, now, 0);
+        }
+        if let Err(error) = self.generation.remove() {
+            log::error!("{}", crate::alert::chain(&error));
+        }
+    }
+}
