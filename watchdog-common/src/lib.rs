@@ -316,6 +316,8 @@ pub struct ForeignProgram {
     pub id: u32,
     /// One of [`bpf_use`].
     pub usage: u32,
+    /// The type of the function that it is made for, as a number of BTF; 0 for none.
+    pub target: u32,
 }
 
 /// Names of an executable's path that are reported, from the last one up.
@@ -365,12 +367,12 @@ const _: () = {
                 + 5 * ENUM_VALUES
                 + (HELPERS + 1) * 4
     );
-    assert!(size_of::<ForeignProgram>() == 8);
+    assert!(size_of::<ForeignProgram>() == 12);
     assert!(PATHS >= path::COUNT as usize);
     assert!(size_of::<Doors>() == 4 * 4);
     assert!(size_of::<PageTables>() == 16);
     assert!(size_of::<SharedFrames>() == 24);
-    assert!(size_of::<Offsets>() == 58 * 4);
+    assert!(size_of::<Offsets>() == 59 * 4);
     assert!(size_of::<FileKey>() == 16);
     assert!(size_of::<State>() == 16 + RECORD_BYTES);
     assert!(size_of::<Lease>() == 8 + 16 + LEASE_RANGES * 16 + 16 + LEASE_RECORD_BYTES);

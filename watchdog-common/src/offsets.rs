@@ -121,4 +121,6 @@ pub struct Offsets {
     pub pid_tasks: u32,
     /// `struct task_struct`, `pid_links`: where it is in such a list.
     pub task_pid_links: u32,
+    /// `struct socket`, `file`.
+    pub socket_file: u32,
 }

@@ -172,8 +172,10 @@ fn foreign_programs(ctx: *mut c_void) -> i32 {
         return 0;
     }
     let aux = field::<Object>(program, offset!(program_aux)).unwrap_or(core::ptr::null());
-    let found = ForeignProgram { id: field(aux, offset!(aux_id)).unwrap_or(0), usage };
-    // SAFETY: the kernel's own; a structure of two words.
+    let word = |offset| field(aux, offset).unwrap_or(0);
+    let (id, target) = (word(offset!(aux_id)), word(offset!(aux_attach_id)));
+    let found = ForeignProgram { id, usage, target };
+    // SAFETY: the kernel's own; a structure of three words.
     unsafe { listing::write(meta, &found) };
     0
 }

@@ -55,8 +55,8 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn own(file: OpenFile) -> i32 {
     let (inode, kind) = file.inode();
-    let folder = own::kind(Some(file.folder()));
-    if own::is_kept(Some(file.key()), folder) {
+    let folder = own::kind(file.folder());
+    if own::is_kept(file.key(), folder) {
         own::reserve(watchdog_common::own::OPEN, false)
     } else if folder == file_kind::CGROUP && !own::is_init() {
         own::reserve(watchdog_common::own::CGROUP, false)

@@ -1,6 +1,7 @@
 //! Fields of kernel structures, at the offsets that BTF gave.
 
 use core::ffi::c_void;
+use core::ptr::null;
 
 use aya_ebpf::helpers::{bpf_probe_read_kernel, generated::bpf_get_current_task_btf};
 use watchdog_common::{FileKey, Offsets};
@@ -66,6 +67,7 @@ static OFFSETS: Offsets = Offsets {
     proc_inode: 0,
     pid_tasks: 0,
     task_pid_links: 0,
+    socket_file: 0,
 };
 
 /// `/dev/mem` is 1:1 (`MKDEV(MEM_MAJOR, DEVMEM_MINOR)`, 20 bits of minor: include/linux/kdev_t.h).
@@ -202,6 +204,45 @@ pub(crate) unsafe fn key_of_inode(inode: Object) -> FileKey {
     }
 }
 
+/// A name that is there: the argument of a program whose hook never gets none, or of one that is given
+/// a path.
+#[derive(Clone, Copy)]
+pub(crate) struct Name(Object);
+
+impl Name {
+    /// # Safety
+    /// `dentry` must be the program's own argument, and never null.
+    #[inline(always)]
+    pub(crate) unsafe fn argument(dentry: Object) -> Self {
+        Self(dentry)
+    }
+
+    /// # Safety
+    /// `path` must be the program's own argument, a `struct path`, and never null.
+    #[inline(always)]
+    pub(crate) unsafe fn of_path(path: Object) -> Self {
+        // SAFETY: the caller answers for it; a path has a name.
+        Self(unsafe { load(path, offset!(path_dentry)) })
+    }
+
+    /// The file that has it; no number for a name that nothing has.
+    #[inline(always)]
+    pub(crate) fn key(self) -> FileKey {
+        // SAFETY: a name that is there, and an inode that is not null.
+        unsafe {
+            let inode: Object = load(self.0, offset!(dentry_inode));
+            if inode.is_null() { FileKey::default() } else { key_of_inode(inode) }
+        }
+    }
+
+    /// The folder that it is in; a root's is itself.
+    #[inline(always)]
+    pub(crate) fn folder(self) -> FileKey {
+        // SAFETY: every name is in a folder.
+        Self(unsafe { load(self.0, offset!(dentry_parent)) }).key()
+    }
+}
+
 /// The number of the character device that a `struct file` is, whatever its name; `None` for every
 /// other file. A block device may share the number.
 #[inline(always)]
@@ -225,23 +266,26 @@ pub(crate) fn current_task() -> Object {
     unsafe { bpf_get_current_task_btf() as Object }
 }
 
-/// An inode as it is told from others; `None` for a null one.
+/// An inode as it is told from others. One that cannot be read has no number, as no file has: a value in
+/// either case, since the verifier does not see that one is used in one case alone.
 #[inline(always)]
-pub(crate) fn inode_key(inode: Object) -> Option<FileKey> {
-    let superblock = field::<Object>(inode, offset!(inode_superblock))?;
-    let device = field::<u32>(superblock, offset!(superblock_device))?;
-    let inode = field::<u64>(inode, offset!(inode_number))?;
-    Some(FileKey { device: device.into(), inode })
+fn inode_key(inode: Object) -> FileKey {
+    let superblock = field::<Object>(inode, offset!(inode_superblock)).unwrap_or(null());
+    let device = field::<u32>(superblock, offset!(superblock_device)).unwrap_or_default();
+    FileKey {
+        device: device.into(),
+        inode: field(inode, offset!(inode_number)).unwrap_or_default(),
+    }
 }
 
 /// The same of a `struct file`.
 #[inline(always)]
-pub(crate) fn file_key(file: Object) -> Option<FileKey> {
-    inode_key(field::<Object>(file, offset!(file_inode))?)
+pub(crate) fn file_key(file: Object) -> FileKey {
+    inode_key(field::<Object>(file, offset!(file_inode)).unwrap_or(null()))
 }
 
-/// The same of a `struct dentry`; `None` for one without an inode: a name that nothing has.
+/// The same of a `struct dentry`; no number for one without an inode: a name that nothing has.
 #[inline(always)]
-pub(crate) fn dentry_key(dentry: Object) -> Option<FileKey> {
-    inode_key(field::<Object>(dentry, offset!(dentry_inode))?)
+pub(crate) fn dentry_key(dentry: Object) -> FileKey {
+    inode_key(field::<Object>(dentry, offset!(dentry_inode)).unwrap_or(null()))
 }

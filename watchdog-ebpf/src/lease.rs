@@ -76,15 +76,18 @@ pub(crate) fn outside(lease: Option<*mut Lease>, start: u64, end: u64) -> i64 {
 
 /// Whether a file is the leased executable, which nobody may write or trace.
 #[inline(always)]
-pub(crate) fn is_executable(key: Option<FileKey>) -> bool {
-    let Some((key, lease)) = key.zip(LEASE.get_ptr(0)) else { return false };
+pub(crate) fn is_executable(key: FileKey) -> bool {
+    if key.inode == 0 || !own::may_be_known(&key) {
+        return false;
+    }
+    let Some(lease) = LEASE.get_ptr(0) else { return false };
     // SAFETY: the map's own memory, plain integers; all zero where there is no lease.
-    key.inode != 0 && key == unsafe { core::ptr::read_volatile(&raw const (*lease).exe) }
+    key == unsafe { core::ptr::read_volatile(&raw const (*lease).exe) }
 }
 
 /// The part of a process that executes a file from now on, if it is the leased one.
 #[inline(always)]
-pub(crate) fn part_of(key: Option<FileKey>) -> Option<u32> {
+pub(crate) fn part_of(key: FileKey) -> Option<u32> {
     let lease = in_force()?;
     if !is_executable(key) {
         return None;
@@ -102,9 +105,9 @@ pub(crate) fn learn(file: Object) {
     if learner == 0 || field(current_task(), offset!(task_tgid)) != Some(learner) {
         return;
     }
-    if own::is_trusted()
-        && let Some(key) = file_key(file)
-    {
+    let key = file_key(file);
+    if key.inode != 0 && own::is_trusted() {
+        own::mark(&key);
         // SAFETY: the map's own memory, plain integers.
         unsafe { core::ptr::write_volatile(&raw mut (*lease).exe, key) };
     }

@@ -33,6 +33,7 @@ mod own;
 mod own_files;
 mod own_mount;
 mod own_objects;
+mod own_peer;
 mod own_process;
 mod processors;
 mod registers;

@@ -16,6 +16,14 @@ use crate::{judge, lease, report};
 #[map]
 static FILES: HashMap<FileKey, u32> = HashMap::with_max_entries(256, 0);
 
+/// A byte for every value of the last bits of an inode's number: set where [`FILES`] or the lease may
+/// have such a file. Almost every file is told by it to be none of them; a hash costs ten times as much.
+#[map]
+static SIEVE: Array<[u8; SIEVED]> = Array::with_max_entries(1, 0);
+
+/// A power of two.
+const SIEVED: usize = 4096;
+
 /// Whether the guard may be taken down, and what user space keeps about it.
 #[map]
 static STATE: Array<State> = Array::with_max_entries(1, 0);
@@ -31,15 +39,40 @@ const NO_FILTER: i32 = 0;
 
 /// What a file is to the guard; 0 for nothing.
 #[inline(always)]
-pub(crate) fn kind(key: Option<FileKey>) -> u32 {
-    let Some(key) = key else { return 0 };
+pub(crate) fn kind(key: FileKey) -> u32 {
+    if !may_be_known(&key) {
+        return 0;
+    }
     // SAFETY: entries are never removed; a value is one word.
     unsafe { FILES.get(key) }.copied().unwrap_or(0)
 }
 
+/// Whether a file may be known to the guard. It is not known for certain.
+#[inline(always)]
+pub(crate) fn may_be_known(key: &FileKey) -> bool {
+    let Some(sieve) = SIEVE.get_ptr(0) else { return true };
+    // SAFETY: inside the map's own memory.
+    unsafe { core::ptr::read_volatile(sieve.cast::<u8>().add(sieved(key))) != 0 }
+}
+
+/// Takes note that a file is known to the guard from now on.
+#[inline(always)]
+pub(crate) fn mark(key: &FileKey) {
+    if let Some(sieve) = SIEVE.get_ptr_mut(0) {
+        // SAFETY: inside the map's own memory. A byte, which another processor's cannot undo.
+        unsafe { core::ptr::write_volatile(sieve.cast::<u8>().add(sieved(key)), 1) };
+    }
+}
+
+/// Where the sieve has a file.
+#[inline(always)]
+fn sieved(key: &FileKey) -> usize {
+    key.inode as usize & (SIEVED - 1)
+}
+
 /// Whether only who is trusted may write a file, by what it and its folder are.
 #[inline(always)]
-pub(crate) fn is_kept(file: Option<FileKey>, folder: u32) -> bool {
+pub(crate) fn is_kept(file: FileKey, folder: u32) -> bool {
     folder == file_kind::KEPT
         || matches!(kind(file), file_kind::EXECUTABLE | file_kind::KEPT)
         || lease::is_executable(file)
@@ -47,7 +80,7 @@ pub(crate) fn is_kept(file: Option<FileKey>, folder: u32) -> bool {
 
 /// Whether a file is one whose processes nobody may trace.
 #[inline(always)]
-pub(crate) fn is_executable(key: Option<FileKey>) -> bool {
+pub(crate) fn is_executable(key: FileKey) -> bool {
     kind(key) == file_kind::EXECUTABLE || lease::is_executable(key)
 }
 
@@ -127,7 +160,9 @@ pub(crate) fn learn(file: Object) {
     if kind == 0 || field(current_task(), offset!(task_tgid)) != Some(judge::watchdog()) {
         return;
     }
-    if let Some(key) = file_key(file) {
+    let key = file_key(file);
+    if key.inode != 0 {
+        mark(&key);
         let _ = FILES.insert(key, kind, 0);
     }
     if kind == file_kind::EXECUTABLE {

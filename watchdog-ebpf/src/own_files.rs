@@ -25,7 +25,7 @@ use aya_ebpf::programs::LsmContext;
 use watchdog_common::{file_kind, own};
 
 use crate::judge;
-use crate::kernel::{Object, dentry_key, field, key_of_inode, offset};
+use crate::kernel::{Name, Object, field, key_of_inode, offset};
 use crate::own::{is_kept, is_released, kind, reserve};
 
 /// What the name of a decoy begins with.
@@ -38,7 +38,7 @@ pub(crate) fn inode_unlink(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(2)) {
         return verdict;
     }
-    let kinds = [folder_kind(folder), kind(dentry_key(entry)), 0, 0];
+    let kinds = [folder_kind(folder), name_kind(entry), 0, 0];
     change(own::UNLINK, kinds, entry)
 }
 
@@ -50,8 +50,7 @@ pub(crate) fn inode_rename(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(4)) {
         return verdict;
     }
-    let kinds =
-        [folder_kind(from), kind(dentry_key(entry)), folder_kind(to), kind(dentry_key(replaced))];
+    let kinds = [folder_kind(from), name_kind(entry), folder_kind(to), name_kind(replaced)];
     change(own::RENAME, kinds, entry)
 }
 
@@ -82,8 +81,8 @@ pub(crate) fn inode_link(ctx: LsmContext) -> i32 {
 /// Judges a new pin.
 #[lsm(hook = "path_mknod")]
 pub(crate) fn path_mknod(ctx: LsmContext) -> i32 {
-    let folder = field::<Object>(ctx.arg(0), offset!(path_dentry)).unwrap_or(core::ptr::null());
-    made(kind(dentry_key(folder)), ctx.arg(4))
+    // SAFETY: the hook's own argument, which the kernel never leaves out.
+    made(kind(unsafe { Name::of_path(ctx.arg(0)) }.key()), ctx.arg(4))
 }
 
 /// Judges a file that is to be cut.
@@ -110,17 +109,23 @@ fn changed(detail: u32, path: Object, earlier: i32) -> i32 {
     if let Some(verdict) = judge::earlier(earlier) {
         return verdict;
     }
-    let entry = field::<Object>(path, offset!(path_dentry)).unwrap_or(core::ptr::null());
-    let folder = field::<Object>(entry, offset!(dentry_parent)).unwrap_or(core::ptr::null());
-    let is_kept = is_kept(dentry_key(entry), kind(dentry_key(folder)));
-    if is_kept { reserve(detail, false) } else { 0 }
+    // SAFETY: called with arguments of the hooks above alone, whose paths are there.
+    let name = unsafe { Name::of_path(path) };
+    if is_kept(name.key(), kind(name.folder())) { reserve(detail, false) } else { 0 }
 }
 
 /// What a folder that a hook is about is to the guard.
 #[inline(always)]
 fn folder_kind(folder: Object) -> u32 {
     // SAFETY: called with arguments of the hooks above alone, whose folders are there.
-    kind(Some(unsafe { key_of_inode(folder) }))
+    kind(unsafe { key_of_inode(folder) })
+}
+
+/// What the file that has a name is to the guard.
+#[inline(always)]
+fn name_kind(entry: Object) -> u32 {
+    // SAFETY: called with arguments of the hooks above alone, whose names are there.
+    kind(unsafe { Name::argument(entry) }.key())
 }
 
 /// Judges something new in a folder, by what that is to the guard.

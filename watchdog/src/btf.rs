@@ -293,6 +293,15 @@ impl Btf {
         }
     }
 
+    /// The number of the type of a function, if its name stands there once.
+    pub(crate) fn function(&self, name: &str) -> Option<u32> {
+        let names = self.names.get(name.as_bytes())?.iter();
+        match names.filter_map(|name| self.functions.get(name)).collect::<Vec<_>>()[..] {
+            [id] => u32::try_from(*id).ok(),
+            _ => None,
+        }
+    }
+
     /// Checks that a structure has `size` bytes.
     ///
     /// # Errors

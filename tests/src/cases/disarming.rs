@@ -3,98 +3,76 @@
 
 use anyhow::{Result, ensure};
 
+use super::acts::{Act, act, all_refused};
 use super::guard::configured;
-use super::stage::{UNIT, WATCHDOG};
+use super::stage::WATCHDOG;
 use super::{List, Stage, Start};
 
 pub(super) const CASES: List = &[
-    ("disarm: SIGKILL", Start::Standard, |it| refused(it, "kill", "")),
-    ("disarm: SIGSTOP", Start::Standard, |it| refused(it, "stop", "")),
-    ("disarm: SIGTERM by a pidfd", Start::Standard, |it| refused(it, "pidfd", "")),
-    ("disarm: SIGKILL to one thread", Start::Standard, |it| refused(it, "thread", "")),
-    ("disarm: SIGKILL as the signal of a file", Start::Standard, |it| {
-        refused(it, "file-signal", "")
+    ("disarm: signals, tracers and limits", Start::Standard, |it| {
+        all_refused(it, "self", &PROCESS)
     }),
-    ("disarm: ptrace", Start::Standard, |it| refused(it, "trace", "")),
-    ("disarm: process_vm_writev", Start::Standard, |it| refused(it, "write-memory", "")),
-    ("disarm: /proc/PID/mem", Start::Standard, |it| refused(it, "proc-mem", "")),
-    ("disarm: a descriptor taken by pidfd_getfd", Start::Standard, |it| {
-        refused(it, "steal-descriptor", "")
-    }),
-    ("disarm: the watchdog's executable under a tracer", Start::Standard, |it| {
-        refused(it, "traced-exec", "")
-    }),
-    ("disarm: no processor time", Start::Standard, |it| refused(it, "processor-limit", "")),
-    ("disarm: the idle scheduling class", Start::Standard, |it| refused(it, "idle", "")),
-    ("disarm: passing itself off as the watchdog", Start::Standard, |it| {
-        refused(it, "impostor", &pin(it, "STATE")?)
-    }),
-    ("disarm: a pinned table", Start::Standard, |it| {
-        refused(it, "pinned-table", &pin(it, "STATE")?)
-    }),
-    ("disarm: every table by its id", Start::Standard, |it| refused(it, "table-by-id", "")),
-    ("disarm: the program detached from the root cgroup", Start::Standard, |it| {
-        refused(it, "detach-program", "")
+    ("disarm: tables, links and pins", Start::Standard, |it| all_refused(it, "self", &PINS)),
+    ("disarm: control groups, and the files that the guard keeps", Start::Standard, |it| {
+        all_refused(it, "self", &FILES)
     }),
     ("disarm: every link detached or redirected", Start::Standard, links_stay),
-    ("disarm: a link's pin removed", Start::Standard, |it| {
-        refused(it, "unlink", &pin(it, "link-mmap_file")?)
-    }),
-    ("disarm: a link's pin renamed", Start::Standard, |it| {
-        refused(it, "rename", &pin(it, "link-mmap_file")?)
-    }),
-    ("disarm: a folder of pins planted", Start::Standard, |it| {
-        refused(it, "make-folder", &pin(it, "")?)
-    }),
-    ("disarm: the pins unmounted", Start::Standard, |it| refused(it, "unmount", "/sys/fs/bpf")),
-    ("disarm: /sys unmounted with the pins", Start::Standard, |it| refused(it, "unmount", "/sys")),
-    ("disarm: cgroup.kill", Start::Standard, |it| refused(it, "write", &cgroup("cgroup.kill"))),
-    ("disarm: cgroup.freeze", Start::Standard, |it| refused(it, "write", &cgroup("cgroup.freeze"))),
-    ("disarm: memory.max of the cgroup", Start::Standard, |it| {
-        refused(it, "write", &cgroup("memory.max"))
-    }),
-    ("disarm: the cgroup above frozen", Start::Standard, |it| refused(it, "write", ABOVE)),
     ("disarm: the executable written while no process runs it", Start::Standard, executable_stays),
-    ("disarm: the executable removed", Start::Standard, |it| refused(it, "unlink", WATCHDOG)),
-    ("disarm: the executable replaced", Start::Standard, |it| refused(it, "replace", WATCHDOG)),
-    ("disarm: the configuration written", Start::Standard, |it| {
-        refused(it, "write", CONFIGURATION)
-    }),
-    ("disarm: the configuration removed", Start::Standard, |it| {
-        refused(it, "unlink", CONFIGURATION)
-    }),
-    ("disarm: a file planted beside it", Start::Standard, |it| {
-        refused(it, "make-file", "/etc/watchdog")
-    }),
-    ("disarm: a baseline written", Start::Standard, |it| refused(it, "write", BASELINE)),
-    ("disarm: a baseline planted", Start::Standard, |it| refused(it, "make-file", BASELINES)),
     ("disarm: a baseline imported", Start::Standard, baseline_imported),
+];
+
+/// Against the watchdog's process.
+pub(super) const PROCESS: [Act; 13] = [
+    act("SIGKILL", "kill"),
+    act("SIGSTOP", "stop"),
+    act("SIGTERM by a pidfd", "pidfd"),
+    act("SIGKILL to one thread", "thread"),
+    act("SIGKILL as the signal of a file", "file-signal"),
+    act("ptrace", "trace"),
+    act("process_vm_writev", "write-memory"),
+    act("/proc/PID/mem", "proc-mem"),
+    act("a descriptor taken by pidfd_getfd", "steal-descriptor"),
+    act("the watchdog's executable under a tracer", "traced-exec"),
+    act("no processor time", "processor-limit"),
+    act("the idle scheduling class", "idle"),
+    act("passing itself off as the watchdog", "impostor").on_pin("STATE"),
+];
+
+/// Against what the guard is made of.
+pub(super) const PINS: [Act; 8] = [
+    act("a pinned table", "pinned-table").on_pin("STATE"),
+    act("every table by its id", "table-by-id"),
+    act("the program detached from the root cgroup", "detach-program"),
+    act("a link's pin removed", "unlink").on_pin("link-mmap_file"),
+    act("a link's pin renamed", "rename").on_pin("link-mmap_file"),
+    act("a folder of pins planted", "make-folder").on_pin(""),
+    act("the pins unmounted", "unmount").at("/sys/fs/bpf"),
+    act("/sys unmounted with the pins", "unmount").at("/sys"),
+];
+
+/// Against files that the watchdog lives by.
+pub(super) const FILES: [Act; 11] = [
+    act("cgroup.kill", "write").on_group("cgroup.kill"),
+    act("cgroup.freeze", "write").on_group("cgroup.freeze"),
+    act("memory.max of the cgroup", "write").on_group("memory.max"),
+    act("the cgroup above frozen", "write").at("/sys/fs/cgroup/system.slice/cgroup.freeze"),
+    act("the executable removed", "unlink").at(WATCHDOG),
+    act("the executable replaced", "replace").at(WATCHDOG),
+    act("the configuration written", "write").at(CONFIGURATION),
+    act("the configuration removed", "unlink").at(CONFIGURATION),
+    act("a file planted beside it", "make-file").at("/etc/watchdog"),
+    act("a baseline written", "write").at(BASELINE),
+    act("a baseline planted", "make-file").at(BASELINES),
 ];
 
 pub(super) const CONFIGURATION: &str = "/etc/watchdog/watchdog.toml";
 pub(super) const BASELINES: &str = "/var/lib/watchdog/baselines";
 const BASELINE: &str = "/var/lib/watchdog/baselines/service-1.baseline";
-const ABOVE: &str = "/sys/fs/cgroup/system.slice/cgroup.freeze";
-
-fn cgroup(file: &str) -> String {
-    format!("/sys/fs/cgroup/system.slice/{UNIT}/{file}")
-}
-
-/// A pin of the guard in force.
-fn pin(stage: &Stage, name: &str) -> Result<String> {
-    configured(stage, "", || Ok(()))?;
-    newest_pin(stage, name)
-}
 
 /// A pin of the guard in force, which is the newest.
 pub(super) fn newest_pin(stage: &Stage, name: &str) -> Result<String> {
     let newest = stage.shell("ls /sys/fs/bpf/watchdog | sort -n | tail -1")?.text();
     Ok(format!("/sys/fs/bpf/watchdog/{}/{name}", newest.trim()))
-}
-
-/// Checks that an attempt at the guard's own is refused.
-fn refused(stage: &Stage, by: &str, file: &str) -> Result<()> {
-    configured(stage, "", || refused_as(stage, "self", by, file))
 }
 
 /// Checks that an attempt is refused with EPERM and told as the worst there is, with this path and

@@ -111,6 +111,11 @@ fn never_weaker(stage: &Stage) -> Result<()> {
         let same = configuration("");
         let said = run(&same)?;
         ensure!(said.contains("the watchdog runs as process"), "{said}");
+        // The guard trusts it, and it has not begun.
+        let elsewhere = format!("timeout 60 {WATCHDOG} run --state-dir /etc/watchdog");
+        let output = stage.machine().node0().shell(&elsewhere)?;
+        ensure!(output.status == 2, "{output}");
+        stage.shell("test ! -e /etc/watchdog/baselines")?;
         stage.halt()?;
         for (weaker, why) in [
             (configuration("[guard]\npreset = \"observe\""), "policy for `write` is `deny`"),

@@ -4,6 +4,7 @@
 //! finds what another one left, and none has to clean up behind it.
 
 mod accounts;
+mod acts;
 mod adversary;
 mod attempt;
 mod booted;
@@ -108,6 +109,7 @@ pub fn all() -> Vec<Case> {
         guard_life::CASES,
         siege::programs::CASES,
         siege::mounts::CASES,
+        siege::debian::CASES,
         siege::holders::CASES,
         siege::starving::CASES,
         siege::processors::CASES,

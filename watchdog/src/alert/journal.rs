@@ -1,5 +1,7 @@
 //! journald's native protocol: one structured entry an event.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use libsystemd::daemon::booted;
 use libsystemd::logging::{Priority, journal_send};
 
@@ -8,16 +10,35 @@ use super::{Event, Sink};
 /// Where journald listens (systemd-journald.service(8)).
 const SOCKET: &str = "/run/systemd/journal/socket";
 
+/// Who knows the process that reads what was sent last by this thread.
+pub trait Confirm: Send {
+    /// # Errors
+    /// When it is not journald.
+    fn confirm(&mut self) -> Result<(), Diverted>;
+}
+
+/// Another process than journald, as a sentence names it, read what was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} reads it, which is not journald")]
+pub struct Diverted(pub String);
+
+/// Where that is known, once it is.
+pub(super) type Reader = Arc<Mutex<Option<Box<dyn Confirm>>>>;
+
 /// The system's journal.
-#[derive(Debug)]
-pub struct Journal(());
+pub struct Journal(Reader);
 
 impl Journal {
     /// The journal, or `None` on a system that has none. Where systemd runs, journald that does
     /// not listen now does so later.
     #[must_use]
     pub fn connect() -> Option<Self> {
-        (std::path::Path::new(SOCKET).exists() || booted()).then_some(Self(()))
+        (std::path::Path::new(SOCKET).exists() || booted()).then(|| Self(Reader::default()))
+    }
+
+    /// Where to put who knows its reader.
+    pub(super) fn reader(&self) -> Reader {
+        Arc::clone(&self.0)
     }
 }
 
@@ -35,7 +56,11 @@ impl Sink for Journal {
             _ => Priority::Info,
         };
         journal_send(priority, &event.message, fields(event).into_iter())?;
-        Ok(())
+        // What somebody else has read is sent again when journald is back.
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(reader) => Ok(reader.confirm()?),
+            None => Ok(()),
+        }
     }
 }
 

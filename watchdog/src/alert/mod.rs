@@ -12,5 +12,5 @@ pub use console::line;
 pub(crate) use digest::sha256;
 pub use escape::{chain, hex, printable, visible, visible_line};
 pub use event::{Event, EventKind, Process};
-pub use journal::Journal;
+pub use journal::{Confirm, Diverted, Journal};
 pub use outlet::{Book, Outlet, Sink};

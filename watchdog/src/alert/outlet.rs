@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::console::{JsonLines, Terminal};
 use super::digest::Digests;
+use super::journal::{Confirm, Reader};
 use super::place::{Letter, Place, State};
 use super::{Event, EventKind, Journal, visible_line};
 
@@ -48,6 +49,7 @@ struct Inner {
     queue: Mutex<Option<SyncSender<Event>>>,
     lost: Arc<AtomicU64>,
     book: Shelf,
+    reader: Option<Reader>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -68,15 +70,20 @@ impl Outlet {
         if std::io::stderr().is_terminal() || (journal.is_none() && !json) {
             sinks.push(Box::new(Terminal));
         }
+        let reader = journal.as_ref().map(Journal::reader);
         if let Some(journal) = journal {
             sinks.push(Box::new(journal));
         }
-        Self::new(sinks)
+        Self::start(sinks, reader)
     }
 
     /// Events to exactly these places.
     #[must_use]
     pub fn new(sinks: Vec<Box<dyn Sink>>) -> Self {
+        Self::start(sinks, None)
+    }
+
+    fn start(sinks: Vec<Box<dyn Sink>>, reader: Option<Reader>) -> Self {
         let (queue, events) = mpsc::sync_channel::<Event>(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&lost);
@@ -87,6 +94,7 @@ impl Outlet {
             queue: Mutex::new(Some(queue)),
             lost,
             book,
+            reader,
             thread: Mutex::new(Some(thread)),
         }))
     }
@@ -94,6 +102,13 @@ impl Outlet {
     /// From now on it is entered into `book` what attempts were told.
     pub fn keep_book(&self, book: Box<dyn Book>) {
         *self.0.book.lock().unwrap_or_else(PoisonError::into_inner) = Some(book);
+    }
+
+    /// From now on what goes to the journal is sent again where somebody else has read it.
+    pub fn confirm_by(&self, reader: Box<dyn Confirm>) {
+        if let Some(known) = &self.0.reader {
+            *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(reader);
+        }
     }
 
     /// Queues an event; never waits.

@@ -6,6 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::journal::Diverted;
 use super::outlet::Sink;
 use super::{Event, EventKind};
 
@@ -34,6 +35,8 @@ pub(super) struct Place {
     dropped: u64,
     /// Since when it takes nothing.
     refuses: Option<Instant>,
+    /// Who else took what was for it meanwhile.
+    diverted: Option<String>,
 }
 
 /// Whether a place can still take anything.
@@ -49,7 +52,7 @@ pub(super) enum State {
 
 impl Place {
     pub(super) fn new(sink: Box<dyn Sink>) -> Self {
-        Self { sink, waiting: VecDeque::new(), dropped: 0, refuses: None }
+        Self { sink, waiting: VecDeque::new(), dropped: 0, refuses: None, diverted: None }
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -78,6 +81,9 @@ impl Place {
                 }
                 Err(error) if is_closed(&error) => return State::Closed,
                 Err(error) => {
+                    if let Some(Diverted(who)) = error.downcast_ref() {
+                        self.diverted = Some(who.clone());
+                    }
                     if self.refuses.is_none() {
                         self.refuses = Some(Instant::now());
                         log::error!(
@@ -90,8 +96,12 @@ impl Place {
             }
         }
         let refused = self.refuses.take();
+        let seconds = refused.map_or(0, |since| since.elapsed().as_secs());
+        if let Some(who) = self.diverted.take() {
+            self.push(Letter::new(diverted(&who, self.sink.name(), seconds)));
+            return self.deliver(told);
+        }
         if self.dropped > 0 {
-            let seconds = refused.map_or(0, |since| since.elapsed().as_secs());
             self.push(Letter::new(dropped(self.dropped, self.sink.name(), seconds)));
             self.dropped = 0;
             return self.deliver(told);
@@ -111,6 +121,16 @@ impl Place {
 /// Whether the reader at the other end has gone.
 fn is_closed(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The event of somebody who read what was sent.
+fn diverted(who: &str, place: &str, seconds: u64) -> Event {
+    Event::new(
+        EventKind::GuardTampered,
+        format!(
+            "For {seconds} s what was sent to {place} went to {who}. It was sent again once that was over, with the times at which it was seen"
+        ),
+    )
 }
 
 /// The event that stands for events that a place will never be told.

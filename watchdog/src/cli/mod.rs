@@ -26,6 +26,8 @@ pub enum Status {
     Tampered,
     /// No judgement: something was lost, unverified, missing or wrong.
     Undecided,
+    /// A watch that had begun cannot go on.
+    Broken,
 }
 
 impl From<Status> for ExitCode {
@@ -34,6 +36,7 @@ impl From<Status> for ExitCode {
             Status::Good => 0,
             Status::Tampered => 1,
             Status::Undecided => 2,
+            Status::Broken => 3,
         })
     }
 }

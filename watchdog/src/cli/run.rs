@@ -54,6 +54,11 @@ pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
         target.find(&mut |done, total| progress.update(done, total))
     }));
     outlet.close();
-    ended?;
-    Ok(Status::Good)
+    match ended {
+        Err(error) if error.had_begun() => {
+            log::error!("{error}");
+            Ok(Status::Broken)
+        }
+        ended => Ok(ended.map(|()| Status::Good)?),
+    }
 }

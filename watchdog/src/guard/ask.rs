@@ -17,6 +17,7 @@ use super::lease::{self as record, Answer, LeaseState, LeaseTable, LeaseTerms};
 use super::pins::PinError;
 use super::release::Refusal;
 use crate::alert::sha256;
+use crate::files;
 
 /// How long the watchdog may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -154,10 +155,7 @@ impl LeaseTable {
         let number = self.lease.get(&0, 0)?.number.saturating_add(1).max(part::FIRST_LEASE);
         let learner = process::id();
         self.lease.set(0, Lease { number, learner, ..Lease::NONE }, 0)?;
-        let mut file = File::open(exe).map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_file() {
-            return Err(failed(io::Error::other("it is no file")));
-        }
+        let mut file = files::open(exe).map_err(failed)?;
         let mut lease = self.lease.get(&0, 0)?;
         if lease.exe == FileKey::default() {
             return Err(LeaseError::NotLearned(name));

@@ -1,6 +1,7 @@
 //! BPF programs of others that can answer in the place of the guard's, or act on the watchdog, as a
 //! program of the guard lists them: those from before the guard, which was not asked about them.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -10,11 +11,16 @@ use watchdog_common::{ForeignProgram, bpf_use};
 
 use super::bpf;
 use crate::alert::printable;
+use crate::btf::Btf;
 
 /// The program's name.
 pub(super) const PROGRAM: &str = "foreign_programs";
 /// More programs than are listed: each is refused from here on.
 const MOST: usize = 1 << 12;
+/// The hook at which systemd has a program for `RestrictFileSystems=` (src/core/bpf-lsm.c, 250 to 258).
+/// Verdicts there are about opening files alone, and none of them lets anything through that the guard
+/// refuses elsewhere.
+const MANAGERS_HOOK: &str = "bpf_lsm_file_open";
 /// Where the kernel shows the addresses of its functions.
 const SYMBOLS: &str = "/proc/kallsyms";
 /// What calls of helpers are relative to.
@@ -82,6 +88,10 @@ pub(super) struct Foreign {
     program: io::Result<OwnedFd>,
     /// Programs of a guard that this one is put beside.
     excepted: BTreeSet<u32>,
+    /// The type of [`MANAGERS_HOOK`].
+    managers_hook: Option<u32>,
+    /// Programs that were left to process 1, which is said once of each.
+    left: RefCell<BTreeSet<u32>>,
     /// Whether it is known which helpers programs call.
     pub(super) knows_helpers: bool,
 }
@@ -89,10 +99,12 @@ pub(super) struct Foreign {
 impl Foreign {
     pub(super) fn new(
         program: io::Result<OwnedFd>,
+        btf: &Btf,
         excepted: BTreeSet<u32>,
         knows_helpers: bool,
     ) -> Self {
-        Self { program, excepted, knows_helpers }
+        let (managers_hook, left) = (btf.function(MANAGERS_HOOK), RefCell::default());
+        Self { program, excepted, managers_hook, left, knows_helpers }
     }
 
     /// The guard that this one was put beside is gone.
@@ -101,7 +113,8 @@ impl Foreign {
     }
 
     /// Which programs there are beside the guard that it would refuse, each as a sentence says it.
-    /// Those that process 1 has are the service manager's own.
+    /// The service manager's own is left to process 1, and that is said: anything else that process 1 has
+    /// may have been given to it (`FDSTORE=1`).
     ///
     /// # Errors
     /// When the kernel does not say.
@@ -109,9 +122,18 @@ impl Foreign {
         let program = self.program.as_ref().map_err(|error| io::Error::other(error.to_string()))?;
         let mut found = read(bpf::list(program.as_fd())?)?;
         found.retain(|program| !self.excepted.contains(&program.id));
-        if !found.is_empty() {
+        let is_at_hook = |it: &ForeignProgram| {
+            it.usage == bpf_use::LSM && it.target != 0 && Some(it.target) == self.managers_hook
+        };
+        if found.iter().any(is_at_hook) {
             let managers = of_process_one();
-            found.retain(|program| !managers.contains(&program.id));
+            found.retain(|it| {
+                let is_left = is_at_hook(it) && managers.contains(&it.id);
+                if is_left && self.left.borrow_mut().insert(it.id) {
+                    log::warn!("{}; process 1 has it, for opening files: left alone", sentence(it));
+                }
+                !is_left
+            });
         }
         Ok(found.iter().map(sentence).collect())
     }
@@ -142,8 +164,13 @@ fn read(mut list: File) -> io::Result<Vec<ForeignProgram>> {
     let most = MOST * size_of::<ForeignProgram>();
     list.by_ref().take(most as u64).read_to_end(&mut bytes)?;
     let word = |bytes: [u8; 4]| u32::from_ne_bytes(bytes);
-    let records = bytes.as_chunks::<4>().0.as_chunks::<2>().0.iter();
-    Ok(records.map(|&[id, usage]| ForeignProgram { id: word(id), usage: word(usage) }).collect())
+    let records = bytes.as_chunks::<4>().0.as_chunks::<3>().0.iter();
+    let record = |&[id, usage, target]: &[[u8; 4]; 3]| ForeignProgram {
+        id: word(id),
+        usage: word(usage),
+        target: word(target),
+    };
+    Ok(records.map(record).collect())
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
-use aya::maps::{Array, MapData, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use aya_log::EbpfLogger;
 use jiff::Timestamp;
@@ -32,8 +32,10 @@ use super::own::{Reach, learn, pin_tables, tell_ids};
 use super::pinned::Pinned;
 use super::pins::Generation;
 use super::preflight::{self, PreflightError};
+use super::processes::Processes;
 use super::programs::lacking;
 use super::proof::Prover;
+use super::reader::JournalReader;
 use super::record::Record;
 use super::rules::{record, rules};
 use super::{Policies, Processors, Release, Settings, WritePath, doors, kinds};
@@ -59,6 +61,8 @@ pub struct GuardConfig {
     pub release: Release,
     /// Files and folders that only the watchdog may write from now on.
     pub kept: Vec<PathBuf>,
+    /// The folder of baselines, one of them: it is made where it is not there.
+    pub baselines: PathBuf,
     /// What the watch goes by.
     pub settings: Settings,
     /// Whether to go on where `bpf` is no active LSM, with what needs none.
@@ -78,6 +82,7 @@ pub struct Guard {
     lost: Array<MapData, u64>,
     lost_told: [u64; path::COUNT as usize],
     told: Option<Array<MapData, u64>>,
+    reader: Option<JournalReader>,
     leases: LeaseTable,
     missed: Missed,
     /// Who holds the pins, once it is in force.
@@ -131,6 +136,11 @@ impl Guard {
             guard.record.yields_to(&record).map_err(weaker)?;
             changed.extend(guard.record.settings.changed(&config.settings));
         }
+        // A folder can be kept only once it is there; that it cannot be made is told when it is needed. Not
+        // beside a guard, which trusts this process and keeps that from others.
+        if earlier.is_empty() {
+            let _ = fs::create_dir_all(&config.baselines);
+        }
         // Before arming: in `strict` it could not be opened any more.
         let decoy = open_decoy(&mut earlier, no_lsm.is_some())?;
         let doors = doors::of_this_kernel();
@@ -165,8 +175,12 @@ impl Guard {
             program.map(Frames::new).map_err(|error| error.to_string())
         });
         let others = earlier.iter().flat_map(|guard| guard.record.programs.iter().copied());
-        let foreign =
-            Foreign::new(listing(&programs, foreign::PROGRAM), others.collect(), helpers.is_some());
+        let foreign = Foreign::new(
+            listing(&programs, foreign::PROGRAM),
+            &running.btf,
+            others.collect(),
+            helpers.is_some(),
+        );
         let forbidden =
             Forbidden::new(frames, &policies, has_lsm, doors, record.processors.clone());
         let mut held = Held::new(forbidden, policies.get(WritePath::Held), record.pid);
@@ -194,6 +208,7 @@ impl Guard {
             lost: Array::try_from(map("LOST")?)?,
             lost_told: [0; path::COUNT as usize],
             told: Some(Array::try_from(map("TOLD")?)?),
+            reader: journal_reader(map("PEERS")?).filter(|_| has_lsm),
             leases,
             missed: Missed::of(&programs),
             holders: None,
@@ -310,6 +325,11 @@ impl Guard {
         self.told.take()
     }
 
+    /// Who reads what goes to the journal, where that can be seen; once.
+    pub fn take_reader(&mut self) -> Option<JournalReader> {
+        self.reader.take()
+    }
+
     /// Waits for the next attempt. Cancel safe.
     pub async fn next_event(&mut self) -> GuardEvent {
         loop {
@@ -376,4 +396,14 @@ async fn relay_log(log: &mut Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>)
         ready.get_inner_mut().flush();
         ready.clear_ready();
     }
+}
+
+/// What finds the reader of what goes to the journal.
+fn journal_reader(peers: Map) -> Option<JournalReader> {
+    let peers = HashMap::try_from(peers).ok()?;
+    let processes = Processes::open();
+    let processes = processes.inspect_err(|error| {
+        log::warn!("who reads the journal's socket is not known: {error}");
+    });
+    Some(JournalReader::new(peers, processes.ok()?))
 }

@@ -34,6 +34,7 @@ mod processes;
 mod processors;
 mod programs;
 mod proof;
+mod reader;
 mod record;
 mod release;
 mod rules;

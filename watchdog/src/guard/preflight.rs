@@ -127,6 +127,7 @@ fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         // `KEXEC_SEGMENT_MAX` of 32 bytes each.
         kimage_segment: btf.offset("kimage", "segment", 16 * 32).unwrap_or_default(),
         path_mount: pointer("path", "mnt")?,
+        socket_file: pointer("socket", "file")?,
         superblock_magic: btf.offset("super_block", "s_magic", 8)?,
         program_type: btf.offset("bpf_prog", "type", 4)?,
         program_attach_type: btf.offset("bpf_prog", "expected_attach_type", 4)?,

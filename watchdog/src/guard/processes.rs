@@ -59,18 +59,36 @@ impl Processes {
     /// What a process has open, and whether for writing.
     pub(super) fn open_files(&self, pid: u32) -> io::Result<Vec<(Open, bool)>> {
         let mut found = Vec::new();
+        for (thread, number) in self.descriptors(pid)? {
+            let Some(open) = self.open_file(&format!("{thread}/fd/{number}")) else { continue };
+            // One that cannot be known counts as open for writing.
+            let info = self.read(&format!("{thread}/fdinfo/{number}")).unwrap_or_default();
+            found.push((open, is_for_writing(&info)));
+        }
+        Ok(found)
+    }
+
+    /// Whether a process has a socket, by the socket's number.
+    pub(super) fn has_socket(&self, pid: u32, socket: u64) -> bool {
+        let is_it = |(thread, number): &(String, u32)| {
+            statat(&self.0, format!("{thread}/fd/{number}"), AtFlags::empty()).is_ok_and(|it| {
+                it.st_ino == socket && FileType::from_raw_mode(it.st_mode) == FileType::Socket
+            })
+        };
+        self.descriptors(pid).is_ok_and(|all| all.iter().any(is_it))
+    }
+
+    /// The descriptors of a process: where the table's owner is, and their numbers.
+    fn descriptors(&self, pid: u32) -> io::Result<Vec<(String, u32)>> {
+        let mut found = Vec::new();
         // Threads may have descriptors of their own, and outlive the one that the process is named by.
         for thread in self.numbers(&format!("{pid}/task"))? {
             if thread != pid && share_descriptors(pid, thread) {
                 continue;
             }
             let thread = format!("{pid}/task/{thread}");
-            for number in self.numbers(&format!("{thread}/fd")).unwrap_or_default() {
-                let Some(open) = self.open_file(&format!("{thread}/fd/{number}")) else { continue };
-                // One that cannot be known counts as open for writing.
-                let info = self.read(&format!("{thread}/fdinfo/{number}")).unwrap_or_default();
-                found.push((open, is_for_writing(&info)));
-            }
+            let numbers = self.numbers(&format!("{thread}/fd")).unwrap_or_default();
+            found.extend(numbers.into_iter().map(|number| (thread.clone(), number)));
         }
         Ok(found)
     }

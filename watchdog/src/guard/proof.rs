@@ -72,7 +72,7 @@ impl Prover {
         let doors = doors::of_this_kernel();
         let listing = |name| bpf::pinned(&generation.program(name));
         let frames = listing(frames::PROGRAM).map(Frames::new).map_err(|error| error.to_string());
-        let foreign = Foreign::new(listing(foreign::PROGRAM), BTreeSet::new(), true);
+        let foreign = Foreign::new(listing(foreign::PROGRAM), &running.btf, BTreeSet::new(), true);
         let forbidden =
             Forbidden::new(frames, &policies, no_lsm.is_none(), doors, record.processors.clone());
         let held = Held::new(forbidden, policies.get(WritePath::Held), record.pid);

@@ -101,6 +101,8 @@ fn fill(table: &mut [Range], ranges: &RangeSet) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::guard::{Release, Settings};
     use crate::memory::PhysRange;
@@ -140,6 +142,7 @@ mod tests {
             policies: Policies::default(),
             release: Release::Console,
             kept: Vec::new(),
+            baselines: PathBuf::new(),
             settings: Settings::default(),
             without_lsm: false,
         }

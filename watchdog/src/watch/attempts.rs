@@ -175,7 +175,11 @@ fn sentence(attempt: &WriteAttempt, process: &Process, node: Option<&str>, count
     let detail = attempt.detail.as_ref().map_or_else(String::new, |it| format!(" ({it})"));
     match attempt.path.deed() {
         None => {
-            let place = if place.is_empty() { "memory nobody knows".to_owned() } else { place };
+            let place = if place.is_empty() {
+                "a place in memory that was not seen".to_owned()
+            } else {
+                place
+            };
             let nothing = if attempt.action == Policy::Deny { "; nothing was written" } else { "" };
             format!("{who} tried{times} to write by {} to {place}. {done}{nothing}", attempt.path)
         }

@@ -115,6 +115,9 @@ pub enum WatchError {
     /// Sweeping cannot go on.
     #[error(transparent)]
     Sweep(#[from] SweepError),
+    /// Sweeping, which had begun, cannot go on.
+    #[error("the watch cannot go on: {0}")]
+    Broken(#[source] SweepError),
     /// The sweeper is gone.
     #[error("the sweeping thread died; this is a defect of watchdog, please report it")]
     SweeperDied,
@@ -124,6 +127,14 @@ pub enum WatchError {
     /// No signal handler.
     #[error("cannot listen for signals")]
     Signal(#[source] std::io::Error),
+}
+
+impl WatchError {
+    /// Whether the watch had begun, so that another try may succeed.
+    #[must_use]
+    pub fn had_begun(&self) -> bool {
+        matches!(self, Self::Broken(_) | Self::SweeperDied)
+    }
 }
 
 /// Watches until SIGTERM or SIGINT.
@@ -192,6 +203,9 @@ pub async fn watch(
         if let Some(book) = guard.take_book() {
             outlet.keep_book(Box::new(Ledger(book)));
         }
+        if let Some(reader) = guard.take_reader() {
+            outlet.confirm_by(Box::new(reader));
+        }
     }
     let (sweeps, proven) = (Heart::default(), Heart::default());
     let mut pulse = Pulse::new([sweeps.clone(), proven.clone()]);
@@ -243,7 +257,7 @@ pub async fn watch(
                 }
             }
             failure = sweeper.failure() => {
-                return Err(failure.map_or(WatchError::SweeperDied, WatchError::Sweep));
+                return Err(failure.map_or(WatchError::SweeperDied, WatchError::Broken));
             }
             _ = asked.recv() => looked = guard.as_mut().map(|it| leases.look(it, &target)),
             () = leases.over() => looked = guard.as_mut().map(|it| leases.look(it, &target)),
@@ -281,8 +295,6 @@ fn arm(
     outlet: &Outlet,
     mut told: impl FnMut(GuardEvent) -> Option<Event>,
 ) -> Result<Option<Guard>, WatchError> {
-    // A folder can be kept only once it is there; that it cannot be made is told when it is needed.
-    let _ = std::fs::create_dir_all(BaselineStore::folder(&options.state_dir));
     let config = GuardConfig {
         ranges,
         writable: options.writable.clone(),
@@ -290,6 +302,7 @@ fn arm(
         policies: options.policies.clone(),
         release: options.release.clone(),
         kept: options.kept(),
+        baselines: BaselineStore::folder(&options.state_dir),
         settings: options.settings(target),
         without_lsm: options.degraded,
     };

@@ -17,14 +17,15 @@ use crate::steps::{Steps, Workspace};
 const SUITE: &str = "bookworm";
 
 const PACKAGES: &str = "systemd-sysv,systemd,dbus,kmod,udev,strace,procps,util-linux,login,\
-                        iproute2,less,mount,apt,openssh-server,openssh-client";
+                        iproute2,less,mount,apt,openssh-server,openssh-client,\
+                        bpftool,bpftrace,crun";
 
 /// Timers of a machine that lives for months.
 const MASKED: &str = "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
                       e2scrub_all.timer e2scrub_reap.service fstrim.timer getty@tty1.service";
 
 /// Bytes of the image; it is sparse.
-const SIZE: &str = "600M";
+const SIZE: &str = "1G";
 
 /// Builds the image, unless the cache has one of this recipe.
 pub(super) fn build(steps: &Steps) -> Result<()> {

@@ -94,6 +94,10 @@ enum By {
     FmodRet,
     /// The same for everybody but `--pid`, for two minutes.
     AnswerOthers,
+    /// journald's socket bound by another process, which prints what is sent there.
+    TakeJournal,
+    /// An LSM program at a hook (`--file`), given to process 1 to keep.
+    StoreProgram,
     /// An LSM program at that hook, then the same.
     LsmProgram,
     /// An LSM program of the root cgroup at that hook, then the same.
@@ -191,6 +195,8 @@ fn act(arguments: &Arguments) -> io::Result<()> {
         By::Truncate => files::truncate(file),
         By::Unmount => files::unmount(file),
         By::AnswerOthers => programs::answer_others(pid),
+        By::TakeJournal => files::take_journal(),
+        By::StoreProgram => programs::store_program(&file.to_string_lossy()),
         By::FmodRet => programs::answer_for_hook(file),
         By::LsmProgram => programs::lsm_program(file),
         By::LsmCgroup => programs::lsm_cgroup(file),

@@ -103,7 +103,26 @@ fn from_before(stage: &Stage) -> Result<()> {
     ensure!(said.contains("it changes what kernel functions return"), "{said}");
     ensure!(said.contains("BPF program "), "the program is not named: {said}");
     stage.shell("pkill -x disarm; sleep 1")?;
+    kept_by_process_one(stage)
+}
+
+/// Check that a program of which process 1 keeps a descriptor is no better for it, but for one at the hook
+/// where the service manager has its own: that one is left alone, and this is said.
+fn kept_by_process_one(stage: &Stage) -> Result<()> {
+    let store = |hook: &str| {
+        stage.shell(&format!(
+            "systemd-run --collect --unit store -p Type=notify -p NotifyAccess=all \
+                 -p FileDescriptorStoreMax=1 disarm --by store-program --file {hook}"
+        ))
+    };
+    store("bpf_lsm_bpf_map")?;
+    let started = stage.machine().node0().shell(&format!("systemctl start {UNIT}"))?;
+    ensure!(!started.success(), "it was armed: {started}");
+    stage.shell("systemctl stop store")?;
+    store("bpf_lsm_file_open")?;
     stage.start()?;
+    let said = stage.shell(&format!("journalctl --no-pager -u {UNIT} -n 20"))?.text();
+    ensure!(said.contains("process 1 has it, for opening files: left alone"), "{said}");
     still_denies(stage)
 }
 

@@ -1,7 +1,7 @@
 //! Root on node 0 against the guard with what the guard itself is made of: eBPF programs of his
 //! own, and with all that is around its files, its watchdog and its nodes.
 
-mod acts;
+pub(super) mod debian;
 pub(super) mod holders;
 pub(super) mod memory;
 pub(super) mod mounts;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::acts::{Act, act, all_refused};
+use crate::cases::acts::{Act, act, all_refused};
 use crate::cases::disarming::{BASELINES, CONFIGURATION, goes_on};
 use crate::cases::guard::configured;
 use crate::cases::stage::WATCHDOG;
@@ -20,22 +20,22 @@ const BPFFS: &str = "/sys/fs/bpf";
 
 /// Everything that is tried; the first of it is about the pins.
 pub(super) const ACTS: [Act; 16] = [
-    act("the pins moved (mount(2) MS_MOVE)", "mount-move", BPFFS),
-    act("the pins moved (move_mount(2))", "move-mount", BPFFS),
-    act("/sys moved with the pins", "mount-move", "/sys"),
-    act("the pins moved below what is unmounted", "private-move", BPFFS),
-    act("a file system over the pins", "mount-over", BPFFS),
-    act("a folder over the pins", "bind-over", BPFFS),
-    act("another root (pivot_root(2))", "pivot-root", "/"),
-    act("the root unmounted", "unmount", "/"),
-    act("a file system over the configuration", "mount-over", "/etc/watchdog"),
-    act("a file over the configuration", "bind-over", CONFIGURATION),
-    act("a folder over the one above it", "bind-over", "/etc"),
-    act("a folder over the baselines", "bind-over", BASELINES),
-    act("the same, made private by the same call", "bind-private-over", BASELINES),
-    act("a file over the executable", "bind-over", WATCHDOG),
-    act("the folder above the configuration renamed", "rename", "/etc"),
-    act("the folder above the baselines renamed", "rename", "/var/lib"),
+    act("the pins moved (mount(2) MS_MOVE)", "mount-move").at(BPFFS),
+    act("the pins moved (move_mount(2))", "move-mount").at(BPFFS),
+    act("/sys moved with the pins", "mount-move").at("/sys"),
+    act("the pins moved below what is unmounted", "private-move").at(BPFFS),
+    act("a file system over the pins", "mount-over").at(BPFFS),
+    act("a folder over the pins", "bind-over").at(BPFFS),
+    act("another root (pivot_root(2))", "pivot-root").at("/"),
+    act("the root unmounted", "unmount").at("/"),
+    act("a file system over the configuration", "mount-over").at("/etc/watchdog"),
+    act("a file over the configuration", "bind-over").at(CONFIGURATION),
+    act("a folder over the one above it", "bind-over").at("/etc"),
+    act("a folder over the baselines", "bind-over").at(BASELINES),
+    act("the same, made private by the same call", "bind-private-over").at(BASELINES),
+    act("a file over the executable", "bind-over").at(WATCHDOG),
+    act("the folder above the configuration renamed", "rename").at("/etc"),
+    act("the folder above the baselines renamed", "rename").at("/var/lib"),
 ];
 const PINS: &[Act] = ACTS.split_at(8).0;
 const KEPT: &[Act] = ACTS.split_at(8).1;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::acts::{Act, act, all_refused};
+use crate::cases::acts::{Act, act, all_refused};
 use crate::cases::guard::configured;
 use crate::cases::stage::SPARE_PROCESSOR;
 use crate::cases::{List, Stage, Start};
@@ -18,21 +18,12 @@ pub(in crate::cases) const CASES: List = &[
 
 /// Of node 2, whose processor has its number.
 pub(super) const ACTS: [Act; 3] = [
-    act(
-        "another node's processor started (`online`)",
-        "processor-online",
-        "/sys/devices/system/cpu/cpu2/online",
-    ),
-    act(
-        "the same by its hotplug target",
-        "processor-target",
-        "/sys/devices/system/cpu/cpu2/hotplug/target",
-    ),
-    act(
-        "all siblings of processors (`smt/control`)",
-        "processor-siblings",
-        "/sys/devices/system/cpu/smt/control",
-    ),
+    act("another node's processor started (`online`)", "processor-online")
+        .at("/sys/devices/system/cpu/cpu2/online"),
+    act("the same by its hotplug target", "processor-target")
+        .at("/sys/devices/system/cpu/cpu2/hotplug/target"),
+    act("all siblings of processors (`smt/control`)", "processor-siblings")
+        .at("/sys/devices/system/cpu/smt/control"),
 ];
 
 /// Check that each attempt is refused and told, and that the node lives on.

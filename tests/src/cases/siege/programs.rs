@@ -1,9 +1,9 @@
 //! eBPF programs that answer for the guard's hooks, take back what its programs decide, or act on
 //! its watchdog: none is loaded. What others have programs for goes on.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use super::acts::{Act, act};
+use crate::cases::acts::{Act, act};
 use crate::cases::disarming::{goes_on, newest_pin, refused_as};
 use crate::cases::guard::configured;
 use crate::cases::snapshots::STRICT;
@@ -19,16 +19,16 @@ pub(in crate::cases) const CASES: List = &[
 
 /// Each but the last two is one that every kernel has.
 pub(super) const ACTS: [Act; 10] = [
-    act("a program that answers for a kernel function (`fmod_ret`)", "fmod-ret", ""),
-    act("a program that answers for security modules (LSM)", "lsm-program", ""),
-    act("the same for the root cgroup (LSM_CGROUP)", "lsm-cgroup", ""),
-    act("a program that swallows what is sent to the journal", "swallow", ""),
-    act("a program that takes back a verdict about settings", "set-retval", ""),
-    act("a program that writes processes' memory (`bpf_probe_write_user`)", "write-user", ""),
-    act("a program that sends signals (`bpf_send_signal`)", "send-signal", ""),
-    act("a program in the place of another's function (EXT)", "extension", ""),
-    act("the same to any process (`bpf_send_signal_task`)", "send-signal-task", ""),
-    act("a scheduler (`sched_ext`)", "scheduler", ""),
+    act("a program that answers for a kernel function (`fmod_ret`)", "fmod-ret"),
+    act("a program that answers for security modules (LSM)", "lsm-program"),
+    act("the same for the root cgroup (LSM_CGROUP)", "lsm-cgroup"),
+    act("a program that swallows what is sent to the journal", "swallow"),
+    act("a program that takes back a verdict about settings", "set-retval"),
+    act("a program that writes processes' memory (`bpf_probe_write_user`)", "write-user"),
+    act("a program that sends signals (`bpf_send_signal`)", "send-signal"),
+    act("a program in the place of another's function (EXT)", "extension"),
+    act("the same to any process (`bpf_send_signal_task`)", "send-signal-task"),
+    act("a scheduler (`sched_ext`)", "scheduler"),
 ];
 /// A function that the kernel has where it has what the act is about.
 const NEEDED: [(&str, &str); 2] =
@@ -47,15 +47,14 @@ fn has(stage: &Stage, function: &str) -> Result<bool> {
 /// Check that each is refused when it is loaded or attached, and told.
 fn refused(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
-        let pin = newest_pin(stage, "STATE")?;
-        for Act { means, by, .. } in &ACTS {
-            let needed = NEEDED.iter().find(|(it, _)| it == by);
+        for act in &ACTS {
+            let needed = NEEDED.iter().find(|(by, _)| *by == act.by);
             if let Some((_, function)) = needed
                 && !has(stage, function)?
             {
                 continue;
             }
-            refused_as(stage, "bpf", by, &pin).with_context(|| *means)?;
+            act.is_refused(stage, "bpf")?;
         }
         Ok(())
     })

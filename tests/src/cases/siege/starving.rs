@@ -1,6 +1,6 @@
 //! A watchdog that is left without what it needs.
 
-use super::acts::{Act, act, all_refused};
+use crate::cases::acts::{Act, act, all_refused};
 use crate::cases::disarming::{BASELINES, CONFIGURATION};
 use crate::cases::stage::WATCHDOG;
 use crate::cases::{List, Start};
@@ -11,12 +11,12 @@ pub(in crate::cases) const CASES: List =
     })];
 
 pub(super) const ACTS: [Act; 8] = [
-    act("the last nice value (setpriority(2))", "nice", ""),
-    act("the last priority for disks (ioprio_set(2))", "io-priority", ""),
-    act("the first to be killed when memory runs out (oom_score_adj)", "oom-score", ""),
-    act("the last nice value of its session (autogroup)", "autogroup", ""),
-    act("the executable's mode", "mode", WATCHDOG),
-    act("the executable's owner", "owner", WATCHDOG),
-    act("the configuration's mode", "mode", CONFIGURATION),
-    act("the baselines' owner", "owner", BASELINES),
+    act("the last nice value (setpriority(2))", "nice"),
+    act("the last priority for disks (ioprio_set(2))", "io-priority"),
+    act("the first to be killed when memory runs out (oom_score_adj)", "oom-score"),
+    act("the last nice value of its session (autogroup)", "autogroup"),
+    act("the executable's mode", "mode").at(WATCHDOG),
+    act("the executable's owner", "owner").at(WATCHDOG),
+    act("the configuration's mode", "mode").at(CONFIGURATION),
+    act("the baselines' owner", "owner").at(BASELINES),
 ];

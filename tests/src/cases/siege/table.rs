@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::acts::Act;
-use super::{mounts, processors, programs, starving};
-use crate::cases::disarming;
+use super::debian::{Outcome, Use};
+use super::{debian, mounts, processors, programs, starving};
+use crate::cases::acts::Act;
+use crate::cases::disarming::{FILES, PINS, PROCESS};
 
 /// Outcomes.
 const REFUSED: &str = "refused, reported";
@@ -13,7 +14,21 @@ const HARMLESS: &str = "without effect";
 
 /// What is tried by cases of their own: the section, the means, the outcome in `standard` and `strict`,
 /// and the case.
-const OTHERS: [[&str; 5]; 17] = [
+const OTHERS: [[&str; 5]; 21] = [
+    [
+        "System calls",
+        "the executable written while no process runs it",
+        REFUSED,
+        REFUSED,
+        "disarm: the executable written while no process runs it",
+    ],
+    [
+        "The trusted program",
+        "a baseline imported over one that is kept",
+        REFUSED,
+        REFUSED,
+        "disarm: a baseline imported",
+    ],
     [
         "Processors",
         "what starts another node's processor open from before the guard",
@@ -45,6 +60,13 @@ const OTHERS: [[&str; 5]; 17] = [
     [
         "eBPF",
         "a program loaded before the guard",
+        "no guard is armed",
+        "no guard is armed",
+        "siege: a program that answers for a hook, from before the guard",
+    ],
+    [
+        "eBPF",
+        "the same, kept by process 1 (`FDSTORE=1`)",
         "no guard is armed",
         "no guard is armed",
         "siege: a program that answers for a hook, from before the guard",
@@ -133,6 +155,13 @@ const OTHERS: [[&str; 5]; 17] = [
         "reported later",
         "robust: a journal that is away for some seconds",
     ],
+    [
+        "The journal",
+        "another process in the place of journald for a while",
+        "reported later",
+        "reported later",
+        "robust: a journal whose name another process takes",
+    ],
 ];
 
 /// The sections, in their order.
@@ -160,25 +189,34 @@ fn table() -> String {
 }
 
 fn rows(section: &str) -> Vec<[String; 3]> {
-    let acts: &[Act] = match section {
-        "eBPF" => &programs::ACTS,
-        "Mounts and names" => &mounts::ACTS,
-        "Processors" => &processors::ACTS,
-        "Starving" => &starving::ACTS,
-        _ => &[],
+    let acts: Vec<&Act> = match section {
+        "System calls" => PROCESS.iter().chain(&PINS).chain(&FILES).collect(),
+        "eBPF" => programs::ACTS.iter().collect(),
+        "Mounts and names" => mounts::ACTS.iter().collect(),
+        "Processors" => processors::ACTS.iter().collect(),
+        "Starving" => starving::ACTS.iter().collect(),
+        _ => Vec::new(),
     };
     let of =
         |means: &str, standard: &str, strict: &str| [means, standard, strict].map(str::to_owned);
     let mut rows: Vec<_> = acts.iter().map(|it| of(it.means, REFUSED, REFUSED)).collect();
-    if section == "System calls" {
-        let named = disarming::CASES.iter().filter_map(|(name, ..)| name.strip_prefix("disarm: "));
-        // Links cannot be detached by anybody, so that nothing is refused there.
-        let refused = named.filter(|name| !name.starts_with("every link"));
-        rows.extend(refused.map(|means| of(means, REFUSED, REFUSED)));
-    }
     let others = OTHERS.iter().filter(|[it, ..]| *it == section);
     rows.extend(others.map(|[_, means, standard, strict, _]| of(means, standard, strict)));
     rows
+}
+
+/// What becomes of programs of Debian, in Markdown.
+fn beside() -> String {
+    let mut text = "| a program of Debian | `standard` | `strict` |\n|---|---|---|\n".to_owned();
+    let word = |outcome| match outcome {
+        Outcome::Works => "goes on",
+        Outcome::Refused(_) => REFUSED,
+        Outcome::Lacks(_) => "goes on; part of it is refused, and reported",
+    };
+    for Use { means, standard, strict, .. } in &debian::USES {
+        let _ = writeln!(text, "| {means} | {} | {} |", word(*standard), word(*strict));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -188,11 +226,10 @@ mod tests {
     use super::*;
     use crate::{cache, cases};
 
-    const BEGIN: &str = "<!-- made from the cases: -->\n";
     const END: &str = "<!-- until here -->\n";
 
     /// Check that each row's case is there, that no section is missing, and that the documentation has
-    /// the table that the cases make; with `WATCHDOG_WRITE_DOCS` it is written there.
+    /// the tables that the cases make; with `WATCHDOG_WRITE_DOCS` they are written there.
     #[test]
     fn documented() {
         let all = cases::all();
@@ -201,13 +238,20 @@ mod tests {
             assert!(all.iter().any(|it| it.name == case), "{means}: no case `{case}`");
         }
         let path = cache::project_root().join("docs/siege.md");
-        let text = fs::read_to_string(&path).expect("docs/siege.md");
-        let (before, rest) = text.split_once(BEGIN).expect("a beginning");
-        let (found, behind) = rest.split_once(END).expect("an end");
-        if std::env::var_os("WATCHDOG_WRITE_DOCS").is_some() {
-            fs::write(&path, format!("{before}{BEGIN}{}{END}{behind}", table())).expect("written");
-            return;
+        let mut text = fs::read_to_string(&path).expect("docs/siege.md");
+        let found = text.clone();
+        for (begin, made) in [
+            ("<!-- made from the cases: -->\n", table()),
+            ("<!-- made from the programs: -->\n", beside()),
+        ] {
+            let (before, rest) = text.split_once(begin).expect("a beginning");
+            let (_, behind) = rest.split_once(END).expect("an end");
+            text = format!("{before}{begin}{made}{END}{behind}");
         }
-        assert_eq!(found, table(), "make it anew with WATCHDOG_WRITE_DOCS=1");
+        if std::env::var_os("WATCHDOG_WRITE_DOCS").is_some() {
+            fs::write(&path, text).expect("written");
+        } else {
+            assert_eq!(found, text, "write it again with WATCHDOG_WRITE_DOCS=1");
+        }
     }
 }

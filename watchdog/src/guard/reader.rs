@@ -1,0 +1,88 @@
+//! Who reads what the watchdog sends to the journal: journald, or somebody who has taken its name.
+
+use std::time::{Duration, Instant};
+
+use aya::maps::{HashMap, MapData};
+use rustix::thread::gettid;
+
+use super::processes::Processes;
+use crate::alert::{Confirm, Diverted, printable};
+
+/// For how long a reader is not looked for once more.
+const GOOD: Duration = Duration::from_secs(1);
+/// Behind any folder: where distributions have it.
+const JOURNALD: &[u8] = b"/lib/systemd/systemd-journald";
+/// Behind the name of a file that an update has replaced.
+const REPLACED: &[u8] = b" (deleted)";
+/// The process that binds journald's socket, and keeps it while journald is started again.
+const INIT: u32 = 1;
+
+/// Finds the processes that have a socket.
+#[derive(Debug)]
+pub struct JournalReader {
+    /// The number of the socket that each thread sent to last.
+    peers: HashMap<MapData, u32, u64>,
+    processes: Processes,
+    /// The socket that was found good, and when.
+    good: Option<(u64, Instant)>,
+}
+
+impl JournalReader {
+    pub(super) fn new(peers: HashMap<MapData, u32, u64>, processes: Processes) -> Self {
+        Self { peers, processes, good: None }
+    }
+
+    /// A process that has a socket and is neither process 1, or started by it at this moment, nor
+    /// journald.
+    fn other(&self, socket: u64) -> Option<u32> {
+        let init = self.processes.link("1/exe");
+        let is_other = |pid: u32| {
+            let exe = self.processes.link(&format!("{pid}/exe"));
+            let is_journald = exe.as_deref().is_some_and(is_journald);
+            pid != INIT && exe != init && !is_journald
+        };
+        let all = self.processes.all().unwrap_or_default();
+        all.into_iter().find(|pid| self.processes.has_socket(*pid, socket) && is_other(*pid))
+    }
+
+    fn name(&self, pid: u32) -> String {
+        let comm = self.processes.read(&format!("{pid}/comm")).unwrap_or_default();
+        let exe = self.processes.link(&format!("{pid}/exe")).unwrap_or_default();
+        let (comm, exe) = (printable(comm.trim_end().as_bytes(), 16), printable(&exe, 256));
+        format!("process {pid} ({comm}, {exe})")
+    }
+}
+
+impl Confirm for JournalReader {
+    fn confirm(&mut self) -> Result<(), Diverted> {
+        let thread = gettid().as_raw_nonzero().get().cast_unsigned();
+        // Nothing is known of a socket that no program saw.
+        let Ok(socket) = self.peers.get(&thread, 0) else { return Ok(()) };
+        if self.good.is_some_and(|(it, when)| it == socket && when.elapsed() < GOOD) {
+            return Ok(());
+        }
+        self.good = None;
+        if let Some(pid) = self.other(socket) {
+            return Err(Diverted(self.name(pid)));
+        }
+        self.good = Some((socket, Instant::now()));
+        Ok(())
+    }
+}
+
+fn is_journald(exe: &[u8]) -> bool {
+    exe.strip_suffix(REPLACED).unwrap_or(exe).ends_with(JOURNALD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_journald;
+
+    /// Check that journald is known wherever a distribution has it, also while it is updated.
+    #[test]
+    fn journald() {
+        assert!(is_journald(b"/usr/lib/systemd/systemd-journald"));
+        assert!(is_journald(b"/lib/systemd/systemd-journald (deleted)"));
+        assert!(!is_journald(b"/tmp/systemd-journald") && !is_journald(b""));
+    }
+}
