@@ -27,7 +27,7 @@ pub(super) const ACTS: [Act; 10] = [
     act("a program that writes processes' memory (`bpf_probe_write_user`)", "write-user"),
     act("a program that sends signals (`bpf_send_signal`)", "send-signal"),
     act("a program in the place of another's function (EXT)", "extension"),
-    act("the same to any process (`bpf_send_signal_task`)", "send-signal-task"),
+    act("a program that signals any process (`bpf_send_signal_task`)", "send-signal-task"),
     act("a scheduler (`sched_ext`)", "scheduler"),
 ];
 /// A function that the kernel has where it has what the act is about.
