@@ -113,6 +113,14 @@ pub mod own {
     pub const PROC: u32 = 15;
 }
 
+/// What is known of the socket that a thread of the watchdog sent to last: its number, or [`peer::NONE`].
+pub mod peer {
+    /// With the number: a filter, or a program by a map of sockets, is asked before anything is received.
+    pub const FILTERED: u64 = 1 << 63;
+    /// The watchdog's own word for: none since it looked last.
+    pub const NONE: u64 = u64::MAX;
+}
+
 /// What makes a BPF program one that the guard refuses: the detail of an attempt on [`path::BPF`] or
 /// [`path::TRACING`], and values of [`Rules`]' tables of program types and attach types.
 pub mod bpf_use {
@@ -372,7 +380,7 @@ const _: () = {
     assert!(size_of::<Doors>() == 4 * 4);
     assert!(size_of::<PageTables>() == 16);
     assert!(size_of::<SharedFrames>() == 24);
-    assert!(size_of::<Offsets>() == 59 * 4);
+    assert!(size_of::<Offsets>() == 62 * 4);
     assert!(size_of::<FileKey>() == 16);
     assert!(size_of::<State>() == 16 + RECORD_BYTES);
     assert!(size_of::<Lease>() == 8 + 16 + LEASE_RANGES * 16 + 16 + LEASE_RECORD_BYTES);

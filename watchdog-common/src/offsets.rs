@@ -123,4 +123,10 @@ pub struct Offsets {
     pub task_pid_links: u32,
     /// `struct socket`, `file`.
     pub socket_file: u32,
+    /// `struct socket`, `sk`.
+    pub socket_sock: u32,
+    /// `struct sock`, `sk_filter`.
+    pub sock_filter: u32,
+    /// `struct sock`, `sk_user_data`: of a Unix socket, what a BPF map of sockets keeps with it.
+    pub sock_user_data: u32,
 }

@@ -68,6 +68,9 @@ static OFFSETS: Offsets = Offsets {
     pid_tasks: 0,
     task_pid_links: 0,
     socket_file: 0,
+    socket_sock: 0,
+    sock_filter: 0,
+    sock_user_data: 0,
 };
 
 /// `/dev/mem` is 1:1 (`MKDEV(MEM_MAJOR, DEVMEM_MINOR)`, 20 bits of minor: include/linux/kdev_t.h).

@@ -18,6 +18,7 @@ mod guard_life;
 mod hardware;
 mod held;
 mod journal;
+mod journald;
 mod leases;
 mod paths;
 mod races;
@@ -121,6 +122,7 @@ pub fn all() -> Vec<Case> {
         races::CASES,
         refusals::CASES,
         robust::CASES,
+        journald::CASES,
         adversary::CASES,
     ];
     let cases = lists.into_iter().flatten();

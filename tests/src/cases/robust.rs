@@ -19,8 +19,6 @@ pub(super) const CASES: List = &[
     ),
     ("robust: signals that process 1 is asked to send", Start::Standard, signals),
     ("robust: readers that go, terminals, files that are none", Start::Standard, surroundings),
-    ("robust: a journal that is away for some seconds", Start::Standard, journal_away),
-    ("robust: a journal whose name another process takes", Start::Standard, journal_taken),
     ("robust: no room for a baseline", Start::Ready, no_room),
     ("robust: a node whose processor is taken", Start::Learned, processor_taken),
 ];
@@ -165,64 +163,6 @@ fn json_reader_gone(stage: &Stage) -> Result<()> {
     let output = other.wait(Duration::from_secs(60))?;
     ensure!(output.to_string().contains("status 0"), "{output}");
     Ok(())
-}
-
-/// Check that what is denied while journald is away is in the journal once it is back, in order
-/// and with the time at which it was seen.
-fn journal_away(stage: &Stage) -> Result<()> {
-    reported_later(stage, "! pgrep -x systemd-journal", "true", |_| Ok(()))
-}
-
-/// Check the same where another process has journald's name meanwhile, and reads what is sent there; and
-/// that this process is reported.
-fn journal_taken(stage: &Stage) -> Result<()> {
-    let take = "rm /run/systemd/journal/socket
-                setsid disarm --by take-journal </dev/null >/tmp/taken 2>&1 &
-                until test -S /run/systemd/journal/socket; do sleep 0.05; done";
-    reported_later(stage, take, "pkill -x disarm", |mark| {
-        let taken = stage.wait_for(mark, "who took it", |entry| {
-            entry.is("guard-tampered") && entry.field("MESSAGE").contains("(disarm, /")
-        })?;
-        let said = taken.field("MESSAGE");
-        ensure!(said.contains("what was sent to the journal went to"), "{taken:?}");
-        let taken = stage.shell("cat /tmp/taken")?;
-        ensure!(taken.text().contains("WATCHDOG_EVENT=write-denied"), "it read nothing: {taken}");
-        Ok(())
-    })
-}
-
-/// Stops journald and does something, has some attempts denied, undoes it and starts journald, and checks
-/// that all of them are reported then; and what else there is to check, given where the journal was before.
-fn reported_later(
-    stage: &Stage,
-    meanwhile: &str,
-    undo: &str,
-    check: impl FnOnce(usize) -> Result<()>,
-) -> Result<()> {
-    const UNITS: &str = "systemd-journald.socket systemd-journald-dev-log.socket \
-                         systemd-journald-audit.socket systemd-journald.service";
-    configured(stage, "", || {
-        let (mark, watchdog) = (stage.mark()?, stage.watchdog()?);
-        let target = stage.machine().truth(1)?.text_phys_start + 0x1000;
-        stage.shell(&format!("systemctl stop {UNITS} 2>/dev/null; {meanwhile}"))?;
-        let mut attackers = Vec::new();
-        for path in ["write", "mmap", "mprotect"] {
-            let attack = stage.attack_unchanged(path, target, &["--via", "0x20001000"])?;
-            ensure!(attack.result == "EPERM", "{path}: {}", attack.result);
-            attackers.push(attack.pid);
-        }
-        thread::sleep(Duration::from_secs(3));
-        stage.shell(&format!("{undo}; systemctl start {UNITS}"))?;
-        let is_last = |entry: &Entry| entry.field("WATCHDOG_PID") == attackers[2];
-        stage.wait_for(mark, "the last attempt", is_last)?;
-        let entries = stage.alerts(mark)?;
-        let attempts: Vec<_> = entries.iter().filter(|it| it.is("write-denied")).collect();
-        let came: Vec<_> = attempts.iter().map(|entry| entry.field("WATCHDOG_PID")).collect();
-        ensure!(came == attackers, "{entries:#?}");
-        ensure!(attempts.is_sorted_by_key(|entry| entry.field("WATCHDOG_TIME")), "{entries:#?}");
-        ensure!(stage.watchdog()? == watchdog, "the watchdog was started again");
-        check(mark)
-    })
 }
 
 /// Check that a file system without room for a baseline is reported and ends nothing: text is

@@ -10,17 +10,28 @@ use super::{Event, Sink};
 /// Where journald listens (systemd-journald.service(8)).
 const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// Who knows the process that reads what was sent last by this thread.
+/// Who knows what becomes of what this thread sends.
 pub trait Confirm: Send {
+    /// Must come before anything is sent, so that what was sent earlier is not taken for it.
+    fn prepare(&mut self);
+
+    /// What became of what was sent since.
+    ///
     /// # Errors
-    /// When it is not journald.
+    /// When it is not journald, or may not have got it.
     fn confirm(&mut self) -> Result<(), Diverted>;
 }
 
-/// Another process than journald, as a sentence names it, read what was sent.
-#[derive(Debug, thiserror::Error)]
-#[error("{0} reads it, which is not journald")]
-pub struct Diverted(pub String);
+/// What became of what was sent.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Diverted {
+    /// Another process than journald, as a sentence names it, reads it.
+    #[error("{0} reads it, which is not journald")]
+    Read(String),
+    /// Whatever filters may drop it or cut it short.
+    #[error("it goes through a filter at journald's socket")]
+    Filtered,
+}
 
 /// Where that is known, once it is.
 pub(super) type Reader = Arc<Mutex<Option<Box<dyn Confirm>>>>;
@@ -34,6 +45,11 @@ impl Journal {
     #[must_use]
     pub fn connect() -> Option<Self> {
         (std::path::Path::new(SOCKET).exists() || booted()).then(|| Self(Reader::default()))
+    }
+
+    fn with_reader<T>(&self, act: impl FnOnce(&mut dyn Confirm) -> T) -> Option<T> {
+        let mut reader = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reader.as_mut().map(|it| act(it.as_mut()))
     }
 
     /// Where to put who knows its reader.
@@ -55,12 +71,14 @@ impl Sink for Journal {
             5 => Priority::Notice,
             _ => Priority::Info,
         };
+        // Not locked while it is sent: that may take as long as journald likes.
+        let is_prepared = self.with_reader(|it| it.prepare()).is_some();
         journal_send(priority, &event.message, fields(event).into_iter())?;
-        // What somebody else has read is sent again when journald is back.
-        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(reader) => Ok(reader.confirm()?),
-            None => Ok(()),
+        if is_prepared {
+            // What somebody else has read is sent again when journald is back.
+            self.with_reader(|it| it.confirm()).transpose()?;
         }
+        Ok(())
     }
 }
 

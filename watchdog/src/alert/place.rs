@@ -35,8 +35,8 @@ pub(super) struct Place {
     dropped: u64,
     /// Since when it takes nothing.
     refuses: Option<Instant>,
-    /// Who else took what was for it meanwhile.
-    diverted: Option<String>,
+    /// What became of what was for it meanwhile.
+    diverted: Option<Diverted>,
 }
 
 /// Whether a place can still take anything.
@@ -81,8 +81,8 @@ impl Place {
                 }
                 Err(error) if is_closed(&error) => return State::Closed,
                 Err(error) => {
-                    if let Some(Diverted(who)) = error.downcast_ref() {
-                        self.diverted = Some(who.clone());
+                    if let Some(how) = error.downcast_ref::<Diverted>() {
+                        self.diverted = Some(how.clone());
                     }
                     if self.refuses.is_none() {
                         self.refuses = Some(Instant::now());
@@ -97,8 +97,8 @@ impl Place {
         }
         let refused = self.refuses.take();
         let seconds = refused.map_or(0, |since| since.elapsed().as_secs());
-        if let Some(who) = self.diverted.take() {
-            self.push(Letter::new(diverted(&who, self.sink.name(), seconds)));
+        if let Some(how) = self.diverted.take() {
+            self.push(Letter::new(diverted(&how, self.sink.name(), seconds)));
             return self.deliver(told);
         }
         if self.dropped > 0 {
@@ -123,12 +123,16 @@ fn is_closed(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// The event of somebody who read what was sent.
-fn diverted(who: &str, place: &str, seconds: u64) -> Event {
+/// The event of somebody who read what was sent, or filtered it.
+fn diverted(how: &Diverted, place: &str, seconds: u64) -> Event {
+    let way = match how {
+        Diverted::Read(who) => format!("to {who}"),
+        Diverted::Filtered => "through a filter at journald's socket".to_owned(),
+    };
     Event::new(
         EventKind::GuardTampered,
         format!(
-            "For {seconds} s what was sent to {place} went to {who}. It was sent again once that was over, with the times at which it was seen"
+            "For {seconds} s what was sent to {place} went {way}. It was sent again once that was over, with the times at which it was seen"
         ),
     )
 }

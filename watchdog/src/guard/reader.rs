@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{HashMap, MapData};
 use rustix::thread::gettid;
+use watchdog_common::peer;
 
 use super::processes::Processes;
 use crate::alert::{Confirm, Diverted, printable};
@@ -14,13 +15,15 @@ const GOOD: Duration = Duration::from_secs(1);
 const JOURNALD: &[u8] = b"/lib/systemd/systemd-journald";
 /// Behind the name of a file that an update has replaced.
 const REPLACED: &[u8] = b" (deleted)";
+/// An entry that there is, or none (include/uapi/linux/bpf.h).
+const BPF_EXIST: u64 = 2;
 /// The process that binds journald's socket, and keeps it while journald is started again.
 const INIT: u32 = 1;
 
 /// Finds the processes that have a socket.
 #[derive(Debug)]
 pub struct JournalReader {
-    /// The number of the socket that each thread sent to last.
+    /// What each thread sent to last ([`peer`]).
     peers: HashMap<MapData, u32, u64>,
     processes: Processes,
     /// The socket that was found good, and when.
@@ -54,20 +57,31 @@ impl JournalReader {
 }
 
 impl Confirm for JournalReader {
+    fn prepare(&mut self) {
+        // What is dropped by a filter comes to no program. A thread that none has seen stays unknown.
+        let _ = self.peers.insert(thread(), peer::NONE, BPF_EXIST);
+    }
+
     fn confirm(&mut self) -> Result<(), Diverted> {
-        let thread = gettid().as_raw_nonzero().get().cast_unsigned();
         // Nothing is known of a socket that no program saw.
-        let Ok(socket) = self.peers.get(&thread, 0) else { return Ok(()) };
+        let Ok(socket) = self.peers.get(&thread(), 0) else { return Ok(()) };
+        if socket & peer::FILTERED != 0 {
+            return Err(Diverted::Filtered);
+        }
         if self.good.is_some_and(|(it, when)| it == socket && when.elapsed() < GOOD) {
             return Ok(());
         }
         self.good = None;
         if let Some(pid) = self.other(socket) {
-            return Err(Diverted(self.name(pid)));
+            return Err(Diverted::Read(self.name(pid)));
         }
         self.good = Some((socket, Instant::now()));
         Ok(())
     }
+}
+
+fn thread() -> u32 {
+    gettid().as_raw_nonzero().get().cast_unsigned()
 }
 
 fn is_journald(exe: &[u8]) -> bool {

@@ -5,11 +5,16 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use aya_obj::btf::{Btf, BtfKind};
 use watchdog_tests::errno::checked;
 
+/// How long a program stays that others are to find.
+pub(crate) const A_WHILE: Duration = Duration::from_secs(180);
 /// Commands of include/uapi/linux/bpf.h.
+pub(crate) const MAP_CREATE: i32 = 0;
+pub(crate) const MAP_UPDATE_ELEM: i32 = 2;
 pub(crate) const PROG_LOAD: i32 = 5;
 pub(crate) const OBJ_GET: i32 = 7;
 pub(crate) const PROG_ATTACH: i32 = 8;

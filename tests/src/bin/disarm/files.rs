@@ -5,7 +5,6 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use watchdog_tests::errno::checked;
@@ -86,14 +85,4 @@ pub(crate) fn unmount(mount: &Path) -> io::Result<()> {
         }
     }
     last
-}
-
-/// Reads and prints what is sent to the journal, from where journald listens (systemd-journald.service(8)).
-pub(crate) fn take_journal() -> io::Result<()> {
-    let socket = UnixDatagram::bind("/run/systemd/journal/socket")?;
-    let mut bytes = vec![0; 1 << 16];
-    loop {
-        let length = socket.recv(&mut bytes)?;
-        println!("{}", String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()));
-    }
 }

@@ -6,6 +6,7 @@
 
 mod bpf;
 mod files;
+mod journal;
 mod mounts;
 mod objects;
 mod process;
@@ -96,6 +97,12 @@ enum By {
     AnswerOthers,
     /// journald's socket bound by another process, which prints what is sent there.
     TakeJournal,
+    /// A filter at journald's socket, which drops all (`--pid`).
+    FilterJournal,
+    /// That filter detached (`--pid`).
+    UnfilterJournal,
+    /// journald's socket in a map whose program drops all (`--pid`), for a while.
+    MapJournal,
     /// An LSM program at a hook (`--file`), given to process 1 to keep.
     StoreProgram,
     /// An LSM program at that hook, then the same.
@@ -175,7 +182,7 @@ fn act(arguments: &Arguments) -> io::Result<()> {
         By::Trace => process::trace(pid),
         By::WriteMemory => process::write_memory(pid),
         By::ProcMem => process::proc_mem(pid),
-        By::StealDescriptor => process::steal_descriptor(pid),
+        By::StealDescriptor => process::descriptor(pid, 0).map(drop),
         By::TracedExec => process::traced_exec(&arguments.executable),
         By::ProcessorLimit => process::processor_limit(pid),
         By::Idle => process::idle(pid),
@@ -195,7 +202,10 @@ fn act(arguments: &Arguments) -> io::Result<()> {
         By::Truncate => files::truncate(file),
         By::Unmount => files::unmount(file),
         By::AnswerOthers => programs::answer_others(pid),
-        By::TakeJournal => files::take_journal(),
+        By::TakeJournal => journal::take(),
+        By::FilterJournal => journal::filter(pid),
+        By::UnfilterJournal => journal::unfilter(pid),
+        By::MapJournal => journal::map(pid),
         By::StoreProgram => programs::store_program(&file.to_string_lossy()),
         By::FmodRet => programs::answer_for_hook(file),
         By::LsmProgram => programs::lsm_program(file),

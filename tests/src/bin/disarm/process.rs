@@ -116,11 +116,14 @@ pub(crate) fn proc_mem(pid: i32) -> io::Result<()> {
     OpenOptions::new().write(true).open(format!("/proc/{pid}/mem")).map(drop)
 }
 
-/// pidfd_getfd(2) of any descriptor.
-pub(crate) fn steal_descriptor(pid: i32) -> io::Result<()> {
+/// pidfd_getfd(2).
+pub(crate) fn descriptor(pid: i32, number: i32) -> io::Result<OwnedFd> {
     let process = pidfd(pid)?;
-    // SAFETY: takes numbers, and makes a descriptor that is closed with this process.
-    checked(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), 0, 0) }).map(drop)
+    // SAFETY: takes numbers.
+    let taken = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) };
+    let taken = checked(taken)?;
+    // SAFETY: new, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(taken as i32) })
 }
 
 /// Has a child traced, and lets it become the watchdog's executable.

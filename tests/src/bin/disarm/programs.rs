@@ -11,7 +11,7 @@ use libsystemd::daemon::{self, NotifyState};
 
 use crate::bpf::code::{EXIT, STACK, add, call, call_kernel, copy, set, shift_right};
 use crate::bpf::code::{skip_if, skip_unless, store};
-use crate::bpf::{self, Program, Types, bpf};
+use crate::bpf::{self, A_WHILE, Program, Types, bpf};
 use crate::process;
 
 /// Of `enum bpf_prog_type` (include/uapi/linux/bpf.h).
@@ -45,8 +45,6 @@ const ROOT_CGROUP: &str = "/sys/fs/cgroup";
 const SETTING: &str = "/proc/sys/kernel/ftrace_enabled";
 /// How long a program stays that is only to be there.
 const A_MOMENT: Duration = Duration::from_secs(1);
-/// How long one stays that others are to find.
-const A_WHILE: Duration = Duration::from_secs(180);
 /// How long a process may take to make its next system call.
 const PATIENCE: Duration = Duration::from_secs(5);
 

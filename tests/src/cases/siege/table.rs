@@ -14,7 +14,7 @@ const HARMLESS: &str = "without effect";
 
 /// What is tried by cases of their own: the section, the means, the outcome in `standard` and `strict`,
 /// and the case.
-const OTHERS: [[&str; 5]; 21] = [
+const OTHERS: [[&str; 5]; 22] = [
     [
         "System calls",
         "the executable written while no process runs it",
@@ -161,6 +161,13 @@ const OTHERS: [[&str; 5]; 21] = [
         "reported later",
         "reported later",
         "robust: a journal whose name another process takes",
+    ],
+    [
+        "The journal",
+        "a filter at journald's socket, or a BPF map that has it, for a while",
+        "reported later",
+        "reported later",
+        "robust: a journal whose socket has a filter",
     ],
 ];
 
