@@ -171,6 +171,18 @@ pub struct FileKey {
     pub inode: u64,
 }
 
+/// Places of the sieve before the table of files: a power of two.
+pub const SIEVED: usize = 4096;
+
+impl FileKey {
+    /// Where the sieve has a file: by the last bits of its inode number.
+    #[must_use]
+    #[inline(always)]
+    pub const fn sieved(&self) -> usize {
+        self.inode as usize & (SIEVED - 1)
+    }
+}
+
 /// Bytes of [`State`] that programs do not look at.
 pub const RECORD_BYTES: usize = 32 * 1024;
 
@@ -204,6 +216,10 @@ pub const MAX_WRITABLE: usize = 8;
 pub const PROCESSOR_WORDS: usize = 8192 / 64;
 /// Helpers and kernel functions that the guard looks for in programs.
 pub const HELPERS: usize = 5;
+/// Structures by which a program schedules processes, with places that no kernel needs yet.
+pub const SCHEDULERS: usize = 3;
+/// The offset of nothing: a pointer leads to what is wanted itself.
+pub const ITSELF: u32 = u32::MAX;
 /// Places in a table indexed by [`path`]: a multiple of four, so that nothing is padded.
 pub const PATHS: usize = 32;
 
@@ -252,8 +268,9 @@ pub struct Rules {
     /// What the call of a helper that is looked for has in its instruction: the helper's address less
     /// `__bpf_call_base`'s. Unused places are 0, which no helper has.
     pub helpers: [i32; HELPERS],
-    /// The number of `struct sched_ext_ops` in the kernel's type information; 0 where there is none.
-    pub scheduler: u32,
+    /// The numbers of the structures in the kernel's type information by which a program schedules processes;
+    /// 0 where there is none.
+    pub schedulers: [u32; SCHEDULERS],
 }
 
 impl Rules {
@@ -273,7 +290,7 @@ impl Rules {
         program_types: [0; ENUM_VALUES],
         attach_types: [0; ENUM_VALUES],
         helpers: [0; HELPERS],
-        scheduler: 0,
+        schedulers: [0; SCHEDULERS],
     };
 }
 
@@ -373,14 +390,14 @@ const _: () = {
                 + 8
                 + PATHS
                 + 5 * ENUM_VALUES
-                + (HELPERS + 1) * 4
+                + (HELPERS + SCHEDULERS) * 4
     );
     assert!(size_of::<ForeignProgram>() == 12);
     assert!(PATHS >= path::COUNT as usize);
     assert!(size_of::<Doors>() == 4 * 4);
     assert!(size_of::<PageTables>() == 16);
     assert!(size_of::<SharedFrames>() == 24);
-    assert!(size_of::<Offsets>() == 62 * 4);
+    assert!(size_of::<Offsets>() == 64 * 4);
     assert!(size_of::<FileKey>() == 16);
     assert!(size_of::<State>() == 16 + RECORD_BYTES);
     assert!(size_of::<Lease>() == 8 + 16 + LEASE_RANGES * 16 + 16 + LEASE_RECORD_BYTES);

@@ -78,11 +78,8 @@ pub(crate) fn bpf(ctx: LsmContext) -> i32 {
 /// What makes a program of these types one that is refused, by its place in the rules; 0 for nothing.
 #[inline(always)]
 fn usage(kind: u32, attach: u32, attach_id: impl Fn() -> u32) -> u32 {
-    if kind == STRUCT_OPS {
-        let scheduler = judge::scheduler();
-        if scheduler != 0 && attach_id() == scheduler {
-            return bpf_use::SCHEDULER;
-        }
+    if kind == STRUCT_OPS && judge::is_scheduler(attach_id()) {
+        return bpf_use::SCHEDULER;
     }
     match of(Table::ProgramTypes, kind) {
         // The worse of both.

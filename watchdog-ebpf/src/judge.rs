@@ -2,7 +2,8 @@
 
 use aya_ebpf::helpers::generated::bpf_send_signal;
 use watchdog_common::{
-    ENUM_VALUES, HELPERS, MAX_RANGES, MAX_WRITABLE, PROCESSOR_WORDS, Range, Rules, action, path,
+    ENUM_VALUES, HELPERS, MAX_RANGES, MAX_WRITABLE, PROCESSOR_WORDS, Range, Rules, SCHEDULERS,
+    action, path,
 };
 
 use crate::{lease, own, report};
@@ -103,11 +104,19 @@ pub(crate) fn entry(table: Table, value: u32) -> Option<u32> {
     if entry == 0 { None } else { Some(entry.into()) }
 }
 
-/// The number of the type by which a program schedules processes; 0 where there is none.
+/// Whether a type, by its number, is one by which a program schedules processes.
 #[inline(always)]
-pub(crate) fn scheduler() -> u32 {
-    // SAFETY: a static of this program.
-    unsafe { core::ptr::read_volatile(&raw const (*rules()).scheduler) }
+pub(crate) fn is_scheduler(number: u32) -> bool {
+    let mut n = 0;
+    while n < SCHEDULERS {
+        // SAFETY: inside the array, which is in a static of this program.
+        let one = unsafe { core::ptr::read_volatile((&raw const (*rules()).schedulers[0]).add(n)) };
+        if one != 0 && one == number {
+            return true;
+        }
+        n += 1;
+    }
+    false
 }
 
 /// What a call of a helper that is looked for has in its instruction; 0 for a place that is not used.
@@ -305,6 +314,12 @@ pub(crate) fn pages(pgoff: u64, bytes: u64) -> Option<Range> {
 #[inline(always)]
 pub(crate) fn own(detail: u32) -> i32 {
     judge(path::OWN, Range::default(), false, detail, Means::Refuse)
+}
+
+/// Decides about what belongs to the guard where it cannot be refused: who does that is killed.
+#[inline(always)]
+pub(crate) fn caught_own(detail: u32) {
+    judge(path::OWN, Range::default(), false, detail, Means::Kill);
 }
 
 /// Decides about what is not a matter of ranges; the watchdog's own attempt is its proof.

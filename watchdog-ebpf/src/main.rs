@@ -34,6 +34,7 @@ mod own_files;
 mod own_mount;
 mod own_objects;
 mod own_peer;
+mod own_probes;
 mod own_process;
 mod processors;
 mod registers;

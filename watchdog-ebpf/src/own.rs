@@ -7,7 +7,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap};
-use watchdog_common::{FileKey, State, file_kind, part};
+use watchdog_common::{FileKey, SIEVED, State, file_kind, part};
 
 use crate::kernel::{Object, current_task, field, file_key, offset};
 use crate::{judge, lease, report};
@@ -21,9 +21,6 @@ static FILES: HashMap<FileKey, u32> = HashMap::with_max_entries(256, 0);
 #[map]
 static SIEVE: Array<[u8; SIEVED]> = Array::with_max_entries(1, 0);
 
-/// A power of two.
-const SIEVED: usize = 4096;
-
 /// Whether the guard may be taken down, and what user space keeps about it.
 #[map]
 static STATE: Array<State> = Array::with_max_entries(1, 0);
@@ -33,6 +30,10 @@ static STATE: Array<State> = Array::with_max_entries(1, 0);
 /// `watchdog_common::part`. Those that are asked for stay.
 #[map]
 static EXECUTED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(256, 0);
+
+/// The watchdog's own address space, by the same number: whoever executes much pushes none out of here.
+#[map]
+static SPACE: Array<u64> = Array::with_max_entries(1, 0);
 
 /// `SECCOMP_MODE_DISABLED` (include/uapi/linux/seccomp.h).
 const NO_FILTER: i32 = 0;
@@ -52,7 +53,7 @@ pub(crate) fn kind(key: FileKey) -> u32 {
 pub(crate) fn may_be_known(key: &FileKey) -> bool {
     let Some(sieve) = SIEVE.get_ptr(0) else { return true };
     // SAFETY: inside the map's own memory.
-    unsafe { core::ptr::read_volatile(sieve.cast::<u8>().add(sieved(key))) != 0 }
+    unsafe { core::ptr::read_volatile(sieve.cast::<u8>().add(key.sieved())) != 0 }
 }
 
 /// Takes note that a file is known to the guard from now on.
@@ -60,14 +61,8 @@ pub(crate) fn may_be_known(key: &FileKey) -> bool {
 pub(crate) fn mark(key: &FileKey) {
     if let Some(sieve) = SIEVE.get_ptr_mut(0) {
         // SAFETY: inside the map's own memory. A byte, which another processor's cannot undo.
-        unsafe { core::ptr::write_volatile(sieve.cast::<u8>().add(sieved(key)), 1) };
+        unsafe { core::ptr::write_volatile(sieve.cast::<u8>().add(key.sieved()), 1) };
     }
-}
-
-/// Where the sieve has a file.
-#[inline(always)]
-fn sieved(key: &FileKey) -> usize {
-    key.inode as usize & (SIEVED - 1)
 }
 
 /// Whether only who is trusted may write a file, by what it and its folder are.
@@ -95,14 +90,35 @@ pub(crate) fn is_trusted() -> bool {
 pub(crate) fn has_part(wanted: u32) -> bool {
     let task = current_task();
     // Values, not whether there are any: the verifier knows no arithmetic with pointers.
-    // SAFETY: a value is one word.
-    let part = unsafe { EXECUTED.get(address_space()) }.copied().unwrap_or(0);
+    let part = part_of(address_space());
     if part == 0 || part != wanted {
         return false;
     }
     let filter = field::<i32>(task, offset!(task_seccomp)).unwrap_or(1);
     let tracer = field::<u32>(task, offset!(task_ptrace)).unwrap_or(1);
     filter == NO_FILTER && tracer == 0
+}
+
+/// The part in the guard of an address space; 0 for none.
+#[inline(always)]
+pub(crate) fn part_of(space: u64) -> u32 {
+    // SAFETY: the map's own memory; one word of it.
+    if space != 0 && SPACE.get_ptr(0).is_some_and(|own| unsafe { *own } == space) {
+        return part::WATCHDOG;
+    }
+    // SAFETY: a value is one word.
+    unsafe { EXECUTED.get(space) }.copied().unwrap_or(0)
+}
+
+/// Has an address space no part any more.
+#[inline(always)]
+pub(crate) fn forget(space: u64) {
+    let _ = EXECUTED.remove(space);
+    // SAFETY: the map's own memory; one word of it.
+    if let Some(own) = SPACE.get_ptr_mut(0).filter(|own| unsafe { **own } == space) {
+        // SAFETY: as above.
+        unsafe { *own = 0 };
+    }
 }
 
 /// Whether the current process is one whose attempts on decoys are the proof: who is trusted, or
@@ -120,6 +136,13 @@ pub(crate) fn is_prover() -> bool {
 fn address_space() -> u64 {
     let mm = field::<Object>(current_task(), offset!(task_mm)).unwrap_or(core::ptr::null());
     field(mm, offset!(mm_context_id)).unwrap_or(0)
+}
+
+/// The file that the current process executes.
+#[inline(always)]
+fn executable() -> FileKey {
+    let mm = field::<Object>(current_task(), offset!(task_mm)).unwrap_or(core::ptr::null());
+    file_key(field(mm, offset!(mm_exe_file)).unwrap_or(core::ptr::null()))
 }
 
 /// Takes note that the current process executes a file from now on.
@@ -161,12 +184,19 @@ pub(crate) fn learn(file: Object) {
         return;
     }
     let key = file_key(file);
+    // Whatever is mounted over `/proc`, by which it is opened: it is the one that runs.
+    if kind == file_kind::EXECUTABLE && key != executable() {
+        return;
+    }
     if key.inode != 0 {
         mark(&key);
         let _ = FILES.insert(key, kind, 0);
     }
-    if kind == file_kind::EXECUTABLE {
-        let _ = EXECUTED.insert(address_space(), part::WATCHDOG, 0);
+    if kind == file_kind::EXECUTABLE
+        && let Some(own) = SPACE.get_ptr_mut(0)
+    {
+        // SAFETY: the map's own memory; one word of it.
+        unsafe { *own = address_space() };
     }
 }
 

@@ -131,9 +131,15 @@ fn limit(task: Object, earlier: i32) -> i32 {
     reserve(own::LIMIT, false)
 }
 
+/// The memory of the current process, a `struct mm_struct`.
+#[inline(always)]
+pub(crate) fn memory() -> Object {
+    field(current_task(), offset!(task_mm)).unwrap_or(core::ptr::null())
+}
+
 /// Whether a task is one of the watchdog's threads.
 #[inline(always)]
-fn is_watchdog(task: Object) -> bool {
+pub(crate) fn is_watchdog(task: Object) -> bool {
     field(task, offset!(task_tgid)) == Some(judge::watchdog())
 }
 

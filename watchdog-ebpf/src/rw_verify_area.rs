@@ -31,9 +31,18 @@ pub(crate) fn write_position(ctx: FEntryContext) -> i32 {
         let position: *const i64 = ctx.arg(2);
         // A stream has no position (null since 5.3): nothing is saved, which refuses.
         // SAFETY: the helper checks the address by itself.
-        if let Ok(position) = unsafe { bpf_probe_read_kernel(position) } {
+        if let Ok(position) = unsafe { bpf_probe_read_kernel(position) }
+            && !is_refused(position, count)
+        {
             save(file, position.cast_unsigned(), count);
         }
     }
     0
+}
+
+/// Whether the function refuses this by itself, so that nobody would take what is saved: a count or an end
+/// beyond what is signed (`/dev/mem` has positions that are not).
+#[inline(always)]
+fn is_refused(position: i64, count: u64) -> bool {
+    count.cast_signed() < 0 || position < 0 && count >= position.unsigned_abs()
 }

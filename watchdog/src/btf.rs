@@ -342,6 +342,20 @@ impl Btf {
         Ok(value.cast_signed().into())
     }
 
+    /// The name of the structure that a function's parameter points to.
+    pub(crate) fn points_to(&self, function: &str, parameter: usize) -> Option<&[u8]> {
+        let names = self.names.get(function.as_bytes())?;
+        let id = names.iter().find_map(|name| self.functions.get(name))?;
+        let prototype = self.types.get(self.types.get(*id)?.size_or_type as usize)?;
+        if prototype.kind != kind::FUNC_PROTO || parameter >= prototype.count {
+            return None;
+        }
+        let pointer = u32_at(&self.bytes, prototype.body + parameter * 8 + 4)?;
+        let pointer = self.types.get(pointer as usize).filter(|it| it.kind == kind::PTR)?;
+        let structure = self.types.get(pointer.size_or_type as usize)?;
+        (structure.kind == kind::STRUCT).then(|| self.string(structure.name))
+    }
+
     /// Checks that a function exists and takes `parameters` parameters.
     ///
     /// # Errors

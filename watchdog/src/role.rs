@@ -14,6 +14,7 @@
 use std::ffi::OsStr;
 use std::io;
 
+use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::thread::set_no_new_privs;
 
 /// Whether a command needs the role. It is told by the first argument as it stands: everything
@@ -39,6 +40,17 @@ pub fn give_up() -> io::Result<()> {
         }
         Ok(()) => Ok(()),
     }
+}
+
+/// Keeps the memory of this process out of swap, all that it has and will have: whoever owns the disk
+/// could change there what the process reads back.
+///
+/// # Errors
+/// When the kernel locks none, for want of CAP_IPC_LOCK.
+pub fn lock_memory() -> io::Result<()> {
+    // Read back first, then locked as it comes: what is mapped later need not all be there.
+    mlockall(MlockAllFlags::CURRENT)?;
+    Ok(mlockall(MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)?)
 }
 
 /// Installs a filter that allows everything.

@@ -22,7 +22,7 @@ pub(super) const CASES: List = &[
 ];
 
 /// Against the watchdog's process.
-pub(super) const PROCESS: [Act; 13] = [
+pub(super) const PROCESS: [Act; 14] = [
     act("SIGKILL", "kill"),
     act("SIGSTOP", "stop"),
     act("SIGTERM by a pidfd", "pidfd"),
@@ -33,6 +33,7 @@ pub(super) const PROCESS: [Act; 13] = [
     act("/proc/PID/mem", "proc-mem"),
     act("a descriptor taken by pidfd_getfd", "steal-descriptor"),
     act("the watchdog's executable under a tracer", "traced-exec"),
+    act("a counter that sends SIGTRAP (perf_event_open(2))", "counter"),
     act("no processor time", "processor-limit"),
     act("the idle scheduling class", "idle"),
     act("passing itself off as the watchdog", "impostor").on_pin("STATE"),

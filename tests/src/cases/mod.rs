@@ -116,6 +116,7 @@ pub fn all() -> Vec<Case> {
         siege::processors::CASES,
         siege::memory::CASES,
         siege::service::CASES,
+        siege::trusted::CASES,
         held::CASES,
         leases::CASES,
         guard::CASES,

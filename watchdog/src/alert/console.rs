@@ -22,7 +22,7 @@ pub fn line(event: &Event) -> String {
 
 /// Lines for people, on standard error.
 #[derive(Debug)]
-pub(super) struct Terminal;
+pub struct Terminal;
 
 impl Sink for Terminal {
     fn name(&self) -> &'static str {

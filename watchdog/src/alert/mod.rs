@@ -8,7 +8,7 @@ mod journal;
 mod outlet;
 mod place;
 
-pub use console::line;
+pub use console::{Terminal, line};
 pub(crate) use digest::sha256;
 pub use escape::{chain, hex, printable, visible, visible_line};
 pub use event::{Event, EventKind, Process};

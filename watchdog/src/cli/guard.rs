@@ -3,6 +3,9 @@
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
@@ -11,9 +14,12 @@ use super::Status;
 use super::guard_args::{DisarmArgs, GuardCommand, LeaseArgs, TellArgs};
 use super::report::{json, people};
 use super::secret::secret_of;
-use crate::alert::{Event, EventKind, Outlet, printable};
+use crate::alert::{Event, EventKind, Journal, Sink, Terminal, printable};
 use crate::files;
-use crate::guard::{Coverage, InForce, PathReport, Record, hash, is_hidden};
+use crate::guard::{Coverage, InForce, PathReport, Record, enter_first_mounts, hash, is_hidden};
+
+/// How long the journal may take for one event.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Does what is asked.
 pub(super) fn execute(command: GuardCommand) -> anyhow::Result<Status> {
@@ -115,21 +121,40 @@ fn disarm(args: &DisarmArgs) -> anyhow::Result<Status> {
     let guards = InForce::all()?;
     let newest = guards.last().context("no guard is in force: there is nothing to take down")?;
     let secret = secret_for(&newest.record, args.secret_file.as_deref())?;
-    let outlet = Outlet::for_this_process(false);
-    for guard in guards {
+    guards.iter().try_for_each(|guard| guard.check(secret.as_deref()))?;
+    // Whoever ends this process once the guard is down would have nobody know.
+    enter_first_mounts().context(
+        "the mount namespace of process 1, where the journal is, cannot be entered: the guard stays in force",
+    )?;
+    for guard in &guards {
         let memory = guard.record.memory();
-        guard.disarm(secret.as_deref())?;
-        outlet.send(Event::new(
+        let event = Event::new(
             EventKind::GuardDisarmed,
             format!(
-                "The guard was taken down by user {}: this node's root can write to {memory} from now on",
+                "The guard is taken down by user {}: this node's root can write to {memory} from now on",
                 user()
             ),
-        ));
+        );
+        tell_first(event).context(
+            "the guard is taken down only once the journal has it, and the journal takes nothing: start journald (systemctl start systemd-journald)",
+        )?;
     }
-    outlet.close();
+    guards.into_iter().try_for_each(|guard| guard.disarm(secret.as_deref()))?;
     writeln!(people(), "The guard is down.")?;
     Ok(Status::Good)
+}
+
+/// Tells an event, and waits until the journal has it, or standard error on a system without one.
+fn tell_first(event: Event) -> anyhow::Result<()> {
+    let (done, told) = mpsc::channel();
+    thread::spawn(move || {
+        let sent = match Journal::connect() {
+            Some(mut journal) => journal.send(&event),
+            None => Terminal.send(&event),
+        };
+        let _ = done.send(sent);
+    });
+    told.recv_timeout(PATIENCE).context("it was asked for 10 s")?
 }
 
 /// The secret to which a guard yields, where it is one: from a file, else asked for.

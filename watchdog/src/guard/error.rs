@@ -39,6 +39,12 @@ pub enum GuardError {
     /// Which processors run.
     #[error("which processors this node has cannot be read from /sys/devices/system/cpu/online")]
     Processors(#[source] io::Error),
+    /// Its memory can be swapped out.
+    #[error("the watchdog's memory cannot be kept out of swap: give it CAP_IPC_LOCK")]
+    Swap(#[source] io::Error),
+    /// A `/proc` of our own.
+    #[error("the machine's processes cannot be looked at: run watchdog outside of containers")]
+    Processes(#[source] io::Error),
     /// The kernel refused the object.
     #[error("the kernel did not take the guard's programs")]
     Load(#[from] EbpfError),

@@ -87,16 +87,23 @@ impl InForce {
         Ok(())
     }
 
-    /// Takes the guard down: whoever may write to the other nodes' memory may from now on.
+    /// Checks that this process may take the guard down.
     ///
     /// # Errors
-    /// [`InForceError`] when a watchdog runs, when `secret` is not the one, or when the kernel does
-    /// not let go.
-    pub fn disarm(self, secret: Option<&[u8]>) -> Result<(), InForceError> {
+    /// [`InForceError`] when a watchdog runs, or when `secret` is not the one.
+    pub fn check(&self, secret: Option<&[u8]>) -> Result<(), InForceError> {
         if self.record.is_watched() {
             return Err(InForceError::Watched(self.record.pid));
         }
-        self.record.release.check(secret)?;
+        Ok(self.record.release.check(secret)?)
+    }
+
+    /// Takes the guard down: whoever may write to the other nodes' memory may from now on.
+    ///
+    /// # Errors
+    /// As [`Self::check`], and when the kernel does not let go.
+    pub fn disarm(self, secret: Option<&[u8]>) -> Result<(), InForceError> {
+        self.check(secret)?;
         discard(self.state, &self.generation)?;
         wait_for_end(&self.record.programs, &self.generation)?;
         remove_empty();

@@ -78,7 +78,7 @@ const OPTIONAL: [&str; 9] = [
     "BPF_CGROUP_UNIX_GETSOCKNAME",
 ];
 /// The operations by which a program schedules processes.
-const SCHEDULER: &str = "sched_ext_ops";
+const SCHEDULERS_OF: [&str; 2] = ["sched_ext_ops", "sched_ext_ops_cid"];
 
 /// Fills in the tables of the rules.
 ///
@@ -93,7 +93,9 @@ pub(super) fn fill_in(btf: &Btf, rules: &mut Rules) -> Result<(), BtfError> {
     table(btf, "kernel_load_data_id", &paths(&LOAD_DATA), &mut rules.load_data)?;
     table(btf, "bpf_prog_type", &PROGRAM_TYPES, &mut rules.program_types)?;
     table(btf, "bpf_attach_type", &ATTACH_TYPES, &mut rules.attach_types)?;
-    rules.scheduler = btf.structure(SCHEDULER).unwrap_or_default();
+    for (slot, name) in rules.schedulers.iter_mut().zip(SCHEDULERS_OF) {
+        *slot = btf.structure(name).unwrap_or_default();
+    }
     Ok(())
 }
 

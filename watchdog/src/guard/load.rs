@@ -28,7 +28,7 @@ use super::holders::Holders;
 use super::in_force::{InForce, InForceError};
 use super::lease::LeaseTable;
 use super::missed::Missed;
-use super::own::{Reach, learn, pin_tables, tell_ids};
+use super::own::{Reach, keep_as_well, learn, pin_tables, tell_ids};
 use super::pinned::Pinned;
 use super::pins::Generation;
 use super::preflight::{self, PreflightError};
@@ -40,6 +40,7 @@ use super::record::Record;
 use super::rules::{record, rules};
 use super::{Policies, Processors, Release, Settings, WritePath, doors, kinds};
 use crate::memory::RangeSet;
+use crate::role;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/watchdog-ebpf"));
 
@@ -109,6 +110,7 @@ impl Guard {
     /// [`GuardError`], each with what to do. Nothing is left of it then.
     pub fn load(config: &GuardConfig) -> Result<Self, GuardError> {
         let running = preflight::check(config.without_lsm)?;
+        role::lock_memory().map_err(GuardError::Swap)?;
         let no_lsm = running.no_lsm.as_deref();
         let policies = match no_lsm {
             Some(_) => config.policies.at_the_door(),
@@ -116,8 +118,9 @@ impl Guard {
         };
         let mut rules = rules(config, &policies)?;
         kinds::fill_in(&running.btf, &mut rules).map_err(PreflightError::from)?;
-        if no_lsm.is_some() {
-            rules.mounts = 0;
+        let processes = Processes::open().map_err(GuardError::Processes)?;
+        if no_lsm.is_none() {
+            rules.mounts = processes.mounts().map_err(GuardError::Processes)?;
         }
         let helpers = foreign::helpers().unwrap_or_else(|error| {
             log::debug!("which helpers BPF programs call is not known: {error}");
@@ -165,7 +168,8 @@ impl Guard {
         let generation = &pinned.generation;
         attach(&mut programs, &running.btf, &policies, has_lsm, false, generation)?;
         let state = pinned.state.as_mut().ok_or(GuardError::Missing("STATE"))?;
-        learn(state, generation, &config.kept)?;
+        learn(state, generation, &config.kept, &processes)?;
+        earlier.iter().try_for_each(|guard| keep_as_well(guard, &mut programs))?;
         // From here on the programs know this process, which may load what others may not.
         attach(&mut programs, &running.btf, &policies, has_lsm, true, generation)?;
         record.programs = tell_ids(&mut programs, &pinned_tables)?;

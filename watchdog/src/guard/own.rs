@@ -1,24 +1,27 @@
 //! The guard's own: telling the programs what belongs to it, and trying to get at it.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, MapData, MapInfo};
-use watchdog_common::{State, file_kind};
+use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
+use watchdog_common::{FileKey, SIEVED, State, file_kind};
 
 use super::attach::ROOT_CGROUP;
 use super::bpf;
 use super::error::GuardError;
+use super::in_force::InForce;
 use super::pins::{BPFFS, Generation, PINS};
+use super::processes::Processes;
 
 /// Values of the tables of ids.
 const OWN: u32 = 1;
 const DECOY: u32 = 2;
 /// Leads to the executable by its inode, whatever became of its name.
-const OWN_EXECUTABLE: &str = "/proc/self/exe";
+const OWN_EXECUTABLE: &str = "self/exe";
 /// The table and the program that the watchdog itself is refused.
 const DECOY_TABLE: &str = "DECOY";
 const DECOY_PROGRAM: &str = "bpf_prog";
@@ -67,18 +70,22 @@ pub(super) fn learn(
     state: &mut Array<MapData, State>,
     generation: &Generation,
     kept: &[PathBuf],
+    processes: &Processes,
 ) -> Result<(), GuardError> {
-    let cgroups = own_cgroups();
+    let cgroups = own_cgroups(processes);
     let of = |paths: &[&Path]| paths.iter().map(|path| path.to_path_buf()).collect::<Vec<_>>();
     // What is learned later stands: a folder above may be one that is kept.
     let kinds = [
-        (file_kind::ABOVE, above(kept)),
-        (file_kind::EXECUTABLE, of(&[Path::new(OWN_EXECUTABLE)])),
+        (file_kind::ABOVE, above(kept, processes)),
         (file_kind::MOUNT, of(&[Path::new(BPFFS), Path::new("/sys"), Path::new("/")])),
         (file_kind::PINS, of(&[generation.place(), generation.directory()])),
         (file_kind::CGROUP, cgroups),
         (file_kind::KEPT, kept.iter().filter(|path| path.exists()).cloned().collect()),
     ];
+    set_learning(state, file_kind::EXECUTABLE)?;
+    let opened = processes.file(OWN_EXECUTABLE);
+    set_learning(state, 0)?;
+    opened.map_err(|error| GuardError::Learn(Path::new("/proc").join(OWN_EXECUTABLE), error))?;
     for (kind, paths) in kinds {
         set_learning(state, kind)?;
         let opened = paths.iter().try_for_each(|path| {
@@ -90,9 +97,32 @@ pub(super) fn learn(
     Ok(())
 }
 
+/// Has the programs keep what an earlier guard keeps: the paths of what is kept may lead elsewhere by now.
+pub(super) fn keep_as_well(guard: &InForce, programs: &mut Ebpf) -> Result<(), GuardError> {
+    let earlier: HashMap<MapData, FileKey, u32> = guard.generation.open("FILES", Map::HashMap)?;
+    let mut kept: Vec<(FileKey, u32)> = earlier.iter().collect::<Result<_, _>>()?;
+    kept.retain(|(_, kind)| matches!(*kind, file_kind::KEPT | file_kind::ABOVE));
+    let sieve = programs.map_mut("SIEVE").ok_or(GuardError::Missing("SIEVE"))?;
+    let mut sieve: Array<&mut MapData, [u8; SIEVED]> = Array::try_from(sieve)?;
+    let mut marks = sieve.get(&0, 0)?;
+    for (key, _) in &kept {
+        if let Some(mark) = marks.get_mut(key.sieved()) {
+            *mark = 1;
+        }
+    }
+    sieve.set(0, marks, 0)?;
+    let files = programs.map_mut("FILES").ok_or(GuardError::Missing("FILES"))?;
+    let mut files: HashMap<&mut MapData, FileKey, u32> = HashMap::try_from(files)?;
+    // What this watchdog has learned of a file stands.
+    let new = kept.into_iter().filter(|(key, _)| files.get(key, 0).is_err()).collect::<Vec<_>>();
+    Ok(new.into_iter().try_for_each(|(key, kind)| files.insert(key, kind, 0))?)
+}
+
 /// The folders above pins, the executable and what is kept, wherever links lead.
-fn above(kept: &[PathBuf]) -> Vec<PathBuf> {
-    let all = kept.iter().map(PathBuf::as_path).chain([Path::new(PINS), Path::new(OWN_EXECUTABLE)]);
+fn above(kept: &[PathBuf], processes: &Processes) -> Vec<PathBuf> {
+    let executable = processes.link(OWN_EXECUTABLE).unwrap_or_default();
+    let executable = Path::new(OsStr::from_bytes(&executable));
+    let all = kept.iter().map(PathBuf::as_path).chain([Path::new(PINS), executable]);
     let real = all.filter_map(|path| fs::canonicalize(path).ok());
     let mut above: Vec<PathBuf> = real
         .flat_map(|path| path.ancestors().skip(1).map(Path::to_owned).collect::<Vec<_>>())
@@ -109,8 +139,8 @@ fn set_learning(state: &mut Array<MapData, State>, kind: u32) -> Result<(), Guar
 }
 
 /// The control group of this process and those above it, but the root, which cannot be stopped.
-fn own_cgroups() -> Vec<PathBuf> {
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+fn own_cgroups(processes: &Processes) -> Vec<PathBuf> {
+    let groups = processes.read("self/cgroup").unwrap_or_default();
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
     let own = Path::new(own);
     let above = own.ancestors().filter(|group| !group.as_os_str().is_empty());

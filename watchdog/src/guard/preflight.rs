@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use watchdog_common::Offsets;
+use watchdog_common::{ITSELF, Offsets};
 
 use crate::btf::{ANY_SIZE, Btf, BtfError};
 
@@ -128,6 +128,11 @@ fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         kimage_segment: btf.offset("kimage", "segment", 16 * 32).unwrap_or_default(),
         path_mount: pointer("path", "mnt")?,
         socket_file: pointer("socket", "file")?,
+        event_target: pointer("perf_event", "hw.target")?,
+        probed_mm: match btf.points_to("set_swbp", 1) {
+            Some(b"vm_area_struct") => pointer("vm_area_struct", "vm_mm")?,
+            _ => ITSELF,
+        },
         socket_sock: pointer("socket", "sk")?,
         sock_filter: pointer("sock", "sk_filter")?,
         sock_user_data: pointer("sock", "sk_user_data")?,

@@ -6,13 +6,16 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// `PROC_PID_INIT_INO` (include/linux/proc_ns.h): the pid namespace that all processes are in.
 const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
+/// `PROC_TIME_INIT_INO`: the time namespace whose clocks are the kernel's own, by which leases end.
+const FIRST_TIME_NAMESPACE: u64 = 0xefff_fffa;
 /// The longest of the small files that are read whole.
 const LONGEST_FILE: u64 = 16 * 1024;
 
@@ -47,6 +50,11 @@ impl Processes {
             return Err(io::Error::other(
                 "this process is in a pid namespace of its own and does not see all others",
             ));
+        }
+        // Kernels without such namespaces have no such file.
+        let time = statat(&root, "self/ns/time", AtFlags::empty());
+        if time.is_ok_and(|it| it.st_ino != FIRST_TIME_NAMESPACE) {
+            return Err(io::Error::other("this process is in a time namespace of its own"));
         }
         Ok(Self(root))
     }
@@ -132,10 +140,35 @@ impl Processes {
         Ok(found)
     }
 
-    fn file(&self, path: &str) -> io::Result<File> {
+    /// The number of the mount namespace of process 1: its file's inode number (fs/nsfs.c), 32 bits of it.
+    pub(super) fn mounts(&self) -> io::Result<u32> {
+        let number = statat(&self.0, "1/ns/mnt", AtFlags::empty())?.st_ino;
+        u32::try_from(number).map_err(io::Error::other)
+    }
+
+    /// Whether two processes, by number or `self`, execute the same file.
+    pub(super) fn execute_the_same(&self, one: &str, other: &str) -> bool {
+        let executable = |it: &str| {
+            let status = statat(&self.0, format!("{it}/exe"), AtFlags::empty()).ok()?;
+            Some((status.st_dev, status.st_ino))
+        };
+        executable(one).is_some_and(|it| Some(it) == executable(other))
+    }
+
+    /// Opens a file of a process for reading.
+    pub(super) fn file(&self, path: &str) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         Ok(File::from(openat(&self.0, path, flags, Mode::empty())?))
     }
+}
+
+/// Goes into the mount namespace of process 1, whatever the caller mounted in one of its own.
+///
+/// # Errors
+/// When this process has other threads, or may not.
+pub fn enter_first_mounts() -> io::Result<()> {
+    let mounts = Processes::open()?.file("1/ns/mnt")?;
+    Ok(move_into_link_name_space(mounts.as_fd(), Some(LinkNameSpaceType::Mount))?)
 }
 
 /// The processor that a file starts, by where it is: `…/cpu/cpu7/online`, `…/cpu/cpu7/hotplug/target`.

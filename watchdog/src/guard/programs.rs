@@ -167,7 +167,7 @@ fn is_lost(path: WritePath, policies: &Policies) -> bool {
 
 /// All programs: what saves before what decides, so that nothing is denied for want of what was not
 /// saved yet. LSM hooks are functions of the name `bpf_lsm_…` (kernel/bpf/bpf_lsm.c).
-pub(super) const PROGRAMS: [Program; 53] = {
+pub(super) const PROGRAMS: [Program; 55] = {
     use Kind::{Device, Entry, Exit, Listing, Lsm, Sysctl};
     use WritePath as P;
     const RW: &[(&str, usize)] = &[("rw_verify_area", 4)];
@@ -278,6 +278,8 @@ pub(super) const PROGRAMS: [Program; 53] = {
         own("task_setscheduler", &[("bpf_lsm_task_setscheduler", 1)]),
         own("task_setnice", &[("bpf_lsm_task_setnice", 2)]),
         own("task_setioprio", &[("bpf_lsm_task_setioprio", 2)]),
+        own("perf_event_alloc", &[("bpf_lsm_perf_event_alloc", 1)]),
+        program("breakpoint", Entry, &[("set_swbp", 3)], &[P::Own]).last().optional(),
         own("unix_may_send", &[("bpf_lsm_unix_may_send", 2)]),
         own("bprm_committing_creds", &[("bpf_lsm_bprm_committing_creds", 1)]),
     ]

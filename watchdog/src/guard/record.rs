@@ -2,14 +2,13 @@
 //! watchdog, which must not be the weaker one.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use watchdog_common::{RECORD_BYTES, State};
 
+use super::processes::Processes;
 use super::{PathReport, Policies, Policy, Processors, Release, Settings, WritePath};
 use crate::memory::{PhysAddr, PhysRange, RangeSet};
 
@@ -107,10 +106,8 @@ impl Record {
     /// Whether the watchdog that armed it, or took it over, still runs.
     #[must_use]
     pub fn is_watched(&self) -> bool {
-        let identity =
-            |path: String| fs::metadata(path).map(|status| (status.dev(), status.ino())).ok();
-        let its = identity(format!("/proc/{}/exe", self.pid));
-        its.is_some() && its == identity("/proc/self/exe".to_owned())
+        let processes = Processes::open();
+        processes.is_ok_and(|it| it.execute_the_same(&self.pid.to_string(), "self"))
     }
 
     /// Whether a guard with this record may be replaced by one with another.
@@ -148,7 +145,7 @@ impl Record {
             ));
         }
         if self.kernel != new.kernel {
-            return Err("this kernel's types are not what they were when it was armed".to_owned());
+            return Err("this kernel's types, or the addresses of its functions (kernel.kptr_restrict), are not what they were when it was armed".to_owned());
         }
         Ok(())
     }

@@ -1,12 +1,13 @@
 //! Who may take the guard down.
 
 use std::fmt;
-use std::fs;
 
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use serde::{Deserialize, Serialize};
+
+use super::processes::Processes;
 
 /// Who may take the guard down, with the watchdog's own executable.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,7 +119,8 @@ pub fn check_hash(hash: &str) -> Result<(), String> {
 /// which have the major number 4 (Documentation/admin-guide/devices.txt). Terminals of ssh and the
 /// like are pseudo terminals.
 fn is_on_console() -> bool {
-    fs::read_to_string("/proc/self/stat").is_ok_and(|stat| is_console(&stat))
+    let stat = Processes::open().and_then(|it| it.read("self/stat"));
+    stat.is_ok_and(|stat| is_console(&stat))
 }
 
 /// The same by `/proc/PID/stat`, whose seventh field is the terminal's device.

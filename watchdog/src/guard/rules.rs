@@ -1,6 +1,5 @@
 //! What the programs are told, and what the guard says of itself.
 
-use std::os::unix::fs::MetadataExt;
 use std::{fs, io, process};
 
 use jiff::Timestamp;
@@ -24,7 +23,18 @@ pub(super) fn record(
     kernel.update(unsafe {
         std::slice::from_raw_parts((&raw const *offsets).cast::<u8>(), size_of::<Offsets>())
     });
-    [&rules.lockdown, &rules.read_file, &rules.load_data].iter().for_each(|it| kernel.update(it));
+    let tables = [
+        &rules.lockdown,
+        &rules.read_file,
+        &rules.load_data,
+        &rules.program_types,
+        &rules.attach_types,
+    ];
+    tables.iter().for_each(|it| kernel.update(it));
+    let helpers = rules.helpers.iter().flat_map(|it| it.to_ne_bytes());
+    kernel.update(helpers.collect::<Vec<_>>());
+    let numbers = rules.schedulers.iter().chain([&rules.mounts]);
+    numbers.for_each(|it| kernel.update(it.to_ne_bytes()));
     let now = Timestamp::now();
     let pairs = |set: &RangeSet| -> Vec<(u64, u64)> {
         set.ranges().iter().map(|range| (range.start().0, range.end().0)).collect()
@@ -54,15 +64,8 @@ const ONLINE: &str = "/sys/devices/system/cpu/online";
 /// The rules as the programs hold them.
 pub(super) fn rules(config: &GuardConfig, policies: &Policies) -> Result<Rules, GuardError> {
     let ranges = config.ranges.ranges();
-    // The number of a namespace is its file's inode number (fs/nsfs.c), 32 bits of it.
-    let mounts = fs::metadata("/proc/1/ns/mnt").map_or(0, |status| status.ino());
-    let mut rules = Rules {
-        decoy: DECOY,
-        inner_decoy: INNER_DECOY,
-        watchdog: process::id(),
-        mounts: u32::try_from(mounts).unwrap_or_default(),
-        ..Rules::EMPTY
-    };
+    let mut rules =
+        Rules { decoy: DECOY, inner_decoy: INNER_DECOY, watchdog: process::id(), ..Rules::EMPTY };
     if ranges.len() > rules.ranges.len() {
         return Err(GuardError::TooManyRanges(ranges.len()));
     }

@@ -57,6 +57,8 @@ enum By {
     WriteMemory,
     /// /proc/PID/mem.
     ProcMem,
+    /// perf_event_open(2) of a counter that sends its process SIGTRAP.
+    Counter,
     /// A descriptor of the watchdog, by pidfd_getfd(2).
     StealDescriptor,
     /// The watchdog's executable, traced from its first instruction.
@@ -125,6 +127,8 @@ enum By {
     Extension,
     /// A scheduler.
     Scheduler,
+    /// The same by the operations that newer kernels have beside those.
+    SchedulerCid,
     /// An innocent program at a function.
     Tracing,
     /// An innocent program for a new control group.
@@ -181,6 +185,7 @@ fn act(arguments: &Arguments) -> io::Result<()> {
         By::FileSignal => process::file_signal(pid),
         By::Trace => process::trace(pid),
         By::WriteMemory => process::write_memory(pid),
+        By::Counter => process::counter(pid),
         By::ProcMem => process::proc_mem(pid),
         By::StealDescriptor => process::descriptor(pid, 0).map(drop),
         By::TracedExec => process::traced_exec(&arguments.executable),
@@ -217,7 +222,8 @@ fn act(arguments: &Arguments) -> io::Result<()> {
         By::SendSignalTask => programs::send_signal_task(pid),
         By::LinkUpdate => objects::update_link(),
         By::Extension => programs::extension(),
-        By::Scheduler => programs::scheduler(),
+        By::Scheduler => programs::scheduler("sched_ext_ops"),
+        By::SchedulerCid => programs::scheduler("sched_ext_ops_cid"),
         By::Tracing => programs::tracing(),
         By::CgroupDevice => programs::cgroup_device(),
         By::SocketFilter => programs::socket_filter(),

@@ -116,6 +116,28 @@ pub(crate) fn proc_mem(pid: i32) -> io::Result<()> {
     OpenOptions::new().write(true).open(format!("/proc/{pid}/mem")).map(drop)
 }
 
+/// A counter of page faults which sends SIGTRAP at the first.
+pub(crate) fn counter(pid: i32) -> io::Result<()> {
+    // `struct perf_event_attr` up to `sig_data` (include/uapi/linux/perf_event.h), in words of 8 bytes.
+    const WORDS: usize = 17;
+    const SOFTWARE: u64 = 1;
+    const PAGE_FAULTS: u64 = 2;
+    const EACH: u64 = 1;
+    // `remove_on_exec`, which `sigtrap` asks for, and that.
+    const SIGNAL: u64 = 1 << 36 | 1 << 37;
+    let mut words = [0_u64; WORDS];
+    words[..3].copy_from_slice(&[SOFTWARE | (WORDS as u64 * 8) << 32, PAGE_FAULTS, EACH]);
+    words[5] = SIGNAL;
+    // SAFETY: the kernel reads the words.
+    let opened =
+        unsafe { libc::syscall(libc::SYS_perf_event_open, words.as_ptr(), pid, -1, -1, 0) };
+    let counter = checked(opened)?;
+    thread::sleep(Duration::from_secs(2));
+    // SAFETY: new, and nobody else's.
+    drop(unsafe { OwnedFd::from_raw_fd(counter as i32) });
+    Ok(())
+}
+
 /// pidfd_getfd(2).
 pub(crate) fn descriptor(pid: i32, number: i32) -> io::Result<OwnedFd> {
     let process = pidfd(pid)?;

@@ -212,8 +212,8 @@ pub(crate) fn extension() -> io::Result<()> {
 }
 
 /// The first function of a scheduler.
-pub(crate) fn scheduler() -> io::Result<()> {
-    let target = Types::of_this_kernel()?.structure("sched_ext_ops")?;
+pub(crate) fn scheduler(operations: &str) -> io::Result<()> {
+    let target = Types::of_this_kernel()?.structure(operations)?;
     let code = [set(0, 0), EXIT];
     Program { kind: STRUCT_OPS, attach: 0, target, code: &code }.load().map(drop)
 }

@@ -11,3 +11,4 @@ pub(super) mod service;
 pub(super) mod starving;
 #[cfg(test)]
 mod table;
+pub(super) mod trusted;

@@ -17,8 +17,8 @@ pub(in crate::cases) const CASES: List = &[
     ("siege: programs of services and tracers go on", Start::Standard, innocent),
 ];
 
-/// Each but the last two is one that every kernel has.
-pub(super) const ACTS: [Act; 10] = [
+/// Each but the last three is one that every kernel has.
+pub(super) const ACTS: [Act; 11] = [
     act("a program that answers for a kernel function (`fmod_ret`)", "fmod-ret"),
     act("a program that answers for security modules (LSM)", "lsm-program"),
     act("the same for the root cgroup (LSM_CGROUP)", "lsm-cgroup"),
@@ -29,10 +29,14 @@ pub(super) const ACTS: [Act; 10] = [
     act("a program in the place of another's function (EXT)", "extension"),
     act("a program that signals any process (`bpf_send_signal_task`)", "send-signal-task"),
     act("a scheduler (`sched_ext`)", "scheduler"),
+    act("a scheduler of another kind (`sched_ext_ops_cid`)", "scheduler-cid"),
 ];
 /// A function that the kernel has where it has what the act is about.
-const NEEDED: [(&str, &str); 2] =
-    [("send-signal-task", "bpf_send_signal_task"), ("scheduler", "scx_init")];
+const NEEDED: [(&str, &str); 3] = [
+    ("send-signal-task", "bpf_send_signal_task"),
+    ("scheduler", "scx_init"),
+    ("scheduler-cid", "bpf_scx_reg_cid"),
+];
 
 /// Programs that only `strict` refuses, and such as nothing does.
 const LOOKING: [&str; 1] = ["tracing"];

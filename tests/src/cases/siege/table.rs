@@ -14,7 +14,7 @@ const HARMLESS: &str = "without effect";
 
 /// What is tried by cases of their own: the section, the means, the outcome in `standard` and `strict`,
 /// and the case.
-const OTHERS: [[&str; 5]; 22] = [
+const OTHERS: [[&str; 5]; 27] = [
     [
         "System calls",
         "the executable written while no process runs it",
@@ -140,6 +140,41 @@ const OTHERS: [[&str; 5]; 22] = [
         "no guard is armed",
         "no guard is armed",
         "siege: a watch that looks seldom, or without its baselines",
+    ],
+    [
+        "The trusted program",
+        "the next watchdog begun with a `/proc` whose `self/exe` is another program",
+        "the other is not trusted",
+        "the other is not trusted",
+        "siege: the next watchdog in a world that was made for it",
+    ],
+    [
+        "The trusted program",
+        "the next watchdog begun with files of its own to keep",
+        "both are kept",
+        "both are kept",
+        "siege: the next watchdog in a world that was made for it",
+    ],
+    [
+        "The trusted program",
+        "the next watchdog kept from kernel addresses (kernel.kptr_restrict=2), or given other clocks",
+        "no guard is armed",
+        "no guard is armed",
+        "siege: kernel facts that the next watchdog cannot know",
+    ],
+    [
+        "The trusted program",
+        "a uprobe in its executable",
+        "killed, reported",
+        "killed, reported",
+        "siege: probes in the watchdog's executable",
+    ],
+    [
+        "The trusted program",
+        "`guard disarm` where the journal does not hear it",
+        "refused, or reported",
+        "refused, or reported",
+        "siege: a guard that is taken down unheard",
     ],
     [
         "Starving",

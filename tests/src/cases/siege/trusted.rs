@@ -1,0 +1,161 @@
+//! What the trusted program goes by, and what it is made of: made up, changed, or ended before it tells.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use object::{Object, ObjectSegment};
+
+use super::service::another;
+use crate::cache;
+use crate::cases::disarming::{CONFIGURATION, goes_on, newest_pin, still_denies};
+use crate::cases::guard::configured;
+use crate::cases::stage::{UNIT, WATCHDOG};
+use crate::cases::{List, Stage, Start};
+
+pub(in crate::cases) const CASES: List = &[
+    ("siege: the next watchdog in a world that was made for it", Start::Standard, made_up),
+    ("siege: kernel facts that the next watchdog cannot know", Start::Standard, hidden_facts),
+    ("siege: probes in the watchdog's executable", Start::Standard, probes),
+    ("siege: a guard that is taken down unheard", Start::Learned, unheard),
+];
+
+/// Makes a `/proc/PID` whose executable is the attacker's, and has the watchdog begin as that process, with
+/// files of its own to keep.
+const WORLD: &str = "
+    mkdir -p /tmp/w/fake /tmp/w/proc /tmp/w/state
+    cp $(command -v disarm) /tmp/w/evil
+    cp /etc/watchdog/watchdog.toml /tmp/w/
+    cat >/tmp/w/begin <<'END'
+        mount -t proc proc /tmp/w/proc
+        for it in /tmp/w/proc/self/*; do
+            ln -s /tmp/w/proc/$$/${it##*/} /tmp/w/fake/
+        done
+        rm /tmp/w/fake/exe
+        cp /tmp/w/evil /tmp/w/fake/exe
+        mount --bind /tmp/w/fake /proc/$$
+        exec /usr/bin/watchdog run --config /tmp/w/watchdog.toml --state-dir /tmp/w/state
+END
+    systemd-run --quiet --unit=other unshare --mount --propagation private sh /tmp/w/begin";
+
+/// Check that a watchdog which begins in a mount namespace of its own, with a `/proc` that leads to another
+/// executable and with files of its own, has the guard trust no other executable and keep no less.
+fn made_up(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let first = stage.watchdog()?;
+        stage.halt()?;
+        let mark = stage.mark()?;
+        stage.shell(WORLD)?;
+        stage.wait_for(mark, "the other watchdog", |entry| entry.is("guard-armed"))?;
+        let pin = newest_pin(stage, "STATE")?;
+        let refused = |program: &str, by: &str, file: &str| -> Result<()> {
+            let output = stage.machine().node0().run([program, "--by", by, "--file", file])?;
+            ensure!(output.text().contains("\"EPERM\""), "{program} --by {by} {file}: {output}");
+            Ok(())
+        };
+        refused("/tmp/w/fake/exe", "pinned-table", &pin)?;
+        refused("disarm", "write", CONFIGURATION)?;
+        refused("disarm", "make-file", "/var/lib/watchdog/baselines")?;
+        refused("disarm", "write", "/tmp/w/watchdog.toml")?;
+        still_denies(stage)?;
+        stage.shell("systemctl stop other")?;
+        stage.start()?;
+        another(stage, first).map(drop)
+    })
+}
+
+/// Check that no guard gives way to one that knows less of the kernel, or whose clocks are not the kernel's.
+fn hidden_facts(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let first = stage.watchdog()?;
+        stage.halt()?;
+        let shell = |line: &str| stage.machine().node0().shell(line);
+        let later = shell("unshare --fork --time --boottime 1000000 /usr/bin/watchdog run")?;
+        ensure!(later.status == 2 && later.to_string().contains("time namespace"), "{later}");
+        let before = stage.shell("sysctl -n kernel.kptr_restrict")?.text();
+        stage.shell("sysctl -qw kernel.kptr_restrict=2")?;
+        let blind = shell(&format!("{WATCHDOG} run"))?;
+        stage.shell(&format!("sysctl -qw kernel.kptr_restrict={}", before.trim()))?;
+        let says_so = blind.to_string().contains("kernel.kptr_restrict");
+        ensure!(blind.status == 2 && says_so, "{blind}");
+        still_denies(stage)?;
+        stage.start()?;
+        another(stage, first).map(drop)
+    })
+}
+
+/// Check that no breakpoint of a uprobe comes into the watchdog, that who sets one is killed, and so is a
+/// process of the executable that gets one as it begins, and that all of it is reported.
+fn probes(stage: &Stage) -> Result<()> {
+    const EVENT: &str = "/sys/kernel/tracing/events/siege/entry/enable";
+    configured(stage, "", || {
+        let watchdog = stage.watchdog()?;
+        let entry = entry_in_file()?;
+        let shell = |line: &str| stage.machine().node0().shell(line);
+        stage.shell(&format!(
+            "mountpoint -q /sys/kernel/tracing || mount -t tracefs none /sys/kernel/tracing
+             echo 'p:siege/entry {WATCHDOG}:{entry:#x}' >>/sys/kernel/tracing/uprobe_events"
+        ))?;
+        let mark = stage.mark()?;
+        let set = shell(&format!("sh -c 'echo 1 >{EVENT}; echo went on'"))?;
+        ensure!(!set.text().contains("went on"), "{set}");
+        let killed = stage.wait_for(mark, "who sets it", |it| it.field("WATCHDOG_COMM") == "sh")?;
+        ensure!(killed.is("guard-tampered") && killed.field("PRIORITY") == "2", "{killed:?}");
+        ensure!(killed.field("WATCHDOG_ACTION") == "killed", "{killed:?}");
+        // A page that was written is the process's own.
+        let own = stage.shell(&format!(
+            "awk '/^[0-9a-f]+-/ {{ text = / r-xp / && /watchdog$/ }}
+                  text && /^Private_Dirty:/ {{ sum += $2; n += 1 }}
+                  END {{ print n, sum }}' /proc/{watchdog}/smaps"
+        ))?;
+        ensure!(own.text().trim() == "1 0", "the text was written: {own}");
+        goes_on(stage, watchdog)?;
+        stage.halt()?;
+        let mark = stage.mark()?;
+        stage.shell(&format!("echo 1 >{EVENT}"))?;
+        let status = shell(&format!("{WATCHDOG} guard status"))?;
+        ensure!(status.text().is_empty(), "with a probe at its beginning: {status}");
+        still_denies(stage)?;
+        stage.shell(&format!("echo 0 >{EVENT}; echo >/sys/kernel/tracing/uprobe_events"))?;
+        stage.start()?;
+        another(stage, watchdog)?;
+        let killed = stage.wait_for(mark, "who had it", |entry| {
+            entry.field("WATCHDOG_COMM") == "watchdog" && entry.is("guard-tampered")
+        })?;
+        ensure!(killed.field("WATCHDOG_ACTION") == "killed", "{killed:?}");
+        Ok(())
+    })
+}
+
+/// Where the first instruction of the watchdog is in its file.
+fn entry_in_file() -> Result<u64> {
+    let bytes = fs::read(cache::guest_programs().join("watchdog"))?;
+    let file = object::File::parse(&*bytes)?;
+    let entry = file.entry();
+    let mut segments = file.segments();
+    let segment = segments.find(|it| (it.address()..it.address() + it.size()).contains(&entry));
+    let segment = segment.context("no segment has the entry")?;
+    Ok(segment.file_range().0 + (entry - segment.address()))
+}
+
+/// Check that the journal has it before the guard is down: also where the command runs in a mount namespace
+/// whose `/run` has no journal; and that without a journal nothing is taken down.
+fn unheard(stage: &Stage) -> Result<()> {
+    const UNITS: &str = "systemd-journald.socket systemd-journald-dev-log.socket \
+                         systemd-journald-audit.socket systemd-journald.service";
+    configured(stage, "[guard]\ndisarm = \"root\"", || {
+        stage.halt()?;
+        let shell = |line: &str| stage.machine().node0().shell(line);
+        let unheard = shell(&format!(
+            "systemctl stop {UNITS}; {WATCHDOG} guard disarm; echo status $?
+             systemctl start {UNITS}"
+        ))?;
+        ensure!(unheard.text().contains("status 2"), "{unheard}");
+        still_denies(stage)?;
+        let mark = stage.mark()?;
+        stage.shell(&format!(
+            "unshare --mount --propagation private sh -c 'mount -t tmpfs none /run; {WATCHDOG} guard disarm'"
+        ))?;
+        stage.wait_for(mark, "that it is taken down", |entry| entry.is("guard-disarmed"))?;
+        stage.shell(&format!("systemctl start {UNIT}")).map(drop)
+    })
+}
