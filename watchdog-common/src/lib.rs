@@ -216,7 +216,7 @@ pub const MAX_WRITABLE: usize = 8;
 pub const PROCESSOR_WORDS: usize = 8192 / 64;
 /// Helpers and kernel functions that the guard looks for in programs.
 pub const HELPERS: usize = 5;
-/// Structures by which a program schedules processes, with places that no kernel needs yet.
+/// Structures by which a program schedules processes, and a place that no kernel needs yet.
 pub const SCHEDULERS: usize = 3;
 /// The offset of nothing: a pointer leads to what is wanted itself.
 pub const ITSELF: u32 = u32::MAX;

@@ -78,8 +78,12 @@ pub(crate) fn bpf(ctx: LsmContext) -> i32 {
 /// What makes a program of these types one that is refused, by its place in the rules; 0 for nothing.
 #[inline(always)]
 fn usage(kind: u32, attach: u32, attach_id: impl Fn() -> u32) -> u32 {
-    if kind == STRUCT_OPS && judge::is_scheduler(attach_id()) {
-        return bpf_use::SCHEDULER;
+    if kind == STRUCT_OPS {
+        let operations = attach_id();
+        let (one, other) = (judge::scheduler(0), judge::scheduler(1));
+        if operations != 0 && (operations == one || operations == other) {
+            return bpf_use::SCHEDULER;
+        }
     }
     match of(Table::ProgramTypes, kind) {
         // The worse of both.

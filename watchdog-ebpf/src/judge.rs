@@ -104,19 +104,11 @@ pub(crate) fn entry(table: Table, value: u32) -> Option<u32> {
     if entry == 0 { None } else { Some(entry.into()) }
 }
 
-/// Whether a type, by its number, is one by which a program schedules processes.
+/// The number of a type by which a program schedules processes; 0 for a place that is not used.
 #[inline(always)]
-pub(crate) fn is_scheduler(number: u32) -> bool {
-    let mut n = 0;
-    while n < SCHEDULERS {
-        // SAFETY: inside the array, which is in a static of this program.
-        let one = unsafe { core::ptr::read_volatile((&raw const (*rules()).schedulers[0]).add(n)) };
-        if one != 0 && one == number {
-            return true;
-        }
-        n += 1;
-    }
-    false
+pub(crate) fn scheduler(n: usize) -> u32 {
+    // SAFETY: inside the array, which is in a static of this program.
+    unsafe { core::ptr::read_volatile((&raw const (*rules()).schedulers[0]).add(n % SCHEDULERS)) }
 }
 
 /// What a call of a helper that is looked for has in its instruction; 0 for a place that is not used.
