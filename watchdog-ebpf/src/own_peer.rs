@@ -11,7 +11,6 @@
 use aya_ebpf::macros::{lsm, map};
 use aya_ebpf::maps::LruHashMap;
 use aya_ebpf::programs::LsmContext;
-
 use watchdog_common::peer;
 
 use crate::judge;
