@@ -397,7 +397,7 @@ const _: () = {
     assert!(size_of::<Doors>() == 4 * 4);
     assert!(size_of::<PageTables>() == 16);
     assert!(size_of::<SharedFrames>() == 24);
-    assert!(size_of::<Offsets>() == 64 * 4);
+    assert!(size_of::<Offsets>() == 65 * 4);
     assert!(size_of::<FileKey>() == 16);
     assert!(size_of::<State>() == 16 + RECORD_BYTES);
     assert!(size_of::<Lease>() == 8 + 16 + LEASE_RANGES * 16 + 16 + LEASE_RECORD_BYTES);

@@ -123,6 +123,8 @@ pub struct Offsets {
     pub task_pid_links: u32,
     /// `struct socket`, `file`.
     pub socket_file: u32,
+    /// `struct iattr`, `ia_valid`.
+    pub attributes_valid: u32,
     /// `struct perf_event`, `hw.target`.
     pub event_target: u32,
     /// `struct vm_area_struct`, `vm_mm`, or [`ITSELF`](crate::ITSELF) where breakpoints are set in a `struct

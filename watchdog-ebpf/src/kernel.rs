@@ -68,6 +68,7 @@ static OFFSETS: Offsets = Offsets {
     pid_tasks: 0,
     task_pid_links: 0,
     socket_file: 0,
+    attributes_valid: 0,
     event_target: 0,
     probed_mm: 0,
     socket_sock: 0,

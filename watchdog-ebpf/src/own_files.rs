@@ -7,10 +7,14 @@
 //! `int bpf_lsm_inode_symlink(struct inode *, struct dentry *, const char *)`,
 //! `int bpf_lsm_inode_link(struct dentry *, struct inode *, struct dentry *)`,
 //! `int bpf_lsm_path_mknod(const struct path *, struct dentry *, umode_t, unsigned int)`,
-//! `int bpf_lsm_path_truncate(const struct path *)`,
-//! `int bpf_lsm_path_chmod(const struct path *, umode_t)`,
-//! `int bpf_lsm_path_chown(const struct path *, kuid_t, kgid_t)` (6.1 to 7.2). Needs `bpf` among the active
-//! LSMs. Opening for writing is judged in `file_open`.
+//! `int bpf_lsm_inode_setattr(struct mnt_idmap *, struct dentry *, struct iattr *)` (before 6.3 without the first),
+//! `int bpf_lsm_inode_setxattr(struct mnt_idmap *, struct dentry *, const char *, …)`,
+//! `int bpf_lsm_inode_set_acl(struct mnt_idmap *, struct dentry *, const char *, struct posix_acl *)` (from 6.2
+//! on; before, ACLs are set as other attributes are) (6.1 to 7.2). Needs `bpf` among the active LSMs. Opening
+//! for writing is judged in `file_open`.
+//!
+//! Mode, owner and size are judged where every file system that is put over another ends up
+//! (`notify_change()`, fs/attr.c), not by the path that somebody names.
 //!
 //! What is above pins and kept files keeps its name too: who renames a folder above has the next
 //! watchdog read another configuration.
@@ -85,32 +89,51 @@ pub(crate) fn path_mknod(ctx: LsmContext) -> i32 {
     made(kind(unsafe { Name::of_path(ctx.arg(0)) }.key()), ctx.arg(4))
 }
 
-/// Judges a file that is to be cut.
-#[lsm(hook = "path_truncate")]
-pub(crate) fn path_truncate(ctx: LsmContext) -> i32 {
-    changed(own::TRUNCATE, ctx.arg(0), ctx.arg(1))
+/// Judges a change of mode, owner or size.
+#[lsm(hook = "inode_setattr")]
+pub(crate) fn inode_setattr(ctx: LsmContext) -> i32 {
+    set(ctx.arg(1), ctx.arg(2), ctx.arg(3))
 }
 
-/// Judges a change of mode.
-#[lsm(hook = "path_chmod")]
-pub(crate) fn path_chmod(ctx: LsmContext) -> i32 {
-    changed(own::MODE, ctx.arg(0), ctx.arg(2))
+/// The same on kernels before 6.3.
+#[lsm(hook = "inode_setattr")]
+pub(crate) fn inode_setattr_before(ctx: LsmContext) -> i32 {
+    set(ctx.arg(0), ctx.arg(1), ctx.arg(2))
 }
 
-/// Judges a change of owner.
-#[lsm(hook = "path_chown")]
-pub(crate) fn path_chown(ctx: LsmContext) -> i32 {
-    changed(own::MODE, ctx.arg(0), ctx.arg(3))
+/// Judges an extended attribute: an ACL before 6.2, a security module's label.
+#[lsm(hook = "inode_setxattr")]
+pub(crate) fn inode_setxattr(ctx: LsmContext) -> i32 {
+    changed(own::MODE, ctx.arg(1), ctx.arg(6))
+}
+
+/// Judges an ACL, which is a mode as well.
+#[lsm(hook = "inode_set_acl")]
+pub(crate) fn inode_set_acl(ctx: LsmContext) -> i32 {
+    changed(own::MODE, ctx.arg(1), ctx.arg(4))
+}
+
+/// Judges what is to be set of a file; times are anybody's.
+#[inline(always)]
+fn set(entry: Object, attributes: Object, earlier: i32) -> i32 {
+    // `ATTR_MODE`, `ATTR_UID`, `ATTR_GID`, `ATTR_SIZE` (include/linux/fs.h).
+    const SIZE: u32 = 1 << 3;
+    const JUDGED: u32 = 1 | 1 << 1 | 1 << 2 | SIZE;
+    let valid = field(attributes, offset!(attributes_valid)).unwrap_or(JUDGED);
+    if valid & JUDGED == 0 {
+        return judge::earlier(earlier).unwrap_or(0);
+    }
+    changed(if valid & SIZE != 0 { own::TRUNCATE } else { own::MODE }, entry, earlier)
 }
 
 /// Judges a change of a file that only who is trusted may write.
 #[inline(always)]
-fn changed(detail: u32, path: Object, earlier: i32) -> i32 {
+fn changed(detail: u32, entry: Object, earlier: i32) -> i32 {
     if let Some(verdict) = judge::earlier(earlier) {
         return verdict;
     }
-    // SAFETY: called with arguments of the hooks above alone, whose paths are there.
-    let name = unsafe { Name::of_path(path) };
+    // SAFETY: called with arguments of the hooks above alone, whose names are there.
+    let name = unsafe { Name::argument(entry) };
     if is_kept(name.key(), kind(name.folder())) { reserve(detail, false) } else { 0 }
 }
 

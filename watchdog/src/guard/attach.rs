@@ -18,6 +18,8 @@ use super::preflight::PreflightError;
 use super::programs::{Kind, PROGRAMS, Program};
 use crate::btf as kernel_types;
 
+/// What the name of a hook's function begins with (kernel/bpf/bpf_lsm.c).
+const LSM_FUNCTION: &str = "bpf_lsm_";
 /// Where the root cgroup is; every process is in it.
 pub(super) const ROOT_CGROUP: &str = "/sys/fs/cgroup";
 
@@ -64,7 +66,7 @@ fn attach_one(
     let link: FdLink = match program.kind {
         Kind::Entry => traced!(FEntry, function),
         Kind::Exit => traced!(FExit, function),
-        Kind::Lsm => traced!(Lsm, name),
+        Kind::Lsm => traced!(Lsm, function.trim_start_matches(LSM_FUNCTION)),
         Kind::Listing(objects) => {
             let program: &mut Iter = find(programs, name)?;
             program.load(objects, btf).map_err(refused)?;

@@ -128,6 +128,7 @@ fn offsets(btf: &Btf) -> Result<Offsets, BtfError> {
         kimage_segment: btf.offset("kimage", "segment", 16 * 32).unwrap_or_default(),
         path_mount: pointer("path", "mnt")?,
         socket_file: pointer("socket", "file")?,
+        attributes_valid: btf.offset("iattr", "ia_valid", 4)?,
         event_target: pointer("perf_event", "hw.target")?,
         probed_mm: match btf.points_to("set_swbp", 1) {
             Some(b"vm_area_struct") => pointer("vm_area_struct", "vm_mm")?,

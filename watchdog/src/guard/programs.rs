@@ -10,7 +10,7 @@ use crate::btf::Btf;
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// To an LSM hook, of the program's own name.
+    /// To an LSM hook.
     Lsm,
     /// To a function's entry.
     Entry,
@@ -43,7 +43,8 @@ pub(super) struct Program {
     pub(super) is_late: bool,
     /// Whether nobody looks behind it: what it does not see is let through.
     pub(super) is_last: bool,
-    /// A function through which all that this program would see goes as well, where it exists.
+    /// A function through which all that this program would see goes as well, where it exists; or another form
+    /// of its own one, which another program is for.
     pub(super) within: Option<(&'static str, usize)>,
 }
 
@@ -98,7 +99,7 @@ impl Program {
     pub(super) fn fits(&self, btf: &Btf, has_lsm: bool) -> bool {
         let is_within = |(function, count)| btf.check_function(function, count).is_ok();
         match self.kind {
-            Kind::Lsm => has_lsm,
+            Kind::Lsm => has_lsm && !self.within.is_some_and(is_within),
             Kind::Device => !has_lsm,
             _ => !self.within.is_some_and(is_within),
         }
@@ -167,7 +168,7 @@ fn is_lost(path: WritePath, policies: &Policies) -> bool {
 
 /// All programs: what saves before what decides, so that nothing is denied for want of what was not
 /// saved yet. LSM hooks are functions of the name `bpf_lsm_…` (kernel/bpf/bpf_lsm.c).
-pub(super) const PROGRAMS: [Program; 55] = {
+pub(super) const PROGRAMS: [Program; 56] = {
     use Kind::{Device, Entry, Exit, Listing, Lsm, Sysctl};
     use WritePath as P;
     const RW: &[(&str, usize)] = &[("rw_verify_area", 4)];
@@ -263,9 +264,11 @@ pub(super) const PROGRAMS: [Program; 55] = {
         own("inode_symlink", &[("bpf_lsm_inode_symlink", 3)]),
         own("inode_link", &[("bpf_lsm_inode_link", 3)]),
         own("path_mknod", &[("bpf_lsm_path_mknod", 4)]),
-        own("path_truncate", &[("bpf_lsm_path_truncate", 1)]),
-        own("path_chmod", &[("bpf_lsm_path_chmod", 2)]),
-        own("path_chown", &[("bpf_lsm_path_chown", 3)]),
+        own("inode_setattr", &[("bpf_lsm_inode_setattr", 3)]).within("bpf_lsm_inode_setattr", 2),
+        own("inode_setattr_before", &[("bpf_lsm_inode_setattr", 2)])
+            .within("bpf_lsm_inode_setattr", 3),
+        own("inode_setxattr", &[("bpf_lsm_inode_setxattr", 6)]),
+        own("inode_set_acl", &[("bpf_lsm_inode_set_acl", 4)]).optional(),
         own("sb_umount", &[("bpf_lsm_sb_umount", 2)]),
         own("sb_mount", &[("bpf_lsm_sb_mount", 5)]),
         own("move_mount", &[("bpf_lsm_move_mount", 2)]),

@@ -161,6 +161,10 @@ enum By {
     Mode,
     /// chown(2) of `--file`.
     Owner,
+    /// An ACL by which nobody may execute `--file`.
+    Acl,
+    /// Another extended attribute of `--file`.
+    Attribute,
     /// A processor started by its file `online` (`--file`).
     ProcessorOnline,
     /// The same by its file `hotplug/target`.
@@ -240,6 +244,8 @@ fn act(arguments: &Arguments) -> io::Result<()> {
         By::Autogroup => starving::autogroup(pid),
         By::Mode => starving::mode(file),
         By::Owner => starving::owner(file),
+        By::Acl => starving::acl(file),
+        By::Attribute => starving::attribute(file, c"user.anything", b"1"),
         By::ProcessorOnline => processors::online(file),
         By::ProcessorTarget => processors::target(file),
         By::ProcessorSiblings => processors::siblings(file),

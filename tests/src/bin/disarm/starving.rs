@@ -1,8 +1,10 @@
 //! Leaving the watchdog without what it needs: processor, disk, memory, and leave to read its
 //! files.
 
+use std::ffi::{CStr, CString};
 use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
@@ -50,4 +52,24 @@ pub(crate) fn owner(file: &Path) -> io::Result<()> {
     let before = fs::metadata(file)?.uid();
     chown(file, Some(NOBODY), None)?;
     chown(file, Some(before), None)
+}
+
+/// An ACL by which nobody may execute a file, whatever else its mode says.
+pub(crate) fn acl(file: &Path) -> io::Result<()> {
+    // `POSIX_ACL_XATTR_VERSION`, then tag, permissions and number of each entry
+    // (include/uapi/linux/posix_acl_xattr.h): owner, group, others.
+    let entry = |tag: u16, may: u16| [tag.to_le_bytes(), may.to_le_bytes(), [0xff; 2], [0xff; 2]];
+    let entries = [entry(0x01, 6), entry(0x04, 0), entry(0x20, 0)];
+    let mut value = 2_u32.to_le_bytes().to_vec();
+    value.extend(entries.as_flattened().as_flattened());
+    attribute(file, c"system.posix_acl_access", &value)
+}
+
+/// setxattr(2).
+pub(crate) fn attribute(file: &Path, name: &CStr, value: &[u8]) -> io::Result<()> {
+    let file = CString::new(file.as_os_str().as_bytes())?;
+    let (bytes, size) = (value.as_ptr().cast(), value.len());
+    // SAFETY: the kernel reads both names and the value.
+    checked(unsafe { libc::setxattr(file.as_ptr(), name.as_ptr(), bytes, size, 0) }.into())
+        .map(drop)
 }

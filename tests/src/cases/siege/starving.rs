@@ -10,13 +10,15 @@ pub(in crate::cases) const CASES: List =
         all_refused(it, "self", &ACTS)
     })];
 
-pub(super) const ACTS: [Act; 8] = [
+pub(super) const ACTS: [Act; 10] = [
     act("the last nice value (setpriority(2))", "nice"),
     act("the last priority for disks (ioprio_set(2))", "io-priority"),
     act("the first to be killed when memory runs out (oom_score_adj)", "oom-score"),
     act("the last nice value of its session (autogroup)", "autogroup"),
     act("the executable's mode", "mode").at(WATCHDOG),
     act("the executable's owner", "owner").at(WATCHDOG),
+    act("the executable's ACL", "acl").at(WATCHDOG),
+    act("an extended attribute of the executable", "attribute").at(WATCHDOG),
     act("the configuration's mode", "mode").at(CONFIGURATION),
     act("the baselines' owner", "owner").at(BASELINES),
 ];
