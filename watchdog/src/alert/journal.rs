@@ -28,6 +28,9 @@ pub enum Diverted {
     /// Another process than journald, as a sentence names it, reads it.
     #[error("{0} reads it, which is not journald")]
     Read(String),
+    /// Whoever reads it is gone.
+    #[error("the process that it went to is gone")]
+    Gone,
     /// Whatever filters may drop it or cut it short.
     #[error("it goes through a filter at journald's socket")]
     Filtered,

@@ -81,8 +81,11 @@ impl Place {
                 }
                 Err(error) if is_closed(&error) => return State::Closed,
                 Err(error) => {
-                    if let Some(how) = error.downcast_ref::<Diverted>() {
-                        self.diverted = Some(how.clone());
+                    match error.downcast_ref() {
+                        // Who it was is known from before.
+                        Some(Diverted::Gone) if self.diverted.is_some() => {}
+                        Some(how) => self.diverted = Some(Diverted::clone(how)),
+                        None => {}
                     }
                     if self.refuses.is_none() {
                         self.refuses = Some(Instant::now());
@@ -127,6 +130,7 @@ fn is_closed(error: &anyhow::Error) -> bool {
 fn diverted(how: &Diverted, place: &str, seconds: u64) -> Event {
     let way = match how {
         Diverted::Read(who) => format!("to {who}"),
+        Diverted::Gone => "to a process that is gone".to_owned(),
         Diverted::Filtered => "through a filter at journald's socket".to_owned(),
     };
     Event::new(

@@ -86,6 +86,11 @@ impl Processes {
         self.descriptors(pid).is_ok_and(|all| all.iter().any(is_it))
     }
 
+    /// Whether a process is seen to have anything open.
+    pub(super) fn has_any(&self, pid: u32) -> bool {
+        self.descriptors(pid).is_ok_and(|all| !all.is_empty())
+    }
+
     /// The descriptors of a process: where the table's owner is, and their numbers.
     fn descriptors(&self, pid: u32) -> io::Result<Vec<(String, u32)>> {
         let mut found = Vec::new();

@@ -36,17 +36,23 @@ impl JournalReader {
         Self { peers, processes, good: None }
     }
 
-    /// A process that has a socket and is neither process 1, or started by it at this moment, nor
-    /// journald.
-    fn other(&self, socket: u64) -> Option<u32> {
+    /// Checks that process 1, a process started by it at this moment, or journald has a socket, and nobody else.
+    /// Whoever had it until a moment ago may have read what was sent.
+    fn check(&self, socket: u64) -> Result<(), Diverted> {
         let init = self.processes.link("1/exe");
         let is_other = |pid: u32| {
             let exe = self.processes.link(&format!("{pid}/exe"));
             let is_journald = exe.as_deref().is_some_and(is_journald);
             pid != INIT && exe != init && !is_journald
         };
-        let all = self.processes.all().unwrap_or_default();
-        all.into_iter().find(|pid| self.processes.has_socket(*pid, socket) && is_other(*pid))
+        let mut readers = self.processes.all().unwrap_or_default();
+        readers.retain(|pid| self.processes.has_socket(*pid, socket));
+        match readers.iter().find(|pid| is_other(**pid)) {
+            Some(other) => Err(Diverted::Read(self.name(*other))),
+            // Process 1 has it as well, if what it has can be seen.
+            None if readers.is_empty() && self.processes.has_any(INIT) => Err(Diverted::Gone),
+            None => Ok(()),
+        }
     }
 
     /// Whether the program sees what is sent: not where somebody has switched all of them off, which the
@@ -83,9 +89,7 @@ impl Confirm for JournalReader {
             return Ok(());
         }
         self.good = None;
-        if let Some(pid) = self.other(socket) {
-            return Err(Diverted::Read(self.name(pid)));
-        }
+        self.check(socket)?;
         self.good = Some((socket, Instant::now()));
         Ok(())
     }
