@@ -154,7 +154,7 @@ fn tell_first(event: Event) -> anyhow::Result<()> {
         };
         let _ = done.send(sent);
     });
-    told.recv_timeout(PATIENCE).context("it was asked for 10 s")?
+    told.recv_timeout(PATIENCE).with_context(|| format!("it took nothing within {PATIENCE:?}"))?
 }
 
 /// The secret to which a guard yields, where it is one: from a file, else asked for.

@@ -161,7 +161,7 @@ enum By {
     Mode,
     /// chown(2) of `--file`.
     Owner,
-    /// An ACL by which nobody may execute `--file`.
+    /// An ACL that takes the right to execute `--file` away.
     Acl,
     /// Another extended attribute of `--file`.
     Attribute,

@@ -54,7 +54,7 @@ pub(crate) fn owner(file: &Path) -> io::Result<()> {
     chown(file, Some(before), None)
 }
 
-/// An ACL by which nobody may execute a file, whatever else its mode says.
+/// An ACL that takes the right to execute a file away, whatever its mode says.
 pub(crate) fn acl(file: &Path) -> io::Result<()> {
     // `POSIX_ACL_XATTR_VERSION`, then tag, permissions and number of each entry
     // (include/uapi/linux/posix_acl_xattr.h): owner, group, others.
