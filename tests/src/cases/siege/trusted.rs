@@ -108,6 +108,8 @@ fn probes(stage: &Stage) -> Result<()> {
                   END {{ print n, sum }}' /proc/{watchdog}/smaps"
         ))?;
         ensure!(own.text().trim() == "1 0", "the text was written: {own}");
+        // Nor does any of its memory come back from a disk.
+        stage.shell(&format!("awk '/^VmLck:/ {{ exit !($2 > 0) }}' /proc/{watchdog}/status"))?;
         goes_on(stage, watchdog)?;
         stage.halt()?;
         let mark = stage.mark()?;
