@@ -48,7 +48,7 @@ fn kernel(memory: &RawImage, baseline: Option<&Baseline>) -> Box<Kernel> {
 fn compare_sweep(path: &Path, read: &RawImage, kernel: &Kernel, vendor: Option<Baseline>) {
     let size = kernel.text.size;
     let bytes = copy_text(read, &kernel.text).expect("the text is readable").bytes().to_vec();
-    let mapped = DevMem::open(path, read.ranges().clone()).expect("the image maps");
+    let mapped = DevMem::open_file(path, read.ranges().clone()).expect("the image maps");
     let learned = Baseline::learn(read, kernel).expect("the text is readable");
     let baselines = [("learned", Some(learned)), ("the vendor's image", vendor)];
     for (name, baseline) in baselines.into_iter().filter_map(|(n, b)| Some((n, b?))) {

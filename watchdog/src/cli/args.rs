@@ -58,6 +58,9 @@ While the guard is armed the kernel refuses signals of other processes, so
 The guard stays in force when the watchdog ends; `watchdog guard disarm` takes
 it down.
 
+Files and the journal are those that process 1 finds, whatever is mounted in a
+namespace that the watchdog is started in.
+
 Exit status: 0 when ended by SIGTERM or SIGINT; 2 when it could not start.";
 
 /// The examples, and what the guard does about each path.

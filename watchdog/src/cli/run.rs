@@ -12,6 +12,8 @@ use super::progress::Progress;
 use super::scan::STATE_DIR;
 use crate::alert::Outlet;
 use crate::config::DEFAULT_PATH;
+use crate::guard::enter_first_mounts;
+use crate::memory::MemorySource;
 use crate::watch::{WatchOptions, watch};
 
 /// Time from one sweep to the next when nothing else is said.
@@ -22,6 +24,12 @@ const BOOT_LIMIT: Duration = Duration::from_secs(120);
 
 /// Watches until stopped.
 pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
+    if args.memory.memory.as_ref().is_none_or(MemorySource::is_of_machine) {
+        // Before any file is looked for. Who may not, or is in a container, gets no guard, and hears why then.
+        enter_first_mounts().unwrap_or_else(|error| {
+            log::debug!("the mounts of process 1 were not entered: {error}");
+        });
+    }
     let config = args.memory.config()?;
     let target = args.memory.target(&config)?;
     let options = WatchOptions {

@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 
 use aya::programs::links::FdLink;
 use aya::programs::{
     CgroupDevice, CgroupSysctl, FEntry, FExit, Iter, Lsm, ProgramError, ProgramFd,
 };
 use aya::{Btf, Ebpf};
+use rustix::fs::fstatfs;
 
 use super::Policies;
 use super::bpf::{self, CgroupHook};
@@ -96,8 +98,22 @@ fn attach_one(
 
 /// Attaches a program to the root cgroup without a link, which others could detach.
 fn attach_to_cgroup(program: &ProgramFd, hook: CgroupHook) -> Result<(), GuardError> {
-    let root = File::open(ROOT_CGROUP).map_err(GuardError::Cgroup)?;
+    let root = root_cgroup().map_err(GuardError::Cgroup)?;
     bpf::attach_to_cgroup(&root, program.as_fd(), hook).map_err(GuardError::Cgroup)
+}
+
+/// Opens the control group that every process is in, and makes sure that it is that: another group may be
+/// mounted over it.
+pub(super) fn root_cgroup() -> io::Result<File> {
+    /// `CGROUP2_SUPER_MAGIC` (include/uapi/linux/magic.h).
+    const CGROUPS: i64 = 0x6367_7270;
+    /// What `kernfs_create_root()` numbers first (fs/kernfs/dir.c, 6.1 to 7.2).
+    const FIRST: u64 = 1;
+    let group = File::open(ROOT_CGROUP)?;
+    if fstatfs(&group)?.f_type == CGROUPS && group.metadata()?.ino() == FIRST {
+        return Ok(group);
+    }
+    Err(io::Error::other("what is mounted there is not the root of all control groups"))
 }
 
 /// Why the kernel refused a program: of the verifier's log, which may have a million lines, the end.

@@ -1,11 +1,11 @@
 //! An attempt and what was done about it, as the programs reported it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::os::unix::ffi::OsStringExt;
+use std::fs::File;
 
 use watchdog_common::{Attempt, EXE_NAMES, action, path};
 
+use super::processes::Processes;
 use super::{Policy, WritePath, foreign};
 use crate::memory::{PhysAddr, PhysRange};
 
@@ -87,21 +87,22 @@ impl Attacker {
     /// Path of its executable: by /proc, which knows mounts, as long as the process lives.
     #[must_use]
     pub fn executable(&self) -> Option<Vec<u8>> {
-        let path = fs::read_link(format!("/proc/{}/exe", self.pid)).ok();
-        path.map(|path| path.into_os_string().into_vec()).or_else(|| self.exe.clone())
+        let path = Processes::of_machine().and_then(|it| it.link(&format!("{}/exe", self.pid)));
+        path.or_else(|| self.exe.clone())
     }
 
     /// Its executable itself, as long as the process lives.
     #[must_use]
     pub fn open_executable(&self) -> Option<File> {
-        File::open(format!("/proc/{}/exe", self.pid)).ok()
+        Processes::of_machine()?.file(&format!("{}/exe", self.pid)).ok()
     }
 
     /// Its control group by /proc (`/system.slice/cron.service`); gone with the process. Foreign
     /// bytes.
     #[must_use]
     pub fn control_group(&self) -> Option<Vec<u8>> {
-        let groups = fs::read(format!("/proc/{}/cgroup", self.pid)).ok();
+        let groups =
+            Processes::of_machine().and_then(|it| it.bytes(&format!("{}/cgroup", self.pid)).ok());
         let groups = groups.or_else(|| self.cgroup.clone())?;
         let unified = groups.split(|&byte| byte == b'\n').find_map(|it| it.strip_prefix(b"0::"));
         unified.map(<[u8]>::to_vec)

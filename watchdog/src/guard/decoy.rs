@@ -4,7 +4,7 @@
 //! tried writes back the bytes that were just read. `/dev/mem` serves it below 1 MiB whatever
 //! CONFIG_STRICT_DEVMEM says (`devmem_is_allowed`, arch/x86/mm/init.c, 6.1 to 7.2).
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -12,17 +12,18 @@ use std::ptr;
 
 use watchdog_common::Range;
 
+use crate::memory::open_device;
+
 /// The last page below 1 MiB: the reset vector's.
 pub(super) const DECOY: Range = Range { start: 0xf_f000, end: 0x10_0000 };
 /// The page before it, which nothing denies: what catches mappings and reads later is tried there.
 pub(super) const INNER_DECOY: Range = Range { start: 0xf_e000, end: 0xf_f000 };
 const PAGE: usize = 4096;
-const DEVICE: &str = "/dev/mem";
 
 /// Why there is no decoy.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{DEVICE} cannot be opened, and without that the guard cannot be proven ({0}). If the kernel is locked down, these paths are closed already: `watchdog scan` and a memory image need no guard"
+    "/dev/mem cannot be opened, and without that the guard cannot be proven ({0}). If the kernel is locked down, these paths are closed already: `watchdog scan` and a memory image need no guard"
 )]
 pub struct DecoyError(#[from] io::Error);
 
@@ -37,17 +38,17 @@ pub(super) struct Decoy {
 impl Decoy {
     /// Opens the device for writing.
     pub(super) fn open() -> Result<Self, DecoyError> {
-        Ok(Self { device: open_for_writing()?, is_writable: true })
+        Ok(Self { device: open_device(true)?, is_writable: true })
     }
 
     /// Opens it for reading, where nobody shall have it open for writing.
     pub(super) fn open_for_reading() -> Result<Self, DecoyError> {
-        Ok(Self { device: File::open(DEVICE)?, is_writable: false })
+        Ok(Self { device: open_device(false)?, is_writable: false })
     }
 
     /// Path 1.
     pub(super) fn try_open() -> io::Result<()> {
-        open_for_writing().map(drop)
+        open_device(true).map(drop)
     }
 
     /// Path 3: writes the bytes that are there.
@@ -114,10 +115,6 @@ impl Decoy {
         }
         Ok(Mapping { at: mapped, length })
     }
-}
-
-fn open_for_writing() -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).open(DEVICE)
 }
 
 /// A mapping that ends with its owner.

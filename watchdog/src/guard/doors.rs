@@ -3,12 +3,13 @@
 //! But for VFIO's container their numbers are given out when a module is loaded
 //! (drivers/vfio/group.c, device_cdev.c; drivers/iommu/iommufd/main.c), and known from then on.
 
-use std::fs;
-
 use watchdog_common::Doors;
 
-const MISC: &str = "/proc/misc";
-const DEVICES: &str = "/proc/devices";
+use super::processes::Processes;
+
+/// Below `/proc`.
+const MISC: &str = "misc";
+const DEVICES: &str = "devices";
 const MISC_MAJOR: u32 = 10;
 /// `VFIO_MINOR` (include/linux/miscdevice.h): `/dev/vfio/vfio`, also where iommufd stands in for it.
 const VFIO_MINOR: u32 = 196;
@@ -19,7 +20,8 @@ const MAJORS: [&str; 2] = ["vfio", "vfio-dev"];
 
 /// Those that this kernel has now. A list that cannot be read has none.
 pub(super) fn of_this_kernel() -> Doors {
-    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let machine = Processes::of_machine();
+    let read = |path| machine.and_then(|it| it.read(path).ok()).unwrap_or_default();
     parse(&read(MISC), &read(DEVICES))
 }
 

@@ -45,6 +45,11 @@ pub enum GuardError {
     /// A `/proc` of our own.
     #[error("the machine's processes cannot be looked at: run watchdog outside of containers")]
     Processes(#[source] io::Error),
+    /// Names lead elsewhere.
+    #[error(
+        "names may lead this process elsewhere than process 1: it has mounts or a root of its own, and may not leave them (CAP_SYS_CHROOT). Run watchdog outside of containers; a service, without ProtectSystem=, PrivateTmp= and the like"
+    )]
+    Mounts,
     /// The kernel refused the object.
     #[error("the kernel did not take the guard's programs")]
     Load(#[from] EbpfError),

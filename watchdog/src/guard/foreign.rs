@@ -3,13 +3,14 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 
 use watchdog_common::{ForeignProgram, bpf_use};
 
 use super::bpf;
+use super::processes::Processes;
 use crate::alert::printable;
 use crate::btf::Btf;
 
@@ -21,8 +22,8 @@ const MOST: usize = 1 << 12;
 /// Verdicts there are about opening files alone, and none of them lets anything through that the guard
 /// refuses elsewhere.
 const MANAGERS_HOOK: &str = "bpf_lsm_file_open";
-/// Where the kernel shows the addresses of its functions.
-const SYMBOLS: &str = "/proc/kallsyms";
+/// Where the kernel shows the addresses of its functions, below `/proc`.
+const SYMBOLS: &str = "kallsyms";
 /// What calls of helpers are relative to.
 const BASE: &str = "__bpf_call_base";
 /// Helpers and kernel functions by which a program acts on processes.
@@ -52,8 +53,12 @@ pub(super) fn word(usage: u32) -> Option<&'static str> {
 
 /// What a call of each helper that is looked for has in its instruction, as far as the kernel has it;
 /// `None` where it shows no addresses.
-pub(super) fn helpers() -> io::Result<Option<[i32; watchdog_common::HELPERS]>> {
-    Ok(calls(&fs::read(SYMBOLS)?))
+pub(super) fn helpers(
+    processes: &Processes,
+) -> io::Result<Option<[i32; watchdog_common::HELPERS]>> {
+    let mut symbols = Vec::new();
+    processes.file(SYMBOLS)?.read_to_end(&mut symbols)?;
+    Ok(calls(&symbols))
 }
 
 fn calls(symbols: &[u8]) -> Option<[i32; watchdog_common::HELPERS]> {
@@ -150,8 +155,9 @@ fn sentence(program: &ForeignProgram) -> String {
 
 /// The programs that process 1 has a descriptor or a link of.
 fn of_process_one() -> BTreeSet<u32> {
-    let entries = fs::read_dir("/proc/1/fdinfo").into_iter().flatten().flatten();
-    let info = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    let Some(machine) = Processes::of_machine() else { return BTreeSet::new() };
+    let numbers = machine.numbers("1/fdinfo").unwrap_or_default().into_iter();
+    let info = numbers.filter_map(|number| machine.read(&format!("1/fdinfo/{number}")).ok());
     info.filter_map(|info| {
         info.lines().find_map(|line| line.strip_prefix("prog_id:"))?.trim().parse().ok()
     })

@@ -3,21 +3,21 @@
 //! it (`FDSTORE=1`, sd_pid_notify_with_fds(3)), which stays while the service is started again.
 
 use std::fs::{self, File, Metadata};
-use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use libsystemd::daemon::{self, NotifyState};
-use rustix::fs::statfs;
+use rustix::fs::{FileType, Statx, major, minor, statfs};
 
 use super::pins::{BPFFS, PINS, PinError};
+use super::processes::{Device, Processes};
 
-/// The descriptors of process 1.
-const OF_PROCESS_ONE: &str = "/proc/1/fd";
-/// What process 1 sees.
-const ROOT_OF_PROCESS_ONE: &str = "/proc/1/root";
+/// The descriptors of process 1, below `/proc`.
+const OF_PROCESS_ONE: &str = "1/fd";
+/// What process 1 sees, below `/proc`.
+const ROOT_OF_PROCESS_ONE: &str = "1/root";
 /// What the descriptor is called in process 1's store.
 const NAME: &str = "guard-pins";
 /// How often is looked who holds the pins.
@@ -52,13 +52,12 @@ impl Holders {
             return Vec::new();
         }
         self.looked = Instant::now();
-        let Ok(own) = self.folder.metadata() else { return Vec::new() };
+        let Ok(own) = self.folder.metadata().map(|it| Place::of(&it)) else { return Vec::new() };
         let mut lost = Vec::new();
-        let seen = Path::new(ROOT_OF_PROCESS_ONE).join(PINS.trim_start_matches('/'));
-        if !fs::metadata(seen).is_ok_and(|it| is_same(&it, &own)) {
+        if seen_by_process_one(PINS).as_ref() != Some(&own) {
             lost.push(BY_PATH);
         }
-        if self.is_stored && !kept_by_process_one().any(|(_, it)| is_same(&it, &own)) {
+        if self.is_stored && !kept_by_process_one().any(|(_, it)| it == own) {
             lost.push(BY_STORE);
             // Process 1 may have been asked to forget it; it is asked to keep another.
             store(&self.folder);
@@ -79,25 +78,52 @@ fn store(folder: &File) -> bool {
     })
 }
 
+/// Which folder it is, wherever it is mounted: the device of its file system, and its inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    device: Device,
+    inode: u64,
+}
+
+impl Place {
+    fn of(status: &Metadata) -> Self {
+        let device = status.dev();
+        Self { device: (major(device), minor(device)), inode: status.ino() }
+    }
+
+    fn of_entry(status: &Statx) -> Self {
+        Self { device: (status.stx_dev_major, status.stx_dev_minor), inode: status.stx_ino }
+    }
+}
+
 /// Folders with pins: where they are mounted, and those that only process 1 still has.
 pub(super) fn folders() -> Vec<PathBuf> {
-    let mut found: Vec<(PathBuf, Option<Metadata>)> = vec![(PINS.into(), fs::metadata(PINS).ok())];
-    for (path, it) in kept_by_process_one() {
-        let is_known = found.iter().flat_map(|(_, it)| it).any(|known| is_same(known, &it));
-        if !is_known {
-            found.push((path, Some(it)));
+    let mounted = fs::metadata(PINS).ok().map(|it| Place::of(&it));
+    let mut found: Vec<(PathBuf, Option<Place>)> = vec![(PINS.into(), mounted)];
+    for (path, place) in kept_by_process_one() {
+        if found.iter().all(|(_, known)| *known != Some(place)) {
+            found.push((path, Some(place)));
         }
     }
     found.into_iter().map(|(path, _)| path).collect()
 }
 
+/// What process 1 has at a path.
+fn seen_by_process_one(path: &str) -> Option<Place> {
+    let status = Processes::of_machine()?.status(&format!("{ROOT_OF_PROCESS_ONE}{path}"));
+    status.ok().map(|it| Place::of_entry(&it))
+}
+
 /// Folders on a BPF file system that process 1 has open and that still have a name.
-fn kept_by_process_one() -> impl Iterator<Item = (PathBuf, Metadata)> {
-    let entries = fs::read_dir(OF_PROCESS_ONE).into_iter().flatten().flatten();
-    let folders = entries.filter_map(|entry| {
-        let path = entry.path();
-        let status = fs::metadata(&path).ok()?;
-        (status.is_dir() && status.nlink() > 0).then_some((path, status))
+fn kept_by_process_one() -> impl Iterator<Item = (PathBuf, Place)> {
+    let machine = Processes::of_machine();
+    let numbers = machine.and_then(|it| it.numbers(OF_PROCESS_ONE).ok()).unwrap_or_default();
+    let folders = numbers.into_iter().filter_map(move |number| {
+        let name = format!("{OF_PROCESS_ONE}/{number}");
+        let status = machine?.status(&name).ok()?;
+        let is_folder = FileType::from_raw_mode(status.stx_mode.into()) == FileType::Directory;
+        let path = Path::new("/proc").join(name);
+        (is_folder && status.stx_nlink > 0).then(|| (path, Place::of_entry(&status)))
     });
     folders.filter(|(path, _)| is_bpf(path))
 }
@@ -112,21 +138,13 @@ pub(super) fn is_bpf(path: &Path) -> bool {
 /// Where a new guard's pins can be made: where process 1 sees the file system too, else where only
 /// descriptors still lead.
 pub(super) fn place() -> Result<PathBuf, PinError> {
-    let at = |path: &str| fs::metadata(path).map(|status| status.dev());
-    let (here, there) = (at(BPFFS), at(&format!("{ROOT_OF_PROCESS_ONE}{BPFFS}")));
-    if is_bpf(Path::new(BPFFS)) && same(&here, &there) {
+    let here = fs::metadata(BPFFS).ok().map(|it| Place::of(&it));
+    let is_there = is_bpf(Path::new(BPFFS));
+    if is_there && here.is_some() && here == seen_by_process_one(BPFFS) {
         return Ok(PINS.into());
     }
     if let Some((path, _)) = kept_by_process_one().next() {
         return Ok(path);
     }
-    Err(if is_bpf(Path::new(BPFFS)) { PinError::Private } else { PinError::NoFileSystem })
-}
-
-fn same(one: &io::Result<u64>, other: &io::Result<u64>) -> bool {
-    matches!((one, other), (Ok(one), Ok(other)) if one == other)
-}
-
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
+    Err(if is_there { PinError::Private } else { PinError::NoFileSystem })
 }

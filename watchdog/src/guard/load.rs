@@ -119,10 +119,13 @@ impl Guard {
         let mut rules = rules(config, &policies)?;
         kinds::fill_in(&running.btf, &mut rules).map_err(PreflightError::from)?;
         let processes = Processes::open().map_err(GuardError::Processes)?;
+        if !processes.finds_as_first().map_err(GuardError::Processes)? {
+            return Err(GuardError::Mounts);
+        }
         if no_lsm.is_none() {
             rules.mounts = processes.mounts().map_err(GuardError::Processes)?;
         }
-        let helpers = foreign::helpers().unwrap_or_else(|error| {
+        let helpers = foreign::helpers(&processes).unwrap_or_else(|error| {
             log::debug!("which helpers BPF programs call is not known: {error}");
             None
         });

@@ -5,7 +5,6 @@
 //! Where a hook decides, that which was not saved for it is refused. What only a program at a function
 //! sees is missed, and told here.
 
-use std::fs;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use aya::Ebpf;
 use aya::programs::Program as Loaded;
 
 use super::WritePath;
+use super::processes::Processes;
 use super::programs::PROGRAMS;
 
 /// How often it is told of one path.
@@ -51,7 +51,8 @@ impl Missed {
             if counted.at.is_some_and(|at| at.elapsed() < TELL_AGAIN) {
                 return None;
             }
-            let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", counted.program)).ok()?;
+            let info = format!("self/fdinfo/{}", counted.program);
+            let info = Processes::of_machine()?.read(&info).ok()?;
             let now = misses(&info)?;
             let count = now.checked_sub(counted.told).filter(|count| *count > 0)?;
             (counted.told, counted.at) = (now, Some(Instant::now()));

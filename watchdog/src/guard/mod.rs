@@ -54,7 +54,7 @@ pub use paths::WritePath;
 pub use pins::PinError;
 pub use policy::{Policies, Policy, Preset};
 pub use preflight::PreflightError;
-pub use processes::enter_first_mounts;
+pub use processes::{enter_first_mounts, this_program};
 pub use processors::Processors;
 pub use record::{Record, RecordError};
 pub use release::{Refusal, Release, check_hash, hash};

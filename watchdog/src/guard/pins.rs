@@ -4,7 +4,7 @@
 //! its tables, the links of its programs, and those on the root cgroup, which have no link. A
 //! new guard is put beside the one in force; only when it is seen to work the old one goes.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use aya::maps::{Array, Map, MapData, MapError};
 use watchdog_common::State;
 
-use super::attach::ROOT_CGROUP;
+use super::attach::root_cgroup;
 use super::bpf::{self, CgroupHook};
 use super::holders;
 
@@ -231,7 +231,7 @@ fn unlink(path: &Path) -> Result<(), PinError> {
 fn detach(path: &Path, hook: CgroupHook) -> Result<(), PinError> {
     let failed = |error| PinError::File { path: path.to_owned(), done: "detached", error };
     let program = bpf::pinned(path).map_err(failed)?;
-    let root = File::open(ROOT_CGROUP).map_err(failed)?;
+    let root = root_cgroup().map_err(failed)?;
     match bpf::detach_from_cgroup(&root, program.as_fd(), hook) {
         // It was pinned, and not attached any more.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -1,14 +1,18 @@
-//! What processes have open, by a `/proc` of our own: nothing that somebody mounted over
-//! the machine's hides a process from it.
+//! What the kernel says of itself and of processes, by a `/proc` of our own: nothing that is mounted
+//! over the machine's hides a process from it.
 //!
 //! Everything read there is another process's doing: names may be anything, lists may be long and
 //! change while they are read, and a process may be gone at any time, which is no error.
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags, openat, statat, statx};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -59,6 +63,16 @@ impl Processes {
         Ok(Self(root))
     }
 
+    /// One view for the whole program, for what can do without.
+    pub(super) fn of_machine() -> Option<&'static Self> {
+        static OPEN: OnceLock<Option<Processes>> = OnceLock::new();
+        OPEN.get_or_init(|| {
+            let open = Self::open();
+            open.inspect_err(|error| log::debug!("there is no view of all processes: {error}")).ok()
+        })
+        .as_ref()
+    }
+
     /// The process ids (thread groups) there are.
     pub(super) fn all(&self) -> io::Result<Vec<u32>> {
         Ok(self.numbers(".")?)
@@ -106,11 +120,16 @@ impl Processes {
         Ok(found)
     }
 
-    /// A small file of a process.
+    /// A small file, as text.
     pub(super) fn read(&self, path: &str) -> io::Result<String> {
+        Ok(String::from_utf8_lossy(&self.bytes(path)?).into_owned())
+    }
+
+    /// A small file.
+    pub(super) fn bytes(&self, path: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.file(path)?.take(LONGEST_FILE).read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(bytes)
     }
 
     /// Where a link of a process leads, as its own words.
@@ -135,7 +154,7 @@ impl Processes {
     }
 
     /// The names in a folder that are numbers.
-    fn numbers(&self, path: &str) -> rustix::io::Result<Vec<u32>> {
+    pub(super) fn numbers(&self, path: &str) -> rustix::io::Result<Vec<u32>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = openat(&self.0, path, flags, Mode::empty())?;
         let mut found = Vec::new();
@@ -160,6 +179,24 @@ impl Processes {
         executable(one).is_some_and(|it| Some(it) == executable(other))
     }
 
+    /// What is known of a file of a process, or behind a link of it; where it is mounted as well.
+    pub(super) fn status(&self, path: &str) -> io::Result<Statx> {
+        let flags = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
+        Ok(statx(&self.0, path, AtFlags::empty(), flags)?)
+    }
+
+    /// Whether names lead this process where they lead process 1: both have the same root, on the same mount,
+    /// which is of one namespace.
+    pub(super) fn finds_as_first(&self) -> io::Result<bool> {
+        let (own, first) = (self.status("self/root")?, self.status("1/root")?);
+        // Since 5.8 the kernel says which mount it is.
+        let is_known = [own.stx_mask, first.stx_mask]
+            .iter()
+            .all(|it| StatxFlags::from_bits_retain(*it).contains(StatxFlags::MNT_ID));
+        let place = |it: &Statx| (it.stx_mnt_id, it.stx_ino);
+        Ok(is_known && place(&own) == place(&first))
+    }
+
     /// Opens a file of a process for reading.
     pub(super) fn file(&self, path: &str) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -167,13 +204,38 @@ impl Processes {
     }
 }
 
-/// Goes into the mount namespace of process 1, whatever the caller mounted in one of its own.
+impl AsFd for Processes {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Goes into the mount namespace of process 1 and to its root, whatever the caller mounted in a namespace of
+/// its own. A process that is there keeps its working directory.
 ///
 /// # Errors
 /// When this process has other threads, or may not.
 pub fn enter_first_mounts() -> io::Result<()> {
-    let mounts = Processes::open()?.file("1/ns/mnt")?;
+    let processes = Processes::open()?;
+    if processes.finds_as_first()? {
+        return Ok(());
+    }
+    let mounts = processes.file("1/ns/mnt")?;
     Ok(move_into_link_name_space(mounts.as_fd(), Some(LinkNameSpaceType::Mount))?)
+}
+
+/// A command that begins the executable which this process executes, whatever became of its name.
+#[must_use]
+pub fn this_program() -> Command {
+    /// By the working directory: a path could lead to what is mounted over `/proc`.
+    const EXECUTABLE: &str = "self/exe";
+    let Some(machine) = Processes::of_machine() else {
+        return Command::new(Path::new("/proc").join(EXECUTABLE));
+    };
+    let mut command = Command::new(EXECUTABLE);
+    // SAFETY: between fork and exec only fchdir(2) is called.
+    unsafe { command.pre_exec(move || Ok(rustix::process::fchdir(machine)?)) };
+    command
 }
 
 /// The processor that a file starts, by where it is: `…/cpu/cpu7/online`, `…/cpu/cpu7/hotplug/target`.

@@ -5,8 +5,9 @@
 //! without `O_SYNC` or `O_DSYNC`, which would make the mapping uncached.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,9 @@ use super::{
     Memory, MemoryMap, PhysAddr, PhysRange, RangeSet, ReadError, Reason, Refusal, revoked,
 };
 
+/// The machine's memory device, and its number (Documentation/admin-guide/devices.txt, 6.12).
+const DEVICE: &str = "/dev/mem";
+const NUMBER: (u32, u32) = (1, 1);
 /// Bytes mapped at a time: large enough for any kernel text in one or two windows.
 const WINDOW: u64 = 64 << 20;
 /// The part of an address that is its place in a window.
@@ -43,17 +47,43 @@ struct Window {
     is_gone: AtomicBool,
 }
 
+/// Opens `/dev/mem` for reading, or for writing as well.
+///
+/// # Errors
+/// What open(2) says, or that the name leads to another file.
+pub fn open_device(for_writing: bool) -> io::Result<File> {
+    let device = OpenOptions::new().read(true).write(for_writing).open(DEVICE)?;
+    let status = device.metadata()?;
+    let number = (rustix::fs::major(status.rdev()), rustix::fs::minor(status.rdev()));
+    if status.file_type().is_char_device() && number == NUMBER {
+        return Ok(device);
+    }
+    Err(io::Error::other(format!(
+        "{DEVICE} is another file than the kernel's memory device: something is mounted over it"
+    )))
+}
+
 impl DevMem {
-    /// Opens the device at `path` (`/dev/mem`, or a file of the same layout) to serve `ranges`.
+    /// Opens `/dev/mem` to serve `ranges`.
     ///
     /// The caller answers for `ranges` being memory: reading device registers can have effects.
     ///
     /// # Errors
-    /// What open(2) says. Lockdown and missing privilege both show here.
-    pub fn open(path: &Path, ranges: RangeSet) -> io::Result<Self> {
-        let device = File::open(path)?;
-        let windows = Mutex::default();
-        Ok(Self { device, path: path.to_owned(), ranges, map: None, windows })
+    /// As [`open_device`]. Lockdown and missing privilege both show here.
+    pub fn open(ranges: RangeSet) -> io::Result<Self> {
+        Ok(Self::new(open_device(false)?, Path::new(DEVICE), ranges))
+    }
+
+    /// Opens a file of the same layout.
+    ///
+    /// # Errors
+    /// What open(2) says.
+    pub fn open_file(path: &Path, ranges: RangeSet) -> io::Result<Self> {
+        Ok(Self::new(File::open(path)?, path, ranges))
+    }
+
+    fn new(device: File, path: &Path, ranges: RangeSet) -> Self {
+        Self { device, path: path.to_owned(), ranges, map: None, windows: Mutex::default() }
     }
 
     /// With the machine's memory map, by which refusals are explained.
@@ -169,7 +199,7 @@ mod tests {
         };
         fill(0x4000);
         let all = PhysRange::new(PhysAddr(0), PhysAddr(0x4000)).unwrap();
-        let memory = DevMem::open(file.path(), RangeSet::from_iter([all])).unwrap();
+        let memory = DevMem::open_file(file.path(), RangeSet::from_iter([all])).unwrap();
         let mut bytes = [0; 5];
         memory.read(PhysAddr(0x3ffb), &mut bytes).unwrap();
         file.as_file().set_len(0x1000).unwrap();
@@ -191,7 +221,7 @@ mod tests {
         file.write_all(&[7; 16]).unwrap();
         std::os::unix::fs::FileExt::write_at(file.as_file(), b"border", WINDOW - 3).unwrap();
         let all = PhysRange::new(PhysAddr(0), PhysAddr(size)).unwrap();
-        let memory = DevMem::open(file.path(), RangeSet::from_iter([all])).unwrap();
+        let memory = DevMem::open_file(file.path(), RangeSet::from_iter([all])).unwrap();
 
         let mut bytes = [0; 6];
         memory.read(PhysAddr(WINDOW - 3), &mut bytes).unwrap();

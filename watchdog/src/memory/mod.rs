@@ -45,7 +45,7 @@ mod tests;
 mod uses;
 
 pub use address::{PAGE_SIZE, PhysAddr, VirtAddr};
-pub use devmem::DevMem;
+pub use devmem::{DevMem, open_device};
 pub use dump::{Dump, DumpError};
 pub use kcore::Kcore;
 pub use live::Live;

@@ -106,7 +106,7 @@ fn no_dump(path: &Path, form: &'static str, error: DumpError) -> SourceError {
 /// # Errors
 /// [`SourceError`], with the reason the kernel had.
 pub fn open_devmem(ranges: RangeSet) -> Result<DevMem, SourceError> {
-    DevMem::open(Path::new("/dev/mem"), ranges).map_err(|error| match error.kind() {
+    DevMem::open(ranges).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => SourceError::NoDevice,
         io::ErrorKind::PermissionDenied if !lockdown().contains("[none]") => {
             SourceError::LockedDown

@@ -37,6 +37,14 @@ pub enum MemorySource {
     },
 }
 
+impl MemorySource {
+    /// Whether it is this machine's memory, and no file.
+    #[must_use]
+    pub const fn is_of_machine(&self) -> bool {
+        matches!(self, Self::DevMem | Self::Kcore | Self::Live)
+    }
+}
+
 impl FromStr for MemorySource {
     type Err = String;
 

@@ -9,10 +9,8 @@ use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::{interval, timeout};
 
 use crate::alert::{Event, EventKind};
-use crate::guard::PathReport;
+use crate::guard::{PathReport, this_program};
 
-/// Leads to the executable that the guard trusts, whatever became of its name.
-const EXECUTABLE: &str = "/proc/self/exe";
 const ARGUMENTS: [&str; 3] = ["guard", "self-test", "--json"];
 const PERIOD: Duration = Duration::from_secs(60);
 /// How long it may take, on a machine that has much else to do.
@@ -49,7 +47,7 @@ impl Second {
 
 /// Tries every path by a second process.
 async fn test() -> Result<Vec<PathReport>, String> {
-    let mut command = Command::new(EXECUTABLE);
+    let mut command = Command::from(this_program());
     command.args(ARGUMENTS).stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let output = match timeout(PATIENCE, command.output()).await {
         Err(_) => return Err(format!("it did not end within {PATIENCE:?}")),

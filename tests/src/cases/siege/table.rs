@@ -14,7 +14,7 @@ const HARMLESS: &str = "without effect";
 
 /// What is tried by cases of their own: the section, the means, the outcome in `standard` and `strict`,
 /// and the case.
-const OTHERS: [[&str; 5]; 27] = [
+const OTHERS: [[&str; 5]; 29] = [
     [
         "System calls",
         "the executable written while no process runs it",
@@ -147,6 +147,20 @@ const OTHERS: [[&str; 5]; 27] = [
         "the other is not trusted",
         "the other is not trusted",
         "siege: the next watchdog in a world that was made for it",
+    ],
+    [
+        "The trusted program",
+        "the next watchdog begun in mounts with another journal, memory device, control groups and pins",
+        "it goes by those of process 1",
+        "it goes by those of process 1",
+        "siege: the next watchdog in a world that was made for it",
+    ],
+    [
+        "The trusted program",
+        "another file over /dev/mem, or another group over that of all processes, for the next watchdog",
+        "no guard is armed",
+        "no guard is armed",
+        "siege: files that the next watchdog is to take for others",
     ],
     [
         "The trusted program",

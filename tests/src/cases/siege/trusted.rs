@@ -14,13 +14,14 @@ use crate::cases::{List, Stage, Start};
 
 pub(in crate::cases) const CASES: List = &[
     ("siege: the next watchdog in a world that was made for it", Start::Standard, made_up),
+    ("siege: files that the next watchdog is to take for others", Start::Standard, mistaken),
     ("siege: kernel facts that the next watchdog cannot know", Start::Standard, hidden_facts),
     ("siege: probes in the watchdog's executable", Start::Standard, probes),
     ("siege: a guard that is taken down unheard", Start::Learned, unheard),
 ];
 
-/// Makes a `/proc/PID` whose executable is the attacker's, and has the watchdog begin as that process, with
-/// files of its own to keep.
+/// Has the watchdog begin where nothing is as for process 1: `/proc/PID` has the attacker's executable,
+/// journald, memory, control groups and pins are others; and with files of its own to keep.
 const WORLD: &str = "
     mkdir -p /tmp/w/fake /tmp/w/proc /tmp/w/state
     cp $(command -v disarm) /tmp/w/evil
@@ -33,12 +34,17 @@ const WORLD: &str = "
         rm /tmp/w/fake/exe
         cp /tmp/w/evil /tmp/w/fake/exe
         mount --bind /tmp/w/fake /proc/$$
+        mount -t tmpfs none /run
+        mount --bind /tmp/w/evil /dev/mem
+        mount --bind /sys/fs/cgroup/system.slice /sys/fs/cgroup
+        mount -t bpf none /sys/fs/bpf
         exec /usr/bin/watchdog run --config /tmp/w/watchdog.toml --state-dir /tmp/w/state
 END
     systemd-run --quiet --unit=other unshare --mount --propagation private sh /tmp/w/begin";
 
-/// Check that a watchdog which begins in a mount namespace of its own, with a `/proc` that leads to another
-/// executable and with files of its own, has the guard trust no other executable and keep no less.
+/// Check that a watchdog which begins in a mount namespace of its own, where all that it goes by leads
+/// elsewhere, and with files of its own, tells the machine's journal, has the guard trust no other executable
+/// and keep no less.
 fn made_up(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let first = stage.watchdog()?;
@@ -58,6 +64,37 @@ fn made_up(stage: &Stage) -> Result<()> {
         refused("disarm", "write", "/tmp/w/watchdog.toml")?;
         still_denies(stage)?;
         stage.shell("systemctl stop other")?;
+        stage.start()?;
+        another(stage, first).map(drop)
+    })
+}
+
+/// Check that no guard is armed where another file is mounted over the memory device, another group over that
+/// of all processes, or by a watchdog that may not leave mounts of its own.
+fn mistaken(stage: &Stage) -> Result<()> {
+    let over = |file: &str, place: &str| {
+        format!("mount --bind {file} {place}; {WATCHDOG} run; echo status $?; umount {place}")
+    };
+    let memory = over("/tmp/mem", "/dev/mem");
+    let groups = over("/sys/fs/cgroup/system.slice", "/sys/fs/cgroup");
+    let bound = format!(
+        "setpriv --bounding-set -sys_chroot unshare --mount --propagation private {WATCHDOG} run
+         echo status $?"
+    );
+    configured(stage, "", || {
+        let first = stage.watchdog()?;
+        stage.halt()?;
+        stage.shell("touch /tmp/mem")?;
+        for (line, says) in [
+            (&memory, "/dev/mem is another file"),
+            (&groups, "not the root of all control groups"),
+            (&bound, "it has mounts or a root of its own"),
+        ] {
+            let run = stage.machine().node0().shell(line)?;
+            let said = run.to_string();
+            ensure!(said.contains("status 2") && said.contains(says), "{line}: {said}");
+        }
+        still_denies(stage)?;
         stage.start()?;
         another(stage, first).map(drop)
     })

@@ -92,7 +92,7 @@ fn both_halves() {
     let beside = Live::beside_ram(&map(), &asked);
     assert_eq!(beside, set(&["0x0..0x1000", "0x2000..0x3000", "0x4000..0x6000", "0x7000..0x8000"]));
     let kcore = || Ok(Kcore::open(core.path(), map(), Some(&asked)).unwrap());
-    let devmem = || Ok(DevMem::open(device.path(), beside.clone()).unwrap());
+    let devmem = || Ok(DevMem::open_file(device.path(), beside.clone()).unwrap());
 
     let live = Live::new(map(), kcore(), devmem()).unwrap();
     assert!(live.remark().is_none());
