@@ -109,6 +109,11 @@ impl Btf {
         Self::try_parse(bytes).ok_or(BtfError::Damaged)
     }
 
+    /// What was parsed.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     fn try_parse(bytes: Vec<u8>) -> Option<Self> {
         let word = |at: usize| u32_at(&bytes, at);
         if u16::from_le_bytes(bytes.get(..2)?.try_into().ok()?) != MAGIC {

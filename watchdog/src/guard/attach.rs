@@ -16,7 +16,6 @@ use super::Policies;
 use super::bpf::{self, CgroupHook};
 use super::error::GuardError;
 use super::pins::Generation;
-use super::preflight::PreflightError;
 use super::programs::{Kind, PROGRAMS, Program};
 use crate::btf as kernel_types;
 
@@ -26,22 +25,22 @@ const LSM_FUNCTION: &str = "bpf_lsm_";
 pub(super) const ROOT_CGROUP: &str = "/sys/fs/cgroup";
 
 /// Attaches every program that some policy needs and the kernel has a place for, and pins it.
-/// `has_lsm`: whether LSM programs would ever fire; where not, others stand in for them. `late`: only
+/// `btf`: what the kernel's types say, as the loader has it. `has_lsm`: whether LSM programs would ever fire; where not, others stand in for them. `late`: only
 /// those that refuse what loading the others takes, else all but them.
 pub(super) fn attach(
     programs: &mut Ebpf,
     kernel: &kernel_types::Btf,
+    btf: &Btf,
     policies: &Policies,
     has_lsm: bool,
     late: bool,
     generation: &Generation,
 ) -> Result<(), GuardError> {
-    let btf = Btf::from_sys_fs().map_err(|error| PreflightError::NoBtf(io::Error::other(error)))?;
     let of_now = PROGRAMS.iter().filter(|it| it.is_late == late);
     let needed = of_now.filter(|it| it.is_needed(policies) && it.fits(kernel, has_lsm));
     for program in needed {
         if let Ok(function) = program.function(kernel) {
-            attach_one(programs, program, function, &btf, generation)?;
+            attach_one(programs, program, function, btf, generation)?;
         }
     }
     Ok(())

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 
 use watchdog_common::{ForeignProgram, bpf_use};
@@ -56,16 +56,19 @@ pub(super) fn word(usage: u32) -> Option<&'static str> {
 pub(super) fn helpers(
     processes: &Processes,
 ) -> io::Result<Option<[i32; watchdog_common::HELPERS]>> {
-    let mut symbols = Vec::new();
-    processes.file(SYMBOLS)?.read_to_end(&mut symbols)?;
-    Ok(calls(&symbols))
+    calls(BufReader::new(processes.file(SYMBOLS)?))
 }
 
-fn calls(symbols: &[u8]) -> Option<[i32; watchdog_common::HELPERS]> {
+/// Reads symbols until all are known: the kernel takes long to make the whole list.
+fn calls(symbols: impl BufRead) -> io::Result<Option<[i32; watchdog_common::HELPERS]>> {
     let mut addresses = [0_u64; watchdog_common::HELPERS];
     let mut base = 0;
-    for line in symbols.split(|&byte| byte == b'\n') {
+    for line in symbols.split(b'\n') {
+        if base != 0 && addresses.iter().all(|it| *it != 0) {
+            break;
+        }
         // `ffffffff81000000 T _stext`; a module's has its name behind.
+        let line = line?;
         let mut words = line.split(|&byte| byte == b' ');
         let (Some(address), Some(_), Some(name)) = (words.next(), words.next(), words.next())
         else {
@@ -77,14 +80,15 @@ fn calls(symbols: &[u8]) -> Option<[i32; watchdog_common::HELPERS]> {
             None if name == BASE.as_bytes() => &mut base,
             None => continue,
         };
-        *slot = str::from_utf8(address).ok().and_then(|it| u64::from_str_radix(it, 16).ok())?;
+        let address = str::from_utf8(address).ok().and_then(|it| u64::from_str_radix(it, 16).ok());
+        *slot = address.ok_or_else(|| io::Error::other("a symbol has no address"))?;
     }
     // The kernel keeps the lower half of the difference (`BPF_CALL_IMM`, include/linux/filter.h).
     let call = |address: u64| match address {
         0 => 0,
         address => address.wrapping_sub(base) as u32 as i32,
     };
-    (base != 0).then(|| addresses.map(call))
+    Ok((base != 0).then(|| addresses.map(call)))
 }
 
 /// The list.
@@ -187,9 +191,10 @@ mod tests {
     fn addresses() {
         let shown = b"ffffffff81200000 T __bpf_call_base\nffffffff811ff000 T bpf_send_signal\n\
             ffffffffc0000000 t bpf_send_signal_x [module]\n";
-        let calls = super::calls(shown).unwrap();
-        assert_eq!((calls[0], calls[1]), (-0x1000, 0));
-        assert_eq!(super::calls(b"0000000000000000 T __bpf_call_base\n"), None);
-        assert_eq!(super::calls(b""), None);
+        let calls = |symbols: &[u8]| super::calls(symbols).unwrap();
+        let known = calls(shown).unwrap();
+        assert_eq!((known[0], known[1]), (-0x1000, 0));
+        assert_eq!(calls(b"0000000000000000 T __bpf_call_base\n"), None);
+        assert_eq!(calls(b""), None);
     }
 }

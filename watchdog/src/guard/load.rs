@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
-use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+use aya::{Btf, Ebpf, EbpfLoader, Endianness, include_bytes_aligned};
 use aya_log::EbpfLogger;
 use jiff::Timestamp;
 use tokio::io::Interest;
@@ -169,12 +169,14 @@ impl Guard {
             .and_then(|logger| listen(logger).ok());
         let has_lsm = no_lsm.is_none();
         let generation = &pinned.generation;
-        attach(&mut programs, &running.btf, &policies, has_lsm, false, generation)?;
+        let btf = Btf::parse(running.btf.bytes(), Endianness::default())
+            .map_err(|error| PreflightError::NoBtf(io::Error::other(error)))?;
+        attach(&mut programs, &running.btf, &btf, &policies, has_lsm, false, generation)?;
         let state = pinned.state.as_mut().ok_or(GuardError::Missing("STATE"))?;
         learn(state, generation, &config.kept, &processes)?;
         earlier.iter().try_for_each(|guard| keep_as_well(guard, &mut programs))?;
         // From here on the programs know this process, which may load what others may not.
-        attach(&mut programs, &running.btf, &policies, has_lsm, true, generation)?;
+        attach(&mut programs, &running.btf, &btf, &policies, has_lsm, true, generation)?;
         record.programs = tell_ids(&mut programs, &pinned_tables)?;
         // Whoever comes later is judged.
         let frames = tables.and_then(|_| {

@@ -13,6 +13,7 @@ use watchdog_common::{FileKey, SIEVED, State, file_kind};
 use super::attach::ROOT_CGROUP;
 use super::bpf;
 use super::error::GuardError;
+use super::holders::is_bpf;
 use super::in_force::InForce;
 use super::pins::{BPFFS, Generation, PINS};
 use super::processes::Processes;
@@ -20,6 +21,8 @@ use super::processes::Processes;
 /// Values of the tables of ids.
 const OWN: u32 = 1;
 const DECOY: u32 = 2;
+/// What [`BPFFS`] is mounted on.
+const SYSFS: &str = "/sys";
 /// Leads to the executable by its inode, whatever became of its name.
 const OWN_EXECUTABLE: &str = "self/exe";
 /// The table and the program that the watchdog itself is refused.
@@ -77,7 +80,7 @@ pub(super) fn learn(
     // What is learned later stands: a folder above may be one that is kept.
     let kinds = [
         (file_kind::ABOVE, above(kept, processes)),
-        (file_kind::MOUNT, of(&[Path::new(BPFFS), Path::new("/sys"), Path::new("/")])),
+        (file_kind::MOUNT, of(&[Path::new(BPFFS), Path::new(SYSFS), Path::new("/")])),
         (file_kind::PINS, of(&[generation.place(), generation.directory()])),
         (file_kind::CGROUP, cgroups),
         (file_kind::KEPT, kept.iter().filter(|path| path.exists()).cloned().collect()),
@@ -189,9 +192,10 @@ impl Reach {
     }
 
     /// With flags that no unmount may have together: refused behind the hook
-    /// (`do_umount()`, fs/namespace.c).
+    /// (`do_umount()`, fs/namespace.c). Where the pins are mounted no more, what they were mounted on is tried.
     fn unmount(&self) -> io::Result<()> {
-        let target = std::ffi::CString::new(Path::new(BPFFS).as_os_str().as_bytes())?;
+        let target = if is_bpf(Path::new(BPFFS)) { BPFFS } else { SYSFS };
+        let target = std::ffi::CString::new(target)?;
         // SAFETY: the kernel reads the name.
         let result = unsafe { libc::umount2(target.as_ptr(), libc::MNT_EXPIRE | libc::MNT_FORCE) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
