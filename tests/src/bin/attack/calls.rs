@@ -22,6 +22,17 @@ pub(crate) fn pwrite(device: &File, at: u64, value: u8) -> io::Result<()> {
     device.write_all_at(&[value], at)
 }
 
+/// lseek(2) and write(2) of more bytes than there are addresses left, which must fail with EOVERFLOW.
+pub(crate) fn beyond(mut device: &File) -> io::Result<()> {
+    const LEFT: usize = 0x2000;
+    device.seek(SeekFrom::Start((LEFT as u64).wrapping_neg()))?;
+    match device.write(&[0; 2 * LEFT]) {
+        Err(error) if error.raw_os_error() == Some(libc::EOVERFLOW) => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::Error::other("it was written")),
+    }
+}
+
 /// lseek(2) and writev(2).
 pub(crate) fn writev(mut device: &File, at: u64, value: u8) -> io::Result<()> {
     device.seek(SeekFrom::Start(at))?;

@@ -37,7 +37,7 @@ struct Arguments {
     /// remap-file-pages, race: physical address of pages that may be mapped writable, two or four.
     #[arg(long, value_parser = address, default_value = "0x20000000")]
     via: u64,
-    /// flood: how many times.
+    /// flood, beyond: how many times.
     #[arg(long, default_value_t = 1000)]
     count: u64,
     /// race: for how long.
@@ -85,6 +85,9 @@ enum Path {
     DeviceShare,
     /// pwrite of the same byte `--count` times.
     Flood,
+    /// write to the end of all addresses and beyond, by `--count` threads, one after another; it succeeds when
+    /// the kernel refuses each with EOVERFLOW.
+    Beyond,
     /// mmap, and a store of the byte again and again, until it is killed.
     Hold,
     /// The device open for writing, until it is killed.
@@ -216,6 +219,10 @@ fn act(arguments: &Arguments, device: &File, value: u8) -> io::Result<()> {
         Path::Read => calls::read(device, at).map(drop),
         Path::Write => calls::write(device, at, value),
         Path::Pwrite => calls::pwrite(device, at, value),
+        Path::Beyond => (0..arguments.count).try_for_each(|_| {
+            thread::scope(|all| all.spawn(|| calls::beyond(device)).join())
+                .unwrap_or_else(|_| Err(io::Error::other("a thread ended early")))
+        }),
         Path::Writev => calls::writev(device, at, value),
         Path::IoUring => asynchronous::io_uring(device, at, value),
         Path::Aio => asynchronous::aio(device, at, value),

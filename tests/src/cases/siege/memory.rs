@@ -45,10 +45,13 @@ fn devices(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a range which is named is written as before, and that nothing else is.
+/// Check that a range which is named is written as before, also after more threads than the guard has places
+/// for have tried what the kernel refuses by itself; and that nothing else is.
 fn named(stage: &Stage) -> Result<()> {
     let range = "[guard]\ndev_mem_writable = [\"0x20003000..0x20004000\"]";
     configured(stage, range, || {
+        let beyond = stage.attack("beyond", NOBODYS, &["--count", "5000"])?;
+        ensure!(beyond.result == "ok", "beyond all addresses: {}", beyond.result);
         for path in ["write", "mmap", "mprotect"] {
             let value = stage.byte(NOBODYS)? ^ 0xff;
             let attack = stage.attack(path, NOBODYS, &["--value", &format!("{value:#x}")])?;
