@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags, openat, statat, statx};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 /// `PROC_PID_INIT_INO` (include/linux/proc_ns.h): the pid namespace that all processes are in.
 const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
@@ -211,11 +211,14 @@ impl AsFd for Processes {
 }
 
 /// Goes into the mount namespace of process 1 and to its root, whatever the caller mounted in a namespace of
-/// its own. A process that is there keeps its working directory.
+/// its own. A process that is there keeps its working directory. What another process shares its root with
+/// (`CLONE_FS`, which execve(2) leaves) is shared no more: that one could give it another root later.
 ///
 /// # Errors
 /// When this process has other threads, or may not.
 pub fn enter_first_mounts() -> io::Result<()> {
+    // SAFETY: only the root and the working directory become this thread's own.
+    unsafe { unshare_unsafe(UnshareFlags::FS)? };
     let processes = Processes::open()?;
     if processes.finds_as_first()? {
         return Ok(());

@@ -97,6 +97,9 @@ enum By {
     FmodRet,
     /// The same for everybody but `--pid`, for two minutes.
     AnswerOthers,
+    /// The watchdog begun so that it shares its root with this process, which takes another one (`--file`)
+    /// once there is `go` in that.
+    SharedRoot,
     /// journald's socket bound by another process, which prints what is sent there.
     TakeJournal,
     /// A filter at journald's socket, which drops all (`--pid`).
@@ -211,6 +214,7 @@ fn act(arguments: &Arguments) -> io::Result<()> {
         By::Truncate => files::truncate(file),
         By::Unmount => files::unmount(file),
         By::AnswerOthers => programs::answer_others(pid),
+        By::SharedRoot => process::shared_root(&arguments.executable, file),
         By::TakeJournal => journal::take(),
         By::FilterJournal => journal::filter(pid),
         By::UnfilterJournal => journal::unfilter(pid),

@@ -182,6 +182,31 @@ pub(crate) fn idle(pid: i32) -> io::Result<()> {
     .map(drop)
 }
 
+/// Begins the watchdog as a child that shares its root with this process. Once there is `go` in a folder, that
+/// becomes the root of both, and gets `gone`.
+pub(crate) fn shared_root(executable: &Path, folder: &Path) -> io::Result<()> {
+    let path = CString::new(executable.as_os_str().as_bytes())?;
+    let arguments = [path.as_ptr(), c"run".as_ptr(), std::ptr::null()];
+    let flags = libc::CLONE_FS | libc::SIGCHLD;
+    // SAFETY: as fork(2), since memory is not shared; the child does nothing before it executes.
+    let child = checked(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
+    if child == 0 {
+        // SAFETY: the name and the arguments end with a NUL.
+        unsafe {
+            libc::execv(path.as_ptr(), arguments.as_ptr());
+            libc::_exit(1);
+        }
+    }
+    while !folder.join("go").exists() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    std::os::unix::fs::chroot(folder)?;
+    File::create("/gone")?;
+    loop {
+        thread::park();
+    }
+}
+
 /// Gives this process the watchdog's executable, as /proc/self/exe. The kernel wants nothing of
 /// the old one mapped: this code goes on in a copy of it.
 pub(crate) fn impostor(executable: &Path) -> io::Result<()> {

@@ -14,7 +14,7 @@ const HARMLESS: &str = "without effect";
 
 /// What is tried by cases of their own: the section, the means, the outcome in `standard` and `strict`,
 /// and the case.
-const OTHERS: [[&str; 5]; 29] = [
+const OTHERS: [[&str; 5]; 30] = [
     [
         "System calls",
         "the executable written while no process runs it",
@@ -154,6 +154,13 @@ const OTHERS: [[&str; 5]; 29] = [
         "it goes by those of process 1",
         "it goes by those of process 1",
         "siege: the next watchdog in a world that was made for it",
+    ],
+    [
+        "The trusted program",
+        "the next watchdog begun so that it shares its root with another process (CLONE_FS)",
+        "it has its own",
+        "it has its own",
+        "siege: a root that the next watchdog shares",
     ],
     [
         "The trusted program",

@@ -15,6 +15,7 @@ use crate::cases::{List, Stage, Start};
 pub(in crate::cases) const CASES: List = &[
     ("siege: the next watchdog in a world that was made for it", Start::Standard, made_up),
     ("siege: files that the next watchdog is to take for others", Start::Standard, mistaken),
+    ("siege: a root that the next watchdog shares", Start::Standard, shared_root),
     ("siege: kernel facts that the next watchdog cannot know", Start::Standard, hidden_facts),
     ("siege: probes in the watchdog's executable", Start::Standard, probes),
     ("siege: a guard that is taken down unheard", Start::Learned, unheard),
@@ -95,6 +96,29 @@ fn mistaken(stage: &Stage) -> Result<()> {
             ensure!(said.contains("status 2") && said.contains(says), "{line}: {said}");
         }
         still_denies(stage)?;
+        stage.start()?;
+        another(stage, first).map(drop)
+    })
+}
+
+/// Check that a watchdog which was begun so that it shares its root with another process keeps it when that
+/// process takes another one: it still finds the journal.
+fn shared_root(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let first = stage.watchdog()?;
+        stage.halt()?;
+        let mark = stage.mark()?;
+        stage.shell(
+            "mkdir -p /tmp/other
+             systemd-run --quiet --unit=other $(command -v disarm) --by shared-root --file /tmp/other",
+        )?;
+        stage.wait_for(mark, "the other watchdog", |entry| entry.is("guard-armed"))?;
+        stage.shell("touch /tmp/other/go; until test -e /tmp/other/gone; do sleep 0.05; done")?;
+        let target = stage.machine().truth(1)?.text_phys_start;
+        let attack = stage.attack_unchanged("mmap", target, &[])?;
+        ensure!(attack.result == "EPERM", "{}", attack.result);
+        stage.wait_for(mark, "the attempt", |it| it.field("WATCHDOG_PID") == attack.pid)?;
+        stage.shell("systemctl stop other")?;
         stage.start()?;
         another(stage, first).map(drop)
     })
