@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::disarming::still_denies;
 use super::guard::configured;
 use super::journal::Entry;
+use super::siege::service::another;
+use super::stage::WATCHDOG;
 use super::{List, Stage, Start};
 
 pub(super) const CASES: List = &[
     ("robust: a journal that is away for some seconds", Start::Standard, journal_away),
     ("robust: a journal whose name another process takes", Start::Standard, journal_taken),
     ("robust: a journal whose socket has a filter", Start::Standard, journal_filtered),
+    ("robust: a journal that does not hear the next watchdog", Start::Standard, journal_deaf),
 ];
 
 const STOP: &str = "systemctl stop systemd-journald.socket systemd-journald-dev-log.socket \
@@ -66,6 +70,24 @@ fn journal_filtered(stage: &Stage) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Check that a watchdog which the journal does not hear takes no guard over, and ends as one that may be tried
+/// again.
+fn journal_deaf(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let first = stage.watchdog()?;
+        stage.halt()?;
+        stage.shell(STOP)?;
+        let run = stage.machine().node0().shell(&format!("{WATCHDOG} run"))?;
+        stage.shell(START)?;
+        ensure!(run.status == 3 && run.to_string().contains("is not heard"), "{run}");
+        let status = stage.machine().node0().shell(&format!("{WATCHDOG} guard status"))?;
+        ensure!(status.text().contains("not watched"), "{status}");
+        still_denies(stage)?;
+        stage.start()?;
+        another(stage, first).map(drop)
+    })
 }
 
 /// Does something to journald, has some attempts denied, undoes it, and checks that all of them are

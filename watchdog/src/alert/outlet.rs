@@ -17,6 +17,8 @@ use super::{Event, EventKind, Journal, visible_line};
 const QUEUE: usize = 4096;
 /// From one try to have a place take what it refused to the next.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How often is looked whether all places have taken all.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long the end of the program waits for events that are still queued.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How long it tries to have a place take what it refused; the rest is counted in the guard's
@@ -47,6 +49,10 @@ pub struct Outlet(Arc<Inner>);
 
 struct Inner {
     queue: Mutex<Option<SyncSender<Event>>>,
+    /// Events that were queued.
+    sent: AtomicU64,
+    /// So many of them every place has taken.
+    delivered: Arc<AtomicU64>,
     lost: Arc<AtomicU64>,
     book: Shelf,
     reader: Option<Reader>,
@@ -86,12 +92,15 @@ impl Outlet {
     fn start(sinks: Vec<Box<dyn Sink>>, reader: Option<Reader>) -> Self {
         let (queue, events) = mpsc::sync_channel::<Event>(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&lost);
+        let delivered = Arc::new(AtomicU64::new(0));
+        let counters = Counters { lost: Arc::clone(&lost), delivered: Arc::clone(&delivered) };
         let book = Shelf::default();
         let shelf = Arc::clone(&book);
-        let thread = thread::spawn(move || run(&events, sinks, &counter, &shelf));
+        let thread = thread::spawn(move || run(&events, sinks, &counters, &shelf));
         Self(Arc::new(Inner {
             queue: Mutex::new(Some(queue)),
+            sent: AtomicU64::new(0),
+            delivered,
             lost,
             book,
             reader,
@@ -115,9 +124,24 @@ impl Outlet {
     pub fn send(&self, event: Event) {
         let queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(queue) = queue.as_ref() else { return };
-        if let Err(TrySendError::Full(_)) = queue.try_send(event) {
-            self.0.lost.fetch_add(1, Ordering::Relaxed);
+        match queue.try_send(event) {
+            Ok(()) => self.0.sent.fetch_add(1, Ordering::Relaxed),
+            Err(TrySendError::Full(_)) => self.0.lost.fetch_add(1, Ordering::Relaxed),
+            Err(TrySendError::Disconnected(_)) => 0,
+        };
+    }
+
+    /// Waits until every place has taken all that was queued until now; whether that was in time.
+    #[must_use]
+    pub fn is_heard(&self, within: Duration) -> bool {
+        let (begun, sent) = (Instant::now(), self.0.sent.load(Ordering::Relaxed));
+        while self.0.delivered.load(Ordering::Relaxed) < sent {
+            if begun.elapsed() > within {
+                return false;
+            }
+            thread::sleep(LOOK_EVERY);
         }
+        true
     }
 
     /// Ends the thread behind the outlet once it has delivered what is queued, within a bound.
@@ -134,24 +158,35 @@ impl Outlet {
     }
 }
 
+/// What the thread says of its work.
+struct Counters {
+    lost: Arc<AtomicU64>,
+    delivered: Arc<AtomicU64>,
+}
+
 /// Takes what is queued to every place until the queue is closed, and then for a while what is
 /// left.
-fn run(events: &Receiver<Event>, sinks: Vec<Box<dyn Sink>>, lost: &AtomicU64, shelf: &Shelf) {
+fn run(events: &Receiver<Event>, sinks: Vec<Box<dyn Sink>>, counters: &Counters, shelf: &Shelf) {
     let (mut digests, mut places) = (Digests::default(), Places::new(sinks, shelf));
+    let mut taken = 0;
     loop {
         // A loss is told as soon as the queue has drained, even if nothing new happens.
-        match events.recv_timeout(AGAIN) {
+        let state = match events.recv_timeout(AGAIN) {
             Ok(mut event) => {
                 if let Some((process, file)) = event.process.as_mut().zip(event.executable.take()) {
                     process.exe_sha256 = digests.of(&file);
                 }
-                places.send(event);
+                taken += 1;
+                places.send(event)
             }
             Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => match lost.swap(0, Ordering::Relaxed) {
-                0 => drop(places.deliver()),
+            Err(RecvTimeoutError::Timeout) => match counters.lost.swap(0, Ordering::Relaxed) {
+                0 => places.deliver(),
                 missed => places.send(overflow(missed)),
             },
+        };
+        if state == State::Done {
+            counters.delivered.store(taken, Ordering::Relaxed);
         }
     }
     let begun = Instant::now();
@@ -173,12 +208,12 @@ impl<'a> Places<'a> {
     }
 
     /// Sends an event to all of them.
-    fn send(&mut self, mut event: Event) {
+    fn send(&mut self, mut event: Event) -> State {
         // A path or a node's name may hold anything, and an event is one line.
         event.message = visible_line(&event.message).into_owned();
         let letter = Letter::new(event);
         self.all.iter_mut().for_each(|place| place.push(Rc::clone(&letter)));
-        self.deliver();
+        self.deliver()
     }
 
     /// Sends what waits. A place whose reader has gone is one no more; the last one that goes has
@@ -200,7 +235,7 @@ impl<'a> Places<'a> {
             if self.all.is_empty() && name != Terminal.name() {
                 self.all.push(Place::new(Box::new(Terminal)));
             }
-            self.send(reader_gone(name));
+            state = self.send(reader_gone(name));
         }
         state
     }
@@ -275,6 +310,20 @@ mod tests {
         let messages = [heard.recv().unwrap(), heard.recv().unwrap()];
         assert_eq!(messages[0], "x\\ny");
         assert!(messages[1].contains("go no longer to a pipe"), "{messages:?}");
+        outlet.close();
+    }
+
+    /// Check that an event counts as heard once every place has taken it, and not before.
+    #[test]
+    fn heard_when_taken() {
+        let (release, gate) = mpsc::channel();
+        let (told, _heard) = mpsc::channel();
+        let outlet = Outlet::new(vec![Box::new(Slow(gate, told))]);
+        assert!(outlet.is_heard(Duration::ZERO));
+        outlet.send(Event::new(EventKind::Started, "x"));
+        assert!(!outlet.is_heard(Duration::from_millis(50)));
+        release.send(()).unwrap();
+        assert!(outlet.is_heard(Duration::from_secs(20)));
         outlet.close();
     }
 

@@ -61,7 +61,8 @@ it down.
 Files and the journal are those that process 1 finds, whatever is mounted in a
 namespace that the watchdog is started in.
 
-Exit status: 0 when ended by SIGTERM or SIGINT; 2 when it could not start.";
+Exit status: 0 when ended by SIGTERM or SIGINT; 2 when it could not start; 3
+when it cannot go on, or the journal does not hear it: another try may succeed.";
 
 /// The examples, and what the guard does about each path.
 fn run_help() -> String {

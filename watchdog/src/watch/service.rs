@@ -31,6 +31,8 @@ use crate::verify::{BaselineKey, BaselineStore};
 /// How long systemd waits for a sign of life at least: a sweep may have to search all of a node's memory
 /// on a busy machine, and who is started anew meanwhile knows less than before.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the journal may take for what is sent before the guard is put in force.
+const UNHEARD: Duration = Duration::from_secs(15);
 
 /// Periods for which a node's clocks may stand still at least.
 const STILL: u32 = 3;
@@ -121,6 +123,11 @@ pub enum WatchError {
     /// The sweeper is gone.
     #[error("the sweeping thread died; this is a defect of watchdog, please report it")]
     SweeperDied,
+    /// Nobody would hear of anything.
+    #[error(
+        "the journal, or another place that events go to, has taken nothing for {UNHEARD:?}: a watchdog that is not heard puts no guard in force. Look whether journald runs (systemctl status systemd-journald.socket), and whether a policy confines the watchdog (AppArmor, Landlock)"
+    )]
+    Unheard,
     /// Trusted for nothing.
     #[error("no guard was armed, and the role that an earlier one trusts cannot be given up")]
     Role(#[source] std::io::Error),
@@ -133,7 +140,7 @@ impl WatchError {
     /// Whether the watch had begun, so that another try may succeed.
     #[must_use]
     pub fn had_begun(&self) -> bool {
-        matches!(self, Self::Broken(_) | Self::SweeperDied)
+        matches!(self, Self::Broken(_) | Self::SweeperDied | Self::Unheard)
     }
 }
 
@@ -178,6 +185,9 @@ pub async fn watch(
         // What an earlier guard keeps from root this process could write otherwise.
         role::give_up().map_err(WatchError::Role)?;
     }
+    if let Some(reader) = guard.as_mut().and_then(Guard::take_reader) {
+        outlet.confirm_by(Box::new(reader));
+    }
     invariant.iter_mut().flat_map(Invariant::look).for_each(|it| outlet.send(it));
     let mut proofs = guard.as_mut().map(|guard| ProofWatch::new(&guard.prove(), doings.clone()));
 
@@ -197,14 +207,14 @@ pub async fn watch(
     let mut leases = Leases::new(nodes.lent.clone(), doings.clone());
     if let Some(guard) = &mut guard {
         guard.set_baselines(options.store().digests());
+        if !outlet.is_heard(UNHEARD) {
+            return Err(WatchError::Unheard);
+        }
         // From here on the guard stays, whatever becomes of this process.
         let events = guard.keep()?;
         events.into_iter().filter_map(|it| attempts.event(it, &owners)).for_each(&mut tell);
         if let Some(book) = guard.take_book() {
             outlet.keep_book(Box::new(Ledger(book)));
-        }
-        if let Some(reader) = guard.take_reader() {
-            outlet.confirm_by(Box::new(reader));
         }
     }
     let (sweeps, proven) = (Heart::default(), Heart::default());

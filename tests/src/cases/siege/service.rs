@@ -39,7 +39,7 @@ fn lives(stage: &Stage, preset: &str) -> Result<()> {
 }
 
 /// Waits until the service is ready, by another process than this.
-pub(super) fn another(stage: &Stage, before: u32) -> Result<u32> {
+pub(in crate::cases) fn another(stage: &Stage, before: u32) -> Result<u32> {
     let (begun, line) = (Instant::now(), format!("systemctl is-active --quiet {UNIT}"));
     loop {
         if stage.machine().node0().shell(&line)?.success()

@@ -14,7 +14,7 @@ const HARMLESS: &str = "without effect";
 
 /// What is tried by cases of their own: the section, the means, the outcome in `standard` and `strict`,
 /// and the case.
-const OTHERS: [[&str; 5]; 30] = [
+const OTHERS: [[&str; 5]; 31] = [
     [
         "System calls",
         "the executable written while no process runs it",
@@ -210,6 +210,13 @@ const OTHERS: [[&str; 5]; 30] = [
         "reported later",
         "reported later",
         "robust: a journal that is away for some seconds",
+    ],
+    [
+        "The journal",
+        "the next watchdog begun where the journal does not hear it",
+        "no guard is taken over",
+        "no guard is taken over",
+        "robust: a journal that does not hear the next watchdog",
     ],
     [
         "The journal",
