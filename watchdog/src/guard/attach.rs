@@ -25,8 +25,9 @@ const LSM_FUNCTION: &str = "bpf_lsm_";
 pub(super) const ROOT_CGROUP: &str = "/sys/fs/cgroup";
 
 /// Attaches every program that some policy needs and the kernel has a place for, and pins it.
-/// `btf`: what the kernel's types say, as the loader has it. `has_lsm`: whether LSM programs would ever fire; where not, others stand in for them. `late`: only
-/// those that refuse what loading the others takes, else all but them.
+/// `btf`: the kernel's types as the loader reads them. `has_lsm`: whether LSM programs would ever
+/// fire; where not, others stand in for them. `late`: only those that refuse what loading the others
+/// takes, else all but them.
 pub(super) fn attach(
     programs: &mut Ebpf,
     kernel: &kernel_types::Btf,
