@@ -17,7 +17,7 @@ use super::{Event, EventKind, Journal, visible_line};
 const QUEUE: usize = 4096;
 /// From one try to have a place take what it refused to the next.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How often is looked whether all places have taken all.
+/// From one look whether every place has taken all events to the next.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long the end of the program waits for events that are still queued.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -51,7 +51,7 @@ struct Inner {
     queue: Mutex<Option<SyncSender<Event>>>,
     /// Events that were queued.
     sent: AtomicU64,
-    /// So many of them every place has taken.
+    /// How many of them every place has taken.
     delivered: Arc<AtomicU64>,
     lost: Arc<AtomicU64>,
     book: Shelf,
@@ -124,11 +124,12 @@ impl Outlet {
     pub fn send(&self, event: Event) {
         let queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(queue) = queue.as_ref() else { return };
-        match queue.try_send(event) {
-            Ok(()) => self.0.sent.fetch_add(1, Ordering::Relaxed),
-            Err(TrySendError::Full(_)) => self.0.lost.fetch_add(1, Ordering::Relaxed),
-            Err(TrySendError::Disconnected(_)) => 0,
+        let counter = match queue.try_send(event) {
+            Ok(()) => &self.0.sent,
+            Err(TrySendError::Full(_)) => &*self.0.lost,
+            Err(TrySendError::Disconnected(_)) => return,
         };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Waits until every place has taken all that was queued until now; whether that was in time.
@@ -317,8 +318,8 @@ mod tests {
     #[test]
     fn heard_when_taken() {
         let (release, gate) = mpsc::channel();
-        let (told, _heard) = mpsc::channel();
-        let outlet = Outlet::new(vec![Box::new(Slow(gate, told))]);
+        let (taken, _events) = mpsc::channel();
+        let outlet = Outlet::new(vec![Box::new(Slow(gate, taken))]);
         assert!(outlet.is_heard(Duration::ZERO));
         outlet.send(Event::new(EventKind::Started, "x"));
         assert!(!outlet.is_heard(Duration::from_millis(50)));

@@ -68,7 +68,7 @@ impl Processes {
         static OPEN: OnceLock<Option<Processes>> = OnceLock::new();
         OPEN.get_or_init(|| {
             let open = Self::open();
-            open.inspect_err(|error| log::debug!("there is no view of all processes: {error}")).ok()
+            open.inspect_err(|error| log::debug!("/proc cannot be mounted: {error}")).ok()
         })
         .as_ref()
     }

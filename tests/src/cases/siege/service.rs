@@ -39,7 +39,7 @@ fn lives(stage: &Stage, preset: &str) -> Result<()> {
 }
 
 /// Waits until the service is ready, by another process than this.
-pub(in crate::cases) fn another(stage: &Stage, before: u32) -> Result<u32> {
+pub(super) fn another(stage: &Stage, before: u32) -> Result<u32> {
     let (begun, line) = (Instant::now(), format!("systemctl is-active --quiet {UNIT}"));
     loop {
         if stage.machine().node0().shell(&line)?.success()
@@ -53,6 +53,22 @@ pub(in crate::cases) fn another(stage: &Stage, before: u32) -> Result<u32> {
             bail!("it does not come back:\n{said}");
         }
     }
+}
+
+/// Does something under the guard that a stopped service leaves, and checks that the guard still denies and
+/// that the service starts again.
+pub(in crate::cases) fn between_watchdogs(
+    stage: &Stage,
+    act: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    configured(stage, "", || {
+        let first = stage.watchdog()?;
+        stage.halt()?;
+        act()?;
+        still_denies(stage)?;
+        stage.start()?;
+        another(stage, first).map(drop)
+    })
 }
 
 fn whole(stage: &Stage) -> Result<()> {

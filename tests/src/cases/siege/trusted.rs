@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use object::{Object, ObjectSegment};
 
-use super::service::another;
+use super::service::{another, between_watchdogs};
 use crate::cache;
 use crate::cases::disarming::{CONFIGURATION, goes_on, newest_pin, still_denies};
 use crate::cases::guard::configured;
@@ -47,9 +47,7 @@ END
 /// elsewhere, and with files of its own, tells the machine's journal, has the guard trust no other executable
 /// and keep no less.
 fn made_up(stage: &Stage) -> Result<()> {
-    configured(stage, "", || {
-        let first = stage.watchdog()?;
-        stage.halt()?;
+    between_watchdogs(stage, || {
         let mark = stage.mark()?;
         stage.shell(WORLD)?;
         stage.wait_for(mark, "the other watchdog", |entry| entry.is("guard-armed"))?;
@@ -64,9 +62,7 @@ fn made_up(stage: &Stage) -> Result<()> {
         refused("disarm", "make-file", "/var/lib/watchdog/baselines")?;
         refused("disarm", "write", "/tmp/w/watchdog.toml")?;
         still_denies(stage)?;
-        stage.shell("systemctl stop other")?;
-        stage.start()?;
-        another(stage, first).map(drop)
+        stage.shell("systemctl stop other").map(drop)
     })
 }
 
@@ -82,9 +78,7 @@ fn mistaken(stage: &Stage) -> Result<()> {
         "setpriv --bounding-set -sys_chroot unshare --mount --propagation private {WATCHDOG} run
          echo status $?"
     );
-    configured(stage, "", || {
-        let first = stage.watchdog()?;
-        stage.halt()?;
+    between_watchdogs(stage, || {
         stage.shell("touch /tmp/mem")?;
         for (line, says) in [
             (&memory, "/dev/mem is another file"),
@@ -95,18 +89,14 @@ fn mistaken(stage: &Stage) -> Result<()> {
             let said = run.to_string();
             ensure!(said.contains("status 2") && said.contains(says), "{line}: {said}");
         }
-        still_denies(stage)?;
-        stage.start()?;
-        another(stage, first).map(drop)
+        Ok(())
     })
 }
 
 /// Check that a watchdog which was begun so that it shares its root with another process keeps it when that
 /// process takes another one: it still finds the journal.
 fn shared_root(stage: &Stage) -> Result<()> {
-    configured(stage, "", || {
-        let first = stage.watchdog()?;
-        stage.halt()?;
+    between_watchdogs(stage, || {
         let mark = stage.mark()?;
         stage.shell(
             "mkdir -p /tmp/other
@@ -118,17 +108,13 @@ fn shared_root(stage: &Stage) -> Result<()> {
         let attack = stage.attack_unchanged("mmap", target, &[])?;
         ensure!(attack.result == "EPERM", "{}", attack.result);
         stage.wait_for(mark, "the attempt", |it| it.field("WATCHDOG_PID") == attack.pid)?;
-        stage.shell("systemctl stop other")?;
-        stage.start()?;
-        another(stage, first).map(drop)
+        stage.shell("systemctl stop other").map(drop)
     })
 }
 
 /// Check that no guard gives way to one that knows less of the kernel, or whose clocks are not the kernel's.
 fn hidden_facts(stage: &Stage) -> Result<()> {
-    configured(stage, "", || {
-        let first = stage.watchdog()?;
-        stage.halt()?;
+    between_watchdogs(stage, || {
         let shell = |line: &str| stage.machine().node0().shell(line);
         let later = shell("unshare --fork --time --boottime 1000000 /usr/bin/watchdog run")?;
         ensure!(later.status == 2 && later.to_string().contains("time namespace"), "{later}");
@@ -138,9 +124,7 @@ fn hidden_facts(stage: &Stage) -> Result<()> {
         stage.shell(&format!("sysctl -qw kernel.kptr_restrict={}", before.trim()))?;
         let says_so = blind.to_string().contains("kernel.kptr_restrict");
         ensure!(blind.status == 2 && says_so, "{blind}");
-        still_denies(stage)?;
-        stage.start()?;
-        another(stage, first).map(drop)
+        Ok(())
     })
 }
 
