@@ -57,9 +57,12 @@ pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
         .enable_all()
         .build()
         .context("cannot start the event loop")?;
-    let ended = runtime.block_on(watch(target, options, &outlet, |target| {
+    let ended = runtime.block_on(watch(target, options, &outlet, |target, goes_on| {
         let mut progress = Progress::new();
-        target.find(&mut |done, total| progress.update(done, total))
+        target.find(&mut |done, total| {
+            goes_on();
+            progress.update(done, total);
+        })
     }));
     outlet.close();
     match ended {

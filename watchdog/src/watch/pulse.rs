@@ -2,8 +2,50 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use libsystemd::daemon::{self, NotifyState};
+
+/// How long systemd waits for the next step of a start at least, however short `TimeoutStartSec=` is.
+/// The slowest step, loading the guard's programs, took 54 s on an emulated machine that shared its
+/// processors.
+const STEP_TIMEOUT: Duration = Duration::from_secs(300);
+/// How often a step that shows its progress asks for more time.
+const STEP_PROGRESS: Duration = Duration::from_secs(10);
+
+/// The start of the watch, as systemd sees it: a step that goes on is waited for.
+#[derive(Debug)]
+pub(super) struct Startup {
+    extended: Instant,
+}
+
+impl Startup {
+    /// Begins the first step. `step` is shown by `systemctl status`.
+    pub(super) fn begin(step: &str) -> Self {
+        let mut startup = Self { extended: Instant::now() };
+        startup.step(step);
+        startup
+    }
+
+    /// Begins the next step.
+    pub(super) fn step(&mut self, step: &str) {
+        notify(&[NotifyState::Status(step.to_owned())]);
+        self.extend();
+    }
+
+    /// The step goes on.
+    pub(super) fn progress(&mut self) {
+        if self.extended.elapsed() >= STEP_PROGRESS {
+            self.extend();
+        }
+    }
+
+    fn extend(&mut self) {
+        let time = format!("EXTEND_TIMEOUT_USEC={}", STEP_TIMEOUT.as_micros());
+        notify(&[NotifyState::Other(time)]);
+        self.extended = Instant::now();
+    }
+}
 
 /// A part's heart: it beats each time the part has done its work.
 #[derive(Clone, Debug, Default)]

@@ -15,7 +15,7 @@ use super::nodes::{SweepError, WatchedNodes, enough};
 use super::origin::Doings;
 use super::patrol::Patrol;
 use super::proof::{ProofWatch, armed, degraded, holder_lost, judged_by_less, unguarded};
-use super::pulse::{Heart, Pulse, notify};
+use super::pulse::{Heart, Pulse, Startup, notify};
 use super::second::Second;
 use super::sweeper::Sweeper;
 use super::tell;
@@ -146,7 +146,8 @@ impl WatchError {
 
 /// Watches until SIGTERM or SIGINT.
 ///
-/// `search` finds the nodes once the guard is armed (and may show its progress).
+/// `search` finds the nodes once the guard is armed. It may show its progress, and calls what it is
+/// given as long as it goes on.
 ///
 /// # Errors
 /// [`WatchError`]; every one is final and says what to do.
@@ -154,7 +155,7 @@ pub async fn watch(
     target: Target,
     options: WatchOptions,
     outlet: &Outlet,
-    search: impl FnOnce(&Target) -> Result<Vec<Found>, ReadError>,
+    search: impl FnOnce(&Target, &mut dyn FnMut()) -> Result<Vec<Found>, ReadError>,
 ) -> Result<(), WatchError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(WatchError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(WatchError::Signal)?;
@@ -162,6 +163,7 @@ pub async fn watch(
     let mut asked = signal(SignalKind::user_defined1()).map_err(WatchError::Signal)?;
     let mut hung_up = signal(SignalKind::hangup()).map_err(WatchError::Signal)?;
     outlet.send(tell::started(&target));
+    let mut startup = Startup::begin("arming the guard");
 
     if let Some(ranges) = &target.guarded {
         invariant::check(ranges)?.map_or(Ok(()), |why| Err(WatchError::InUse(why)))?;
@@ -191,10 +193,12 @@ pub async fn watch(
     invariant.iter_mut().flat_map(Invariant::look).for_each(|it| outlet.send(it));
     let mut proofs = guard.as_mut().map(|guard| ProofWatch::new(&guard.prove(), doings.clone()));
 
-    let found = search(&target)?;
+    startup.step("searching memory for kernels");
+    let found = search(&target, &mut || startup.progress())?;
     if !options.wait {
         enough(&target.nodes, &found).map_err(WatchError::NoNode)?;
     }
+    startup.step("judging each node for the first time");
     let store = options.store();
     let mut tell = |event| outlet.send(event);
     let mut nodes = WatchedNodes::take_up(&target, store, options.boot_limit, found, &mut tell)?;
@@ -206,6 +210,7 @@ pub async fn watch(
     owners.set(nodes.owners());
     let mut leases = Leases::new(nodes.lent.clone(), doings.clone());
     if let Some(guard) = &mut guard {
+        startup.step("putting the guard in force");
         guard.set_baselines(options.store().digests());
         if !outlet.is_heard(UNHEARD) {
             return Err(WatchError::Unheard);
