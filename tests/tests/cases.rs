@@ -5,7 +5,7 @@ use std::env;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
-use watchdog_tests::cases::{self, Case};
+use watchdog_tests::cases::{self, Case, Kernels};
 use xtask::kernels;
 
 fn main() -> ExitCode {
@@ -13,11 +13,17 @@ fn main() -> ExitCode {
     let kernels = env::var("WATCHDOG_KERNELS").unwrap_or_else(|_| kernels::VERSIONS.join(","));
     let kernels: Vec<String> = kernels.split(',').map(str::to_owned).collect();
     // By case, not by kernel: machines of all kernels are made at once.
-    let trials = cases::all().into_iter().flat_map(|case| of_every_kernel(case, &kernels));
+    let trials = cases::all().into_iter().flat_map(|case| trials(case, &kernels));
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
-fn of_every_kernel(case: Case, kernels: &[String]) -> impl Iterator<Item = Trial> {
+/// The case with each kernel that it is played on, of those that were asked for.
+fn trials(case: Case, kernels: &[String]) -> impl Iterator<Item = Trial> {
+    let stable = kernels.iter().position(|it| it == kernels::STABLE).unwrap_or_default();
+    let kernels = match case.kernels {
+        Kernels::Each => kernels,
+        Kernels::One => kernels.get(stable..=stable).unwrap_or_default(),
+    };
     kernels.iter().map(move |kernel| {
         let (kernel, case) = (kernel.clone(), case);
         let name = format!("{kernel} {}", case.name);

@@ -51,8 +51,19 @@ pub use stage::Stage;
 pub struct Case {
     /// Its name, by which it can be chosen.
     pub name: &'static str,
+    /// The kernels that it is played on.
+    pub kernels: Kernels,
     start: Start,
     play: Play,
+}
+
+/// Which kernels a case is played on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernels {
+    /// Each: what it is about depends on the kernel.
+    Each,
+    /// One: it is about the program alone.
+    One,
 }
 
 /// Cases of one subject: names, what they start from, and what they do.
@@ -97,7 +108,7 @@ impl Case {
 /// All cases.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    let lists = [
+    let on_each = [
         discovery::CASES,
         sweeps::CASES,
         sources::CASES,
@@ -121,11 +132,15 @@ pub fn all() -> Vec<Case> {
         leases::CASES,
         guard::CASES,
         races::CASES,
-        refusals::CASES,
         robust::CASES,
         journald::CASES,
         adversary::CASES,
     ];
-    let cases = lists.into_iter().flatten();
-    cases.map(|&(name, start, play)| Case { name, start, play }).collect()
+    let on_one =
+        [sweeps::OF_THE_PROGRAM, sources::OF_THE_PROGRAM, refusals::CASES, robust::OF_THE_PROGRAM];
+    let on = |lists: Vec<List>, kernels| {
+        let cases = lists.into_iter().flatten();
+        cases.map(move |&(name, start, play)| Case { name, kernels, start, play })
+    };
+    on(on_each.into(), Kernels::Each).chain(on(on_one.into(), Kernels::One)).collect()
 }

@@ -18,9 +18,12 @@ pub(super) const CASES: List = &[
         deputies,
     ),
     ("robust: signals that process 1 is asked to send", Start::Standard, signals),
+    ("robust: a node whose processor is taken", Start::Learned, processor_taken),
+];
+
+pub(super) const OF_THE_PROGRAM: List = &[
     ("robust: readers that go, terminals, files that are none", Start::Standard, surroundings),
     ("robust: no room for a baseline", Start::Ready, no_room),
-    ("robust: a node whose processor is taken", Start::Learned, processor_taken),
 ];
 
 const CONFIGURATION: &str = "/etc/watchdog/watchdog.toml";

@@ -15,18 +15,21 @@ use crate::machine::{Machine, Output, Ram};
 pub(super) const CASES: List = &[
     ("sources: live reads RAM and reserved memory in one run", Start::Ready, both_kinds_at_once),
     ("sources: live goes on with one half and says so", Start::Ready, one_half),
+    ("sources: a LiME image of both nodes' memory", Start::Ready, lime),
+    ("sources: a watch over live memory is guarded", Start::Learned, guarded),
+];
+
+pub(super) const OF_THE_PROGRAM: List = &[
     (
         "sources: what each live source does not show, and which one does",
         Start::Ready,
         live_refusals,
     ),
-    ("sources: a LiME image of both nodes' memory", Start::Ready, lime),
     (
         "sources: what images lack, and other forms of dumps, are refused by name",
         Start::Ready,
         images,
     ),
-    ("sources: a watch over live memory is guarded", Start::Learned, guarded),
 ];
 
 /// Check that both kernels are found in a LiME image of the nodes' memory, also when the node is

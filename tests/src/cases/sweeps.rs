@@ -1,11 +1,13 @@
 //! Sweeping: alerts for what changes, silence for what does not.
 
 use std::thread;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
 use super::discovery::json_lines;
 use super::guard::{PERIOD, configured};
+use super::stage::UNIT;
 use super::{List, Stage, Start, Times};
 
 pub(super) const CASES: List = &[
@@ -16,7 +18,11 @@ pub(super) const CASES: List = &[
         flipped_byte,
     ),
     ("scan: judges by the learned baseline", Start::Standard, scan_with_baseline),
+];
+
+pub(super) const OF_THE_PROGRAM: List = &[
     ("run: catalog entries explain the journal", Start::Standard, catalog),
+    ("run: a start that takes longer than systemd would wait", Start::Learned, slow_start),
 ];
 
 /// Check that the service starts without configuration, says what it found, and then has nothing
@@ -167,4 +173,21 @@ fn catalog(stage: &Stage) -> Result<()> {
     ensure!(text.contains("Subject: The guard is armed"), "{text}");
     ensure!(text.contains("Subject: Kernel text of an OS node was changed"), "{text}");
     Ok(())
+}
+
+/// Check that systemd waits for a start for as long as that goes on.
+fn slow_start(stage: &Stage) -> Result<()> {
+    const SECONDS: u64 = 4;
+    let drop_in = format!("/run/systemd/system/{UNIT}.d");
+    stage.shell(&format!(
+        "mkdir -p {drop_in}
+         printf '[Service]\\nTimeoutStartSec={SECONDS}s\\n' >{drop_in}/slow.conf
+         systemctl daemon-reload"
+    ))?;
+    let begun = Instant::now();
+    configured(stage, "", || {
+        let took = begun.elapsed();
+        ensure!(took.as_secs() > SECONDS, "it took {took:?}: too short to show anything");
+        stage.shell(&format!("systemctl is-active --quiet {UNIT}")).map(drop)
+    })
 }

@@ -1,5 +1,6 @@
 //! The service itself: its life under every preset.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -20,6 +21,7 @@ pub(in crate::cases) const CASES: List = &[
 
 /// How long a service may take to be there again, under emulation.
 const PATIENCE: Duration = Duration::from_secs(180);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Check that the service comes back by itself when it is killed, and by its commands when it is
 /// stopped, that the guard is whole each time and denies in between, and that it can be tried.
@@ -52,6 +54,8 @@ pub(super) fn another(stage: &Stage, before: u32) -> Result<u32> {
             let said = stage.shell(&format!("journalctl --no-pager -n 12 -u {UNIT}"))?.text();
             bail!("it does not come back:\n{said}");
         }
+        // What is asked takes time from what is waited for: node 0 has one processor.
+        thread::sleep(LOOK_EVERY);
     }
 }
 
