@@ -26,10 +26,7 @@
 pub mod agent;
 pub mod attack_module;
 mod bpf_object;
-// The watchdog's own, by its source: this crate is built before what the watchdog is built with.
-#[path = "../../watchdog/src/btf.rs"]
-#[allow(clippy::allow_attributes, dead_code, reason = "what is not needed here may be in it")]
-pub mod btf;
+pub use watchdog_core::btf;
 pub use xtask::cache;
 pub mod cases;
 mod disk;

@@ -11,8 +11,8 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use watchdog::locate::{Finding, Kernel, Search, locate};
-use watchdog::memory::{Memory, PhysAddr, PhysRange, RangeSet, RawImage, ReadError};
+use watchdog_core::locate::{Finding, Kernel, Search, locate};
+use watchdog_core::memory::{Memory, PhysAddr, PhysRange, RangeSet, RawImage, ReadError};
 
 use watchdog_tests::machine::{Machine, Ram};
 use watchdog_tests::node_kernel::{FRAME, LARGE, NodeKernel, PAGE, PRESENT};

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
-use watchdog::image::{self, VendorImage};
+use watchdog_core::image::{self, VendorImage};
 use watchdog_tests::{cache, kernel::Kernel};
 
 /// Kernels that `cargo xtask setup` always fetches.

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::files;
 use crate::guard::{Policies, Policy, Preset, Processors, Release, WritePath, check_hash};
-use crate::memory::{MemorySource, PhysRange, RangeSet};
 use crate::node::{NodeName, disjoint, mint_ranges};
-use crate::verify::BaselineKey;
+use watchdog_core::files;
+use watchdog_core::memory::{MemorySource, PhysRange, RangeSet};
+use watchdog_core::verify::BaselineKey;
 
 /// Where the configuration is looked for when no `--config` is given.
 pub const DEFAULT_PATH: &str = "/etc/watchdog/watchdog.toml";
@@ -269,7 +269,7 @@ mod tests {
             (huge.path(), "larger than"),
         ] {
             let error = Config::load(Some(path)).unwrap_err();
-            let said = crate::alert::chain(&error);
+            let said = watchdog_core::text::chain(&error);
             assert!(said.contains(why) && said.contains(&path.display().to_string()), "{said}");
         }
     }

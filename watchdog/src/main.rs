@@ -7,9 +7,9 @@ use std::process::{self, ExitCode};
 
 use anyhow::Context;
 use clap::Parser;
-use watchdog::alert::visible;
 use watchdog::cli::{Cli, Status, execute};
 use watchdog::{role, signals};
+use watchdog_core::text::visible;
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::new().filter_or("WATCHDOG_LOG", "warn"))

@@ -43,7 +43,14 @@ pub(crate) fn tests(steps: &Steps) -> Result<Vec<TestProgram>> {
     let mut programs = Vec::new();
     let mut cargo = cargo();
     cargo.args(["test", "--release", "--locked", "--no-run"]).args(PACKAGES);
-    cargo.args(["--package", "watchdog-common", "--package", "xtask"]);
+    cargo.args([
+        "--package",
+        "watchdog-common",
+        "--package",
+        "watchdog-core",
+        "--package",
+        "xtask",
+    ]);
     step.run_reading(&mut cargo, |line| programs.extend(test_program(line)))?;
     ensure!(!programs.is_empty(), "cargo names no program of tests");
     Ok(programs)

@@ -23,6 +23,11 @@ pub(super) const CASES: List = &[
 pub(super) const OF_THE_PROGRAM: List = &[
     ("run: catalog entries explain the journal", Start::Standard, catalog),
     ("run: a start that takes longer than systemd would wait", Start::Learned, slow_start),
+    (
+        "run: a forged entry of a sorted table is alerted, and the next one in its place",
+        Start::Standard,
+        forged_entry,
+    ),
 ];
 
 /// Check that the service starts without configuration, says what it found, and then has nothing
@@ -189,5 +194,30 @@ fn slow_start(stage: &Stage) -> Result<()> {
         let took = begun.elapsed();
         ensure!(took.as_secs() > SECONDS, "it took {took:?}: too short to show anything");
         stage.shell(&format!("systemctl is-active --quiet {UNIT}")).map(drop)
+    })
+}
+
+/// Check that an entry of a table that the kernel sorts at boot is alerted with its bytes when it is
+/// forged, and again when it is forged otherwise.
+fn forged_entry(stage: &Stage) -> Result<()> {
+    configured(stage, "", || {
+        let (here, there) = (stage.machine().truth(0)?, stage.machine().truth(1)?);
+        let kallsyms = String::from_utf8(stage.machine().node0().read("/proc/kallsyms")?)?;
+        let line = kallsyms.lines().find(|line| line.ends_with(" __start___jump_table"));
+        let table = line.and_then(|line| line.split(' ').next()).context("no jump table")?;
+        let table = u64::from_str_radix(table, 16)? - here.stext_virt;
+        let at = there.text_phys_start + table + 5 * 16;
+        let before = stage.byte(at)?;
+        for forged in [before ^ 0x10, before ^ 0x20] {
+            let mark = stage.mark()?;
+            stage.poke(at, forged)?;
+            let alert = stage.wait_for(mark, "text-tampered", |entry| entry.is("text-tampered"))?;
+            let found = alert.field("WATCHDOG_FOUND");
+            ensure!(found.len() == 32 && found.starts_with(&format!("{forged:02x}")), "{alert:?}");
+            ensure!(alert.field("WATCHDOG_PHYS") == format!("{at:#x}"), "{alert:?}");
+        }
+        let mark = stage.mark()?;
+        stage.poke(at, before)?;
+        stage.wait_for(mark, "text-clean", |entry| entry.is("text-clean")).map(drop)
     })
 }

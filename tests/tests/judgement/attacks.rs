@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
-use watchdog::memory::{Memory, PhysAddr, RangeSet, ReadError};
-use watchdog::verify::judge::Mechanism;
-use watchdog::verify::{Sweep, Verdict};
+use watchdog_core::memory::{Memory, PhysAddr, RangeSet, ReadError};
+use watchdog_core::verify::judge::Mechanism;
+use watchdog_core::verify::{Sweep, Verdict};
 
 use crate::overlay::{Overlay, Patch};
 use crate::specimen::{Specimen, jump};

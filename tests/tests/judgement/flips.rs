@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use watchdog::verify::Verdict;
+use watchdog_core::verify::Verdict;
 
 use crate::overlay::Overlay;
 use crate::specimen::Specimen;

@@ -8,7 +8,7 @@ mod overlay;
 mod specimen;
 
 use anyhow::{Result, ensure};
-use watchdog::verify::{Baseline, Verdict, Verifier};
+use watchdog_core::verify::{Baseline, Verdict, Verifier};
 
 use overlay::Overlay;
 use specimen::Specimen;

@@ -1,6 +1,6 @@
 //! A kernel's memory with some bytes changed, as an attacker would leave it.
 
-use watchdog::memory::{Memory, PhysAddr, PhysRange, RangeSet, RawImage, ReadError, Refusal};
+use watchdog_core::memory::{Memory, PhysAddr, PhysRange, RangeSet, RawImage, ReadError, Refusal};
 
 /// Bytes to be changed: image offset and what to write there.
 pub(crate) type Patch = (u32, Vec<u8>);

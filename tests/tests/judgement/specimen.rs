@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use watchdog::locate::{Finding, Kernel, Search, locate};
-use watchdog::memory::{Memory, PhysAddr, RawImage};
-use watchdog::verify::reference::{JumpLabel, Reference};
-use watchdog::verify::{Baseline, Verifier};
+use watchdog_core::locate::{Finding, Kernel, Search, locate};
+use watchdog_core::memory::{Memory, PhysAddr, RawImage};
+use watchdog_core::verify::reference::{JumpLabel, Reference};
+use watchdog_core::verify::{Baseline, Verifier};
 
 use watchdog_tests::kernel::Kernel as Packaged;
 use watchdog_tests::machine::Machine;

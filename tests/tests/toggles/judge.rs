@@ -6,9 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use watchdog::locate::{Finding, Kernel, Search, locate};
-use watchdog::memory::{Memory, PhysAddr, RawImage};
-use watchdog::verify::{Baseline, Sweep, Verdict, Verifier};
+use watchdog_core::locate::{Finding, Kernel, Search, locate};
+use watchdog_core::memory::{Memory, PhysAddr, RawImage};
+use watchdog_core::verify::{Baseline, Sweep, Verdict, Verifier};
 use watchdog_tests::kernel::Kernel as Packaged;
 use watchdog_tests::machine::Machine;
 use watchdog_tests::truth::Truth;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use judge::Judge;
-use watchdog::verify::Verdict;
+use watchdog_core::verify::Verdict;
 use watchdog_tests::livepatch;
 use watchdog_tests::machine::{Machine, ServiceNode};
 use watchdog_tests::toggles::text::{self, Changes};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use watchdog::verify::{BaselineStore, Verifier};
+use watchdog_core::verify::{BaselineStore, Verifier};
 use watchdog_fuzz::{SparseMemory, bounded, stored, suspect};
 
 const NODE: &str = "fuzzed";

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use watchdog::memory::Dump;
+use watchdog_core::memory::Dump;
 use watchdog_fuzz::{bounded, dump};
 
 fuzz_target!(|bytes: &[u8]| {

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use libfuzzer_sys::fuzz_target;
-use watchdog::memory::{Memory, PAGE_SIZE, PhysAddr};
-use watchdog::verify::judge::{Expected, State, TextJudge};
+use watchdog_core::memory::{Memory, PAGE_SIZE, PhysAddr};
+use watchdog_core::verify::judge::{Expected, State, TextJudge};
 use watchdog_fuzz::suspect::{PHYS, SUSPECT};
 use watchdog_fuzz::{bounded, check};
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use watchdog::locate::{Budget, kallsyms};
+use watchdog_core::locate::{Budget, kallsyms};
 use watchdog_fuzz::{Input, bounded};
 
 fuzz_target!(|bytes: &[u8]| {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use watchdog::locate::locate;
+use watchdog_core::locate::locate;
 use watchdog_fuzz::{Input, bounded, check, search};
 
 fuzz_target!(|bytes: &[u8]| {

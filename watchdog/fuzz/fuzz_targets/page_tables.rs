@@ -4,8 +4,8 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use watchdog::locate::{Budget, Finding, Kernel, Recheck, Text, locate, page_tables, recheck};
-use watchdog::memory::Memory;
+use watchdog_core::locate::{Budget, Finding, Kernel, Recheck, Text, locate, page_tables, recheck};
+use watchdog_core::memory::Memory;
 use watchdog_fuzz::made_up::{Layout, kernel};
 use watchdog_fuzz::{Input, bounded, search};
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use watchdog::image::VendorImage;
+use watchdog_core::image::VendorImage;
 use watchdog_fuzz::bounded;
 
 /// Most bytes that an image may say it has unpacked. The bound of the watchdog itself is far

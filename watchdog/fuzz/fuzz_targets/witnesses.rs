@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use watchdog::locate::{Budget, iomem, vmcoreinfo};
+use watchdog_core::locate::{Budget, iomem, vmcoreinfo};
 use watchdog_fuzz::{Input, bounded};
 
 fuzz_target!(|bytes: &[u8]| {

@@ -7,7 +7,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use watchdog::locate::Search;
+use watchdog_core::locate::Search;
 
 /// The most work of one input: twice what the worst seeds cause, which have more signs to follow
 /// than are followed.

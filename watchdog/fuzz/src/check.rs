@@ -1,9 +1,9 @@
 //! What must hold of everything that is found, whatever the memory holds.
 
-use watchdog::locate::{Finding, Kernel};
-use watchdog::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange};
+use watchdog_core::locate::{Finding, Kernel};
+use watchdog_core::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange};
 
-use watchdog::verify::{Sweep, Verdict};
+use watchdog_core::verify::{Sweep, Verdict};
 
 use crate::Input;
 use crate::suspect::{SUSPECT, VIRT};

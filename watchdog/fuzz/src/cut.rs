@@ -5,8 +5,8 @@
 //! (kernel/vmcore_info.c). The image is trusted to be a healthy machine's: this makes seeds.
 
 use anyhow::{Context, Result, ensure};
-use watchdog::locate::Kernel;
-use watchdog::memory::{Memory, PAGE_SIZE, PhysAddr};
+use watchdog_core::locate::Kernel;
+use watchdog_core::memory::{Memory, PAGE_SIZE, PhysAddr};
 
 use crate::Encoder;
 

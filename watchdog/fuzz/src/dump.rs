@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use rustix::fs::{MemfdFlags, memfd_create};
-use watchdog::memory::{Memory, PhysAddr, PhysRange};
+use watchdog_core::memory::{Memory, PhysAddr, PhysRange};
 
 /// The file that every input of this process is written to, one after the other.
 static FILE: LazyLock<File> = LazyLock::new(|| {

@@ -1,6 +1,6 @@
 //! From memory to a fuzzer's input: how seeds are written.
 
-use watchdog::memory::PAGE_SIZE;
+use watchdog_core::memory::PAGE_SIZE;
 
 use crate::input::{BYTES, CHANGE, HOLE, PAGES, RAMP, REPEAT, SEARCH};
 

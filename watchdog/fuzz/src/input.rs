@@ -15,7 +15,7 @@
 //! | 5 | at `u32`, size `u32` | where to search beside the pages that are written |
 //! | 6 | after `u16`, at `u32`, byte `u8` | a byte that is another after so many reads |
 
-use watchdog::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange, RangeSet};
+use watchdog_core::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange, RangeSet};
 
 use crate::SparseMemory;
 

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use watchdog::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange, RangeSet, ReadError};
+use watchdog_core::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange, RangeSet, ReadError};
 
 use crate::bound::count;
 

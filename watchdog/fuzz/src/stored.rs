@@ -1,6 +1,6 @@
 //! Inputs as stored baselines, and seeds.
 
-use watchdog::verify::Digest;
+use watchdog_core::digest::Digest;
 
 use crate::suspect::SUSPECT;
 

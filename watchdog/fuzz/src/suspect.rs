@@ -6,10 +6,13 @@
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
-use watchdog::locate::{Finding, Kernel, Text, locate};
-use watchdog::memory::{PhysAddr, PhysRange, VirtAddr};
-use watchdog::verify::reference::{BpfKsym, FtraceOps, Kprobe, Layouts, Livepatch, Module, Piece};
-use watchdog::verify::{Baseline, BaselineKind, Digest, Identity, Origin, Verifier};
+use watchdog_core::digest::Digest;
+use watchdog_core::locate::{Finding, Kernel, Text, locate};
+use watchdog_core::memory::{PhysAddr, PhysRange, VirtAddr};
+use watchdog_core::verify::reference::{
+    BpfKsym, FtraceOps, Kprobe, Layouts, Livepatch, Module, Piece,
+};
+use watchdog_core::verify::{Baseline, BaselineKind, Identity, Origin, Verifier};
 
 use crate::made_up::{self, Layout};
 use crate::{Encoder, Input, search};

@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
-use sha2::{Digest, Sha256};
-
-use super::hex;
+use watchdog_core::digest::Digest;
 
 /// The largest executable that is read for it: an alert does not wait for more.
 const LARGEST: u64 = 32 << 20;
@@ -36,26 +34,12 @@ impl Digests {
         if let Some(known) = self.0.get(&key) {
             return Some(known.clone());
         }
-        let digest = sha256(&mut file.take(LARGEST)).ok()?;
+        let digest = Digest::of_reader(&mut file.take(LARGEST)).ok()?.to_string();
         if self.0.len() >= REMEMBERED {
             self.0.clear();
         }
         self.0.insert(key, digest.clone());
         Some(digest)
-    }
-}
-
-/// The SHA-256 of everything that can be read from somewhere, in hexadecimal.
-///
-/// # Errors
-/// The reader's.
-pub(crate) fn sha256(from: &mut impl Read) -> io::Result<String> {
-    let (mut digest, mut block) = (Sha256::new(), [0; 64 * 1024]);
-    loop {
-        match from.read(&mut block)? {
-            0 => return Ok(hex(&digest.finalize())),
-            read => digest.update(block.get(..read).unwrap_or_default()),
-        }
     }
 }
 
@@ -73,7 +57,7 @@ mod tests {
         let mut file = tempfile::tempfile().expect("a file");
         file.write_all(b"abc").expect("written");
         let open = |file: &File| file.try_clone().expect("a descriptor");
-        let rewind = |mut file: &File| io::Seek::rewind(&mut file).expect("rewound");
+        let rewind = |mut file: &File| std::io::Seek::rewind(&mut file).expect("rewound");
         rewind(&file);
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(digests.of(&open(&file)).as_deref(), Some(abc));

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::guard::PathReport;
-use crate::memory::{PhysAddr, VirtAddr};
-use crate::verify::Verdict;
+use watchdog_core::memory::{PhysAddr, VirtAddr};
+use watchdog_core::verify::Verdict;
 
 /// What an event tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

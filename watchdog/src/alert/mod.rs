@@ -2,15 +2,12 @@
 
 mod console;
 mod digest;
-mod escape;
 mod event;
 mod journal;
 mod outlet;
 mod place;
 
 pub use console::{Terminal, line};
-pub(crate) use digest::sha256;
-pub use escape::{chain, hex, printable, visible, visible_line};
 pub use event::{Event, EventKind, Process};
 pub use journal::{Confirm, Diverted, Journal};
 pub use outlet::{Book, Outlet, Sink};

@@ -11,7 +11,8 @@ use super::console::{JsonLines, Terminal};
 use super::digest::Digests;
 use super::journal::{Confirm, Reader};
 use super::place::{Letter, Place, State};
-use super::{Event, EventKind, Journal, visible_line};
+use super::{Event, EventKind, Journal};
+use watchdog_core::text::visible_line;
 
 /// Events that may wait for a slow journal before the next ones are counted as lost.
 const QUEUE: usize = 4096;

@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::guard_args::GuardCommand;
 use crate::config::{self, Config, NodeSection};
 use crate::guard::{Preset, WritePath};
-use crate::memory::MemorySource;
 use crate::node::{ImageSpec, NodeName, NodeSpec, Target, TargetError};
+use watchdog_core::memory::MemorySource;
 
 /// Integrity watchdog for machines that run several Linux kernels side by side
 ///

@@ -8,8 +8,9 @@ use super::Status;
 use super::args::{BaselineCommand, ImportArgs, PlaceArgs, StoredArgs};
 use super::report::{json, people, row, size};
 use super::scan::store;
-use crate::alert::{chain, printable};
-use crate::verify::{Baseline, BaselineKind, BaselineStore, Digest, StoreError};
+use watchdog_core::digest::Digest;
+use watchdog_core::text::{chain, printable};
+use watchdog_core::verify::{Baseline, BaselineKind, BaselineStore, StoreError};
 
 /// What is said of one baseline: `baseline … --json`.
 #[derive(Debug, Serialize)]

@@ -14,9 +14,10 @@ use super::Status;
 use super::guard_args::{DisarmArgs, GuardCommand, LeaseArgs, TellArgs};
 use super::report::{json, people};
 use super::secret::secret_of;
-use crate::alert::{Event, EventKind, Journal, Sink, Terminal, printable};
-use crate::files;
+use crate::alert::{Event, EventKind, Journal, Sink, Terminal};
 use crate::guard::{Coverage, InForce, PathReport, Record, enter_first_mounts, hash, is_hidden};
+use watchdog_core::files;
+use watchdog_core::text::printable;
 
 /// How long the journal may take for one event.
 const PATIENCE: Duration = Duration::from_secs(10);

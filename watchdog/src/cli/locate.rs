@@ -7,9 +7,9 @@ use super::args::LocateArgs;
 use super::progress::Progress;
 use super::report::{json, people, row, size};
 use super::scan::mapping_findings;
-use crate::alert::printable;
-use crate::locate::{Finding, Kernel, Report};
 use crate::node::{Found, Target, describe};
+use watchdog_core::locate::{Finding, Kernel, Report};
+use watchdog_core::text::printable;
 
 /// Locates every node's kernel and says who says so.
 pub(super) fn execute(args: LocateArgs) -> anyhow::Result<Status> {

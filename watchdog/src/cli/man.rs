@@ -8,7 +8,7 @@ use clap_mangen::Man;
 
 use super::Status;
 use super::args::{Cli, ManArgs};
-use crate::files;
+use watchdog_core::files;
 
 /// Who may read a page.
 const MODE: u32 = 0o644;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::alert::visible;
+use watchdog_core::text::visible;
 
 /// Column at which values begin.
 const VALUES: usize = 17;

@@ -13,8 +13,8 @@ use super::scan::STATE_DIR;
 use crate::alert::Outlet;
 use crate::config::DEFAULT_PATH;
 use crate::guard::enter_first_mounts;
-use crate::memory::MemorySource;
 use crate::watch::{WatchOptions, watch};
+use watchdog_core::memory::MemorySource;
 
 /// Time from one sweep to the next when nothing else is said.
 const PERIOD: Duration = Duration::from_secs(1);

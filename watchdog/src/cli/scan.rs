@@ -9,12 +9,12 @@ use super::args::{Allowed, ScanArgs};
 use super::locate::find;
 use super::report::{json, people};
 use super::scan_report::{NodeReport, TextReport, print};
-use crate::alert::chain;
 use crate::config::Config;
-use crate::locate::{Beat, Finding, Kernel, Recheck, Report, living, recheck};
-use crate::memory::Memory;
 use crate::node::{Found, NoBaseline, Target, baseline_for};
-use crate::verify::{BaselineStore, Verdict, Verifier, copy_text};
+use watchdog_core::locate::{Beat, Finding, Kernel, Recheck, Report, living, recheck};
+use watchdog_core::memory::Memory;
+use watchdog_core::text::chain;
+use watchdog_core::verify::{BaselineStore, Verdict, Verifier, copy_text};
 
 /// Where state is kept when nothing else is said.
 pub(super) const STATE_DIR: &str = "/var/lib/watchdog";

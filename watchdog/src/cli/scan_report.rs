@@ -9,13 +9,14 @@ use serde::Serialize;
 use super::locate::{print_kernel, print_strays};
 use super::report::row;
 use super::scan::LISTED;
-use crate::alert::{hex, printable};
-use crate::locate::{Finding, Kernel, Report};
-use crate::memory::{PhysAddr, VirtAddr};
 use crate::node::Found;
-use crate::verify::judge::Mechanism;
-use crate::verify::{
-    BaselineKind, Difference, Digest, Judgement, RodataOpinion, Sweep, TextCopy, Verdict, Verifier,
+use watchdog_core::digest::Digest;
+use watchdog_core::locate::{Finding, Kernel, Report};
+use watchdog_core::memory::{PhysAddr, VirtAddr};
+use watchdog_core::text::{hex, printable};
+use watchdog_core::verify::judge::Mechanism;
+use watchdog_core::verify::{
+    BaselineKind, Difference, Judgement, RodataOpinion, Sweep, TextCopy, Verdict, Verifier,
 };
 
 /// Unexplained differences shown to a person who did not ask for all.

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use crate::files;
+use watchdog_core::files;
 
 /// More is no secret that anybody types.
 const LONGEST: u64 = 4096;

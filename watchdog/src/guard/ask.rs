@@ -16,8 +16,8 @@ use super::in_force::{InForce, InForceError};
 use super::lease::{self as record, Answer, LeaseState, LeaseTable, LeaseTerms};
 use super::pins::PinError;
 use super::release::Refusal;
-use crate::alert::sha256;
-use crate::files;
+use watchdog_core::digest::Digest;
+use watchdog_core::files;
 
 /// How long the watchdog may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -164,7 +164,7 @@ impl LeaseTable {
         if !has_no_writer(&file).map_err(failed)? {
             return Err(LeaseError::Written(name));
         }
-        terms.sha256 = sha256(&mut file).map_err(failed)?;
+        terms.sha256 = Digest::of_reader(&mut file).map_err(failed)?.to_string();
         lease.learner = 0;
         record::write(&mut lease, terms)?;
         Ok(self.lease.set(0, lease, 0)?)
@@ -173,7 +173,7 @@ impl LeaseTable {
 
 impl From<InForceError> for LeaseError {
     fn from(error: InForceError) -> Self {
-        Self::No(crate::alert::chain(&error))
+        Self::No(watchdog_core::text::chain(&error))
     }
 }
 

@@ -17,7 +17,7 @@ use super::bpf::{self, CgroupHook};
 use super::error::GuardError;
 use super::pins::Generation;
 use super::programs::{Kind, PROGRAMS, Program};
-use crate::btf as kernel_types;
+use watchdog_core::btf as kernel_types;
 
 /// What the name of a hook's function begins with (kernel/bpf/bpf_lsm.c).
 const LSM_FUNCTION: &str = "bpf_lsm_";
@@ -126,7 +126,7 @@ fn refusal(error: ProgramError) -> String {
             let end = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
             format!("{io_error}; its verifier says: {}", end.join(" | "))
         }
-        error => crate::alert::chain(&error),
+        error => watchdog_core::text::chain(&error),
     }
 }
 

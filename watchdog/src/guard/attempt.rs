@@ -7,7 +7,7 @@ use watchdog_common::{Attempt, EXE_NAMES, action, path};
 
 use super::processes::Processes;
 use super::{Policy, WritePath, foreign};
-use crate::memory::{PhysAddr, PhysRange};
+use watchdog_core::memory::{PhysAddr, PhysRange};
 
 /// Somebody took a write path, and the guard did what policy says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use std::ptr;
 
 use watchdog_common::Range;
 
-use crate::memory::open_device;
+use watchdog_core::memory::open_device;
 
 /// The last page below 1 MiB: the reset vector's.
 pub(super) const DECOY: Range = Range { start: 0xf_f000, end: 0x10_0000 };

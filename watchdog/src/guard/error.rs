@@ -13,7 +13,7 @@ use super::in_force::InForceError;
 use super::pins::PinError;
 use super::preflight::PreflightError;
 use super::record::RecordError;
-use crate::memory::PhysRange;
+use watchdog_core::memory::PhysRange;
 
 /// Why the guard could not be loaded.
 #[derive(Debug, thiserror::Error)]

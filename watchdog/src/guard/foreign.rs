@@ -11,8 +11,8 @@ use watchdog_common::{ForeignProgram, bpf_use};
 
 use super::bpf;
 use super::processes::Processes;
-use crate::alert::printable;
-use crate::btf::Btf;
+use watchdog_core::btf::Btf;
+use watchdog_core::text::printable;
 
 /// The program's name.
 pub(super) const PROGRAM: &str = "foreign_programs";

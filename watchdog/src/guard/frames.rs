@@ -13,7 +13,7 @@ use watchdog_common::{PageTables, SharedFrames};
 use super::bpf;
 use super::decoy::INNER_DECOY;
 use super::processes::Device;
-use crate::memory::{MemoryMap, PhysAddr, PhysRange, VirtAddr, open_kcore};
+use watchdog_core::memory::{MemoryMap, PhysAddr, PhysRange, VirtAddr, open_kcore};
 
 /// The program's name.
 pub(super) const PROGRAM: &str = "shared_frames";
@@ -58,7 +58,7 @@ impl Mapped {
 /// Why it does not say so.
 pub(super) fn page_tables() -> Result<PageTables, String> {
     let map = MemoryMap::of_this_machine().map_err(|error| error.to_string())?;
-    let kcore = open_kcore(&map, None).map_err(|error| crate::alert::chain(&error))?;
+    let kcore = open_kcore(&map, None).map_err(|error| watchdog_core::text::chain(&error))?;
     let direct_map = kcore.direct_map();
     let levels = if direct_map < FOUR_LEVELS { 5 } else { 4 };
     Ok(PageTables { direct_map: direct_map.0, levels })

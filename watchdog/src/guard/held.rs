@@ -18,7 +18,7 @@ use super::decoy::Decoy;
 use super::frames::{Frames, Mapped};
 use super::processes::{Device, Open, Processes};
 use super::{Policies, Policy, Processors, WritePath};
-use crate::memory::PhysRange;
+use watchdog_core::memory::PhysRange;
 
 /// `MEM_MAJOR`, and the minors of `/dev/mem` and `/dev/port` (drivers/char/mem.c).
 const DEV_MEM: Device = (1, 1);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use watchdog_common::{ENUM_VALUES, Rules, bpf_use};
 
 use super::WritePath;
-use crate::btf::{Btf, BtfError};
+use watchdog_core::btf::{Btf, BtfError};
 
 /// Reasons for which `security_locked_down()` is asked. Not among them: those for which reading is
 /// refused, and debugfs, which is much more than writes to memory.

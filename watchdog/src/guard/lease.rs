@@ -14,7 +14,7 @@ use watchdog_common::{LEASE_RANGES, LEASE_RECORD_BYTES, Lease, Range};
 use super::ask::LeaseError;
 use super::in_force::InForce;
 use super::pins::PinError;
-use crate::memory::RangeSet;
+use watchdog_core::memory::RangeSet;
 
 /// The longest that a lease may last.
 pub const LONGEST_LEASE: Duration = Duration::from_secs(3600);

@@ -39,8 +39,8 @@ use super::reader::JournalReader;
 use super::record::Record;
 use super::rules::{record, rules};
 use super::{Policies, Processors, Release, Settings, WritePath, doors, kinds};
-use crate::memory::RangeSet;
 use crate::role;
+use watchdog_core::memory::RangeSet;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/watchdog-ebpf"));
 
@@ -246,7 +246,7 @@ impl Guard {
         if self.pinned.keep
             && let Err(error) = self.pinned.write(&self.record)
         {
-            log::warn!("{}", crate::alert::chain(&error));
+            log::warn!("{}", watchdog_core::text::chain(&error));
         }
         coverage
     }

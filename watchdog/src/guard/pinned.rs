@@ -36,7 +36,7 @@ impl Drop for Pinned {
             let _ = state.set(0, now, 0);
         }
         if let Err(error) = self.generation.remove() {
-            log::error!("{}", crate::alert::chain(&error));
+            log::error!("{}", watchdog_core::text::chain(&error));
         }
     }
 }

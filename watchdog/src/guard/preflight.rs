@@ -5,7 +5,7 @@ use std::io;
 
 use watchdog_common::{ITSELF, Offsets};
 
-use crate::btf::{ANY_SIZE, Btf, BtfError};
+use watchdog_core::btf::{ANY_SIZE, Btf, BtfError};
 
 const LSM_LIST: &str = "/sys/kernel/security/lsm";
 const BTF: &str = "/sys/kernel/btf/vmlinux";

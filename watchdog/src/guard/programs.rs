@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use watchdog_common::PAGE_STRUCT;
 
 use super::{Policies, Policy, WritePath, foreign, frames};
-use crate::btf::Btf;
+use watchdog_core::btf::Btf;
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

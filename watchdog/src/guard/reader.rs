@@ -8,7 +8,8 @@ use rustix::thread::gettid;
 use watchdog_common::peer;
 
 use super::processes::Processes;
-use crate::alert::{Confirm, Diverted, printable};
+use crate::alert::{Confirm, Diverted};
+use watchdog_core::text::printable;
 
 /// For how long a reader is not looked for once more.
 const GOOD: Duration = Duration::from_secs(1);

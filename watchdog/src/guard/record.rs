@@ -10,7 +10,7 @@ use watchdog_common::{RECORD_BYTES, State};
 
 use super::processes::Processes;
 use super::{PathReport, Policies, Policy, Processors, Release, Settings, WritePath};
-use crate::memory::{PhysAddr, PhysRange, RangeSet};
+use watchdog_core::memory::{PhysAddr, PhysRange, RangeSet};
 
 /// The record of a guard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use watchdog_common::{Offsets, Range, Rules};
 use super::decoy::{DECOY, INNER_DECOY};
 use super::record::{Record, by_name};
 use super::{GuardConfig, GuardError, Policies, Processors, WritePath};
-use crate::memory::RangeSet;
+use watchdog_core::memory::RangeSet;
 
 /// What the guard will say of itself.
 pub(super) fn record(
@@ -52,7 +52,7 @@ pub(super) fn record(
         release: config.release.clone(),
         kept: config.kept.clone(),
         programs: Vec::new(),
-        kernel: crate::alert::hex(&kernel.finalize()),
+        kernel: watchdog_core::text::hex(&kernel.finalize()),
         proven: now,
         coverage: Vec::new(),
     })
@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
     use crate::guard::{Release, Settings};
-    use crate::memory::PhysRange;
+    use watchdog_core::memory::PhysRange;
 
     /// Check that exactly 64 ranges fit, and that more are refused, not cut.
     #[test]

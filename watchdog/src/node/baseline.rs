@@ -1,9 +1,9 @@
 //! By which baseline a node's kernel is judged.
 
 use super::{Images, NodeName};
-use crate::alert::printable;
-use crate::locate::Kernel;
-use crate::verify::{Baseline, BaselineError, BaselineKind, BaselineStore, StoreError};
+use watchdog_core::locate::Kernel;
+use watchdog_core::text::printable;
+use watchdog_core::verify::{Baseline, BaselineError, BaselineKind, BaselineStore, StoreError};
 
 /// Why there is no baseline to judge a kernel by, although there should be.
 #[derive(Debug, thiserror::Error)]

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use crate::locate::{Finding, Lost, living};
-use crate::memory::{Memory, RangeSet};
+use watchdog_core::locate::{Finding, Lost, living};
+use watchdog_core::memory::{Memory, RangeSet};
 
 /// How long it is waited for signs of life, where one look must do.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -143,7 +143,7 @@ pub fn describe(finding: &Finding) -> String {
     let place = finding.text_address().map_or_else(String::new, |at| format!(" at {at}"));
     match finding {
         Finding::Located(kernel) => {
-            let release = crate::alert::printable(kernel.release.as_bytes(), 64);
+            let release = watchdog_core::text::printable(kernel.release.as_bytes(), 64);
             format!("Linux {release}{place}")
         }
         Finding::Booting(_) => format!("a starting kernel{place}"),

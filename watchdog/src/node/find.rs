@@ -2,8 +2,8 @@
 
 use super::choose::{the_one, those_alive};
 use super::{Images, NodeName, Nodes};
-use crate::locate::{Finding, locate};
-use crate::memory::{Memory, PhysAddr, RangeSet, ReadError};
+use watchdog_core::locate::{Finding, locate};
+use watchdog_core::memory::{Memory, PhysAddr, RangeSet, ReadError};
 
 /// A node and the memory in which its kernel is looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

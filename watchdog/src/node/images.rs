@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{ImageSpec, NodeName};
-use crate::alert::sha256;
-use crate::files;
-use crate::image::{ImageError, VendorImage};
-use crate::locate::{Search, VendorSign};
+use watchdog_core::digest::Digest;
+use watchdog_core::files;
+use watchdog_core::image::{ImageError, VendorImage};
+use watchdog_core::locate::{Search, VendorSign};
 
 /// Vendor's images, each for one node or for all.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +47,7 @@ impl Images {
     pub fn digests(&self) -> BTreeMap<String, String> {
         let digest = |Given { node, file, .. }: &Given| {
             let node = node.as_ref().map_or("every node", NodeName::as_str);
-            let digest = sha256(&mut files::open(file).ok()?).ok()?;
+            let digest = Digest::of_reader(&mut files::open(file).ok()?).ok()?.to_string();
             Some((format!("{node}: {}", file.display()), digest))
         };
         self.0.iter().filter_map(digest).collect()

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Nodes, TargetError};
-use crate::memory::{Memory, PhysRange, RangeSet, Reason, Refusal};
+use watchdog_core::memory::{Memory, PhysRange, RangeSet, Reason, Refusal};
 
 /// The nodes with the memory that the source serves. What it does not serve is left out, and
 /// said, where the reason is `tolerated`.

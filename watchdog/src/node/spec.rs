@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::memory::{PhysAddr, PhysRange, RangeError, RangeSet};
+use watchdog_core::memory::{PhysAddr, PhysRange, RangeError, RangeSet};
 
 /// A node's name: 1 to 64 of `A-Z a-z 0-9 - _ .`, not starting with `.` or `-`.
 ///

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::reach::{tell, within_reach};
 use super::{Found, ImageSpec, Images, NodeName, NodeSpec};
 use crate::config::Config;
-use crate::image::ImageError;
-use crate::memory::{
+use watchdog_core::image::ImageError;
+use watchdog_core::memory::{
     MapError, Memory, MemoryMap, MemorySource, RangeSet, ReadError, Reason, Refusal, SourceError,
     open_devmem, open_elf, open_kcore, open_lime, open_live, open_raw,
 };
@@ -267,7 +267,7 @@ fn check_devmem(nodes: &[(NodeName, RangeSet)], map: &MemoryMap) -> Result<(), T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::{PhysAddr, PhysRange, ReadError};
+    use watchdog_core::memory::{PhysAddr, PhysRange, ReadError};
 
     fn nodes(specs: &[&str]) -> Vec<(NodeName, RangeSet)> {
         named(&specs.iter().map(|spec| spec.parse().unwrap()).collect::<Vec<_>>())

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::alert::{Event, EventKind, Process, printable};
+use crate::alert::{Event, EventKind, Process};
 use crate::guard::{GuardEvent, Policy, WriteAttempt, WritePath};
-use crate::memory::RangeSet;
+use watchdog_core::memory::RangeSet;
+use watchdog_core::text::printable;
 
 /// Which memory is known to be which node's; changes as nodes are found.
 #[derive(Clone, Debug, Default)]
@@ -192,7 +193,7 @@ fn sentence(attempt: &WriteAttempt, process: &Process, node: Option<&str>, count
 mod tests {
     use super::*;
     use crate::guard::Attacker;
-    use crate::memory::{PhysAddr, PhysRange};
+    use watchdog_core::memory::{PhysAddr, PhysRange};
 
     fn attempt(pid: u32, path: WritePath) -> WriteAttempt {
         WriteAttempt {

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::origin::Doings;
-use crate::alert::{Event, EventKind, chain, printable};
+use crate::alert::{Event, EventKind};
 use crate::guard::{GuardEvent, WritePath};
-use crate::memory::{MapError, MemoryUse, RangeSet, mapped, uses};
+use watchdog_core::memory::{MapError, MemoryUse, RangeSet, mapped, uses};
+use watchdog_core::text::{chain, printable};
 
 /// How often is looked at what the kernel has mapped for itself, which is a long list; what is mapped
 /// under the guard is seen by its programs.
@@ -147,7 +148,7 @@ fn sentence(uses: &[&MemoryUse]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::UseKind;
+    use watchdog_core::memory::UseKind;
 
     fn of(range: &str, kind: UseKind) -> MemoryUse {
         MemoryUse { range: range.parse().unwrap(), kind }

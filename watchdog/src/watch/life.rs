@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::locate::Beat;
+use watchdog_core::locate::Beat;
 
 /// A kernel whose clocks stand still for so long may have been left for another.
 const STALL: Duration = Duration::from_secs(1);

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::searches::Searches;
-use crate::locate::Kernel;
-use crate::verify::Identity;
+use watchdog_core::locate::Kernel;
+use watchdog_core::verify::Identity;
 
 /// A node whose kernel is lost, or still boots.
 #[derive(Debug, Default)]

@@ -8,11 +8,12 @@ use super::missing::Missing;
 use super::origin::Doings;
 use super::tell;
 use super::watching::{Health, Watching};
-use crate::alert::{Event, chain};
-use crate::locate::{Finding, Kernel, Lost};
-use crate::memory::{Memory, PhysAddr, RangeSet, ReadError};
+use crate::alert::Event;
 use crate::node::{Found, Images, Node, Nodes, Target, successor};
-use crate::verify::{BaselineError, BaselineStore, Identity, StoreError};
+use watchdog_core::locate::{Finding, Kernel, Lost};
+use watchdog_core::memory::{Memory, PhysAddr, RangeSet, ReadError};
+use watchdog_core::text::chain;
+use watchdog_core::verify::{BaselineError, BaselineStore, Identity, StoreError};
 
 /// Why the watch cannot go on.
 #[derive(Debug, thiserror::Error)]

@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::alert::printable;
 use crate::guard::{GuardEvent, LeaseTerms, Policies, Policy, WritePath};
-use crate::memory::{MemoryUse, RangeSet};
 use crate::node::NodeName;
+use watchdog_core::memory::{MemoryUse, RangeSet};
+use watchdog_core::text::printable;
 
 /// Of what was let through, only the last is kept; of what lasts, the first.
 const KEPT: usize = 256;
@@ -207,7 +207,7 @@ fn is_behind_iommu() -> bool {
 mod tests {
     use super::*;
     use crate::guard::{Attacker, Preset, WriteAttempt};
-    use crate::memory::UseKind;
+    use watchdog_core::memory::UseKind;
 
     fn attempt(path: WritePath, action: Policy, range: &str) -> GuardEvent {
         GuardEvent::Attempt(WriteAttempt {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::memory::Memory;
 use crate::node::{Images, Nodes, Survey};
+use watchdog_core::memory::Memory;
 
 /// Time at rest for each time that the processor is had.
 const REST: u32 = 9;

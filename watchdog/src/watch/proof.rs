@@ -70,7 +70,7 @@ pub(super) fn judged_by_less(what: &str) -> Event {
 
 /// The event of a watch without a guard.
 pub(super) fn unguarded(error: &GuardError) -> Event {
-    let error = crate::alert::chain(error);
+    let error = watchdog_core::text::chain(error);
     Event::new(
         EventKind::GuardDegraded,
         format!("There is no guard, and the watch goes on as --degraded says: {error}"),

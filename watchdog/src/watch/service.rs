@@ -23,10 +23,10 @@ use crate::alert::{Book, Event, Outlet};
 use crate::guard::{
     Guard, GuardConfig, GuardError, GuardEvent, Policies, Processors, Release, Settings, WritePath,
 };
-use crate::memory::{MapError, RangeSet, ReadError};
 use crate::node::{Found, Nodes, Target};
 use crate::role;
-use crate::verify::{BaselineKey, BaselineStore};
+use watchdog_core::memory::{MapError, RangeSet, ReadError};
+use watchdog_core::verify::{BaselineKey, BaselineStore};
 
 /// How long systemd waits for a sign of life at least: a sweep may have to search all of a node's memory
 /// on a busy machine, and who is started anew meanwhile knows less than before.

@@ -6,10 +6,10 @@ use super::missing::Missing;
 use super::nodes::{State, SweepError, WatchedNode, WatchedNodes};
 use super::tell;
 use crate::alert::Event;
-use crate::locate::{Finding, Kernel, living};
-use crate::memory::{Memory, RangeSet};
 use crate::node::{Node, Nodes, Survey};
-use crate::verify::Identity;
+use watchdog_core::locate::{Finding, Kernel, living};
+use watchdog_core::memory::{Memory, RangeSet};
+use watchdog_core::verify::Identity;
 
 /// How long it is waited for a sign of life of a kernel that nobody knew.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -14,7 +14,7 @@ use super::nodes::SweepError;
 use super::patrol::Patrol;
 use super::pulse::Heart;
 use crate::alert::Outlet;
-use crate::memory::Memory;
+use watchdog_core::memory::Memory;
 
 /// A running sweeper; it stops when this is dropped.
 pub(super) struct Sweeper {

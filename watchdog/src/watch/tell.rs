@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use crate::alert::{Event, EventKind, hex, printable};
+use crate::alert::{Event, EventKind};
 use crate::guard::LeaseTerms;
-use crate::locate::{Finding, Kernel, Lost};
-use crate::memory::RangeSet;
 use crate::node::{Node, NodeName, Target, describe};
-use crate::verify::judge::Cause;
-use crate::verify::{Baseline, Difference, Verdict};
+use watchdog_core::locate::{Finding, Kernel, Lost};
+use watchdog_core::memory::RangeSet;
+use watchdog_core::text::{hex, printable};
+use watchdog_core::verify::judge::Cause;
+use watchdog_core::verify::{Baseline, Difference, Verdict};
 
 /// Bytes of a difference that a sentence or a field shows.
 const BYTES_SHOWN: usize = 32;

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::nodes::{State, WatchedNode, WatchedNodes};
 use super::tell;
-use crate::alert::{Event, chain};
-use crate::locate::Kernel;
+use crate::alert::Event;
 use crate::node::Node;
-use crate::verify::{Baseline, BaselineStore, StoreError};
+use watchdog_core::locate::Kernel;
+use watchdog_core::text::chain;
+use watchdog_core::verify::{Baseline, BaselineStore, StoreError};
 
 /// From one try to the next.
 const AGAIN: Duration = Duration::from_secs(60);

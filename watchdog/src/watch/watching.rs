@@ -9,12 +9,13 @@ use super::origin::Doings;
 use super::searches::Searches;
 use super::tell;
 use super::unsaved::Unsaved;
-use crate::alert::{Event, chain};
-use crate::locate::{Kernel, Recheck, recheck};
-use crate::memory::{Memory, PhysAddr};
+use crate::alert::Event;
 use crate::node::{Images, NoBaseline, Node, baseline_for};
-use crate::verify::judge::Cause;
-use crate::verify::{Baseline, BaselineStore, Difference, Sweep, Verdict, Verifier};
+use watchdog_core::locate::{Kernel, Recheck, recheck};
+use watchdog_core::memory::{Memory, PhysAddr};
+use watchdog_core::text::chain;
+use watchdog_core::verify::judge::Cause;
+use watchdog_core::verify::{Baseline, BaselineStore, Difference, Sweep, Verdict, Verifier};
 
 /// Differences of one sweep that are told one by one; the rest is told as a number.
 const TOLD_EACH: usize = 16;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use watchdog::locate::{Finding, Search, locate};
-use watchdog::memory::{Memory, PhysAddr, RawImage};
+use watchdog_core::locate::{Finding, Search, locate};
+use watchdog_core::memory::{Memory, PhysAddr, RawImage};
 use watchdog_fuzz::suspect::SUSPECT;
 use watchdog_fuzz::{Input, check, cut, dump, made_up, search, stored, traced};
 

@@ -1,7 +1,7 @@
 //! What the suspect should be.
 
-use watchdog::image::Relocations;
-use watchdog::verify::reference::{
+use watchdog_core::image::Relocations;
+use watchdog_core::verify::reference::{
     Alternative, Gate, ImageSymbols, JumpLabel, Landmarks, ParavirtSite, Piece, Reference,
     RuntimeConstant, StaticCall, Tables, Trampoline,
 };

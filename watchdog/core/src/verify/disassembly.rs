@@ -7,8 +7,8 @@ use iced_x86::{
 };
 
 use super::reference::{ImageSymbols, Reference};
-use crate::alert::printable;
 use crate::memory::VirtAddr;
+use crate::text::printable;
 
 /// How far before a place its function may begin: beyond that, decoding starts at the place.
 const MAX_FUNCTION: usize = 64 << 10;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::copy_text;
 use super::measure::{MAX_TEXT, MeasureError, TextCopy};
 use super::reference::{Reference, ReferenceError};
-use super::{Digest, copy_text};
+use crate::digest::Digest;
 use crate::image::{self, ImageError, KernelImage};
 use crate::locate::Kernel;
 use crate::memory::Memory;

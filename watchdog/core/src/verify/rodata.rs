@@ -36,9 +36,9 @@ use self::gates::GateWatch;
 use super::difference::{Difference, Judgement, stretches};
 use super::reference::{Piece, Reference};
 use super::round::Round;
-use crate::alert::printable;
 use crate::locate::Kernel;
 use crate::memory::{Memory, PAGE_SIZE};
+use crate::text::printable;
 
 /// One page in so many is read again in every sweep; the tables that decide where system calls go
 /// always are.

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{Finding, Kernel, Witness};
-use crate::alert::printable;
 use crate::memory::{PhysAddr, VirtAddr};
+use crate::text::printable;
 
 /// Longest banner and release that are shown.
 const SHOWN: usize = 256;

@@ -3,7 +3,7 @@
 use super::super::made_up::{Elf, FORMATS, bzimage, pack, place};
 use super::super::{Format, ImageError, payload};
 use super::refusal;
-use crate::alert::chain;
+use crate::text::chain;
 
 /// Check that a kernel of several of lz4's blocks is whole, and one of joined lz4 files as well.
 #[test]

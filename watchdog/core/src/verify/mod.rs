@@ -2,7 +2,6 @@
 
 mod baseline;
 mod difference;
-mod digest;
 mod disassembly;
 pub mod judge;
 mod key;
@@ -18,7 +17,6 @@ mod verifier;
 
 pub use baseline::{Baseline, BaselineError, BaselineKind, Identity, Origin};
 pub use difference::{Difference, Judgement};
-pub use digest::Digest;
 pub use key::BaselineKey;
 pub use measure::{MeasureError, TextCopy, copy_text};
 pub use rodata::RodataOpinion;

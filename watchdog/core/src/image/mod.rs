@@ -51,9 +51,9 @@ use std::path::Path;
 
 use object::read::ReadCache;
 
+use crate::digest::Digest;
 use crate::files;
 use crate::memory::VirtAddr;
-use crate::verify::Digest;
 
 /// Most bytes a bzImage may have: 256 MiB. Debian's have 8 to 15 MB.
 pub const MAX_PACKED: u64 = 256 << 20;

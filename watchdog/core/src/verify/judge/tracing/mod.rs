@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::branch::{CALL, JMP, Place};
 use super::page::Open;
 use super::{Expected, Mechanism, State};
-use crate::alert::printable;
+use crate::text::printable;
 use crate::verify::reference::Layouts;
 
 pub(super) use kprobes::{Armed, Probes};

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// When it cannot be opened, or is something else.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
+pub fn open(path: &Path) -> io::Result<File> {
     open_as(path, FileType::is_file, "it is not a regular file, but a folder, a pipe or a device")
 }
 
@@ -24,7 +24,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// When it cannot be opened, or is of another kind.
-pub(crate) fn open_as(
+pub fn open_as(
     path: &Path,
     is_wanted: impl Fn(&FileType) -> bool,
     otherwise: &'static str,
@@ -47,7 +47,7 @@ pub(crate) fn open_as(
 ///
 /// # Errors
 /// When it cannot be read, is something else, or is larger.
-pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
@@ -61,7 +61,7 @@ pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As [`read`], and when it is not UTF-8.
-pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
+pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(read(path, most)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "it is not text (UTF-8)"))
 }
@@ -71,7 +71,7 @@ pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
 ///
 /// # Errors
 /// The operating system's; the old file stays.
-pub(crate) fn replace(
+pub fn replace(
     path: &Path,
     mode: u32,
     write: impl FnOnce(&mut File) -> io::Result<()>,

@@ -15,9 +15,10 @@ use std::time::SystemTime;
 use minisign_verify::{PublicKey, Signature};
 use serde::{Deserialize, Serialize};
 
-use super::{Baseline, BaselineKind, Digest, Identity, Origin};
-use crate::alert::{printable, sha256};
+use super::{Baseline, BaselineKind, Identity, Origin};
+use crate::digest::Digest;
 use crate::files;
+use crate::text::printable;
 
 const MAGIC: &str = "watchdog-baseline 2";
 /// Longest believable header.
@@ -139,7 +140,8 @@ impl BaselineStore {
     #[must_use]
     pub fn digests(&self) -> BTreeMap<String, String> {
         let digest = |node: String| {
-            let digest = sha256(&mut files::open(&self.path(&node)).ok()?).ok()?;
+            let digest =
+                Digest::of_reader(&mut files::open(&self.path(&node)).ok()?).ok()?.to_string();
             Some((node, digest))
         };
         self.nodes().unwrap_or_default().into_iter().filter_map(digest).collect()

@@ -23,8 +23,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::alert::hex;
 use crate::image::{KernelImage, Relocations};
+use crate::text::hex;
 
 /// Why an image cannot be gone by.
 #[derive(Debug, thiserror::Error)]

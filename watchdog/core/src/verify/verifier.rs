@@ -13,7 +13,8 @@ use super::patching::Patching;
 use super::rodata::{RodataOpinion, RodataWatch};
 use super::round::Round;
 use super::suspects::Suspects;
-use super::{Baseline, BaselineKind, Difference, Digest, MeasureError, Verdict};
+use super::{Baseline, BaselineKind, Difference, MeasureError, Verdict};
+use crate::digest::Digest;
 use crate::locate::Kernel;
 use crate::memory::{Memory, PAGE_SIZE};
 

@@ -39,7 +39,7 @@ pub enum BtfError {
 }
 
 /// For fields that are not read in one go: [`Btf::offset`] then takes any size.
-pub(crate) const ANY_SIZE: u64 = 0;
+pub const ANY_SIZE: u64 = 0;
 
 const MAGIC: u16 = 0xeb9f;
 /// Type chains and nested anonymous members are followed this far.
@@ -82,7 +82,7 @@ struct Type {
 
 /// Parsed BTF.
 #[derive(Debug)]
-pub(crate) struct Btf {
+pub struct Btf {
     bytes: Vec<u8>,
     strings: usize,
     types: Vec<Type>,
@@ -105,12 +105,12 @@ impl Btf {
     ///
     /// # Errors
     /// [`BtfError::Damaged`].
-    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
         Self::try_parse(bytes).ok_or(BtfError::Damaged)
     }
 
     /// What was parsed.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
@@ -183,7 +183,7 @@ impl Btf {
     ///
     /// # Errors
     /// [`BtfError`] when it is missing, ambiguous or of another size.
-    pub(crate) fn offset(&self, name: &str, field: &str, size: u64) -> Result<u32, BtfError> {
+    pub fn offset(&self, name: &str, field: &str, size: u64) -> Result<u32, BtfError> {
         let error = |make: fn(String, String) -> BtfError| make(name.to_owned(), field.to_owned());
         let ids: Vec<usize> = self
             .names
@@ -290,7 +290,7 @@ impl Btf {
     }
 
     /// The number of the type of a structure, if there is exactly one of this name.
-    pub(crate) fn structure(&self, name: &str) -> Option<u32> {
+    pub fn structure(&self, name: &str) -> Option<u32> {
         let names = self.names.get(name.as_bytes())?.iter();
         match names.filter_map(|name| self.structs.get(name)).flatten().collect::<Vec<_>>()[..] {
             [id] => u32::try_from(*id).ok(),
@@ -299,7 +299,7 @@ impl Btf {
     }
 
     /// The number of the type of a function, if its name stands there once.
-    pub(crate) fn function(&self, name: &str) -> Option<u32> {
+    pub fn function(&self, name: &str) -> Option<u32> {
         let names = self.names.get(name.as_bytes())?.iter();
         match names.filter_map(|name| self.functions.get(name)).collect::<Vec<_>>()[..] {
             [id] => u32::try_from(*id).ok(),
@@ -311,7 +311,7 @@ impl Btf {
     ///
     /// # Errors
     /// [`BtfError::NoStruct`], [`BtfError::Whole`].
-    pub(crate) fn check_size(&self, name: &str, size: u64) -> Result<(), BtfError> {
+    pub fn check_size(&self, name: &str, size: u64) -> Result<(), BtfError> {
         let ids = self.names.get(name.as_bytes()).into_iter().flatten();
         let ids = ids.filter_map(|name| self.structs.get(name)).flatten();
         let mut sizes = ids.filter_map(|&id| self.size(id)).peekable();
@@ -328,11 +328,7 @@ impl Btf {
     ///
     /// # Errors
     /// [`BtfError::Enumerator`].
-    pub(crate) fn enumerator(
-        &self,
-        name: &'static str,
-        member: &'static str,
-    ) -> Result<i64, BtfError> {
+    pub fn enumerator(&self, name: &'static str, member: &'static str) -> Result<i64, BtfError> {
         let value = || {
             let names = self.names.get(name.as_bytes())?;
             let id = names.iter().find_map(|name| self.enums.get(name))?;
@@ -348,7 +344,7 @@ impl Btf {
     }
 
     /// The name of the structure that a function's parameter points to.
-    pub(crate) fn points_to(&self, function: &str, parameter: usize) -> Option<&[u8]> {
+    pub fn points_to(&self, function: &str, parameter: usize) -> Option<&[u8]> {
         let names = self.names.get(function.as_bytes())?;
         let id = names.iter().find_map(|name| self.functions.get(name))?;
         let prototype = self.types.get(self.types.get(*id)?.size_or_type as usize)?;
@@ -365,7 +361,7 @@ impl Btf {
     ///
     /// # Errors
     /// [`BtfError::NoFunction`], [`BtfError::Parameters`].
-    pub(crate) fn check_function(&self, name: &str, parameters: usize) -> Result<(), BtfError> {
+    pub fn check_function(&self, name: &str, parameters: usize) -> Result<(), BtfError> {
         let missing = || BtfError::NoFunction(name.to_owned());
         let names = self.names.get(name.as_bytes()).ok_or_else(missing)?;
         let id = names.iter().find_map(|name| self.functions.get(name)).ok_or_else(missing)?;

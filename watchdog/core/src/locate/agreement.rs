@@ -14,8 +14,8 @@ use super::page_tables::{IMAGE_MAPPING, MappingClaim};
 use super::vendor::{VendorClaim, VendorSign};
 use super::vmcoreinfo::NoteClaim;
 use super::{Finding, Kernel, Lost, Text, Witness};
-use crate::alert::printable;
 use crate::memory::{PAGE_SIZE, PhysAddr, RangeSet};
+use crate::text::printable;
 
 /// Where the image is linked to run: `__START_KERNEL_map` + `CONFIG_PHYSICAL_START`.
 const LINK_ADDRESS: u64 = IMAGE_MAPPING + 0x100_0000;

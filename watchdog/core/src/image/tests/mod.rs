@@ -8,8 +8,8 @@ use super::made_up::{
     BANNER, BUILD_ID, Elf, FORMATS, NOTES, TEXT, TEXT_SIZE, bzimage, note, pack, place,
 };
 use super::{Format, MAX_PACKED, VendorImage, unpack};
-use crate::alert::chain;
 use crate::memory::VirtAddr;
+use crate::text::chain;
 
 /// Where the made-up kernel's build id stands in its notes, behind one note for Xen and one of
 /// Linux's own.

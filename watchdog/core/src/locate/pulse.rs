@@ -110,6 +110,12 @@ impl Beat {
         self.rest
     }
 
+    /// What the clocks of a kernel that never rests show after so many ticks.
+    #[must_use]
+    pub fn of_ticks(ticks: u64) -> Self {
+        Self { jiffies: Some(ticks), sequence: None, rest: AWAKE }
+    }
+
     /// Whether a clock went on since an earlier look, as a clock does: forward, not by years.
     #[must_use]
     pub fn advanced_since(&self, before: &Self) -> bool {
@@ -117,14 +123,6 @@ impl Beat {
         let writes = self.sequence.zip(before.sequence);
         let writes = writes.map(|(now, then)| u64::from(now.wrapping_sub(then)));
         [ticks, writes].into_iter().flatten().any(|step| (1..=MOST_TICKS).contains(&step))
-    }
-}
-
-#[cfg(test)]
-impl Beat {
-    /// What the clocks of a kernel that ticks show after so many ticks.
-    pub(crate) fn of_ticks(ticks: u64) -> Self {
-        Self { jiffies: Some(ticks), sequence: None, rest: AWAKE }
     }
 }
 

@@ -6,9 +6,9 @@
 
 use memchr::memmem::Finder;
 
-use crate::alert::{hex, printable};
 use crate::image::VendorImage;
 use crate::memory::PhysAddr;
+use crate::text::{hex, printable};
 
 /// What to look for on behalf of an image.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use super::agreement::{Majority, Votes};
 use super::page::{Judged, PAGE, judge};
 use super::tracing::{Armed, Cause, Probes, Tracing};
 use super::{Expected, Mechanism, State, Wrong};
-use crate::verify::Digest;
+use crate::digest::Digest;
 
 /// A text under judgement: the copy that was judged last, and what was thought of it.
 #[derive(Clone, Debug)]

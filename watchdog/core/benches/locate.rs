@@ -7,8 +7,8 @@ use std::env;
 use std::fs;
 use std::hint::black_box;
 
-use watchdog::locate::{Finding, Search, locate};
-use watchdog::memory::{Memory, MemorySource, PhysAddr, RawImage};
+use watchdog_core::locate::{Finding, Search, locate};
+use watchdog_core::memory::{Memory, MemorySource, PhysAddr, RawImage};
 
 mod measure;
 use measure::{medians, show};

@@ -9,9 +9,9 @@ use std::env;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 
-use watchdog::locate::{Finding, Kernel, Search, locate};
-use watchdog::memory::{DevMem, Memory, PhysAddr, RawImage};
-use watchdog::verify::{Baseline, Verdict, Verifier, copy_text};
+use watchdog_core::locate::{Finding, Kernel, Search, locate};
+use watchdog_core::memory::{DevMem, Memory, PhysAddr, RawImage};
+use watchdog_core::verify::{Baseline, Verdict, Verifier, copy_text};
 
 mod measure;
 use measure::{medians, show};

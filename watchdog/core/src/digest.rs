@@ -1,12 +1,13 @@
 //! SHA-256 digests.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use crate::alert::hex;
+use crate::text::hex;
 
 /// A SHA-256 digest; as text, 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,6 +18,20 @@ impl Digest {
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// The digest of all that can be read from somewhere.
+    ///
+    /// # Errors
+    /// The reader's.
+    pub fn of_reader(from: &mut impl Read) -> io::Result<Self> {
+        let (mut state, mut block) = (Sha256::new(), [0; 64 * 1024]);
+        loop {
+            match from.read(&mut block)? {
+                0 => return Ok(Self(state.finalize().into())),
+                read => state.update(block.get(..read).unwrap_or_default()),
+            }
+        }
     }
 
     /// The digest of several pieces, one behind the other.

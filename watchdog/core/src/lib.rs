@@ -1,0 +1,14 @@
+//! Finds the kernels of other OS nodes in physical memory, and judges their text.
+//!
+//! The modules are the pipeline, in the order a byte takes: [`memory`] → [`locate`] → [`verify`]. What
+//! a vendor's [`image`] says of a kernel, and what a kernel says of its own types ([`btf`]), stands
+//! beside it. [`text`], [`digest`] and [`files`] are what all of them use.
+
+pub mod btf;
+pub mod digest;
+pub mod files;
+pub mod image;
+pub mod locate;
+pub mod memory;
+pub mod text;
+pub mod verify;
