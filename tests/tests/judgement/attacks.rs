@@ -7,6 +7,7 @@ use watchdog_core::memory::{Memory, PhysAddr, RangeSet, ReadError};
 use watchdog_core::verify::judge::Mechanism;
 use watchdog_core::verify::{Sweep, Verdict};
 
+use crate::WITHIN;
 use crate::overlay::{Overlay, Patch};
 use crate::specimen::{Specimen, jump};
 
@@ -351,6 +352,38 @@ fn read_only_data_changed() -> Result<()> {
         let swept = judged(specimen, &patches)?;
         ensure!(swept.verdict == Verdict::Tampered && swept.unexplained_total == 1);
         ensure!(swept.unexplained[0].note.contains("interrupt gate"), "{:?}", swept.unexplained);
+    }
+    Ok(())
+}
+
+/// Check: an entry of the tables that the kernel sorts at boot, forged twice in one place. Each forgery
+/// is shown as it is, at its place, by a watch that saw the one before.
+#[test]
+#[ignore = "boots a machine: cargo xtask test"]
+fn entry_of_a_sorted_table_forged() -> Result<()> {
+    for specimen in Specimen::all()? {
+        let release = &specimen.kernel.release;
+        for (table, bytes) in [("__start___jump_table", 16), ("__start_static_call_sites", 8)] {
+            // Not the first: its place says where the table begins.
+            let at = specimen.symbol(table)? + 5 * bytes;
+            let healthy = specimen.live(at, bytes as usize);
+            let phys = specimen.kernel.text.phys.0 + u64::from(at);
+            let mut verifier = specimen.experienced();
+            for change in [0x10_u8, 0x20] {
+                let mut forged = healthy.clone();
+                forged[0] ^= change;
+                let patches = [(at, forged.clone())];
+                let changed = Overlay::of(&specimen.memory, specimen.kernel.text.phys, &patches);
+                // Its page takes its turn.
+                let shown = (0..WITHIN).find_map(|_| {
+                    let swept = verifier.sweep(&changed, &specimen.kernel, 10).ok()?;
+                    swept.unexplained.into_iter().find(|it| it.phys.0 == phys && it.found == forged)
+                });
+                let shown = shown.with_context(|| format!("{release}: {table}, {change:#x}"))?;
+                ensure!(shown.expected.len() == forged.len(), "{release}: {shown:?}");
+                ensure!(shown.note.contains("not linked with"), "{release}: {shown:?}");
+            }
+        }
     }
     Ok(())
 }

@@ -25,6 +25,7 @@
 
 mod gates;
 mod tables;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use self::gates::GateWatch;
+use self::window::Window;
 use super::difference::{Difference, Judgement, stretches};
 use super::reference::{Piece, Reference};
 use super::round::Round;
@@ -178,12 +180,39 @@ impl RodataWatch {
         self.opinion.gates = self.gates.right();
     }
 
-    /// Image offset of the first byte behind it.
-    fn end(&self) -> u32 {
-        self.offset.saturating_add(u32::try_from(self.linked.len()).unwrap_or(u32::MAX))
+    fn judge(&mut self, kernel: &Kernel) {
+        let bytes = self.live();
+        let (linked, live) = (self.linked(), Window::new(self.offset, &bytes));
+        let mut opinion = RodataOpinion { size: self.linked.len(), ..RodataOpinion::default() };
+        let mut wrong = Vec::new();
+        let mut done = self.offset;
+        for table in &self.tables {
+            self.between(live, done..table.range.start, kernel, &mut opinion, &mut wrong);
+            done = done.max(table.range.end);
+            let entries = live.part(&table.range);
+            opinion.sorted = opinion.sorted.saturating_add(entries.bytes().len());
+            wrong.extend(table.judge(linked.part(&table.range), entries).into_iter().map(
+                |place| {
+                    self.differing(
+                        live,
+                        place,
+                        "an entry that the kernel's table was not linked with",
+                    )
+                },
+            ));
+        }
+        self.between(live, done..linked.end(), kernel, &mut opinion, &mut wrong);
+        self.opinion = opinion;
+        self.wrong = wrong;
     }
 
-    fn judge(&mut self, kernel: &Kernel) {
+    /// All of it as it was linked.
+    fn linked(&self) -> Window<'_> {
+        Window::new(self.offset, &self.linked)
+    }
+
+    /// All of it as it was read last.
+    fn live(&self) -> Vec<u8> {
         let mut live = self.linked.clone();
         for (page, bytes) in self.different.iter().flatten() {
             let place = live.get_mut(page.saturating_mul(PAGE)..);
@@ -191,47 +220,28 @@ impl RodataWatch {
                 place.copy_from_slice(bytes);
             }
         }
-        let mut opinion = RodataOpinion { size: self.linked.len(), ..RodataOpinion::default() };
-        let mut wrong = Vec::new();
-        let mut done = self.offset;
-        let tables = self.tables.clone();
-        for table in &tables {
-            self.between(&live, done..table.range.start, kernel, &mut opinion, &mut wrong);
-            done = done.max(table.range.end);
-            let (linked, live) =
-                (self.part(&self.linked, &table.range), self.part(&live, &table.range));
-            opinion.sorted = opinion.sorted.saturating_add(live.len());
-            wrong.extend(table.judge(linked, live).into_iter().map(|at| {
-                let place = at..at.saturating_add(table.entry);
-                Wrong {
-                    at,
-                    expected: self.part(&self.linked, &place).to_vec(),
-                    found: self.part(live, &place).to_vec(),
-                    why: "an entry that the kernel's table was not linked with",
-                }
-            }));
-        }
-        self.between(&live, done..self.end(), kernel, &mut opinion, &mut wrong);
-        self.opinion = opinion;
-        self.wrong = wrong;
+        live
     }
 
-    /// Part of some bytes that stand where the read-only data does.
-    fn part<'a>(&self, bytes: &'a [u8], range: &Range<u32>) -> &'a [u8] {
-        let place = |at: u32| at.saturating_sub(self.offset) as usize;
-        bytes.get(place(range.start)..place(range.end)).unwrap_or_default()
+    fn differing(&self, live: Window<'_>, place: Range<u32>, why: &'static str) -> Wrong {
+        Wrong {
+            at: place.start,
+            expected: self.linked().part(&place).bytes().to_vec(),
+            found: live.part(&place).bytes().to_vec(),
+            why,
+        }
     }
 
     /// Judges what is no table.
     fn between(
         &self,
-        live: &[u8],
+        live: Window<'_>,
         range: Range<u32>,
         kernel: &Kernel,
         opinion: &mut RodataOpinion,
         wrong: &mut Vec<Wrong>,
     ) {
-        let (linked, found) = (self.part(&self.linked, &range), self.part(live, &range));
+        let (linked, found) = (self.linked().part(&range).bytes(), live.part(&range).bytes());
         opinion.equal = opinion.equal.saturating_add(found.len());
         if linked == found {
             return;
@@ -248,31 +258,27 @@ impl RodataWatch {
                 continue;
             }
             opinion.equal = opinion.equal.saturating_sub(length);
-            wrong.push(Wrong {
-                at: first,
-                expected: self.part(&self.linked, &(first..end)).to_vec(),
-                found: self.part(live, &(first..end)).to_vec(),
-                why: "read-only data that nothing writes after it was linked",
-            });
+            let why = "read-only data that nothing writes after it was linked";
+            wrong.push(self.differing(live, first..end, why));
         }
     }
 
     /// Counts what was written at boot, by words: pointers to functions, and the rest.
     fn variable_stretch(
         &self,
-        all: &[u8],
+        live: Window<'_>,
         range: Range<u32>,
         kernel: &Kernel,
         opinion: &mut RodataOpinion,
     ) {
         for word in (range.start & !7..range.end).step_by(8) {
             let place = word..word.saturating_add(8);
-            let (linked, live) = (self.part(&self.linked, &place), self.part(all, &place));
-            if linked == live {
+            let found = live.part(&place).bytes();
+            if self.linked().part(&place).bytes() == found {
                 continue;
             }
-            opinion.equal = opinion.equal.saturating_sub(live.len());
-            let function = live.first_chunk().and_then(|word| {
+            opinion.equal = opinion.equal.saturating_sub(found.len());
+            let function = found.first_chunk().and_then(|word| {
                 let offset = u64::from_le_bytes(*word).checked_sub(kernel.text.virt.0)?;
                 u32::try_from(offset).ok().filter(|_| offset < kernel.text.size)
             });
@@ -281,7 +287,7 @@ impl RodataWatch {
             } else {
                 &mut opinion.unjudged
             };
-            *count = count.saturating_add(live.len());
+            *count = count.saturating_add(found.len());
         }
     }
 

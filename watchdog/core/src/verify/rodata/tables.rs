@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::window::Window;
 use crate::verify::reference::ImageSymbols;
 
 /// A table that is sorted.
@@ -13,7 +14,7 @@ pub(super) struct Sorted {
     /// Where it is, by image offset.
     pub(super) range: Range<u32>,
     /// Bytes of an entry.
-    pub(super) entry: u32,
+    entry: u32,
     form: Form,
 }
 
@@ -46,7 +47,7 @@ pub(super) fn sorted(symbols: &ImageSymbols) -> Vec<Sorted> {
 impl Sorted {
     /// The places of entries of `live` that are not among those of `linked`, each as often as it
     /// is there.
-    pub(super) fn judge(&self, linked: &[u8], live: &[u8]) -> Vec<u32> {
+    pub(super) fn judge(&self, linked: Window<'_>, live: Window<'_>) -> Vec<Range<u32>> {
         let mut known: BTreeMap<[u64; 3], u32> = BTreeMap::new();
         for (_, entry) in self.entries(linked) {
             let count = known.entry(entry).or_default();
@@ -58,16 +59,16 @@ impl Sorted {
                     *count = count.saturating_sub(1);
                     None
                 }
-                _ => Some(at),
+                _ => Some(at..at.saturating_add(self.entry)),
             })
             .collect()
     }
 
     /// The entries with what they say, wherever they stand. Of the flags only the one that never
     /// changes counts: whether a label is inverted, whether a call is a tail call.
-    fn entries<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = (u32, [u64; 3])> + 'a {
-        let places = (self.range.start..).step_by(self.entry as usize);
-        places.zip(bytes.chunks_exact(self.entry as usize)).filter_map(|(at, entry)| {
+    fn entries<'a>(&'a self, table: Window<'a>) -> impl Iterator<Item = (u32, [u64; 3])> + 'a {
+        let places = (table.base()..).step_by(self.entry as usize);
+        places.zip(table.bytes().chunks_exact(self.entry as usize)).filter_map(|(at, entry)| {
             let word = |from: usize| {
                 let distance = i32::from_le_bytes(*entry.get(from..)?.first_chunk()?);
                 let own = u64::from(at).checked_add(from as u64)?;
@@ -107,11 +108,15 @@ mod tests {
         let linked = [entry(at(0), 1, 0x40), entry(at(1), 2, 0x48), entry(at(2), 3, 0x50)].concat();
         let swapped =
             [entry(at(0), 3, 0x52), entry(at(1), 1, 0x40), entry(at(2), 2, 0x48)].concat();
-        assert!(table.judge(&linked, &swapped).is_empty());
+        let judge = |live: &[u8]| -> Vec<(u32, u32)> {
+            let places = table.judge(Window::new(0x100, &linked), Window::new(0x100, live));
+            places.into_iter().map(|place| (place.start, place.end)).collect()
+        };
+        assert!(judge(&swapped).is_empty());
         let forged = [entry(at(0), 3, 0x50), entry(at(1), 1, 0x41), entry(at(2), 2, 0x48)].concat();
-        assert_eq!(table.judge(&linked, &forged), [at(1)]);
+        assert_eq!(judge(&forged), [(at(1), at(2))]);
         let doubled =
             [entry(at(0), 1, 0x40), entry(at(1), 1, 0x40), entry(at(2), 2, 0x48)].concat();
-        assert_eq!(table.judge(&linked, &doubled), [at(1)]);
+        assert_eq!(judge(&doubled), [(at(1), at(2))]);
     }
 }
