@@ -1,11 +1,13 @@
 //! What attackers do to kernel text, each on every kernel.
 
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use watchdog_core::memory::{Memory, PhysAddr, RangeSet, ReadError};
 use watchdog_core::verify::judge::Mechanism;
-use watchdog_core::verify::{Sweep, Verdict};
+use watchdog_core::verify::{Baseline, Sweep, Verdict, Verifier};
+use watchdog_tests::cache;
 
 use crate::WITHIN;
 use crate::overlay::{Overlay, Patch};
@@ -383,6 +385,28 @@ fn entry_of_a_sorted_table_forged() -> Result<()> {
                 ensure!(shown.expected.len() == forged.len(), "{release}: {shown:?}");
                 ensure!(shown.note.contains("not linked with"), "{release}: {shown:?}");
             }
+        }
+    }
+    Ok(())
+}
+
+/// Check: type information that never comes to an end, in the memory of a kernel that is judged without
+/// an image. What it is learned from is refused; its text is judged all the same.
+#[test]
+#[ignore = "boots a machine: cargo xtask test"]
+fn hostile_type_information() -> Result<()> {
+    let seeds = cache::project_root().join("watchdog/fuzz/seeds/types");
+    for specimen in Specimen::all()? {
+        let release = &specimen.kernel.release;
+        let at = specimen.symbol("__start_BTF")?;
+        for name in ["anonymous-in-anonymous", "names-without-end", "types-of-themselves"] {
+            let patches = [(at, fs::read(seeds.join(name))?)];
+            let changed = Overlay::of(&specimen.memory, specimen.kernel.text.phys, &patches);
+            let learned = Baseline::learn(&changed, &specimen.kernel)?;
+            ensure!(learned.reference.layouts.is_none(), "{release}: {name} was believed");
+            let mut verifier = Verifier::new(learned, &specimen.kernel);
+            let swept = verifier.sweep(&changed, &specimen.kernel, 10)?;
+            ensure!(swept.verdict == Verdict::Clean, "{release}: {name}: {}", swept.verdict);
         }
     }
     Ok(())

@@ -21,6 +21,7 @@ mod memory;
 pub mod stored;
 pub mod suspect;
 pub mod traced;
+pub mod types;
 
 pub use bound::{bounded, search};
 pub use encode::Encoder;

@@ -1,73 +1,7 @@
 //! Type information that is encoded from the format's documentation.
 
+use super::made_up::{Builder, example, hostile};
 use super::*;
-
-/// BTF in the making, encoded from the format's documentation.
-#[derive(Default)]
-struct Builder {
-    types: Vec<u8>,
-    strings: Vec<u8>,
-    count: u32,
-}
-
-impl Builder {
-    fn string(&mut self, text: &str) -> u32 {
-        if self.strings.is_empty() {
-            self.strings.push(0);
-        }
-        if text.is_empty() {
-            return 0;
-        }
-        let at = self.strings.len() as u32;
-        self.strings.extend(text.bytes());
-        self.strings.push(0);
-        at
-    }
-
-    fn add(&mut self, name: &str, kind: u32, size: u32, count: u32, body: &[u32]) -> u32 {
-        let name = self.string(name);
-        for word in [name, kind << 24 | count, size].iter().chain(body) {
-            self.types.extend(word.to_le_bytes());
-        }
-        self.count += 1;
-        self.count
-    }
-
-    fn structure(&mut self, name: &str, kind: u32, members: &[(&str, u32, u32)]) -> u32 {
-        let body: Vec<u32> = members
-            .iter()
-            .flat_map(|&(name, of, bytes)| [self.string(name), of, bytes * 8])
-            .collect();
-        self.add(name, kind, 64, members.len() as u32, &body)
-    }
-
-    fn finish(self) -> Vec<u8> {
-        let (types, strings) = (self.types.len() as u32, self.strings.len() as u32);
-        let mut bytes = vec![0x9f, 0xeb, 1, 0];
-        for word in [24, 0, types, types, strings] {
-            bytes.extend(u32::to_le_bytes(word));
-        }
-        [bytes, self.types, self.strings].concat()
-    }
-}
-
-fn example() -> Vec<u8> {
-    let mut btf = Builder::default();
-    let long = btf.add("long", kind::INT, 8, 0, &[64]);
-    let pointer = btf.add("", kind::PTR, long, 0, &[]);
-    let path = btf.structure("path", kind::STRUCT, &[("mnt", pointer, 0), ("dentry", pointer, 8)]);
-    let constant = btf.add("", kind::CONST, path, 0, &[]);
-    let union = btf.structure("", kind::UNION, &[("f_path", constant, 0), ("raw", long, 0)]);
-    btf.structure("file", kind::STRUCT, &[("f_inode", pointer, 32), ("", union, 40)]);
-    btf.structure("twice", kind::STRUCT, &[("x", long, 0)]);
-    btf.structure("twice", kind::STRUCT, &[("x", long, 8)]);
-    let prototype = btf.add("", kind::FUNC_PROTO, long, 2, &[0, long, 0, pointer]);
-    btf.add("rw_verify_area", kind::FUNC, prototype, 0, &[]);
-    let names = ["NONE", "KEXEC", "BELOW"].map(|name| btf.string(name));
-    let [none, kexec, below] = names;
-    btf.add("reason", kind::ENUM, 4, 3, &[none, 0, kexec, 4, below, u32::MAX]);
-    btf.finish()
-}
 
 /// Check that fields are found through qualifiers, anonymous unions and nested structures.
 #[test]
@@ -141,4 +75,25 @@ fn damage() {
             }
         }
     }
+}
+
+/// Check that type information which is made to take for ever, or all memory, is refused or searched in no
+/// time.
+#[test]
+fn hostile_information() {
+    for (name, bytes) in hostile() {
+        let Ok(btf) = Btf::parse(bytes) else { continue };
+        assert!(btf.offset("module", "name", ANY_SIZE).is_err(), "{name}");
+        assert!(btf.check_function("module", 1).is_err(), "{name}");
+    }
+    let too_deep = |bytes| Btf::parse(bytes).unwrap().offset("module", "name", ANY_SIZE);
+    let mut many = Builder::default();
+    let name = many.string("module");
+    for _ in 0..70_000 {
+        many.named(name, kind::STRUCT, 64, 0, &[]);
+    }
+    for bytes in [many.finish(), hostile().remove("anonymous-in-anonymous").unwrap()] {
+        assert_eq!(too_deep(bytes), Err(BtfError::TooDeep("module".to_owned())));
+    }
+    assert!(matches!(Btf::parse(vec![0; MAX_BYTES + 1]), Err(BtfError::TooLarge)));
 }

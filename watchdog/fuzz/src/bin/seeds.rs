@@ -10,7 +10,7 @@ use clap::Parser;
 use watchdog_core::locate::{Finding, Search, locate};
 use watchdog_core::memory::{Memory, PhysAddr, RawImage};
 use watchdog_fuzz::suspect::SUSPECT;
-use watchdog_fuzz::{Input, check, cut, dump, made_up, search, stored, traced};
+use watchdog_fuzz::{Input, check, cut, dump, made_up, search, stored, traced, types};
 
 /// Seeds of the fuzz targets.
 #[derive(Parser)]
@@ -69,6 +69,7 @@ fn made_up_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     seeds.extend(dump::lime_seeds().into_iter().map(of("lime")));
     seeds.extend(traced::seeds().into_iter().map(of("judge")));
     seeds.extend(stored::seeds().into_iter().map(of("baseline")));
+    seeds.extend(types::seeds().into_iter().map(of("types")));
     seeds
 }
 

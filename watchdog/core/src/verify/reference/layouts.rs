@@ -88,8 +88,9 @@ impl Layouts {
         Self::of_btf(image.content(image.section(".BTF")?).to_vec())
     }
 
-    /// The same of type information by itself.
-    pub(super) fn of_btf(bytes: Vec<u8>) -> Option<Self> {
+    /// The same of type information by itself, which may come from another node's memory.
+    #[must_use]
+    pub fn of_btf(bytes: Vec<u8>) -> Option<Self> {
         let btf = Btf::parse(bytes).ok()?;
         let pointer = |name: &str, field: &str| btf.offset(name, field, 8).ok();
         let any = |name: &str, field: &str| btf.offset(name, field, ANY_SIZE).ok();

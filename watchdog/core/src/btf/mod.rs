@@ -1,0 +1,230 @@
+//! A kernel's own description of its types (BTF): where fields are, which functions exist and what
+//! they look like.
+//!
+//! Format: Documentation/bpf/btf.rst and include/uapi/linux/btf.h (6.1 to 7.2). It comes from the
+//! kernel that runs this program, from a vendor's image, or from another node's memory, which may hold
+//! anything. Every bound is checked; what is kept of each type, and what a lookup may cost, is bounded.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::allow_attributes,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+mod error;
+mod lookup;
+#[cfg(test)]
+mod made_up;
+#[cfg(test)]
+mod tests;
+
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
+
+pub use error::BtfError;
+
+/// For fields that are not read in one go: [`Btf::offset`] then takes any size.
+pub const ANY_SIZE: u64 = 0;
+/// Most bytes that are believed. Distribution kernels have 4 to 10 MB of type information.
+pub const MAX_BYTES: usize = 32 << 20;
+
+const MAGIC: u16 = 0xeb9f;
+/// `BTF_MAX_TYPE`: the number of a type has 20 bits.
+const MAX_TYPES: usize = 0xf_ffff;
+/// Longest name that can be found: `KSYM_NAME_LEN` (include/linux/kallsyms.h), to which the kernel holds
+/// names in type information (`btf_name_valid_identifier()`, kernel/bpf/btf.c).
+const MAX_NAME: usize = 512;
+
+/// `BTF_KIND_*`.
+mod kind {
+    pub(super) const INT: u32 = 1;
+    pub(super) const PTR: u32 = 2;
+    pub(super) const ARRAY: u32 = 3;
+    pub(super) const STRUCT: u32 = 4;
+    pub(super) const UNION: u32 = 5;
+    pub(super) const ENUM: u32 = 6;
+    pub(super) const TYPEDEF: u32 = 8;
+    pub(super) const VOLATILE: u32 = 9;
+    pub(super) const CONST: u32 = 10;
+    pub(super) const RESTRICT: u32 = 11;
+    pub(super) const FUNC: u32 = 12;
+    pub(super) const FUNC_PROTO: u32 = 13;
+    pub(super) const VAR: u32 = 14;
+    pub(super) const DATASEC: u32 = 15;
+    pub(super) const FLOAT: u32 = 16;
+    pub(super) const DECL_TAG: u32 = 17;
+    pub(super) const TYPE_TAG: u32 = 18;
+    pub(super) const ENUM64: u32 = 19;
+}
+
+/// `struct btf_type`: one type's head, and where what follows it is.
+#[derive(Clone, Copy, Debug)]
+struct Type {
+    /// Offset of its name among the strings; 0 for none.
+    name: u32,
+    kind: u32,
+    /// Whether members carry bit field sizes.
+    flag: bool,
+    /// Members, values or parameters: 16 bits.
+    count: usize,
+    /// Bytes, or the type it refers to.
+    size_or_type: u32,
+    /// Offset of what follows the head, among all bytes.
+    body: usize,
+}
+
+/// Parsed type information.
+#[derive(Debug)]
+pub struct Btf {
+    bytes: Vec<u8>,
+    /// Where the strings are among the bytes.
+    strings: Range<usize>,
+    /// By number; number 0 is `void`.
+    types: Vec<Type>,
+    hasher: RandomState,
+    /// Structures, enumerations and functions by the hash of their name, ascending; of one name by number.
+    named: Vec<(u64, u32)>,
+}
+
+impl Btf {
+    /// Parses the content of `/sys/kernel/btf/vmlinux`, or of the same section elsewhere.
+    ///
+    /// # Errors
+    /// [`BtfError::Damaged`], [`BtfError::TooLarge`].
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(BtfError::TooLarge);
+        }
+        let (types, strings) = sections(&bytes).ok_or(BtfError::Damaged)?;
+        let types = heads(&bytes, types)?;
+        let (hasher, named) = (RandomState::new(), Vec::new());
+        let mut btf = Self { bytes, strings, types, hasher, named };
+        btf.named = btf.names();
+        Ok(btf)
+    }
+
+    /// What was parsed.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The index by name. It keeps a hash of each: a hostile kernel may have a million types whose names
+    /// are all megabytes long.
+    fn names(&self) -> Vec<(u64, u32)> {
+        let is_named = |head: &Type| matches!(head.kind, kind::STRUCT | kind::ENUM | kind::FUNC);
+        let types = (0..).zip(&self.types).filter(|(_, head)| is_named(head));
+        let mut named: Vec<_> = types
+            .filter_map(|(id, head)| Some((self.hasher.hash_one(self.name(head.name)?), id)))
+            .collect();
+        named.sort_unstable();
+        named
+    }
+
+    /// The types of a kind that have a name, by number, ascending.
+    fn all<'a>(&'a self, name: &'a str, kind: u32) -> impl Iterator<Item = usize> + 'a {
+        let hash = self.hasher.hash_one(name.as_bytes());
+        let first = self.named.partition_point(|(it, _)| *it < hash);
+        let alike = self.named.get(first..).unwrap_or_default().iter();
+        alike.take_while(move |(it, _)| *it == hash).map(|(_, id)| *id as usize).filter(move |id| {
+            let head = self.types.get(*id);
+            head.is_some_and(|head| head.kind == kind && self.is_name(head.name, name.as_bytes()))
+        })
+    }
+
+    /// From a place among the strings to their end.
+    fn strings_from(&self, offset: u32) -> Option<&[u8]> {
+        self.bytes.get(self.strings.clone())?.get(offset as usize..)
+    }
+
+    /// A name, if it is one that can be found.
+    fn name(&self, offset: u32) -> Option<&[u8]> {
+        let rest = self.strings_from(offset)?;
+        let rest = rest.get(..MAX_NAME).unwrap_or(rest);
+        let end = rest.iter().position(|byte| *byte == 0).filter(|end| *end > 0)?;
+        rest.get(..end)
+    }
+
+    /// Whether a name is this one.
+    fn is_name(&self, offset: u32, name: &[u8]) -> bool {
+        let rest = self.strings_from(offset).and_then(|it| it.strip_prefix(name));
+        rest.is_some_and(|rest| rest.first() == Some(&0))
+    }
+
+    /// One of the 32-bit words that follow a type's head.
+    fn word(&self, head: &Type, n: usize) -> Option<u32> {
+        u32_at(&self.bytes, head.body.checked_add(n.checked_mul(4)?)?)
+    }
+}
+
+/// Where the types and the strings are (`struct btf_header`).
+fn sections(bytes: &[u8]) -> Option<(Range<usize>, Range<usize>)> {
+    if u16::from_le_bytes(*bytes.first_chunk()?) != MAGIC {
+        return None;
+    }
+    let word = |at: usize| Some(u32_at(bytes, at)? as usize);
+    let header = word(4)?;
+    let section = |offset: usize, length: usize| {
+        let start = header.checked_add(word(offset)?)?;
+        let end = start.checked_add(word(length)?)?;
+        (end <= bytes.len()).then_some(start..end)
+    };
+    Some((section(8, 12)?, section(16, 20)?))
+}
+
+/// The heads of all types.
+fn heads(bytes: &[u8], section: Range<usize>) -> Result<Vec<Type>, BtfError> {
+    let void = Type { name: 0, kind: 0, flag: false, count: 0, size_or_type: 0, body: 0 };
+    let (mut types, mut at) = (vec![void], section.start);
+    while at < section.end {
+        if types.len() > MAX_TYPES {
+            return Err(BtfError::TooLarge);
+        }
+        let head = head(bytes, at).ok_or(BtfError::Damaged)?;
+        let body = body_bytes(&head).and_then(|bytes| head.body.checked_add(bytes));
+        at = body.filter(|end| *end <= section.end).ok_or(BtfError::Damaged)?;
+        types.push(head);
+    }
+    Ok(types)
+}
+
+fn head(bytes: &[u8], at: usize) -> Option<Type> {
+    let info = u32_at(bytes, at.checked_add(4)?)?;
+    Some(Type {
+        name: u32_at(bytes, at)?,
+        kind: (info >> 24) & 0x1f,
+        flag: info >> 31 != 0,
+        count: (info & 0xffff) as usize,
+        size_or_type: u32_at(bytes, at.checked_add(8)?)?,
+        body: at.checked_add(12)?,
+    })
+}
+
+/// Bytes behind a type's head; `None` for a kind that is not known.
+fn body_bytes(head: &Type) -> Option<usize> {
+    let each = match head.kind {
+        kind::INT | kind::VAR | kind::DECL_TAG => return Some(4),
+        kind::ARRAY => return Some(12),
+        kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => 12,
+        kind::ENUM | kind::FUNC_PROTO => 8,
+        0..=kind::FLOAT | kind::TYPE_TAG => 0,
+        _ => return None,
+    };
+    head.count.checked_mul(each)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|word| u32::from_le_bytes(*word))
+}
