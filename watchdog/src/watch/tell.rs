@@ -267,11 +267,39 @@ pub(super) fn instrumented(node: &NodeName, kernel: &Kernel, cause: &Cause, coun
     event
 }
 
+/// More causes than are reported one by one.
+pub(super) fn instrumented_more(node: &NodeName, kernel: &Kernel, rest: usize) -> Event {
+    let mut event = Event::new(
+        EventKind::TextInstrumented,
+        format!(
+            "Kernel text of node {node} is instrumented by {rest} more tracers or probes; \
+             `watchdog scan` lists them"
+        ),
+    );
+    of_text(&mut event, node, kernel);
+    event.verdict = Some(Verdict::Instrumented);
+    event
+}
+
 /// Something about the mapping of the text is an alarm by itself.
 pub(super) fn mapping(node: &NodeName, kernel: &Kernel, finding: &str) -> Event {
     let mut event = Event::new(
         EventKind::TextTampered,
         format!("The page tables of node {node} are not as they must be: {finding}"),
+    );
+    of_text(&mut event, node, kernel);
+    event.verdict = Some(Verdict::Tampered);
+    event
+}
+
+/// More findings about the mapping than are reported one by one.
+pub(super) fn mapping_more(node: &NodeName, kernel: &Kernel, rest: usize) -> Event {
+    let mut event = Event::new(
+        EventKind::TextTampered,
+        format!(
+            "The page tables of node {node} have {rest} more findings of this kind; \
+             `watchdog locate` lists them"
+        ),
     );
     of_text(&mut event, node, kernel);
     event.verdict = Some(Verdict::Tampered);

@@ -17,8 +17,11 @@ use watchdog_core::text::chain;
 use watchdog_core::verify::judge::Cause;
 use watchdog_core::verify::{Baseline, BaselineStore, Difference, Sweep, Verdict, Verifier};
 
-/// Differences of one sweep that are told one by one; the rest is told as a number.
+/// Differences, and findings about the mapping, of one sweep that are told one by one; the rest is
+/// told as a number.
 const TOLD_EACH: usize = 16;
+/// Causes of one sweep that are told one by one: whoever traces may set up many probes.
+const CAUSES_TOLD_EACH: usize = 64;
 /// Differences of one sweep that are looked at; what is beyond is told as a number all the same.
 const MOST: usize = 10_000;
 
@@ -36,7 +39,7 @@ pub(super) struct Watching {
     /// Causes already told.
     told_causes: BTreeSet<Cause>,
     /// Findings about the mapping already told.
-    told_mapping: Vec<String>,
+    told_mapping: BTreeSet<String>,
     life: Life,
     /// Searches for a kernel that runs instead.
     pub(super) searches: Searches,
@@ -88,7 +91,7 @@ impl Watching {
             told: BTreeMap::new(),
             swept: None,
             told_causes: BTreeSet::new(),
-            told_mapping: Vec::new(),
+            told_mapping: BTreeSet::new(),
             searches: Searches::default(),
             doubt: None,
             told_booting: false,
@@ -146,10 +149,14 @@ impl Watching {
 
     /// Tells findings about the mapping, each once for as long as it stands.
     fn tell_mapping(&mut self, node: &Node, findings: Vec<String>, tell: &mut dyn FnMut(Event)) {
-        for finding in findings.iter().filter(|finding| !self.told_mapping.contains(finding)) {
+        let (new, rest) = news(&findings, &self.told_mapping, TOLD_EACH);
+        for finding in new {
             tell(tell::mapping(&node.name, &self.kernel, finding));
         }
-        self.told_mapping = findings;
+        if rest > 0 {
+            tell(tell::mapping_more(&node.name, &self.kernel, rest));
+        }
+        self.told_mapping = findings.into_iter().collect();
     }
 
     /// Whether a difference was told as it is.
@@ -173,10 +180,14 @@ impl Watching {
             tell(tell::tampered_more(&node.name, rest, found.pages_differing));
         }
         let causes: BTreeSet<Cause> = found.causes.iter().map(|(cause, _)| cause.clone()).collect();
-        for (cause, count) in &found.causes {
-            if !self.told_causes.contains(cause) {
-                tell(tell::instrumented(&node.name, &self.kernel, cause, *count));
-            }
+        let is_new = |(cause, _): &&(Cause, u32)| !self.told_causes.contains(cause);
+        let mut new = found.causes.iter().filter(is_new);
+        for (cause, count) in new.by_ref().take(CAUSES_TOLD_EACH) {
+            tell(tell::instrumented(&node.name, &self.kernel, cause, *count));
+        }
+        let rest = new.count();
+        if rest > 0 {
+            tell(tell::instrumented_more(&node.name, &self.kernel, rest));
         }
         let was_told = !self.told.is_empty() || !self.told_causes.is_empty();
         if was_told && matches!(found.verdict, Verdict::Clean | Verdict::Patched) {
@@ -188,5 +199,32 @@ impl Watching {
             .iter()
             .map(|difference| (difference.phys, difference.found.clone()))
             .collect();
+    }
+}
+
+/// Which findings were not told before, the first `most` of them, and how many more there are.
+fn news<'a>(
+    findings: &'a [String],
+    told: &BTreeSet<String>,
+    most: usize,
+) -> (Vec<&'a String>, usize) {
+    let mut new = findings.iter().filter(|finding| !told.contains(*finding));
+    (new.by_ref().take(most).collect(), new.count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that of many findings the first are told and the rest is counted, in their order, and
+    /// that none is told twice.
+    #[test]
+    fn many_findings_are_few_events() {
+        let findings: Vec<String> = (0..262_000).rev().map(|n| n.to_string()).collect();
+        let (new, rest) = news(&findings, &BTreeSet::new(), TOLD_EACH);
+        assert_eq!((new.len(), rest), (TOLD_EACH, findings.len() - TOLD_EACH));
+        assert_eq!(new.first().map(|first| first.as_str()), Some("261999"));
+        let told = findings.iter().skip(1).cloned().collect();
+        assert_eq!(news(&findings, &told, TOLD_EACH), (vec![&findings[0]], 0));
     }
 }

@@ -273,6 +273,28 @@ fn second_look() {
     assert!(matches!(recheck(&machine, &kernel).unwrap(), Recheck::Gone { .. }));
 }
 
+/// Check that a node that maps thousands of stretches beyond its text executable is described in a
+/// bounded number of findings, which say how many there are.
+#[test]
+fn second_look_is_bounded() {
+    let machine = Machine::with(FIRST);
+    let kernel = machine.kernel();
+    // Tables of the image mapping behind the image, in which every other page is executable.
+    let (first, table) = (FIRST.first_entry() + 8, 0x1a0_0000);
+    for n in 0..16 {
+        machine.entry(FIRST.level2(), first + n, table | TABLE);
+    }
+    for page in (0..512).step_by(2) {
+        machine.entry(table, page, (0x100_0000 + page * 0x1000) | RX);
+    }
+    let Recheck::Same { findings } = recheck(&machine, &kernel).unwrap() else {
+        panic!("the text is where it was");
+    };
+    assert_eq!(findings.len(), 65);
+    assert!(findings[63].ends_with("outside the text are executable"), "{}", findings[63]);
+    assert_eq!(findings[64], "4032 more stretches outside the text are executable");
+}
+
 /// Check that random damage to the metadata never panics, and never yields a wrong place: 2,000
 /// seeded corruptions.
 #[test]
