@@ -13,6 +13,7 @@ mod pulse;
 mod searches;
 mod second;
 mod service;
+mod strays;
 mod survey;
 mod sweeper;
 mod tell;

@@ -1,11 +1,11 @@
 //! The nodes under watch, and what one sweep over all of them makes of them.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::leases::Lent;
 use super::missing::Missing;
 use super::origin::Doings;
+use super::strays::Strays;
 use super::tell;
 use super::watching::{Health, Watching};
 use crate::alert::Event;
@@ -43,7 +43,7 @@ pub struct WatchedNodes {
     pub(super) still: Option<Duration>,
     pub(super) nodes: Vec<WatchedNode>,
     /// Strays already told.
-    pub(super) strays: BTreeSet<String>,
+    pub(super) strays: Strays,
 }
 
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl WatchedNodes {
             doings: Doings::default(),
             still: None,
             nodes: Vec::new(),
-            strays: BTreeSet::new(),
+            strays: Strays::default(),
         };
         for Found { node, finding, strays } in found {
             let state = match finding {

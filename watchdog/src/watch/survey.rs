@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::missing::Missing;
 use super::nodes::{State, SweepError, WatchedNode, WatchedNodes};
+use super::strays::Report;
 use super::tell;
 use crate::alert::Event;
 use crate::node::{Node, Nodes, Survey};
@@ -13,8 +14,6 @@ use watchdog_core::verify::Identity;
 
 /// How long it is waited for a sign of life of a kernel that nobody knew.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Strays that are remembered as told; an adversary can make any number.
-const REMEMBERED: usize = 256;
 
 impl WatchedNodes {
     /// Compares a survey of memory, which began then, with what is pinned: it moves nothing. A witness that says
@@ -96,8 +95,10 @@ impl WatchedNodes {
     /// Tells a stray, once.
     pub(super) fn tell_stray(&mut self, node: &Node, stray: &Finding, tell: &mut dyn FnMut(Event)) {
         let event = tell::stray(&node.name, stray);
-        if self.strays.len() < REMEMBERED && self.strays.insert(event.message.clone()) {
-            tell(event);
+        match self.strays.add(&node.name, &event.message) {
+            Report::Stray => tell(event),
+            Report::More => tell(tell::strays_more(&node.name)),
+            Report::Nothing => {}
         }
     }
 }

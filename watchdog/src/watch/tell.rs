@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::strays::MOST_STRAYS;
 use crate::alert::{Event, EventKind};
 use crate::guard::LeaseTerms;
 use crate::node::{Node, NodeName, Target, describe};
@@ -144,6 +145,15 @@ pub(super) fn stray(node: &NodeName, stray: &Finding) -> Event {
     .node(node.as_str());
     event.phys = stray.text_address();
     event
+}
+
+/// A node's memory holds more strays than are reported one by one.
+pub(super) fn strays_more(node: &NodeName) -> Event {
+    let message = format!(
+        "Memory of node {node} holds more than {MOST_STRAYS} kernels, or parts of some, that it \
+         does not run. Further ones are not reported; `watchdog locate` lists all"
+    );
+    Event::new(EventKind::StrayKernel, message).node(node.as_str())
 }
 
 /// A witness says otherwise of a pinned kernel than before, or (without `doubt`) the same again.
