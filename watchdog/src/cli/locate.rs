@@ -17,7 +17,7 @@ pub(super) fn execute(args: LocateArgs) -> anyhow::Result<Status> {
     let target = args.memory.target(&config)?;
     let found = find(&target)?;
     if found.is_empty() {
-        anyhow::bail!("no kernel was found in {}", target.nodes.memory());
+        anyhow::bail!("no kernel was found in {}", target.nodes.memory().in_brief());
     }
     let mut status = Status::Good;
     for found in &found {

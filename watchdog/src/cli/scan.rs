@@ -54,7 +54,7 @@ pub(super) fn execute(args: ScanArgs) -> anyhow::Result<Status> {
         }
     }
     if found.is_empty() {
-        anyhow::bail!("no kernel was found in {}", target.nodes.memory());
+        anyhow::bail!("no kernel was found in {}", target.nodes.memory().in_brief());
     }
     Ok(worst)
 }

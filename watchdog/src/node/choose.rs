@@ -13,6 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The same where another look will follow soon.
 const SHORT_PATIENCE: Duration = Duration::from_millis(300);
 
+/// Findings that one sentence describes; memory may hold a thousand that look like kernels.
+const DESCRIBED: usize = 8;
+
 /// The finding of a node that must hold exactly one kernel, and all others in its memory.
 ///
 /// One that is alone is believed as it is. Among several it must be the only one that lives; what
@@ -26,7 +29,8 @@ pub(super) fn the_one(
     match findings.len() {
         0 => {
             let reason = format!(
-                "no kernel was found in {ranges}: check the range, and that the node is running"
+                "no kernel was found in {}: check the range, and that the node is running",
+                ranges.in_brief()
             );
             return (Finding::Lost(Lost::because(reason)), notes);
         }
@@ -69,8 +73,8 @@ fn the_living_one(
     if let Some(chosen) = chosen {
         return (findings.remove(chosen), findings);
     }
-    let places: Vec<_> = findings.iter().map(describe).collect();
-    let (count, places) = (findings.len(), places.join("; "));
+    let places = some_of(findings.iter().map(describe));
+    let (count, ranges) = (findings.len(), ranges.in_brief());
     let reason = if alive.contains(&true) {
         format!(
             "{count} kernels were found in {ranges}: give each node its own range. Found: {places}"
@@ -80,7 +84,8 @@ fn the_living_one(
             "{count} kernels were found in {ranges} and none of them shows a sign of life, so which one runs is not known. Found: {places}"
         )
     };
-    let witnesses = findings.iter().flat_map(Finding::witnesses).cloned().collect();
+    let described = findings.iter().take(DESCRIBED);
+    let witnesses = described.flat_map(Finding::witnesses).cloned().collect();
     (Finding::Lost(Lost { witnesses, ..Lost::because(reason) }), Vec::new())
 }
 
@@ -101,10 +106,9 @@ pub fn successor(memory: &dyn Memory, mut findings: Vec<Finding>) -> Finding {
             Finding::Lost(Lost::because("no kernel is in its memory any more".to_owned()))
         }
         None => {
-            let others: Vec<_> = findings.iter().map(describe).collect();
+            let others = some_of(findings.iter().map(describe));
             Finding::Lost(Lost::because(format!(
-                "no living kernel is in its memory any more, only {}",
-                others.join("; ")
+                "no living kernel is in its memory any more, only {others}"
             )))
         }
     }
@@ -148,5 +152,61 @@ pub fn describe(finding: &Finding) -> String {
         }
         Finding::Booting(_) => format!("a starting kernel{place}"),
         Finding::Lost(lost) => format!("parts of a kernel{place} ({})", lost.reason),
+    }
+}
+
+/// The first descriptions, and how many more there are, for a sentence about all.
+pub(crate) fn some_of(descriptions: impl Iterator<Item = String>) -> String {
+    let mut descriptions = descriptions;
+    let mut shown: Vec<_> = descriptions.by_ref().take(DESCRIBED).collect();
+    let rest = descriptions.count();
+    if rest > 0 {
+        shown.push(format!("and {rest} more"));
+    }
+    shown.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use watchdog_core::memory::{PhysAddr, PhysRange, ReadError};
+
+    /// Memory in which nothing lives.
+    struct Still(RangeSet);
+
+    impl Memory for Still {
+        fn ranges(&self) -> &RangeSet {
+            &self.0
+        }
+
+        fn is_at_rest(&self) -> bool {
+            true
+        }
+
+        fn read(&self, _: PhysAddr, _: &mut [u8]) -> Result<(), ReadError> {
+            unreachable!("nothing is read")
+        }
+    }
+
+    /// Check that a thousand decoys, in memory of thousands of ranges, make a node lost for a
+    /// reason that a person can read, and that a few are all described.
+    #[test]
+    fn reasons_are_short() {
+        let ranges: RangeSet =
+            (0..10_000).filter_map(|n| PhysRange::with_size(PhysAddr(n << 13), 4096)).collect();
+        let decoys = |count: u64| -> Vec<Finding> {
+            let lost = |n| Lost { text: Some(PhysAddr(n)), ..Lost::because("made up".to_owned()) };
+            (0..count).map(|n| Finding::Lost(lost(n))).collect()
+        };
+        let memory = Still(ranges.clone());
+        let (finding, _) = the_one(&memory, decoys(1000), &ranges);
+        let reason = finding.reason();
+        assert!(reason.starts_with("1000 kernels were found"), "{reason}");
+        assert!(reason.ends_with("; and 992 more") && reason.len() < 2000, "{reason}");
+        let finding = successor(&memory, decoys(1000));
+        assert!(finding.reason().len() < 1000, "{}", finding.reason());
+        let finding = successor(&memory, decoys(2));
+        let both = "only parts of a kernel at 0x0 (made up); parts of a kernel at 0x1 (made up)";
+        assert!(finding.reason().ends_with(both), "{}", finding.reason());
     }
 }

@@ -10,6 +10,7 @@ mod spec;
 mod target;
 
 pub use baseline::{NoBaseline, baseline_for};
+pub(crate) use choose::some_of;
 pub use choose::{describe, successor};
 pub use find::{Found, Node, Survey};
 pub use image_spec::{ImageSpec, ImageSpecError};

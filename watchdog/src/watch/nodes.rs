@@ -9,7 +9,7 @@ use super::strays::Strays;
 use super::tell;
 use super::watching::{Health, Watching};
 use crate::alert::Event;
-use crate::node::{Found, Images, Node, Nodes, Target, successor};
+use crate::node::{Found, Images, Node, Nodes, Target, some_of, successor};
 use watchdog_core::locate::{Finding, Kernel, Lost};
 use watchdog_core::memory::{Memory, PhysAddr, RangeSet, ReadError};
 use watchdog_core::text::chain;
@@ -362,11 +362,11 @@ pub(super) fn enough(plan: &Nodes, found: &[Found]) -> Result<(), String> {
     if found.iter().any(is_there) {
         return Ok(());
     }
-    let reasons: Vec<_> = found.iter().map(|found| found.finding.reason()).collect();
+    let reasons = some_of(found.iter().map(|found| found.finding.reason().to_owned()));
     Err(format!(
         "no kernel was found in {}: start the other nodes first, name their memory with --node, or say --wait if they are to be started later{}{}",
-        plan.memory(),
+        plan.memory().in_brief(),
         if reasons.is_empty() { "" } else { ". Seen, but no kernel that could be located: " },
-        reasons.join("; ")
+        reasons
     ))
 }

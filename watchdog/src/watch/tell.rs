@@ -32,7 +32,8 @@ pub(super) fn started(target: &Target) -> Event {
     let what = match &target.guarded {
         Some(guarded) => format!("guarding {}", in_words(guarded)),
         None => {
-            format!("without a guard (the memory is a file), reading {}", target.nodes.memory())
+            let memory = target.nodes.memory().in_brief();
+            format!("without a guard (the memory is a file), reading {memory}")
         }
     };
     Event::new(EventKind::Started, format!("watchdog {} starts, {what}", env!("CARGO_PKG_VERSION")))

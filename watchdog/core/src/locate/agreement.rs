@@ -220,7 +220,8 @@ fn image_contradicts(
 fn outside(mapping: &MappingClaim, within: &RangeSet) -> Option<String> {
     let frames = mapping.text.frames()?;
     let inside = within.covers(&frames);
-    (!inside).then(|| format!("its page tables lead to {frames}, which is not in {within}"))
+    (!inside)
+        .then(|| format!("its page tables lead to {frames}, which is not in {}", within.in_brief()))
 }
 
 /// `6.1.0-56-amd64` of `Linux version 6.1.0-56-amd64 (…`.

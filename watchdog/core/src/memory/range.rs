@@ -114,6 +114,9 @@ impl FromStr for PhysRange {
     }
 }
 
+/// Ranges of a set that a sentence names; a dump may have thousands.
+const IN_BRIEF: usize = 16;
+
 /// A set of physical addresses: sorted, disjoint, non-adjacent ranges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeSet(Vec<PhysRange>);
@@ -212,6 +215,18 @@ impl RangeSet {
         self.parts(range).next().is_some()
     }
 
+    /// The set for a sentence: at most its first 16 ranges, and how many more there are.
+    #[must_use]
+    pub fn in_brief(&self) -> String {
+        match self.0.get(..IN_BRIEF) {
+            Some(first) if first.len() < self.0.len() => {
+                let rest = self.0.len().saturating_sub(IN_BRIEF);
+                format!("{} and {rest} more ranges", Self(first.to_vec()))
+            }
+            _ => self.to_string(),
+        }
+    }
+
     /// The range of the set in which `at` lies.
     #[must_use]
     pub fn find(&self, at: PhysAddr) -> Option<&PhysRange> {
@@ -267,6 +282,18 @@ mod tests {
         }
         assert_eq!(grown.to_string(), "0x0..0x7,0x8..0x9");
         assert_eq!(set(&[(8, 9), (0, 4), (4, 6), (5, 7)]), grown);
+    }
+
+    /// Check that a sentence names all of a few ranges, and says how many more there are of many.
+    #[test]
+    fn in_brief() {
+        let many = |count: u64| -> RangeSet {
+            (0..count).filter_map(|n| PhysRange::with_size(PhysAddr(n * 2), 1)).collect()
+        };
+        assert_eq!(many(0).in_brief(), "");
+        assert_eq!(many(16).in_brief(), many(16).to_string());
+        let expected = format!("{} and 99984 more ranges", many(16));
+        assert_eq!(many(100_000).in_brief(), expected);
     }
 
     /// Check difference and intersection against membership of every single address.
