@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use watchdog_core::locate::{Finding, Lost, living};
-use watchdog_core::memory::{Memory, RangeSet};
+use watchdog_core::memory::{Memory, PhysAddr, RangeSet};
 
 /// How long it is waited for signs of life, where one look must do.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -89,29 +89,39 @@ fn the_living_one(
     (Finding::Lost(Lost { witnesses, ..Lost::because(reason) }), Vec::new())
 }
 
-/// What has taken the place of a kernel that is gone: only what lives, or boots, and nothing that
-/// merely looks like a kernel.
-pub fn successor(memory: &dyn Memory, mut findings: Vec<Finding>) -> Finding {
+/// A finding, and whether it showed a sign of life.
+pub(crate) type Candidate = (Finding, bool);
+
+/// Looks which findings live, where another look will follow soon.
+pub(crate) fn candidates(memory: &dyn Memory, findings: Vec<Finding>) -> Vec<Candidate> {
     let alive = alive(memory, &findings, SHORT_PATIENCE);
+    findings.into_iter().zip(alive).collect()
+}
+
+/// What has taken the place of a kernel that is gone, of those that are not `taken`: only what
+/// lives, or boots, and nothing that merely looks like a kernel.
+pub(crate) fn successor(candidates: &[Candidate], taken: &[PhysAddr]) -> Finding {
+    let is_free = |(finding, _): &&Candidate| {
+        finding.text_address().is_none_or(|text| !taken.contains(&text))
+    };
+    let mut free = candidates.iter().filter(is_free).peekable();
+    if free.peek().is_none() {
+        return Finding::Lost(Lost::because("no kernel is in its memory any more".to_owned()));
+    }
+    let free: Vec<&Candidate> = free.collect();
     let lives = |located: bool| {
-        let is_it = |(finding, alive): (&Finding, &bool)| {
+        let is_it = |(finding, alive): &&&Candidate| {
             *alive && matches!(finding, Finding::Located(_)) == located
         };
-        findings.iter().zip(&alive).position(is_it)
+        free.iter().find(is_it)
     };
-    let boots = || findings.iter().position(|finding| matches!(finding, Finding::Booting(_)));
-    match lives(true).or_else(boots).or_else(|| lives(false)) {
-        Some(chosen) => findings.remove(chosen),
-        None if findings.is_empty() => {
-            Finding::Lost(Lost::because("no kernel is in its memory any more".to_owned()))
-        }
-        None => {
-            let others = some_of(findings.iter().map(describe));
-            Finding::Lost(Lost::because(format!(
-                "no living kernel is in its memory any more, only {others}"
-            )))
-        }
+    let boots = || free.iter().find(|(finding, _)| matches!(finding, Finding::Booting(_)));
+    if let Some((chosen, _)) = lives(true).or_else(boots).or_else(|| lives(false)) {
+        return chosen.clone();
     }
+    let others = some_of(free.iter().map(|(finding, _)| describe(finding)));
+    let reason = format!("no living kernel is in its memory any more, only {others}");
+    Finding::Lost(Lost::because(reason))
 }
 
 /// The findings that are nodes of a memory that several may share, and those that are not.
@@ -169,7 +179,7 @@ pub(crate) fn some_of(descriptions: impl Iterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use watchdog_core::memory::{PhysAddr, PhysRange, ReadError};
+    use watchdog_core::memory::{PhysRange, ReadError};
 
     /// Memory in which nothing lives.
     struct Still(RangeSet);
@@ -203,9 +213,9 @@ mod tests {
         let reason = finding.reason();
         assert!(reason.starts_with("1000 kernels were found"), "{reason}");
         assert!(reason.ends_with("; and 992 more") && reason.len() < 2000, "{reason}");
-        let finding = successor(&memory, decoys(1000));
+        let finding = successor(&candidates(&memory, decoys(1000)), &[]);
         assert!(finding.reason().len() < 1000, "{}", finding.reason());
-        let finding = successor(&memory, decoys(2));
+        let finding = successor(&candidates(&memory, decoys(3)), &[PhysAddr(2)]);
         let both = "only parts of a kernel at 0x0 (made up); parts of a kernel at 0x1 (made up)";
         assert!(finding.reason().ends_with(both), "{}", finding.reason());
     }

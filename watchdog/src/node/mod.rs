@@ -10,8 +10,8 @@ mod spec;
 mod target;
 
 pub use baseline::{NoBaseline, baseline_for};
-pub(crate) use choose::some_of;
-pub use choose::{describe, successor};
+pub use choose::describe;
+pub(crate) use choose::{Candidate, candidates, some_of, successor};
 pub use find::{Found, Node, Survey};
 pub use image_spec::{ImageSpec, ImageSpecError};
 pub use images::Images;

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::searches::Searches;
 use watchdog_core::locate::Kernel;
 use watchdog_core::verify::Identity;
 
@@ -11,7 +10,6 @@ use watchdog_core::verify::Identity;
 pub(super) struct Missing {
     /// What it ran before.
     pub(super) before: Option<Box<Kernel>>,
-    pub(super) searches: Searches,
     /// Since when it is booting.
     booting: Option<Instant>,
     /// Whether its loss was told.

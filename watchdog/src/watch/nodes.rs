@@ -1,15 +1,16 @@
 //! The nodes under watch, and what one sweep over all of them makes of them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::leases::Lent;
 use super::missing::Missing;
 use super::origin::Doings;
+use super::searches::{Searched, Searches};
 use super::strays::Strays;
 use super::tell;
 use super::watching::{Health, Watching};
 use crate::alert::Event;
-use crate::node::{Found, Images, Node, Nodes, Target, some_of, successor};
+use crate::node::{Found, Images, Node, Nodes, Target, candidates, some_of, successor};
 use watchdog_core::locate::{Finding, Kernel, Lost};
 use watchdog_core::memory::{Memory, PhysAddr, RangeSet, ReadError};
 use watchdog_core::text::chain;
@@ -50,6 +51,8 @@ pub struct WatchedNodes {
 pub(super) struct WatchedNode {
     pub(super) node: Node,
     pub(super) state: State,
+    /// Searches for a kernel, while it has none or that one stands still.
+    searches: Searches,
 }
 
 #[derive(Debug)]
@@ -107,7 +110,7 @@ impl WatchedNodes {
                 }
             };
             strays.iter().for_each(|stray| watched.tell_stray(&node, stray, tell));
-            watched.nodes.push(WatchedNode { node, state });
+            watched.nodes.push(WatchedNode::new(node, state));
         }
         Ok(watched)
     }
@@ -140,6 +143,7 @@ impl WatchedNodes {
     ) -> Result<(), SweepError> {
         self.save_learned(tell);
         let returned = self.lent.take_returned();
+        let mut searched = Searched::default();
         for at in 0..self.nodes.len() {
             let Some(watched) = self.nodes.get_mut(at) else { break };
             if self.lent.touches(&watched.node.memory) {
@@ -147,6 +151,7 @@ impl WatchedNodes {
             }
             if !returned.intersection(&watched.node.memory).is_empty() {
                 watched.state.begin_anew();
+                watched.searches = Searches::default();
             }
             let mut events = Vec::new();
             let health = match &mut watched.state {
@@ -154,9 +159,9 @@ impl WatchedNodes {
                     let mut tell = |event| events.push(event);
                     watching.sweep(&watched.node, memory, &self.doings, self.still, &mut tell)
                 }
-                State::Missing(missing) => {
-                    if missing.searches.are_due() {
-                        self.search(at, memory, tell)?;
+                State::Missing(_) => {
+                    if watched.searches.are_due() {
+                        self.search(at, memory, &mut searched, tell)?;
                     }
                     continue;
                 }
@@ -166,13 +171,22 @@ impl WatchedNodes {
                 continue;
             }
             events.into_iter().for_each(&mut *tell);
+            let is_due = watched.searches.are_due();
             match health {
-                Health::Alive => {}
-                Health::Stalled => self.look_for_successor(at, memory, tell)?,
+                Health::Alive => watched.searches.ended(),
+                Health::Stalled if is_due => {
+                    self.look_for_successor(at, memory, &mut searched, tell)?;
+                }
+                Health::Stalled => {}
                 Health::Gone(reason) => {
                     log::info!("node {}: {reason}", watched.node.name);
                     watched.state.begin_anew();
-                    self.search(at, memory, tell)?;
+                    watched.searches.ended();
+                    // A node whose kernel comes and goes causes no more searches than one that
+                    // has none.
+                    if is_due {
+                        self.search(at, memory, &mut searched, tell)?;
+                    }
                 }
             }
         }
@@ -184,11 +198,12 @@ impl WatchedNodes {
         &mut self,
         at: usize,
         memory: &dyn Memory,
+        searched: &mut Searched,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
-        let finding = self.look(at, memory);
+        let finding = self.look(at, memory, searched);
         let limit = self.boot_limit;
-        let Some(WatchedNode { node, state: State::Missing(missing) }) = self.nodes.get_mut(at)
+        let Some(WatchedNode { node, state: State::Missing(missing), .. }) = self.nodes.get_mut(at)
         else {
             return Ok(());
         };
@@ -221,12 +236,13 @@ impl WatchedNodes {
         &mut self,
         at: usize,
         memory: &dyn Memory,
+        searched: &mut Searched,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
-        match self.look(at, memory) {
+        match self.look(at, memory, searched) {
             Finding::Located(kernel) => return self.adopt(at, kernel, memory, tell),
             Finding::Booting(lost) => {
-                if let Some(WatchedNode { node, state: State::Watching(watching) }) =
+                if let Some(WatchedNode { node, state: State::Watching(watching), .. }) =
                     self.nodes.get_mut(at)
                     && !watching.told_booting
                 {
@@ -240,32 +256,20 @@ impl WatchedNodes {
     }
 
     /// What is in a node's memory that no node is known to run.
-    fn look(&mut self, at: usize, memory: &dyn Memory) -> Finding {
-        let begun = Instant::now();
-        let finding = self.look_once(at, memory);
-        if let Some(watched) = self.nodes.get_mut(at) {
-            let searches = match &mut watched.state {
-                State::Watching(watching) => &mut watching.searches,
-                State::Missing(missing) => &mut missing.searches,
-            };
-            searches.took(begun.elapsed());
-        }
-        finding
-    }
-
-    fn look_once(&self, at: usize, memory: &dyn Memory) -> Finding {
+    fn look(&mut self, at: usize, memory: &dyn Memory, searched: &mut Searched) -> Finding {
         let taken: Vec<_> = self.nodes.iter().filter_map(WatchedNode::text).collect();
-        let lost = |reason| Finding::Lost(Lost::because(reason));
-        let Some(WatchedNode { node, .. }) = self.nodes.get(at) else {
-            return lost("there is no such node".to_owned());
+        let Some(watched) = self.nodes.get_mut(at) else {
+            return Finding::Lost(Lost::because("there is no such node".to_owned()));
         };
-        match self.plan.look(node, memory, &self.images) {
-            Ok(mut findings) => {
-                let is_taken = |text: PhysAddr| taken.contains(&text);
-                findings.retain(|finding| !finding.text_address().is_some_and(is_taken));
-                successor(memory, findings)
-            }
-            Err(error) => lost(chain(&error)),
+        let look = || {
+            let findings = self.plan.look(&watched.node, memory, &self.images)?;
+            Ok(candidates(memory, findings))
+        };
+        let (found, took) = searched.once(&watched.node.memory, look);
+        watched.searches.took(took);
+        match found {
+            Ok(candidates) => successor(candidates, &taken),
+            Err(reason) => Finding::Lost(Lost::because(reason.to_owned())),
         }
     }
 
@@ -335,6 +339,10 @@ impl State {
 }
 
 impl WatchedNode {
+    pub(super) fn new(node: Node, state: State) -> Self {
+        Self { node, state, searches: Searches::default() }
+    }
+
     /// Where the text under watch is.
     pub(super) fn text(&self) -> Option<PhysAddr> {
         match &self.state {

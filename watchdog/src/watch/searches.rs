@@ -3,6 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::node::Candidate;
+use watchdog_core::memory::{RangeSet, ReadError};
+use watchdog_core::text::chain;
+
 /// Time without a search for each time that one took, at first and later.
 const REST: u32 = 2;
 const LATER_REST: u32 = 9;
@@ -28,6 +32,43 @@ impl Searches {
         let searched = now.duration_since(*self.first.get_or_insert(now));
         self.next = now.checked_add(time * rest(searched));
     }
+
+    /// Takes note that the kernel is there, or another one is looked for: the next search is an
+    /// eager one, and due no sooner than it was. The node decides how often that happens.
+    pub(super) fn ended(&mut self) {
+        self.first = None;
+    }
+}
+
+/// The searches of one sweep: nodes that share their memory share its search.
+#[derive(Debug, Default)]
+pub(super) struct Searched(Vec<Search>);
+
+#[derive(Debug)]
+struct Search {
+    memory: RangeSet,
+    found: Result<Vec<Candidate>, String>,
+    took: Duration,
+}
+
+impl Searched {
+    /// What is in some memory, or why it could not be searched, and how long the search took. It
+    /// is searched once.
+    pub(super) fn once(
+        &mut self,
+        memory: &RangeSet,
+        search: impl FnOnce() -> Result<Vec<Candidate>, ReadError>,
+    ) -> (Result<&[Candidate], &str>, Duration) {
+        let known = self.0.iter().position(|search| search.memory == *memory);
+        let at = known.unwrap_or_else(|| {
+            let begun = Instant::now();
+            let found = search().map_err(|error| chain(&error));
+            self.0.push(Search { memory: memory.clone(), found, took: begun.elapsed() });
+            self.0.len() - 1
+        });
+        let Search { found, took, .. } = &self.0[at];
+        (found.as_deref().map_err(String::as_str), *took)
+    }
 }
 
 /// Time without a search for each time of one, when it is `searched` for so long.
@@ -37,7 +78,15 @@ fn rest(searched: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::super::WatchedNodes;
     use super::*;
+    use crate::node::{Found, Images, Node, Nodes, Target};
+    use watchdog_core::locate::{Finding, Lost};
+    use watchdog_core::memory::{Memory, PhysAddr, PhysRange};
+    use watchdog_core::verify::BaselineStore;
 
     /// Check that the first search is due at once, and that a long one is followed by a long rest.
     #[test]
@@ -48,6 +97,77 @@ mod tests {
         assert!(!searches.are_due());
         searches.took(Duration::ZERO);
         assert!(searches.are_due());
+    }
+
+    /// Check that a kernel whose clocks stand still now and then causes no more searches than one
+    /// that is gone.
+    #[test]
+    fn signs_of_life_save_no_rest() {
+        let mut searches = Searches::default();
+        searches.took(Duration::from_secs(60));
+        searches.ended();
+        assert!(!searches.are_due());
+    }
+
+    /// Check that nodes of one memory share a search, with how long it took, and others do not.
+    #[test]
+    fn one_search_for_each_memory() {
+        let memory = |range: &str| range.parse().into_iter().collect::<RangeSet>();
+        let (mut searched, mut searches) = (Searched::default(), 0);
+        let mut times = Vec::new();
+        for range in ["0..9", "0..9", "9..10", "0..9"] {
+            let (found, took) = searched.once(&memory(range), || {
+                searches += 1;
+                std::thread::sleep(Duration::from_millis(2));
+                Ok(Vec::new())
+            });
+            assert!(found.is_ok_and(<[_]>::is_empty));
+            times.push(took);
+        }
+        assert_eq!(searches, 2);
+        assert!(times[0] > Duration::ZERO && times[0] == times[1] && times[0] == times[3]);
+    }
+
+    /// Memory without a kernel, which counts the bytes that are read of it.
+    struct Empty(RangeSet, AtomicU64);
+
+    impl Memory for Empty {
+        fn ranges(&self) -> &RangeSet {
+            &self.0
+        }
+
+        fn read(&self, _: PhysAddr, buffer: &mut [u8]) -> Result<(), ReadError> {
+            buffer.fill(0);
+            self.1.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    /// Check that a sweep over many nodes that are missing searches their memory once.
+    #[test]
+    fn missing_nodes_are_searched_for_together() {
+        let within: RangeSet = PhysRange::with_size(PhysAddr(0), 4 << 20).into_iter().collect();
+        let memory = Arc::new(Empty(within.clone(), AtomicU64::new(0)));
+        let plan = Nodes::Discovered { prefix: "service", within: within.clone() };
+        let found = |n| {
+            let node = Node { name: plan.name_of_next(n), memory: within.clone() };
+            let finding = Finding::Lost(Lost::because("made up".to_owned()));
+            Found { node, finding, strays: Vec::new() }
+        };
+        let target = Target {
+            memory: memory.clone(),
+            nodes: plan.clone(),
+            images: Images::default(),
+            guarded: None,
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = BaselineStore::in_state_dir(folder.path(), None);
+        let found = (0..16).map(found).collect();
+        let mut nodes = WatchedNodes::take_up(&target, store, Duration::ZERO, found, &mut |_| ())
+            .expect("taken up");
+        nodes.sweep(&*memory, &mut |_| ()).expect("swept");
+        let read = memory.1.load(Ordering::Relaxed);
+        assert!((within.size()..2 * within.size()).contains(&read), "{read} bytes");
     }
 
     /// Check that the rest is longer once it was searched for long.

@@ -38,7 +38,7 @@ impl WatchedNodes {
         if self.nodes.iter().filter(of_it).any(|watched| is_older(&watched.state)) {
             return Ok(());
         }
-        for WatchedNode { node, state } in &mut self.nodes {
+        for WatchedNode { node, state, .. } in &mut self.nodes {
             // What changes while a kernel is on its way out is no news.
             if let State::Watching(watching) = state
                 && node.memory == survey.memory
@@ -70,7 +70,7 @@ impl WatchedNodes {
                         memory: survey.memory.clone(),
                     };
                     let state = State::Missing(Missing::default());
-                    self.nodes.push(WatchedNode { node, state });
+                    self.nodes.push(WatchedNode::new(node, state));
                     self.adopt(self.nodes.len() - 1, kernel.clone(), memory, tell)?;
                 }
                 stray => {

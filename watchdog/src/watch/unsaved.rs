@@ -48,7 +48,7 @@ impl WatchedNodes {
     /// Tries to store what could not be stored, where the last try is long enough ago. That it
     /// fails once more is no news.
     pub(super) fn save_learned(&mut self, tell: &mut dyn FnMut(Event)) {
-        for WatchedNode { node, state } in &mut self.nodes {
+        for WatchedNode { node, state, .. } in &mut self.nodes {
             let State::Watching(watching) = state else { continue };
             let Some(unsaved) = &mut watching.unsaved else { continue };
             if unsaved.tried.elapsed() < AGAIN {

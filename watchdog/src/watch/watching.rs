@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::life::{Life, News};
 use super::nodes::SweepError;
 use super::origin::Doings;
-use super::searches::Searches;
 use super::tell;
 use super::unsaved::Unsaved;
 use crate::alert::Event;
@@ -41,8 +40,6 @@ pub(super) struct Watching {
     /// Findings about the mapping already told.
     told_mapping: BTreeSet<String>,
     life: Life,
-    /// Searches for a kernel that runs instead.
-    pub(super) searches: Searches,
     /// What witnesses were last said to say otherwise.
     pub(super) doubt: Option<String>,
     /// Whether a kernel that boots beside it was told.
@@ -53,9 +50,9 @@ pub(super) struct Watching {
 
 /// What a sweep says of the kernel itself.
 pub(super) enum Health {
-    /// As it should be, or not yet to be looked into.
+    /// As it should be.
     Alive,
-    /// Its clocks stand still, and it is time to look whether another kernel runs.
+    /// Its clocks stand still: another kernel may run.
     Stalled,
     /// Its text cannot be reached any more: the reason.
     Gone(String),
@@ -92,7 +89,6 @@ impl Watching {
             swept: None,
             told_causes: BTreeSet::new(),
             told_mapping: BTreeSet::new(),
-            searches: Searches::default(),
             doubt: None,
             told_booting: false,
             unsaved,
@@ -116,9 +112,6 @@ impl Watching {
             Some(News::GoesOn(time)) => tell(tell::goes_on(&node.name, &self.kernel, time)),
             None => {}
         }
-        if advanced {
-            self.searches = Searches::default();
-        }
         let findings = match recheck(memory, &self.kernel) {
             Ok(Recheck::Same { findings }) => findings,
             // A kernel that lives on and is mapped elsewhere was not rebooted.
@@ -139,7 +132,7 @@ impl Watching {
             Err(error) => return Health::Gone(chain(&error)),
         }
         self.swept = Some(begun);
-        if self.is_alive() || !self.searches.are_due() { Health::Alive } else { Health::Stalled }
+        if self.is_alive() { Health::Alive } else { Health::Stalled }
     }
 
     /// Whether its clocks went on not long ago.
