@@ -1,8 +1,8 @@
 //! From memory to nodes: which kernel runs in which node's memory.
 
-use super::choose::{the_one, those_alive};
+use super::choose::{describe, some_of, the_one, those_alive};
 use super::{Images, NodeName, Nodes};
-use watchdog_core::locate::{Finding, locate};
+use watchdog_core::locate::{Finding, Lost, locate};
 use watchdog_core::memory::{Memory, PhysAddr, RangeSet, ReadError};
 
 /// A node and the memory in which its kernel is looked for.
@@ -61,19 +61,8 @@ impl Nodes {
             }
             Self::Discovered { prefix, within } => {
                 let findings = surveys.into_iter().flat_map(|survey| survey.findings).collect();
-                let (mut nodes, strays) = those_alive(memory, findings);
-                nodes.sort_by_key(place);
-                let alone = [IMAGE, OWN].contains(prefix) && nodes.len() == 1;
-                let name = |n| {
-                    if alone { NodeName::alone(prefix) } else { NodeName::numbered(prefix, n + 1) }
-                };
-                let node = |n| Node { name: name(n), memory: within.clone() };
-                let found = nodes.into_iter().enumerate();
-                let mut found: Vec<_> = found
-                    .map(|(n, finding)| Found { node: node(n), finding, strays: Vec::new() })
-                    .collect();
-                strays.into_iter().for_each(|stray| to_nearest(&mut found, stray));
-                found
+                let (nodes, strays) = those_alive(memory, findings);
+                discovered(nodes, strays, prefix, within)
             }
         })
     }
@@ -135,6 +124,54 @@ impl Nodes {
     }
 }
 
+/// Discovered nodes that are kept apart. Software on one of them can make any number of kernels in
+/// its memory live.
+pub const MOST_NODES: usize = 64;
+
+/// The nodes of some findings in the memory `within`, with the strays that are nearest to each.
+/// Where there are too many, one more node that is lost stands for the rest.
+fn discovered(
+    nodes: Vec<Finding>,
+    strays: Vec<Finding>,
+    prefix: &'static str,
+    within: &RangeSet,
+) -> Vec<Found> {
+    let alone = [IMAGE, OWN].contains(&prefix) && nodes.len() == 1;
+    let name = |n| if alone { NodeName::alone(prefix) } else { NodeName::numbered(prefix, n + 1) };
+    let node = |n| Node { name: name(n), memory: within.clone() };
+    let (nodes, rest) = not_too_many(nodes);
+    let (count, found) = (nodes.len(), nodes.into_iter().enumerate());
+    let mut found: Vec<_> =
+        found.map(|(n, finding)| Found { node: node(n), finding, strays: Vec::new() }).collect();
+    strays.into_iter().for_each(|stray| to_nearest(&mut found, stray));
+    if !rest.is_empty() {
+        let reason = format!(
+            "{} more kernels, or parts of some, were found in {} beside the first {count}: give \
+             each node its own range. Found: {}",
+            rest.len(),
+            within.in_brief(),
+            some_of(rest.iter().map(describe))
+        );
+        let finding = Finding::Lost(Lost::because(reason));
+        found.push(Found { node: node(count), finding, strays: Vec::new() });
+    }
+    found
+}
+
+/// At most [`MOST_NODES`] findings in the order of their numbers, and the rest: what was located
+/// comes before what boots, and that before what is lost.
+fn not_too_many(mut findings: Vec<Finding>) -> (Vec<Finding>, Vec<Finding>) {
+    let rank = |finding: &Finding| match finding {
+        Finding::Located(_) => 0,
+        Finding::Booting(_) => 1,
+        Finding::Lost(_) => 2,
+    };
+    findings.sort_by_key(|finding| (rank(finding), place(finding)));
+    let rest = findings.split_off(findings.len().min(MOST_NODES));
+    findings.sort_by_key(place);
+    (findings, rest)
+}
+
 /// The prefix of nodes found in an image; a single one is called just that.
 pub(super) const IMAGE: &str = "image";
 
@@ -152,5 +189,46 @@ fn to_nearest(found: &mut [Found], stray: Finding) {
     let nearest = found.iter_mut().min_by_key(|found| place(&found.finding).0.abs_diff(at));
     if let Some(nearest) = nearest {
         nearest.strays.push(stray);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost(at: u64) -> Lost {
+        Lost { text: Some(PhysAddr(at)), ..Lost::because("made up".to_owned()) }
+    }
+
+    /// Check that a thousand decoys are no thousand nodes, that what boots is not crowded out by
+    /// what is lost, and that the rest is counted.
+    #[test]
+    fn decoys_are_not_all_nodes() {
+        let mut findings: Vec<_> = (0..1000).map(|at| Finding::Lost(lost(at))).collect();
+        findings.push(Finding::Booting(lost(5000)));
+        let strays = vec![Finding::Lost(lost(6000))];
+        let found = discovered(findings, strays, "service", &RangeSet::new());
+        assert_eq!(found.len(), MOST_NODES + 1);
+        let at = |n: usize| found[n].finding.text_address();
+        assert_eq!(
+            (at(0), at(62), at(63)),
+            (Some(PhysAddr(0)), Some(PhysAddr(62)), Some(PhysAddr(5000)))
+        );
+        assert_eq!(found[63].strays.len(), 1);
+        let rest = &found[64];
+        assert_eq!(rest.node.name.as_str(), "service-65");
+        let reason = rest.finding.reason();
+        assert!(reason.starts_with("937 more kernels") && reason.len() < 1000, "{reason}");
+    }
+
+    /// Check that as many nodes as are told apart are all there, by the order of their texts.
+    #[test]
+    fn as_many_as_there_are() {
+        let findings: Vec<_> = (0..64).rev().map(|at| Finding::Lost(lost(at))).collect();
+        let found = discovered(findings, Vec::new(), IMAGE, &RangeSet::new());
+        let texts: Vec<_> = found.iter().filter_map(|it| it.finding.text_address()).collect();
+        assert_eq!(texts, (0..64).map(PhysAddr).collect::<Vec<_>>());
+        let alone = discovered(vec![Finding::Lost(lost(1))], Vec::new(), IMAGE, &RangeSet::new());
+        assert_eq!(alone[0].node.name.as_str(), IMAGE);
     }
 }

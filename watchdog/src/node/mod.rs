@@ -12,7 +12,7 @@ mod target;
 pub use baseline::{NoBaseline, baseline_for};
 pub use choose::describe;
 pub(crate) use choose::{Candidate, candidates, some_of, successor};
-pub use find::{Found, Node, Survey};
+pub use find::{Found, MOST_NODES, Node, Survey};
 pub use image_spec::{ImageSpec, ImageSpecError};
 pub use images::Images;
 pub use spec::{NodeError, NodeName, NodeSpec, disjoint, mint_ranges};

@@ -45,6 +45,8 @@ pub struct WatchedNodes {
     pub(super) nodes: Vec<WatchedNode>,
     /// Strays already told.
     pub(super) strays: Strays,
+    /// Whether it was reported that more kernels live than are kept apart as nodes.
+    pub(super) crowd_reported: bool,
 }
 
 #[derive(Debug)]
@@ -85,6 +87,7 @@ impl WatchedNodes {
             still: None,
             nodes: Vec::new(),
             strays: Strays::default(),
+            crowd_reported: false,
         };
         for Found { node, finding, strays } in found {
             let state = match finding {

@@ -1,5 +1,6 @@
 //! What a survey of all memory says beside what is pinned: it moves nothing, and is told.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::missing::Missing;
@@ -7,12 +8,12 @@ use super::nodes::{State, SweepError, WatchedNode, WatchedNodes};
 use super::strays::Report;
 use super::tell;
 use crate::alert::Event;
-use crate::node::{Node, Nodes, Survey};
+use crate::node::{MOST_NODES, Node, Nodes, Survey};
 use watchdog_core::locate::{Finding, Kernel, living};
-use watchdog_core::memory::{Memory, RangeSet};
+use watchdog_core::memory::{Memory, PhysAddr, RangeSet};
 use watchdog_core::verify::Identity;
 
-/// How long it is waited for a sign of life of a kernel that nobody knew.
+/// How long it is waited for signs of life of kernels that nobody knew.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl WatchedNodes {
@@ -52,6 +53,7 @@ impl WatchedNodes {
                 }
             }
         }
+        let alive = self.living_strangers(&survey.findings, memory);
         for finding in survey.findings {
             let text = finding.text_address();
             let taken = |watched: &WatchedNode| text.is_some() && watched.text() == text;
@@ -61,9 +63,9 @@ impl WatchedNodes {
             }
             match &finding {
                 Finding::Located(kernel)
-                    if matches!(self.plan, Nodes::Discovered { .. })
+                    if alive.contains(&kernel.text.phys)
                         && !self.nodes.iter().any(missing)
-                        && living(memory, &[kernel.pulse], PATIENCE).contains(&true) =>
+                        && !self.is_crowded(tell) =>
                 {
                     let node = Node {
                         name: self.plan.name_of_next(self.nodes.len()),
@@ -81,6 +83,35 @@ impl WatchedNodes {
             }
         }
         Ok(())
+    }
+
+    /// Texts of kernels that live and no node is known to run, where each of them is a node. All
+    /// are waited for at the same time: an adversary can make any number.
+    fn living_strangers(&self, findings: &[Finding], memory: &dyn Memory) -> BTreeSet<PhysAddr> {
+        let taken: BTreeSet<_> = self.nodes.iter().filter_map(WatchedNode::text).collect();
+        let is_missing = self.nodes.iter().any(|watched| watched.text().is_none());
+        if matches!(self.plan, Nodes::Configured(_)) || is_missing {
+            return BTreeSet::new();
+        }
+        let strangers = findings.iter().filter_map(|finding| match finding {
+            Finding::Located(kernel) if !taken.contains(&kernel.text.phys) => {
+                Some((kernel.text.phys, kernel.pulse))
+            }
+            _ => None,
+        });
+        let (texts, pulses): (Vec<_>, Vec<_>) = strangers.unzip();
+        let alive = living(memory, &pulses, PATIENCE);
+        texts.into_iter().zip(alive).filter_map(|(text, alive)| alive.then_some(text)).collect()
+    }
+
+    /// Whether there are as many nodes as are kept apart, which is reported once.
+    fn is_crowded(&mut self, tell: &mut dyn FnMut(Event)) -> bool {
+        let is_crowded = self.nodes.len() >= MOST_NODES;
+        if is_crowded && !self.crowd_reported {
+            self.crowd_reported = true;
+            tell(tell::crowded(&self.plan.name_of_next(self.nodes.len())));
+        }
+        is_crowded
     }
 
     /// The node of a memory whose text is nearest to a finding's.

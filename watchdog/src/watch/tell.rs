@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::strays::MOST_STRAYS;
 use crate::alert::{Event, EventKind};
 use crate::guard::LeaseTerms;
-use crate::node::{Node, NodeName, Target, describe};
+use crate::node::{MOST_NODES, Node, NodeName, Target, describe};
 use watchdog_core::locate::{Finding, Kernel, Lost};
 use watchdog_core::memory::RangeSet;
 use watchdog_core::text::{hex, printable};
@@ -145,6 +145,17 @@ pub(super) fn stray(node: &NodeName, stray: &Finding) -> Event {
     )
     .node(node.as_str());
     event.phys = stray.text_address();
+    event
+}
+
+/// More kernels live than are kept apart as nodes; `next` would be the first of the rest.
+pub(super) fn crowded(next: &NodeName) -> Event {
+    let message = format!(
+        "More than {MOST_NODES} kernels run where nodes are looked for: {next} and further ones \
+         are not watched. Give each node its own range, with --node or in the configuration"
+    );
+    let mut event = Event::new(EventKind::NodeLost, message).node(next.as_str());
+    event.verdict = Some(Verdict::Lost);
     event
 }
 
