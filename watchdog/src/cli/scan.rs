@@ -20,6 +20,9 @@ use watchdog_core::verify::{BaselineStore, Verdict, Verifier, copy_text};
 pub(super) const STATE_DIR: &str = "/var/lib/watchdog";
 /// Between two looks at a kernel that is rewriting itself.
 const PATCHING: Duration = Duration::from_millis(200);
+/// How long that goes on: twice as long as the verifier leaves sites open for a kernel that holds
+/// the mutexes of whoever patches.
+const LONGEST_PATCHING: Duration = Duration::from_secs(60);
 /// How long it is waited for clocks that stand still.
 const LONGEST_LOOK: Duration = Duration::from_secs(10);
 /// Differences listed in JSON.
@@ -118,15 +121,43 @@ fn judge<'a>(
         return Ok(report(verdict, sentence(&mapping), Some(text)));
     };
     let mut verifier = Verifier::new(baseline, located);
-    let mut swept = verifier.sweep(memory, located, LISTED)?;
-    // A kernel that is rewriting itself is judged when it has done, which does not take for ever.
-    while swept.pending > 0 {
-        thread::sleep(PATCHING);
-        swept = verifier.sweep(memory, located, LISTED)?;
-    }
-    let verdict = if mapping.is_empty() { swept.verdict } else { Verdict::Tampered };
+    // A kernel that is rewriting itself is judged when it has done.
+    let sweep = || verifier.sweep(memory, located, LISTED);
+    let swept = repeat_until(|swept| swept.pending == 0, LONGEST_PATCHING, PATCHING, sweep)?;
+    let verdict = match swept.verdict {
+        _ if !mapping.is_empty() => Verdict::Tampered,
+        Verdict::Tampered => Verdict::Tampered,
+        _ if swept.pending > 0 => Verdict::Unverified,
+        verdict => verdict,
+    };
+    let reason = sentence(&mapping).or_else(|| unsettled(swept.pending));
     let text = TextReport::judged(swept, &verifier, located, verbose);
-    Ok(report(verdict, sentence(&mapping), Some(text)))
+    Ok(report(verdict, reason, Some(text)))
+}
+
+/// Does something again and again, every `pause`, until it is done or `limit` has passed: what the
+/// last time led to.
+fn repeat_until<T, E>(
+    is_done: impl Fn(&T) -> bool,
+    limit: Duration,
+    pause: Duration,
+    mut act: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let begun = Instant::now();
+    loop {
+        let result = act()?;
+        if is_done(&result) || begun.elapsed() >= limit {
+            return Ok(result);
+        }
+        thread::sleep(pause);
+    }
+}
+
+/// Why a text that was still changing could not be judged.
+fn unsettled(places: usize) -> Option<String> {
+    (places > 0).then(|| {
+        format!("{places} places of its text were still changing after {LONGEST_PATCHING:?}")
+    })
 }
 
 fn sentence(mapping: &[String]) -> Option<String> {
@@ -166,5 +197,22 @@ mod tests {
         let traced = [Verdict::Patched, Verdict::Instrumented];
         assert_eq!(status(&traced), Status::Tampered);
         assert_eq!(judged(&traced, Some(Allowed::Instrumented)), Status::Good);
+    }
+    /// Check that a text that never comes to rest ends a scan all the same, and that one that does
+    /// is looked at no more often than it takes.
+    #[test]
+    fn scans_end() {
+        let pause = Duration::from_millis(1);
+        let looks = |limit, is_done: fn(&u32) -> bool| {
+            let mut looks = 0;
+            let act = || {
+                looks += 1;
+                Ok::<_, ()>(looks)
+            };
+            repeat_until(is_done, limit, pause, act)
+        };
+        assert!(looks(Duration::from_millis(20), |_| false).is_ok_and(|looks| looks > 1));
+        assert_eq!(looks(Duration::from_secs(60), |looks| *looks == 3), Ok(3));
+        assert!(unsettled(0).is_none() && unsettled(2).is_some_and(|why| why.starts_with("2 ")));
     }
 }
