@@ -48,8 +48,7 @@ pub fn baseline_for(
     };
     let files = images.files(node);
     for file in &files {
-        let baseline = Baseline::of_image(file)?;
-        if baseline.fits(kernel) {
+        if let Some(baseline) = images.baseline(file, kernel)? {
             return Ok(Some(baseline));
         }
     }

@@ -3,15 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::file_cache::{FileCache, Stamp};
 use super::{ImageSpec, NodeName};
 use watchdog_core::digest::Digest;
 use watchdog_core::files;
 use watchdog_core::image::{ImageError, VendorImage};
-use watchdog_core::locate::{Search, VendorSign};
+use watchdog_core::locate::{Kernel, Search, VendorSign};
+use watchdog_core::verify::{Baseline, BaselineError, ImageSigns};
 
 /// Vendor's images, each for one node or for all.
 #[derive(Clone, Debug, Default)]
-pub struct Images(Vec<Given>);
+pub struct Images {
+    given: Vec<Given>,
+    /// Whose images the files are that were unpacked.
+    known: FileCache<ImageSigns>,
+}
 
 #[derive(Clone, Debug)]
 struct Given {
@@ -32,14 +38,37 @@ impl Images {
             let sign = VendorSign::new(&file.display().to_string(), &image);
             images.push(Given { node, file, sign });
         }
-        Ok(Self(images))
+        Ok(Self { given: images, known: FileCache::default() })
     }
 
     /// The files given for a node, those for it alone first.
     pub(super) fn files(&self, node: &NodeName) -> Vec<&Path> {
-        let own = self.0.iter().filter(|given| given.node.as_ref() == Some(node));
-        let any = self.0.iter().filter(|given| given.node.is_none());
+        let own = self.given.iter().filter(|given| given.node.as_ref() == Some(node));
+        let any = self.given.iter().filter(|given| given.node.is_none());
         own.chain(any).map(|given| given.file.as_path()).collect()
+    }
+
+    /// The baseline from a file, if that is the image of this kernel. Which kernel a file is of
+    /// stays known: a node that runs another one is searched again and again, and unpacking takes
+    /// seconds.
+    ///
+    /// # Errors
+    /// When the file is no image that can be judged by.
+    pub(super) fn baseline(
+        &self,
+        file: &Path,
+        kernel: &Kernel,
+    ) -> Result<Option<Baseline>, BaselineError> {
+        let stamp = Stamp::of(file);
+        let known = stamp.and_then(|stamp| self.known.get(file, stamp));
+        if known.is_some_and(|signs| !signs.fit(kernel)) {
+            return Ok(None);
+        }
+        let baseline = Baseline::of_image(file)?;
+        if let Some(stamp) = stamp {
+            self.known.put(file, stamp, baseline.image_signs());
+        }
+        Ok(baseline.fits(kernel).then_some(baseline))
     }
 
     /// SHA-256 of each file, by its node and name; of what cannot be read any more, nothing.
@@ -50,13 +79,13 @@ impl Images {
             let digest = Digest::of_reader(&mut files::open(file).ok()?).ok()?.to_string();
             Some((format!("{node}: {}", file.display()), digest))
         };
-        self.0.iter().filter_map(digest).collect()
+        self.given.iter().filter_map(digest).collect()
     }
 
     /// The search for a node's kernel; without a name, for the kernel of any.
     pub(super) fn search(&self, node: Option<&NodeName>, gentle: bool) -> Search {
         let is_for = |given: &&Given| given.node.is_none() || given.node.as_ref() == node;
-        let images = self.0.iter().filter(is_for);
+        let images = self.given.iter().filter(is_for);
         Search { images: images.map(|given| given.sign.clone()).collect(), gentle }
     }
 }

@@ -2,6 +2,7 @@
 
 mod baseline;
 mod choose;
+mod file_cache;
 mod find;
 mod image_spec;
 mod images;

@@ -80,6 +80,30 @@ pub struct Baseline {
     pub reference: Arc<Reference>,
 }
 
+/// How a kernel is recognised as that of a vendor's image, without all that it is judged by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSigns {
+    build_id: String,
+    banner: String,
+    size: u64,
+    link_address: u64,
+    is_relocatable: bool,
+}
+
+impl ImageSigns {
+    /// Whether the image is this kernel's.
+    #[must_use]
+    pub fn fit(&self, kernel: &Kernel) -> bool {
+        // Kernels before 5.13 do not publish their build id; every one has a banner.
+        let same_id = kernel.build_id.as_ref().is_none_or(|id| *id == self.build_id);
+        let in_place = kernel.text.virt.0 == self.link_address;
+        same_id
+            && kernel.banner == self.banner
+            && kernel.text.size == self.size
+            && (in_place || self.is_relocatable)
+    }
+}
+
 /// Why no baseline could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BaselineError {
@@ -148,16 +172,20 @@ impl Baseline {
     pub fn fits(&self, kernel: &Kernel) -> bool {
         match self.kind {
             BaselineKind::Learned => self.identity == Identity::of(kernel),
-            BaselineKind::Image => {
-                let reference = &self.reference;
-                // Kernels before 5.13 do not publish their build id; every one has a banner.
-                let same_id = kernel.build_id.as_ref().is_none_or(|id| *id == reference.build_id);
-                let moved = kernel.text.virt.0 != reference.link_address;
-                same_id
-                    && kernel.banner == reference.banner
-                    && kernel.text.size == self.identity.size
-                    && !(moved && reference.text.relocations.is_empty())
-            }
+            BaselineKind::Image => self.image_signs().fit(kernel),
+        }
+    }
+
+    /// How the kernel of a baseline from an image is recognised.
+    #[must_use]
+    pub fn image_signs(&self) -> ImageSigns {
+        let reference = &self.reference;
+        ImageSigns {
+            build_id: reference.build_id.clone(),
+            banner: reference.banner.clone(),
+            size: self.identity.size,
+            link_address: reference.link_address,
+            is_relocatable: !reference.text.relocations.is_empty(),
         }
     }
 

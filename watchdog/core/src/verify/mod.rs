@@ -15,7 +15,7 @@ mod suspects;
 mod verdict;
 mod verifier;
 
-pub use baseline::{Baseline, BaselineError, BaselineKind, Identity, Origin};
+pub use baseline::{Baseline, BaselineError, BaselineKind, Identity, ImageSigns, Origin};
 pub use difference::{Difference, Judgement};
 pub use key::BaselineKey;
 pub use measure::{MeasureError, TextCopy, copy_text};
