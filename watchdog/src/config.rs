@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::guard::{Policies, Policy, Preset, Processors, Release, WritePath, check_hash};
 use crate::node::{NodeName, disjoint, mint_ranges};
 use watchdog_core::files;
 use watchdog_core::memory::{MemorySource, PhysRange, RangeSet};
 use watchdog_core::verify::BaselineKey;
+use watchdog_guard::{Policies, Policy, Preset, Processors, Release, WritePath, check_hash};
 
 /// Where the configuration is looked for when no `--config` is given.
 pub const DEFAULT_PATH: &str = "/etc/watchdog/watchdog.toml";

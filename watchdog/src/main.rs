@@ -8,8 +8,9 @@ use std::process::{self, ExitCode};
 use anyhow::Context;
 use clap::Parser;
 use watchdog::cli::{Cli, Status, execute};
-use watchdog::{role, signals};
+use watchdog::signals;
 use watchdog_core::text::visible;
+use watchdog_guard::role;
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::new().filter_or("WATCHDOG_LOG", "warn"))

@@ -49,6 +49,8 @@ pub(crate) fn tests(steps: &Steps) -> Result<Vec<TestProgram>> {
         "--package",
         "watchdog-core",
         "--package",
+        "watchdog-guard",
+        "--package",
         "xtask",
     ]);
     step.run_reading(&mut cargo, |line| programs.extend(test_program(line)))?;

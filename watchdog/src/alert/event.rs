@@ -6,9 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::guard::PathReport;
 use watchdog_core::memory::{PhysAddr, VirtAddr};
 use watchdog_core::verify::Verdict;
+use watchdog_guard::PathReport;
 
 /// What an event tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

@@ -4,40 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use libsystemd::daemon::booted;
 use libsystemd::logging::{Priority, journal_send};
+use watchdog_guard::JournalReader;
 
 use super::{Event, Sink};
 
 /// Where journald listens (systemd-journald.service(8)).
 const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// Who knows what becomes of what this thread sends.
-pub trait Confirm: Send {
-    /// Must come before anything is sent, so that what was sent earlier is not taken for it.
-    fn prepare(&mut self);
-
-    /// What became of what was sent since.
-    ///
-    /// # Errors
-    /// When it is not journald, or may not have got it.
-    fn confirm(&mut self) -> Result<(), Diverted>;
-}
-
-/// What became of what was sent.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Diverted {
-    /// Another process than journald, as a sentence names it, reads it.
-    #[error("{0} reads it, which is not journald")]
-    Read(String),
-    /// Whoever reads it is gone.
-    #[error("the process that it went to is gone")]
-    Gone,
-    /// Whatever filters may drop it or cut it short.
-    #[error("it goes through a filter at journald's socket")]
-    Filtered,
-}
-
-/// Where that is known, once it is.
-pub(super) type Reader = Arc<Mutex<Option<Box<dyn Confirm>>>>;
+/// What finds who reads what goes to the journal, once the guard has it.
+pub(super) type Reader = Arc<Mutex<Option<JournalReader>>>;
 
 /// The system's journal.
 pub struct Journal(Reader);
@@ -50,12 +25,12 @@ impl Journal {
         (std::path::Path::new(SOCKET).exists() || booted()).then(|| Self(Reader::default()))
     }
 
-    fn with_reader<T>(&self, act: impl FnOnce(&mut dyn Confirm) -> T) -> Option<T> {
+    fn with_reader<T>(&self, act: impl FnOnce(&mut JournalReader) -> T) -> Option<T> {
         let mut reader = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        reader.as_mut().map(|it| act(it.as_mut()))
+        reader.as_mut().map(act)
     }
 
-    /// Where to put who knows its reader.
+    /// Where the outlet puts what finds the reader.
     pub(super) fn reader(&self) -> Reader {
         Arc::clone(&self.0)
     }
@@ -75,11 +50,11 @@ impl Sink for Journal {
             _ => Priority::Info,
         };
         // Not locked while it is sent: that may take as long as journald likes.
-        let is_prepared = self.with_reader(|it| it.prepare()).is_some();
+        let is_prepared = self.with_reader(JournalReader::prepare).is_some();
         journal_send(priority, &event.message, fields(event).into_iter())?;
         if is_prepared {
             // What somebody else has read is sent again when journald is back.
-            self.with_reader(|it| it.confirm()).transpose()?;
+            self.with_reader(JournalReader::confirm).transpose()?;
         }
         Ok(())
     }

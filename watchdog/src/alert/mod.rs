@@ -9,5 +9,5 @@ mod place;
 
 pub use console::{Terminal, line};
 pub use event::{Event, EventKind, Process};
-pub use journal::{Confirm, Diverted, Journal};
+pub use journal::Journal;
 pub use outlet::{Book, Outlet, Sink};

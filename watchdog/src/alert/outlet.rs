@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::console::{JsonLines, Terminal};
 use super::digest::Digests;
-use super::journal::{Confirm, Reader};
+use super::journal::Reader;
 use super::place::{Letter, Place, State};
 use super::{Event, EventKind, Journal};
 use watchdog_core::text::visible_line;
+use watchdog_guard::JournalReader;
 
 /// Events that may wait for a slow journal before the next ones are counted as lost.
 const QUEUE: usize = 4096;
@@ -115,7 +116,7 @@ impl Outlet {
     }
 
     /// From now on what goes to the journal is sent again where somebody else has read it.
-    pub fn confirm_by(&self, reader: Box<dyn Confirm>) {
+    pub fn confirm_by(&self, reader: JournalReader) {
         if let Some(known) = &self.0.reader {
             *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(reader);
         }

@@ -6,9 +6,9 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::journal::Diverted;
 use super::outlet::Sink;
 use super::{Event, EventKind};
+use watchdog_guard::Diverted;
 
 /// Events that are kept for a place that takes none; the next ones are counted. What happened
 /// first says more than what came of it, and attempts are folded before they come here: this is

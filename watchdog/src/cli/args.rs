@@ -7,9 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::guard_args::GuardCommand;
 use crate::config::{self, Config, NodeSection};
-use crate::guard::{Preset, WritePath};
 use crate::node::{ImageSpec, NodeName, NodeSpec, Target, TargetError};
 use watchdog_core::memory::MemorySource;
+use watchdog_guard::{Preset, WritePath};
 
 /// Integrity watchdog for machines that run several Linux kernels side by side
 ///

@@ -62,7 +62,7 @@ fn import(args: &ImportArgs) -> anyhow::Result<Status> {
 }
 
 /// What a baseline could not be stored for. A guard in force keeps its baselines from root, and
-/// this command has given up what the guard trusts (see [`crate::role`]).
+/// this command has given up what the guard trusts (see [`watchdog_guard::role`]).
 fn explained(error: StoreError, store: &BaselineStore) -> anyhow::Error {
     let is_refused = matches!(&error, StoreError::Io { error, .. } if is_eperm(error));
     let error = anyhow::Error::new(error);

@@ -15,9 +15,9 @@ use super::guard_args::{DisarmArgs, GuardCommand, LeaseArgs, TellArgs};
 use super::report::{json, people};
 use super::secret::secret_of;
 use crate::alert::{Event, EventKind, Journal, Sink, Terminal};
-use crate::guard::{Coverage, InForce, PathReport, Record, enter_first_mounts, hash, is_hidden};
 use watchdog_core::files;
 use watchdog_core::text::printable;
+use watchdog_guard::{Coverage, InForce, PathReport, Record, enter_first_mounts, hash, is_hidden};
 
 /// How long the journal may take for one event.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -232,7 +232,13 @@ mod tests {
     /// not count.
     #[test]
     fn whole() {
-        let line = PathReport::example;
+        let line = |path: &'static str, coverage: &'static str| PathReport {
+            row: 1,
+            path: path.into(),
+            coverage: coverage.into(),
+            seen: true,
+            reason: None,
+        };
         assert!(is_whole(&[line("write", "denied"), line("firmware", "uncovered")]));
         assert!(!is_whole(&[line("write", "uncovered")]) && !is_whole(&[]));
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::guard::LONGEST_LEASE;
 use crate::node::NodeName;
+use watchdog_guard::LONGEST_LEASE;
 
 /// `watchdog guard`.
 #[derive(Debug, Subcommand)]

@@ -12,9 +12,9 @@ use super::progress::Progress;
 use super::scan::STATE_DIR;
 use crate::alert::Outlet;
 use crate::config::DEFAULT_PATH;
-use crate::guard::enter_first_mounts;
 use crate::watch::{WatchOptions, watch};
 use watchdog_core::memory::MemorySource;
+use watchdog_guard::enter_first_mounts;
 
 /// Time from one sweep to the next when nothing else is said.
 const PERIOD: Duration = Duration::from_secs(1);

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::alert::{Event, EventKind, Process};
-use crate::guard::{GuardEvent, Policy, WriteAttempt, WritePath};
 use watchdog_core::memory::RangeSet;
 use watchdog_core::text::printable;
+use watchdog_guard::{GuardEvent, Policy, WriteAttempt, WritePath};
 
 /// Which memory is known to be which node's; changes as nodes are found.
 #[derive(Clone, Debug, Default)]
@@ -192,8 +192,8 @@ fn sentence(attempt: &WriteAttempt, process: &Process, node: Option<&str>, count
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::Attacker;
     use watchdog_core::memory::{PhysAddr, PhysRange};
+    use watchdog_guard::Attacker;
 
     fn attempt(pid: u32, path: WritePath) -> WriteAttempt {
         WriteAttempt {

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::origin::Doings;
 use crate::alert::{Event, EventKind};
-use crate::guard::{GuardEvent, WritePath};
 use watchdog_core::memory::{MapError, MemoryUse, RangeSet, mapped, uses};
 use watchdog_core::text::{chain, printable};
+use watchdog_guard::{GuardEvent, WritePath};
 
 /// How often is looked at what the kernel has mapped for itself, which is a long list; what is mapped
 /// under the guard is seen by its programs.

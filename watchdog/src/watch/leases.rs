@@ -10,10 +10,10 @@ use super::attempts::{Attempts, Owners};
 use super::origin::Doings;
 use super::tell;
 use crate::alert::Event;
-use crate::guard::{Guard, GuardEvent, LeaseState, LeaseTerms};
 use crate::node::{Nodes, Target};
 use watchdog_core::memory::RangeSet;
 use watchdog_core::text::chain;
+use watchdog_guard::{Guard, GuardEvent, LeaseState, LeaseTerms};
 
 /// When it is looked again at a table that could not be read.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

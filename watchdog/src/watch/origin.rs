@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::guard::{GuardEvent, LeaseTerms, Policies, Policy, WritePath};
 use crate::node::NodeName;
 use watchdog_core::memory::{MemoryUse, RangeSet};
 use watchdog_core::text::printable;
+use watchdog_guard::{GuardEvent, LeaseTerms, Policies, Policy, WritePath};
 
 /// Of what was let through, only the last is kept; of what lasts, the first.
 const KEPT: usize = 256;
@@ -206,8 +206,8 @@ fn is_behind_iommu() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::{Attacker, Preset, WriteAttempt};
     use watchdog_core::memory::UseKind;
+    use watchdog_guard::{Attacker, Preset, WriteAttempt};
 
     fn attempt(path: WritePath, action: Policy, range: &str) -> GuardEvent {
         GuardEvent::Attempt(WriteAttempt {

@@ -2,7 +2,7 @@
 
 use super::origin::Doings;
 use crate::alert::{Event, EventKind};
-use crate::guard::{Coverage, GuardError};
+use watchdog_guard::{Coverage, GuardError};
 
 /// The last proof, to compare the next one with.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::{interval, timeout};
 
 use crate::alert::{Event, EventKind};
-use crate::guard::{PathReport, this_program};
+use watchdog_guard::{PathReport, this_program};
 
 const ARGUMENTS: [&str; 3] = ["guard", "self-test", "--json"];
 const PERIOD: Duration = Duration::from_secs(60);
@@ -93,7 +93,13 @@ mod tests {
     /// is not; and that a process which finds nothing is told as well.
     #[test]
     fn findings() {
-        let line = PathReport::example;
+        let line = |path: &'static str, coverage: &'static str| PathReport {
+            row: 1,
+            path: path.into(),
+            coverage: coverage.into(),
+            seen: true,
+            reason: None,
+        };
         assert!(event(Ok(vec![line("write", "denied"), line("kernel", "uncovered")])).is_none());
         let told = event(Ok(vec![line("write", "uncovered")])).unwrap();
         assert!(told.message.contains("write: unknown"), "{}", told.message);

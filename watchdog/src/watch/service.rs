@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aya::maps::{Array, MapData};
 use libsystemd::daemon::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
@@ -20,13 +19,13 @@ use super::second::Second;
 use super::sweeper::Sweeper;
 use super::tell;
 use crate::alert::{Book, Event, Outlet};
-use crate::guard::{
-    Guard, GuardConfig, GuardError, GuardEvent, Policies, Processors, Release, Settings, WritePath,
-};
 use crate::node::{Found, Nodes, Target};
-use crate::role;
 use watchdog_core::memory::{MapError, RangeSet, ReadError};
 use watchdog_core::verify::{BaselineKey, BaselineStore};
+use watchdog_guard::{
+    Guard, GuardConfig, GuardError, GuardEvent, Policies, Processors, Release, ReportedCounts,
+    Settings, WritePath, role,
+};
 
 /// How long systemd waits for a sign of life at least: a sweep may have to search all of a node's memory
 /// on a busy machine, and who is started anew meanwhile knows less than before.
@@ -188,7 +187,7 @@ pub async fn watch(
         role::give_up().map_err(WatchError::Role)?;
     }
     if let Some(reader) = guard.as_mut().and_then(Guard::take_reader) {
-        outlet.confirm_by(Box::new(reader));
+        outlet.confirm_by(reader);
     }
     invariant.iter_mut().flat_map(Invariant::look).for_each(|it| outlet.send(it));
     let mut proofs = guard.as_mut().map(|guard| ProofWatch::new(&guard.prove(), doings.clone()));
@@ -218,8 +217,8 @@ pub async fn watch(
         // From here on the guard stays, whatever becomes of this process.
         let events = guard.keep()?;
         events.into_iter().filter_map(|it| attempts.event(it, &owners)).for_each(&mut tell);
-        if let Some(book) = guard.take_book() {
-            outlet.keep_book(Box::new(Ledger(book)));
+        if let Some(reported) = guard.take_reported() {
+            outlet.keep_book(Box::new(reported));
         }
     }
     let (sweeps, proven) = (Heart::default(), Heart::default());
@@ -343,19 +342,11 @@ fn arm(
     Ok(Some(guard))
 }
 
-/// The count of attempts that were told, where the next watchdog finds it.
-struct Ledger(Array<MapData, u64>);
-
-impl Book for Ledger {
+impl Book for ReportedCounts {
     fn told(&mut self, path: &str, count: u64) {
         let Ok(path) = path.parse::<WritePath>() else { return };
-        let number = path.number();
-        let entered = self
-            .0
-            .get(&number, 0)
-            .and_then(|before| self.0.set(number, before.saturating_add(count), 0));
-        if let Err(error) = entered {
-            log::warn!("attempts by {path} that were told could not be counted: {error}");
+        if let Err(error) = self.add(path, count) {
+            log::warn!("reported attempts by {path} could not be counted: {error}");
         }
     }
 }

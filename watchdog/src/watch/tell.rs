@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::strays::MOST_STRAYS;
 use crate::alert::{Event, EventKind};
-use crate::guard::LeaseTerms;
 use crate::node::{MOST_NODES, Node, NodeName, Target, describe};
 use watchdog_core::locate::{Finding, Kernel, Lost};
 use watchdog_core::memory::RangeSet;
 use watchdog_core::text::{hex, printable};
 use watchdog_core::verify::judge::Cause;
 use watchdog_core::verify::{Baseline, Difference, Verdict};
+use watchdog_guard::LeaseTerms;
 
 /// Bytes of a difference that a sentence or a field shows.
 const BYTES_SHOWN: usize = 32;

@@ -8,7 +8,6 @@ use rustix::thread::gettid;
 use watchdog_common::peer;
 
 use super::processes::Processes;
-use crate::alert::{Confirm, Diverted};
 use watchdog_core::text::printable;
 
 /// For how long a reader is not looked for once more.
@@ -21,6 +20,20 @@ const REPLACED: &[u8] = b" (deleted)";
 const BPF_EXIST: u64 = 2;
 /// The process that binds journald's socket, and keeps it while journald is started again.
 const INIT: u32 = 1;
+
+/// What became of what was sent.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Diverted {
+    /// Another process than journald, as a sentence names it, reads it.
+    #[error("{0} reads it, which is not journald")]
+    Read(String),
+    /// The process that it went to has ended.
+    #[error("the process that it went to is gone")]
+    Gone,
+    /// A filter may drop it or cut it short.
+    #[error("it goes through a filter at journald's socket")]
+    Filtered,
+}
 
 /// Finds the processes that have a socket.
 #[derive(Debug)]
@@ -71,13 +84,18 @@ impl JournalReader {
     }
 }
 
-impl Confirm for JournalReader {
-    fn prepare(&mut self) {
+impl JournalReader {
+    /// Comes before this thread sends anything, so that what it sent earlier is not taken for it.
+    pub fn prepare(&mut self) {
         // What is dropped by a filter comes to no program. A thread that none has seen stays unknown.
         let _ = self.peers.insert(thread(), peer::NONE, BPF_EXIST);
     }
 
-    fn confirm(&mut self) -> Result<(), Diverted> {
+    /// Checks who got what this thread has sent since [`Self::prepare`].
+    ///
+    /// # Errors
+    /// [`Diverted`]: journald may not have got it.
+    pub fn confirm(&mut self) -> Result<(), Diverted> {
         // Nothing is known of a socket that no program saw.
         let Ok(socket) = self.peers.get(&thread(), 0) else { return Ok(()) };
         if socket == peer::NONE && !self.sees() {

@@ -107,7 +107,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::guard::{Release, Settings};
+    use crate::{Release, Settings};
     use watchdog_core::memory::PhysRange;
 
     /// Check that exactly 64 ranges fit, and that more are refused, not cut.

@@ -37,6 +37,7 @@ use super::programs::lacking;
 use super::proof::Prover;
 use super::reader::JournalReader;
 use super::record::Record;
+use super::reported::ReportedCounts;
 use super::rules::{record, rules};
 use super::{Policies, Processors, Release, Settings, WritePath, doors, kinds};
 use crate::role;
@@ -82,7 +83,7 @@ pub struct Guard {
     attempts: AsyncFd<RingBuf<MapData>>,
     lost: Array<MapData, u64>,
     lost_told: [u64; path::COUNT as usize],
-    told: Option<Array<MapData, u64>>,
+    reported: Option<ReportedCounts>,
     reader: Option<JournalReader>,
     leases: LeaseTable,
     missed: Missed,
@@ -216,7 +217,7 @@ impl Guard {
             attempts: listen(attempts)?,
             lost: Array::try_from(map("LOST")?)?,
             lost_told: [0; path::COUNT as usize],
-            told: Some(Array::try_from(map("TOLD")?)?),
+            reported: Some(ReportedCounts::new(Array::try_from(map("TOLD")?)?)),
             reader: journal_reader(map("PEERS")?).filter(|_| has_lsm),
             leases,
             missed: Missed::of(&programs),
@@ -329,9 +330,9 @@ impl Guard {
         self.end_holds()
     }
 
-    /// Where it is kept how many attempts were told, for the next watchdog; once.
-    pub fn take_book(&mut self) -> Option<Array<MapData, u64>> {
-        self.told.take()
+    /// The counts of reported attempts, for the task that reports; once.
+    pub fn take_reported(&mut self) -> Option<ReportedCounts> {
+        self.reported.take()
     }
 
     /// Who reads what goes to the journal, where that can be seen; once.

@@ -61,12 +61,6 @@ pub struct PathReport {
 }
 
 impl PathReport {
-    /// A line of a report, for tests.
-    #[cfg(test)]
-    pub(crate) fn example(path: &'static str, coverage: &'static str) -> Self {
-        Self { row: 1, path: path.into(), coverage: coverage.into(), seen: true, reason: None }
-    }
-
     /// Whether it is of a row that no program stands in.
     #[must_use]
     pub fn is_beyond(&self) -> bool {

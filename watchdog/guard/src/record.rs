@@ -164,7 +164,7 @@ pub(super) fn by_name(policies: &Policies) -> BTreeMap<String, Policy> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::Preset;
+    use crate::Preset;
 
     fn record(preset: Preset, ranges: &[(u64, u64)]) -> Record {
         Record {
