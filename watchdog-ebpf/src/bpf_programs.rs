@@ -20,16 +20,17 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use watchdog_common::{ForeignProgram, HELPERS, bpf_use, path};
+use watchdog_common::{ForeignProgram, bpf_use, path};
 
-use crate::judge::{self, Table};
+use crate::bpf_usage::{of, usage, usage_of};
+use crate::identity::is_trusted;
+use crate::judge;
 use crate::kernel::{Object, field, offset};
 use crate::listing::{self, Meta};
-use crate::own::is_trusted;
 use crate::own_objects;
+use crate::rules::Table;
 
 /// Commands (`enum bpf_cmd`, include/uapi/linux/bpf.h).
 const PROG_LOAD: i32 = 5;
@@ -42,17 +43,6 @@ const LOAD_COUNT: u32 = 4;
 const LOAD_ATTACH_TYPE: u32 = 68;
 const LOAD_ATTACH_ID: u32 = 108;
 const ATTACH_TYPE: u32 = 8;
-/// `BPF_PROG_TYPE_STRUCT_OPS`.
-const STRUCT_OPS: u32 = 27;
-/// A call (`BPF_JMP | BPF_CALL`), and what it calls, in the upper half of the second byte: a helper,
-/// or a function of the kernel (`BPF_PSEUDO_KFUNC_CALL`).
-const CALL: u8 = 0x85;
-const HELPER: u8 = 0;
-const KERNEL_FUNCTION: u8 = 2;
-/// More instructions than `bpf_loop` goes through, which no program has (`BPF_COMPLEXITY_LIMIT_INSNS`
-/// is a million, before the verifier puts in its own).
-const MOST_INSTRUCTIONS: u32 = 1 << 23;
-
 /// Judges a call of bpf(2).
 #[lsm(hook = "bpf")]
 pub(crate) fn bpf(ctx: LsmContext) -> i32 {
@@ -73,83 +63,6 @@ pub(crate) fn bpf(ctx: LsmContext) -> i32 {
     // A program without instructions is none: the watchdog tries that as a proof.
     let path = if usage == bpf_use::TRACING { path::TRACING } else { path::BPF };
     if is_trusted() && !is_empty { 0 } else { judge::program(path, usage) }
-}
-
-/// What makes a program of these types one that is refused, by its place in the rules; 0 for nothing.
-#[inline(always)]
-fn usage(kind: u32, attach: u32, attach_id: impl Fn() -> u32) -> u32 {
-    if kind == STRUCT_OPS {
-        let operations = attach_id();
-        let (one, other) = (judge::scheduler(0), judge::scheduler(1));
-        if operations != 0 && (operations == one || operations == other) {
-            return bpf_use::SCHEDULER;
-        }
-    }
-    match of(Table::ProgramTypes, kind) {
-        // The worse of both.
-        0 | bpf_use::TRACING if of(Table::AttachTypes, attach) != 0 => {
-            of(Table::AttachTypes, attach)
-        }
-        usage => usage,
-    }
-}
-
-#[inline(always)]
-fn of(table: Table, value: u32) -> u32 {
-    judge::entry(table, value).unwrap_or(0)
-}
-
-/// What makes a loaded program one that is refused; 0 for nothing.
-#[inline(always)]
-pub(crate) fn usage_of(program: Object) -> u32 {
-    let aux = field::<Object>(program, offset!(program_aux)).unwrap_or(core::ptr::null());
-    let kind = field(program, offset!(program_type)).unwrap_or(0);
-    let attach = field(program, offset!(program_attach_type)).unwrap_or(0);
-    let by_type = usage(kind, attach, || field(aux, offset!(aux_attach_id)).unwrap_or(0));
-    if by_type != 0 && by_type != bpf_use::TRACING {
-        return by_type;
-    }
-    let writes = offset!(aux_writes_registers);
-    if writes != 0 && field::<u8>(aux, writes).unwrap_or(1) != 0 {
-        return bpf_use::REGISTERS;
-    }
-    let length = field::<u32>(program, offset!(program_length)).unwrap_or(MOST_INSTRUCTIONS);
-    let mut search = Search { program: program as u64, is_found: 0 };
-    // SAFETY: the function is one that the helper may call, and `search` outlives the call.
-    let done = unsafe { bpf_loop(length, look as *mut c_void, (&raw mut search).cast(), 0) };
-    if search.is_found != 0 || done < 0 { bpf_use::HELPER } else { by_type }
-}
-
-/// A program whose instructions are gone through.
-#[repr(C)]
-struct Search {
-    program: u64,
-    is_found: u64,
-}
-
-/// Looks at one instruction; ends with 1 at one that calls what is looked for.
-unsafe extern "C" fn look(n: u32, search: *mut Search) -> u64 {
-    // SAFETY: on the stack of the program above, which waits.
-    let search = unsafe { &mut *search };
-    let at = offset!(program_instructions) + (n & (MOST_INSTRUCTIONS - 1)) * 8;
-    let Some([code, registers, _, _, low @ ..]) = field::<[u8; 8]>(search.program as Object, at)
-    else {
-        search.is_found = 1;
-        return 1;
-    };
-    if code != CALL || !matches!(registers >> 4, HELPER | KERNEL_FUNCTION) {
-        return 0;
-    }
-    let called = i32::from_ne_bytes(low);
-    let mut n = 0;
-    while n < HELPERS {
-        if called != 0 && called == judge::helper(n) {
-            search.is_found = 1;
-            return 1;
-        }
-        n += 1;
-    }
-    0
 }
 
 /// `struct bpf_iter__bpf_prog` (kernel/bpf/prog_iter.c); each field is eight bytes.

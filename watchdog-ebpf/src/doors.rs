@@ -2,7 +2,7 @@
 
 use watchdog_common::Doors;
 
-use crate::own;
+use crate::identity;
 
 /// Filled in by the loader and frozen.
 #[unsafe(no_mangle)]
@@ -20,5 +20,5 @@ pub(crate) fn is_one(number: u32) -> bool {
         unsafe { core::ptr::read_volatile(&raw const DOORS) };
     let major = number >> MINOR_BITS;
     let is_door = number == first || number == second || major == groups || major == devices;
-    is_door || (number == STAND_IN && own::is_prover())
+    is_door || (number == STAND_IN && identity::is_prover())
 }

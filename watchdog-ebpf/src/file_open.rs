@@ -14,7 +14,7 @@ use aya_ebpf::programs::LsmContext;
 use watchdog_common::{file_kind, path};
 
 use crate::kernel::{DEV_MEM, DEV_PORT, Object, OpenFile};
-use crate::{doors, judge, lease, own, own_process, processors};
+use crate::{doors, identity, judge, lease, own, own_process, processors, rules};
 
 /// `PROC_SUPER_MAGIC` (include/uapi/linux/magic.h).
 const PROC: u64 = 0x9fa0;
@@ -38,7 +38,7 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
         Some(DEV_PORT) => (path::PCI, is_writable),
         // Their descriptors take ioctl(2) however they were opened. Only looking is no reason to
         // tell of every virtual machine.
-        Some(number) if doors::is_one(number) => (path::IOMMU, judge::refuses(path::IOMMU)),
+        Some(number) if doors::is_one(number) => (path::IOMMU, rules::refuses(path::IOMMU)),
         None if is_writable => return own(open),
         _ => return 0,
     };
@@ -55,7 +55,7 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn own(file: OpenFile) -> i32 {
     let (inode, kind) = file.inode();
-    let folder = own::kind(file.folder());
+    let folder = identity::kind(file.folder());
     if own::is_kept(file.key(), folder) {
         own::reserve(watchdog_common::own::OPEN, false)
     } else if folder == file_kind::CGROUP && !own::is_init() {

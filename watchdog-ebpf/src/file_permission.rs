@@ -14,9 +14,9 @@ use aya_ebpf::programs::LsmContext;
 use aya_log_ebpf::debug;
 use watchdog_common::{Range, path};
 
-use crate::judge;
 use crate::kernel::{DEV_MEM, DEV_PORT, Object, OpenFile};
 use crate::saved::{Call, take};
+use crate::{judge, rules};
 
 /// `MAY_WRITE` and `MAY_APPEND` (include/linux/fs.h).
 const MAY_WRITE: i32 = 2 | 8;
@@ -43,7 +43,7 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
     }
     let saved = match take(file) {
         Call::Known(saved) => Some(saved),
-        Call::Again if judge::refuses(path::WRITE) => return -EINTR,
+        Call::Again if rules::refuses(path::WRITE) => return -EINTR,
         Call::Again | Call::Unknown => None,
     };
     if saved.is_none() {

@@ -1,16 +1,11 @@
 //! Whether memory aimed at is protected, and what policy says about it.
 
 use aya_ebpf::helpers::generated::bpf_send_signal;
-use watchdog_common::{
-    ENUM_VALUES, HELPERS, MAX_RANGES, MAX_WRITABLE, PROCESSOR_WORDS, Range, Rules, SCHEDULERS,
-    action, path,
-};
+use watchdog_common::{MAX_RANGES, MAX_WRITABLE, Range, action, path};
 
-use crate::{lease, own, report};
-
-/// Filled in by the loader and frozen.
-#[unsafe(no_mangle)]
-static RULES: Rules = Rules::EMPTY;
+use crate::identity::is_prover;
+use crate::rules::{policy, refuses, rules};
+use crate::{lease, report};
 
 pub(crate) const EPERM: i32 = 1;
 const SIGKILL: u32 = 9;
@@ -20,114 +15,6 @@ const PAGE_SHIFT: u32 = 12;
 #[inline(always)]
 pub(crate) fn earlier(verdict: i32) -> Option<i32> {
     if verdict == 0 { None } else { Some(-EPERM) }
-}
-
-/// The frozen rules, by pointer: they are too large to be copied.
-#[inline(always)]
-fn rules() -> *const Rules {
-    &raw const RULES
-}
-
-/// The watchdog's process id.
-#[inline(always)]
-pub(crate) fn watchdog() -> u32 {
-    // SAFETY: a static of this program.
-    unsafe { core::ptr::read_volatile(&raw const (*rules()).watchdog) }
-}
-
-/// The number of the mount namespace whose mounts stay.
-#[inline(always)]
-pub(crate) fn mounts() -> u32 {
-    // SAFETY: as above.
-    unsafe { core::ptr::read_volatile(&raw const (*rules()).mounts) }
-}
-
-/// What is done about a path: one of `watchdog_common::action`.
-#[inline(always)]
-fn policy(path: u32) -> u8 {
-    // A path is a constant of this program, or came out of a table of bytes that is checked here.
-    if path >= path::COUNT {
-        return action::OFF;
-    }
-    // SAFETY: inside the array, which is in a static of this program.
-    unsafe { core::ptr::read_volatile((&raw const (*rules()).policy[0]).add(path as usize)) }
-}
-
-/// Whether anything is done about a path.
-#[inline(always)]
-pub(crate) fn is_on(path: u32) -> bool {
-    policy(path) != action::OFF
-}
-
-/// Whether policy refuses what goes a path.
-#[inline(always)]
-pub(crate) fn refuses(path: u32) -> bool {
-    policy(path) >= action::DENY
-}
-
-/// One of the other nodes' ranges: they are ascending, and unused places are behind them, empty.
-#[inline(always)]
-pub(crate) fn range(n: usize) -> Range {
-    // SAFETY: inside the array, which is in a static of this program.
-    unsafe { core::ptr::read_volatile((&raw const (*rules()).ranges[0]).add(n % MAX_RANGES)) }
-}
-
-/// The kernel's enumerations by which paths are told apart.
-#[derive(Clone, Copy)]
-pub(crate) enum Table {
-    Lockdown,
-    ReadFile,
-    LoadData,
-    ProgramTypes,
-    AttachTypes,
-}
-
-/// What the rules say of a value of an enumeration: the path that it belongs to, or of BPF programs one
-/// of `watchdog_common::bpf_use`.
-#[inline(always)]
-pub(crate) fn entry(table: Table, value: u32) -> Option<u32> {
-    let index = value as usize;
-    if index >= ENUM_VALUES {
-        return None;
-    }
-    // SAFETY: inside the array, which is in a static of this program.
-    let entry = unsafe {
-        let first = match table {
-            Table::Lockdown => &raw const (*rules()).lockdown[0],
-            Table::ReadFile => &raw const (*rules()).read_file[0],
-            Table::LoadData => &raw const (*rules()).load_data[0],
-            Table::ProgramTypes => &raw const (*rules()).program_types[0],
-            Table::AttachTypes => &raw const (*rules()).attach_types[0],
-        };
-        core::ptr::read_volatile(first.add(index))
-    };
-    if entry == 0 { None } else { Some(entry.into()) }
-}
-
-/// The number of a type by which a program schedules processes; 0 for a place that is not used.
-#[inline(always)]
-pub(crate) fn scheduler(n: usize) -> u32 {
-    // SAFETY: inside the array, which is in a static of this program.
-    unsafe { core::ptr::read_volatile((&raw const (*rules()).schedulers[0]).add(n % SCHEDULERS)) }
-}
-
-/// What a call of a helper that is looked for has in its instruction; 0 for a place that is not used.
-#[inline(always)]
-pub(crate) fn helper(n: usize) -> i32 {
-    // SAFETY: inside the array, which is in a static of this program.
-    unsafe { core::ptr::read_volatile((&raw const (*rules()).helpers[0]).add(n % HELPERS)) }
-}
-
-/// Whether a processor may be started, by its number.
-#[inline(always)]
-pub(crate) fn may_start(number: u32) -> bool {
-    let word = number as usize / 64;
-    if word >= PROCESSOR_WORDS {
-        return false;
-    }
-    // SAFETY: inside the array, which is in a static of this program.
-    let bits = unsafe { core::ptr::read_volatile((&raw const (*rules()).processors[0]).add(word)) };
-    bits >> (number % 64) & 1 != 0
 }
 
 /// Decides about a BPF program of others, or the watchdog's own attempt to load one.
@@ -158,7 +45,7 @@ pub(crate) fn write(path: u32, aimed: Option<Range>) -> i32 {
     {
         return 0;
     }
-    if !is_known && own::is_prover() {
+    if !is_known && is_prover() {
         // It is at the decoy, as will be seen at its next try.
         return -EPERM;
     }
@@ -199,7 +86,7 @@ pub(crate) fn at_the_door(path: u32) -> i32 {
 /// Whether it is the watchdog at the decoy of programs that cannot refuse; then it is counted.
 #[inline(always)]
 pub(crate) fn is_proof(path: u32, start: u64, end: u64) -> bool {
-    let is_proof = is_inner_decoy(start, end) && own::is_prover();
+    let is_proof = is_inner_decoy(start, end) && is_prover();
     if is_proof {
         report::prove(path);
     }
@@ -249,7 +136,7 @@ fn is_own_page(aimed: &Range) -> bool {
     // SAFETY: a static of this program.
     let decoy = unsafe { core::ptr::read_volatile(&raw const (*rules()).inner_decoy) };
     let pages = Range { start: decoy.start.wrapping_sub(1 << PAGE_SHIFT), end: decoy.end };
-    beyond(aimed, &pages) >= 0 && own::is_prover()
+    beyond(aimed, &pages) >= 0 && is_prover()
 }
 
 /// Whether any byte is in another node's memory. No range of memory reaches as far as where the
@@ -341,7 +228,7 @@ fn judge(path: u32, aimed: Range, decoy: bool, detail: u32, means: Means) -> i32
         return 0;
     }
     let verdict = if done == action::OBSERVE { 0 } else { -EPERM };
-    if decoy && own::is_prover() {
+    if decoy && is_prover() {
         report::prove(path);
         return verdict;
     }

@@ -14,9 +14,10 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::{Range, path};
 
-use crate::judge::{self, Table};
+use crate::judge;
 use crate::lease;
 use crate::registers::{Entry, current};
+use crate::rules::{self, Table};
 
 /// `KEXEC_SEGMENT_MAX` (include/uapi/linux/kexec.h); the kernel refuses more.
 const MAX_SEGMENTS: u64 = 16;
@@ -32,7 +33,7 @@ pub(crate) fn kernel_load_data(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(2)) {
         return verdict;
     }
-    match judge::entry(Table::LoadData, kind) {
+    match rules::entry(Table::LoadData, kind) {
         Some(path::KEXEC) if lease::allows_to_begin() => segments(),
         Some(path) => match judge::always(path, 0) {
             0 if path == path::KEXEC => segments(),
@@ -46,7 +47,7 @@ pub(crate) fn kernel_load_data(ctx: LsmContext) -> i32 {
 /// verifier would follow to its end.
 #[inline(always)]
 fn segments() -> i32 {
-    if !judge::is_on(path::KEXEC_SEGMENTS) {
+    if !rules::is_on(path::KEXEC_SEGMENTS) {
         return 0;
     }
     // Nobody loads a kernel by a 32-bit system call: those are not known here, and so denied.

@@ -8,7 +8,8 @@
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
-use crate::judge::{self, Table};
+use crate::judge;
+use crate::rules::{self, Table};
 
 /// Judges a file that the kernel is about to read.
 #[lsm(hook = "kernel_read_file")]
@@ -17,7 +18,7 @@ pub(crate) fn kernel_read_file(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(3)) {
         return verdict;
     }
-    match judge::entry(Table::ReadFile, kind) {
+    match rules::entry(Table::ReadFile, kind) {
         Some(path) => judge::always(path, 0),
         None => 0,
     }

@@ -11,7 +11,7 @@ use aya_ebpf::maps::Array;
 use watchdog_common::{FileKey, LEASE_RANGES, Lease, Range};
 
 use crate::kernel::{Object, current_task, field, file_key, offset};
-use crate::{own, report};
+use crate::{identity, report};
 
 /// The only lease.
 #[map]
@@ -37,7 +37,7 @@ pub(crate) fn held() -> Option<*mut Lease> {
     let lease = in_force()?;
     // SAFETY: the map's own memory; one word of it.
     let number = unsafe { core::ptr::read_volatile(&raw const (*lease).number) };
-    own::has_part(number).then_some(lease)
+    identity::has_part(number).then_some(lease)
 }
 
 /// Whether the current process may write a range, all of it; then it is counted.
@@ -77,7 +77,7 @@ pub(crate) fn outside(lease: Option<*mut Lease>, start: u64, end: u64) -> i64 {
 /// Whether a file is the leased executable, which nobody may write or trace.
 #[inline(always)]
 pub(crate) fn is_executable(key: FileKey) -> bool {
-    if key.inode == 0 || !own::may_be_known(&key) {
+    if key.inode == 0 || !identity::may_be_known(&key) {
         return false;
     }
     let Some(lease) = LEASE.get_ptr(0) else { return false };
@@ -106,8 +106,8 @@ pub(crate) fn learn(file: Object) {
         return;
     }
     let key = file_key(file);
-    if key.inode != 0 && own::is_trusted() {
-        own::mark(&key);
+    if key.inode != 0 && identity::is_trusted() {
+        identity::mark(&key);
         // SAFETY: the map's own memory, plain integers.
         unsafe { core::ptr::write_volatile(&raw mut (*lease).exe, key) };
     }

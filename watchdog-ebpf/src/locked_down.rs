@@ -10,7 +10,8 @@
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
-use crate::judge::{self, Table};
+use crate::judge;
+use crate::rules::{self, Table};
 
 /// Judges a reason.
 #[lsm(hook = "locked_down")]
@@ -19,7 +20,7 @@ pub(crate) fn locked_down(ctx: LsmContext) -> i32 {
     if let Some(verdict) = judge::earlier(ctx.arg(1)) {
         return verdict;
     }
-    match judge::entry(Table::Lockdown, reason) {
+    match rules::entry(Table::Lockdown, reason) {
         Some(path) => judge::always(path, reason),
         None => 0,
     }

@@ -1,4 +1,4 @@
-//! The guard's eBPF programs: one program, one file.
+//! The guard's eBPF programs, grouped by what they watch.
 //!
 //! LSM programs decide; fentry programs save for them what a hook does not get to see, or catch
 //! what no hook sees. Each
@@ -10,6 +10,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod bpf_programs;
+mod bpf_usage;
 mod device;
 mod dma;
 mod doors;
@@ -18,6 +19,7 @@ mod file_open;
 mod file_permission;
 mod frames;
 mod hotplug;
+mod identity;
 mod iommu;
 mod ioremap;
 mod judge;
@@ -39,6 +41,7 @@ mod own_process;
 mod processors;
 mod registers;
 mod report;
+mod rules;
 mod rw_verify_area;
 mod saved;
 mod search;

@@ -28,9 +28,10 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::{file_kind, own};
 
+use crate::identity::kind;
 use crate::judge;
 use crate::kernel::{Name, Object, field, key_of_inode, offset};
-use crate::own::{is_kept, is_released, kind, reserve};
+use crate::own::{is_kept, is_released, reserve};
 
 /// What the name of a decoy begins with.
 const DECOY: [u8; 5] = *b"decoy";

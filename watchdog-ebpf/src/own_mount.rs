@@ -21,9 +21,10 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::{file_kind, own};
 
-use crate::judge;
+use crate::identity::{is_trusted, kind};
 use crate::kernel::{Object, dentry_key, field, offset};
-use crate::own::{is_init, is_trusted, kind, reserve};
+use crate::own::{is_init, reserve};
+use crate::{judge, rules};
 
 /// `MS_REMOUNT`, `MS_BIND`, `MS_MOVE`, and those that change how a mount is shared
 /// (include/uapi/linux/mount.h).
@@ -119,7 +120,7 @@ fn is_of_init(mount: Object) -> bool {
     let namespace =
         field::<Object>(whole(mount), offset!(mount_namespace)).unwrap_or(core::ptr::null());
     // Numbers, not whether there are any: the verifier follows each branch with what the others left.
-    field::<u32>(namespace, offset!(namespace_number)).unwrap_or(0) == judge::mounts()
+    field::<u32>(namespace, offset!(namespace_number)).unwrap_or(0) == rules::mounts()
 }
 
 /// The `struct mount` that a `struct vfsmount` is mounted on.

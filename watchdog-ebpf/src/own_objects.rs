@@ -18,9 +18,10 @@ use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::{bpf_use, own, path};
 
+use crate::identity::is_trusted;
 use crate::kernel::{Object, field, offset};
-use crate::own::{is_trusted, reserve};
-use crate::{bpf_programs, judge};
+use crate::own::reserve;
+use crate::{bpf_usage, judge};
 
 /// Ids of the guard's tables; the value is 1, and 2 for the decoy.
 #[map]
@@ -60,7 +61,7 @@ pub(crate) fn bpf_prog(ctx: LsmContext) -> i32 {
     match kind(program) {
         Some(kind) => reserve(own::PROGRAM, kind == IS_DECOY),
         None if is_trusted() => 0,
-        None => match bpf_programs::usage_of(program) {
+        None => match bpf_usage::usage_of(program) {
             0 => 0,
             bpf_use::TRACING => judge::program(path::TRACING, bpf_use::TRACING),
             usage => judge::program(path::BPF, usage),

@@ -13,8 +13,8 @@ use aya_ebpf::maps::LruHashMap;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::peer;
 
-use crate::judge;
 use crate::kernel::{Object, current_task, field, file_key, offset};
+use crate::{judge, rules};
 
 /// What each of the watchdog's threads sent to last ([`peer`]).
 #[map]
@@ -27,7 +27,7 @@ pub(crate) fn unix_may_send(ctx: LsmContext) -> i32 {
         return verdict;
     }
     let task = current_task();
-    if field(task, offset!(task_tgid)).unwrap_or(0) != judge::watchdog() {
+    if field(task, offset!(task_tgid)).unwrap_or(0) != rules::watchdog() {
         return 0;
     }
     let file = field(ctx.arg(1), offset!(socket_file)).unwrap_or(core::ptr::null());

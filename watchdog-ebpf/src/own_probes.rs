@@ -15,8 +15,9 @@ use aya_ebpf::macros::{fentry, lsm};
 use aya_ebpf::programs::{FEntryContext, LsmContext};
 use watchdog_common::{ITSELF, own, part};
 
+use crate::identity::{forget, part_of};
 use crate::kernel::{Object, field, offset};
-use crate::own::{forget, part_of, reserve};
+use crate::own::reserve;
 use crate::own_process::is_watchdog;
 use crate::{judge, own_process};
 

@@ -21,9 +21,10 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::own;
 
-use crate::judge;
+use crate::identity::is_trusted;
 use crate::kernel::{Object, current_task, field, file_key, offset};
-use crate::own::{executes, is_executable, is_init, is_trusted, reserve};
+use crate::own::{executes, is_executable, is_init, reserve};
+use crate::{judge, rules};
 
 /// The process that starts and stops services.
 const INIT: u32 = 1;
@@ -140,7 +141,7 @@ pub(crate) fn memory() -> Object {
 /// Whether a task is one of the watchdog's threads.
 #[inline(always)]
 pub(crate) fn is_watchdog(task: Object) -> bool {
-    field(task, offset!(task_tgid)) == Some(judge::watchdog())
+    field(task, offset!(task_tgid)) == Some(rules::watchdog())
 }
 
 /// Whether an inode of a procfs is one of the watchdog's own files there, by which it is made a victim

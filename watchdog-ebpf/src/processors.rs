@@ -14,8 +14,8 @@ use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
 use watchdog_common::path;
 
-use crate::judge;
 use crate::kernel::{Object, field, offset};
+use crate::{judge, rules};
 
 /// `SYSFS_MAGIC` (include/uapi/linux/magic.h).
 pub(crate) const SYSFS: u64 = 0x6265_6572;
@@ -32,7 +32,7 @@ const PROCESSORS: [u8; 4] = *b"cpu\0";
 #[fentry]
 pub(crate) fn processor_up(ctx: FEntryContext) -> u32 {
     let number: u32 = ctx.arg(0);
-    if !judge::may_start(number) {
+    if !rules::may_start(number) {
         judge::seen(path::PROCESSORS, number);
     }
     0
@@ -68,7 +68,7 @@ fn is_foreign(folder: Object) -> bool {
         }
         number = number * 10 + u32::from(digit - b'0');
     }
-    !judge::may_start(number)
+    !rules::may_start(number)
 }
 
 #[inline(always)]

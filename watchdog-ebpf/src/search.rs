@@ -3,7 +3,7 @@
 
 use watchdog_common::MAX_RANGES;
 
-use crate::judge;
+use crate::rules;
 
 /// Whether any byte is in another node's memory. Without a branch on the way, which the verifier
 /// would follow to its end.
@@ -16,13 +16,13 @@ pub(crate) fn is_protected(start: u64, end: u64) -> bool {
     let mut before = 0_usize;
     let mut step = MAX_RANGES / 2;
     while step > 0 {
-        let behind = judge::range(before + step - 1).end;
+        let behind = rules::range(before + step - 1).end;
         // All ones where `behind <= start`: neither number reaches the sign.
         let last = behind.wrapping_sub(1) & LAST;
         let is_before = last.wrapping_sub(start).cast_signed() >> 63;
         before += step & is_before as usize;
         step /= 2;
     }
-    let range = judge::range(before);
+    let range = rules::range(before);
     start < range.end && range.start < end
 }

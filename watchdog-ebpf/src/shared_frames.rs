@@ -19,7 +19,7 @@ use watchdog_common::{PageTables, Range, SharedFrames, path};
 use crate::frames;
 use crate::kernel::{Object, field, is_dev_mem, offset};
 use crate::listing::{self, Meta};
-use crate::{judge, search};
+use crate::{judge, rules, search};
 
 /// Filled in by the loader and frozen.
 #[unsafe(no_mangle)]
@@ -82,7 +82,7 @@ fn shared_frames(ctx: *mut c_void) -> i32 {
     }
     let mm = field::<Object>(vma, offset!(vma_mm)).unwrap_or(core::ptr::null());
     let file = field::<Object>(vma, offset!(vma_file)).unwrap_or(core::ptr::null());
-    let is_dev_mem = is_dev_mem(file) && judge::refuses(path::MMAP);
+    let is_dev_mem = is_dev_mem(file) && rules::refuses(path::MMAP);
     let begin = Walk {
         at: field(vma, offset!(vma_start)).unwrap_or_default(),
         end: field(vma, offset!(vma_end)).unwrap_or_default(),
@@ -164,7 +164,7 @@ fn advance(walk: &mut Walk) -> bool {
         let bytes = next.min(walk.end) - walk.at;
         let end = start + bytes;
         let is_decoy = judge::is_inner_decoy(start, end);
-        let is_writable = !judge::refuses(path::OPEN) && judge::is_writable(&Range { start, end });
+        let is_writable = !rules::refuses(path::OPEN) && judge::is_writable(&Range { start, end });
         let is_left = is_decoy || walk.is_dev_mem == 0 || is_writable;
         let is_guarded = search::is_protected(start, end) || !is_left;
         if is_guarded || is_decoy {

@@ -1,19 +1,16 @@
 //! Attaching the programs to what this kernel has.
 
-use std::fs::File;
-use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 
 use aya::programs::links::FdLink;
 use aya::programs::{
     CgroupDevice, CgroupSysctl, FEntry, FExit, Iter, Lsm, ProgramError, ProgramFd,
 };
 use aya::{Btf, Ebpf};
-use rustix::fs::fstatfs;
 
 use super::Policies;
 use super::bpf::{self, CgroupHook};
+use super::control_groups::root_cgroup;
 use super::error::GuardError;
 use super::pins::Generation;
 use super::programs::{Kind, PROGRAMS, Program};
@@ -21,9 +18,6 @@ use watchdog_core::btf as kernel_types;
 
 /// What the name of a hook's function begins with (kernel/bpf/bpf_lsm.c).
 const LSM_FUNCTION: &str = "bpf_lsm_";
-/// Where the root cgroup is; every process is in it.
-pub(super) const ROOT_CGROUP: &str = "/sys/fs/cgroup";
-
 /// Attaches every program that some policy needs and the kernel has a place for, and pins it.
 /// `btf`: the kernel's types as the loader reads them. `has_lsm`: whether LSM programs would ever
 /// fire; where not, others stand in for them. `late`: only those that refuse what loading the others
@@ -100,20 +94,6 @@ fn attach_one(
 fn attach_to_cgroup(program: &ProgramFd, hook: CgroupHook) -> Result<(), GuardError> {
     let root = root_cgroup().map_err(GuardError::Cgroup)?;
     bpf::attach_to_cgroup(&root, program.as_fd(), hook).map_err(GuardError::Cgroup)
-}
-
-/// Opens the control group that every process is in, and makes sure that it is that: another group may be
-/// mounted over it.
-pub(super) fn root_cgroup() -> io::Result<File> {
-    /// `CGROUP2_SUPER_MAGIC` (include/uapi/linux/magic.h).
-    const CGROUPS: i64 = 0x6367_7270;
-    /// What `kernfs_create_root()` numbers first (fs/kernfs/dir.c, 6.1 to 7.2).
-    const FIRST: u64 = 1;
-    let group = File::open(ROOT_CGROUP)?;
-    if fstatfs(&group)?.f_type == CGROUPS && group.metadata()?.ino() == FIRST {
-        return Ok(group);
-    }
-    Err(io::Error::other("what is mounted there is not the root of all control groups"))
 }
 
 /// Why the kernel refused a program: of the verifier's log, which may have a million lines, the end.

@@ -7,12 +7,12 @@ use aya::EbpfError;
 use jiff::Timestamp;
 use watchdog_common::{MAX_RANGES, MAX_WRITABLE};
 
-use super::attach::ROOT_CGROUP;
+use super::bpffs::PinError;
+use super::control_groups::ROOT_CGROUP;
 use super::decoy::DecoyError;
-use super::in_force::InForceError;
-use super::pins::PinError;
 use super::preflight::PreflightError;
 use super::record::RecordError;
+use super::release::Refusal;
 use watchdog_core::memory::PhysRange;
 
 /// Why the guard could not be loaded.
@@ -93,4 +93,28 @@ pub enum GuardError {
         "the guard in force since {0} would give way to a weaker one: {1}. Configure as much as it has, or take it down first (watchdog guard disarm)"
     )]
     Weaker(Timestamp, String),
+}
+
+/// Why a guard in force cannot be dealt with.
+#[derive(Debug, thiserror::Error)]
+pub enum InForceError {
+    /// Its pins.
+    #[error(transparent)]
+    Pins(#[from] PinError),
+    /// Its record.
+    #[error(
+        "the guard in {0} cannot be read: {1}. Another build of watchdog may have armed it, which can take it down"
+    )]
+    Record(String, #[source] RecordError),
+    /// Its table.
+    #[error("the guard's tables could not be used")]
+    Map(#[from] aya::maps::MapError),
+    /// A watchdog runs.
+    #[error(
+        "the watchdog runs as process {0}: stop it first (systemctl stop integrity-watchdog), the guard stays in force until it is taken down"
+    )]
+    Watched(u32),
+    /// Not by this process.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use libsystemd::daemon::{self, NotifyState};
-use rustix::fs::{FileType, Statx, major, minor, statfs};
+use rustix::fs::{FileType, Statx, major, minor};
 
-use super::pins::{BPFFS, PINS, PinError};
+use super::bpffs::{BPFFS, PINS, PinError, is_bpf};
 use super::processes::{Device, Processes};
 
 /// The descriptors of process 1, below `/proc`.
@@ -126,13 +126,6 @@ fn kept_by_process_one() -> impl Iterator<Item = (PathBuf, Place)> {
         (is_folder && status.stx_nlink > 0).then(|| (path, Place::of_entry(&status)))
     });
     folders.filter(|(path, _)| is_bpf(path))
-}
-
-/// Whether a path is on a BPF file system.
-pub(super) fn is_bpf(path: &Path) -> bool {
-    /// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
-    const BPF_FS: i64 = 0xcafe_4a11;
-    statfs(path).map(|status| status.f_type) == Ok(BPF_FS)
 }
 
 /// Where a new guard's pins can be made: where process 1 sees the file system too, else where only

@@ -8,15 +8,15 @@ use aya::maps::{Array, Map, MapData, RingBuf};
 use watchdog_common::{State, path};
 
 use super::attempt::WriteAttempt;
-use super::error::GuardError;
+use super::bpffs::PinError;
+use super::error::{GuardError, InForceError};
 use super::event::GuardEvent;
 use super::kinds;
 use super::lease::LeaseTable;
-use super::pins::{Generation, PATIENCE, PinError, remove_empty};
+use super::pins::{Generation, RELEASE_TIMEOUT, remove_empty};
 use super::preflight;
 use super::proof::Prover;
 use super::record::{Record, RecordError};
-use super::release::Refusal;
 use super::{Coverage, WritePath, bpf};
 
 /// A guard that is in force.
@@ -25,30 +25,6 @@ pub struct InForce {
     state: Array<MapData, State>,
     /// What it says of itself.
     pub record: Record,
-}
-
-/// Why a guard in force cannot be dealt with.
-#[derive(Debug, thiserror::Error)]
-pub enum InForceError {
-    /// Its pins.
-    #[error(transparent)]
-    Pins(#[from] PinError),
-    /// Its record.
-    #[error(
-        "the guard in {0} cannot be read: {1}. Another build of watchdog may have armed it, which can take it down"
-    )]
-    Record(String, #[source] RecordError),
-    /// Its table.
-    #[error("the guard's tables could not be used")]
-    Map(#[from] aya::maps::MapError),
-    /// A watchdog runs.
-    #[error(
-        "the watchdog runs as process {0}: stop it first (systemctl stop integrity-watchdog), the guard stays in force until it is taken down"
-    )]
-    Watched(u32),
-    /// Not by this process.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
 }
 
 impl InForce {
@@ -125,7 +101,7 @@ impl InForce {
     pub fn self_test(&self) -> Result<Coverage, GuardError> {
         let running = preflight::check(true)?;
         let mut prover = Prover::of_record(&self.record, &self.generation, &running)?;
-        prover.held.is_leased = LeaseTable::of(self)?.is_taken();
+        prover.held.is_leased = LeaseTable::of(&self.generation)?.is_taken();
         Ok(prover.prove())
     }
 
@@ -197,7 +173,7 @@ fn wait_for_end(programs: &[u32], generation: &Generation) -> Result<(), PinErro
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     };
     while programs.iter().any(is_alive) {
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > RELEASE_TIMEOUT {
             return Err(PinError::Stays(generation.directory().to_owned()));
         }
         thread::sleep(Duration::from_millis(20));

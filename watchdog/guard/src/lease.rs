@@ -4,6 +4,7 @@
 //! Both go through one table of the guard's, which nobody else can open; the programs end it by the
 //! kernel's clock, whatever becomes of either.
 
+use std::io;
 use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData, MapError};
@@ -11,13 +12,59 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use watchdog_common::{LEASE_RANGES, LEASE_RECORD_BYTES, Lease, Range};
 
-use super::ask::LeaseError;
-use super::in_force::InForce;
-use super::pins::PinError;
+use super::bpffs::PinError;
+use super::pins::Generation;
+use super::release::Refusal;
 use watchdog_core::memory::RangeSet;
 
 /// The longest that a lease may last.
 pub const LONGEST_LEASE: Duration = Duration::from_secs(3600);
+
+/// How long the watchdog may take to answer a request.
+pub(super) const LEASE_ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Why there is no lease.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// Nobody would end it.
+    #[error("no watchdog runs that could give a lease and end it: start it first")]
+    Unwatched,
+    /// Not by this process.
+    #[error("a lease is given to whom the guard yields: {0}")]
+    Refused(#[from] Refusal),
+    /// One at a time.
+    #[error("there is a lease already, for node {0}: end it first (watchdog guard lease --end)")]
+    Taken(String),
+    /// There is none.
+    #[error("there is no lease that could be ended")]
+    None,
+    /// The executable.
+    #[error("{0} cannot be leased memory: {1}")]
+    Executable(String, io::Error),
+    /// Somebody could still write it.
+    #[error("{0} is open for writing: whoever has it could make another program of it")]
+    Written(String),
+    /// The guard did not see it opened.
+    #[error(
+        "the guard did not take up {0}: run `watchdog guard lease` from the executable that armed the guard, without a tracer"
+    )]
+    NotLearned(String),
+    /// The watchdog says no.
+    #[error("{0}")]
+    No(String),
+    /// It says nothing.
+    #[error("the watchdog (process {0}) did not answer within {LEASE_ANSWER_TIMEOUT:?}")]
+    NoAnswer(u32),
+    /// The table.
+    #[error(transparent)]
+    Pins(#[from] PinError),
+    /// The table.
+    #[error("the guard's lease cannot be read or written")]
+    Map(#[from] MapError),
+    /// The terms do not fit.
+    #[error("the lease's terms do not fit: shorten the executable's path")]
+    TooLong,
+}
 
 /// Who asks for what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,9 +115,9 @@ impl LeaseTable {
         Ok(Self { lease: Array::try_from(lease)?, leased: Array::try_from(leased)? })
     }
 
-    pub(super) fn of(guard: &InForce) -> Result<Self, PinError> {
-        let open = |name| guard.generation.open(name, Map::Array);
-        Ok(Self { lease: open("LEASE")?, leased: guard.generation.open("LEASED", Map::Array)? })
+    pub(super) fn of(guard: &Generation) -> Result<Self, PinError> {
+        let (lease, leased) = (guard.open("LEASE", Map::Array)?, guard.open("LEASED", Map::Array)?);
+        Ok(Self { lease, leased })
     }
 
     /// How the lease stands.

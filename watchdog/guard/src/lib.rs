@@ -6,10 +6,12 @@
 //! for good: it outlives its process, and gives way only to one that is at least as strict, or to
 //! [`InForce::disarm`].
 
-mod ask;
 mod attach;
 mod attempt;
 mod bpf;
+mod bpffs;
+mod config;
+mod control_groups;
 mod coverage;
 mod decoy;
 mod doors;
@@ -22,12 +24,14 @@ mod holders;
 mod in_force;
 mod kinds;
 mod lease;
+mod lease_client;
 mod load;
 mod missed;
 mod own;
 mod paths;
 mod pinned;
 mod pins;
+mod policies;
 mod policy;
 mod preflight;
 mod processes;
@@ -43,18 +47,19 @@ mod rules;
 mod settings;
 mod stand_in;
 
-pub use ask::LeaseError;
 pub use attempt::{Attacker, WriteAttempt};
+pub use bpffs::PinError;
+pub use config::GuardConfig;
 pub use coverage::{Coverage, Outcome, PathProof, PathReport};
 pub use decoy::DecoyError;
-pub use error::GuardError;
+pub use error::{GuardError, InForceError};
 pub use event::GuardEvent;
-pub use in_force::{InForce, InForceError, is_hidden};
-pub use lease::{LONGEST_LEASE, LeaseState, LeaseTable, LeaseTerms};
-pub use load::{Guard, GuardConfig};
+pub use in_force::{InForce, is_hidden};
+pub use lease::{LONGEST_LEASE, LeaseError, LeaseState, LeaseTable, LeaseTerms};
+pub use load::Guard;
 pub use paths::WritePath;
-pub use pins::PinError;
-pub use policy::{Policies, Policy, Preset};
+pub use policies::Policies;
+pub use policy::{Policy, Preset};
 pub use preflight::PreflightError;
 pub use processes::{enter_first_mounts, this_program};
 pub use processors::Processors;

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
@@ -17,15 +16,16 @@ use watchdog_common::{PageTables, path};
 
 use super::attach::attach;
 use super::attempt::WriteAttempt;
+use super::config::GuardConfig;
 use super::coverage::Coverage;
 use super::decoy::Decoy;
-use super::error::GuardError;
+use super::error::{GuardError, InForceError};
 use super::event::GuardEvent;
 use super::foreign::{self, Foreign};
 use super::frames::{self, Frames};
 use super::held::{Forbidden, Held};
 use super::holders::Holders;
-use super::in_force::{InForce, InForceError};
+use super::in_force::InForce;
 use super::lease::LeaseTable;
 use super::missed::Missed;
 use super::own::{Reach, keep_as_well, learn, pin_tables, tell_ids};
@@ -39,37 +39,13 @@ use super::reader::JournalReader;
 use super::record::Record;
 use super::reported::ReportedCounts;
 use super::rules::{record, rules};
-use super::{Policies, Processors, Release, Settings, WritePath, doors, kinds};
+use super::{WritePath, doors, kinds};
 use crate::role;
-use watchdog_core::memory::RangeSet;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/watchdog-ebpf"));
 
 /// How soon it is looked again for who holds what nobody may have.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// What the guard protects.
-#[derive(Clone, Debug)]
-pub struct GuardConfig {
-    /// The other nodes' physical memory.
-    pub ranges: RangeSet,
-    /// What else of physical memory may be written by `/dev/mem`.
-    pub writable: RangeSet,
-    /// Processors that may be started beside those that run.
-    pub processors: Processors,
-    /// What is done about each path.
-    pub policies: Policies,
-    /// Who may take it down.
-    pub release: Release,
-    /// Files and folders that only the watchdog may write from now on.
-    pub kept: Vec<PathBuf>,
-    /// The folder of baselines, one of them: it is made where it is not there.
-    pub baselines: PathBuf,
-    /// What the watch goes by.
-    pub settings: Settings,
-    /// Whether to go on where `bpf` is no active LSM, with what needs none.
-    pub without_lsm: bool,
-}
 
 /// The loaded guard. It stays in force when this is dropped, once it was [kept](Guard::keep);
 /// before that it goes.
@@ -175,7 +151,7 @@ impl Guard {
         attach(&mut programs, &running.btf, &btf, &policies, has_lsm, false, generation)?;
         let state = pinned.state.as_mut().ok_or(GuardError::Missing("STATE"))?;
         learn(state, generation, &config.kept, &processes)?;
-        earlier.iter().try_for_each(|guard| keep_as_well(guard, &mut programs))?;
+        earlier.iter().try_for_each(|guard| keep_as_well(&guard.generation, &mut programs))?;
         // From here on the programs know this process, which may load what others may not.
         attach(&mut programs, &running.btf, &btf, &policies, has_lsm, true, generation)?;
         record.programs = tell_ids(&mut programs, &pinned_tables)?;

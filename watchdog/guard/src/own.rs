@@ -10,12 +10,11 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
 use watchdog_common::{FileKey, SIEVED, State, file_kind};
 
-use super::attach::ROOT_CGROUP;
 use super::bpf;
+use super::bpffs::{BPFFS, PINS, is_bpf};
+use super::control_groups::ROOT_CGROUP;
 use super::error::GuardError;
-use super::holders::is_bpf;
-use super::in_force::InForce;
-use super::pins::{BPFFS, Generation, PINS};
+use super::pins::Generation;
 use super::processes::Processes;
 
 /// Values of the tables of ids.
@@ -101,8 +100,8 @@ pub(super) fn learn(
 }
 
 /// Has the programs keep what an earlier guard keeps: the paths of what is kept may lead elsewhere by now.
-pub(super) fn keep_as_well(guard: &InForce, programs: &mut Ebpf) -> Result<(), GuardError> {
-    let earlier: HashMap<MapData, FileKey, u32> = guard.generation.open("FILES", Map::HashMap)?;
+pub(super) fn keep_as_well(earlier: &Generation, programs: &mut Ebpf) -> Result<(), GuardError> {
+    let earlier: HashMap<MapData, FileKey, u32> = earlier.open("FILES", Map::HashMap)?;
     let mut kept: Vec<(FileKey, u32)> = earlier.iter().collect::<Result<_, _>>()?;
     kept.retain(|(_, kind)| matches!(*kind, file_kind::KEPT | file_kind::ABOVE));
     let sieve = programs.map_mut("SIEVE").ok_or(GuardError::Missing("SIEVE"))?;

@@ -15,14 +15,11 @@ use std::time::{Duration, Instant};
 use aya::maps::{Array, Map, MapData, MapError};
 use watchdog_common::State;
 
-use super::attach::root_cgroup;
 use super::bpf::{self, CgroupHook};
+use super::bpffs::{PINS, PinError};
+use super::control_groups::root_cgroup;
 use super::holders;
 
-/// Where the BPF file system is mounted.
-pub(super) const BPFFS: &str = "/sys/fs/bpf";
-/// What the guard keeps there.
-pub(super) const PINS: &str = "/sys/fs/bpf/watchdog";
 /// Programs on the root cgroup.
 const ON_CGROUP: [(&str, CgroupHook); 2] =
     [("cgroup-sysctl", CgroupHook::Settings), ("cgroup-device", CgroupHook::Device)];
@@ -35,47 +32,7 @@ const LISTING: &str = "list-";
 /// A pin that is there to be reached for.
 const DECOY: &str = "decoy";
 /// How long the kernel may take to let go of a link whose last pin is gone.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Why pins cannot be made, read or removed.
-#[derive(Debug, thiserror::Error)]
-pub enum PinError {
-    /// The BPF file system is not where it should be.
-    #[error(
-        "{BPFFS} is no BPF file system, and without one the guard would end with its process: mount it (mount -t bpf bpf {BPFFS})"
-    )]
-    NoFileSystem,
-    /// It is another one than process 1 sees.
-    #[error(
-        "{BPFFS} is another file system than process 1 has there, and would go with this one's mounts: run the watchdog where {BPFFS} is the machine's own"
-    )]
-    Private,
-    /// A file or folder.
-    #[error("the pin {path} cannot be {done}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What should have been done with it.
-        done: &'static str,
-        /// What the kernel said.
-        #[source]
-        error: io::Error,
-    },
-    /// A table.
-    #[error(
-        "the guard's table {path} cannot be used: only the executable that armed the guard may, run without a tracer and without a seccomp filter"
-    )]
-    Table {
-        /// Its pin.
-        path: PathBuf,
-        /// What aya says.
-        #[source]
-        error: MapError,
-    },
-    /// It is not released, or something else keeps it.
-    #[error("the guard in {0} did not go: the kernel still holds it")]
-    Stays(PathBuf),
-}
+pub(super) const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pins of one guard.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -197,7 +154,7 @@ impl Generation {
             if error.kind() == io::ErrorKind::NotFound {
                 break;
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > RELEASE_TIMEOUT {
                 return Err(PinError::Stays(self.directory.clone()));
             }
             thread::sleep(Duration::from_millis(20));

@@ -1,11 +1,9 @@
-//! What is done about each path, and the presets.
+//! What can be done about a path, and the presets.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use watchdog_common::action;
-
-use super::WritePath;
 
 /// What is done about a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -62,95 +60,4 @@ pub enum Preset {
     Standard,
     /// What could be aimed there is closed as well: `/dev/mem` for writing, modules, kexec.
     Strict,
-}
-
-/// The policy of every path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policies([Policy; WritePath::ALL.len()]);
-
-impl Policies {
-    /// Those of a preset.
-    #[must_use]
-    pub fn of(preset: Preset) -> Self {
-        Self(WritePath::ALL.map(|path| path.preset(preset)))
-    }
-
-    /// One path's.
-    #[must_use]
-    pub fn get(&self, path: WritePath) -> Policy {
-        let all = WritePath::ALL.iter().zip(&self.0);
-        all.into_iter().find(|(it, _)| **it == path).map_or(Policy::Off, |(_, policy)| *policy)
-    }
-
-    /// The same where no program can judge a use of `/dev/mem`: what would be denied by range is
-    /// denied at the open.
-    #[must_use]
-    pub(super) fn at_the_door(&self) -> Self {
-        use WritePath::{Mmap, Mprotect, Open, RemapFilePages, Write};
-        let uses = [Open, Write, Mmap, RemapFilePages, Mprotect].map(|path| self.get(path));
-        let strictest = uses.into_iter().max().unwrap_or(Policy::Off);
-        let mut policies = self.clone();
-        for (path, slot) in WritePath::ALL.into_iter().zip(&mut policies.0) {
-            if path == Open {
-                // Nothing kills there.
-                *slot = strictest.min(Policy::Deny);
-            }
-        }
-        policies
-    }
-
-    /// Replaces one path's.
-    ///
-    /// # Errors
-    /// As [`WritePath::allows`].
-    pub fn set(&mut self, path: WritePath, policy: Policy) -> Result<(), String> {
-        path.allows(policy)?;
-        for (it, slot) in WritePath::ALL.into_iter().zip(&mut self.0) {
-            if it == path {
-                *slot = policy;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Default for Policies {
-    fn default() -> Self {
-        Self::of(Preset::default())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Check that what cannot be carried out is refused with what can.
-    #[test]
-    fn means() {
-        let mut policies = Policies::default();
-        assert_eq!(policies.set(WritePath::Open, Policy::Kill), Ok(()));
-        assert_eq!(policies.get(WritePath::Open), Policy::Kill);
-        let refused = policies.set(WritePath::Ioremap, Policy::Deny).unwrap_err();
-        assert!(refused.contains("write `off` or `observe`"), "{refused}");
-        assert!(policies.set(WritePath::Frames, Policy::Deny).is_err());
-    }
-
-    /// Check that opening is denied where its uses would be, is looked at where they would be, and
-    /// that nothing else changes.
-    #[test]
-    fn door() {
-        for (preset, open) in [
-            (Preset::Observe, Policy::Observe),
-            (Preset::Standard, Policy::Deny),
-            (Preset::Strict, Policy::Deny),
-        ] {
-            let mut policies = Policies::of(preset);
-            assert_eq!(policies.at_the_door().get(WritePath::Open), open, "{preset:?}");
-            assert_eq!(policies.set(WritePath::Mmap, Policy::Kill), Ok(()));
-            let at_the_door = policies.at_the_door();
-            assert_eq!(at_the_door.get(WritePath::Open), Policy::Deny, "{preset:?}");
-            let others = WritePath::ALL.into_iter().filter(|path| *path != WritePath::Open);
-            assert!(others.into_iter().all(|it| at_the_door.get(it) == policies.get(it)));
-        }
-    }
 }

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use watchdog_common::{Offsets, Range, Rules};
 
+use super::config::GuardConfig;
 use super::decoy::{DECOY, INNER_DECOY};
 use super::record::{Record, by_name};
-use super::{GuardConfig, GuardError, Policies, Processors, WritePath};
+use super::{GuardError, Policies, Processors, WritePath};
 use watchdog_core::memory::RangeSet;
 
 /// What the guard will say of itself.

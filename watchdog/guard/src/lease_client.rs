@@ -8,65 +8,21 @@ use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aya::maps::MapError;
 use rustix::process::{Pid, Signal, kill_process};
 use watchdog_common::{FileKey, Lease, part};
 
-use super::in_force::{InForce, InForceError};
-use super::lease::{self as record, Answer, LeaseState, LeaseTable, LeaseTerms};
-use super::pins::PinError;
-use super::release::Refusal;
+use super::error::InForceError;
+use super::in_force::InForce;
+use super::lease::{
+    self as record, Answer, LEASE_ANSWER_TIMEOUT, LeaseError, LeaseState, LeaseTable, LeaseTerms,
+};
 use watchdog_core::digest::Digest;
 use watchdog_core::files;
 
-/// How long the watchdog may take to answer.
-const PATIENCE: Duration = Duration::from_secs(15);
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How often the table is read until the watchdog has answered.
+const ANSWER_INTERVAL: Duration = Duration::from_millis(20);
 /// What a lease is ended by that is to end at once: a time that has passed.
 const AT_ONCE: u64 = 1;
-
-/// Why there is no lease.
-#[derive(Debug, thiserror::Error)]
-pub enum LeaseError {
-    /// Nobody would end it.
-    #[error("no watchdog runs that could give a lease and end it: start it first")]
-    Unwatched,
-    /// Not by this process.
-    #[error("a lease is given to whom the guard yields: {0}")]
-    Refused(#[from] Refusal),
-    /// One at a time.
-    #[error("there is a lease already, for node {0}: end it first (watchdog guard lease --end)")]
-    Taken(String),
-    /// There is none.
-    #[error("there is no lease that could be ended")]
-    None,
-    /// The executable.
-    #[error("{0} cannot be leased memory: {1}")]
-    Executable(String, io::Error),
-    /// Somebody could still write it.
-    #[error("{0} is open for writing: whoever has it could make another program of it")]
-    Written(String),
-    /// The guard did not see it opened.
-    #[error(
-        "the guard did not take up {0}: run `watchdog guard lease` from the executable that armed the guard, without a tracer"
-    )]
-    NotLearned(String),
-    /// The watchdog says no.
-    #[error("{0}")]
-    No(String),
-    /// It says nothing.
-    #[error("the watchdog (process {0}) did not answer within {PATIENCE:?}")]
-    NoAnswer(u32),
-    /// The table.
-    #[error(transparent)]
-    Pins(#[from] PinError),
-    /// The table.
-    #[error("the guard's lease cannot be read or written")]
-    Map(#[from] MapError),
-    /// The terms do not fit.
-    #[error("the lease's terms do not fit: shorten the executable's path")]
-    TooLong,
-}
 
 impl InForce {
     /// Asks the watchdog for a lease, and waits until it is in force.
@@ -85,7 +41,7 @@ impl InForce {
             return Err(LeaseError::Unwatched);
         }
         self.record.release.check(secret)?;
-        let mut table = LeaseTable::of(self)?;
+        let mut table = LeaseTable::of(&self.generation)?;
         match table.state()? {
             LeaseState::Idle => {}
             LeaseState::Asked(terms) | LeaseState::InForce(terms, _) | LeaseState::Over(terms) => {
@@ -112,7 +68,7 @@ impl InForce {
     /// # Errors
     /// When there is none, or its table cannot be used.
     pub fn end_lease(&self) -> Result<LeaseTerms, LeaseError> {
-        let mut table = LeaseTable::of(self)?;
+        let mut table = LeaseTable::of(&self.generation)?;
         let LeaseState::InForce(terms, _) = table.state()? else { return Err(LeaseError::None) };
         let mut lease = table.lease.get(&0, 0)?;
         lease.until = AT_ONCE;
@@ -125,11 +81,11 @@ impl InForce {
     fn wait_for(&self, table: &LeaseTable, terms: &LeaseTerms) -> Result<(), LeaseError> {
         self.wake();
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < LEASE_ANSWER_TIMEOUT {
             match record::terms(&table.lease.get(&0, 0)?).and_then(|terms| terms.answer) {
                 Some(Answer::Given) => return Ok(()),
                 Some(Answer::Refused(why)) => return Err(LeaseError::No(why)),
-                None => thread::sleep(LOOK_AGAIN),
+                None => thread::sleep(ANSWER_INTERVAL),
             }
         }
         log::debug!("no answer to {terms:?}");

@@ -1,0 +1,117 @@
+//! The rules that the loader filled in: what is protected, and what policy says of each path.
+
+use watchdog_common::{
+    ENUM_VALUES, HELPERS, MAX_RANGES, PROCESSOR_WORDS, Range, Rules, SCHEDULERS, action, path,
+};
+
+/// Filled in by the loader and frozen.
+#[unsafe(no_mangle)]
+static RULES: Rules = Rules::EMPTY;
+
+/// The frozen rules, by pointer: they are too large to be copied.
+#[inline(always)]
+pub(crate) fn rules() -> *const Rules {
+    &raw const RULES
+}
+
+/// The watchdog's process id.
+#[inline(always)]
+pub(crate) fn watchdog() -> u32 {
+    // SAFETY: a static of this program.
+    unsafe { core::ptr::read_volatile(&raw const (*rules()).watchdog) }
+}
+
+/// The number of the mount namespace whose mounts stay.
+#[inline(always)]
+pub(crate) fn mounts() -> u32 {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const (*rules()).mounts) }
+}
+
+/// What is done about a path: one of `watchdog_common::action`.
+#[inline(always)]
+pub(crate) fn policy(path: u32) -> u8 {
+    // A path is a constant of this program, or came out of a table of bytes that is checked here.
+    if path >= path::COUNT {
+        return action::OFF;
+    }
+    // SAFETY: inside the array, which is in a static of this program.
+    unsafe { core::ptr::read_volatile((&raw const (*rules()).policy[0]).add(path as usize)) }
+}
+
+/// Whether anything is done about a path.
+#[inline(always)]
+pub(crate) fn is_on(path: u32) -> bool {
+    policy(path) != action::OFF
+}
+
+/// Whether policy refuses what goes a path.
+#[inline(always)]
+pub(crate) fn refuses(path: u32) -> bool {
+    policy(path) >= action::DENY
+}
+
+/// One of the other nodes' ranges: they are ascending, and unused places are behind them, empty.
+#[inline(always)]
+pub(crate) fn range(n: usize) -> Range {
+    // SAFETY: inside the array, which is in a static of this program.
+    unsafe { core::ptr::read_volatile((&raw const (*rules()).ranges[0]).add(n % MAX_RANGES)) }
+}
+
+/// The kernel's enumerations by which paths are told apart.
+#[derive(Clone, Copy)]
+pub(crate) enum Table {
+    Lockdown,
+    ReadFile,
+    LoadData,
+    ProgramTypes,
+    AttachTypes,
+}
+
+/// What the rules say of a value of an enumeration: the path that it belongs to, or of BPF programs one
+/// of `watchdog_common::bpf_use`.
+#[inline(always)]
+pub(crate) fn entry(table: Table, value: u32) -> Option<u32> {
+    let index = value as usize;
+    if index >= ENUM_VALUES {
+        return None;
+    }
+    // SAFETY: inside the array, which is in a static of this program.
+    let entry = unsafe {
+        let first = match table {
+            Table::Lockdown => &raw const (*rules()).lockdown[0],
+            Table::ReadFile => &raw const (*rules()).read_file[0],
+            Table::LoadData => &raw const (*rules()).load_data[0],
+            Table::ProgramTypes => &raw const (*rules()).program_types[0],
+            Table::AttachTypes => &raw const (*rules()).attach_types[0],
+        };
+        core::ptr::read_volatile(first.add(index))
+    };
+    if entry == 0 { None } else { Some(entry.into()) }
+}
+
+/// The number of a type by which a program schedules processes; 0 for a place that is not used.
+#[inline(always)]
+pub(crate) fn scheduler(n: usize) -> u32 {
+    // SAFETY: inside the array, which is in a static of this program.
+    unsafe { core::ptr::read_volatile((&raw const (*rules()).schedulers[0]).add(n % SCHEDULERS)) }
+}
+
+/// What a call of a helper that is looked for has in its instruction; 0 for a place that is not used.
+#[inline(always)]
+pub(crate) fn helper(n: usize) -> i32 {
+    // SAFETY: inside the array, which is in a static of this program.
+    unsafe { core::ptr::read_volatile((&raw const (*rules()).helpers[0]).add(n % HELPERS)) }
+}
+
+/// Whether a processor may be started, by its number.
+#[inline(always)]
+pub(crate) fn may_start(number: u32) -> bool {
+    let word = number as usize / 64;
+    if word >= PROCESSOR_WORDS {
+        return false;
+    }
+    // SAFETY: inside the array, which is in a static of this program.
+    let bits = unsafe { core::ptr::read_volatile((&raw const (*rules()).processors[0]).add(word)) };
+    bits >> (number % 64) & 1 != 0
+}
