@@ -6,8 +6,10 @@ mod event;
 mod journal;
 mod outlet;
 mod place;
+mod sink;
 
 pub use console::{Terminal, line};
 pub use event::{Event, EventKind, Process};
 pub use journal::Journal;
-pub use outlet::{Book, Outlet, Sink};
+pub use outlet::Outlet;
+pub use sink::{Book, Sink};

@@ -11,6 +11,7 @@ use super::console::{JsonLines, Terminal};
 use super::digest::Digests;
 use super::journal::Reader;
 use super::place::{Letter, Place, State};
+use super::sink::{Book, Sink};
 use super::{Event, EventKind, Journal};
 use watchdog_core::text::visible_line;
 use watchdog_guard::JournalReader;
@@ -26,24 +27,6 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How long it tries to have a place take what it refused; the rest is counted in the guard's
 /// tables and told by the next watchdog.
 const LAST_TRIES: Duration = Duration::from_secs(2);
-
-/// One place events go to.
-pub trait Sink: Send {
-    /// The place, for error messages.
-    fn name(&self) -> &'static str;
-
-    /// Delivers one event.
-    ///
-    /// # Errors
-    /// When the place does not take it: the event is kept for it, and goes to the other places.
-    fn send(&mut self, event: &Event) -> anyhow::Result<()>;
-}
-
-/// Who keeps count of the attempts that were told.
-pub trait Book: Send {
-    /// So many attempts by a path (its name) were told.
-    fn told(&mut self, path: &str, count: u64);
-}
 
 /// The sending side, shared by every task of the watchdog.
 #[derive(Clone)]

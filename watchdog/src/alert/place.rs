@@ -6,7 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::outlet::Sink;
+use super::sink::Sink;
 use super::{Event, EventKind};
 use watchdog_guard::Diverted;
 

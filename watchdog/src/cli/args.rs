@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::guard_args::GuardCommand;
 use crate::config::{self, Config, NodeSection};
-use crate::node::{ImageSpec, NodeName, NodeSpec, Target, TargetError};
+use crate::node::{ImageSpec, NodeName, NodeSpec, Target, TargetError, named};
 use watchdog_core::memory::MemorySource;
 use watchdog_guard::{Preset, WritePath};
 
@@ -292,7 +292,13 @@ impl MemoryArgs {
         } else {
             self.images.clone()
         };
-        Target::open(config, &self.nodes)?.with_images(images)
+        let nodes = if self.nodes.is_empty() {
+            config.nodes.iter().map(|node| (node.name.clone(), node.ranges.clone())).collect()
+        } else {
+            named(&self.nodes)
+        };
+        let source = config.memory.clone().unwrap_or_default();
+        Target::open(&source, nodes)?.with_images(images)
     }
 }
 

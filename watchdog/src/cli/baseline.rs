@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Status;
 use super::args::{BaselineCommand, ImportArgs, PlaceArgs, StoredArgs};
 use super::report::{json, people, row, size};
-use super::scan::store;
+use super::state::store;
 use watchdog_core::digest::Digest;
 use watchdog_core::text::{chain, printable};
 use watchdog_core::verify::{Baseline, BaselineKind, BaselineStore, StoreError};

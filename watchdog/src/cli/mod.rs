@@ -4,6 +4,7 @@ mod args;
 mod baseline;
 mod guard;
 mod guard_args;
+mod kernel;
 mod locate;
 mod man;
 mod progress;
@@ -12,34 +13,11 @@ mod run;
 mod scan;
 mod scan_report;
 mod secret;
+mod state;
+mod status;
 
 pub use args::{Cli, Command, MemoryArgs};
-
-use std::process::ExitCode;
-
-/// What a command ends with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Everything is as it should be.
-    Good,
-    /// A node is tampered with.
-    Tampered,
-    /// No judgement: something was lost, unverified, missing or wrong.
-    Undecided,
-    /// A watch that had begun cannot go on.
-    Broken,
-}
-
-impl From<Status> for ExitCode {
-    fn from(status: Status) -> Self {
-        Self::from(match status {
-            Status::Good => 0,
-            Status::Tampered => 1,
-            Status::Undecided => 2,
-            Status::Broken => 3,
-        })
-    }
-}
+pub use status::Status;
 
 /// Runs a parsed command line.
 ///

@@ -9,7 +9,7 @@ use anyhow::Context;
 use super::Status;
 use super::args::RunArgs;
 use super::progress::Progress;
-use super::scan::STATE_DIR;
+use super::state::STATE_DIR;
 use crate::alert::Outlet;
 use crate::config::DEFAULT_PATH;
 use crate::watch::{WatchOptions, watch};

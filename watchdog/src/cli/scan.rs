@@ -1,23 +1,19 @@
 //! `watchdog scan`.
 
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Status;
 use super::args::{Allowed, ScanArgs};
-use super::locate::find;
+use super::kernel::{find, mapping_findings};
 use super::report::{json, people};
-use super::scan_report::{NodeReport, TextReport, print};
-use crate::config::Config;
+use super::scan_report::{LISTED, NodeReport, TextReport, print};
+use super::state::store;
 use crate::node::{Found, NoBaseline, Target, baseline_for};
-use watchdog_core::locate::{Beat, Finding, Kernel, Recheck, Report, living, recheck};
-use watchdog_core::memory::Memory;
+use watchdog_core::locate::{Beat, Finding, Report, living};
 use watchdog_core::text::chain;
 use watchdog_core::verify::{BaselineStore, Verdict, Verifier, copy_text};
 
-/// Where state is kept when nothing else is said.
-pub(super) const STATE_DIR: &str = "/var/lib/watchdog";
 /// Between two looks at a kernel that is rewriting itself.
 const PATCHING: Duration = Duration::from_millis(200);
 /// How long that goes on: twice as long as the verifier leaves sites open for a kernel that holds
@@ -25,16 +21,6 @@ const PATCHING: Duration = Duration::from_millis(200);
 const LONGEST_PATCHING: Duration = Duration::from_secs(60);
 /// How long it is waited for clocks that stand still.
 const LONGEST_LOOK: Duration = Duration::from_secs(10);
-/// Differences listed in JSON.
-pub(super) const LISTED: usize = 10_000;
-
-/// The baselines that a configuration names.
-pub(super) fn store(config: &Config) -> BaselineStore {
-    let state = config.state_dir.as_deref().unwrap_or(Path::new(STATE_DIR));
-    let key = config.baseline_key.as_ref().map(|key| key.public().clone());
-    BaselineStore::in_state_dir(state, key)
-}
-
 /// Sweeps every node once.
 pub(super) fn execute(args: ScanArgs) -> anyhow::Result<Status> {
     let config = args.memory.config()?;
@@ -162,17 +148,6 @@ fn unsettled(places: usize) -> Option<String> {
 
 fn sentence(mapping: &[String]) -> Option<String> {
     (!mapping.is_empty()).then(|| mapping.join("; "))
-}
-
-/// What is wrong with how a located text is mapped; nothing on a healthy node.
-pub(super) fn mapping_findings(
-    memory: &dyn Memory,
-    kernel: &Kernel,
-) -> anyhow::Result<Vec<String>> {
-    Ok(match recheck(memory, kernel)? {
-        Recheck::Same { findings } => findings,
-        Recheck::Gone { reason } => vec![reason],
-    })
 }
 
 #[cfg(test)]

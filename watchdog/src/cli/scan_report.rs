@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::locate::{print_kernel, print_strays};
+use super::kernel::{print_kernel, print_strays};
 use super::report::row;
-use super::scan::LISTED;
 use crate::node::Found;
 use watchdog_core::digest::Digest;
 use watchdog_core::locate::{Finding, Kernel, Report};
@@ -18,6 +17,9 @@ use watchdog_core::verify::judge::Mechanism;
 use watchdog_core::verify::{
     BaselineKind, Difference, Judgement, RodataOpinion, Sweep, TextCopy, Verdict, Verifier,
 };
+
+/// Differences listed in JSON.
+pub(super) const LISTED: usize = 10_000;
 
 /// Unexplained differences shown to a person who did not ask for all.
 const SHOWN: usize = 20;

@@ -2,10 +2,12 @@
 
 mod baseline;
 mod choose;
+mod error;
 mod file_cache;
 mod find;
 mod image_spec;
 mod images;
+mod nodes;
 mod reach;
 mod spec;
 mod target;
@@ -13,8 +15,10 @@ mod target;
 pub use baseline::{NoBaseline, baseline_for};
 pub use choose::describe;
 pub(crate) use choose::{Candidate, candidates, some_of, successor};
+pub use error::TargetError;
 pub use find::{Found, MOST_NODES, Node, Survey};
 pub use image_spec::{ImageSpec, ImageSpecError};
 pub use images::Images;
-pub use spec::{NodeError, NodeName, NodeSpec, disjoint, mint_ranges};
-pub use target::{Nodes, Target, TargetError};
+pub use nodes::Nodes;
+pub use spec::{NodeError, NodeName, NodeSpec, disjoint, mint_ranges, named};
+pub use target::Target;

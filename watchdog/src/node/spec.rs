@@ -126,6 +126,15 @@ pub fn mint_ranges(osid: u64) -> Option<RangeSet> {
     (osid > 0).then_some(set)
 }
 
+/// The nodes of the command line; those without a name are `node-1`, `node-2`, … by position.
+#[must_use]
+pub fn named(specs: &[NodeSpec]) -> Vec<(NodeName, RangeSet)> {
+    let name = |n: usize, spec: &NodeSpec| {
+        spec.name.clone().unwrap_or_else(|| NodeName::numbered("node", n + 1))
+    };
+    specs.iter().enumerate().map(|(n, spec)| (name(n, spec), spec.ranges.clone())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,41 +2,14 @@
 
 use std::sync::Arc;
 
+use super::error::TargetError;
+use super::nodes::Nodes;
 use super::reach::{tell, within_reach};
-use super::{Found, ImageSpec, Images, NodeName, NodeSpec};
-use crate::config::Config;
-use watchdog_core::image::ImageError;
+use super::{Found, ImageSpec, Images, NodeName};
 use watchdog_core::memory::{
-    MapError, Memory, MemoryMap, MemorySource, RangeSet, ReadError, Reason, Refusal, SourceError,
-    open_devmem, open_elf, open_kcore, open_lime, open_live, open_raw,
+    Memory, MemoryMap, MemorySource, RangeSet, ReadError, Reason, open_devmem, open_elf,
+    open_kcore, open_lime, open_live, open_raw,
 };
-
-/// Which nodes there are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Nodes {
-    /// The user said so.
-    Configured(Vec<(NodeName, RangeSet)>),
-    /// Every kernel in this memory is one, named `prefix-1`, `prefix-2`, … by text address.
-    Discovered {
-        /// `service` on a live machine, `image` in an image, `node-0` in this kernel's own RAM.
-        prefix: &'static str,
-        /// Where to look.
-        within: RangeSet,
-    },
-}
-
-impl Nodes {
-    /// All memory of all nodes: what is read, and on a live machine what is guarded.
-    #[must_use]
-    pub fn memory(&self) -> RangeSet {
-        match self {
-            Self::Configured(nodes) => {
-                nodes.iter().flat_map(|(_, ranges)| ranges.ranges()).copied().collect()
-            }
-            Self::Discovered { within, .. } => within.clone(),
-        }
-    }
-}
 
 /// A memory source with the nodes in it.
 #[derive(Clone)]
@@ -53,74 +26,29 @@ pub struct Target {
     pub guarded: Option<RangeSet>,
 }
 
-/// Why there is nothing to work on.
-#[derive(Debug, thiserror::Error)]
-pub enum TargetError {
-    /// The source cannot be used.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The memory map is not known.
-    #[error(transparent)]
-    Map(#[from] MapError),
-    /// The source does not serve a part of a node's memory.
-    #[error("{} of node `{node}` {}", refusal.range, refusal.reason)]
-    Refused {
-        /// The node.
-        node: NodeName,
-        /// Which part of its memory, and why.
-        refusal: Refusal,
-    },
-    /// The source does not serve a part of the memory in which nodes are looked for.
-    #[error("where nodes are looked for, {0}")]
-    Unsearchable(Refusal),
-    /// Nodes clash.
-    #[error("nodes `{first}` and `{second}` share {what}: give each its own")]
-    Shared {
-        /// One node.
-        first: NodeName,
-        /// The other.
-        second: NodeName,
-        /// What both have.
-        what: &'static str,
-    },
-    /// An image cannot be used.
-    #[error(transparent)]
-    Image(#[from] ImageError),
-    /// An image is for a node that nobody named.
-    #[error("there is no node `{0}` for this image: name it with --node {0}=START..END")]
-    NoSuchNode(NodeName),
-    /// Nothing is reserved.
-    #[error(
-        "no memory is set aside for other nodes: all that the firmware calls System RAM is RAM of this kernel. Start this kernel with memmap=SIZE$START for the other nodes' memory, or name a node: --node NAME=START..END"
-    )]
-    NothingReserved,
-}
-
 impl Target {
-    /// Opens the memory source and settles which nodes there are: those of the command line,
-    /// else those of the configuration, else whatever will be found.
+    /// Opens the memory source. `configured` are the nodes that the user named; without any, every
+    /// kernel that will be found is a node.
     ///
     /// # Errors
     /// [`TargetError`], each with what to do.
-    pub fn open(config: &Config, specs: &[NodeSpec]) -> Result<Self, TargetError> {
-        let configured = if specs.is_empty() {
-            config.nodes.iter().map(|node| (node.name.clone(), node.ranges.clone())).collect()
-        } else {
-            named(specs)
-        };
+    pub fn open(
+        source: &MemorySource,
+        configured: Vec<(NodeName, RangeSet)>,
+    ) -> Result<Self, TargetError> {
         check_disjoint(&configured)?;
-        match config.memory.clone().unwrap_or_default() {
+        match source {
             MemorySource::DevMem => Self::devmem(configured),
             MemorySource::Kcore => Self::kcore(configured),
             MemorySource::Live => Self::live(configured),
-            MemorySource::Raw { path, base } => Self::image(open_raw(&path, base)?, configured),
+            MemorySource::Raw { path, base } => Self::image(open_raw(path, *base)?, configured),
             MemorySource::Elf { path } => {
-                let core = open_elf(&path)?;
+                let core = open_elf(path)?;
                 tell(core.remark());
                 Self::image(core, configured)
             }
             MemorySource::Lime { path } => {
-                let image = open_lime(&path)?;
+                let image = open_lime(path)?;
                 tell(image.remark());
                 Self::image(image, configured)
             }
@@ -228,14 +156,6 @@ fn guarded(nodes: &Nodes, map: &MemoryMap) -> RangeSet {
     guarded
 }
 
-/// The nodes of the command line; those without a name are `node-1`, `node-2`, … by position.
-fn named(specs: &[NodeSpec]) -> Vec<(NodeName, RangeSet)> {
-    let name = |n: usize, spec: &NodeSpec| {
-        spec.name.clone().unwrap_or_else(|| NodeName::numbered("node", n + 1))
-    };
-    specs.iter().enumerate().map(|(n, spec)| (name(n, spec), spec.ranges.clone())).collect()
-}
-
 fn check_disjoint(nodes: &[(NodeName, RangeSet)]) -> Result<(), TargetError> {
     for (n, (first, memory)) in nodes.iter().enumerate() {
         for (second, other) in nodes.iter().skip(n + 1) {
@@ -267,7 +187,8 @@ fn check_devmem(nodes: &[(NodeName, RangeSet)], map: &MemoryMap) -> Result<(), T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use watchdog_core::memory::{PhysAddr, PhysRange, ReadError};
+    use crate::node::named;
+    use watchdog_core::memory::{PhysAddr, PhysRange, Refusal};
 
     fn nodes(specs: &[&str]) -> Vec<(NodeName, RangeSet)> {
         named(&specs.iter().map(|spec| spec.parse().unwrap()).collect::<Vec<_>>())

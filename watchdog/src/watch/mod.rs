@@ -1,6 +1,7 @@
 //! `run`: sweep after sweep, the guard's proof, alerts, until told to stop.
 
 mod attempts;
+mod error;
 mod invariant;
 mod leases;
 mod life;

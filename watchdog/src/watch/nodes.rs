@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::error::SweepError;
 use super::leases::Lent;
 use super::missing::Missing;
 use super::origin::Doings;
@@ -12,23 +13,9 @@ use super::watching::{Health, Watching};
 use crate::alert::Event;
 use crate::node::{Found, Images, Node, Nodes, Target, candidates, some_of, successor};
 use watchdog_core::locate::{Finding, Kernel, Lost};
-use watchdog_core::memory::{Memory, PhysAddr, RangeSet, ReadError};
+use watchdog_core::memory::{Memory, PhysAddr, RangeSet};
 use watchdog_core::text::chain;
-use watchdog_core::verify::{BaselineError, BaselineStore, Identity, StoreError};
-
-/// Why the watch cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum SweepError {
-    /// A baseline could not be loaded.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Memory could not be read while looking for a kernel.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// No baseline could be learned.
-    #[error(transparent)]
-    Learn(#[from] BaselineError),
-}
+use watchdog_core::verify::{BaselineStore, Identity};
 
 /// All nodes under watch.
 #[derive(Debug)]
@@ -194,6 +181,19 @@ impl WatchedNodes {
             }
         }
         Ok(())
+    }
+
+    /// Tries to store the baselines that could not be stored.
+    fn save_learned(&mut self, tell: &mut dyn FnMut(Event)) {
+        for WatchedNode { node, state, .. } in &mut self.nodes {
+            let State::Watching(watching) = state else { continue };
+            if let Some(unsaved) = &mut watching.unsaved
+                && let Some(learned) = unsaved.save_again(&self.store, node, &watching.kernel)
+            {
+                tell(learned);
+                watching.unsaved = None;
+            }
+        }
     }
 
     /// Looks for the kernel of a node that has none.

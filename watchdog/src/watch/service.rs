@@ -8,9 +8,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::attempts::{Attempts, Owners};
+use super::error::SweepError;
 use super::invariant::{self, Invariant};
 use super::leases::Leases;
-use super::nodes::{SweepError, WatchedNodes, enough};
+use super::nodes::{WatchedNodes, enough};
 use super::origin::Doings;
 use super::patrol::Patrol;
 use super::proof::{ProofWatch, armed, degraded, holder_lost, judged_by_less, unguarded};

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use super::error::SweepError;
 use super::missing::Missing;
-use super::nodes::{State, SweepError, WatchedNode, WatchedNodes};
+use super::nodes::{State, WatchedNode, WatchedNodes};
 use super::strays::Report;
 use super::tell;
 use crate::alert::Event;

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::WatchedNodes;
 use super::attempts::Owners;
-use super::nodes::SweepError;
+use super::error::SweepError;
 use super::patrol::Patrol;
 use super::pulse::Heart;
 use crate::alert::Outlet;

@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::nodes::{State, WatchedNode, WatchedNodes};
 use super::tell;
 use crate::alert::Event;
 use crate::node::Node;
@@ -42,27 +41,24 @@ impl Unsaved {
             }
         }
     }
-}
 
-impl WatchedNodes {
-    /// Tries to store what could not be stored, where the last try is long enough ago. That it
-    /// fails once more is no news.
-    pub(super) fn save_learned(&mut self, tell: &mut dyn FnMut(Event)) {
-        for WatchedNode { node, state, .. } in &mut self.nodes {
-            let State::Watching(watching) = state else { continue };
-            let Some(unsaved) = &mut watching.unsaved else { continue };
-            if unsaved.tried.elapsed() < AGAIN {
-                continue;
-            }
-            match save(&self.store, node, &watching.kernel, &unsaved.baseline) {
-                Ok(learned) => {
-                    tell(learned);
-                    watching.unsaved = None;
-                }
-                Err(error) => {
-                    log::warn!("node {}: {}", node.name, chain(&error));
-                    unsaved.tried = Instant::now();
-                }
+    /// Tries again to store it, where the last try is long enough ago: the event that it was
+    /// learned. A try that fails like the one before is no news.
+    pub(super) fn save_again(
+        &mut self,
+        store: &BaselineStore,
+        node: &Node,
+        kernel: &Kernel,
+    ) -> Option<Event> {
+        if self.tried.elapsed() < AGAIN {
+            return None;
+        }
+        match save(store, node, kernel, &self.baseline) {
+            Ok(learned) => Some(learned),
+            Err(error) => {
+                log::warn!("node {}: {}", node.name, chain(&error));
+                self.tried = Instant::now();
+                None
             }
         }
     }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::error::SweepError;
 use super::life::{Life, News};
-use super::nodes::SweepError;
 use super::origin::Doings;
 use super::tell;
 use super::unsaved::Unsaved;

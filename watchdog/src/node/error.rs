@@ -1,0 +1,48 @@
+//! Why a command has nothing to work on.
+
+use super::NodeName;
+use watchdog_core::image::ImageError;
+use watchdog_core::memory::{MapError, Refusal, SourceError};
+
+/// Why there is nothing to work on.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// The source cannot be used.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The memory map is not known.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The source does not serve a part of a node's memory.
+    #[error("{} of node `{node}` {}", refusal.range, refusal.reason)]
+    Refused {
+        /// The node.
+        node: NodeName,
+        /// Which part of its memory, and why.
+        refusal: Refusal,
+    },
+    /// The source does not serve a part of the memory in which nodes are looked for.
+    #[error("where nodes are looked for, {0}")]
+    Unsearchable(Refusal),
+    /// Nodes clash.
+    #[error("nodes `{first}` and `{second}` share {what}: give each its own")]
+    Shared {
+        /// One node.
+        first: NodeName,
+        /// The other.
+        second: NodeName,
+        /// What both have.
+        what: &'static str,
+    },
+    /// An image cannot be used.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// An image is for a node that nobody named.
+    #[error("there is no node `{0}` for this image: name it with --node {0}=START..END")]
+    NoSuchNode(NodeName),
+    /// Nothing is reserved.
+    #[error(
+        "no memory is set aside for other nodes: all that the firmware calls System RAM is RAM of this kernel. Start this kernel with memmap=SIZE$START for the other nodes' memory, or name a node: --node NAME=START..END"
+    )]
+    NothingReserved,
+}
