@@ -13,19 +13,15 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 
-use super::{progress::Progress, target::Target};
+use super::{
+    progress::Progress,
+    target::{ENVIRONMENT, Target},
+};
 
 /// For every run: no input may take more memory than 2 GiB, or hang. What is merely slow, the
 /// targets themselves find by processor time: on a busy machine the clock says nothing.
 const OPTIONS: [&str; 4] =
     ["-timeout=30", "-rss_limit_mb=2048", "-max_len=65536", "-print_final_stats=1"];
-
-/// Leaks are not looked for: they are no danger here, and the search needs ptrace, which
-/// containers forbid. The other two options, and no trace of a panic, are for speed and brevity.
-pub(super) const ENVIRONMENT: [(&str, &str); 2] = [
-    ("ASAN_OPTIONS", "detect_leaks=0:malloc_context_size=1:quarantine_size_mb=1"),
-    ("RUST_BACKTRACE", "0"),
-];
 
 /// How often a long run says how it goes.
 const NEWS: Duration = Duration::from_secs(30);

@@ -11,7 +11,7 @@ use std::{fs, process::Command};
 use anyhow::{Context, Result, bail};
 use xtask::cache;
 
-use super::{apt::Suite, put};
+use super::{apt::Suite, place::put};
 use crate::steps::{Step, Steps, Workspace, ask};
 
 /// The first release that is known to lock a page before it translates it.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use xtask::cache;
 use xtask::kernels::{SUITES, cached_name};
 
-use super::{apt, apt::Suite, gate::Gate, put};
+use super::{apt, apt::Suite, gate::Gate, place::put};
 use crate::steps::{Step, Steps, Workspace};
 
 /// Fetches a kernel, unless the cache has it and `refresh` is off.

@@ -9,12 +9,13 @@ mod apt;
 mod emulator;
 mod gate;
 mod kernels;
+mod needs;
 mod node0;
 mod packages;
+mod place;
 mod toolchain;
 
 use std::fs;
-use std::path::Path;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
@@ -22,19 +23,10 @@ use xtask::cache;
 use xtask::kernels::SUITES;
 use xtask::options;
 
+pub(crate) use self::needs::Needs;
+
 use self::gate::Gate;
 use crate::steps::Steps;
-
-/// What a command needs.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Needs<'a> {
-    /// What the fuzz targets are built with.
-    pub(crate) fuzzing: bool,
-    /// The emulator, node 0's root file system and these kernels.
-    pub(crate) machine: Option<&'a [&'a str]>,
-    /// Look for newer kernels.
-    pub(crate) refresh: bool,
-}
 
 /// Sets up all of it.
 pub(crate) fn run(steps: &Steps, options: &options::Setup) -> Result<()> {
@@ -83,12 +75,4 @@ pub(crate) fn ensure(
             thread.join().map_err(|_| anyhow!("a step of the setup panicked"))?
         })
     })
-}
-
-/// Puts a finished artefact in its place, over an older one.
-fn put(made: &Path, place: &Path) -> Result<()> {
-    if place.is_dir() && !place.is_symlink() {
-        fs::remove_dir_all(place)?;
-    }
-    fs::rename(made, place).with_context(|| format!("cannot put {} in place", place.display()))
 }

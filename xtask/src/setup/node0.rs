@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 use xtask::cache;
 
-use super::{apt, put};
+use super::{apt, place::put};
 use crate::steps::{Steps, Workspace};
 
 const SUITE: &str = "bookworm";

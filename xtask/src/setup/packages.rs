@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use super::Needs;
+use super::needs::Needs;
 use crate::steps::Steps;
 
 /// A linker, and a C library to link with.

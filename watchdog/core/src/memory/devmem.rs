@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::refusal::admit;
+use super::reading::admit;
 use super::{
     Memory, MemoryMap, PhysAddr, PhysRange, RangeSet, ReadError, Reason, Refusal, revoked,
 };

@@ -6,79 +6,13 @@
 //! twice, QEMU with paging lists every mapping of a page.
 
 use std::fs::File;
-use std::io;
 use std::path::Path;
 
+use super::dump_error::DumpError;
+use super::elf::NO_PHYSICAL_ADDRESS;
 use super::extents::{Extent, Extents};
-use super::refusal::{Reason, Refusal, admit};
-use super::{Memory, PhysAddr, PhysRange, RangeSet, ReadError, elf, image, lime};
-
-/// What an ELF core has as physical address of memory that has none: `(elf_addr_t)-1`
-/// (fs/proc/kcore.c, 6.1 to 6.18).
-pub(super) const NO_PHYSICAL_ADDRESS: PhysAddr = PhysAddr(u64::MAX);
-
-/// Why a file is no dump that can be read.
-#[derive(Debug, thiserror::Error)]
-pub enum DumpError {
-    /// The operating system refused.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// Another form, with what to do about it.
-    #[error("{0}")]
-    Foreign(&'static str),
-    /// No magic number that is known.
-    #[error("it is no ELF file. Memory byte for byte, without headers, is raw:FILE[@PHYS]")]
-    NotElf,
-    /// ELF, but no core.
-    #[error(
-        "it is an ELF file but no core (a kernel image or a program?): a core is what makedumpfile -E, a copy of /proc/vmcore or QEMU's dump-guest-memory gives"
-    )]
-    NotCore,
-    /// ELF of another kind of machine.
-    #[error("it is not of a 64-bit x86 machine; only such cores are read")]
-    OtherMachine,
-    /// Headers of a size that is not ELF's.
-    #[error("its program headers have {0} bytes each and not 56: the file is damaged")]
-    HeaderSize(u16),
-    /// No magic number where a range begins.
-    #[error(
-        "it has no LiME header at offset {at:#x}: it is damaged or no LiME image. Memory byte for byte, without headers, is raw:FILE[@PHYS]"
-    )]
-    NotLime {
-        /// Where in the file.
-        at: u64,
-    },
-    /// A version that is not read.
-    #[error(
-        "it is of version {0} of the LiME format and only version 1 is read. What AVML compressed is expanded by avml-convert FILE NEWFILE"
-    )]
-    LimeVersion(u32),
-    /// More headers than a file header counts, and no section header that does.
-    #[error("it does not say how many program headers it has: the file is damaged")]
-    NoCount,
-    /// More headers than are read.
-    #[error("it has more than {0} headers: the file is damaged")]
-    TooMany(u32),
-    /// It ends within its headers.
-    #[error("it ends within its headers: it was cut short. Copy it or take it again")]
-    HeadersCut,
-    /// A header that describes no memory that can be.
-    #[error("{0} describes no range of physical memory: the file is damaged")]
-    NoRange(String),
-    /// Bytes of the file stand for several addresses each.
-    #[error(
-        "its headers speak of {memory} bytes of memory and the file has {file}: the file is damaged"
-    )]
-    MoreThanFile {
-        /// Bytes of memory.
-        memory: u64,
-        /// Bytes of the file.
-        file: u64,
-    },
-    /// There is nothing in it.
-    #[error("it holds no physical memory")]
-    Empty,
-}
+use super::reading::admit;
+use super::{Memory, PhysAddr, PhysRange, RangeSet, ReadError, Reason, Refusal, elf, image, lime};
 
 /// An open dump.
 #[derive(Debug)]

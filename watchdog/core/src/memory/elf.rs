@@ -14,9 +14,13 @@ use object::elf::{
     ProgramHeader64, SectionHeader64,
 };
 
-use super::dump::DumpError;
+use super::dump_error::DumpError;
 use super::foreign;
 use super::{PhysAddr, VirtAddr};
+
+/// What an ELF core has as physical address of memory that has none: `(elf_addr_t)-1`
+/// (fs/proc/kcore.c, 6.1 to 6.18).
+pub(super) const NO_PHYSICAL_ADDRESS: PhysAddr = PhysAddr(u64::MAX);
 
 /// Program headers that are read at most. QEMU writes one for each mapped stretch when it dumps
 /// with paging, makedumpfile one for each hole it leaves: some ten thousands.

@@ -11,9 +11,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::dump::{DumpError, NO_PHYSICAL_ADDRESS};
+use super::dump_error::DumpError;
+use super::elf::NO_PHYSICAL_ADDRESS;
 use super::extents::{Extent, Extents};
-use super::refusal::{Reason, Refusal, admit};
+use super::reading::admit;
+use super::refusal::{Reason, Refusal};
 use super::{Memory, MemoryMap, PhysAddr, PhysRange, RangeSet, ReadError, VirtAddr, elf};
 
 /// `__START_KERNEL_map`: the kernel's image, modules and fixed mappings are here and above, the

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::dump::DumpError;
+use super::dump_error::DumpError;
 use super::foreign;
 use super::{PhysAddr, PhysRange};
 

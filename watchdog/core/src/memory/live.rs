@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use super::refusal::{Reason, Refusal, admit};
+use super::reading::admit;
+use super::refusal::{Reason, Refusal};
 use super::{
     DevMem, Kcore, Memory, MemoryMap, PhysAddr, PhysRange, RangeSet, ReadError, SourceError,
 };

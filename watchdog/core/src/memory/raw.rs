@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::refusal::{Refusal, admit};
+use super::reading::admit;
+use super::refusal::Refusal;
 use super::{Memory, PhysAddr, PhysRange, RangeSet, ReadError, image};
 
 /// Physical memory in a file, byte for byte from one physical address on.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Memory, PhysAddr, PhysRange, ReadError, SourceError};
+use super::{PhysRange, SourceError};
 
 /// A part of memory that a source does not serve.
 #[derive(Clone, Debug)]
@@ -73,31 +73,4 @@ pub enum Reason {
     /// It could be read, but is not what the source was opened for.
     #[error("is not part of the memory that is to be read. Name it with --node")]
     NotAsked,
-}
-
-/// The range of a read of `length` bytes at `at` when `memory` serves all of it; `None` for no
-/// bytes at all.
-///
-/// # Errors
-/// [`ReadError`], which names the part that is not served.
-pub(super) fn admit(
-    memory: &dyn Memory,
-    at: PhysAddr,
-    length: usize,
-    source_name: impl FnOnce() -> String,
-) -> Result<Option<PhysRange>, ReadError> {
-    if length == 0 {
-        return Ok(None);
-    }
-    let length = length as u64;
-    let Some(range) = PhysRange::with_size(at, length) else {
-        return Err(ReadError::Outside { at, length, source_name: source_name() });
-    };
-    match memory.refusal(&range) {
-        None => Ok(Some(range)),
-        Some(refusal) => {
-            let (source_name, refusal) = (source_name(), Box::new(refusal));
-            Err(ReadError::Refused { at, length, source_name, refusal })
-        }
-    }
 }
