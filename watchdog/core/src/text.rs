@@ -26,6 +26,16 @@ pub fn printable(bytes: &[u8], limit: usize) -> String {
     text
 }
 
+/// `text`, or as much of it as at most `limit` bytes hold, with a mark that it goes on.
+#[must_use]
+pub fn shortened(mut text: String, limit: usize) -> String {
+    if text.len() > limit {
+        text.truncate(text.floor_char_boundary(limit.saturating_sub('…'.len_utf8())));
+        text.push('…');
+    }
+    text
+}
+
 /// Text of our own with names in it that may be anything, made fit for a terminal: lines stay
 /// lines, and what could move a cursor or change the reading order becomes an escape.
 #[must_use]
@@ -88,6 +98,15 @@ mod tests {
         assert_eq!(printable(b"\xff\xfeok", 64), "\\xff\\xfeok");
         assert_eq!(printable("größe".as_bytes(), 64), "größe");
         assert_eq!(printable(&[b'a'; 9], 4), "aaaa…");
+    }
+
+    /// Check that a text is cut between characters, and that one that fits is left alone.
+    #[test]
+    fn short_enough() {
+        assert_eq!(shortened("größe".to_owned(), 7), "größe");
+        assert_eq!(shortened("größe".to_owned(), 6), "gr…");
+        assert_eq!(shortened("größe".to_owned(), 5), "gr…");
+        assert_eq!(shortened("ab".to_owned(), 0), "…");
     }
 
     /// Check that an error of several lines keeps them, that nothing is escaped twice, and that a

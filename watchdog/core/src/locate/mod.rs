@@ -40,7 +40,7 @@ mod report;
 mod scan;
 mod search;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod vendor;
 pub mod vmcoreinfo;
 

@@ -5,6 +5,8 @@ mod difference;
 mod disassembly;
 pub mod judge;
 mod key;
+#[cfg(test)]
+mod made_up;
 mod measure;
 mod patching;
 pub mod reference;

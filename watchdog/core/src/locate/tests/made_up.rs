@@ -20,16 +20,16 @@ const PAGE_TABLES: u64 = 0x60_0000;
 const PAGE: u64 = 0x1000;
 
 pub(super) const NX: u64 = 1 << 63;
-pub(super) const RX: u64 = 0x121;
+pub(crate) const RX: u64 = 0x121;
 pub(super) const RW: u64 = 0x163 | NX;
-pub(super) const LARGE: u64 = 0x80;
+pub(crate) const LARGE: u64 = 0x80;
 /// Bits of an entry that leads to a table.
 pub(super) const TABLE: u64 = 0x63;
 pub(super) const USER: u64 = 4;
 
 /// Layouts of the kallsyms tables.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Layout {
+pub(crate) enum Layout {
     To63,
     From64,
     PlaceRelative,
@@ -39,18 +39,18 @@ pub(super) const LAYOUTS: [Layout; 3] = [Layout::To63, Layout::From64, Layout::P
 
 /// A kernel to be made up.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct MadeUp {
+pub(crate) struct MadeUp {
     /// Physical and virtual address of its text.
-    pub(super) text: u64,
-    pub(super) virt: u64,
+    pub(crate) text: u64,
+    pub(crate) virt: u64,
     /// Where its VMCOREINFO is.
-    pub(super) note: u64,
-    pub(super) layout: Layout,
-    pub(super) levels: u8,
+    pub(crate) note: u64,
+    pub(crate) layout: Layout,
+    pub(crate) levels: u8,
 }
 
 /// The kernel of most tests.
-pub(super) const FIRST: MadeUp = MadeUp {
+pub(crate) const FIRST: MadeUp = MadeUp {
     text: 0x40_0000,
     virt: 0xffff_ffff_9260_0000,
     note: 0x180_0000,
@@ -76,7 +76,7 @@ impl MadeUp {
     pub(super) fn level3(self) -> u64 {
         self.table(2)
     }
-    pub(super) fn level2(self) -> u64 {
+    pub(crate) fn level2(self) -> u64 {
         self.table(3)
     }
     pub(super) fn level1(self) -> u64 {
@@ -90,7 +90,7 @@ impl MadeUp {
         self.table(7)
     }
     /// The entry of `level2` that maps the text.
-    pub(super) fn first_entry(self) -> u64 {
+    pub(crate) fn first_entry(self) -> u64 {
         (self.virt >> 21) & 511
     }
     pub(super) fn tables(self) -> u64 {
@@ -118,11 +118,11 @@ impl MadeUp {
 }
 
 /// Memory with made-up kernels.
-pub(super) struct Machine {
+pub(crate) struct Machine {
     bytes: RwLock<Vec<u8>>,
     pub(super) ranges: RangeSet,
     /// Bytes that were read of it: what a search costs, on every machine alike.
-    pub(super) read: AtomicU64,
+    pub(crate) read: AtomicU64,
 }
 
 impl Memory for Machine {
@@ -153,7 +153,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn with(kernel: MadeUp) -> Self {
+    pub(crate) fn with(kernel: MadeUp) -> Self {
         let machine = Self::empty();
         machine.add(kernel);
         machine
@@ -170,7 +170,7 @@ impl Machine {
         self.kallsyms(kernel);
     }
 
-    pub(super) fn write(&self, at: u64, bytes: &[u8]) {
+    pub(crate) fn write(&self, at: u64, bytes: &[u8]) {
         self.bytes.write().unwrap()[at as usize..at as usize + bytes.len()].copy_from_slice(bytes);
     }
 
@@ -180,7 +180,7 @@ impl Machine {
         self.bytes.write().unwrap().copy_within(from, to as usize);
     }
 
-    pub(super) fn entry(&self, table: u64, index: u64, value: u64) {
+    pub(crate) fn entry(&self, table: u64, index: u64, value: u64) {
         self.write(table + index * 8, &value.to_le_bytes());
     }
 
@@ -292,7 +292,7 @@ impl Machine {
         locate(self, &self.ranges, &Search::default(), &mut |_, _| ()).unwrap()
     }
 
-    pub(super) fn kernel(&self) -> Box<Kernel> {
+    pub(crate) fn kernel(&self) -> Box<Kernel> {
         match self.find().remove(0) {
             Finding::Located(kernel) => kernel,
             other => panic!("{other:?}"),

@@ -23,6 +23,7 @@
 
 mod agreement;
 mod branch;
+mod causes;
 mod code;
 mod expected;
 mod mechanism;
@@ -31,6 +32,8 @@ mod page;
 mod rules;
 mod sites;
 mod state;
+#[cfg(test)]
+mod tests;
 mod text;
 mod tracing;
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::agreement::{Majority, Votes};
+use super::causes::{Causes, Which};
 use super::page::{Judged, PAGE, judge};
 use super::tracing::{Armed, Cause, Probes, Tracing};
 use super::{Expected, Mechanism, State, Wrong};
@@ -218,24 +219,21 @@ impl TextJudge {
         if settled {
             return opinion;
         }
-        let mut causes: BTreeMap<Cause, Vec<(u32, u32)>> = BTreeMap::new();
+        let mut causes = Causes::default();
         let any_open = self.pages.iter().any(|page| !page.open.is_empty());
         let book = (any_open || !self.armed.is_empty())
             .then(|| Tracing::look(&self.expected, state, probes));
         if let Some(book) = &book {
             for Armed { at, replaced, probe } in &self.armed {
                 let length = u32::try_from(replaced.len()).unwrap_or(u32::MAX);
-                causes.entry(probe.cause(book, *at)).or_default().push((*at, length));
+                let cause = causes.take_in(probe.cause(book, *at));
+                causes.add(cause, (*at, length));
             }
             self.follow(book, &mut causes, &mut opinion.wrong);
         }
         opinion.wrong.extend(self.pages.iter().flat_map(|page| &page.wrong));
         opinion.wrong.sort_by_key(|wrong| wrong.at);
-        for (n, (cause, places)) in causes.into_iter().enumerate() {
-            let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
-            opinion.causes.push((cause, count));
-            opinion.instrumented.extend(places.into_iter().map(|(at, length)| (at, length, n)));
-        }
+        causes.report_to(&mut opinion);
         opinion
     }
 
@@ -253,21 +251,17 @@ impl TextJudge {
     }
 
     /// Follows every branch out of the text; each target once, but where the place matters.
-    fn follow(
-        &self,
-        book: &Tracing<'_>,
-        causes: &mut BTreeMap<Cause, Vec<(u32, u32)>>,
-        wrong: &mut Vec<Wrong>,
-    ) {
-        let mut known: BTreeMap<(u8, i64), Result<Cause, &'static str>> = BTreeMap::new();
+    fn follow(&self, book: &Tracing<'_>, causes: &mut Causes, wrong: &mut Vec<Wrong>) {
+        let mut known: BTreeMap<(u8, i64), Result<Which, &'static str>> = BTreeMap::new();
         for open in self.pages.iter().flat_map(|page| &page.open) {
+            let mut follow = || book.follow(open).map(|cause| causes.take_in(cause));
             let found = if book.is_of_place(open) {
-                book.follow(open)
+                follow()
             } else {
-                known.entry((open.opcode, open.target)).or_insert_with(|| book.follow(open)).clone()
+                *known.entry((open.opcode, open.target)).or_insert_with(follow)
             };
             match found {
-                Ok(cause) => causes.entry(cause).or_default().push((open.at, open.length)),
+                Ok(cause) => causes.add(cause, (open.at, open.length)),
                 Err(why) => wrong.push(Wrong {
                     at: open.at,
                     length: open.length,

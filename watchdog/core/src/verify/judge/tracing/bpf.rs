@@ -1,7 +1,8 @@
 //! BPF: trampolines and programs by the kernel's own list of them (`bpf_kallsyms`,
 //! kernel/bpf/core.c), and which programs a trampoline calls.
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 
@@ -21,6 +22,8 @@ pub(super) struct Program {
     start: u64,
     end: u64,
     name: String,
+    /// What it calls as a trampoline. Many places may lead to it, so it is decoded only once.
+    called: OnceCell<Result<Cause, &'static str>>,
 }
 
 /// What BPF has on its list, by first address; of two of one address the first.
@@ -36,7 +39,8 @@ impl Programs {
         let program = |link: u64| {
             let record = Record::read(state, link.checked_sub(layout.lnode.into())?, last)?;
             let name = record.string(layout.name, NAME_BYTES)?;
-            Some(Program { start: record.word(layout.start)?, end: record.word(layout.end)?, name })
+            let (start, end) = (record.word(layout.start)?, record.word(layout.end)?);
+            Some(Program { start, end, name, called: OnceCell::new() })
         };
         for program in circular(state, list, MAX_ENTRIES).into_iter().filter_map(program) {
             programs.entry(program.start).or_insert(program);
@@ -63,6 +67,11 @@ pub(super) fn trampoline(
     if virt.checked_sub(program.start).is_none_or(|offset| offset > ENTRY) {
         return Err("a branch into the middle of a BPF trampoline");
     }
+    program.called.get_or_init(|| called_by(tracing, program)).clone()
+}
+
+/// Which programs a trampoline calls.
+fn called_by(tracing: &Tracing<'_>, program: &Program) -> Result<Cause, &'static str> {
     let size = program.end.saturating_sub(program.start).min(MAX_TRAMPOLINE);
     let code = usize::try_from(size).ok().and_then(|size| tracing.state.at(program.start, size));
     let code = code
@@ -70,21 +79,18 @@ pub(super) fn trampoline(
         .ok_or("a branch to a BPF trampoline whose memory is not as it must be")?;
     let called = called(tracing, &code.bytes, program.start);
     let name = if called.is_empty() { program.name.clone() } else { named(called) };
-    Ok(Cause { mechanism: Mechanism::Bpf, name })
+    Ok(Cause::new(Mechanism::Bpf, name))
 }
 
-/// The programs that some code calls, each once.
-fn called(tracing: &Tracing<'_>, code: &[u8], at: u64) -> Vec<String> {
-    let mut names = Vec::new();
+/// The programs that some code calls, in its order, each once.
+fn called<'a>(tracing: &'a Tracing<'_>, code: &[u8], at: u64) -> Vec<&'a str> {
+    let (mut names, mut seen) = (Vec::new(), BTreeSet::new());
     for instruction in Decoder::with_ip(64, code, at, DecoderOptions::NONE) {
         if instruction.mnemonic() != Mnemonic::Call {
             continue;
         }
-        let target = instruction.near_branch_target();
-        let called = tracing.programs.at(target);
-        if let Some(called) = called.filter(|called| !names.contains(&called.name)) {
-            names.push(called.name.clone());
-        }
+        let called = tracing.programs.at(instruction.near_branch_target());
+        names.extend(called.map(|called| &*called.name).filter(|name| seen.insert(*name)));
     }
     names
 }

@@ -128,7 +128,7 @@ fn cause(name: String) -> Cause {
         "call_direct_funcs" => Mechanism::Bpf,
         _ => Mechanism::Ftrace,
     };
-    Cause { mechanism, name }
+    Cause::new(mechanism, name)
 }
 
 /// The virtual address that a trampoline calls, if the trampoline is a copy of one of the

@@ -136,7 +136,7 @@ impl Probe {
             self.handlers.iter().map(|handler| tracing.name_or_address(*handler)).collect();
         names.dedup();
         let name = format!("{} at {}", named(names), tracing.place(at));
-        Cause { mechanism: Mechanism::Kprobe, name }
+        Cause::new(Mechanism::Kprobe, name)
     }
 }
 

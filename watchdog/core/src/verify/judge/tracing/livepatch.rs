@@ -18,7 +18,7 @@ pub(super) fn cause(tracing: &Tracing<'_>, ops: &Ops, at: u32) -> Result<Cause, 
         Some(function) => tracing.name(function).ok_or("a livepatch with what is no function")?,
     };
     let name = format!("{name} for {}", tracing.place(at));
-    Ok(Cause { mechanism: Mechanism::Livepatch, name })
+    Ok(Cause::new(Mechanism::Livepatch, name))
 }
 
 /// The virtual address of the function on top of the stack of those that replace one: `ops` is

@@ -10,13 +10,14 @@ mod kprobes;
 mod livepatch;
 mod modules;
 
+use std::borrow::Borrow;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::branch::{CALL, JMP, Place};
 use super::page::Open;
 use super::{Expected, Mechanism, State};
-use crate::text::printable;
+use crate::text::{printable, shortened};
 use crate::verify::reference::Layouts;
 
 pub(super) use kprobes::{Armed, Probes};
@@ -26,19 +27,30 @@ pub(super) use kprobes::{Armed, Probes};
 const MAX_ENTRIES: usize = 4096;
 /// Largest structure that is read.
 const MAX_RECORD: usize = 4096;
-/// Longest name that is shown.
+/// Bytes of a name that are read from the node's memory, and bytes of a name that are shown. A byte
+/// that cannot be printed is shown as several.
 const MAX_NAME: usize = 200;
+const MAX_SHOWN: usize = 512;
+/// Bytes of a cause's name, which may be made of many names.
+const MAX_LINE: usize = 4096;
 /// How many are named of those that one branch leads to: as many programs as one BPF trampoline
 /// can have (`BPF_MAX_TRAMP_LINKS`, include/linux/bpf.h).
 const MAX_NAMED: usize = 38;
 
 /// What changed a text legitimately, in a way that leads out of it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cause {
     /// By which mechanism.
     pub mechanism: Mechanism,
     /// Who is behind it, fit to print: `function_trace_call`.
     pub name: String,
+}
+
+impl Cause {
+    /// A cause, with its name cut to [`MAX_LINE`] bytes.
+    pub(super) fn new(mechanism: Mechanism, name: String) -> Self {
+        Self { mechanism, name: shortened(name, MAX_LINE) }
+    }
 }
 
 /// The book of one kernel at one moment.
@@ -141,18 +153,18 @@ impl<'a> Tracing<'a> {
     fn name(&self, virt: u64) -> Option<String> {
         let symbols = &self.expected.reference.symbols;
         match self.state.offset_of(virt) {
-            Some(offset) => Some(symbols.at(offset)?.to_owned()),
+            Some(offset) => Some(shortened(symbols.at(offset)?.to_owned(), MAX_SHOWN)),
             None => self.modules.symbol(self.state, virt),
         }
     }
 
     /// A place in the text by its function's name: `vfs_read+0x5`.
     fn place(&self, at: u32) -> String {
-        match self.expected.reference.symbols.lookup(at) {
-            Some((name, 0)) => name.to_owned(),
-            Some((name, offset)) => format!("{name}+{offset:#x}"),
-            None => format!("{at:#x}"),
-        }
+        let Some((name, offset)) = self.expected.reference.symbols.lookup(at) else {
+            return format!("{at:#x}");
+        };
+        let name = shortened(name.to_owned(), MAX_SHOWN);
+        if offset == 0 { name } else { format!("{name}+{offset:#x}") }
     }
 
     /// The name of a function, or where it is when it has none.
@@ -162,10 +174,10 @@ impl<'a> Tracing<'a> {
 }
 
 /// Names in one line, and of more than are named their number.
-fn named(mut names: Vec<String>) -> String {
+fn named<N: Borrow<str>>(mut names: Vec<N>) -> String {
     let others = names.len().saturating_sub(MAX_NAMED);
     names.truncate(MAX_NAMED);
-    let line = names.join(", ");
+    let line = names.join::<&str>(", ");
     if others == 0 { line } else { format!("{line} and {others} more") }
 }
 
@@ -214,5 +226,5 @@ fn string(state: &State<'_>, virt: u64, longest: usize) -> Option<String> {
 
 fn text(bytes: &[u8]) -> Option<String> {
     let text = bytes.split(|byte| *byte == 0).next()?;
-    (!text.is_empty()).then(|| printable(text, MAX_NAME))
+    (!text.is_empty()).then(|| shortened(printable(text, MAX_NAME), MAX_SHOWN))
 }

@@ -101,5 +101,5 @@ impl Modules {
 pub(super) fn function(tracing: &Tracing<'_>, virt: u64) -> Result<Cause, &'static str> {
     let name = tracing.modules.symbol(tracing.state, virt);
     let name = name.ok_or("a call of no function, of the kernel or a module")?;
-    Ok(Cause { mechanism: Mechanism::StaticCall, name })
+    Ok(Cause::new(Mechanism::StaticCall, name))
 }

@@ -1,0 +1,119 @@
+//! A made-up kernel that reports far more tracers than any real kernel has.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::memory::Memory;
+use crate::verify::made_up::{
+    FUNCTION, OWN, PROBES, PROGRAMS, Suspect, TEXT, functions, reference,
+};
+
+const CALL: u8 = 0xe8;
+const INT3: u8 = 0xcc;
+
+/// What is thought of the suspect's text at first sight.
+fn opinion(suspect: &Suspect) -> Opinion {
+    let mut judge = TextJudge::new(Expected::of(reference(), 0));
+    let mut text = vec![0; TEXT as usize];
+    suspect.machine.read(suspect.text().start(), &mut text).unwrap();
+    let pages: BTreeSet<usize> = (0..TEXT as usize / 4096).collect();
+    for page in &pages {
+        judge.take_in(*page, &text[page * 4096..(page + 1) * 4096]);
+    }
+    let state = State::of(&suspect.machine, &suspect.kernel);
+    judge.judge(&pages, &BTreeSet::new(), &state, &mut |_| None)
+}
+
+/// Puts programs on the suspect's list, each with its first address, its end and its name.
+fn programs(suspect: &Suspect, programs: &[(u64, u64, String)]) {
+    const RECORD: u64 = 256;
+    let (head, record) = (suspect.kernel.text.virt.0 + u64::from(PROGRAMS), OWN.0 + 0x10_0000);
+    let link = |n: usize| {
+        let is_there = n < programs.len();
+        if is_there { record + n as u64 * RECORD + 144 } else { head }
+    };
+    suspect.image(PROGRAMS, &link(0).to_le_bytes());
+    for (n, (start, end, name)) in programs.iter().enumerate() {
+        let at = record + n as u64 * RECORD;
+        suspect.own(at, &[*start, *end]);
+        suspect.machine.write(at + 16 - OWN.0 + OWN.1, name.as_bytes());
+        suspect.own(at + 144, &[link(n + 1)]);
+    }
+}
+
+/// Check that the code of a trampoline is read once in a look, even if it is entered at several
+/// places. Its programs are named in the order of its calls.
+#[test]
+fn a_trampoline_is_read_once() {
+    let read = |entries: u64| {
+        let suspect = Suspect::new();
+        let code = OWN.0;
+        programs(
+            &suspect,
+            &[
+                (code, code + 4096, "bpf_trampoline_1".to_owned()),
+                (code + 0x2000, code + 0x2100, "bpf_prog_b".to_owned()),
+                (code + 0x3000, code + 0x3100, "bpf_prog_a".to_owned()),
+            ],
+        );
+        for (n, to) in [0x2000, 0x3000, 0x2000].into_iter().enumerate() {
+            let at = code + n as u64 * 5;
+            let call = crate::verify::made_up::branch(CALL, at, code + to);
+            suspect.machine.write(at - OWN.0 + OWN.1, &call);
+        }
+        for (n, at) in functions().take(8).enumerate() {
+            suspect.branch(at, CALL, code + n as u64 % entries);
+        }
+        let before = suspect.read();
+        let opinion = opinion(&suspect);
+        let names: Vec<_> = opinion.causes.iter().map(|(cause, n)| (&*cause.name, *n)).collect();
+        assert_eq!(names, [("bpf_prog_b, bpf_prog_a", 8)]);
+        suspect.read() - before
+    };
+    assert_eq!(read(4), read(1));
+}
+
+/// Check that causes beyond the bound become one cause, and that no place is lost.
+#[test]
+fn many_probes() {
+    let suspect = Suspect::new();
+    let probe = |n: usize| OWN.0 + n as u64 * 64;
+    for (n, at) in functions().take(300).enumerate() {
+        let next = if n == 299 { 0 } else { probe(n + 1) };
+        let (list, place) = (probe(n) + 16, suspect.kernel.text.virt.0 + u64::from(at + 8));
+        suspect.own(probe(n), &[next, 0, list, list, place, OWN.0, 0x90]);
+        suspect.image(at + 8, &[INT3]);
+    }
+    suspect.image(PROBES, &probe(0).to_le_bytes());
+    let opinion = opinion(&suspect);
+    assert_eq!(opinion.wrong, []);
+    assert_eq!(opinion.causes.len(), 257);
+    let (last, places) = opinion.causes.last().unwrap();
+    assert_eq!((last.mechanism, last.name.as_str()), (Mechanism::Kprobe, "and 44 more"));
+    assert_eq!((*places, opinion.instrumented.len()), (44, 300));
+    assert!(opinion.instrumented.iter().all(|(at, ..)| at % FUNCTION == 8));
+}
+
+/// Check that names from a node's memory are cut: one that grows because its bytes cannot be
+/// printed, and a line of many names.
+#[test]
+fn long_names() {
+    let suspect = Suspect::new();
+    let code = OWN.0;
+    let name = |n: u32| format!("{n:02}{}", "\u{1b}".repeat(120));
+    let called = (1..200).map(|n| (code + 0x2000 + u64::from(n) * 16, name(n)));
+    let called: Vec<_> = called.map(|(start, name)| (start, start + 16, name)).collect();
+    let trampoline = (code, code + 4096, "bpf_trampoline_1".to_owned());
+    programs(&suspect, &[vec![trampoline], called.clone()].concat());
+    for (n, (start, ..)) in (0_u64..).zip(&called) {
+        let at = code + n * 5;
+        let call = crate::verify::made_up::branch(CALL, at, *start);
+        suspect.machine.write(at - OWN.0 + OWN.1, &call);
+    }
+    suspect.branch(0, CALL, code);
+    let opinion = opinion(&suspect);
+    let [(cause, 1)] = &opinion.causes[..] else { panic!("{:?}", opinion.causes) };
+    assert!(cause.name.len() <= 4096, "{} bytes", cause.name.len());
+    let longest = cause.name.split(", ").map(str::len).max();
+    assert!(longest.is_some_and(|longest| longest <= 512), "{longest:?} bytes");
+}

@@ -1,0 +1,143 @@
+//! A kernel made up to be judged: small text with places for tracers, and memory of its own that
+//! holds the lists of what traces it.
+
+use crate::locate::Kernel;
+use crate::locate::tests::made_up::{FIRST, LARGE, Machine, RX};
+use crate::memory::{PhysAddr, PhysRange};
+use crate::verify::reference::{
+    BpfKsym, FtraceOps, ImageSymbols, Kprobe, Landmarks, Layouts, Module, Piece, Reference, Tables,
+};
+
+/// Bytes of its text.
+pub(crate) const TEXT: u32 = 0x8000;
+/// From one function to the next; each begins with a place for tracers.
+pub(crate) const FUNCTION: u32 = 0x10;
+/// `__fentry__`: the last function.
+const FENTRY: u32 = TEXT - FUNCTION;
+/// Read-only data: behind the text.
+pub(crate) const RODATA: u32 = TEXT;
+/// Lists, by image offset.
+pub(crate) const PROBES: u32 = 0x50_2000;
+pub(crate) const PROGRAMS: u32 = 0x50_3000;
+pub(crate) const MODULES: u32 = 0x50_3100;
+/// Memory of its own, which it may execute: virtual and physical address, and bytes.
+pub(crate) const OWN: (u64, u64) = (FIRST.virt + (16 << 21), 0x100_0000);
+const OWN_SIZE: u64 = 8 << 20;
+
+const LAYOUTS: Layouts = Layouts {
+    ftrace_ops: FtraceOps { func: 0, next: 8, trampoline: 16, trampoline_size: 24 },
+    kprobe: Kprobe { hlist: 0, list: 16, addr: 32, pre_handler: 40, opcode: 48, optimized: None },
+    bpf_ksym: BpfKsym { start: 0, end: 8, name: 16, lnode: 144 },
+    livepatch: None,
+    module: Module {
+        list: 0,
+        name: 16,
+        base: 72,
+        size: 80,
+        kallsyms: 88,
+        symtab: 0,
+        num_symtab: 8,
+        strtab: 16,
+    },
+};
+
+/// The kernel and its memory.
+pub(crate) struct Suspect {
+    pub(crate) machine: Machine,
+    pub(crate) kernel: Kernel,
+}
+
+impl Suspect {
+    /// A kernel that nothing traces.
+    pub(crate) fn new() -> Self {
+        let machine = Machine::with(FIRST);
+        let mut kernel = *machine.kernel();
+        kernel.text.size = TEXT.into();
+        for n in 0..OWN_SIZE >> 21 {
+            let frame = OWN.1 + (n << 21);
+            machine.entry(FIRST.level2(), FIRST.first_entry() + 16 + n, frame | RX | LARGE);
+        }
+        let suspect = Self { machine, kernel };
+        suspect.machine.write(FIRST.text, &text());
+        suspect.image(RODATA, &[0; TEXT as usize]);
+        suspect
+    }
+
+    /// Writes to its image.
+    pub(crate) fn image(&self, offset: u32, bytes: &[u8]) {
+        self.machine.write(FIRST.text + u64::from(offset), bytes);
+    }
+
+    /// Writes words to its own memory.
+    pub(crate) fn own(&self, virt: u64, words: &[u64]) {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        self.machine.write(virt - OWN.0 + OWN.1, &bytes);
+    }
+
+    /// Writes a branch into its text.
+    pub(crate) fn branch(&self, at: u32, opcode: u8, to: u64) {
+        self.image(at, &branch(opcode, FIRST.virt + u64::from(at), to));
+    }
+
+    /// Bytes that were read of its memory so far.
+    pub(crate) fn read(&self) -> u64 {
+        self.machine.read.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Where the text is in memory.
+    pub(crate) fn text(&self) -> PhysRange {
+        PhysRange::with_size(PhysAddr(FIRST.text), TEXT.into()).unwrap()
+    }
+}
+
+/// A branch of five bytes.
+pub(crate) fn branch(opcode: u8, from: u64, to: u64) -> [u8; 5] {
+    let [a, b, c, d] = (to.wrapping_sub(from).wrapping_sub(5) as u32).to_le_bytes();
+    [opcode, a, b, c, d]
+}
+
+/// The functions that may be traced, by image offset.
+pub(crate) fn functions() -> impl Iterator<Item = u32> {
+    (0..FENTRY).step_by(FUNCTION as usize)
+}
+
+fn text() -> Vec<u8> {
+    let mut text = vec![0x90; TEXT as usize];
+    for at in functions() {
+        let code = branch(0xe8, at.into(), FENTRY.into());
+        text[at as usize..at as usize + code.len()].copy_from_slice(&code);
+    }
+    text
+}
+
+/// What the kernel should be.
+pub(crate) fn reference() -> Reference {
+    let mut names: Vec<(u32, String)> =
+        functions().map(|at| (at, format!("function_{at:x}"))).collect();
+    let lists = [("kprobe_table", PROBES), ("bpf_kallsyms", PROGRAMS), ("modules", MODULES)];
+    names.push((FENTRY, "__fentry__".to_owned()));
+    names.extend(lists.map(|(name, at)| (at, name.to_owned())));
+    let symbols = names.into_iter().map(|(at, name)| {
+        let kind = if at < TEXT { b't' } else { b'd' };
+        (kind, name, at)
+    });
+    let piece = |offset, bytes| Piece { offset, bytes, ..Piece::default() };
+    Reference {
+        release: "6.1.0-made-up".to_owned(),
+        banner: String::new(),
+        build_id: String::new(),
+        link_address: FIRST.virt,
+        text: piece(0, text()),
+        replacements: piece(TEXT, Vec::new()),
+        rodata: piece(RODATA, vec![0; TEXT as usize]),
+        left_out: 0..0,
+        tables: Tables {
+            fentry: functions().collect(),
+            landmarks: Landmarks { fentry: Some(FENTRY), ..Landmarks::default() },
+            ..Tables::default()
+        },
+        gates: Vec::new(),
+        symbols: ImageSymbols::from_ascending(symbols),
+        layouts: Some(LAYOUTS),
+    }
+}
