@@ -4,14 +4,14 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
-use super::bytes::{copy, u32_at, u64_at};
+use super::bytes::{u32_at, u64_at};
 use super::{VendorSign, iomem, kallsyms, page_tables, vmcoreinfo};
 use crate::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange, RangeSet, ReadError};
 
 /// Bytes copied at a time: fits the second-level cache, so that each byte leaves memory once.
 const CHUNK: u64 = 1 << 20;
-/// Bytes copied beyond a chunk, for what begins at its end: a build-id note is the longest.
-const OVERLAP: usize = 256;
+/// Bytes copied beyond a chunk, for what begins at its end: a token index is the longest.
+const OVERLAP: usize = kallsyms::INDEX_BYTES;
 /// Bytes that are judged at once whether they are worth a closer look.
 const BLOCK: usize = 64;
 /// Signs of one kind that are followed; far more than any machine has kernels.
@@ -166,10 +166,11 @@ impl Pass<'_> {
         signs: &mut Signs,
     ) -> Result<(), ReadError> {
         let size = usize::try_from(chunk.size()).unwrap_or_default();
-        let beyond = size.saturating_add(OVERLAP);
-        let has_more = PhysRange::with_size(chunk.start(), beyond as u64)
-            .is_some_and(|whole| self.memory.ranges().covers(&whole));
-        let length = if has_more { beyond } else { size };
+        // At the end of a range of memory there may be fewer bytes than that.
+        let range = self.memory.ranges().find(chunk.start());
+        let there = range.and_then(|range| range.end().checked_sub(chunk.start()));
+        let there = usize::try_from(there.unwrap_or_default()).unwrap_or(usize::MAX);
+        let length = size.saturating_add(OVERLAP).min(there).max(size);
         let Some(copied) = buffer.get_mut(..length) else { return Ok(()) };
         self.memory.read(chunk.start(), copied)?;
         self.vendor_notes(chunk.start(), copied, size, signs);
@@ -215,21 +216,11 @@ impl Pass<'_> {
                 let word = u32_at(more, offset).unwrap_or_default();
                 if word == iomem::FLAGS_LOW && u64_at(more, offset) == Some(iomem::FLAGS) {
                     keep(&mut signs.resources, place, &mut signs.flooded);
-                } else if may_begin_index(word) && self.is_index(place, more, offset) {
+                } else if may_begin_index(word) && is_index(more, offset) {
                     keep(&mut signs.token_indexes, place, &mut signs.flooded);
                 }
             }
         }
-    }
-
-    /// Whether a token index begins at `place`, which is `offset` bytes into a copy: first by the
-    /// next entries there, then by all of it.
-    fn is_index(&self, place: PhysAddr, more: &[u8], offset: usize) -> bool {
-        let next =
-            u64_at(more, offset).map(|head| (head >> 16 & 0xffff, head >> 32 & 0xffff, head >> 48));
-        next.is_none_or(|(first, second, third)| first < second && second < third)
-            && copy(self.memory, place, kallsyms::INDEX_BYTES)
-                .is_some_and(|index| kallsyms::is_index(&index))
     }
 }
 
@@ -244,6 +235,13 @@ impl Signs {
             keep(&mut self.notes, (at, page.to_vec()), &mut self.flooded);
         }
     }
+}
+
+/// Whether a token index begins `offset` bytes into a copy. Only bytes that are in hand are looked
+/// at: any word of a hostile memory may begin like an index, so none of them may cause a read.
+fn is_index(copied: &[u8], offset: usize) -> bool {
+    let index = copied.get(offset..).and_then(|rest| rest.get(..kallsyms::INDEX_BYTES));
+    index.is_some_and(kallsyms::is_index)
 }
 
 /// Keeps a sign, unless there are too many of its kind.

@@ -66,9 +66,7 @@ fn witnesses_alone() {
 #[test]
 fn remnants_cost_little() {
     let machine = Machine::with(FIRST);
-    let is_index =
-        |at: &u64| kallsyms::claim(&machine, PhysAddr(*at), &mut Budget::for_memory(0)).is_some();
-    let index = (FIRST.tables()..FIRST.tables() + (1 << 20)).step_by(4).find(is_index).unwrap();
+    let index = kallsyms_index(&machine);
     let (before, size) = (2048, 2048 + kallsyms::INDEX_BYTES as u64);
     let end = RAM as u64 - 4096;
     machine.copy(index - before, end - size, size);
@@ -78,6 +76,13 @@ fn remnants_cost_little() {
         assert!(kallsyms::claim(&machine, remnant, &mut budget).is_none());
     }
     assert!(!budget.is_exhausted());
+}
+
+/// Where a kernel's token index is.
+fn kallsyms_index(machine: &Machine) -> u64 {
+    let is_index =
+        |at: &u64| kallsyms::claim(machine, PhysAddr(*at), &mut Budget::for_memory(0)).is_some();
+    (FIRST.tables()..FIRST.tables() + (1 << 20)).step_by(4).find(is_index).unwrap()
 }
 
 /// Check that VMCOREINFO is not needed, and that each other witness is.
@@ -227,6 +232,28 @@ fn flood() {
     assert!(machine.not_located().iter().all(|reason| reason.contains("hiding one")));
     let read = machine.read.load(Ordering::Relaxed);
     assert!(read < MOST_READ, "{read} bytes");
+}
+
+/// Check that memory which looks like the beginning of a token index at every other word costs no
+/// more than other memory.
+#[test]
+fn beginnings_of_indexes() {
+    let machine = Machine::with(FIRST);
+    let beginning = [0_u16, 2, 4, 6].map(u16::to_le_bytes).concat();
+    machine.write(0x190_0000, &beginning.repeat(0x60_0000 / beginning.len()));
+    machine.kernel();
+    let read = machine.read.load(Ordering::Relaxed);
+    assert!(read < MOST_READ, "{read} bytes");
+}
+
+/// Check that a kernel is located whose token index ends where its memory ends.
+#[test]
+fn an_index_at_the_end() {
+    let mut machine = Machine::with(MadeUp { layout: Layout::To63, ..FIRST });
+    let end = kallsyms_index(&machine) + kallsyms::INDEX_BYTES as u64;
+    let hole = PhysRange::new(PhysAddr(end), PhysAddr(end.next_multiple_of(4096)));
+    machine.ranges = machine.ranges.difference(&hole.into_iter().collect());
+    machine.kernel();
 }
 
 /// Check that a second look sees a translation that leads elsewhere, and mappings that are alarms
