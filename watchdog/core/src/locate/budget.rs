@@ -22,6 +22,12 @@ impl Budget {
         Self { left: BASE.saturating_add(bytes), exhausted: false }
     }
 
+    /// A budget of so many bytes.
+    #[cfg(test)]
+    pub(super) const fn with_left(left: u64) -> Self {
+        Self { left, exhausted: false }
+    }
+
     /// Takes `bytes` of work; `None`, now and from now on, when there is not that much left.
     pub(super) fn spend(&mut self, bytes: usize) -> Option<()> {
         let left = self.left.checked_sub(bytes as u64).filter(|_| !self.exhausted);

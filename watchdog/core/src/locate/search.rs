@@ -31,12 +31,41 @@ pub fn locate(
     let pace = if search.gentle { Pace::gentle() } else { Pace::fast() };
     let signs = scan(memory, within, &search.images, pace, progress)?;
     let mut budget = Budget::for_memory(within.size());
-    let claims = claims(memory, &signs, &search.images, &mut budget);
+    let mut kept = Kept::for_memory(within.size());
+    let claims = claims(memory, &signs, &search.images, &mut budget, &mut kept);
     let findings = agreement::decide(claims, within, &search.images);
-    if signs.flooded || budget.is_exhausted() {
+    if signs.flooded || budget.is_exhausted() || kept.is_exhausted {
         return Ok(flooded(findings, within));
     }
     Ok(findings)
+}
+
+/// Bytes of symbol tables that are kept in any case: those of 16 kernels at least.
+const KEPT: u64 = 128 << 20;
+/// A larger memory may hold more kernels: one more byte is kept for so many of it. A table takes
+/// some 8 MiB, and no kernel runs in less than 32 times that.
+const MEMORY_PER_KEPT: u64 = 32;
+
+/// The bytes that may still be kept of symbol tables. All claims are kept until they are decided on,
+/// and a node can make many tables that parse.
+struct Kept {
+    left: u64,
+    is_exhausted: bool,
+}
+
+impl Kept {
+    /// What may be kept of the tables in `bytes` of memory.
+    const fn for_memory(bytes: u64) -> Self {
+        Self { left: KEPT.saturating_add(bytes / MEMORY_PER_KEPT), is_exhausted: false }
+    }
+
+    /// Whether a table of so many bytes may be kept.
+    fn keep(&mut self, bytes: usize) -> bool {
+        let left = self.left.checked_sub(bytes as u64);
+        self.is_exhausted |= left.is_none();
+        self.left = left.unwrap_or_default();
+        left.is_some()
+    }
 }
 
 /// Asks every witness about every sign of its kind.
@@ -45,6 +74,7 @@ fn claims(
     signs: &Signs,
     images: &[VendorSign],
     budget: &mut Budget,
+    kept: &mut Kept,
 ) -> Claims {
     let vendors = signs.vendor_notes.iter();
     Claims {
@@ -57,6 +87,7 @@ fn claims(
             .token_indexes
             .iter()
             .filter_map(|&at| kallsyms::claim(memory, at, budget))
+            .filter(|table| kept.keep(table.symbols.size()))
             .collect(),
         resources: signs
             .resources
@@ -87,4 +118,26 @@ fn flooded(findings: Vec<Finding>, within: &RangeSet) -> Vec<Finding> {
         })
     };
     findings.into_iter().map(lost).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::made_up::{FIRST, Machine};
+    use super::*;
+
+    /// Check that a table beyond the bytes that may be kept is not kept, and that this is known.
+    #[test]
+    fn tables_that_are_kept() {
+        let machine = Machine::with(FIRST);
+        let size = machine.kernel().symbols.size();
+        assert!(size > 1500 * 12, "{size} bytes for 1500 symbols");
+        let signs = scan(&machine, machine.ranges(), &[], Pace::gentle(), &mut |_, _| ()).unwrap();
+        for (left, tables) in [(size, 1), (size - 1, 0)] {
+            let mut kept = Kept { left: left as u64, is_exhausted: false };
+            let mut budget = Budget::for_memory(0);
+            let claims = claims(&machine, &signs, &[], &mut budget, &mut kept);
+            assert_eq!(claims.tables.len(), tables);
+            assert_eq!(kept.is_exhausted, tables == 0);
+        }
+    }
 }

@@ -27,6 +27,8 @@ pub(super) use tables::is_index;
 
 /// Bytes of the token index.
 pub(super) const INDEX_BYTES: usize = 512;
+/// What it costs to compare one name with all wanted ones, in bytes looked at.
+const COMPARE_COST: usize = 64;
 /// Text starts at a multiple of this (`CONFIG_PHYSICAL_ALIGN`).
 const TEXT_ALIGN: u64 = 2 << 20;
 /// Largest kernel image that is believed.
@@ -65,7 +67,7 @@ pub fn claim(memory: &dyn Memory, index_at: PhysAddr, budget: &mut Budget) -> Op
     let (names_at, names) = tables::names(memory, tokens_at, &tokens, budget)?;
     let count = names.count();
     let names = Arc::new(names);
-    let wanted = Wanted::among(&names)?;
+    let wanted = Wanted::among(&names, budget)?;
     let places = [
         Layout::after(index_at, count, true),
         Layout::after(index_at, count, false),
@@ -101,7 +103,9 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn among(names: &Names) -> Option<Self> {
+    /// Compares each name with every wanted one.
+    fn among(names: &Names, budget: &mut Budget) -> Option<Self> {
+        budget.spend(names.count().checked_mul(COMPARE_COST)?)?;
         let [jiffies, timekeeper, ticking, detector, threshold] = Pulse::SYMBOLS;
         let [text, stext, etext, end, banner, pulse @ ..] = names.places([
             "_text",
@@ -237,4 +241,35 @@ fn places(layout: &Layout, stext: u64, before: u64, end: u64, are_virtual: bool)
     (0..=count)
         .filter_map(|n| last.checked_sub(n.checked_mul(TEXT_ALIGN)?)?.checked_add(before))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names::Tokens;
+    use super::*;
+
+    /// Check that comparing names is paid for, however few bytes they have.
+    #[test]
+    fn comparing_names_is_paid_for() {
+        let index: Vec<u8> = (0..256_u16).flat_map(|n| (n * 2).to_le_bytes()).collect();
+        let tokens = Tokens::new(&b"a\0".repeat(256), &index).unwrap();
+        let names = Names::new(&[1, 0].repeat(1000), 1000, &tokens).unwrap();
+        for (left, is_exhausted) in [(1000 * COMPARE_COST, false), (1000 * COMPARE_COST - 1, true)]
+        {
+            let mut budget = Budget::with_left(left as u64);
+            assert!(Wanted::among(&names, &mut budget).is_none(), "no wanted name is there");
+            assert_eq!(budget.is_exhausted(), is_exhausted);
+        }
+    }
+
+    /// Check that no token is longer than any real one, the last of a table included.
+    #[test]
+    fn long_tokens() {
+        let index: Vec<u8> = (0..256_u16).flat_map(|n| (n * 2).to_le_bytes()).collect();
+        let last = |length: usize| {
+            let table = [b"a\0".repeat(255), vec![b'a'; length], vec![0]].concat();
+            Tokens::new(&table, &index).is_some()
+        };
+        assert!(last(127) && !last(128));
+    }
 }

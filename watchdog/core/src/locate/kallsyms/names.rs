@@ -2,6 +2,8 @@
 
 use super::super::bytes::u32_at;
 
+/// Longest token with its NUL: real ones are under 32 bytes.
+pub(super) const MAX_TOKEN: usize = 128;
 /// Longest name, as the kernel bounds it (`KSYM_NAME_LEN`, 512 since 6.1).
 const MAX_NAME: usize = 512;
 
@@ -20,10 +22,11 @@ impl Tokens {
         let mut expected = 0;
         for entry in index.as_chunks::<2>().0 {
             let start = usize::from(u16::from_le_bytes(*entry));
-            let rest = table.get(start..)?;
-            let length = rest.iter().position(|&byte| byte == 0)?;
+            // Most tables that are tried fail here, before any byte of the token is looked at.
+            let rest = table.get(start..).filter(|_| start == expected)?;
+            let length = rest.iter().take(MAX_TOKEN).position(|&byte| byte == 0)?;
             let printable = rest.iter().take(length).all(u8::is_ascii_graphic);
-            if start != expected || length == 0 || !printable {
+            if length == 0 || !printable {
                 return None;
             }
             places.push((start, start.checked_add(length)?));
@@ -72,6 +75,12 @@ impl Names {
         })
     }
 
+    /// Bytes of memory that they take.
+    pub(super) fn size(&self) -> usize {
+        let starts = self.starts.len().saturating_mul(size_of::<u32>());
+        self.bytes.len().saturating_add(starts)
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         self.starts.len()
@@ -98,6 +107,7 @@ impl Names {
             }
         }
         let kind = *name.first()?;
+        name.truncate(MAX_NAME);
         Some((kind, name.split_off(1)))
     }
 

@@ -25,6 +25,12 @@ impl Symbols {
         Self { names, addresses: Arc::new(addresses), origin, virt: VirtAddr(origin) }
     }
 
+    /// Bytes of memory that the table takes.
+    pub(in crate::locate) fn size(&self) -> usize {
+        let addresses = self.addresses.len().saturating_mul(size_of::<u64>());
+        self.names.size().saturating_add(addresses)
+    }
+
     /// The same symbols of a text at virtual `virt`.
     pub(in crate::locate) fn at(mut self, virt: VirtAddr) -> Self {
         self.virt = virt;

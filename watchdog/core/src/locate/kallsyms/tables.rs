@@ -3,11 +3,9 @@
 use super::super::budget::Budget;
 use super::super::bytes::{copy, u16_at, u32_at};
 use super::INDEX_BYTES;
-use super::names::{Names, Tokens};
+use super::names::{MAX_TOKEN, Names, Tokens};
 use crate::memory::{Memory, PhysAddr};
 
-/// Longest token with its NUL: real ones are under 32 bytes.
-const MAX_TOKEN: u16 = 128;
 /// Symbols that are believed; real kernels have 100,000 to 250,000.
 const MAX_SYMBOLS: u32 = 1 << 20;
 /// Fewest symbols of anything that is a kernel.
@@ -30,7 +28,7 @@ pub(in crate::locate) fn is_index(index: &[u8]) -> bool {
     entry(0) == Some(0)
         && (1..256).all(|n: usize| {
             let step = entry(n.saturating_sub(1)).and_then(|low| entry(n)?.checked_sub(low));
-            step.is_some_and(|step| (2..=MAX_TOKEN).contains(&step))
+            step.is_some_and(|step| (2..=MAX_TOKEN).contains(&step.into()))
         })
 }
 
@@ -42,7 +40,7 @@ pub(super) fn token_table(
 ) -> Option<(PhysAddr, Tokens)> {
     let last = usize::from(u16_at(index, INDEX_BYTES.checked_sub(2)?)?);
     // The last token ends, and up to seven bytes of padding follow.
-    let longest = last.checked_add(usize::from(MAX_TOKEN))?.checked_add(7)?;
+    let longest = last.checked_add(MAX_TOKEN)?.checked_add(7)?;
     let start = index_at.0.saturating_sub(longest as u64);
     let before =
         copy(memory, PhysAddr(start), usize::try_from(index_at.0.checked_sub(start)?).ok()?)?;
