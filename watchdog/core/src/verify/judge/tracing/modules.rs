@@ -17,10 +17,11 @@ const SYMBOL_BYTES: usize = 24;
 const NAME_BYTES: usize = 56;
 const SYMBOL_NAME_BYTES: usize = 128;
 
-/// The modules that a kernel has loaded.
+/// The modules that a kernel has loaded, by the first address of their code; of two of one address
+/// the first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Modules {
-    loaded: Vec<Module>,
+    loaded: BTreeMap<u64, Module>,
     layout: Option<reference::Module>,
     /// How many symbols were looked at.
     looked_at: Cell<u32>,
@@ -30,8 +31,7 @@ pub(super) struct Modules {
 #[derive(Clone, Debug)]
 struct Module {
     name: String,
-    /// Its code.
-    base: u64,
+    /// Bytes of its code.
     size: u64,
     kallsyms: u64,
     /// Where the names of its symbols are, by the symbols' addresses, once anybody asks.
@@ -46,25 +46,30 @@ impl Modules {
         let last = fields.into_iter().max().unwrap_or_default();
         let module = |link: u64| {
             let record = Record::read(state, link.checked_sub(layout.list.into())?, last)?;
-            Some(Module {
+            let base = record.word(layout.base)?;
+            let module = Module {
                 name: record.string(layout.name, NAME_BYTES)?,
-                base: record.word(layout.base)?,
                 // Four bytes, and four of something else behind them.
                 size: record.word(layout.size)? & 0xffff_ffff,
                 kallsyms: record.word(layout.kallsyms)?,
                 symbols: OnceCell::new(),
-            })
+            };
+            Some((base, module))
         };
-        let loaded = circular(state, list, MAX_ENTRIES).into_iter().filter_map(module).collect();
+        let mut loaded = BTreeMap::new();
+        for (base, module) in circular(state, list, MAX_ENTRIES).into_iter().filter_map(module) {
+            loaded.entry(base).or_insert(module);
+        }
         Self { loaded, layout: Some(*layout), looked_at: Cell::default() }
     }
 
     /// The function of a module that begins at `virt`: `name [module]`.
     pub(super) fn symbol(&self, state: &State<'_>, virt: u64) -> Option<String> {
-        let holds = |module: &&Module| {
-            virt.checked_sub(module.base).is_some_and(|offset| offset < module.size)
-        };
-        let module = self.loaded.iter().find(holds)?;
+        // The code of two modules never overlaps in a healthy kernel.
+        let (base, module) = self.loaded.range(..=virt).next_back()?;
+        if virt.checked_sub(*base)? >= module.size {
+            return None;
+        }
         let symbols =
             module.symbols.get_or_init(|| self.symbols_of(state, module).unwrap_or_default());
         let name = string(state, *symbols.get(&virt)?, SYMBOL_NAME_BYTES)?;
