@@ -9,6 +9,10 @@ use crate::memory::{PhysAddr, VirtAddr};
 /// instruction (at most 15 bytes) should not fall apart because some of its bytes are the same.
 const GAP: usize = 8;
 
+/// Differences of one page that are reported one by one. A page of which more differs was
+/// overwritten: then all that lies between the first and the last is one difference.
+pub(super) const MAX_OF_PAGE: usize = 32;
+
 /// What is thought of a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -24,6 +24,7 @@
 )]
 
 mod gates;
+mod places;
 mod tables;
 mod window;
 
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use self::gates::GateWatch;
+use self::places::Places;
 use self::window::Window;
 use super::difference::{Difference, Judgement, stretches};
 use super::reference::{Piece, Reference};
@@ -184,26 +186,21 @@ impl RodataWatch {
         let bytes = self.live();
         let (linked, live) = (self.linked(), Window::new(self.offset, &bytes));
         let mut opinion = RodataOpinion { size: self.linked.len(), ..RodataOpinion::default() };
-        let mut wrong = Vec::new();
+        let mut wrong = Places::default();
         let mut done = self.offset;
         for table in &self.tables {
             self.between(live, done..table.range.start, kernel, &mut opinion, &mut wrong);
             done = done.max(table.range.end);
             let entries = live.part(&table.range);
             opinion.sorted = opinion.sorted.saturating_add(entries.bytes().len());
-            wrong.extend(table.judge(linked.part(&table.range), entries).into_iter().map(
-                |place| {
-                    self.differing(
-                        live,
-                        place,
-                        "an entry that the kernel's table was not linked with",
-                    )
-                },
-            ));
+            for place in table.judge(linked.part(&table.range), entries) {
+                wrong.push(place, "an entry that the kernel's table was not linked with");
+            }
         }
         self.between(live, done..linked.end(), kernel, &mut opinion, &mut wrong);
+        let differing = |(place, why)| self.differing(live, place, why);
+        self.wrong = wrong.into_iter().map(differing).collect();
         self.opinion = opinion;
-        self.wrong = wrong;
     }
 
     /// All of it as it was linked.
@@ -239,7 +236,7 @@ impl RodataWatch {
         range: Range<u32>,
         kernel: &Kernel,
         opinion: &mut RodataOpinion,
-        wrong: &mut Vec<Wrong>,
+        wrong: &mut Places,
     ) {
         let (linked, found) = (self.linked().part(&range).bytes(), live.part(&range).bytes());
         opinion.equal = opinion.equal.saturating_add(found.len());
@@ -259,7 +256,7 @@ impl RodataWatch {
             }
             opinion.equal = opinion.equal.saturating_sub(length);
             let why = "read-only data that nothing writes after it was linked";
-            wrong.push(self.differing(live, first..end, why));
+            wrong.push(first..end, why);
         }
     }
 

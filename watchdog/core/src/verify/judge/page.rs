@@ -6,7 +6,7 @@ use super::agreement::{Majority, Votes};
 use super::branch::Place;
 use super::rules::{Form, Rules};
 use super::{Expected, Mechanism, State};
-use crate::verify::difference::stretches;
+use crate::verify::difference::{MAX_OF_PAGE, stretches};
 
 /// Bytes of a page.
 pub(super) const PAGE: usize = 4096;
@@ -105,6 +105,7 @@ pub(super) fn judge(
         }
     }
     between(expected, live, done, end, &mut judged);
+    merge(&mut judged.wrong);
     let mut counts: BTreeMap<Mechanism, u32> = BTreeMap::new();
     for (_, _, mechanism) in &judged.patched {
         let count = counts.entry(*mechanism).or_default();
@@ -130,4 +131,21 @@ fn between(expected: &Expected, live: &[u8], start: usize, end: usize, judged: &
             why: "no place that the kernel rewrites",
         });
     }
+}
+
+/// Makes one stretch of those between the sites where there are too many. Sites stay as they are:
+/// tables bound their number, and a kernel that switches many at once is not judged before it is
+/// done.
+fn merge(wrong: &mut Vec<Wrong>) {
+    let mut between = wrong.iter().filter(|wrong| wrong.mechanism.is_none());
+    let (Some(first), Some(last)) = (between.next(), between.next_back()) else { return };
+    // Without the first and the last.
+    if between.count().saturating_add(2) <= MAX_OF_PAGE {
+        return;
+    }
+    let end = last.at.saturating_add(last.length);
+    let all = Wrong { length: end.saturating_sub(first.at), ..*first };
+    wrong.retain(|wrong| wrong.mechanism.is_some());
+    let place = wrong.partition_point(|wrong| wrong.at < all.at);
+    wrong.insert(place, all);
 }

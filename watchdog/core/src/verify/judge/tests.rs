@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::memory::Memory;
 use crate::verify::made_up::{
-    FUNCTION, OWN, PROBES, PROGRAMS, Suspect, TEXT, functions, reference,
+    FUNCTION, MODULES, OWN, PROBES, PROGRAMS, Suspect, TEXT, branch, functions, reference,
 };
 
 const CALL: u8 = 0xe8;
@@ -58,7 +58,7 @@ fn a_trampoline_is_read_once() {
         );
         for (n, to) in [0x2000, 0x3000, 0x2000].into_iter().enumerate() {
             let at = code + n as u64 * 5;
-            let call = crate::verify::made_up::branch(CALL, at, code + to);
+            let call = branch(CALL, at, code + to);
             suspect.machine.write(at - OWN.0 + OWN.1, &call);
         }
         for (n, at) in functions().take(8).enumerate() {
@@ -107,7 +107,7 @@ fn long_names() {
     programs(&suspect, &[vec![trampoline], called.clone()].concat());
     for (n, (start, ..)) in (0_u64..).zip(&called) {
         let at = code + n * 5;
-        let call = crate::verify::made_up::branch(CALL, at, *start);
+        let call = branch(CALL, at, *start);
         suspect.machine.write(at - OWN.0 + OWN.1, &call);
     }
     suspect.branch(0, CALL, code);
@@ -116,4 +116,63 @@ fn long_names() {
     assert!(cause.name.len() <= 4096, "{} bytes", cause.name.len());
     let longest = cause.name.split(", ").map(str::len).max();
     assert!(longest.is_some_and(|longest| longest <= 512), "{longest:?} bytes");
+}
+
+/// Check that a module's function is named wherever the module stands in the list, and that nothing
+/// behind a module's end is named.
+#[test]
+fn modules_by_address() {
+    let suspect = Suspect::new();
+    let head = suspect.kernel.text.virt.0 + u64::from(MODULES);
+    let (module, symbols) = (|n: u64| OWN.0 + n * 0x100, OWN.0 + 0x1_0000);
+    suspect.image(MODULES, &module(0).to_le_bytes());
+    let code = OWN.0 + 0x2_0000;
+    for n in 0..40 {
+        let next = if n == 39 { head } else { module(n + 1) };
+        suspect.own(module(n), &[next, 0]);
+        suspect.machine.write(module(n) + 16 - OWN.0 + OWN.1, b"made_up");
+        let base = code + ((n * 17) % 40) * 0x1000;
+        suspect.own(module(n) + 72, &[base, 0x800, symbols]);
+    }
+    let targets = [code + 5 * 0x1000 + 0x10, code + 5 * 0x1000 + 0x900];
+    suspect.own(symbols, &[symbols + 0x20, 2, symbols + 0x100]);
+    suspect.own(symbols + 0x20, &[1, targets[0], 0, 1, targets[1], 0]);
+    suspect.machine.write(symbols + 0x101 - OWN.0 + OWN.1, b"function");
+    let probe = OWN.0 + 0x8000;
+    for (n, at) in functions().take(2).enumerate() {
+        let at_probe = probe + n as u64 * 64;
+        let next = if n == 0 { at_probe + 64 } else { 0 };
+        let (list, place) = (at_probe + 16, suspect.kernel.text.virt.0 + u64::from(at + 8));
+        suspect.own(at_probe, &[next, 0, list, list, place, targets[n], 0x90]);
+        suspect.image(at + 8, &[INT3]);
+    }
+    suspect.image(PROBES, &probe.to_le_bytes());
+    let opinion = opinion(&suspect);
+    let names: Vec<_> = opinion.causes.iter().map(|(cause, _)| cause.name.as_str()).collect();
+    let address = format!("{:#x} at function_10+0x8", targets[1]);
+    assert_eq!(names, [address.as_str(), "function [made_up] at function_0+0x8"]);
+}
+
+/// Check that a page keeps the place of each change as long as they are few, and that a page that
+/// was overwritten has one difference, whatever its sites hold.
+#[test]
+fn overwritten_pages() {
+    let suspect = Suspect::new();
+    let change = |page: u32, count: u32| {
+        (0..count).for_each(|n| suspect.image(page * 4096 + 8 + n * FUNCTION, &[0x91]));
+    };
+    change(0, 32);
+    change(1, 33);
+    change(3, 200);
+    suspect.image(3 * 4096, &[0x91]);
+    let opinion = opinion(&suspect);
+    let of_page = |page: u32| {
+        let wrong = opinion.wrong.iter().filter(move |wrong| wrong.at / 4096 == page);
+        wrong.map(|wrong| (wrong.at % 4096, wrong.length, wrong.mechanism)).collect::<Vec<_>>()
+    };
+    let single: Vec<_> = (0..32).map(|n| (8 + n * FUNCTION, 1, None)).collect();
+    assert_eq!(of_page(0), single);
+    assert_eq!(of_page(1), [(8, 32 * FUNCTION + 1, None)]);
+    assert_eq!(of_page(2), []);
+    assert_eq!(of_page(3), [(0, 5, Some(Mechanism::Fentry)), (8, 199 * FUNCTION + 1, None)]);
 }
