@@ -9,9 +9,14 @@ use crate::memory::{Memory, PhysAddr, PhysRange, RangeSet, ReadError, VirtAddr};
 
 /// Largest offset of a symbol that is kept: images have up to 1 GiB.
 const MAX_OFFSET: u64 = 1 << 30;
+/// Bytes of all names together; distribution kernels have some 5 MB.
+const MAX_NAMES: usize = 32 << 20;
+/// Symbols of one offset that are looked at for a function among them.
+const MAX_ALIASES: usize = 16;
 
 /// Names of code and data, ascending by image offset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
 pub struct ImageSymbols {
     offsets: Vec<u32>,
     /// The letter that `nm` gives.
@@ -19,8 +24,30 @@ pub struct ImageSymbols {
     kinds: Vec<u8>,
     starts: Vec<u32>,
     names: String,
-    /// The symbols' numbers, by the hashes of their names.
-    by_hash: Vec<u32>,
+    /// The symbols' numbers, by their names. (Not by a hash: the node chooses the names, and many
+    /// could have the same one.)
+    by_name: Vec<u32>,
+}
+
+/// The same as it is stored.
+#[derive(Deserialize)]
+struct Stored {
+    offsets: Vec<u32>,
+    #[serde(with = "serde_bytes")]
+    kinds: Vec<u8>,
+    starts: Vec<u32>,
+    names: String,
+    /// In whatever order: it is made again.
+    _by_name: Vec<u32>,
+}
+
+impl From<Stored> for ImageSymbols {
+    fn from(stored: Stored) -> Self {
+        let Stored { offsets, kinds, starts, names, .. } = stored;
+        let symbols = Self { offsets, kinds, starts, names, by_name: Vec::new() };
+        // Names that overlap could be as long as all of them together, and take as long to compare.
+        if symbols.starts.is_sorted() { symbols.indexed() } else { symbols }
+    }
 }
 
 impl ImageSymbols {
@@ -55,23 +82,31 @@ impl ImageSymbols {
         )
     }
 
-    /// Letters, names and image offsets, which ascend; one that does not is left out.
+    /// Letters, names and image offsets, which ascend. A symbol that does not is left out, and so is
+    /// one whose name no longer fits.
     #[must_use]
     pub fn from_ascending(symbols: impl IntoIterator<Item = (u8, String, u32)>) -> Self {
         let mut kept = Self::default();
         for (kind, name, offset) in symbols {
             let ascends = kept.offsets.last().is_none_or(|last| *last <= offset);
-            let (true, Ok(start)) = (ascends, u32::try_from(kept.names.len())) else { continue };
+            let fits = kept.names.len().saturating_add(name.len()) <= MAX_NAMES;
+            let start = u32::try_from(kept.names.len());
+            let (true, Ok(start)) = (ascends && fits, start) else { continue };
             kept.offsets.push(offset);
             kept.kinds.push(kind);
             kept.starts.push(start);
             kept.names.push_str(&name);
         }
-        let mut by_hash: Vec<(u32, u32)> =
-            (0..).zip(kept.iter()).map(|(n, (name, ..))| (hash(name), n)).collect();
-        by_hash.sort_unstable();
-        kept.by_hash = by_hash.into_iter().map(|(_, n)| n).collect();
-        kept
+        kept.indexed()
+    }
+
+    /// The same with its index by name; of several symbols of one name the first is in front.
+    fn indexed(mut self) -> Self {
+        let count = u32::try_from(self.starts.len()).unwrap_or(u32::MAX);
+        let mut by_name: Vec<u32> = (0..count).collect();
+        by_name.sort_by_key(|n| self.name(*n as usize));
+        self.by_name = by_name;
+        self
     }
 
     /// Whether the parts fit each other, as whoever deserialises must ask.
@@ -80,7 +115,7 @@ impl ImageSymbols {
         let count = self.offsets.len();
         count == self.kinds.len()
             && count == self.starts.len()
-            && count == self.by_hash.len()
+            && count == self.by_name.len()
             && self.offsets.is_sorted()
             && self.starts.is_sorted()
             && self.starts.iter().all(|start| self.names.is_char_boundary(*start as usize))
@@ -101,12 +136,9 @@ impl ImageSymbols {
     /// The image offset of a symbol; of several of one name the first.
     #[must_use]
     pub fn address(&self, name: &str) -> Option<u32> {
-        let wanted = hash(name);
-        let hash_of = |n: &u32| hash(self.name(*n as usize));
-        let first = self.by_hash.partition_point(|n| hash_of(n) < wanted);
-        let candidates = self.by_hash.iter().skip(first).take_while(|n| hash_of(n) == wanted);
-        let mut named = candidates.filter(|n| self.name(**n as usize) == name);
-        self.offsets.get(*named.next()? as usize).copied()
+        let first = self.by_name.partition_point(|n| self.name(*n as usize) < name);
+        let n = *self.by_name.get(first)? as usize;
+        self.offsets.get(n).copied().filter(|_| self.name(n) == name)
     }
 
     /// The offset of the first symbol behind this offset.
@@ -122,12 +154,13 @@ impl ImageSymbols {
         (self.offsets.get(first) == Some(&offset)).then(|| self.name(first))
     }
 
-    /// Whether a function begins at this offset.
+    /// Whether a function begins at this offset, by the first 16 symbols there.
     #[must_use]
     pub fn is_function(&self, offset: u32) -> bool {
         let first = self.offsets.partition_point(|have| *have < offset);
         let here = self.offsets.iter().zip(&self.kinds).skip(first);
         here.take_while(|(have, _)| **have == offset)
+            .take(MAX_ALIASES)
             .any(|(_, kind)| matches!(kind, b't' | b'T' | b'W' | b'w'))
     }
 
@@ -149,12 +182,6 @@ impl ImageSymbols {
         let first = self.offsets.partition_point(|have| *have < last);
         Some((self.name(first), offset.checked_sub(last)?))
     }
-}
-
-/// FNV-1a: names are looked up by it, nothing depends on it.
-fn hash(name: &str) -> u32 {
-    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    name.bytes().fold(0x811c_9dc5, step)
 }
 
 /// A laid-out image as memory, where the boot loader would put it.
@@ -189,5 +216,51 @@ impl Memory for Flat<'_> {
             })?;
         buffer.copy_from_slice(bytes);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn symbols(named: &[(u8, &str, u32)]) -> ImageSymbols {
+        let named = named.iter().map(|(kind, name, at)| (*kind, (*name).to_owned(), *at));
+        ImageSymbols::from_ascending(named)
+    }
+
+    /// Check that each name is found, of two symbols of one name the first, and that the index is
+    /// right after loading, whatever was stored.
+    #[test]
+    fn by_name() {
+        let made = symbols(&[(b't', "b", 1), (b't', "a", 2), (b't', "b", 3), (b't', "ab", 4)]);
+        let mut stored = made.clone();
+        stored.by_name.reverse();
+        let stored = postcard::to_stdvec(&stored).unwrap();
+        let loaded: ImageSymbols = postcard::from_bytes(&stored).unwrap();
+        assert_eq!(loaded, made);
+        let address = |name| loaded.address(name);
+        assert_eq!(["a", "b", "ab"].map(address), [Some(2), Some(1), Some(4)]);
+        assert_eq!(["", "aa", "c"].map(address), [None; 3]);
+    }
+
+    /// Check that names beyond the bound are left out, and that those before them stay.
+    #[test]
+    fn names_beyond_the_bound() {
+        let long = "x".repeat(MAX_NAMES / 2);
+        let all =
+            symbols(&[(b't', &long, 1), (b't', &long[1..], 2), (b't', "ab", 3), (b't', "c", 4)]);
+        assert!(all.is_sound() && all.names.len() == MAX_NAMES);
+        assert_eq!(["ab", "c"].map(|name| all.address(name)), [None, Some(4)]);
+    }
+
+    /// Check that a function is found among a few symbols of its place, and that a place with many
+    /// costs no more.
+    #[test]
+    fn many_aliases() {
+        let at = |before: usize| {
+            let data = vec![(b'd', "alias", 8); before];
+            symbols(&[data, vec![(b't', "function", 8)]].concat()).is_function(8)
+        };
+        assert!(at(0) && at(MAX_ALIASES - 1) && !at(MAX_ALIASES));
     }
 }
