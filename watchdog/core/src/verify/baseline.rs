@@ -14,6 +14,10 @@ use crate::image::{self, ImageError, KernelImage};
 use crate::locate::Kernel;
 use crate::memory::Memory;
 
+/// Largest text that is learned, so that a baseline can be loaded again: distribution kernels have
+/// some 20 MiB.
+const MAX_LEARNED: u64 = 64 << 20;
+
 /// Where a baseline comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -154,8 +158,11 @@ impl Baseline {
     /// A baseline from the text as it stands: what is there now is taken for right.
     ///
     /// # Errors
-    /// [`BaselineError::Measure`] when the text cannot be read.
+    /// [`BaselineError::Measure`] when the text cannot be read, or is larger than any that is learned.
     pub fn learn(memory: &dyn Memory, kernel: &Kernel) -> Result<Self, BaselineError> {
+        if kernel.text.size > MAX_LEARNED {
+            return Err(MeasureError::Size(kernel.text.size).into());
+        }
         let text = copy_text(memory, &kernel.text)?;
         let sha256 = Digest::of(text.bytes());
         let TextCopy(text) = text;
@@ -196,5 +203,22 @@ impl Baseline {
             && size == self.identity.size
             && (1..=MAX_TEXT).contains(&size)
             && self.reference.text.offset == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::locate::tests::made_up::{FIRST, Machine};
+
+    /// Check that a text is learned up to the bound alone.
+    #[test]
+    fn text_beyond_the_bound() {
+        let machine = Machine::with(FIRST);
+        let mut kernel = machine.kernel();
+        assert!(Baseline::learn(&machine, &kernel).is_ok());
+        kernel.text.size = MAX_LEARNED + 1;
+        let error = Baseline::learn(&machine, &kernel).unwrap_err();
+        assert!(matches!(error, BaselineError::Measure(MeasureError::Size(_))), "{error:?}");
     }
 }

@@ -93,7 +93,7 @@ impl MadeUp {
     pub(crate) fn first_entry(self) -> u64 {
         (self.virt >> 21) & 511
     }
-    pub(super) fn tables(self) -> u64 {
+    pub(crate) fn tables(self) -> u64 {
         self.text + TABLES
     }
     pub(super) fn jiffies(self) -> u64 {
@@ -223,7 +223,7 @@ impl Machine {
 
     /// Symbols as scripts/kallsyms.c lays them out, each letter a token of its own: those that a
     /// kernel cannot do without, and more.
-    pub(super) fn symbols(&self, kernel: MadeUp, more: impl Iterator<Item = (String, u64)>) {
+    pub(crate) fn symbols(&self, kernel: MadeUp, more: impl Iterator<Item = (String, u64)>) {
         let MadeUp { virt, text, layout, .. } = kernel;
         let mut symbols = vec![
             ("T_text".to_owned(), virt),

@@ -9,8 +9,10 @@ use crate::image::Relocations;
 use crate::locate::Kernel;
 use crate::memory::Memory;
 
-/// Most bytes of one table, or of read-only data, that are believed.
-const MAX_TABLE: u32 = 64 << 20;
+/// Most bytes of one table that are believed; distribution kernels have under 300 KiB.
+const MAX_TABLE: u32 = 4 << 20;
+/// The same of read-only data, and of type information, of which they have some 10 MiB.
+const MAX_DATA: u32 = 32 << 20;
 /// A landing pad, behind which a function's entry may be traced.
 const LANDING_PADS: [[u8; 4]; 3] =
     [[0xf3, 0x0f, 0x1e, 0xfa], [0x66, 0x0f, 0x1f, 0x00], [0x0f, 0x1f, 0x40, 0xd6]];
@@ -30,14 +32,15 @@ impl Reference {
                 ["__start_static_call_sites", "__stop_static_call_sites"],
                 ["__start_BTF", "__stop_BTF"],
             ],
-        )
-        .map(|bounds| bounds.and_then(|(offset, size)| read(memory, kernel, offset, size)));
-        let rodata =
-            rodata_bounds(&symbols).and_then(|(offset, size)| read(memory, kernel, offset, size));
-        let table = |part: &Option<(u32, Vec<u8>)>| {
-            part.as_ref().map(|(offset, bytes)| (*offset, bytes.clone())).unwrap_or_default()
+        );
+        let read = |bounds: Option<(u32, u32)>, most| {
+            let (offset, size) = bounds?;
+            read(memory, kernel, offset, size, most)
         };
-        let (jumps, calls) = (table(&jumps), table(&calls));
+        let types = read(types, MAX_DATA);
+        let rodata = read(rodata_bounds(&symbols), MAX_DATA);
+        let table = |bounds| read(bounds, MAX_TABLE).unwrap_or_default();
+        let (jumps, calls) = (table(jumps), table(calls));
         let mut tables = Tables::of_data(
             Table { offset: jumps.0, bytes: &jumps.1 },
             Table { offset: calls.0, bytes: &calls.1 },
@@ -64,9 +67,15 @@ impl Reference {
     }
 }
 
-/// A stretch of the image as it is in memory.
-fn read(memory: &dyn Memory, kernel: &Kernel, offset: u32, size: u32) -> Option<(u32, Vec<u8>)> {
-    let mut bytes = vec![0; usize::try_from(size).ok().filter(|_| size <= MAX_TABLE)?];
+/// A stretch of the image as it is in memory, unless it is longer than what is believed.
+fn read(
+    memory: &dyn Memory,
+    kernel: &Kernel,
+    offset: u32,
+    size: u32,
+    most: u32,
+) -> Option<(u32, Vec<u8>)> {
+    let mut bytes = vec![0; usize::try_from(size).ok().filter(|_| size <= most)?];
     memory.read(kernel.text.phys.checked_add(offset.into())?, &mut bytes).ok()?;
     Some((offset, bytes))
 }
@@ -87,4 +96,29 @@ fn entries(symbols: &ImageSymbols, text: &[u8], size: u32, fentry: Option<u32>) 
             (*code == NOP5 || calls).then_some(at)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::locate::tests::made_up::{FIRST, Machine};
+
+    /// Check that a table is learned up to the bound, and that a larger one counts as none.
+    #[test]
+    fn tables_beyond_the_bound() {
+        let learned = |size: u32| {
+            let machine = Machine::with(FIRST);
+            let at = |offset: u64| FIRST.virt + offset;
+            let functions = (1..1500).map(|n| (format!("tfunction_{n}"), at(n * 0x100)));
+            let (start, stop) = (0x20_0000, 0x20_0000 + u64::from(size));
+            let table = [("D__start___jump_table", start), ("D__stop___jump_table", stop)];
+            let table = table.map(|(name, offset)| (name.to_owned(), at(offset)));
+            machine.write(FIRST.tables(), &[0; 0x1_0000]);
+            machine.symbols(FIRST, functions.chain(table));
+            let reference = Reference::learned(&machine, &machine.kernel(), vec![0x90; 0x1000]);
+            reference.tables.jump_labels.len()
+        };
+        assert!(learned(MAX_TABLE) > 0);
+        assert_eq!(learned(MAX_TABLE + 16), 0);
+    }
 }
