@@ -193,9 +193,11 @@ impl BaselineStore {
             sha256: Digest::of(&packed),
             unpacked: reference.len() as u64,
         };
+        let header = serde_json::to_string(&header)?;
+        loads_again(header.len(), packed.len(), reference.len())?;
         files::replace(path, 0o600, |file| {
             writeln!(file, "{MAGIC}")?;
-            writeln!(file, "{}", serde_json::to_string(&header)?)?;
+            writeln!(file, "{header}")?;
             file.write_all(&packed)
         })
     }
@@ -234,6 +236,25 @@ impl BaselineStore {
     }
 }
 
+/// Refuses to write what [`parse`] would refuse to read for its size: by the bytes of the header, of
+/// the packed reference and of the reference itself.
+fn loads_again(header: usize, packed: usize, unpacked: usize) -> io::Result<()> {
+    let ends = [MAGIC.len(), header, packed, 2];
+    let file = ends.into_iter().fold(0_u64, |sum, part| sum.saturating_add(part as u64));
+    let size = file.max(unpacked as u64);
+    if header >= MAX_HEADER {
+        return Err(io::Error::other(format!(
+            "its header would have {header} bytes, and only one of less than {MAX_HEADER} is read"
+        )));
+    }
+    if size > MAX_FILE {
+        return Err(io::Error::other(format!(
+            "it would have {size} bytes, and only one of at most {MAX_FILE} is read: the kernel's text, data or symbol table is larger than that of any known kernel"
+        )));
+    }
+    Ok(())
+}
+
 /// Reads a baseline; the error says what is wrong with it.
 fn parse(node: &str, bytes: &[u8]) -> Result<Baseline, String> {
     let rest = bytes
@@ -267,4 +288,23 @@ fn parse(node: &str, bytes: &[u8]) -> Result<Baseline, String> {
         return Err("its parts do not fit each other".to_owned());
     }
     Ok(baseline)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that what is too large to be loaded again is not written, with the sizes at which
+    /// loading refuses.
+    #[test]
+    fn too_large_to_load_again() {
+        let most = MAX_FILE as usize;
+        let rest = MAGIC.len() + 100 + 2;
+        assert!(loads_again(100, most - rest, most).is_ok());
+        let error = loads_again(100, most - rest + 1, most).unwrap_err().to_string();
+        assert!(error.contains(&format!("{} bytes", most + 1)), "{error}");
+        assert!(loads_again(100, 1 << 20, most + 1).is_err());
+        assert!(loads_again(MAX_HEADER - 1, 1, 1).is_ok());
+        assert!(loads_again(MAX_HEADER, 1, 1).is_err());
+    }
 }
