@@ -4,7 +4,7 @@
 //! `valid_phys_addr_range`, 6.1 to 7.2); mmap does not. The device is opened
 //! without `O_SYNC` or `O_DSYNC`, which would make the mapping uncached.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -26,8 +26,9 @@ const NUMBER: (u32, u32) = (1, 1);
 const WINDOW: u64 = 64 << 20;
 /// The part of an address that is its place in a window.
 const WINDOW_OFFSET: u64 = WINDOW - 1;
-/// Windows kept mapped. One costs at most 128 KiB of page tables.
-const WINDOWS_KEPT: usize = 16;
+/// Windows kept mapped: 16 GiB, so that pointers in a node's memory cannot make each read map
+/// another window. One costs at most 128 KiB of page tables.
+const WINDOWS_KEPT: usize = 256;
 
 /// A memory device, seen through windows that are mapped on demand.
 #[derive(Debug)]
@@ -36,7 +37,22 @@ pub struct DevMem {
     path: PathBuf,
     ranges: RangeSet,
     map: Option<MemoryMap>,
-    windows: Mutex<VecDeque<Arc<Window>>>,
+    windows: Mutex<Windows>,
+}
+
+/// The windows that are mapped, by their first address.
+#[derive(Debug, Default)]
+struct Windows {
+    kept: BTreeMap<PhysAddr, Kept>,
+    /// How often a window was used so far.
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    window: Arc<Window>,
+    /// When it was used last, in uses of any window.
+    used: u64,
 }
 
 #[derive(Debug)]
@@ -100,7 +116,7 @@ impl DevMem {
                 return Ok(copied);
             }
             let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-            windows.retain(|kept| !Arc::ptr_eq(kept, &window));
+            windows.kept.retain(|_, kept| !Arc::ptr_eq(&kept.window, &window));
         }
         Err(io::Error::other("the kernel took the memory away: it was given to somebody else"))
     }
@@ -108,9 +124,7 @@ impl DevMem {
     /// The window that holds `at`, mapped now if it was not.
     fn window(&self, at: PhysAddr, within: &PhysRange) -> io::Result<Arc<Window>> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        let mapped = windows.iter().position(|window| window.range.contains(at));
-        if let Some(window) = mapped.and_then(|found| windows.remove(found)) {
-            windows.push_back(Arc::clone(&window));
+        if let Some(window) = windows.find(at) {
             return Ok(window);
         }
         // A window never leaves its range: one forbidden page would refuse all of it.
@@ -124,11 +138,33 @@ impl DevMem {
             .len(length)
             .map_raw_read_only(&self.device)?;
         let window = Arc::new(Window { range, mapping, is_gone: AtomicBool::new(false) });
-        if windows.len() == WINDOWS_KEPT {
-            windows.pop_front();
-        }
-        windows.push_back(Arc::clone(&window));
+        windows.keep(&window);
         Ok(window)
+    }
+}
+
+impl Windows {
+    /// The window that holds `at`, which is used now.
+    fn find(&mut self, at: PhysAddr) -> Option<Arc<Window>> {
+        let (_, kept) = self.kept.range_mut(..=at).next_back()?;
+        if !kept.window.range.contains(at) {
+            return None;
+        }
+        self.uses = self.uses.saturating_add(1);
+        kept.used = self.uses;
+        Some(Arc::clone(&kept.window))
+    }
+
+    /// Keeps a window that is used now, in the place of the one that was used longest ago.
+    fn keep(&mut self, window: &Arc<Window>) {
+        if self.kept.len() >= WINDOWS_KEPT {
+            let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.used);
+            let oldest = oldest.map(|(start, _)| *start);
+            oldest.and_then(|start| self.kept.remove(&start));
+        }
+        self.uses = self.uses.saturating_add(1);
+        let kept = Kept { window: Arc::clone(window), used: self.uses };
+        self.kept.insert(window.range.start(), kept);
     }
 }
 
@@ -211,8 +247,8 @@ mod tests {
         assert_eq!(&bytes, b"there");
     }
 
-    /// Check that reads across window borders return the device's bytes, that windows are
-    /// dropped beyond the cap, and that nothing outside the ranges is served.
+    /// Check that reads across window borders return the device's bytes, that the windows that were
+    /// not used for longest are dropped, and that nothing outside the ranges is served.
     #[test]
     fn windows() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -228,8 +264,13 @@ mod tests {
         assert_eq!(&bytes, b"border");
         for window in 0..WINDOWS_KEPT as u64 + 2 {
             memory.read(PhysAddr(window * WINDOW), &mut bytes).unwrap();
+            // One that is used again and again stays.
+            memory.read(PhysAddr(WINDOW), &mut bytes).unwrap();
         }
-        assert_eq!(memory.windows.lock().unwrap().len(), WINDOWS_KEPT);
+        let starts: Vec<_> = memory.windows.lock().unwrap().kept.keys().copied().collect();
+        assert_eq!(starts.len(), WINDOWS_KEPT);
+        let expected = [1].into_iter().chain(3..WINDOWS_KEPT as u64 + 2);
+        assert_eq!(starts, expected.map(|n| PhysAddr(n * WINDOW)).collect::<Vec<_>>());
         memory.read(PhysAddr(0), &mut bytes).unwrap();
         assert_eq!(bytes, [7; 6]);
         assert!(matches!(
