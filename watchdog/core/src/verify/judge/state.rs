@@ -1,6 +1,6 @@
 //! What a node's kernel keeps outside its text: keys, function pointers, variables.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use crate::locate::Kernel;
@@ -9,6 +9,10 @@ use crate::memory::{Memory, PAGE_SIZE, VirtAddr};
 
 /// Pages whose mapping is remembered: more than any kernel's lists lie in.
 const MAX_MAPPED: usize = 4096;
+/// Pages whose mapping is looked up in one look: some ten times as many as a kernel with thousands
+/// of programs and modules has. Each costs as many reads, all over the node's memory, as its page
+/// tables have levels.
+const MAX_LOOKUPS: u32 = 1 << 16;
 
 /// A node's own memory, read while its text is judged. All of it may lie, and change: a state is
 /// for one look, in which each page's mapping is looked up once.
@@ -16,6 +20,8 @@ pub struct State<'a> {
     memory: &'a dyn Memory,
     kernel: &'a Kernel,
     mapped: RefCell<BTreeMap<u64, Run>>,
+    /// Pages whose mapping may still be looked up; beyond that nothing is mapped.
+    left: Cell<u32>,
 }
 
 /// What a virtual address of the node leads to.
@@ -32,7 +38,7 @@ impl<'a> State<'a> {
     /// The memory of a located kernel.
     #[must_use]
     pub fn of(memory: &'a dyn Memory, kernel: &'a Kernel) -> Self {
-        Self { memory, kernel, mapped: RefCell::default() }
+        Self { memory, kernel, mapped: RefCell::default(), left: Cell::new(MAX_LOOKUPS) }
     }
 
     /// Bytes of the image, `offset` bytes behind `_stext`.
@@ -96,6 +102,7 @@ impl<'a> State<'a> {
         if let Some(page) = self.mapped.borrow().get(&first) {
             return Some(*page);
         }
+        self.left.set(self.left.get().checked_sub(1)?);
         let (root, levels) = (self.kernel.page_table_root, self.kernel.paging_levels);
         let page = page_tables::translate(self.memory, root, levels, VirtAddr(first))?;
         let mut mapped = self.mapped.borrow_mut();
@@ -109,5 +116,24 @@ impl<'a> State<'a> {
     /// A 64-bit word at a virtual address.
     pub(super) fn word_at(&self, virt: u64) -> Option<u64> {
         Some(u64::from_le_bytes(*self.at(virt, 8)?.bytes.first_chunk()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::made_up::{OWN, Suspect};
+
+    /// Check that after the last lookup of a look nothing is mapped any more but what is known.
+    #[test]
+    fn lookups_are_bounded() {
+        let suspect = Suspect::new();
+        let state = State::of(&suspect.machine, &suspect.kernel);
+        assert!(state.at(OWN.0, 8).is_some() && state.at(0, 8).is_none());
+        state.left.set(1);
+        assert!(state.at(OWN.0 + PAGE_SIZE, 8).is_some());
+        assert!(state.at(OWN.0 + 2 * PAGE_SIZE, 8).is_none());
+        assert!(state.at(OWN.0 + 8, 8).is_some());
+        assert_eq!(State::of(&suspect.machine, &suspect.kernel).left.get(), MAX_LOOKUPS);
     }
 }
