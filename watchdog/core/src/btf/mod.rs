@@ -4,24 +4,6 @@
 //! Format: Documentation/bpf/btf.rst and include/uapi/linux/btf.h (6.1 to 7.2). It comes from the
 //! kernel that runs this program, from a vendor's image, or from another node's memory, which may hold
 //! anything. Every bound is checked; what is kept of each type, and what a lookup may cost, is bounded.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
-#![cfg_attr(
-    test,
-    allow(
-        clippy::allow_attributes,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 mod error;
 mod lookup;

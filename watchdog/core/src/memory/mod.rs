@@ -3,24 +3,6 @@
 //! What is read here belongs to another kernel, which may be hostile and is
 //! running: bytes are always copied out once, and only the copy is judged. A file may come from
 //! anybody: nothing that its headers say is believed unchecked.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
-#![cfg_attr(
-    test,
-    allow(
-        clippy::allow_attributes,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 mod address;
 mod devmem;

@@ -4,24 +4,6 @@
 //! Outside of `__ro_after_init` data is as linked. In it the kernel sorts tables at boot (the same
 //! entries in another order), fills in pointers to functions, and writes much that nothing can
 //! judge from outside: that is counted, and never called clean.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
-#![cfg_attr(
-    test,
-    allow(
-        clippy::allow_attributes,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 mod gates;
 mod places;

@@ -26,10 +26,12 @@ const DWELL: Duration = Duration::from_millis(500);
 /// the mutexes of whoever patches: a slow machine that switches ten thousand sites takes its time.
 /// Whoever holds a mutex for ever gains no more than this, and only at places that the tables list.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Between the first two looks; then twice as long each time.
+/// Between the first two looks; then twice as long each time, up to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
+const LONGEST_WAIT: Duration = Duration::from_millis(250);
 /// One page in so many is judged again in every sweep.
 const SHARE: usize = 32;
+const PAGE: usize = PAGE_SIZE as usize;
 
 /// A text under watch: its baseline, and what was seen of it last.
 #[derive(Clone, Debug)]
@@ -222,15 +224,15 @@ impl Verifier {
             && self.opinion.wrong.iter().any(|wrong| !self.suspects.stand(wrong))
         {
             thread::sleep(wait);
-            wait = wait.saturating_mul(2).min(DWELL / 2);
+            wait = wait.saturating_mul(2).min(LONGEST_WAIT);
             let places = self.opinion.wrong.iter();
             let pages: BTreeSet<usize> = places
                 .flat_map(|wrong| [wrong.at, wrong.at.saturating_add(wrong.length)])
-                .map(|at| at as usize / PAGE_SIZE as usize)
+                .map(|at| at as usize / PAGE)
                 .collect();
             let state = State::of(memory, kernel);
             self.opinion = self.judge.judge(&pages, &BTreeSet::new(), &state, &mut |page| {
-                let mut buffer = [0; PAGE_SIZE as usize];
+                let mut buffer = [0; PAGE];
                 read_page(memory, kernel, page, &mut buffer).ok().map(<[u8]>::to_vec)
             });
             self.suspects.see(&self.opinion.wrong);
@@ -268,7 +270,7 @@ impl Verifier {
         kernel: &Kernel,
         order: Vec<usize>,
     ) -> Result<(), MeasureError> {
-        let mut buffer = [0; PAGE_SIZE as usize];
+        let mut buffer = [0; PAGE];
         for page in order {
             let copy = read_page(memory, kernel, page, &mut buffer)?;
             if self.judge.take_in(page, copy) {
@@ -310,7 +312,7 @@ fn read_page<'a>(
     memory: &dyn Memory,
     kernel: &Kernel,
     page: usize,
-    buffer: &'a mut [u8; PAGE_SIZE as usize],
+    buffer: &'a mut [u8; PAGE],
 ) -> Result<&'a [u8], MeasureError> {
     let size = || MeasureError::Size(kernel.text.size);
     let (at, length) = page_extent(&kernel.text, page).ok_or_else(size)?;

@@ -2,24 +2,6 @@
 //!
 //! Every site of a page is judged, also where the bytes are as linked: a kernel that should have
 //! rewritten a place and did not was changed as well. What no site covers must equal the reference.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
-#![cfg_attr(
-    test,
-    allow(
-        clippy::allow_attributes,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 mod agreement;
 mod branch;

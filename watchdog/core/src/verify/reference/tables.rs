@@ -182,7 +182,8 @@ fn alternatives(
             let new = size == 14;
             let (feature, behind) = (entry.u16(8)?, if new { 12 } else { 10 });
             let flags = if new { entry.u16(10)? } else { feature >> 15 };
-            let (length, replacement_length) = (entry.u8(behind)?, entry.u8(behind + 1)?);
+            let (length, replacement_length) =
+                (entry.u8(behind)?, entry.u8(behind.saturating_add(1))?);
             let replacement = entry.place(4)?;
             let inside =
                 replacement >= first && replacement.checked_add(replacement_length.into())? <= end;
