@@ -21,6 +21,8 @@ const MAX_NAME: usize = 64;
 pub(super) struct Disassembler {
     formatter: GasFormatter,
     stext: VirtAddr,
+    /// The function that was decoded last, and the instruction in it that was asked for.
+    last: Option<(u32, u32)>,
 }
 
 impl Disassembler {
@@ -30,24 +32,34 @@ impl Disassembler {
         let mut formatter = GasFormatter::with_options(Some(Box::new(names)), None);
         formatter.options_mut().set_branch_leading_zeros(false);
         formatter.options_mut().set_uppercase_hex(false);
-        Self { formatter, stext }
+        Self { formatter, stext, last: None }
     }
 
     /// The offset of the instruction of `text` that the byte at `at` is part of, as decoding from
-    /// the beginning of its function has it.
-    pub(super) fn boundary(symbols: &ImageSymbols, text: &[u8], at: u32) -> u32 {
+    /// the beginning of its function has it. The text is the same each time. Decoding goes on from
+    /// the last place in the same function: there may be thousands of places in one.
+    pub(super) fn boundary(&mut self, symbols: &ImageSymbols, text: &[u8], at: u32) -> u32 {
         let start = symbols.lookup(at).map_or(at, |(_, offset)| at.saturating_sub(offset));
         let code = text.get(start as usize..at.saturating_add(1) as usize).unwrap_or_default();
         if code.len() > MAX_FUNCTION {
             return at;
         }
-        let code = text.get(start as usize..).unwrap_or_default();
+        let last = self.last.filter(|(function, begin)| *function == start && *begin <= at);
+        let from = last.map_or(start, |(_, begin)| begin);
+        let begin = Self::decode_to(text, from, at);
+        self.last = Some((start, begin));
+        begin
+    }
+
+    /// The same, from an instruction at `from` on.
+    fn decode_to(text: &[u8], from: u32, at: u32) -> u32 {
+        let code = text.get(from as usize..).unwrap_or_default();
         let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
         let mut instruction = Instruction::default();
-        let mut begin = start;
+        let mut begin = from;
         while decoder.can_decode() {
             let place = u32::try_from(decoder.position()).unwrap_or(u32::MAX);
-            begin = start.saturating_add(place);
+            begin = from.saturating_add(place);
             decoder.decode_out(&mut instruction);
             let length = u32::try_from(instruction.len()).unwrap_or(1);
             if begin.saturating_add(length) > at {
@@ -100,5 +112,34 @@ impl SymbolResolver for Names {
         // Far behind the last symbol is no place of the kernel's.
         let start = address.checked_sub(distance.into()).filter(|_| distance < 1 << 20)?;
         Some(SymbolResult::with_string(start, printable(name.as_bytes(), MAX_NAME)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::made_up::reference;
+
+    /// Check that an instruction begins at the same place whether or not others of its function were
+    /// asked for before, and that decoding goes on from there instead of from the beginning.
+    #[test]
+    fn boundaries() {
+        let symbols = [(b't', "one".to_owned(), 0), (b't', "two".to_owned(), 40)];
+        let symbols = ImageSymbols::from_ascending(symbols);
+        let text = [0x0f, 0x1f, 0x44, 0, 0, 0x90, 0x66, 0x90].repeat(10);
+        let new = || Disassembler::new(&Arc::new(reference()), VirtAddr(0));
+        let mut disassembler = new();
+        for at in (0..80).chain((0..80).rev()).chain([41, 79, 3, 3]) {
+            let begin = disassembler.boundary(&symbols, &text, at);
+            assert_eq!(begin, new().boundary(&symbols, &text, at), "{at}");
+            assert_eq!(begin, at / 8 * 8 + [0, 0, 0, 0, 0, 5, 6, 6][at as usize % 8], "{at}");
+        }
+        // Bytes before the last place count no more.
+        let mut disassembler = new();
+        disassembler.boundary(&symbols, &text, 20);
+        let other = [vec![0xcc; 15], vec![0xe8], text[16..].to_vec()].concat();
+        assert_ne!(new().boundary(&symbols, &other, 22), 22);
+        assert_eq!(disassembler.boundary(&symbols, &other, 22), 22);
+        assert_eq!(disassembler.last, Some((0, 22)));
     }
 }

@@ -291,7 +291,7 @@ impl Verifier {
         let place = at as usize..at.checked_add(length)? as usize;
         let symbols = &self.judge.expected().reference.symbols;
         let (text, end) = (self.judge.expected().text(), at.checked_add(length)?);
-        let begin = Disassembler::boundary(symbols, text, at);
+        let begin = disassembler.boundary(symbols, text, at);
         Some(Difference {
             phys: kernel.text.phys.checked_add(at.into())?,
             virt: kernel.text.virt.checked_add(at.into())?,
