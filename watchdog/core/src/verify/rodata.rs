@@ -8,6 +8,8 @@
 mod gates;
 mod places;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
