@@ -11,6 +11,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod window;
+mod wrong;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use self::gates::GateWatch;
 use self::places::Places;
 use self::window::Window;
+use self::wrong::Wrong;
 use super::difference::{Difference, Judgement, stretches};
 use super::reference::{Piece, Reference};
 use super::round::Round;
@@ -52,16 +54,6 @@ pub struct RodataOpinion {
     pub unjudged: usize,
     /// Interrupt gates that go where the kernel's own tables say.
     pub gates: usize,
-}
-
-/// A place that is not as it must be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Wrong {
-    /// Image offset.
-    at: u32,
-    expected: Vec<u8>,
-    found: Vec<u8>,
-    why: &'static str,
 }
 
 /// A kernel's read-only data under watch.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::branch::Place;
-use super::sites::{self, Kind, Site};
+use super::site::{Kind, Site};
 use crate::verify::reference::{Piece, Reference};
 
 /// Bytes before a function in which calls are counted: `callthunks_patch_builtin_calls()` jumps
@@ -15,28 +15,14 @@ const MAX_COUNTING_CODE: Place = 16;
 pub struct Expected {
     /// Where the expectations come from; its text has moved here.
     pub reference: Arc<Reference>,
-    text: Vec<u8>,
-    replacements: Vec<u8>,
-    detour: Vec<u8>,
-    rodata: Piece,
-    sites: Vec<Site>,
+    pub(super) text: Vec<u8>,
+    pub(super) replacements: Vec<u8>,
+    pub(super) detour: Vec<u8>,
+    pub(super) rodata: Piece,
+    pub(super) sites: Vec<Site>,
 }
 
 impl Expected {
-    /// The text of `reference` in a kernel that KASLR moved by `distance` bytes.
-    #[must_use]
-    pub fn of(mut reference: Reference, distance: u64) -> Self {
-        let rodata = std::mem::take(&mut reference.rodata);
-        let text = reference.text.take_moved(distance);
-        let replacements = reference.replacements.take_moved(distance);
-        let detour = detour(&reference, &rodata);
-        let reference = Arc::new(reference);
-        let mut expected =
-            Self { reference, text, replacements, detour, rodata, sites: Vec::new() };
-        expected.sites = sites::of(&expected);
-        expected
-    }
-
     /// Takes the read-only data out, as linked: it is judged elsewhere.
     pub(in crate::verify) fn take_rodata(&mut self) -> Piece {
         std::mem::take(&mut self.rodata)
@@ -119,19 +105,4 @@ impl Expected {
                 .all(|byte| *byte == 0x90);
         u32::try_from(before).ok().filter(|_| is_padding)
     }
-}
-
-/// The template of an optimised probe's detour (`optprobe_template_entry`, in read-only data), to
-/// where it is filled in.
-fn detour(reference: &Reference, rodata: &Piece) -> Vec<u8> {
-    const LONGEST: u32 = 512;
-    let symbol = |name: &str| reference.symbols.address(name);
-    let template = || {
-        let first = symbol("optprobe_template_entry")?;
-        let length = symbol("optprobe_template_val")?.checked_sub(first)?;
-        let start = first.checked_sub(rodata.offset)? as usize;
-        let end = start.checked_add(length as usize).filter(|_| length <= LONGEST)?;
-        Some(rodata.bytes.get(start..end)?.to_vec())
-    };
-    template().unwrap_or_default()
 }

@@ -11,7 +11,9 @@ mod expected;
 mod mechanism;
 mod nops;
 mod page;
+mod prepare;
 mod rules;
+mod site;
 mod sites;
 mod state;
 #[cfg(test)]

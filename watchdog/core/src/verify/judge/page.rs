@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::agreement::{Majority, Votes};
 use super::branch::Place;
-use super::rules::{Form, Rules};
+use super::rules::{self, Rules, SiteState};
 use super::{Expected, Mechanism, State};
 use crate::verify::difference::{MAX_OF_PAGE, stretches};
 
@@ -64,7 +64,7 @@ pub(super) fn judge(
     majority: Option<&Majority>,
 ) -> Judged {
     let mut judged = Judged::default();
-    let mut rules = Rules::of(expected, state, majority);
+    let mut rules = Rules::of(expected, state, majority, rules::judge);
     let start = page.saturating_mul(PAGE);
     let end = start.saturating_add(PAGE).min(expected.text().len());
     let sites = expected.sites();
@@ -90,15 +90,15 @@ pub(super) fn judge(
         let linked = expected.linked(site.at, site.length.into());
         let found = live.get(at..site_end).unwrap_or_default();
         let (mechanism, length) = (site.kind.mechanism(), u32::from(site.length));
-        match rules.judge(site, found, site.at) {
-            Form::Allowed if linked != found => {
+        match rules::judge(&mut rules, site, found, site.at) {
+            SiteState::Expected if linked != found => {
                 judged.patched.push((site.at, site.length, mechanism));
             }
-            Form::Allowed => {}
-            Form::Open(opcode, target) => {
+            SiteState::Expected => {}
+            SiteState::Followed(opcode, target) => {
                 judged.open.push(Open { at: site.at, length, opcode, target });
             }
-            Form::Wrong(why) => {
+            SiteState::Unexpected(why) => {
                 let mechanism = Some(mechanism);
                 judged.wrong.push(Wrong { at: site.at, length, mechanism, why });
             }

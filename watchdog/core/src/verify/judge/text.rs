@@ -226,7 +226,7 @@ impl TextJudge {
         if let Some(book) = &book {
             for Armed { at, replaced, probe } in &self.armed {
                 let length = u32::try_from(replaced.len()).unwrap_or(u32::MAX);
-                let cause = causes.take_in(probe.cause(book, *at));
+                let cause = causes.take_in(book.cause_of_probe(probe, *at));
                 causes.add(cause, (*at, length));
             }
             self.follow(book, &mut causes, &mut opinion.wrong);

@@ -4,6 +4,7 @@
 //! All places are image offsets: bytes from `_stext`, where the image begins.
 
 mod entries;
+mod error;
 mod gates;
 mod layouts;
 mod learned;
@@ -14,6 +15,7 @@ mod tables;
 pub use entries::{
     Alternative, JumpLabel, Landmarks, ParavirtSite, RuntimeConstant, StaticCall, Trampoline,
 };
+pub use error::ReferenceError;
 pub use gates::Gate;
 pub use layouts::{BpfKsym, FtraceOps, Kprobe, Layouts, Livepatch, Module};
 pub use symbols::ImageSymbols;
@@ -25,11 +27,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::{KernelImage, Relocations};
 use crate::text::hex;
-
-/// Why an image cannot be gone by.
-#[derive(Debug, thiserror::Error)]
-#[error("the kernel image {0}")]
-pub struct ReferenceError(pub(super) String);
 
 /// A stretch of the kernel image as it is linked, and what KASLR changes in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

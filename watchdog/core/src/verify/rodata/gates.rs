@@ -2,7 +2,7 @@
 //! arch/x86/kernel/idt.c). Which table the processor really uses, its IDTR, cannot be seen from
 //! another node.
 
-use super::Wrong;
+use super::wrong::Wrong;
 use crate::locate::Kernel;
 use crate::memory::Memory;
 use crate::verify::reference::{ImageSymbols, Reference};

@@ -9,18 +9,26 @@ use super::super::agreement::Class;
 use super::super::branch::{CALL, Place, decode};
 use super::super::code::{Code, is_copy};
 use super::super::nops;
-use super::{DISSENT, Form, Rules};
+use super::context::{DISSENT, Rules, SiteState};
 use crate::verify::reference::Alternative;
 
 /// `call *disp(%rip)`, which a direct call replaces (`alt_replace_call()`, since 6.8).
 const INDIRECT_CALL: [u8; 2] = [0xff, 0x15];
 const INDIRECT_CALL_BYTES: u32 = 6;
 
-pub(super) fn judge(rules: &mut Rules<'_>, first: u32, count: u8, live: &[u8], to: u32) -> Form {
+pub(super) fn judge(
+    rules: &mut Rules<'_>,
+    first: u32,
+    count: u8,
+    live: &[u8],
+    to: u32,
+) -> SiteState {
     let expected = rules.expected;
     let entries = expected.reference.tables.alternatives.get(first as usize..);
     let entries = entries.and_then(|entries| entries.get(..count.into()));
-    let Some(entries) = entries else { return Form::Wrong("an entry that does not exist") };
+    let Some(entries) = entries else {
+        return SiteState::Unexpected("an entry that does not exist");
+    };
     let original = Code { bytes: expected.linked(to, live.len()), at: to };
     let mut forms = Vec::new();
     if copied(rules, original, live, to) {
@@ -38,7 +46,7 @@ pub(super) fn judge(rules: &mut Rules<'_>, first: u32, count: u8, live: &[u8], t
         off.chain(on)
     };
     match *forms {
-        [] => return Form::Wrong("none of the forms that its entries allow"),
+        [] => return SiteState::Unexpected("none of the forms that its entries allow"),
         // Only a form that no other entry makes says what the processor has.
         [form] => {
             for (feature, has) in conditions(form) {
@@ -47,11 +55,11 @@ pub(super) fn judge(rules: &mut Rules<'_>, first: u32, count: u8, live: &[u8], t
         }
         _ => {}
     }
-    let Some(majority) = rules.majority else { return Form::Allowed };
+    let Some(majority) = rules.majority else { return SiteState::Expected };
     let agrees = |form: &Option<usize>| {
         conditions(*form).all(|(feature, has)| majority.allows(Class::Feature(feature), has.into()))
     };
-    if forms.iter().any(agrees) { Form::Allowed } else { Form::Wrong(DISSENT) }
+    if forms.iter().any(agrees) { SiteState::Expected } else { SiteState::Unexpected(DISSENT) }
 }
 
 /// Whether `live` is `source`, in which other sites may have been rewritten before.
@@ -62,9 +70,9 @@ fn copied(rules: &mut Rules<'_>, source: Code<'_>, live: &[u8], to: u32) -> bool
         let length = usize::from(site.length);
         // Whoever asks learns of the form alone: a part casts no vote before the whole is known.
         let votes = rules.votes.clone();
-        let form = live.get(..length).map(|live| rules.judge(&site, live, to));
+        let form = live.get(..length).map(|live| (rules.judge_inner)(rules, &site, live, to));
         rules.votes = votes;
-        Some((length, form == Some(Form::Allowed)))
+        Some((length, form == Some(SiteState::Expected)))
     })
 }
 

@@ -3,8 +3,8 @@
 
 use super::super::agreement::Class;
 use super::super::branch::{CALL, decode};
-use super::super::sites::Site;
-use super::{Form, Rules};
+use super::super::site::Site;
+use super::context::{Rules, SiteState};
 
 /// Whether the kernel counts calls: then it also returns through the thunk that counts.
 fn counts_calls(rules: &Rules<'_>) -> bool {
@@ -14,21 +14,23 @@ fn counts_calls(rules: &Rules<'_>) -> bool {
     name.is_some_and(|name| name == "call_depth_return_thunk" || name == "__x86_return_skl")
 }
 
-pub(super) fn judge(rules: &mut Rules<'_>, site: &Site, live: &[u8], to: u32) -> Form {
+pub(super) fn judge(rules: &mut Rules<'_>, site: &Site, live: &[u8], to: u32) -> SiteState {
     let linked = rules.expected.linked(site.at, site.length.into());
     let target = decode(linked, site.at).map(|branch| branch.target);
     let found = decode(live, to).filter(|branch| branch.opcode == CALL).map(|call| call.target);
     let (Some(target), Some(found)) = (target, found) else {
-        return Form::Wrong("no call");
+        return SiteState::Unexpected("no call");
     };
     if found == target {
-        return Form::Allowed;
+        return SiteState::Expected;
     }
     let before =
         u32::try_from(target).ok().and_then(|target| rules.expected.counting_code(target, found));
     match before {
         Some(before) if counts_calls(rules) => rules.vote(Class::CallDepth, before.into()),
-        Some(_) => Form::Wrong("a call of a function's padding, and the kernel counts no calls"),
-        None => Form::Wrong("a call of another function"),
+        Some(_) => {
+            SiteState::Unexpected("a call of a function's padding, and the kernel counts no calls")
+        }
+        None => SiteState::Unexpected("a call of another function"),
     }
 }

@@ -2,22 +2,22 @@
 //! as linked or written once at boot; all sites agree, and equal the variable.
 
 use super::super::agreement::Class;
-use super::{Form, Rules};
+use super::context::{Rules, SiteState};
 
 /// What `USER_PTR_MAX` can be, for it is no variable's value to 6.13: the end of user addresses
 /// with 4 and 5 levels, and without a limit where the processor masks addresses
 /// (arch/x86/kernel/cpu/common.c).
 const USER_PTR_MAX: [u64; 3] = [0x7fff_ffff_f000, 0x00ff_ffff_ffff_f000, 0x7fff_ffff_ffff_f000];
 
-pub(super) fn judge(rules: &mut Rules<'_>, n: u32, live: &[u8]) -> Form {
+pub(super) fn judge(rules: &mut Rules<'_>, n: u32, live: &[u8]) -> SiteState {
     let Some(constant) = rules.expected.reference.tables.runtime_constants.get(n as usize) else {
-        return Form::Wrong("an entry that does not exist");
+        return SiteState::Unexpected("an entry that does not exist");
     };
     let value = match live {
         [shift] => u64::from(*shift),
         _ => match live.first_chunk() {
             Some(pointer) => u64::from_le_bytes(*pointer),
-            None => return Form::Wrong("no constant"),
+            None => return SiteState::Unexpected("no constant"),
         },
     };
     let is_right = if constant.name == "USER_PTR_MAX" {
@@ -31,6 +31,6 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, live: &[u8]) -> Form {
     if is_right {
         rules.vote(Class::Constant(n), value)
     } else {
-        Form::Wrong("not the value of its variable")
+        SiteState::Unexpected("not the value of its variable")
     }
 }

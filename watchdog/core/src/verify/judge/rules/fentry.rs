@@ -3,30 +3,30 @@
 
 use super::super::branch::{CALL, JMP, Place, decode};
 use super::super::nops::NOP5;
-use super::super::sites::Site;
-use super::{Form, Rules};
+use super::super::site::Site;
+use super::context::{Rules, SiteState};
 
-pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> Form {
+pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
     if live == NOP5 {
-        return Form::Allowed;
+        return SiteState::Expected;
     }
     let fentry = rules.expected.reference.tables.landmarks.fentry.map(Place::from);
     match decode(live, to) {
-        Some(call) if call.opcode == CALL && Some(call.target) == fentry => Form::Allowed,
+        Some(call) if call.opcode == CALL && Some(call.target) == fentry => SiteState::Expected,
         Some(branch) if matches!(branch.opcode, CALL | JMP) => {
-            Form::Open(branch.opcode, branch.target)
+            SiteState::Followed(branch.opcode, branch.target)
         }
-        _ => Form::Wrong("neither a NOP nor a call of a tracer"),
+        _ => SiteState::Unexpected("neither a NOP nor a call of a tracer"),
     }
 }
 
 /// The call inside `ftrace_caller` and `ftrace_regs_caller`: of `ftrace_stub` as linked, of the
 /// tracer, or of the one that calls them all (`ftrace_update_ftrace_func()`).
-pub(super) fn judge_inner(rules: &mut Rules<'_>, site: &Site, live: &[u8], to: u32) -> Form {
+pub(super) fn judge_inner(rules: &mut Rules<'_>, site: &Site, live: &[u8], to: u32) -> SiteState {
     let linked = rules.expected.linked(site.at, site.length.into());
     match decode(live, to) {
-        _ if live == linked => Form::Allowed,
-        Some(call) if call.opcode == CALL => Form::Open(call.opcode, call.target),
-        _ => Form::Wrong("no call of a tracer"),
+        _ if live == linked => SiteState::Expected,
+        Some(call) if call.opcode == CALL => SiteState::Followed(call.opcode, call.target),
+        _ => SiteState::Unexpected("no call of a tracer"),
     }
 }

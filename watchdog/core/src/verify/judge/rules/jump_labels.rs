@@ -4,28 +4,28 @@
 
 use super::super::branch::{self, JMP, JMP8};
 use super::super::nops::{NOP2, NOP5};
-use super::{Form, Rules};
+use super::context::{Rules, SiteState};
 
-pub(super) fn judge(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u32) -> Form {
+pub(super) fn judge(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u32) -> SiteState {
     let Some(label) = rules.expected.reference.tables.jump_labels.get(n as usize).copied() else {
-        return Form::Wrong("an entry that does not exist");
+        return SiteState::Unexpected("an entry that does not exist");
     };
     let jumps = if live == NOP2 || live == NOP5 {
         false
     } else {
         let opcode = if live.len() == 2 { JMP8 } else { JMP };
         if !branch::is(live, to, opcode, label.target) {
-            return Form::Wrong("neither a NOP nor a jump to the recorded target");
+            return SiteState::Unexpected("neither a NOP nor a jump to the recorded target");
         }
         true
     };
     // `struct static_key` begins with the count of its users; below zero it is being switched on.
     let Some(count) = rules.state.image(label.key).map(i32::from_le_bytes) else {
-        return Form::Wrong("its static key cannot be read");
+        return SiteState::Unexpected("its static key cannot be read");
     };
     if jumps == ((count != 0) != label.inverted) {
-        Form::Allowed
+        SiteState::Expected
     } else {
-        Form::Wrong("against the state of its static key")
+        SiteState::Unexpected("against the state of its static key")
     }
 }

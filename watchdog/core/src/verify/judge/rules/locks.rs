@@ -2,18 +2,18 @@
 //! (`alternatives_smp_lock()`, `alternatives_smp_unlock()`, arch/x86/kernel/alternative.c).
 
 use super::super::agreement::Class;
-use super::{Form, Rules};
+use super::context::{Rules, SiteState};
 
 const LOCK: u8 = 0xf0;
 const DS: u8 = 0x3e;
 
-pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> Form {
+pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
     let linked = rules.expected.linked(to, 1);
     match live {
         // Where another prefix stands in front, the table names that, and the kernel passes by.
-        _ if linked != [LOCK] && live == linked => Form::Allowed,
+        _ if linked != [LOCK] && live == linked => SiteState::Expected,
         [LOCK] => rules.vote(Class::SmpLock, 1),
         [DS] => rules.vote(Class::SmpLock, 0),
-        _ => Form::Wrong("neither a lock prefix nor the prefix that stands for none"),
+        _ => SiteState::Unexpected("neither a lock prefix nor the prefix that stands for none"),
     }
 }

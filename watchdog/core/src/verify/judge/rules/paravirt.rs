@@ -4,13 +4,14 @@
 
 use super::super::branch::CALL;
 use super::super::nops;
-use super::super::sites::{Site, is_call};
-use super::{Form, Rules};
+use super::super::site::Site;
+use super::super::sites::is_call;
+use super::context::{Rules, SiteState};
 
-pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to: u32) -> Form {
+pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to: u32) -> SiteState {
     let expected = rules.expected;
     if expected.linked(site.at, site.length.into()) == live {
-        return Form::Allowed;
+        return SiteState::Expected;
     }
     let landmarks = &expected.reference.tables.landmarks;
     let entry = expected.reference.tables.paravirt.get(n as usize);
@@ -18,15 +19,17 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
         .zip(landmarks.pv_ops)
         .and_then(|(entry, pv_ops)| pv_ops.checked_add(u32::from(entry.slot).checked_mul(8)?));
     let Some(target) = slot.and_then(|slot| rules.pointer(slot)) else {
-        return Form::Wrong("its pointer in pv_ops leads out of the kernel");
+        return SiteState::Unexpected("its pointer in pv_ops leads out of the kernel");
     };
     if landmarks.nop == Some(target) && nops::fill(live) {
-        return Form::Allowed;
+        return SiteState::Expected;
     }
     let direct = is_call(live, to, target) && live.get(5..).is_some_and(nops::fill);
     match live.first() {
-        _ if direct && expected.is_function(target) => Form::Allowed,
-        Some(&CALL) => Form::Wrong("a call of another function than its pointer in pv_ops names"),
-        _ => Form::Wrong("neither the call through pv_ops nor one of what that names"),
+        _ if direct && expected.is_function(target) => SiteState::Expected,
+        Some(&CALL) => {
+            SiteState::Unexpected("a call of another function than its pointer in pv_ops names")
+        }
+        _ => SiteState::Unexpected("neither the call through pv_ops nor one of what that names"),
     }
 }

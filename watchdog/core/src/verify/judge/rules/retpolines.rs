@@ -5,8 +5,9 @@
 use super::super::agreement::Class;
 use super::super::branch::{CALL, INT3, JMP, decode};
 use super::super::nops;
-use super::super::sites::{Site, retpoline_branch};
-use super::{Form, Rules};
+use super::super::site::Site;
+use super::super::sites::retpoline_branch;
+use super::context::{Rules, SiteState};
 
 const LFENCE: [u8; 3] = [0x0f, 0xae, 0xe8];
 const WRONG: &str = "no form of a branch through its register";
@@ -23,14 +24,14 @@ pub(super) fn judge(
     site: &Site,
     live: &[u8],
     to: u32,
-) -> Form {
+) -> SiteState {
     let linked = rules.expected.linked(site.at, site.length.into());
     let target = retpoline_branch(linked, site.at);
     if target.is_some() && retpoline_branch(live, to) == target && linked.first() == live.first() {
         return rules.vote(Class::Retpoline, THUNK);
     }
     let bare = linked.strip_prefix(&[0x2e]).unwrap_or(linked);
-    let Some(&opcode) = bare.first() else { return Form::Wrong(WRONG) };
+    let Some(&opcode) = bare.first() else { return SiteState::Unexpected(WRONG) };
     // A conditional jump becomes the opposite one over the branch.
     let (opcode, live) = match (bare, live) {
         (&[0x0f, condition, ..], [jump, distance, rest @ ..])
@@ -49,7 +50,7 @@ pub(super) fn judge(
         return if counts && filled {
             rules.vote(Class::Retpoline, COUNTED)
         } else {
-            Form::Wrong(WRONG)
+            SiteState::Unexpected(WRONG)
         };
     }
     let (choice, live) = match live.strip_prefix(&LFENCE) {
@@ -59,7 +60,7 @@ pub(super) fn judge(
     if is_indirect(live, opcode, register) {
         rules.vote(Class::Retpoline, choice)
     } else {
-        Form::Wrong(WRONG)
+        SiteState::Unexpected(WRONG)
     }
 }
 

@@ -2,9 +2,9 @@
 //! `__x86_return_thunk`, then a plain `ret` or a jump to the thunk that `x86_return_thunk` names.
 
 use super::super::branch::{self, JMP};
-use super::{Form, Rules};
+use super::context::{Rules, SiteState};
 
-pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> Form {
+pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
     let landmarks = &rules.expected.reference.tables.landmarks;
     let default = landmarks.default_thunk;
     let chosen = landmarks.return_thunk.and_then(|variable| rules.pointer(variable));
@@ -13,20 +13,22 @@ pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> Form {
         // With indirect target selection only returns in one half of a cache line go to a thunk.
         let name = chosen.and_then(|thunk| rules.expected.reference.symbols.at(thunk));
         return if chosen == default || name == Some("its_return_thunk") {
-            Form::Allowed
+            SiteState::Expected
         } else {
-            Form::Wrong("a plain return, where the kernel has chosen a return thunk")
+            SiteState::Unexpected("a plain return, where the kernel has chosen a return thunk")
         };
     }
     if jumps(chosen) {
         return if chosen.is_some_and(|thunk| rules.expected.is_function(thunk)) {
-            Form::Allowed
+            SiteState::Expected
         } else {
-            Form::Wrong("a jump to what is no function of the kernel")
+            SiteState::Unexpected("a jump to what is no function of the kernel")
         };
     }
     if jumps(default) {
-        return Form::Wrong("a jump to the linked return thunk, which the kernel does not use");
+        return SiteState::Unexpected(
+            "a jump to the linked return thunk, which the kernel does not use",
+        );
     }
-    Form::Wrong("neither a return nor a jump to the kernel's return thunk")
+    SiteState::Unexpected("neither a return nor a jump to the kernel's return thunk")
 }

@@ -2,16 +2,16 @@
 //! `endbr64`, or the NOP that marks a sealed one (`gen_endbr_poison()`; another one since 6.15).
 
 use super::super::agreement::Class;
-use super::{Form, Rules};
+use super::context::{Rules, SiteState};
 
 const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 const SEALED: [[u8; 4]; 2] = [[0x66, 0x0f, 0x1f, 0x00], [0x0f, 0x1f, 0x40, 0xd6]];
 
-pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8]) -> Form {
+pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8]) -> SiteState {
     let sealed = SEALED.iter().position(|form| live == form);
     match sealed {
         Some(which) => rules.vote(Class::Seal, 1_u64.saturating_add(which as u64)),
         None if live == ENDBR64 => rules.vote(Class::Seal, 0),
-        None => Form::Wrong("neither a landing pad nor a sealed one"),
+        None => SiteState::Unexpected("neither a landing pad nor a sealed one"),
     }
 }

@@ -3,8 +3,8 @@
 
 use super::super::branch::{self, CALL, JMP, decode};
 use super::super::nops::NOP5;
-use super::super::sites::Site;
-use super::{Form, Rules};
+use super::super::site::Site;
+use super::context::{Rules, SiteState};
 
 /// `xor %eax,%eax` of five bytes, in place of a call of `__static_call_return0`: to 5.19, since.
 const RETURN_ZERO: [[u8; 5]; 2] = [[0x66, 0x66, 0x48, 0x31, 0xc0], [0x2e, 0x2e, 0x2e, 0x31, 0xc0]];
@@ -20,20 +20,20 @@ enum Callee {
     Outside(u64),
 }
 
-pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to: u32) -> Form {
+pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to: u32) -> SiteState {
     let tables = &rules.expected.reference.tables;
     let Some(call) = tables.static_calls.get(n as usize).copied() else {
-        return Form::Wrong("an entry that does not exist");
+        return SiteState::Unexpected("an entry that does not exist");
     };
     let linked = rules.expected.linked(site.at, site.length.into());
     if linked == live
         && decode(live, to).is_some_and(|call| rules.expected.is_trampoline(call.target))
     {
         // The trampoline is judged by itself.
-        return Form::Allowed;
+        return SiteState::Expected;
     }
     let Some(callee) = callee(rules, call.key) else {
-        return Form::Wrong("its key cannot be read");
+        return SiteState::Unexpected("its key cannot be read");
     };
     let landmarks = &tables.landmarks;
     if let [0x0f, condition @ 0x80..=0x8f, ..] = *live {
@@ -46,10 +46,14 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
         let is = |target: u32| {
             linked.get(1) == Some(&condition) && branch::is(live, to, condition, target)
         };
-        return if target.is_some_and(is) { Form::Allowed } else { Form::Wrong(OTHER) };
+        return if target.is_some_and(is) {
+            SiteState::Expected
+        } else {
+            SiteState::Unexpected(OTHER)
+        };
     }
     match callee {
-        Callee::Nothing if !call.tail && live == NOP5 => Form::Allowed,
+        Callee::Nothing if !call.tail && live == NOP5 => SiteState::Expected,
         Callee::Nothing if call.tail => super::returns::judge(rules, live, to),
         Callee::Function(function) => {
             let zero = landmarks.return_zero == Some(function)
@@ -60,21 +64,21 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
             if zero || warning || branch::is(live, to, opcode, function) {
                 entry(rules, function)
             } else {
-                Form::Wrong(OTHER)
+                SiteState::Unexpected(OTHER)
             }
         }
         Callee::Outside(virt) => outside(rules, virt, live, to),
-        Callee::Nothing => Form::Wrong(OTHER),
+        Callee::Nothing => SiteState::Unexpected(OTHER),
     }
 }
 
-pub(super) fn judge_trampoline(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u32) -> Form {
+pub(super) fn judge_trampoline(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u32) -> SiteState {
     let Some(trampoline) = rules.expected.reference.tables.trampolines.get(n as usize).copied()
     else {
-        return Form::Wrong("an entry that does not exist");
+        return SiteState::Unexpected("an entry that does not exist");
     };
     match callee(rules, trampoline.key) {
-        None => Form::Wrong("its key cannot be read"),
+        None => SiteState::Unexpected("its key cannot be read"),
         Some(Callee::Nothing) => super::returns::judge(rules, live, to),
         Some(Callee::Function(function)) if branch::is(live, to, JMP, function) => {
             entry(rules, function)
@@ -84,10 +88,10 @@ pub(super) fn judge_trampoline(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u
             if rules.expected.reference.tables.landmarks.return_zero == Some(function)
                 && rules.expected.linked(to, live.len()) == live =>
         {
-            Form::Allowed
+            SiteState::Expected
         }
         Some(Callee::Outside(virt)) => outside(rules, virt, live, to),
-        Some(Callee::Function(_)) => Form::Wrong(OTHER),
+        Some(Callee::Function(_)) => SiteState::Unexpected(OTHER),
     }
 }
 
@@ -104,20 +108,20 @@ fn callee(rules: &Rules<'_>, key: u32) -> Option<Callee> {
 }
 
 /// A function must be called where it begins.
-fn entry(rules: &Rules<'_>, function: u32) -> Form {
+fn entry(rules: &Rules<'_>, function: u32) -> SiteState {
     if rules.expected.is_function(function) {
-        Form::Allowed
+        SiteState::Expected
     } else {
-        Form::Wrong("its key names the middle of a function")
+        SiteState::Unexpected("its key names the middle of a function")
     }
 }
 
 /// A function of a module: to be followed.
-fn outside(rules: &Rules<'_>, virt: u64, live: &[u8], to: u32) -> Form {
+fn outside(rules: &Rules<'_>, virt: u64, live: &[u8], to: u32) -> SiteState {
     match decode(live, to) {
         Some(branch) if rules.state.virt_of(branch.target) == virt => {
-            Form::Open(branch.opcode, branch.target)
+            SiteState::Followed(branch.opcode, branch.target)
         }
-        _ => Form::Wrong(OTHER),
+        _ => SiteState::Unexpected(OTHER),
     }
 }

@@ -1,59 +1,19 @@
-//! BPF: trampolines and programs by the kernel's own list of them (`bpf_kallsyms`,
-//! kernel/bpf/core.c), and which programs a trampoline calls.
+//! Which programs a BPF trampoline calls.
 
-use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 
-use super::{Cause, MAX_ENTRIES, Mechanism, Record, State, Tracing, circular, named};
-use crate::verify::reference::BpfKsym;
+use super::super::Mechanism;
+use super::book::Tracing;
+use super::cause::Cause;
+use super::lists::named;
+use super::programs::Program;
 
 /// Bytes of a trampoline that are read: it fits a page (arch/x86/net/bpf_jit_comp.c).
 const MAX_TRAMPOLINE: u64 = 4096;
-/// Longest name of a program (`KSYM_NAME_LEN` is longer, no program's name is).
-const NAME_BYTES: usize = 128;
 /// A trampoline may be entered behind its landing pad.
 const ENTRY: u64 = 4;
-
-/// A stretch of BPF's code (`struct bpf_ksym`).
-#[derive(Clone, Debug)]
-pub(super) struct Program {
-    start: u64,
-    end: u64,
-    name: String,
-    /// What it calls as a trampoline. Many places may lead to it, so it is decoded only once.
-    called: OnceCell<Result<Cause, &'static str>>,
-}
-
-/// What BPF has on its list, by first address; of two of one address the first.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Programs(BTreeMap<u64, Program>);
-
-impl Programs {
-    /// What is on the list at virtual `list`.
-    pub(super) fn registered(state: &State<'_>, layout: &BpfKsym, list: u64) -> Self {
-        let mut programs = BTreeMap::new();
-        let name_end = layout.name.saturating_add(NAME_BYTES as u32).saturating_sub(8);
-        let last = layout.start.max(layout.end).max(name_end);
-        let program = |link: u64| {
-            let record = Record::read(state, link.checked_sub(layout.lnode.into())?, last)?;
-            let name = record.string(layout.name, NAME_BYTES)?;
-            let (start, end) = (record.word(layout.start)?, record.word(layout.end)?);
-            Some(Program { start, end, name, called: OnceCell::new() })
-        };
-        for program in circular(state, list, MAX_ENTRIES).into_iter().filter_map(program) {
-            programs.entry(program.start).or_insert(program);
-        }
-        Self(programs)
-    }
-
-    /// The program that an address lies in: no two of a healthy kernel overlap.
-    pub(super) fn at(&self, virt: u64) -> Option<&Program> {
-        let (_, program) = self.0.range(..=virt).next_back()?;
-        (virt < program.end).then_some(program)
-    }
-}
 
 /// A branch into a trampoline: which programs it calls.
 pub(super) fn trampoline(

@@ -1,17 +1,19 @@
 //! ftrace: who is registered, and whether a trampoline is one (arch/x86/kernel/ftrace.c,
 //! `create_trampoline()`; kernel/trace/ftrace.c, 5.10 to 7.2).
 
-use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 
+use super::super::Mechanism;
 use super::super::branch::{CALL, decode};
 use super::super::nops;
-use super::{
-    Cause, MAX_ENTRIES, Mechanism, Open, Record, State, Tracing, kprobes, livepatch, named,
-};
-use crate::verify::reference::FtraceOps;
+use super::super::page::Open;
+use super::book::Tracing;
+use super::cause::Cause;
+use super::lists::named;
+use super::livepatch;
+use super::ops::{KPROBE_HANDLER, LIVEPATCH_HANDLER, Ops};
 
 /// Largest trampoline that is read.
 const MAX_TRAMPOLINE: u64 = 4096;
@@ -22,39 +24,6 @@ const TEMPLATES: [[&str; 3]; 2] = [
     ["ftrace_caller", "ftrace_caller_end", "ftrace_call"],
     ["ftrace_regs_caller", "ftrace_regs_caller_end", "ftrace_regs_call"],
 ];
-
-/// A registered tracer (`struct ftrace_ops`).
-#[derive(Clone, Debug)]
-pub(super) struct Ops {
-    /// The virtual address of its record.
-    pub(super) at: u64,
-    pub(super) func: u64,
-    pub(super) trampoline: u64,
-    size: u64,
-    /// What the trampoline calls, once anybody asks; `None` when it is no trampoline.
-    callee: OnceCell<Option<u64>>,
-}
-
-/// The tracers on the list at virtual `list`, to the one at `end`.
-pub(super) fn registered(state: &State<'_>, layout: &FtraceOps, list: u64, end: u64) -> Vec<Ops> {
-    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
-    let mut at = state.word_at(list);
-    let last = layout.func.max(layout.next).max(layout.trampoline).max(layout.trampoline_size);
-    while let Some(ops) = at.filter(|ops| *ops != end && *ops != 0) {
-        if seen.len() >= MAX_ENTRIES || !seen.insert(ops) {
-            break;
-        }
-        let Some(record) = Record::read(state, ops, last) else { break };
-        let field = |offset: u32| record.word(offset);
-        if let Some(func) = field(layout.func) {
-            let trampoline = field(layout.trampoline).unwrap_or_default();
-            let size = field(layout.trampoline_size).unwrap_or_default();
-            found.push(Ops { at: ops, func, trampoline, size, callee: OnceCell::new() });
-        }
-        at = field(layout.next);
-    }
-    found
-}
 
 /// A branch to somewhere in the kernel's own text.
 pub(super) fn within(
@@ -110,11 +79,11 @@ pub(super) fn trampoline(
     }
     let name = tracing.name(ops.func).ok_or("a call of a trampoline for no function")?;
     match name.as_str() {
-        livepatch::HANDLER => livepatch::cause(tracing, ops, open.at),
-        kprobes::HANDLER => {
-            let probe = tracing.probes.at(open.at);
-            let probe = probe.ok_or("a call of the probes' tracer, and no probe is registered")?;
-            Ok(probe.cause(tracing, open.at))
+        LIVEPATCH_HANDLER => livepatch::cause(tracing, ops, open.at),
+        KPROBE_HANDLER => {
+            let found = tracing.probes.at(open.at);
+            let found = found.ok_or("a call of the probes' tracer, and no probe is registered")?;
+            Ok(tracing.cause_of_probe(found, open.at))
         }
         _ => Ok(cause(name)),
     }
@@ -123,8 +92,8 @@ pub(super) fn trampoline(
 /// The mechanism that a tracer's function belongs to.
 fn cause(name: String) -> Cause {
     let mechanism = match name.as_str() {
-        livepatch::HANDLER => Mechanism::Livepatch,
-        kprobes::HANDLER => Mechanism::Kprobe,
+        LIVEPATCH_HANDLER => Mechanism::Livepatch,
+        KPROBE_HANDLER => Mechanism::Kprobe,
         "call_direct_funcs" => Mechanism::Bpf,
         _ => Mechanism::Ftrace,
     };

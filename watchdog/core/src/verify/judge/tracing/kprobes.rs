@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::super::branch::{INT3, JMP, decode};
-use super::{Cause, Expected, MAX_ENTRIES, MAX_NAMED, Mechanism, State, Tracing, circular, named};
+use super::super::{Expected, State};
+use super::lists::{MAX_ENTRIES, MAX_NAMED, circular};
 
-/// The tracer that a probe at a function's entry is called by (`kprobe_ftrace_ops`).
-pub(super) const HANDLER: &str = "kprobe_ftrace_handler";
 /// Buckets of `kprobe_table` (`KPROBE_TABLE_SIZE`).
 const BUCKETS: usize = 64;
 /// Handlers of one place that are looked at: one more than are named.
@@ -22,7 +21,7 @@ pub(in super::super) struct Probe {
     /// What the jump of an optimised probe replaced behind that byte, and where it goes.
     optimized: Option<([u8; 4], u64)>,
     /// Virtual addresses of what it calls.
-    handlers: Vec<u64>,
+    pub(super) handlers: Vec<u64>,
 }
 
 /// All probes by image offset.
@@ -127,17 +126,6 @@ pub(in super::super) struct Armed {
     /// The bytes that were there before.
     pub(in super::super) replaced: Vec<u8>,
     pub(in super::super) probe: Probe,
-}
-
-impl Probe {
-    /// Who is behind the probe.
-    pub(in super::super) fn cause(&self, tracing: &Tracing<'_>, at: u32) -> Cause {
-        let mut names: Vec<_> =
-            self.handlers.iter().map(|handler| tracing.name_or_address(*handler)).collect();
-        names.dedup();
-        let name = format!("{} at {}", named(names), tracing.place(at));
-        Cause::new(Mechanism::Kprobe, name)
-    }
 }
 
 /// Whether the code that an optimised probe jumps to is a copy of the kernel's template

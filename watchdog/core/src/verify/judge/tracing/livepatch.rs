@@ -1,11 +1,10 @@
 //! Livepatches: which function stands in for the one that is traced (kernel/livepatch/patch.c,
 //! 5.10 to 7.2).
 
-use super::ftrace::Ops;
-use super::{Cause, Mechanism, Tracing};
-
-/// The tracer that leads a patched function to its replacement.
-pub(super) const HANDLER: &str = "klp_ftrace_handler";
+use super::super::Mechanism;
+use super::book::Tracing;
+use super::cause::Cause;
+use super::ops::{LIVEPATCH_HANDLER, Ops};
 
 /// Who stands in for the function whose entry is at image offset `at`.
 ///
@@ -14,7 +13,7 @@ pub(super) const HANDLER: &str = "klp_ftrace_handler";
 pub(super) fn cause(tracing: &Tracing<'_>, ops: &Ops, at: u32) -> Result<Cause, &'static str> {
     let name = match replacement(tracing, ops) {
         // A patch that takes back another one's leads to the function itself.
-        None | Some(0) => HANDLER.to_owned(),
+        None | Some(0) => LIVEPATCH_HANDLER.to_owned(),
         Some(function) => tracing.name(function).ok_or("a livepatch with what is no function")?,
     };
     let name = format!("{name} for {}", tracing.place(at));

@@ -4,7 +4,8 @@
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
 
-use super::{Cause, MAX_ENTRIES, Mechanism, Record, State, Tracing, circular, string};
+use super::super::State;
+use super::lists::{MAX_ENTRIES, Record, circular, string};
 use crate::verify::reference;
 
 /// Symbols of one module, and of all together, that are looked at. A module beyond that has no
@@ -100,11 +101,4 @@ impl Modules {
         }
         Some(symbols)
     }
-}
-
-/// A static call to a function of a module.
-pub(super) fn function(tracing: &Tracing<'_>, virt: u64) -> Result<Cause, &'static str> {
-    let name = tracing.modules.symbol(tracing.state, virt);
-    let name = name.ok_or("a call of no function, of the kernel or a module")?;
-    Ok(Cause::new(Mechanism::StaticCall, name))
 }

@@ -1,0 +1,38 @@
+//! Preparing what a text should be: its reference, moved, with all sites.
+
+use std::sync::Arc;
+
+use super::expected::Expected;
+use super::sites;
+use crate::verify::reference::{Piece, Reference};
+
+impl Expected {
+    /// The text of `reference` in a kernel that KASLR moved by `distance` bytes.
+    #[must_use]
+    pub fn of(mut reference: Reference, distance: u64) -> Self {
+        let rodata = std::mem::take(&mut reference.rodata);
+        let text = reference.text.take_moved(distance);
+        let replacements = reference.replacements.take_moved(distance);
+        let detour = detour(&reference, &rodata);
+        let reference = Arc::new(reference);
+        let mut expected =
+            Self { reference, text, replacements, detour, rodata, sites: Vec::new() };
+        expected.sites = sites::of(&expected);
+        expected
+    }
+}
+
+/// The template of an optimised probe's detour (`optprobe_template_entry`, in read-only data), to
+/// where it is filled in.
+fn detour(reference: &Reference, rodata: &Piece) -> Vec<u8> {
+    const LONGEST: u32 = 512;
+    let symbol = |name: &str| reference.symbols.address(name);
+    let template = || {
+        let first = symbol("optprobe_template_entry")?;
+        let length = symbol("optprobe_template_val")?.checked_sub(first)?;
+        let start = first.checked_sub(rodata.offset)? as usize;
+        let end = start.checked_add(length as usize).filter(|_| length <= LONGEST)?;
+        Some(rodata.bytes.get(start..end)?.to_vec())
+    };
+    template().unwrap_or_default()
+}

@@ -1,0 +1,32 @@
+//! Which rule is for which site.
+
+use super::super::site::{Kind, Site};
+use super::context::{Rules, SiteState};
+use super::{
+    alternatives, call_sites, constants, fentry, jump_labels, locks, paravirt, retpolines, returns,
+    seals, static_calls,
+};
+
+/// Judges `live`, which stands at image offset `to`, by the rule for `site`.
+pub(in super::super) fn judge(
+    rules: &mut Rules<'_>,
+    site: &Site,
+    live: &[u8],
+    to: u32,
+) -> SiteState {
+    match site.kind {
+        Kind::Alternative(first, count) => alternatives::judge(rules, first, count, live, to),
+        Kind::Paravirt(n) => paravirt::judge(rules, n, site, live, to),
+        Kind::SmpLock => locks::judge(rules, live, to),
+        Kind::Retpoline(register) => retpolines::judge(rules, register, site, live, to),
+        Kind::Return => returns::judge(rules, live, to),
+        Kind::Call => call_sites::judge(rules, site, live, to),
+        Kind::Seal => seals::judge(rules, live),
+        Kind::JumpLabel(n) => jump_labels::judge(rules, n, live, to),
+        Kind::StaticCall(n) => static_calls::judge(rules, n, site, live, to),
+        Kind::Trampoline(n) => static_calls::judge_trampoline(rules, n, live, to),
+        Kind::Fentry => fentry::judge(rules, live, to),
+        Kind::FtraceCall => fentry::judge_inner(rules, site, live, to),
+        Kind::Constant(n) => constants::judge(rules, n, live),
+    }
+}

@@ -1,0 +1,55 @@
+//! A place that a kernel may rewrite.
+
+use super::Mechanism;
+
+/// A place that a rule is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Site {
+    /// Image offset of its first byte.
+    pub(super) at: u32,
+    pub(super) length: u8,
+    pub(super) kind: Kind,
+    /// Whether it is part of what an alternative replaces: judged as part of that.
+    pub(super) nested: bool,
+}
+
+/// Which rule, and which entry of its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The first entry for this place, and how many there are.
+    Alternative(u32, u8),
+    Paravirt(u32),
+    SmpLock,
+    /// The register's number.
+    Retpoline(u8),
+    Return,
+    Call,
+    Seal,
+    JumpLabel(u32),
+    StaticCall(u32),
+    Trampoline(u32),
+    Fentry,
+    /// Where the tracers' common entry calls them.
+    FtraceCall,
+    /// Which constant.
+    Constant(u32),
+}
+
+impl Kind {
+    pub(super) const fn mechanism(self) -> Mechanism {
+        match self {
+            Self::Alternative(..) => Mechanism::Alternative,
+            Self::Paravirt(_) => Mechanism::Paravirt,
+            Self::SmpLock => Mechanism::SmpLock,
+            Self::Retpoline(_) => Mechanism::Retpoline,
+            Self::Return => Mechanism::Return,
+            Self::Call => Mechanism::CallSite,
+            Self::Seal => Mechanism::IbtSeal,
+            Self::JumpLabel(_) => Mechanism::JumpLabel,
+            Self::StaticCall(_) | Self::Trampoline(_) => Mechanism::StaticCall,
+            Self::Fentry => Mechanism::Fentry,
+            Self::FtraceCall => Mechanism::Ftrace,
+            Self::Constant(_) => Mechanism::RuntimeConstant,
+        }
+    }
+}

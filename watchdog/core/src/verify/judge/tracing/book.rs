@@ -1,0 +1,105 @@
+//! The book of one kernel at one moment: who is registered, and what each is called.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+
+use super::super::branch::Place;
+use super::super::{Expected, State};
+use super::kprobes::Probes;
+use super::lists::MAX_SHOWN;
+use super::modules::Modules;
+use super::ops::{self, KPROBE_HANDLER, LIVEPATCH_HANDLER, Ops};
+use super::programs::Programs;
+use crate::text::shortened;
+use crate::verify::reference::Layouts;
+
+/// The book of one kernel at one moment.
+pub(in super::super) struct Tracing<'a> {
+    pub(super) expected: &'a Expected,
+    pub(super) state: &'a State<'a>,
+    pub(super) probes: &'a Probes,
+    pub(super) layouts: Option<Layouts>,
+    pub(super) ops: Vec<Ops>,
+    /// Whose trampoline begins at a virtual address, of `ops`.
+    pub(super) trampolines: BTreeMap<u64, usize>,
+    /// The names of all tracers, once anybody asks.
+    pub(super) tracers: OnceCell<String>,
+    /// Virtual addresses of the tracers that do something else at each place.
+    pub(super) shared: [Option<u64>; 2],
+    pub(super) programs: Programs,
+    pub(super) modules: Modules,
+}
+
+impl<'a> Tracing<'a> {
+    /// Reads the book; nothing is registered where the kernel does not describe its types.
+    pub(in super::super) fn look(
+        expected: &'a Expected,
+        state: &'a State<'a>,
+        probes: &'a Probes,
+    ) -> Self {
+        let layouts = expected.reference.layouts;
+        let symbol = |name: &str| {
+            let offset = expected.reference.symbols.address(name)?;
+            Some(state.virt_of(offset.into()))
+        };
+        let mut tracing = Self {
+            expected,
+            state,
+            probes,
+            layouts,
+            ops: Vec::new(),
+            trampolines: BTreeMap::new(),
+            tracers: OnceCell::new(),
+            shared: [LIVEPATCH_HANDLER, KPROBE_HANDLER].map(symbol),
+            programs: Programs::default(),
+            modules: Modules::default(),
+        };
+        let Some(layouts) = layouts else { return tracing };
+        if let Some((list, end)) = symbol("ftrace_ops_list").zip(symbol("ftrace_list_end")) {
+            tracing.ops = ops::registered(state, &layouts.ftrace_ops, list, end);
+            for (n, ops) in tracing.ops.iter().enumerate() {
+                tracing.trampolines.entry(ops.trampoline).or_insert(n);
+            }
+        }
+        if let Some(list) = symbol("bpf_kallsyms") {
+            tracing.programs = Programs::registered(state, &layouts.bpf_ksym, list);
+        }
+        if let Some(list) = symbol("modules") {
+            tracing.modules = Modules::loaded(state, &layouts.module, list);
+        }
+        tracing
+    }
+
+    pub(super) fn is_inside(&self, target: Place) -> bool {
+        (0..i64::from(self.expected.text_size())).contains(&target)
+    }
+
+    /// Whose trampoline is at a place.
+    pub(super) fn tracer_at(&self, target: Place) -> Option<&Ops> {
+        let virt = self.state.virt_of(target);
+        self.ops.get(*self.trampolines.get(&virt)?)
+    }
+
+    /// The name of a function, of the kernel or of a module.
+    pub(super) fn name(&self, virt: u64) -> Option<String> {
+        let symbols = &self.expected.reference.symbols;
+        match self.state.offset_of(virt) {
+            Some(offset) => Some(shortened(symbols.at(offset)?.to_owned(), MAX_SHOWN)),
+            None => self.modules.symbol(self.state, virt),
+        }
+    }
+
+    /// A place in the text by its function's name: `vfs_read+0x5`.
+    pub(super) fn place(&self, at: u32) -> String {
+        let Some((name, offset)) = self.expected.reference.symbols.lookup(at) else {
+            return format!("{at:#x}");
+        };
+        let name = shortened(name.to_owned(), MAX_SHOWN);
+        if offset == 0 { name } else { format!("{name}+{offset:#x}") }
+    }
+
+    /// The name of a function, or where it is when it has none.
+    pub(super) fn name_or_address(&self, virt: u64) -> String {
+        self.name(virt).unwrap_or_else(|| format!("{virt:#x}"))
+    }
+}

@@ -1,0 +1,18 @@
+//! Who is behind a probe.
+
+use super::super::Mechanism;
+use super::book::Tracing;
+use super::cause::Cause;
+use super::kprobes::Probe;
+use super::lists::named;
+
+impl Tracing<'_> {
+    /// Who is behind the probe.
+    pub(in super::super) fn cause_of_probe(&self, probe: &Probe, at: u32) -> Cause {
+        let mut names: Vec<_> =
+            probe.handlers.iter().map(|handler| self.name_or_address(*handler)).collect();
+        names.dedup();
+        let name = format!("{} at {}", named(names), self.place(at));
+        Cause::new(Mechanism::Kprobe, name)
+    }
+}

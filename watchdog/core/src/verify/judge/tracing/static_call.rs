@@ -1,0 +1,12 @@
+//! Static calls that lead out of the kernel.
+
+use super::super::Mechanism;
+use super::book::Tracing;
+use super::cause::Cause;
+
+/// A static call to a function of a module.
+pub(super) fn function(tracing: &Tracing<'_>, virt: u64) -> Result<Cause, &'static str> {
+    let name = tracing.modules.symbol(tracing.state, virt);
+    let name = name.ok_or("a call of no function, of the kernel or a module")?;
+    Ok(Cause::new(Mechanism::StaticCall, name))
+}
