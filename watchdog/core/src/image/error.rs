@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{Format, MAX_PACKED, MAX_UNPACKED};
+use super::format::{Format, MAX_PACKED, MAX_UNPACKED};
 
 /// Why a file is no kernel image to go by.
 #[derive(Debug, thiserror::Error)]

@@ -3,75 +3,42 @@
 //! The formats are those of `KERNEL_GZIP` … `KERNEL_ZSTD` (init/Kconfig), made by
 //! scripts/Makefile.lib, which ends each with the unpacked size as 32 bits. gzip does so itself.
 
-use std::fmt;
 use std::io::{self, Read};
 
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
-use super::{ImageError, lz4};
+use super::{Format, ImageError, lz4};
 
 /// Most memory for what is unpacked already and may be referred to: 256 MiB. zstd and, since 6.13,
 /// xz use up to 128 MiB for a kernel (scripts/Makefile.lib, scripts/xz_wrap.sh).
 const MAX_DICTIONARY: u32 = 256 << 20;
 
-/// How a kernel is packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// gzip.
-    Gzip,
-    /// bzip2.
-    Bzip2,
-    /// The older format of xz's authors, `.lzma`.
-    Lzma,
-    /// xz, with the filter for x86 code.
-    Xz,
-    /// lz4, its legacy format.
-    Lz4,
-    /// Zstandard.
-    Zstd,
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Gzip => "gzip",
-            Self::Bzip2 => "bzip2",
-            Self::Lzma => "lzma",
-            Self::Xz => "xz",
-            Self::Lz4 => "lz4",
-            Self::Zstd => "zstd",
-        })
+/// By magic numbers, as the kernel itself tells them apart (lib/decompress.c).
+fn format_of(payload: &[u8]) -> Result<Format, ImageError> {
+    const MAGIC: [(&[u8], Format); 6] = [
+        (b"\x1f\x8b", Format::Gzip),
+        (b"BZh", Format::Bzip2),
+        (b"\x5d\x00\x00", Format::Lzma),
+        (b"\xfd7zXZ\x00", Format::Xz),
+        (&lz4::MAGIC, Format::Lz4),
+        (b"\x28\xb5\x2f\xfd", Format::Zstd),
+    ];
+    if let Some((_, format)) = MAGIC.iter().find(|(magic, _)| payload.starts_with(magic)) {
+        return Ok(*format);
     }
-}
-
-impl Format {
-    /// By magic numbers, as the kernel itself tells them apart (lib/decompress.c).
-    fn of(payload: &[u8]) -> Result<Self, ImageError> {
-        const MAGIC: [(&[u8], Format); 6] = [
-            (b"\x1f\x8b", Format::Gzip),
-            (b"BZh", Format::Bzip2),
-            (b"\x5d\x00\x00", Format::Lzma),
-            (b"\xfd7zXZ\x00", Format::Xz),
-            (&lz4::MAGIC, Format::Lz4),
-            (b"\x28\xb5\x2f\xfd", Format::Zstd),
-        ];
-        if let Some((_, format)) = MAGIC.iter().find(|(magic, _)| payload.starts_with(magic)) {
-            return Ok(*format);
-        }
-        Err(ImageError::Unsupported(if payload.starts_with(b"\x89LZO") {
-            "by lzo".to_owned()
-        } else {
-            let start: Vec<_> = payload.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-            format!("in an unknown way (it begins with {})", start.join(" "))
-        }))
-    }
+    Err(ImageError::Unsupported(if payload.starts_with(b"\x89LZO") {
+        "by lzo".to_owned()
+    } else {
+        let start: Vec<_> = payload.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        format!("in an unknown way (it begins with {})", start.join(" "))
+    }))
 }
 
 /// Unpacks a payload to at most `limit` bytes.
 ///
 /// What comes is held against the size at its end, but nothing is allocated by that.
 pub(super) fn unpack(payload: &[u8], limit: u64) -> Result<Vec<u8>, ImageError> {
-    let format = Format::of(payload)?;
+    let format = format_of(payload)?;
     let (packed, size) = payload
         .split_last_chunk()
         .ok_or_else(|| ImageError::Header("its kernel is empty".to_owned()))?;

@@ -23,10 +23,8 @@ use super::{Budget, Pulse};
 use crate::memory::{Memory, PhysAddr, PhysRange, VirtAddr};
 use names::Names;
 pub use symbols::Symbols;
-pub(super) use tables::is_index;
+pub(super) use tables::{INDEX_BYTES, is_index};
 
-/// Bytes of the token index.
-pub(super) const INDEX_BYTES: usize = 512;
 /// What it costs to compare one name with all wanted ones, in bytes looked at.
 const COMPARE_COST: usize = 64;
 /// Text starts at a multiple of this (`CONFIG_PHYSICAL_ALIGN`).

@@ -2,9 +2,11 @@
 
 use super::super::budget::Budget;
 use super::super::bytes::{copy, u16_at, u32_at};
-use super::INDEX_BYTES;
 use super::names::{MAX_TOKEN, Names, Tokens};
 use crate::memory::{Memory, PhysAddr};
+
+/// Bytes of the token index.
+pub(in crate::locate) const INDEX_BYTES: usize = 512;
 
 /// Symbols that are believed; real kernels have 100,000 to 250,000.
 const MAX_SYMBOLS: u32 = 1 << 20;

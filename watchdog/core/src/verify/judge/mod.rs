@@ -10,6 +10,7 @@ mod code;
 mod expected;
 mod mechanism;
 mod nops;
+mod opinion;
 mod page;
 mod prepare;
 mod rules;
@@ -23,7 +24,8 @@ mod tracing;
 
 pub use expected::Expected;
 pub use mechanism::Mechanism;
+pub use opinion::Opinion;
 pub use page::Wrong;
 pub use state::State;
-pub use text::{Opinion, TextJudge};
+pub use text::TextJudge;
 pub use tracing::Cause;

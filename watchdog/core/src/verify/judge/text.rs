@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::agreement::{Majority, Votes};
 use super::causes::{Causes, Which};
+use super::opinion::Opinion;
 use super::page::{Judged, PAGE, judge};
-use super::tracing::{Armed, Cause, Probes, Tracing};
+use super::tracing::{Armed, Probes, Tracing};
 use super::{Expected, Mechanism, State, Wrong};
 use crate::digest::Digest;
 
@@ -35,21 +36,6 @@ struct Sums {
     pages_differing: usize,
     /// Whether closed tables explain everything.
     settled: bool,
-}
-
-/// What is thought of a text.
-#[derive(Clone, Debug, Default)]
-pub struct Opinion {
-    /// Sites that are not as linked and that closed tables explain, by mechanism.
-    pub patched: BTreeMap<Mechanism, u32>,
-    /// Who else changed the text, each with the number of places.
-    pub causes: Vec<(Cause, u32)>,
-    /// The places of those: image offset, bytes, which of `causes`.
-    pub instrumented: Vec<(u32, u32, usize)>,
-    /// What nothing explains, ascending.
-    pub wrong: Vec<Wrong>,
-    /// Pages that are not as linked.
-    pub pages_differing: usize,
 }
 
 impl TextJudge {

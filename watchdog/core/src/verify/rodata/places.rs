@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::PAGE;
+use crate::memory::PAGE_SIZE;
 use crate::verify::difference::MAX_OF_PAGE;
 
 /// A place, by image offset, and what is wrong with it.
@@ -21,7 +21,7 @@ pub(super) struct Places {
 impl Places {
     /// Adds a place behind all others.
     pub(super) fn push(&mut self, place: Range<u32>, why: &'static str) {
-        let page = |at: u32| at as usize / PAGE;
+        let page = |at: u32| u64::from(at) / PAGE_SIZE;
         let last = self.found.last().map(|(last, _)| page(last.start));
         if last != Some(page(place.start)) {
             (self.first, self.of_page) = (self.found.len(), 0);
@@ -55,7 +55,7 @@ mod tests {
     /// which reaches from the first to the last.
     #[test]
     fn too_many_of_a_page() {
-        let page = PAGE as u32;
+        let page = PAGE_SIZE as u32;
         let found = |counts: &[u32]| -> Vec<Range<u32>> {
             let mut places = Places::default();
             for (n, count) in (0..).zip(counts) {

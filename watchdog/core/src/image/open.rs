@@ -1,0 +1,92 @@
+//! Opening a kernel image.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use object::read::ReadCache;
+
+use super::error::ImageError;
+use super::format::{MAX_PACKED, MAX_UNPACKED};
+use super::vendor::VendorImage;
+use super::{bzimage, payload, vmlinux};
+use crate::digest::Digest;
+use crate::files;
+
+impl VendorImage {
+    /// Reads a bzImage (`/boot/vmlinuz-RELEASE`) or a `vmlinux`, with or without symbols.
+    ///
+    /// A bzImage of at most [`MAX_PACKED`] bytes is read whole. Of a `vmlinux`, which may be huge
+    /// with what a debugger needs, only the parts that are looked at are read.
+    ///
+    /// # Errors
+    /// [`ImageError`], always one that names `path`.
+    pub fn open(path: &Path) -> Result<Self, ImageError> {
+        let file =
+            files::open(path).map_err(|error| ImageError::Read { path: path.to_owned(), error })?;
+        Self::read(file).map_err(|error| match error {
+            ImageError::Io(error) => ImageError::Read { path: path.to_owned(), error },
+            error => ImageError::Unusable { path: path.to_owned(), error: Box::new(error) },
+        })
+    }
+
+    /// The same of a file's content.
+    ///
+    /// # Errors
+    /// [`ImageError`], without a path.
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, ImageError> {
+        if vmlinux::is_elf(&bytes) {
+            return vmlinux::read(bytes.as_slice());
+        }
+        let unpacked = unpack(&bytes)?;
+        drop(bytes);
+        vmlinux::read(unpacked.as_slice())
+    }
+
+    fn read(file: File) -> Result<Self, ImageError> {
+        let mut magic = [0; vmlinux::MAGIC.len()];
+        let is_elf = file.read_exact_at(&mut magic, 0).is_ok() && vmlinux::is_elf(&magic);
+        if is_elf {
+            return vmlinux::read(&ReadCache::new(file));
+        }
+        let size = file.metadata().map_err(ImageError::Io)?.len();
+        if size > MAX_PACKED {
+            return Err(ImageError::TooLarge { size });
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_PACKED).read_to_end(&mut bytes).map_err(ImageError::Io)?;
+        Self::parse(bytes)
+    }
+}
+
+/// Unpacks a bzImage: the kernel's ELF file, and behind it the relocations that KASLR applies
+/// (`vmlinux.bin.all` of arch/x86/boot/compressed/Makefile).
+///
+/// At most [`MAX_UNPACKED`] bytes are made, and memory is used as they come.
+///
+/// # Errors
+/// [`ImageError`], without a path.
+pub fn unpack(bzimage: &[u8]) -> Result<Vec<u8>, ImageError> {
+    payload::unpack(bzimage::payload(bzimage)?, MAX_UNPACKED)
+}
+
+/// Reads a kernel image and unpacks it: the SHA-256 of the file as it is, and the kernel's ELF file
+/// with its relocations. A `vmlinux` has none, and is limited to [`MAX_UNPACKED`] bytes.
+///
+/// # Errors
+/// [`ImageError`], always one that names `path`.
+pub fn open_unpacked(path: &Path) -> Result<(Digest, Vec<u8>), ImageError> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        files::open(path)?.take(MAX_UNPACKED).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error| ImageError::Read { path: path.to_owned(), error })?;
+    let digest = Digest::of(&bytes);
+    if vmlinux::is_elf(&bytes) {
+        return Ok((digest, bytes));
+    }
+    let unusable = |error| ImageError::Unusable { path: path.to_owned(), error: Box::new(error) };
+    Ok((digest, unpack(&bytes).map_err(unusable)?))
+}
