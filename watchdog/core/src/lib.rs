@@ -29,6 +29,8 @@ pub mod digest;
 pub mod files;
 pub mod image;
 pub mod locate;
+#[cfg(test)]
+mod logged;
 pub mod memory;
 pub mod text;
 pub mod verify;

@@ -52,6 +52,14 @@ impl KernelImage {
         let behind = unpacked.get(end..).unwrap_or_default();
         let relocations =
             Relocations::parse(behind, vendor.text_virt()).map_err(ImageError::Vmlinux)?;
+        log::debug!(
+            "{} sections in {} bytes; relocations: {} of 32 bits, {} inverse, {} of 64 bits",
+            sections.len(),
+            bytes.len(),
+            relocations.words.len(),
+            relocations.inverse.len(),
+            relocations.quads.len()
+        );
         Ok(Self { vendor, relocations, sections, bytes })
     }
 

@@ -52,6 +52,10 @@ pub(super) fn unpack(payload: &[u8], limit: u64) -> Result<Vec<u8>, ImageError> 
     decode(format, if format == Format::Gzip { payload } else { packed }, most, &mut unpacked)
         .map_err(|error| ImageError::Unpack { format, error })?;
     let found = unpacked.len() as u64;
+    log::debug!(
+        "{} bytes packed as {format}: unpacked {found}, and the image says {stated}",
+        payload.len()
+    );
     if found == stated {
         return Ok(unpacked);
     }

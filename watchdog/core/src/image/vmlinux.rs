@@ -11,6 +11,7 @@ use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 
 use super::{ImageError, VendorImage, banner, notes};
 use crate::memory::VirtAddr;
+use crate::text::{hex, printable};
 
 pub(super) type Header = FileHeader64<LittleEndian>;
 pub(super) type Section = SectionHeader64<LittleEndian>;
@@ -109,6 +110,11 @@ impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
         let offset = note_virt.0.cast_signed().saturating_sub(text_virt.0.cast_signed());
         let rodata = self.section(".rodata", elf::SHT_PROGBITS)?;
         let banner = banner::find(self.content(rodata, ".rodata", MAX_SECTION)?)?;
+        log::debug!(
+            "an image of Linux {}, build id {}: text at {text_virt}, {text_size} bytes",
+            printable(banner.release.as_bytes(), MAX_NAME),
+            hex(found.id)
+        );
         Ok(VendorImage {
             build_id: found.id.to_owned(),
             build_id_note: found.note.to_owned(),

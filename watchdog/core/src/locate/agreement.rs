@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::explain;
 use super::iomem::ResourceClaim;
 use super::kallsyms::TableClaim;
 use super::page_tables::{IMAGE_MAPPING, MappingClaim};
@@ -76,7 +77,10 @@ fn add_once<T: PartialEq>(claims: &mut Vec<T>, claim: T) {
 /// `within`; where vendor's images are given, it must be one of them.
 pub(super) fn decide(claims: Claims, within: &RangeSet, images: &[VendorSign]) -> Vec<Finding> {
     let kernels = claims.by_text().into_iter();
-    kernels.map(|(text, claims)| judge(text, claims, within, images)).collect()
+    let findings: Vec<Finding> =
+        kernels.map(|(text, claims)| judge(text, claims, within, images)).collect();
+    explain::log_findings(&findings);
+    findings
 }
 
 /// Decides about the kernel whose text is claimed to be at physical `text`.

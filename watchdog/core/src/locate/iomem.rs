@@ -8,6 +8,7 @@
 
 use super::Budget;
 use super::bytes::{copy, u64_at};
+use super::explain::SPENT;
 use crate::memory::{Memory, PhysAddr, VirtAddr};
 
 /// `IORESOURCE_BUSY | IORESOURCE_SYSTEM_RAM`, which a resource inside RAM has as its flags.
@@ -43,21 +44,27 @@ pub fn claim(
     flags_at: PhysAddr,
     budget: &mut Budget,
 ) -> Option<ResourceClaim> {
-    let at = PhysAddr(flags_at.0.checked_sub(TO_FLAGS)?);
-    let resource = copy(memory, at, 32)?;
-    let (start, last) = (u64_at(&resource, 0)?, u64_at(&resource, 8)?);
-    let (name, flags) = (u64_at(&resource, 16)?, u64_at(&resource, 24)?);
-    let size = last.checked_sub(start)?.checked_add(1)?;
+    examine(memory, flags_at, budget).ok()
+}
+
+/// As [`claim`]; the error is the check that failed.
+pub(super) fn examine(
+    memory: &dyn Memory,
+    flags_at: PhysAddr,
+    budget: &mut Budget,
+) -> Result<ResourceClaim, &'static str> {
+    let (start, size, name, flags) =
+        fields(memory, flags_at).ok_or("the resource cannot be read, or ends before it starts")?;
     let is_image = name >> 31 == u64::MAX >> 31;
     if flags != FLAGS || start == 0 || !start.is_multiple_of(ALIGN) || size > MAX_IMAGE || !is_image
     {
-        return None;
+        return Err("it is not the resource of a kernel's text by its flags, place, size or name");
     }
     // Both addresses of the image are multiples of the alignment, so the name's offset in a large
     // page is known, and only in which one it lies must be tried.
     let offset = name % ALIGN;
-    budget.spend(CLAIM_COST)?;
-    (0..MAX_IMAGE / ALIGN).find_map(|page| {
+    budget.spend(CLAIM_COST).ok_or(SPENT)?;
+    let claim = (0..MAX_IMAGE / ALIGN).find_map(|page| {
         let distance = page.checked_mul(ALIGN)?.checked_add(offset)?;
         let found = copy(memory, PhysAddr(start.checked_add(distance)?), NAME.len())?;
         (found == NAME).then_some(ResourceClaim {
@@ -65,5 +72,15 @@ pub fn claim(
             virt: VirtAddr(name.checked_sub(distance)?),
             size,
         })
-    })
+    });
+    claim.ok_or("its name is not `Kernel code`, wherever the image maps it")
+}
+
+/// Start, size, name and flags of the resource whose flags are at physical `flags_at`.
+fn fields(memory: &dyn Memory, flags_at: PhysAddr) -> Option<(u64, u64, u64, u64)> {
+    let at = PhysAddr(flags_at.0.checked_sub(TO_FLAGS)?);
+    let resource = copy(memory, at, 32)?;
+    let (start, last) = (u64_at(&resource, 0)?, u64_at(&resource, 8)?);
+    let size = last.checked_sub(start)?.checked_add(1)?;
+    Some((start, size, u64_at(&resource, 16)?, u64_at(&resource, 24)?))
 }

@@ -12,6 +12,7 @@
 mod agreement;
 mod budget;
 mod bytes;
+mod explain;
 pub mod iomem;
 pub mod kallsyms;
 mod kernel;

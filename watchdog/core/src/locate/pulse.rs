@@ -139,6 +139,12 @@ pub fn living(memory: &dyn Memory, pulses: &[Pulse], patience: Duration) -> Vec<
             *alive = *alive || pulse.look(memory).advanced_since(first);
         }
     }
+    log::debug!(
+        "signs of life: the clocks of {} of {} kernels went on within {} ms",
+        alive.iter().filter(|alive| **alive).count(),
+        alive.len(),
+        begun.elapsed().as_millis()
+    );
     alive
 }
 

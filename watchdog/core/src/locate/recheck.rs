@@ -1,6 +1,7 @@
 //! Looking again at a located kernel: whether its text is still mapped as it was.
 
 use super::Kernel;
+use super::explain::LOGGED;
 use super::page_tables::{Run, aliases, executable, image_runs};
 use crate::memory::{Memory, PAGE_SIZE, PhysRange, ReadError};
 
@@ -29,7 +30,10 @@ pub enum Recheck {
 /// When the root cannot be read.
 pub fn recheck(memory: &dyn Memory, kernel: &Kernel) -> Result<Recheck, ReadError> {
     memory.read(kernel.page_table_root, &mut [0; 8])?;
-    let gone = |reason: String| Ok(Recheck::Gone { reason });
+    let gone = |reason: String| {
+        log::debug!("text at {}: {reason}", kernel.text.phys);
+        Ok(Recheck::Gone { reason })
+    };
     let Some(runs) = image_runs(memory, kernel.page_table_root, kernel.paging_levels) else {
         return gone(format!(
             "the page tables at {} do not map a kernel image any more",
@@ -66,6 +70,9 @@ pub fn recheck(memory: &dyn Memory, kernel: &Kernel) -> Result<Recheck, ReadErro
             "the executable mapping is {} bytes from {}, larger than the text",
             mapped.size, mapped.virt
         ));
+    }
+    for finding in findings.iter().take(LOGGED) {
+        log::debug!("text at {}: {finding}", text.phys);
     }
     Ok(Recheck::Same { findings })
 }

@@ -91,6 +91,20 @@ pub(super) fn scan(
 }
 
 impl Signs {
+    /// Logs how many signs of each kind there are.
+    pub(super) fn log(&self, within: &RangeSet) {
+        log::debug!(
+            "signs in {within}: {} of page tables, {} of kallsyms, {} of iomem, \
+             {} of vmcoreinfo, {} of images{}",
+            self.level3.len(),
+            self.token_indexes.len(),
+            self.resources.len(),
+            self.notes.len(),
+            self.vendor_notes.len(),
+            if self.flooded { "; one kind has more than are followed" } else { "" }
+        );
+    }
+
     fn add(&mut self, mut other: Self) {
         self.level3.append(&mut other.level3);
         self.token_indexes.append(&mut other.token_indexes);

@@ -1,6 +1,7 @@
 //! The whole of locating: one pass for signs, a claim from each, one decision.
 
 use super::agreement::{self, Claims};
+use super::explain::claims_of;
 use super::scan::{Pace, Signs, scan};
 use super::{Budget, Finding, Lost, VendorSign, iomem, kallsyms, page_tables, vmcoreinfo};
 use crate::memory::{Memory, RangeSet, ReadError};
@@ -30,11 +31,22 @@ pub fn locate(
 ) -> Result<Vec<Finding>, ReadError> {
     let pace = if search.gentle { Pace::gentle() } else { Pace::fast() };
     let signs = scan(memory, within, &search.images, pace, progress)?;
+    signs.log(within);
     let mut budget = Budget::for_memory(within.size());
     let mut kept = Kept::for_memory(within.size());
     let claims = claims(memory, &signs, &search.images, &mut budget, &mut kept);
     let findings = agreement::decide(claims, within, &search.images);
     if signs.flooded || budget.is_exhausted() || kept.is_exhausted {
+        log::debug!(
+            "everything is lost: {}",
+            if signs.flooded {
+                "too many signs of one kind"
+            } else if budget.is_exhausted() {
+                "the budget is spent"
+            } else {
+                "too many symbol tables parse"
+            }
+        );
         return Ok(flooded(findings, within));
     }
     Ok(findings)
@@ -76,27 +88,26 @@ fn claims(
     budget: &mut Budget,
     kept: &mut Kept,
 ) -> Claims {
-    let vendors = signs.vendor_notes.iter();
-    Claims {
-        mappings: signs
-            .level3
-            .iter()
-            .filter_map(|&at| page_tables::claim(memory, at, budget))
-            .collect(),
-        tables: signs
-            .token_indexes
-            .iter()
-            .filter_map(|&at| kallsyms::claim(memory, at, budget))
-            .filter(|table| kept.keep(table.symbols.size()))
-            .collect(),
-        resources: signs
-            .resources
-            .iter()
-            .filter_map(|&at| iomem::claim(memory, at, budget))
-            .collect(),
-        notes: signs.notes.iter().filter_map(|(_, note)| vmcoreinfo::claim(note)).collect(),
-        vendors: vendors.filter_map(|&(image, at)| images.get(image)?.claim(at)).collect(),
-    }
+    let mappings = signs.level3.iter();
+    let mappings = mappings.map(|&at| (at, page_tables::examine(memory, at, budget)));
+    let mappings = claims_of("page-tables", mappings, |claim| claim.text.phys);
+    let tables = signs.token_indexes.iter().map(|&at| {
+        let table = kallsyms::examine(memory, at, budget);
+        let too_many = "more symbol tables parse than are kept";
+        (at, table.and_then(|it| kept.keep(it.symbols.size()).then_some(it).ok_or(too_many)))
+    });
+    let tables = claims_of("kallsyms", tables, |claim| claim.phys);
+    let resources = signs.resources.iter();
+    let resources = resources.map(|&at| (at, iomem::examine(memory, at, budget)));
+    let resources = claims_of("iomem", resources, |claim| claim.phys);
+    let notes = signs.notes.iter().map(|(at, note)| (*at, vmcoreinfo::examine(note)));
+    let notes = claims_of("vmcoreinfo", notes, |claim| claim.phys);
+    let vendors = signs.vendor_notes.iter().map(|&(image, at)| {
+        let claim = images.get(image).and_then(|image| image.claim(at));
+        (at, claim.ok_or("it is too low in memory for the image's text"))
+    });
+    let vendors = claims_of("image", vendors, |claim| claim.phys);
+    Claims { mappings, tables, resources, notes, vendors }
 }
 
 /// Turns every finding into a loss: among so many signs the living kernel may not have been seen.

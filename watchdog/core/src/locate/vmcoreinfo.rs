@@ -43,7 +43,12 @@ fn text_of(page: &[u8]) -> Option<&[u8]> {
 /// Reads the note in a page (4096 bytes); `None` when it has none, or one that names no text.
 #[must_use]
 pub fn claim(page: &[u8]) -> Option<NoteClaim> {
-    let text = text_of(page)?;
+    examine(page).ok()
+}
+
+/// As [`claim`]; the error is the check that failed.
+pub(super) fn examine(page: &[u8]) -> Result<NoteClaim, &'static str> {
+    let text = text_of(page).ok_or("the page does not begin with the note")?;
     let value = |key: &str| {
         text.split(|&byte| byte == b'\n' || byte == 0)
             .find_map(|line| line.strip_prefix(key.as_bytes())?.strip_prefix(b"="))
@@ -52,25 +57,27 @@ pub fn claim(page: &[u8]) -> Option<NoteClaim> {
     let symbol =
         |name: &str| u64::from_str_radix(value(&format!("SYMBOL({name})"))?, 16).ok().map(VirtAddr);
     // `%lld` of an address that may be "negative": both forms were seen in the wild.
-    let phys_base = value("NUMBER(phys_base)")?;
+    let phys_base = value("NUMBER(phys_base)").ok_or("the note has no NUMBER(phys_base)")?;
     let phys_base = phys_base
         .parse::<u64>()
         .ok()
-        .or_else(|| phys_base.parse::<i64>().ok().map(i64::cast_unsigned))?;
+        .or_else(|| phys_base.parse::<i64>().ok().map(i64::cast_unsigned))
+        .ok_or("the note's NUMBER(phys_base) is not a number")?;
     let physical = |at: VirtAddr| {
         let offset = at.0.checked_sub(IMAGE_MAPPING)?;
         Some(PhysAddr(offset.wrapping_add(phys_base)))
     };
-    let virt = symbol("_stext")?;
+    let virt = symbol("_stext").ok_or("the note has no address as SYMBOL(_stext)")?;
     let root = symbol("init_top_pgt").or_else(|| symbol("swapper_pg_dir"));
-    let release = value("OSRELEASE").filter(|release| !release.is_empty())?;
+    let release = value("OSRELEASE").filter(|release| !release.is_empty());
+    let release = release.ok_or("the note has no OSRELEASE")?;
     let is_hex =
         |id: &&str| !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
-    Some(NoteClaim {
+    Ok(NoteClaim {
         release: release.chars().take(64).collect(),
         build_id: value("BUILD-ID").filter(is_hex).map(str::to_ascii_lowercase),
         virt,
-        phys: physical(virt)?,
+        phys: physical(virt).ok_or("the note's _stext is not in the kernel image mapping")?,
         root: root.and_then(physical),
     })
 }

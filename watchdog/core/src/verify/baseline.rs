@@ -13,6 +13,10 @@ use crate::digest::Digest;
 use crate::image::{self, ImageError, KernelImage};
 use crate::locate::Kernel;
 use crate::memory::Memory;
+use crate::text::printable;
+
+/// Longest name of a source that is logged.
+const MAX_SHOWN: usize = 256;
 
 /// Largest text that is learned, so that a baseline can be loaded again: distribution kernels have
 /// some 20 MiB.
@@ -100,11 +104,14 @@ impl ImageSigns {
     pub fn fit(&self, kernel: &Kernel) -> bool {
         // Kernels before 5.13 do not publish their build id; every one has a banner.
         let same_id = kernel.build_id.as_ref().is_none_or(|id| *id == self.build_id);
-        let in_place = kernel.text.virt.0 == self.link_address;
-        same_id
-            && kernel.banner == self.banner
-            && kernel.text.size == self.size
-            && (in_place || self.is_relocatable)
+        let same_banner = kernel.banner == self.banner;
+        let same_size = kernel.text.size == self.size;
+        let movable = kernel.text.virt.0 == self.link_address || self.is_relocatable;
+        log::debug!(
+            "image and kernel: same build id {same_id}, same banner {same_banner}, same size \
+             {same_size}, can be where KASLR put it {movable}"
+        );
+        same_id && same_banner && same_size && movable
     }
 }
 
@@ -177,6 +184,17 @@ impl Baseline {
     /// Whether it can judge this kernel.
     #[must_use]
     pub fn fits(&self, kernel: &Kernel) -> bool {
+        let fits = self.is_of(kernel);
+        log::debug!(
+            "the baseline made from {} {} the kernel at {}",
+            printable(self.origin.source.as_bytes(), MAX_SHOWN),
+            if fits { "fits" } else { "does not fit" },
+            kernel.text.phys
+        );
+        fits
+    }
+
+    fn is_of(&self, kernel: &Kernel) -> bool {
         match self.kind {
             BaselineKind::Learned => self.identity == Identity::of(kernel),
             BaselineKind::Image => self.image_signs().fit(kernel),

@@ -3,6 +3,7 @@
 mod baseline;
 mod difference;
 mod disassembly;
+mod explain;
 pub mod judge;
 mod key;
 #[cfg(test)]

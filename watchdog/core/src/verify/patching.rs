@@ -21,7 +21,9 @@ impl Patching {
     pub(super) fn of(reference: &Reference) -> Self {
         let owner = if reference.banner.contains("PREEMPT_RT") { OWNER_RT } else { OWNER };
         let mutexes = MUTEXES.iter().filter_map(|name| reference.symbols.address(name));
-        Self(mutexes.filter_map(|at| at.checked_add(owner)).collect())
+        let owners: Vec<u32> = mutexes.filter_map(|at| at.checked_add(owner)).collect();
+        log::debug!("patching: {} of {} mutexes are known", owners.len(), MUTEXES.len());
+        Self(owners)
     }
 
     /// Whether any of them is taken.

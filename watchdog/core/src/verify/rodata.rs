@@ -176,6 +176,7 @@ impl RodataWatch {
         self.between(live, done..linked.end(), kernel, &mut opinion, &mut wrong);
         let differing = |(place, why)| self.differing(live, place, why);
         self.wrong = wrong.into_iter().map(differing).collect();
+        log::debug!("{} wrong places in read-only data; bytes: {opinion:?}", self.wrong.len());
         self.opinion = opinion;
     }
 

@@ -211,6 +211,7 @@ impl BaselineStore {
         let bytes = match files::read(&path, MAX_FILE) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                log::debug!("node {node}: {} does not exist", path.display());
                 return match self.key {
                     Some(_) => Err(StoreError::NothingSigned { node: node.to_owned(), path }),
                     None => Ok(None),
@@ -218,6 +219,7 @@ impl BaselineStore {
             }
             Err(error) => return Err(StoreError::Io { act: "read", path, error }),
         };
+        log::debug!("node {node}: the baseline is {}, {} bytes", path.display(), bytes.len());
         self.check_signature(&path, &bytes)?;
         parse(node, &bytes).map(Some).map_err(|what| StoreError::Unsound { path, what })
     }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::difference::Judgement;
 use super::disassembly::Disassembler;
+use super::explain::Outcome;
 use super::judge::{Cause, Expected, Mechanism, Opinion, State, TextJudge, Wrong};
 use super::measure::{page_count, page_extent, unpredictable_order};
 use super::patching::Patching;
 use super::rodata::{RodataOpinion, RodataWatch};
 use super::round::Round;
 use super::suspects::Suspects;
-use super::{Baseline, BaselineKind, Difference, MeasureError, Verdict};
+use super::{Baseline, BaselineKind, Difference, MeasureError, Verdict, explain};
 use crate::digest::Digest;
 use crate::locate::Kernel;
 use crate::memory::{Memory, PAGE_SIZE};
@@ -122,11 +123,17 @@ impl Verifier {
         }
         self.read(memory, kernel, unpredictable_order(pages))?;
         let changed = std::mem::take(&mut self.unjudged);
+        let before = (changed.len() < pages).then(|| self.outcome());
         // A key or a variable can change although the text does not: every page is held against
         // the kernel's state again before long, and what is open always is.
         let again = self.round.next(pages, SHARE);
         self.settle(memory, kernel, &changed, again);
         self.rodata.sweep(memory, kernel);
+        if before.as_ref() != Some(&self.outcome()) {
+            let symbols = &self.judge.expected().reference.symbols;
+            self.outcome().log(kernel, &self.opinion, symbols);
+            explain::log_differences(self.rodata.differences(kernel));
+        }
         let total = self.opinion.wrong.len().saturating_add(self.rodata.wrong());
         let unexplained = self.opinion.wrong.iter().take(most);
         let mut names = self.disassembler(kernel);
@@ -204,6 +211,18 @@ impl Verifier {
         }
     }
 
+    /// What a sweep ended with, in numbers.
+    fn outcome(&self) -> Outcome {
+        Outcome {
+            verdict: self.verdict(),
+            pages_differing: self.opinion.pages_differing,
+            causes: self.opinion.causes.len(),
+            wrong: self.opinion.wrong.len(),
+            wrong_rodata: self.rodata.wrong(),
+            pending: self.pending.len(),
+        }
+    }
+
     /// Judges, and looks again at what nothing explains, until it is explained or stays.
     fn settle(
         &mut self,
@@ -218,6 +237,7 @@ impl Verifier {
         let begun = Instant::now();
         let mut wait = FIRST_WAIT;
         let mut patching = self.patching.is_on(&state);
+        let (suspects, mut looks) = (self.opinion.wrong.len(), 1_u32);
         self.suspects.see(&self.opinion.wrong);
         while !memory.is_at_rest()
             && begun.elapsed() < DWELL
@@ -237,8 +257,13 @@ impl Verifier {
             });
             self.suspects.see(&self.opinion.wrong);
             patching |= self.patching.is_on(&state);
+            looks = looks.saturating_add(1);
         }
         self.leave_open(memory, patching);
+        if looks > 1 {
+            let left = [suspects, self.opinion.wrong.len(), self.pending.len()];
+            explain::log_suspects(left, looks, begun, patching);
+        }
     }
 
     /// Leaves open what is not known to stay: for a moment anything, and for a while, as long as the

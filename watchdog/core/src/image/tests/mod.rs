@@ -8,6 +8,7 @@ use super::made_up::{
     BANNER, BUILD_ID, Elf, FORMATS, NOTES, TEXT, TEXT_SIZE, bzimage, note, pack, place,
 };
 use super::{Format, MAX_PACKED, VendorImage, unpack};
+use crate::logged::logged;
 use crate::memory::VirtAddr;
 use crate::text::chain;
 
@@ -52,6 +53,16 @@ fn every_packing() {
     fs::write(&path, &elf).unwrap();
     expect_kernel(&VendorImage::parse(elf).unwrap());
     expect_kernel(&VendorImage::open(&path).unwrap());
+}
+
+/// Check that the log has how an image is packed, and what is in it.
+#[test]
+fn explained() {
+    let file = bzimage(&pack(Format::Zstd, &Elf::kernel().build()));
+    let lines = logged(|| drop(VendorImage::parse(file).unwrap()));
+    let has = |part: &str| lines.iter().any(|line| line.contains(part));
+    assert!(has("image::payload") && has("bytes packed as zstd: unpacked"), "{lines:?}");
+    assert!(has("image::vmlinux an image of Linux 6.12.1-made-up, build id"), "{lines:?}");
 }
 
 /// Check that a bzImage cut short anywhere is refused with a sentence.

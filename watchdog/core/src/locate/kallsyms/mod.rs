@@ -19,6 +19,7 @@ mod tables;
 use std::sync::Arc;
 
 use super::bytes::{copy, u64_at};
+use super::explain::{self, SPENT};
 use super::{Budget, Pulse};
 use crate::memory::{Memory, PhysAddr, PhysRange, VirtAddr};
 use names::Names;
@@ -59,22 +60,68 @@ pub struct TableClaim {
 /// `None` when they do not parse throughout, or the budget is spent.
 #[must_use]
 pub fn claim(memory: &dyn Memory, index_at: PhysAddr, budget: &mut Budget) -> Option<TableClaim> {
-    let index = copy(memory, index_at, INDEX_BYTES)?;
-    budget.spend(1 << 16)?;
-    let (tokens_at, tokens) = tables::token_table(memory, index_at, &index)?;
-    let (names_at, names) = tables::names(memory, tokens_at, &tokens, budget)?;
+    examine(memory, index_at, budget).ok()
+}
+
+/// As [`claim`]; the error is the check that failed.
+pub(super) fn examine(
+    memory: &dyn Memory,
+    index_at: PhysAddr,
+    budget: &mut Budget,
+) -> Result<TableClaim, &'static str> {
+    let index = copy(memory, index_at, INDEX_BYTES).ok_or("the token index cannot be read")?;
+    budget.spend(1 << 16).ok_or(SPENT)?;
+    let (tokens_at, tokens) = tables::token_table(memory, index_at, &index)
+        .ok_or("no token table of 256 tokens ends right before the token index")?;
+    let found = tables::names(memory, tokens_at, &tokens, budget);
+    let (names_at, names) = found.ok_or(if budget.is_exhausted() {
+        SPENT
+    } else {
+        "no names that parse throughout, with markers for them, stand before the token table"
+    })?;
     let count = names.count();
     let names = Arc::new(names);
-    let wanted = Wanted::among(&names, budget)?;
+    let wanted = Wanted::among(&names, budget).ok_or(if budget.is_exhausted() {
+        SPENT
+    } else {
+        "_text, _stext, _etext, _end or linux_banner is not among the names exactly once"
+    })?;
     let places = [
         Layout::after(index_at, count, true),
         Layout::after(index_at, count, false),
         Layout::before(names_at, count),
     ];
-    places.into_iter().flatten().find_map(|layout| {
-        budget.spend(count.checked_mul(16)?)?;
-        decode(memory, &layout, &names, &wanted)
-    })
+    let mut furthest = Misfit::Unread;
+    for layout in places.into_iter().flatten() {
+        count.checked_mul(16).and_then(|cost| budget.spend(cost)).ok_or(SPENT)?;
+        match decode(memory, &layout, &names, &wanted) {
+            Ok(claim) => return Ok(claim),
+            Err(misfit) => furthest = furthest.max(misfit),
+        }
+    }
+    Err(furthest.why())
+}
+
+/// At which check the addresses of one layout fail, in the order of the checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Misfit {
+    Unread,
+    Base,
+    Order,
+    Extent,
+    Banner,
+}
+
+impl Misfit {
+    const fn why(self) -> &'static str {
+        match self {
+            Self::Unread => "no layout's offsets can be read",
+            Self::Base => "no layout's relative base is a kernel address",
+            Self::Order => "no layout's addresses ascend",
+            Self::Extent => "the addresses of _text, _stext, _etext and _end make no kernel image",
+            Self::Banner => "no banner is where the address of linux_banner leads",
+        }
+    }
 }
 
 /// Looks for a symbol table all over a range, and decodes the first that parses throughout.
@@ -83,10 +130,16 @@ pub fn claim(memory: &dyn Memory, index_at: PhysAddr, budget: &mut Budget) -> Op
 #[must_use]
 pub fn find(memory: &dyn Memory, within: PhysRange, budget: &mut Budget) -> Option<TableClaim> {
     let bytes = copy(memory, within.start(), usize::try_from(within.size()).ok()?)?;
+    let mut rejected = 0_usize;
     (0..bytes.len()).step_by(4).find_map(|offset| {
-        let index = bytes.get(offset..)?.get(..INDEX_BYTES)?;
+        bytes.get(offset..)?.get(..INDEX_BYTES).filter(|index| is_index(index))?;
         let at = within.start().checked_add(offset as u64)?;
-        is_index(index).then(|| claim(memory, at, budget)).flatten()
+        let log = |check: &&str| {
+            log::log!(explain::level(rejected), "kallsyms of an image: rejected {at}: {check}");
+        };
+        let claim = examine(memory, at, budget).inspect_err(log).ok();
+        rejected = rejected.saturating_add(1);
+        claim
     })
 }
 
@@ -146,14 +199,15 @@ impl Layout {
     }
 }
 
-/// Decodes addresses by one layout; `None` when they make no kernel.
+/// Decodes addresses by one layout.
 fn decode(
     memory: &dyn Memory,
     layout: &Layout,
     names: &Arc<Names>,
     wanted: &Wanted,
-) -> Option<TableClaim> {
-    let offsets = copy(memory, layout.offsets, layout.count.checked_mul(4)?)?;
+) -> Result<TableClaim, Misfit> {
+    let offsets = layout.count.checked_mul(4).and_then(|size| copy(memory, layout.offsets, size));
+    let offsets = offsets.ok_or(Misfit::Unread)?;
     let offsets = offsets.as_chunks::<4>().0;
     let Some(base_at) = layout.relative_base else {
         let addresses = (0_u64..).step_by(4).zip(offsets).map(|(place, offset)| {
@@ -162,7 +216,8 @@ fn decode(
         });
         return kernel_of(memory, layout, names, wanted, addresses.collect(), false);
     };
-    let base = u64_at(&copy(memory, base_at, 8)?, 0).filter(|base| *base >> 47 == 0x1_ffff)?;
+    let base = copy(memory, base_at, 8).and_then(|bytes| u64_at(&bytes, 0));
+    let base = base.filter(|base| *base >> 47 == 0x1_ffff).ok_or(Misfit::Base)?;
     // CONFIG_KALLSYMS_ABSOLUTE_PERCPU, to 6.14: positive is absolute, negative counts from the
     // base. Without it every offset counts from the base, unsigned.
     let signed = |offset: &[u8; 4]| match i32::from_le_bytes(*offset) {
@@ -176,7 +231,7 @@ fn decode(
         let addresses = offsets.iter().map(rule).collect();
         kernel_of(memory, layout, names, wanted, addresses, true)
     };
-    decoded(&signed).or_else(|| decoded(&unsigned))
+    decoded(&signed).or_else(|misfit| decoded(&unsigned).map_err(|other| misfit.max(other)))
 }
 
 /// Makes a kernel of names and addresses: virtual ones, or with 7.x tables physical ones.
@@ -187,37 +242,38 @@ fn kernel_of(
     wanted: &Wanted,
     addresses: Vec<u64>,
     are_virtual: bool,
-) -> Option<TableClaim> {
+) -> Result<TableClaim, Misfit> {
     if !addresses.is_sorted() {
-        return None;
+        return Err(Misfit::Order);
     }
-    let stext = *addresses.get(wanted.stext)?;
+    let stext = *addresses.get(wanted.stext).ok_or(Misfit::Extent)?;
     let behind = |place: usize| addresses.get(place)?.checked_sub(stext);
-    let (size, end) = (behind(wanted.etext)?, behind(wanted.end)?);
-    let before = stext.checked_sub(*addresses.get(wanted.text)?)?;
-    let banner = behind(wanted.banner)?;
+    let distance = |place: usize| behind(place).ok_or(Misfit::Extent);
+    let (size, end) = (distance(wanted.etext)?, distance(wanted.end)?);
+    let before = addresses.get(wanted.text).and_then(|text| stext.checked_sub(*text));
+    let before = before.ok_or(Misfit::Extent)?;
+    let banner = distance(wanted.banner)?;
     if size == 0 || size > end || end > MAX_IMAGE || banner > end || before > MAX_IMAGE {
-        return None;
+        return Err(Misfit::Extent);
     }
-    let (phys, banner) =
-        places(layout, stext, before, end, are_virtual).into_iter().find_map(|phys| {
-            let at = PhysAddr(phys.checked_add(banner)?);
-            let bytes = copy(memory, at, BANNER_BYTES).filter(|bytes| bytes.starts_with(BANNER))?;
-            let line = bytes.split(|&byte| byte == b'\n' || byte == 0).next()?;
-            Some((phys, String::from_utf8_lossy(line).into_owned()))
-        })?;
+    let found = places(layout, stext, before, end, are_virtual).into_iter().find_map(|phys| {
+        let at = PhysAddr(phys.checked_add(banner)?);
+        let bytes = copy(memory, at, BANNER_BYTES).filter(|bytes| bytes.starts_with(BANNER))?;
+        let line = bytes.split(|&byte| byte == b'\n' || byte == 0).next()?;
+        Some((phys, String::from_utf8_lossy(line).into_owned()))
+    });
+    let (phys, banner) = found.ok_or(Misfit::Banner)?;
     let in_image = |place: Option<usize>| {
         let distance = behind(place?).filter(|distance| *distance < end)?;
         Some(PhysAddr(phys.checked_add(distance)?))
     };
-    Some(TableClaim {
+    let image = phys.checked_sub(before).zip(phys.checked_add(end));
+    let image = image.and_then(|(start, end)| PhysRange::new(PhysAddr(start), PhysAddr(end)));
+    Ok(TableClaim {
         phys: PhysAddr(phys),
         virt: are_virtual.then_some(VirtAddr(stext)),
         size,
-        image: PhysRange::new(
-            PhysAddr(phys.checked_sub(before)?),
-            PhysAddr(phys.checked_add(end)?),
-        )?,
+        image: image.ok_or(Misfit::Extent)?,
         banner,
         pulse: Pulse::new(wanted.pulse.map(in_image)),
         symbols: Symbols::new(Arc::clone(names), addresses, stext),

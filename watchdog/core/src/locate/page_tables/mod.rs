@@ -16,6 +16,7 @@ pub(super) use image::image_runs;
 
 use super::Budget;
 use super::bytes::{copy, u64_at};
+use super::explain::SPENT;
 use crate::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
 
 /// `__START_KERNEL_map` (arch/x86/include/asm/page_64_types.h).
@@ -84,12 +85,24 @@ pub fn looks_like_level3(page: &[u8]) -> bool {
 /// Follows `level3_kernel_pgt` at physical `level3`: up to the root, and down to the text.
 #[must_use]
 pub fn claim(memory: &dyn Memory, level3: PhysAddr, budget: &mut Budget) -> Option<MappingClaim> {
-    budget.spend(ROOT_COST)?;
-    let (root, levels) = find_root(memory, level3)?;
-    budget.spend(WALK_COST)?;
-    let runs = image_runs(memory, root, levels)?;
-    let text = executable(&runs).into_iter().max_by_key(|run| run.size)?;
-    Some(MappingClaim { root, levels, text })
+    examine(memory, level3, budget).ok()
+}
+
+/// As [`claim`]; the error is the check that failed.
+pub(super) fn examine(
+    memory: &dyn Memory,
+    level3: PhysAddr,
+    budget: &mut Budget,
+) -> Result<MappingClaim, &'static str> {
+    budget.spend(ROOT_COST).ok_or(SPENT)?;
+    let root = find_root(memory, level3);
+    let (root, levels) = root.ok_or("no page table within 64 pages leads to it as a root does")?;
+    budget.spend(WALK_COST).ok_or(SPENT)?;
+    let runs = image_runs(memory, root, levels);
+    let runs = runs.ok_or("its root does not lead to a kernel image mapping")?;
+    let text = executable(&runs).into_iter().max_by_key(|run| run.size);
+    let text = text.ok_or("its kernel image mapping has no executable page")?;
+    Ok(MappingClaim { root, levels, text })
 }
 
 /// The executable stretches of some runs, whatever else they allow: text of which a part is also

@@ -1,6 +1,7 @@
 //! The witnesses together, on kernels made up in memory, and on what an adversary would make of
 //! them.
 
+mod logged;
 pub(crate) mod made_up;
 mod oracles;
 

@@ -42,6 +42,15 @@ impl Votes {
         self.0.keys().any(|(class, choice)| !majority.allows(*class, *choice))
     }
 
+    /// Logs who chose otherwise than most, the first choices of them.
+    pub(super) fn log_dissent(&self, majority: &Majority) {
+        const LOGGED: usize = 32;
+        let other = |(class, choice): &(Class, u64)| !majority.allows(*class, *choice);
+        for ((class, choice), count) in self.0.iter().filter(|(it, _)| other(it)).take(LOGGED) {
+            log::debug!("{class:?}: {count} sites chose {choice:#x}, and most chose otherwise");
+        }
+    }
+
     /// What most sites chose, of each class.
     pub(super) fn majority(&self) -> Majority {
         let mut best: BTreeMap<Class, (u64, u32)> = BTreeMap::new();

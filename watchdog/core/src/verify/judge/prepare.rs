@@ -18,6 +18,7 @@ impl Expected {
         let mut expected =
             Self { reference, text, replacements, detour, rodata, sites: Vec::new() };
         expected.sites = sites::of(&expected);
+        sites::log(&expected.sites);
         expected
     }
 }

@@ -1,11 +1,26 @@
 //! Every place that a kernel may rewrite, in one ascending list.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::Expected;
 use super::branch::{self, CALL, JMP, JMP8};
 use super::nops::{NOP2, NOP5};
 use super::site::{Kind, Site};
+use super::{Expected, Mechanism};
+
+/// Logs how many sites each rule has.
+pub(super) fn log(sites: &[Site]) {
+    if !log::log_enabled!(log::Level::Debug) {
+        return;
+    }
+    let mut counts: BTreeMap<Mechanism, usize> = BTreeMap::new();
+    for site in sites {
+        let count = counts.entry(site.kind.mechanism()).or_default();
+        *count = count.saturating_add(1);
+    }
+    let counts: Vec<String> =
+        counts.iter().map(|(mechanism, count)| format!("{count} {mechanism}")).collect();
+    log::debug!("sites to judge: {}", counts.join(", "));
+}
 
 /// Names of the registers that indirect branches go through, by number.
 const REGISTERS: [&str; 16] = [

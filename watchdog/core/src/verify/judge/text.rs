@@ -175,6 +175,9 @@ impl TextJudge {
         let majority = votes.majority();
         let dissents = |(n, page): (usize, &Judged)| page.votes.dissent(&majority).then_some(n);
         let dissenting: Vec<_> = self.pages.iter().enumerate().filter_map(dissents).collect();
+        if !dissenting.is_empty() {
+            votes.log_dissent(&majority);
+        }
         for page in dissenting {
             self.judge_page(page, state, Some(&majority));
         }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::btf::{ANY_SIZE, Btf};
+use crate::btf::{ANY_SIZE, Btf, BtfError};
 use crate::image::KernelImage;
 
 /// Offsets in bytes, each from the start of its structure.
@@ -91,10 +91,12 @@ impl Layouts {
     /// The same of type information by itself, which may come from another node's memory.
     #[must_use]
     pub fn of_btf(bytes: Vec<u8>) -> Option<Self> {
-        let btf = Btf::parse(bytes).ok()?;
-        let pointer = |name: &str, field: &str| btf.offset(name, field, 8).ok();
-        let any = |name: &str, field: &str| btf.offset(name, field, ANY_SIZE).ok();
-        let word = |name: &str, field: &str| btf.offset(name, field, 4).ok();
+        let log = |error: &BtfError| log::debug!("type information: {error}");
+        let btf = Btf::parse(bytes).inspect_err(log).ok()?;
+        let offset = |name: &str, field: &str, size| btf.offset(name, field, size).inspect_err(log);
+        let pointer = |name: &str, field: &str| offset(name, field, 8).ok();
+        let any = |name: &str, field: &str| offset(name, field, ANY_SIZE).ok();
+        let word = |name: &str, field: &str| offset(name, field, 4).ok();
         let optimized = || {
             let start = any("optimized_kprobe", "kp")?;
             let copied = any("optimized_kprobe", "optinsn.copied_insn")?;

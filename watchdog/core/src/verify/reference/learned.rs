@@ -50,7 +50,7 @@ impl Reference {
         let size = u32::try_from(text.len()).unwrap_or(u32::MAX);
         tables.fentry = entries(&symbols, &text, size, tables.landmarks.fentry);
         let piece = |(offset, bytes)| Piece { offset, bytes, relocations: Relocations::default() };
-        Self {
+        let reference = Self {
             release: kernel.release.clone(),
             banner: kernel.banner.clone(),
             build_id: kernel.build_id.clone().unwrap_or_default(),
@@ -63,7 +63,9 @@ impl Reference {
             gates: Vec::new(),
             layouts: types.and_then(|(_, bytes)| Layouts::of_btf(bytes)),
             symbols,
-        }
+        };
+        reference.log();
+        reference
     }
 }
 
@@ -75,9 +77,19 @@ fn read(
     size: u32,
     most: u32,
 ) -> Option<(u32, Vec<u8>)> {
-    let mut bytes = vec![0; usize::try_from(size).ok().filter(|_| size <= most)?];
-    memory.read(kernel.text.phys.checked_add(offset.into())?, &mut bytes).ok()?;
-    Some((offset, bytes))
+    let read = || {
+        let mut bytes = vec![0; usize::try_from(size).ok().filter(|_| size <= most)?];
+        memory.read(kernel.text.phys.checked_add(offset.into())?, &mut bytes).ok()?;
+        Some((offset, bytes))
+    };
+    let part = read();
+    if part.is_none() {
+        log::debug!(
+            "{size} bytes at image offset {offset:#x} are not learned: they cannot be read, or are \
+             more than {most}"
+        );
+    }
+    part
 }
 
 /// The functions that begin with what ftrace rewrites: its NOP, or a call.

@@ -5,6 +5,7 @@
 
 mod entries;
 mod error;
+mod explain;
 mod gates;
 mod layouts;
 mod learned;
@@ -95,7 +96,7 @@ impl Reference {
             .ok_or_else(|| ReferenceError("has no `.altinstr_replacement`".to_owned()))?;
         let rodata = rodata_bounds(&symbols)
             .ok_or_else(|| ReferenceError("does not say where its read-only data is".to_owned()))?;
-        Ok(Self {
+        let reference = Self {
             release: vendor.release().to_owned(),
             banner: vendor.banner().to_owned(),
             build_id: hex(vendor.build_id()),
@@ -111,7 +112,9 @@ impl Reference {
             gates: gates::of_image(image, &symbols),
             symbols,
             layouts: Layouts::of_image(image),
-        })
+        };
+        reference.log();
+        Ok(reference)
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::entries::{
     Alternative, JumpLabel, Landmarks, ParavirtSite, RuntimeConstant, StaticCall, Trampoline,
 };
+use super::explain::list;
 use super::read::Table;
 use super::{ImageSymbols, ReferenceError};
 use crate::image::KernelImage;
@@ -51,6 +52,9 @@ impl Tables {
     ) -> Result<Self, ReferenceError> {
         let section = |name: &str| {
             let section = image.section(name);
+            if section.is_none() {
+                log::debug!("the image has no section `{name}`");
+            }
             Table {
                 offset: section.map_or(0, |section| section.offset),
                 bytes: section.map_or(&[], |section| image.content(section)),
@@ -112,6 +116,13 @@ impl Tables {
                 }
             }
         }
+        if log::log_enabled!(log::Level::Debug) {
+            let missing = names.iter().zip(&found).filter(|(_, at)| at.is_none());
+            log::debug!(
+                "symbols that rules go by and the kernel lacks: {}",
+                list(missing.map(|(name, _)| *name))
+            );
+        }
         let [pv_ops, fentry, return_thunk, default_thunk, return_zero, bug, nop, old_nop, warning] =
             found;
         let nop = nop.or(old_nop);
@@ -148,6 +159,9 @@ pub(super) fn bounds<const N: usize>(
                 }
             }
         }
+    }
+    for ([start, end], _) in wanted.iter().zip(&found).filter(|(_, found)| found.contains(&None)) {
+        log::debug!("the kernel's symbols lack `{start}` or `{end}`");
     }
     found.map(|[start, end]| Some((start?, end?.checked_sub(start?)?)))
 }

@@ -49,6 +49,7 @@ impl GateWatch {
                 }
             }
         }
+        log::debug!("interrupt gates: {} right, {} wrong", self.right, self.wrong.len());
         self.bytes = bytes;
     }
 
