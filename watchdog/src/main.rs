@@ -7,13 +7,20 @@ use std::process::{self, ExitCode};
 
 use anyhow::Context;
 use clap::Parser;
-use watchdog::cli::{Cli, Status, execute};
+use watchdog::cli::{Cli, Status, execute, is_debug};
 use watchdog::signals;
 use watchdog_core::text::visible;
 use watchdog_guard::role;
 
+/// What is logged where WATCHDOG_LOG does not say it, and with `-v`: of the watchdog's own crates,
+/// whose names all begin so.
+const USUAL_LOG: &str = "warn";
+const DEBUG_LOG: &str = "warn,watchdog=debug";
+
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::new().filter_or("WATCHDOG_LOG", "warn"))
+    // The parser comes too late: what a process gives up is logged as well.
+    let usual = if env::args_os().any(|word| is_debug(&word)) { DEBUG_LOG } else { USUAL_LOG };
+    env_logger::Builder::from_env(env_logger::Env::new().filter_or("WATCHDOG_LOG", usual))
         .format(|out, record| {
             let style = out.default_level_style(record.level());
             let (level, said) = (record.level(), record.args().to_string());
@@ -32,7 +39,7 @@ fn main() -> ExitCode {
 
 /// Gives up what the command does not need, then does what it says.
 fn begin() -> anyhow::Result<Status> {
-    let command = env::args_os().nth(1);
+    let command = env::args_os().skip(1).find(|word| !is_debug(word));
     signals::settle(command.as_deref()).context("cannot settle what signals do")?;
     if !role::is_needed_by(command.as_deref()) {
         role::give_up().context(

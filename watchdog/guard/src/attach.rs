@@ -32,13 +32,44 @@ pub(super) fn attach(
     generation: &Generation,
 ) -> Result<(), GuardError> {
     let of_now = PROGRAMS.iter().filter(|it| it.is_late == late);
-    let needed = of_now.filter(|it| it.is_needed(policies) && it.fits(kernel, has_lsm));
-    for program in needed {
-        if let Ok(function) = program.function(kernel) {
-            attach_one(programs, program, function, btf, generation)?;
+    for program in of_now {
+        let name = program.name;
+        if !program.is_needed(policies) {
+            log::debug!("program {name}: not attached, no policy needs it");
+        } else if !program.fits(kernel, has_lsm) {
+            log::debug!("program {name}: not attached, {}", misfit(program.kind, has_lsm));
+        } else {
+            match program.function(kernel) {
+                Ok(function) => {
+                    attach_one(programs, program, function, btf, generation)?;
+                    log::debug!("program {name}: attached, {}", place(program.kind, function));
+                }
+                Err(why) => log::debug!("program {name}: not attached: {why}"),
+            }
         }
     }
     Ok(())
+}
+
+/// Why a program does not fit a kernel, for the log.
+const fn misfit(kind: Kind, has_lsm: bool) -> &'static str {
+    match (kind, has_lsm) {
+        (Kind::Lsm, false) => "no LSM program ever fires on this kernel",
+        (Kind::Device, true) => "LSM programs do its work on this kernel",
+        _ => "another program sees all that it would see on this kernel",
+    }
+}
+
+/// Where a program is attached, for the log.
+fn place(kind: Kind, function: &str) -> String {
+    match kind {
+        Kind::Lsm => format!("to the LSM hook {function}"),
+        Kind::Entry => format!("to the entry of {function}"),
+        Kind::Exit => format!("to the exit of {function}"),
+        Kind::Sysctl => "to settings, in the root control group".to_owned(),
+        Kind::Device => "to opens of devices, in the root control group".to_owned(),
+        Kind::Listing(objects) => format!("to nothing; it lists {objects}"),
+    }
 }
 
 fn attach_one(

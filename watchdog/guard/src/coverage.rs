@@ -90,6 +90,19 @@ impl Coverage {
         self.open().is_empty() && !self.0.iter().any(is_off)
     }
 
+    /// Logs each path of which something else is known than `before`.
+    pub(super) fn log(&self, before: &[PathReport]) {
+        if !log::log_enabled!(log::Level::Debug) {
+            return;
+        }
+        for line in self.report().iter().filter(|line| !before.contains(line)) {
+            let PathReport { path, coverage, seen, reason, .. } = line;
+            let seen = if *seen { "seen by the self-test" } else { "not seen by the self-test" };
+            let reason = reason.as_deref().unwrap_or("by its own program");
+            log::debug!("path {path}: {coverage}, {seen}: {reason}");
+        }
+    }
+
     /// Every path with what is known of it, and those that are out of reach.
     #[must_use]
     pub fn report(&self) -> Vec<PathReport> {

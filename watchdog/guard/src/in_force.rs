@@ -102,7 +102,9 @@ impl InForce {
         let running = preflight::check(true)?;
         let mut prover = Prover::of_record(&self.record, &self.generation, &running)?;
         prover.held.is_leased = LeaseTable::of(&self.generation)?.is_taken();
-        Ok(prover.prove())
+        let coverage = prover.prove();
+        coverage.log(&[]);
+        Ok(coverage)
     }
 
     /// Gives way to a guard that is in force as well: takes this one down, and returns what it saw

@@ -219,6 +219,7 @@ impl Guard {
         self.prover.held.is_leased = self.leases.is_taken();
         let coverage = self.prover.prove();
         self.record.proven = Timestamp::now();
+        coverage.log(&self.record.coverage);
         self.record.coverage = coverage.report();
         if self.pinned.keep
             && let Err(error) = self.pinned.write(&self.record)

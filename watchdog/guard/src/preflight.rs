@@ -64,7 +64,9 @@ pub(super) fn check(without_lsm: bool) -> Result<Running, PreflightError> {
         checked => checked.map(|()| None)?,
     };
     let btf = Btf::parse(fs::read(BTF).map_err(PreflightError::NoBtf)?)?;
-    let offsets = offsets(&btf)?;
+    log::debug!("active LSMs: {}", active.trim());
+    let offsets = offsets(&btf).inspect_err(|error| log::debug!("{error}"))?;
+    log::debug!("fields of this kernel's structures: {offsets:?}");
     Ok(Running { btf, offsets, no_lsm })
 }
 

@@ -158,6 +158,9 @@ pub(super) fn lacking(
     if let Err(why) = btf.check_size("page", PAGE_STRUCT) {
         lacking.insert(WritePath::Dma, why.to_string());
     }
+    for (path, why) in &lacking {
+        log::debug!("path {path}: uncovered, this kernel has no place for it: {why}");
+    }
     lacking
 }
 

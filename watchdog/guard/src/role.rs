@@ -17,9 +17,9 @@ use std::io;
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::thread::set_no_new_privs;
 
-/// Whether a command needs the role. It is told by the first argument as it stands: everything
-/// that is not exactly one of these words gives the role up, whatever the parser makes of it
-/// later.
+/// Whether a command needs the role. It is told by the first argument as it stands, `-v` left out:
+/// everything that is not exactly one of these words gives the role up, whatever the parser makes
+/// of it later.
 #[must_use]
 pub fn is_needed_by(command: Option<&OsStr>) -> bool {
     command.is_some_and(|command| command == "run" || command == "guard")

@@ -1,5 +1,6 @@
 //! Commands, options and their help.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +22,19 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// Explain each decision on standard error
+    ///
+    /// How an image was read, which signs of kernels were found, which witness failed at which
+    /// check, what a text is judged by, which program is attached where. The same as
+    /// WATCHDOG_LOG=debug in the environment, which counts where both are given.
+    #[arg(long, short = 'v', global = true)]
+    pub debug: bool,
+}
+
+/// Whether a word of the command line is [`Cli::debug`], which may stand before the command too.
+#[must_use]
+pub fn is_debug(word: &OsStr) -> bool {
+    word == "-v" || word == "--debug"
 }
 
 /// The commands.
@@ -132,7 +146,7 @@ pub struct ScanArgs {
     ///
     /// Otherwise tracers and probes are one line each, and the first 20 unexplained differences of
     /// each node are shown.
-    #[arg(long, short)]
+    #[arg(long)]
     pub verbose: bool,
     /// A verdict that counts as good for the exit status
     #[arg(long, value_name = "VERDICT")]
@@ -307,6 +321,24 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    /// Check that `-v` is the log's at every command, before it and behind it, and that `scan
+    /// --verbose` is not.
+    #[test]
+    fn debug() {
+        for words in [
+            &["watchdog", "-v", "run"][..],
+            &["watchdog", "scan", "-v"],
+            &["watchdog", "guard", "status", "--debug"],
+            &["watchdog", "--debug", "baseline", "check"],
+        ] {
+            assert!(Cli::try_parse_from(words).unwrap().debug, "{words:?}");
+            assert_eq!(words.iter().filter(|word| is_debug(OsStr::new(word))).count(), 1);
+        }
+        let cli = Cli::try_parse_from(["watchdog", "scan", "--verbose"]).unwrap();
+        assert!(!cli.debug && matches!(cli.command, Command::Scan(args) if args.verbose));
+        assert!(!is_debug(OsStr::new("--verbose")));
+    }
 
     /// Check that the definition is sound (clap's own rules), and that help stays readable at 80
     /// columns.

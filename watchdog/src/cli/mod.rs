@@ -16,7 +16,7 @@ mod secret;
 mod state;
 mod status;
 
-pub use args::{Cli, Command, MemoryArgs};
+pub use args::{Cli, Command, MemoryArgs, is_debug};
 pub use status::Status;
 
 /// Runs a parsed command line.

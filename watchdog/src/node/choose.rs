@@ -12,6 +12,8 @@ use watchdog_core::memory::{Memory, PhysAddr, RangeSet};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The same where another look will follow soon.
 const SHORT_PATIENCE: Duration = Duration::from_millis(300);
+/// Kernels of one memory that are logged.
+const LOGGED: usize = 32;
 
 /// Findings that one sentence describes; memory may hold a thousand that look like kernels.
 const DESCRIBED: usize = 8;
@@ -148,7 +150,12 @@ fn alive(memory: &dyn Memory, findings: &[Finding], patience: Duration) -> Vec<b
         return vec![false; findings.len()];
     }
     let pulses: Vec<_> = findings.iter().map(Finding::pulse).collect();
-    living(memory, &pulses, patience)
+    let alive = living(memory, &pulses, patience);
+    for (finding, alive) in findings.iter().zip(&alive).take(LOGGED) {
+        let life = if *alive { "it lives" } else { "it shows no sign of life" };
+        log::debug!("{}: {life}", describe(finding));
+    }
+    alive
 }
 
 /// A finding in a few words, for a sentence about several.
