@@ -1,8 +1,8 @@
 //! A livepatch module, made for one kernel: no distribution ships one to load.
 //!
-//! It replaces [`FUNCTION`] by one that returns 0. The kernel's structures are needed only as far as
-//! their first fields, which have stood since 4.0 (include/linux/livepatch.h); what is behind them is
-//! zero, as in a patch that fills in nothing else.
+//! It replaces [`FUNCTION`] by one that returns 0. The kernel's structures are needed only as far
+//! as their first fields, which have stood since 4.0 (include/linux/livepatch.h); what is behind
+//! them is zero, as in a patch that fills in nothing else.
 
 use anyhow::Result;
 

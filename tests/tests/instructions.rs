@@ -24,7 +24,8 @@ fn as_on_record(kernel: &str) -> Result<()> {
         Some(record) => compare(&counts, &record),
         None => {
             println!(
-                "note: {release} is not on record; `cargo xtask bench --instructions` has its figures"
+                "note: {release} is not on record; `cargo xtask bench --instructions` has its \
+                 figures"
             );
             Ok(())
         }

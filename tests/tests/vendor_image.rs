@@ -75,8 +75,8 @@ fn every_kernel_is_read() -> Result<()> {
     Ok(())
 }
 
-/// Check that xz, zstd and lz4 unpack the same bytes, and that readelf reads the same build id in them,
-/// and where it stands.
+/// Check that xz, zstd and lz4 unpack the same bytes, and that readelf reads the same build id in
+/// them, and where it stands.
 #[test]
 #[ignore = "needs kernels: cargo xtask test"]
 fn other_programs_agree() -> Result<()> {

@@ -113,16 +113,18 @@ pub mod own {
     pub const PROC: u32 = 15;
 }
 
-/// What is known of the socket that a thread of the watchdog sent to last: its number, or [`peer::NONE`].
+/// What is known of the socket that a thread of the watchdog sent to last: its number, or
+/// [`peer::NONE`].
 pub mod peer {
-    /// With the number: a filter, or a program by a map of sockets, is asked before anything is received.
+    /// With the number: a filter, or a program by a map of sockets, is asked before anything is
+    /// received.
     pub const FILTERED: u64 = 1 << 63;
     /// The watchdog's own word for: none since it looked last.
     pub const NONE: u64 = u64::MAX;
 }
 
-/// What makes a BPF program one that the guard refuses: the detail of an attempt on [`path::BPF`] or
-/// [`path::TRACING`], and values of [`Rules`]' tables of program types and attach types.
+/// What makes a BPF program one that the guard refuses: the detail of an attempt on [`path::BPF`]
+/// or [`path::TRACING`], and values of [`Rules`]' tables of program types and attach types.
 pub mod bpf_use {
     /// It replaces what a kernel function returns (`BPF_MODIFY_RETURN`).
     pub const MODIFY_RETURN: u32 = 1;
@@ -205,7 +207,8 @@ pub struct State {
     pub record: [u8; RECORD_BYTES],
 }
 
-/// Bytes of `struct page` (include/linux/mm_types.h) that programs reckon with; the loader checks it.
+/// Bytes of `struct page` (include/linux/mm_types.h) that programs reckon with; the loader checks
+/// it.
 pub const PAGE_STRUCT: u64 = 64;
 
 /// Values of a kernel enumeration that a table of [`Rules`] holds.
@@ -265,11 +268,11 @@ pub struct Rules {
     pub program_types: [u8; ENUM_VALUES],
     /// The same for `enum bpf_attach_type`.
     pub attach_types: [u8; ENUM_VALUES],
-    /// What the call of a helper that is looked for has in its instruction: the helper's address less
-    /// `__bpf_call_base`'s. Unused places are 0, which no helper has.
+    /// What the call of a helper that is looked for has in its instruction: the helper's address
+    /// less `__bpf_call_base`'s. Unused places are 0, which no helper has.
     pub helpers: [i32; HELPERS],
-    /// The numbers of the structures in the kernel's type information by which a program schedules processes;
-    /// 0 where there is none.
+    /// The numbers of the structures in the kernel's type information by which a program schedules
+    /// processes; 0 where there is none.
     pub schedulers: [u32; SCHEDULERS],
 }
 

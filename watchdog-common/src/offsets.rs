@@ -127,8 +127,8 @@ pub struct Offsets {
     pub attributes_valid: u32,
     /// `struct perf_event`, `hw.target`.
     pub event_target: u32,
-    /// `struct vm_area_struct`, `vm_mm`, or [`ITSELF`](crate::ITSELF) where breakpoints are set in a `struct
-    /// mm_struct`.
+    /// `struct vm_area_struct`, `vm_mm`, or [`ITSELF`](crate::ITSELF) where breakpoints are set in
+    /// a `struct mm_struct`.
     pub probed_mm: u32,
     /// `struct socket`, `sk`.
     pub socket_sock: u32,

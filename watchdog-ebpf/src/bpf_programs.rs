@@ -1,22 +1,23 @@
-//! Paths 28 and 30: BPF programs of others. Programs at functions and at LSM hooks can answer before
-//! the guard's own do, and what answers anything but 0 ends the question; others send the watchdog
-//! signals, write its memory, or decide when it runs.
+//! Paths 28 and 30: BPF programs of others. Programs at functions and at LSM hooks can answer
+//! before the guard's own do, and what answers anything but 0 ends the question; others send the
+//! watchdog signals, write its memory, or decide when it runs.
 //!
-//! match-proto: `int bpf_lsm_bpf(int, union bpf_attr *, unsigned int)` (6.1, 6.12; 7.2 has a fourth,
-//! `bool kernel`), called for each bpf(2) with a copy of its attributes that no process can change any
-//! more (`__sys_bpf()`, kernel/bpf/syscall.c); `int bpf_iter_bpf_prog(struct bpf_iter_meta *, struct
-//! bpf_prog *)` (kernel/bpf/prog_iter.c, 6.1 to 7.2). Needs `bpf` among the active LSMs.
+//! match-proto: `int bpf_lsm_bpf(int, union bpf_attr *, unsigned int)` (6.1, 6.12; 7.2 has a
+//! fourth, `bool kernel`), called for each bpf(2) with a copy of its attributes that no process can
+//! change any more (`__sys_bpf()`, kernel/bpf/syscall.c); `int bpf_iter_bpf_prog(struct
+//! bpf_iter_meta *, struct bpf_prog *)` (kernel/bpf/prog_iter.c, 6.1 to 7.2). Needs `bpf` among the
+//! active LSMs.
 //!
-//! What a program is (its type, where it may be attached) is judged when it is loaded, and once more
-//! when a descriptor of it is made (`bpf_prog`), together with the helpers that it calls: by then the
-//! verifier has put their addresses into the instructions. Programs from before the guard are listed
-//! for the watchdog, which does not arm beside them.
+//! What a program is (its type, where it may be attached) is judged when it is loaded, and once
+//! more when a descriptor of it is made (`bpf_prog`), together with the helpers that it calls: by
+//! then the verifier has put their addresses into the instructions. Programs from before the guard
+//! are listed for the watchdog, which does not arm beside them.
 //!
 //! An earlier program's verdict is not looked at: where there is one, this one is not asked
 //! (`invoke_bpf_mod_ret()`, arch/x86/net/bpf_jit_comp.c).
 //!
-//! Fails open where attributes cannot be read; a call that the kernel refuses behind the hook is the
-//! watchdog's proof.
+//! Fails open where attributes cannot be read; a call that the kernel refuses behind the hook is
+//! the watchdog's proof.
 
 use core::ffi::c_void;
 

@@ -11,16 +11,17 @@ use crate::rules::{self, Table};
 
 /// `BPF_PROG_TYPE_STRUCT_OPS`.
 const STRUCT_OPS: u32 = 27;
-/// A call (`BPF_JMP | BPF_CALL`), and what it calls, in the upper half of the second byte: a helper,
-/// or a function of the kernel (`BPF_PSEUDO_KFUNC_CALL`).
+/// A call (`BPF_JMP | BPF_CALL`), and what it calls, in the upper half of the second byte: a
+/// helper, or a function of the kernel (`BPF_PSEUDO_KFUNC_CALL`).
 const CALL: u8 = 0x85;
 const HELPER: u8 = 0;
 const KERNEL_FUNCTION: u8 = 2;
-/// More instructions than `bpf_loop` goes through, which no program has (`BPF_COMPLEXITY_LIMIT_INSNS`
-/// is a million, before the verifier puts in its own).
+/// More instructions than `bpf_loop` goes through, which no program has
+/// (`BPF_COMPLEXITY_LIMIT_INSNS` is a million, before the verifier puts in its own).
 const MOST_INSTRUCTIONS: u32 = 1 << 23;
 
-/// What makes a program of these types one that is refused, by its place in the rules; 0 for nothing.
+/// What makes a program of these types one that is refused, by its place in the rules; 0 for
+/// nothing.
 #[inline(always)]
 pub(crate) fn usage(kind: u32, attach: u32, attach_id: impl Fn() -> u32) -> u32 {
     if kind == STRUCT_OPS {

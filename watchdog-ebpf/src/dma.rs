@@ -2,9 +2,9 @@
 //!
 //! match-proto: `dma_addr_t dma_map_phys(struct device *, phys_addr_t, size_t, enum
 //! dma_data_direction, unsigned long)` (kernel/dma/mapping.c, 7.2), behind dma_map_page_attrs and
-//! dma_map_resource; before it these two: `dma_addr_t dma_map_resource(…)` with the same parameters,
-//! and `dma_addr_t dma_map_page_attrs(struct device *, struct page *, size_t, size_t, enum
-//! dma_data_direction, unsigned long)` (6.1, 6.12).
+//! dma_map_resource; before it these two: `dma_addr_t dma_map_resource(…)` with the same
+//! parameters, and `dma_addr_t dma_map_page_attrs(struct device *, struct page *, size_t, size_t,
+//! enum dma_data_direction, unsigned long)` (6.1, 6.12).
 //!
 //! Observed only, and no wall: a driver that means harm programs its device without asking. What it
 //! shows is a driver that was given wrong addresses. Fails open: scatterlists (dma_map_sg) are not
@@ -60,7 +60,8 @@ pub(crate) fn dma_page(ctx: FExitContext) -> i32 {
     0
 }
 
-/// Where the `struct page` is, as a number: the verifier lets nobody reckon with the argument itself.
+/// Where the `struct page` is, as a number: the verifier lets nobody reckon with the argument
+/// itself.
 #[inline(always)]
 fn page(ctx: &FExitContext) -> Option<u64> {
     let mut page = 0;

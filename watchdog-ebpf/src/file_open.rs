@@ -1,13 +1,14 @@
 //! Path 1: opening `/dev/mem` for writing; of path 9 opening `/dev/port`; of path 12 opening VFIO
-//! or iommufd at all; of path 25 opening for writing what belongs to the guard; and of path 29 opening
-//! for writing what starts a processor.
+//! or iommufd at all; of path 25 opening for writing what belongs to the guard; and of path 29
+//! opening for writing what starts a processor.
 //!
 //! match-proto: `int bpf_lsm_file_open(struct file *)` (6.1 to 7.2). Needs `bpf` among the active
 //! LSMs. The devices are known by their numbers, never by path: mknod and bind mounts make others.
 //!
 //! By default the first and the last are allowed: what is done with the descriptor is judged by
-//! range. Who holds a lease may open `/dev/mem` whatever policy says of it. `/dev/iommu` of a module that
-//! is loaded after the guard has a number that is not known here: open; the proof says so.
+//! range. Who holds a lease may open `/dev/mem` whatever policy says of it. `/dev/iommu` of a
+//! module that is loaded after the guard has a number that is not known here: open; the proof says
+//! so.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -49,9 +50,10 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
     judge::always(path, 0)
 }
 
-/// Judges the writable open of a file: one that belongs to the guard; of the watchdog's control group,
-/// by which it would be frozen, killed or starved; of the watchdog's own below `/proc`; or one that
-/// starts a processor. The control group is process 1's to write: it thaws it whenever a service stops.
+/// Judges the writable open of a file: one that belongs to the guard; of the watchdog's control
+/// group, by which it would be frozen, killed or starved; of the watchdog's own below `/proc`; or
+/// one that starts a processor. The control group is process 1's to write: it thaws it whenever a
+/// service stops.
 #[inline(always)]
 fn own(file: OpenFile) -> i32 {
     let (inode, kind) = file.inode();

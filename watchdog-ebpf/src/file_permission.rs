@@ -1,13 +1,13 @@
-//! Path 3: write(2), pwrite, writev, aio, io_uring on `/dev/mem`. Of path 9 the same on `/dev/port`,
-//! of which there may be descriptors from before the guard.
+//! Path 3: write(2), pwrite, writev, aio, io_uring on `/dev/mem`. Of path 9 the same on
+//! `/dev/port`, of which there may be descriptors from before the guard.
 //!
 //! match-proto: `int bpf_lsm_file_permission(struct file *, int)` (6.1 to 7.2). Needs `bpf` among
 //! the active LSMs, and what `rw_verify_area` saved.
 //!
-//! Fails closed for `/dev/mem`: a write whose position is not known is refused. Where policy refuses
-//! anything it is to be tried again, as after a signal (EINTR): nothing can be said of it, and the next
-//! try is judged. If the position is still not known after many tries, the write is denied as one to a
-//! node. Every other file is let through after three loads.
+//! Fails closed for `/dev/mem`: a write whose position is not known is refused. Where policy
+//! refuses anything it is to be tried again, as after a signal (EINTR): nothing can be said of it,
+//! and the next try is judged. If the position is still not known after many tries, the write is
+//! denied as one to a node. Every other file is let through after three loads.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;

@@ -1,12 +1,12 @@
 //! Paths 10 and 11: a driver maps physical frames into a process, at once or when it touches them:
 //! UIO, frame buffers, MTD, graphics, and `/dev/mem` itself.
 //!
-//! match-proto: `int remap_pfn_range_internal(struct vm_area_struct *, unsigned long, unsigned long,
-//! unsigned long, pgprot_t)` (6.1, 6.12), in 7.2 `remap_pfn_range_track`, before them
-//! `remap_pfn_range_notrack` or `remap_pfn_range`, all with these parameters;
-//! `vm_fault_t insert_pfn(struct vm_area_struct *, unsigned long, pfn, pgprot_t, bool)` (6.1 to
-//! 7.2), else `vmf_insert_pfn_prot`; `vmf_insert_pfn_pmd` and `_pud`, in 6.1 with `_prot`
-//! (mm/memory.c, mm/huge_memory.c). The loader takes the innermost that a kernel has.
+//! match-proto: `int remap_pfn_range_internal(struct vm_area_struct *, unsigned long, unsigned
+//! long, unsigned long, pgprot_t)` (6.1, 6.12), in 7.2 `remap_pfn_range_track`, before them
+//! `remap_pfn_range_notrack` or `remap_pfn_range`, all with these parameters; `vm_fault_t
+//! insert_pfn(struct vm_area_struct *, unsigned long, pfn, pgprot_t, bool)` (6.1 to 7.2), else
+//! `vmf_insert_pfn_prot`; `vmf_insert_pfn_pmd` and `_pud`, in 6.1 with `_prot` (mm/memory.c,
+//! mm/huge_memory.c). The loader takes the innermost that a kernel has.
 //!
 //! The mapping is made before anything can be done about it: the process is killed before it
 //! returns to user mode. A sibling thread on another processor has that moment. A kernel in which
@@ -75,8 +75,9 @@ fn judge(path: u32, vma: Object, frame: u64, bytes: u64) {
     }
 }
 
-/// Whether anybody can write by a mapping: a store into a private one is made into a copy. One of `/dev/mem` that is read-only is judged again
-/// when it is made writable; nobody looks at other devices' then.
+/// Whether anybody can write by a mapping: a store into a private one is made into a copy. One of
+/// `/dev/mem` that is read-only is judged again when it is made writable; nobody looks at other
+/// devices' then.
 #[inline(always)]
 pub(crate) fn is_writable(vma: Object) -> bool {
     let Some(flags) = field::<u64>(vma, offset!(vma_flags)) else { return true };

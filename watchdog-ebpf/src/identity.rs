@@ -2,9 +2,9 @@
 //!
 //! A process is trusted if it executed the watchdog's executable, which no process can write while
 //! the guard is armed, and if its answers come from the kernel: it has no tracer and no seccomp
-//! filter, which may answer system calls in the kernel's place. It is known by its address space, at
-//! the time of the execution: `prctl(PR_SET_MM)` gives any process any executable, and a child of
-//! that one has it as well.
+//! filter, which may answer system calls in the kernel's place. It is known by its address space,
+//! at the time of the execution: `prctl(PR_SET_MM)` gives any process any executable, and a child
+//! of that one has it as well.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap};
@@ -17,18 +17,20 @@ use crate::rules;
 #[map]
 static FILES: HashMap<FileKey, u32> = HashMap::with_max_entries(256, 0);
 
-/// A byte for every value of the last bits of an inode's number: set where [`FILES`] or the lease may
-/// have such a file. Almost every file is told by it to be none of them; a hash costs ten times as much.
+/// A byte for every value of the last bits of an inode's number: set where [`FILES`] or the lease
+/// may have such a file. Almost every file is told by it to be none of them; a hash costs ten times
+/// as much.
 #[map]
 static SIEVE: Array<[u8; SIEVED]> = Array::with_max_entries(1, 0);
 
-/// Address spaces that execute the watchdog, or a leased executable, by `ctx_id`, which is never used
-/// twice (`mm_context_t`, arch/x86/include/asm/mmu.h, 6.1 to 7.2); the value is their
+/// Address spaces that execute the watchdog, or a leased executable, by `ctx_id`, which is never
+/// used twice (`mm_context_t`, arch/x86/include/asm/mmu.h, 6.1 to 7.2); the value is their
 /// `watchdog_common::part`. Those that are asked for stay.
 #[map]
 static EXECUTED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(256, 0);
 
-/// The watchdog's own address space, by the same number: whoever executes much pushes none out of here.
+/// The watchdog's own address space, by the same number: whoever executes much pushes none out of
+/// here.
 #[map]
 static SPACE: Array<u64> = Array::with_max_entries(1, 0);
 

@@ -101,8 +101,8 @@ pub(crate) fn is_inner_decoy(start: u64, end: u64) -> bool {
     overlap(&Range { start, end }, &decoy)
 }
 
-/// Whether the current process may write all of it by `/dev/mem`: where nobody may open that for writing,
-/// only who holds a lease does.
+/// Whether the current process may write all of it by `/dev/mem`: where nobody may open that for
+/// writing, only who holds a lease does.
 #[inline(always)]
 fn may_write(aimed: &Range) -> bool {
     is_writable(aimed) && (!refuses(path::OPEN) || lease::allows_to_begin())
@@ -130,7 +130,8 @@ fn beyond(aimed: &Range, range: &Range) -> i64 {
     (start.wrapping_sub(range.start) | range.end.wrapping_sub(end)).cast_signed()
 }
 
-/// Whether it is the watchdog at the pages behind what is refused, of which it maps two for a moment.
+/// Whether it is the watchdog at the pages behind what is refused, of which it maps two for a
+/// moment.
 #[inline(always)]
 fn is_own_page(aimed: &Range) -> bool {
     // SAFETY: a static of this program.

@@ -89,8 +89,8 @@ const FMODE_WRITE: u32 = 2;
 pub(crate) type Object = *const c_void;
 
 /// One offset of the table. Read as volatile, or the compiler would fold in the zeroes above; and
-/// by itself, since the whole table would be copied: the verifier knows what a frozen table has, and
-/// puts the number in its place.
+/// by itself, since the whole table would be copied: the verifier knows what a frozen table has,
+/// and puts the number in its place.
 macro_rules! offset {
     ($field:ident) => {
         $crate::kernel::word_at(core::mem::offset_of!(watchdog_common::Offsets, $field))
@@ -116,9 +116,9 @@ pub(crate) fn field<T>(object: Object, offset: u32) -> Option<T> {
 }
 
 /// Reads a field of an object that the verifier knows the type of and that is there: an argument of
-/// the program's own which the kernel never leaves null, or what was loaded from one. One instruction,
-/// where [`field`] is a call; but of a null argument that it takes for none, as `mmap_file`'s before
-/// 7.2, the kernel would crash.
+/// the program's own which the kernel never leaves null, or what was loaded from one. One
+/// instruction, where [`field`] is a call; but of a null argument that it takes for none, as
+/// `mmap_file`'s before 7.2, the kernel would crash.
 ///
 /// # Safety
 /// The object must be such a one, and the field of this type.
@@ -186,8 +186,8 @@ impl OpenFile {
     /// The same of the folder that its name is in.
     #[inline(always)]
     pub(crate) fn folder(self) -> FileKey {
-        // SAFETY: an open file has a name, a name is in a folder (its own, for a root), and a folder
-        // that has a name in it has an inode.
+        // SAFETY: an open file has a name, a name is in a folder (its own, for a root), and a
+        // folder that has a name in it has an inode.
         unsafe {
             let name: Object = load(self.0, offset!(file_dentry));
             let folder: Object = load(name, offset!(dentry_parent));
@@ -196,7 +196,8 @@ impl OpenFile {
     }
 }
 
-/// As [`inode_key`], of an inode that is there: the argument of a program whose hook never gets none.
+/// As [`inode_key`], of an inode that is there: the argument of a program whose hook never gets
+/// none.
 ///
 /// # Safety
 /// `inode` must be the program's own argument or what was loaded from one, and never null.
@@ -210,8 +211,8 @@ pub(crate) unsafe fn key_of_inode(inode: Object) -> FileKey {
     }
 }
 
-/// A name that is there: the argument of a program whose hook never gets none, or of one that is given
-/// a path.
+/// A name that is there: the argument of a program whose hook never gets none, or of one that is
+/// given a path.
 #[derive(Clone, Copy)]
 pub(crate) struct Name(Object);
 
@@ -272,8 +273,8 @@ pub(crate) fn current_task() -> Object {
     unsafe { bpf_get_current_task_btf() as Object }
 }
 
-/// An inode as it is told from others. One that cannot be read has no number, as no file has: a value in
-/// either case, since the verifier does not see that one is used in one case alone.
+/// An inode as it is told from others. One that cannot be read has no number, as no file has: a
+/// value in either case, since the verifier does not see that one is used in one case alone.
 #[inline(always)]
 fn inode_key(inode: Object) -> FileKey {
     let superblock = field::<Object>(inode, offset!(inode_superblock)).unwrap_or(null());

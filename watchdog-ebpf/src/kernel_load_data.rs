@@ -3,9 +3,10 @@
 //! match-proto: `int bpf_lsm_kernel_load_data(enum kernel_load_data_id, bool)` (6.1 to 7.2). Needs
 //! `bpf` among the active LSMs, and for the segments of a kexec the system call's registers.
 //!
-//! Where kexec as a whole is not refused, or its caller holds a lease, its segments are judged by where they are to lie. Fails
-//! closed: segments that cannot be read are denied. They are in the caller's memory, which another
-//! thread may change until the kernel has read them again: `kexec_segment` sees what it read.
+//! Where kexec as a whole is not refused, or its caller holds a lease, its segments are judged by
+//! where they are to lie. Fails closed: segments that cannot be read are denied. They are in the
+//! caller's memory, which another thread may change until the kernel has read them again:
+//! `kexec_segment` sees what it read.
 
 use core::ffi::c_void;
 

@@ -1,14 +1,14 @@
-//! Path 18, once more: a segment of a kexec as the kernel has copied it, out of reach of the caller's
-//! other threads, which may have changed it after `kernel_load_data`.
+//! Path 18, once more: a segment of a kexec as the kernel has copied it, out of reach of the
+//! caller's other threads, which may have changed it after `kernel_load_data`.
 //!
 //! match-proto: `int kimage_load_segment(struct kimage *, struct kexec_segment *)`, in 7.2
 //! `int kimage_load_segment(struct kimage *, int)` with the place in the image's own table
 //! (kernel/kexec_core.c).
 //!
-//! Where policy refuses, the process is killed, and nothing is loaded: the kernel gives no page to a
-//! process that is about to die (`kimage_alloc_pages()`, 6.1 to 7.2). kexec_file_load(2) finds places
-//! in this kernel's own RAM only, and comes by here as well. Fails open for a segment that cannot be
-//! read, which the kernel's own memory never is.
+//! Where policy refuses, the process is killed, and nothing is loaded: the kernel gives no page to
+//! a process that is about to die (`kimage_alloc_pages()`, 6.1 to 7.2). kexec_file_load(2) finds
+//! places in this kernel's own RAM only, and comes by here as well. Fails open for a segment that
+//! cannot be read, which the kernel's own memory never is.
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::fentry;

@@ -1,5 +1,5 @@
-//! What programs that make lists have in common: each is asked about one object of the kernel's at a time,
-//! and writes what it finds for whoever reads the list (kernel/bpf/bpf_iter.c, 6.1 to 7.2).
+//! What programs that make lists have in common: each is asked about one object of the kernel's at
+//! a time, and writes what it finds for whoever reads the list (kernel/bpf/bpf_iter.c, 6.1 to 7.2).
 
 use aya_ebpf::bindings::seq_file;
 use aya_ebpf::helpers::generated::bpf_seq_write;

@@ -1,13 +1,13 @@
 //! Paths 4 and 5: a shared writable mapping of `/dev/mem`, made by mmap or remap_file_pages.
 //!
-//! match-proto: `int bpf_lsm_mmap_file(struct file *, unsigned long, unsigned long,
-//! unsigned long)` (6.1 to 7.2; 7.2 marks the file as possibly null). Needs `bpf` among the active
-//! LSMs. The hook gets neither place nor length: they stand in the system call's registers, for which
-//! nothing but a system call of the thread's own maps `/dev/mem`.
+//! match-proto: `int bpf_lsm_mmap_file(struct file *, unsigned long, unsigned long, unsigned long)`
+//! (6.1 to 7.2; 7.2 marks the file as possibly null). Needs `bpf` among the active LSMs. The hook
+//! gets neither place nor length: they stand in the system call's registers, for which nothing but
+//! a system call of the thread's own maps `/dev/mem`.
 //!
-//! Fails closed: a shared writable mapping of `/dev/mem` by any other call is denied, as the mmap of
-//! 32-bit programs that has its arguments in memory. Private mappings are copies and read-only ones are
-//! judged when mprotect makes them writable.
+//! Fails closed: a shared writable mapping of `/dev/mem` by any other call is denied, as the mmap
+//! of 32-bit programs that has its arguments in memory. Private mappings are copies and read-only
+//! ones are judged when mprotect makes them writable.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;

@@ -53,8 +53,8 @@ pub(crate) fn is_released() -> bool {
     STATE.get_ptr(0).is_some_and(|state| unsafe { (*state).released } != 0)
 }
 
-/// Whether the current process is trusted, and it is the time for the next watchdog to open `/dev/mem`
-/// for writing.
+/// Whether the current process is trusted, and it is the time for the next watchdog to open
+/// `/dev/mem` for writing.
 #[inline(always)]
 pub(crate) fn may_open() -> bool {
     // SAFETY: the map's own memory; one word of it.

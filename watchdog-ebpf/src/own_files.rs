@@ -1,17 +1,16 @@
 //! Path 25: the pins, the watchdog's executable, its configuration and its baselines.
 //!
-//! match-proto: `int bpf_lsm_inode_unlink(struct inode *, struct dentry *)`,
-//! `int bpf_lsm_inode_rename(struct inode *, struct dentry *, struct inode *, struct dentry *)`,
-//! `int bpf_lsm_inode_create(struct inode *, struct dentry *, umode_t)`,
-//! `int bpf_lsm_inode_mkdir(struct inode *, struct dentry *, umode_t)`,
-//! `int bpf_lsm_inode_symlink(struct inode *, struct dentry *, const char *)`,
-//! `int bpf_lsm_inode_link(struct dentry *, struct inode *, struct dentry *)`,
-//! `int bpf_lsm_path_mknod(const struct path *, struct dentry *, umode_t, unsigned int)`,
-//! `int bpf_lsm_inode_setattr(struct mnt_idmap *, struct dentry *, struct iattr *)` (before 6.3 without the first),
-//! `int bpf_lsm_inode_setxattr(struct mnt_idmap *, struct dentry *, const char *, …)`,
-//! `int bpf_lsm_inode_set_acl(struct mnt_idmap *, struct dentry *, const char *, struct posix_acl *)` (from 6.2
-//! on; before, ACLs are set as other attributes are) (6.1 to 7.2). Needs `bpf` among the active LSMs. Opening
-//! for writing is judged in `file_open`.
+//! match-proto: `int bpf_lsm_inode_unlink(struct inode *, struct dentry *)`, `int
+//! bpf_lsm_inode_rename(struct inode *, struct dentry *, struct inode *, struct dentry *)`, `int
+//! bpf_lsm_inode_create(struct inode *, struct dentry *, umode_t)`, `int bpf_lsm_inode_mkdir(struct
+//! inode *, struct dentry *, umode_t)`, `int bpf_lsm_inode_symlink(struct inode *, struct dentry *,
+//! const char *)`, `int bpf_lsm_inode_link(struct dentry *, struct inode *, struct dentry *)`, `int
+//! bpf_lsm_path_mknod(const struct path *, struct dentry *, umode_t, unsigned int)`, `int
+//! bpf_lsm_inode_setattr(struct mnt_idmap *, struct dentry *, struct iattr *)` (before 6.3 without
+//! the first), `int bpf_lsm_inode_setxattr(struct mnt_idmap *, struct dentry *, const char *, …)`,
+//! `int bpf_lsm_inode_set_acl(struct mnt_idmap *, struct dentry *, const char *, struct posix_acl
+//! *)` (from 6.2 on; before, ACLs are set as other attributes are) (6.1 to 7.2). Needs `bpf` among
+//! the active LSMs. Opening for writing is judged in `file_open`.
 //!
 //! Mode, owner and size are judged where every file system that is put over another ends up
 //! (`notify_change()`, fs/attr.c), not by the path that somebody names.
@@ -22,7 +21,8 @@
 //! Pins go only once the guard is released. A folder that holds something cannot be removed, so
 //! rmdir(2) needs no program.
 //!
-//! Fails open for a file whose inode cannot be read; proven by the watchdog's own attempt at a decoy.
+//! Fails open for a file whose inode cannot be read; proven by the watchdog's own attempt at a
+//! decoy.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;

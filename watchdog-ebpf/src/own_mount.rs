@@ -1,21 +1,21 @@
-//! Path 25: mounts. The pins live as long as their file system is mounted or open somewhere, and the next
-//! watchdog reads its configuration and baselines where they are mounted: neither is unmounted, moved or
-//! hidden below another file system.
+//! Path 25: mounts. The pins live as long as their file system is mounted or open somewhere, and
+//! the next watchdog reads its configuration and baselines where they are mounted: neither is
+//! unmounted, moved or hidden below another file system.
 //!
-//! match-proto: `int bpf_lsm_sb_umount(struct vfsmount *, int)`,
-//! `int bpf_lsm_sb_mount(const char *, const struct path *, const char *, unsigned long, void *)`,
-//! `int bpf_lsm_move_mount(const struct path *, const struct path *)`,
-//! `int bpf_lsm_sb_pivotroot(const struct path *, const struct path *)` (6.1 to 7.2). Needs `bpf` among
-//! the active LSMs.
+//! match-proto: `int bpf_lsm_sb_umount(struct vfsmount *, int)`, `int bpf_lsm_sb_mount(const char
+//! *, const struct path *, const char *, unsigned long, void *)`, `int bpf_lsm_move_mount(const
+//! struct path *, const struct path *)`, `int bpf_lsm_sb_pivotroot(const struct path *, const
+//! struct path *)` (6.1 to 7.2). Needs `bpf` among the active LSMs.
 //!
-//! Only mounts of the namespace that process 1 is in are kept, and such as are shared with others: what is
-//! done in another namespace then happens there too (Documentation/filesystems/sharedsubtree.rst, 6.12).
-//! Containers come and go with copies that are not. In the first nothing at all is moved by mount(2): the
-//! hook is not told what, and only a change of the root does so. Whether a mount is shared is asked of no
-//! hook (mount_setattr(2)); who changes it in the namespace of process 1 gains nothing by that alone.
+//! Only mounts of the namespace that process 1 is in are kept, and such as are shared with others:
+//! what is done in another namespace then happens there too
+//! (Documentation/filesystems/sharedsubtree.rst, 6.12). Containers come and go with copies that are
+//! not. In the first nothing at all is moved by mount(2): the hook is not told what, and only a
+//! change of the root does so. Whether a mount is shared is asked of no hook (mount_setattr(2));
+//! who changes it in the namespace of process 1 gains nothing by that alone.
 //!
-//! Fails open for a mount that cannot be read; the watchdog's own unmount, with flags that the kernel
-//! refuses behind the hook, is the proof.
+//! Fails open for a mount that cannot be read; the watchdog's own unmount, with flags that the
+//! kernel refuses behind the hook, is the proof.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -92,8 +92,8 @@ pub(crate) fn sb_pivotroot(ctx: LsmContext) -> i32 {
     if is_of_init(mount_of(ctx.arg(1))) { reserve(own::MOUNT, false) } else { 0 }
 }
 
-/// Whether a path is one of the guard's, above one, or in a folder that it keeps: what is mounted there
-/// hides it.
+/// Whether a path is one of the guard's, above one, or in a folder that it keeps: what is mounted
+/// there hides it.
 #[inline(always)]
 fn hides(path: Object) -> bool {
     let entry = field::<Object>(path, offset!(path_dentry)).unwrap_or(core::ptr::null());
@@ -107,8 +107,8 @@ fn mount_of(path: Object) -> Object {
     field(path, offset!(path_mount)).unwrap_or(core::ptr::null())
 }
 
-/// Whether a change at a `struct vfsmount` is one in the namespace that process 1 is in, or, since the
-/// `struct mount` that it is made on is shared, may become one.
+/// Whether a change at a `struct vfsmount` is one in the namespace that process 1 is in, or, since
+/// the `struct mount` that it is made on is shared, may become one.
 #[inline(always)]
 fn reaches_init(mount: Object, on: Object) -> bool {
     is_of_init(mount) || field::<u32>(on, offset!(mount_group)).unwrap_or(1) != 0
@@ -119,7 +119,8 @@ fn reaches_init(mount: Object, on: Object) -> bool {
 fn is_of_init(mount: Object) -> bool {
     let namespace =
         field::<Object>(whole(mount), offset!(mount_namespace)).unwrap_or(core::ptr::null());
-    // Numbers, not whether there are any: the verifier follows each branch with what the others left.
+    // Numbers, not whether there are any: the verifier follows each branch with what the others
+    // left.
     field::<u32>(namespace, offset!(namespace_number)).unwrap_or(0) == rules::mounts()
 }
 

@@ -1,10 +1,10 @@
 //! Path 25: the guard's tables and programs, reached for by bpf(2).
 //!
-//! match-proto: `int bpf_lsm_bpf_map(struct bpf_map *, fmode_t)`,
-//! `int bpf_lsm_bpf_prog(struct bpf_prog *)` (6.1 to 7.2): called whenever a descriptor of one is
-//! made, from a pin or by id (`bpf_map_new_fd()`, `bpf_prog_new_fd()`, kernel/bpf/syscall.c). Needs
-//! `bpf` among the active LSMs. A program that was just loaded gets its first descriptor here, so one
-//! of others that is refused ends here (`bpf_programs`).
+//! match-proto: `int bpf_lsm_bpf_map(struct bpf_map *, fmode_t)`, `int bpf_lsm_bpf_prog(struct
+//! bpf_prog *)` (6.1 to 7.2): called whenever a descriptor of one is made, from a pin or by id
+//! (`bpf_map_new_fd()`, `bpf_prog_new_fd()`, kernel/bpf/syscall.c). Needs `bpf` among the active
+//! LSMs. A program that was just loaded gets its first descriptor here, so one of others that is
+//! refused ends here (`bpf_programs`).
 //!
 //! Without a descriptor nothing can be read, changed, replaced, detached or extended: links of
 //! tracing and LSM programs cannot be detached by anyone, and the program on the root cgroup is

@@ -1,10 +1,13 @@
-//! Of path 25: where the watchdog's alerts go. A socket is bound to journald's name by whoever comes first.
+//! Of path 25: where the watchdog's alerts go. A socket is bound to journald's name by whoever
+//! comes first.
 //!
-//! match-proto: `int bpf_lsm_unix_may_send(struct socket *, struct socket *)` (6.1 to 7.2), which a datagram
-//! asks before it is put into the queue of the other socket. Needs `bpf` among the active LSMs.
+//! match-proto: `int bpf_lsm_unix_may_send(struct socket *, struct socket *)` (6.1 to 7.2), which a
+//! datagram asks before it is put into the queue of the other socket. Needs `bpf` among the active
+//! LSMs.
 //!
-//! A filter at the other socket (`SO_ATTACH_FILTER`) is asked before this hook, and what it drops counts as sent
-//! (`unix_dgram_sendmsg`, net/unix/af_unix.c). One that is a BPF map's (`sk_psock`) is asked later.
+//! A filter at the other socket (`SO_ATTACH_FILTER`) is asked before this hook, and what it drops
+//! counts as sent (`unix_dgram_sendmsg`, net/unix/af_unix.c). One that is a BPF map's (`sk_psock`)
+//! is asked later.
 //!
 //! Refuses nothing. What it does not see is not known to the watchdog, which then sends as ever.
 

@@ -1,15 +1,17 @@
-//! Path 25: what changes the watchdog's process by probes and counters, for which nobody needs to trace it.
+//! Path 25: what changes the watchdog's process by probes and counters, for which nobody needs to
+//! trace it.
 //!
-//! match-proto: `int bpf_lsm_perf_event_alloc(struct perf_event *)` (6.1 to 7.2): a counter may send its
-//! process SIGTRAP (`perf_event_attr::sigtrap`), which the kernel does itself and asks no hook about. Needs
-//! `bpf` among the active LSMs.
+//! match-proto: `int bpf_lsm_perf_event_alloc(struct perf_event *)` (6.1 to 7.2): a counter may
+//! send its process SIGTRAP (`perf_event_attr::sigtrap`), which the kernel does itself and asks no
+//! hook about. Needs `bpf` among the active LSMs.
 //!
-//! match-proto: `int set_swbp(struct arch_uprobe *, struct mm_struct *, unsigned long)` (kernel/events/uprobes.c,
-//! 6.1 to 6.15; later a `struct vm_area_struct *`): every breakpoint of a uprobe is written by it, wherever the
-//! probe came from. One in the middle of an instruction makes another one of it. Nothing can be refused there:
-//! who asked is killed, and the kernel, which gets the page in the name of that process, then does not write
-//! (`get_user_pages_remote()` with a fatal signal pending). A process into which a probe comes as it maps the
-//! executable is killed itself.
+//! match-proto: `int set_swbp(struct arch_uprobe *, struct mm_struct *, unsigned long)`
+//! (kernel/events/uprobes.c, 6.1 to 6.15; later a `struct vm_area_struct *`): every breakpoint of a
+//! uprobe is written by it, wherever the probe came from. One in the middle of an instruction makes
+//! another one of it. Nothing can be refused there: who asked is killed, and the kernel, which gets
+//! the page in the name of that process, then does not write (`get_user_pages_remote()` with a
+//! fatal signal pending). A process into which a probe comes as it maps the executable is killed
+//! itself.
 
 use aya_ebpf::macros::{fentry, lsm};
 use aya_ebpf::programs::{FEntryContext, LsmContext};

@@ -1,19 +1,17 @@
 //! Path 25: the watchdog's process: signals, tracers, limits.
 //!
-//! match-proto: `int bpf_lsm_task_kill(struct task_struct *, struct kernel_siginfo *, int,
-//! const struct cred *)`, `int bpf_lsm_file_send_sigiotask(struct task_struct *,
-//! struct fown_struct *, int)`, `int bpf_lsm_ptrace_access_check(struct task_struct *,
-//! unsigned int)`, `int bpf_lsm_task_setrlimit(struct task_struct *, unsigned int,
-//! struct rlimit *)`, `int bpf_lsm_task_setscheduler(struct task_struct *)`,
-//! `int bpf_lsm_task_setnice(struct task_struct *, int)`,
-//! `int bpf_lsm_task_setioprio(struct task_struct *, int)`,
-//! `int bpf_lsm_bprm_check_security(struct linux_binprm *)`,
-//! `void bpf_lsm_bprm_committing_creds(const struct linux_binprm *)` (6.1 to 7.2). Needs `bpf` among the
-//! active LSMs.
+//! match-proto: `int bpf_lsm_task_kill(struct task_struct *, struct kernel_siginfo *, int, const
+//! struct cred *)`, `int bpf_lsm_file_send_sigiotask(struct task_struct *, struct fown_struct *,
+//! int)`, `int bpf_lsm_ptrace_access_check(struct task_struct *, unsigned int)`, `int
+//! bpf_lsm_task_setrlimit(struct task_struct *, unsigned int, struct rlimit *)`, `int
+//! bpf_lsm_task_setscheduler(struct task_struct *)`, `int bpf_lsm_task_setnice(struct task_struct
+//! *, int)`, `int bpf_lsm_task_setioprio(struct task_struct *, int)`, `int
+//! bpf_lsm_bprm_check_security(struct linux_binprm *)`, `void bpf_lsm_bprm_committing_creds(const
+//! struct linux_binprm *)` (6.1 to 7.2). Needs `bpf` among the active LSMs.
 //!
 //! Process 1 may send signals: it starts and stops services. What the kernel sends by itself, as
-//! for Ctrl-C, for a limit or when memory runs out, asks no hook; nor does `cgroup.kill`, whose file
-//! is judged in `file_open`. The guard outlives its process in any case.
+//! for Ctrl-C, for a limit or when memory runs out, asks no hook; nor does `cgroup.kill`, whose
+//! file is judged in `file_open`. The guard outlives its process in any case.
 //!
 //! Fails open for a task whose fields cannot be read; signal 0 to itself is the watchdog's proof.
 
@@ -57,8 +55,8 @@ pub(crate) fn file_send_sigiotask(ctx: LsmContext) -> i32 {
     if is_watchdog(ctx.arg(0)) { judge::own(own::SIGNAL) } else { 0 }
 }
 
-/// Judges a tracer of any process that runs the watchdog's executable, or a leased one; and of process
-/// 1, which may do what others may not.
+/// Judges a tracer of any process that runs the watchdog's executable, or a leased one; and of
+/// process 1, which may do what others may not.
 #[lsm(hook = "ptrace_access_check")]
 pub(crate) fn ptrace_access_check(ctx: LsmContext) -> i32 {
     let mode: u32 = ctx.arg(1);
@@ -89,8 +87,8 @@ pub(crate) fn bprm_check_security(ctx: LsmContext) -> i32 {
     if is_executable(file_key(file)) { judge::own(own::TRACE) } else { 0 }
 }
 
-/// Takes note of who executes the watchdog or what is leased. The address space is the new one by now
-/// (`begin_new_exec()`, fs/exec.c).
+/// Takes note of who executes the watchdog or what is leased. The address space is the new one by
+/// now (`begin_new_exec()`, fs/exec.c).
 #[lsm(hook = "bprm_committing_creds")]
 pub(crate) fn bprm_committing_creds(ctx: LsmContext) -> i32 {
     executes(field(ctx.arg(0), offset!(binprm_file)).unwrap_or(core::ptr::null()));
@@ -144,9 +142,9 @@ pub(crate) fn is_watchdog(task: Object) -> bool {
     field(task, offset!(task_tgid)) == Some(rules::watchdog())
 }
 
-/// Whether an inode of a procfs is one of the watchdog's own files there, by which it is made a victim
-/// of the next shortage of memory, or put behind all others: `struct proc_inode` is around it
-/// (`PROC_I()`, fs/proc/internal.h), and leads to the task. Files of no process have no task.
+/// Whether an inode of a procfs is one of the watchdog's own files there, by which it is made a
+/// victim of the next shortage of memory, or put behind all others: `struct proc_inode` is around
+/// it (`PROC_I()`, fs/proc/internal.h), and leads to the task. Files of no process have no task.
 #[inline(always)]
 pub(crate) fn is_its(inode: Object) -> bool {
     let whole: Object = inode.wrapping_byte_sub(offset!(proc_inode) as usize);

@@ -1,11 +1,11 @@
 //! Path 29: a processor is started that was not this node's when the guard was armed. Starting one
 //! sends it INIT, which ends whatever another node's kernel does on it.
 //!
-//! match-proto: `int _cpu_up(unsigned int, int, enum cpuhp_state)` (kernel/cpu.c, 6.1 to 7.2): every
-//! processor that is started goes through it, whoever asked. It cannot be refused there, so that is an
-//! alert; what is refused is opening the switches for writing, in `file_open`: `online` and
-//! `hotplug/target` below `/sys/devices/system/cpu/cpuN` (drivers/base/core.c, kernel/cpu.c), and
-//! `smt/control` beside them, which starts processors it chooses itself.
+//! match-proto: `int _cpu_up(unsigned int, int, enum cpuhp_state)` (kernel/cpu.c, 6.1 to 7.2):
+//! every processor that is started goes through it, whoever asked. It cannot be refused there, so
+//! that is an alert; what is refused is opening the switches for writing, in `file_open`: `online`
+//! and `hotplug/target` below `/sys/devices/system/cpu/cpuN` (drivers/base/core.c, kernel/cpu.c),
+//! and `smt/control` beside them, which starts processors it chooses itself.
 //!
 //! They are known by their names on a sysfs, of which there may be many: each network namespace has
 //! its own. Fails closed: a number that is not read is one of no processor that may be started.
@@ -76,8 +76,8 @@ fn parent(entry: Object) -> Object {
     field(entry, offset!(dentry_parent)).unwrap_or(core::ptr::null())
 }
 
-/// The beginning of a name. A short one is followed by whatever is there: a name is in a place of at
-/// least 32 bytes, its own or a larger one (`d_iname`, `struct external_name`, fs/dcache.c).
+/// The beginning of a name. A short one is followed by whatever is there: a name is in a place of
+/// at least 32 bytes, its own or a larger one (`d_iname`, `struct external_name`, fs/dcache.c).
 #[inline(always)]
 fn name<const N: usize>(entry: Object) -> Option<[u8; N]> {
     let name = field::<Object>(entry, offset!(dentry_name))?;

@@ -68,8 +68,8 @@ pub(crate) enum Table {
     AttachTypes,
 }
 
-/// What the rules say of a value of an enumeration: the path that it belongs to, or of BPF programs one
-/// of `watchdog_common::bpf_use`.
+/// What the rules say of a value of an enumeration: the path that it belongs to, or of BPF programs
+/// one of `watchdog_common::bpf_use`.
 #[inline(always)]
 pub(crate) fn entry(table: Table, value: u32) -> Option<u32> {
     let index = value as usize;
@@ -97,7 +97,8 @@ pub(crate) fn scheduler(n: usize) -> u32 {
     unsafe { core::ptr::read_volatile((&raw const (*rules()).schedulers[0]).add(n % SCHEDULERS)) }
 }
 
-/// What a call of a helper that is looked for has in its instruction; 0 for a place that is not used.
+/// What a call of a helper that is looked for has in its instruction; 0 for a place that is not
+/// used.
 #[inline(always)]
 pub(crate) fn helper(n: usize) -> i32 {
     // SAFETY: inside the array, which is in a static of this program.

@@ -40,8 +40,8 @@ pub(crate) fn write_position(ctx: FEntryContext) -> i32 {
     0
 }
 
-/// Whether the function refuses this by itself, so that nobody would take what is saved: a count or an end
-/// beyond what is signed (`/dev/mem` has positions that are not).
+/// Whether the function refuses this by itself, so that nobody would take what is saved: a count or
+/// an end beyond what is signed (`/dev/mem` has positions that are not).
 #[inline(always)]
 fn is_refused(position: i64, count: u64) -> bool {
     count.cast_signed() < 0 || position < 0 && count >= position.unsigned_abs()

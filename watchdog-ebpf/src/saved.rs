@@ -1,11 +1,12 @@
-//! What one program saves for another: bound to the thread and the file, consumed once, and good only
-//! until the thread gives its processor up. What is missing, of another file or older is not known, and
-//! not known is refused: the call is to be tried again, and denied when that does not help.
+//! What one program saves for another: bound to the thread and the file, consumed once, and good
+//! only until the thread gives its processor up. What is missing, of another file or older is not
+//! known, and not known is refused: the call is to be tried again, and denied when that does not
+//! help.
 //!
-//! The kernel may return between the two programs, and what was saved is not taken then. It cannot speak
-//! for the thread's next call: that saves anew. A program is skipped only on a processor that was taken
-//! from another thread in the midst of the same program, so that this thread must have been given the
-//! processor since it saved.
+//! The kernel may return between the two programs, and what was saved is not taken then. It cannot
+//! speak for the thread's next call: that saves anew. A program is skipped only on a processor that
+//! was taken from another thread in the midst of the same program, so that this thread must have
+//! been given the processor since it saved.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::map;
@@ -44,8 +45,8 @@ pub(crate) enum Call {
     Unknown,
 }
 
-/// By thread. Not one that drops what is old: the place of a thread that is preempted while it reads
-/// would be another one's, and so would be what it reads.
+/// By thread. Not one that drops what is old: the place of a thread that is preempted while it
+/// reads would be another one's, and so would be what it reads.
 #[map]
 static WRITES: HashMap<u64, Saved> = HashMap::with_max_entries(THREADS, 0);
 

@@ -1,15 +1,15 @@
-//! Path 8: who has guarded frames mapped to be written, by whatever driver: `/dev/mem`, UIO, graphics,
-//! MTD; and of `/dev/mem` any frames that may not be written. The watchdog reads this list when the guard is armed and now and then, since a mapping that is
-//! there asks nobody again.
+//! Path 8: who has guarded frames mapped to be written, by whatever driver: `/dev/mem`, UIO,
+//! graphics, MTD; and of `/dev/mem` any frames that may not be written. The watchdog reads this
+//! list when the guard is armed and now and then, since a mapping that is there asks nobody again.
 //!
 //! match-proto: `int bpf_iter_task_vma(struct bpf_iter_meta *, struct task_struct *, struct
 //! vm_area_struct *)` (kernel/bpf/task_iter.c, 6.1 to 7.2). The kernel goes through the mappings of
-//! every process, and of threads with descriptors of their own, which takes in a group whose leader is
-//! gone; `mmap_lock` is held for reading, so no mapping moves while it is followed.
+//! every process, and of threads with descriptors of their own, which takes in a group whose leader
+//! is gone; `mmap_lock` is held for reading, so no mapping moves while it is followed.
 //!
-//! What `/proc` says of such a mapping is a place in a device's file, and only the driver knows which
-//! memory that is. So the page tables are followed here, through the direct map. Fails closed: a
-//! mapping that cannot be followed to its end is listed, and said to be anywhere.
+//! What `/proc` says of such a mapping is a place in a device's file, and only the driver knows
+//! which memory that is. So the page tables are followed here, through the direct map. Fails
+//! closed: a mapping that cannot be followed to its end is listed, and said to be anywhere.
 
 use core::ffi::c_void;
 
@@ -25,7 +25,8 @@ use crate::{judge, rules, search};
 #[unsafe(no_mangle)]
 static PAGE_TABLES: PageTables = PageTables { direct_map: 0, levels: 0 };
 
-/// `VM_PFNMAP`, `VM_MIXEDMAP` (include/linux/mm.h): only such mappings have frames that are no page's.
+/// `VM_PFNMAP`, `VM_MIXEDMAP` (include/linux/mm.h): only such mappings have frames that are no
+/// page's.
 const VM_PFNMAP: u64 = 0x400;
 const VM_MIXEDMAP: u64 = 0x1000_0000;
 
@@ -115,8 +116,8 @@ fn shared_frames(ctx: *mut c_void) -> i32 {
     0
 }
 
-/// Keeps a state by a copy that the verifier does not follow: it would take every value that each of its
-/// fields may have for another state of the loop, and never come to an end.
+/// Keeps a state by a copy that the verifier does not follow: it would take every value that each
+/// of its fields may have for another state of the loop, and never come to an end.
 #[inline(always)]
 fn keep(walk: *mut Walk, now: &Walk) {
     let size = size_of::<Walk>() as u32;

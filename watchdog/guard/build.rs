@@ -17,6 +17,7 @@ fn main() -> anyhow::Result<()> {
         ..Package::default()
     };
     build_ebpf([programs], Toolchain::Custom(&toolchain)).context(
-        "the eBPF programs were not built; bpf-linker and the component rust-src are needed: run `cargo xtask setup`",
+        "the eBPF programs were not built; bpf-linker and the component rust-src are needed: run \
+         `cargo xtask setup`",
     )
 }

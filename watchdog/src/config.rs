@@ -99,7 +99,8 @@ impl TryFrom<RawGuard> for GuardSection {
             (None, None, true) => Release::Sealed,
             _ => {
                 return Err(
-                    "give one of `disarm`, `disarm_secret` and `sealed = true`: who may take the guard down"
+                    "give one of `disarm`, `disarm_secret` and `sealed = true`: who may take the \
+                     guard down"
                         .to_owned(),
                 );
             }
@@ -151,7 +152,8 @@ impl TryFrom<RawNode> for NodeSection {
                 .ok_or_else(|| format!("`osid = {osid}` is no service OS of Mint"))?,
             (None, []) => {
                 return Err(format!(
-                    "node `{}` has no memory: give `ranges = [\"START..END\"]` or `mint = {{ osid = N }}`",
+                    "node `{}` has no memory: give `ranges = [\"START..END\"]` or `mint = \
+                     {{ osid = N }}`",
                     raw.name
                 ));
             }
@@ -160,7 +162,8 @@ impl TryFrom<RawNode> for NodeSection {
         };
         if raw.image.as_ref().is_some_and(|image| image.as_os_str().is_empty()) {
             return Err(format!(
-                "node `{}` has an `image` without a name: give a file, as in `image = \"/boot/vmlinuz-6.12\"`, or leave the line out",
+                "node `{}` has an `image` without a name: give a file, as in `image = \
+                 \"/boot/vmlinuz-6.12\"`, or leave the line out",
                 raw.name
             ));
         }
@@ -285,8 +288,8 @@ mod tests {
         }
     }
 
-    /// Check that a preset is the base and single paths are set on it, and that what the guard cannot
-    /// do is refused with what it can.
+    /// Check that a preset is the base and single paths are set on it, and that what the guard
+    /// cannot do is refused with what it can.
     #[test]
     fn policies() {
         let config =

@@ -43,7 +43,9 @@ fn begin() -> anyhow::Result<Status> {
     signals::settle(command.as_deref()).context("cannot settle what signals do")?;
     if !role::is_needed_by(command.as_deref()) {
         role::give_up().context(
-            "cannot give up the role that the guard trusts: the kernel takes no seccomp filter. Run this command as a user without root's rights, or on a kernel with CONFIG_SECCOMP_FILTER",
+            "cannot give up the role that the guard trusts: the kernel takes no seccomp filter. \
+             Run this command as a user without root's rights, or on a kernel with \
+             CONFIG_SECCOMP_FILTER",
         )?;
     }
     execute(parse())

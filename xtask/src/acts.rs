@@ -18,7 +18,8 @@ pub const ACTS: [Act; 12] = [
     act(
         "The watchdog finds both kernels",
         "On node 0, `systemctl start integrity-watchdog`, without any configuration. It \
-                   arms its guard and looks for kernels in all memory that is not node 0's own. What \
+                   arms its guard and looks for kernels in all memory that is not node 0's own. \
+                   What \
                    it finds is compared with what the two nodes say of themselves.",
     ),
     act(
@@ -67,7 +68,8 @@ pub const ACTS: [Act; 12] = [
     act(
         "Node 2 is started anew, by its own loader",
         "A loader has to write a node's memory, which the guard denies. By a lease it may: \
-                   one executable, one node, some seconds. The watchdog waits and looks at the node \
+                   one executable, one node, some seconds. The watchdog waits and looks at the \
+                   node \
                    anew.",
     ),
 ];

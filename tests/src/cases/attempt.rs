@@ -79,7 +79,8 @@ impl Stage {
 mod tests {
     use super::*;
 
-    /// Check that an attacker that was killed is known by its pid, and one that failed is no attack.
+    /// Check that an attacker that was killed is known by its pid, and one that failed is no
+    /// attack.
     #[test]
     fn attacks() {
         let told = |status, stdout: &str, stderr: &str| {

@@ -22,9 +22,9 @@ printf 'Package: strict-test\\nVersion: 1\\nArchitecture: all\\nMaintainer: nobo
 printf '#!/bin/sh\\ntouch /srv/packages/installed\\n' >/srv/packages/build/DEBIAN/postinst
 chmod 755 /srv/packages/build/DEBIAN/postinst";
 
-/// Checks that node 0 boots to the end with the watchdog and its strict guard among its services and
-/// none of them failing, that the journal, apt and ssh work under it, that what it closes is closed,
-/// and that the other nodes are started by their loader under leases, found, and watched.
+/// Checks that node 0 boots to the end with the watchdog and its strict guard among its services
+/// and none of them failing, that the journal, apt and ssh work under it, that what it closes is
+/// closed, and that the other nodes are started by their loader under leases, found, and watched.
 ///
 /// # Errors
 /// When anything is otherwise.

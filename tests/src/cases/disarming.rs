@@ -1,5 +1,5 @@
-//! Root on node 0 against the guard itself: each way to switch it off or to stop its watchdog. All are
-//! refused and told, and the guard goes on.
+//! Root on node 0 against the guard itself: each way to switch it off or to stop its watchdog. All
+//! are refused and told, and the guard goes on.
 
 use anyhow::{Result, ensure};
 
@@ -90,8 +90,8 @@ pub(super) fn refused_as(stage: &Stage, path: &str, by: &str, file: &str) -> Res
         _ => false,
     };
     ensure!(is_refused, "{by} {file}: {}", attack.result);
-    // What an earlier one tried many times is summed up later. A child of it, where it is a child that is
-    // traced.
+    // What an earlier one tried many times is summed up later. A child of it, where it is a child
+    // that is traced.
     let is_its = |it: &Entry| it.field("WATCHDOG_PID") == attack.pid || by == "traced-exec";
     let entry = stage.wait_for(mark, path, |it| it.field("WATCHDOG_PATH") == path && is_its(it))?;
     ensure!(entry.is("guard-tampered") && entry.field("PRIORITY") == "2", "{entry:?}");

@@ -12,9 +12,10 @@ use crate::layout;
 pub const COMMAND_LINE: &str = "lsm=lockdown,yama memmap=0x1000000!0x30000000";
 const PERSISTENT: &str = "0x30000000..0x31000000";
 
-/// Checks that a guard is refused over persistent memory and, without `--degraded`, at all; and that
-/// with it `/dev/mem` cannot be opened for writing under any name, nor `/dev/port`, each with an
-/// alert, that reading goes on, that the coverage says so, and that it stays until it is taken down.
+/// Checks that a guard is refused over persistent memory and, without `--degraded`, at all; and
+/// that with it `/dev/mem` cannot be opened for writing under any name, nor `/dev/port`, each with
+/// an alert, that reading goes on, that the coverage says so, and that it stays until it is taken
+/// down.
 ///
 /// # Errors
 /// When anything is otherwise.

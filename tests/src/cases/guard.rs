@@ -157,8 +157,8 @@ fn exactly_the_ranges(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that the policy `deny` for opening denies a writable open of the device, under any name, with one
-/// alert, that reading goes on, and that the guard is proven all the same.
+/// Check that the policy `deny` for opening denies a writable open of the device, under any name,
+/// with one alert, that reading goes on, and that the guard is proven all the same.
 fn open_denied(stage: &Stage) -> Result<()> {
     configured(stage, "[guard.paths]\nopen = \"deny\"", || {
         let mark = stage.mark()?;

@@ -1,5 +1,5 @@
-//! The guard's life: how it is shown, who takes it over, who takes it down, and what it does when its
-//! watchdog is killed.
+//! The guard's life: how it is shown, who takes it over, who takes it down, and what it does when
+//! its watchdog is killed.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -32,9 +32,9 @@ pub(super) const CASES: List = &[
 ];
 
 /// Check that a process which had a node's memory mapped writable before the guard was armed, and
-/// writes it all the time, is found and killed when it is, that it is told with all that is known of
-/// it, and that nothing is written afterwards; and that one which has other memory mapped, that is
-/// left to it, goes on. And that a driver which has such memory is named, also when the node is
+/// writes it all the time, is found and killed when it is, that it is told with all that is known
+/// of it, and that nothing is written afterwards; and that one which has other memory mapped, that
+/// is left to it, goes on. And that a driver which has such memory is named, also when the node is
 /// changed through it.
 fn held_before(stage: &Stage) -> Result<()> {
     let (at, mark) = (spare_byte(1), stage.mark()?);
@@ -76,9 +76,10 @@ fn held_before(stage: &Stage) -> Result<()> {
     result
 }
 
-/// Check that a node's memory which a driver had mapped into a process before the guard was armed is found
-/// there, though no thread may use it now and the process is half gone; and that a process which shares
-/// the memory of one that is killed for such a mapping is killed as well, before it can write for long.
+/// Check that a node's memory which a driver had mapped into a process before the guard was armed
+/// is found there, though no thread may use it now and the process is half gone; and that a process
+/// which shares the memory of one that is killed for such a mapping is killed as well, before it
+/// can write for long.
 fn driver_held(stage: &Stage) -> Result<()> {
     let (at, mark) = (spare_byte(1), stage.mark()?);
     let before = stage.byte(at)?;
@@ -116,8 +117,8 @@ fn driver_held(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Makes a device of a page of memory, `/dev/mtd0`, by a module that every distribution has. Returns
-/// the names of the modules.
+/// Makes a device of a page of memory, `/dev/mtd0`, by a module that every distribution has.
+/// Returns the names of the modules.
 fn phram(stage: &Stage, at: u64) -> Result<String> {
     let modules = stage.kernel.modules(["phram"])?;
     let (last, before) = modules.split_last().context("phram is no module")?;
@@ -129,8 +130,8 @@ fn phram(stage: &Stage, at: u64) -> Result<String> {
     Ok(names.join(" "))
 }
 
-/// Checks that a driver that has a page of text of node 2 from before is told; and that the text which
-/// is changed through it is not said to have been changed by others.
+/// Checks that a driver that has a page of text of node 2 from before is told; and that the text
+/// which is changed through it is not said to have been changed by others.
 fn written_by_driver(stage: &Stage, mark: usize, page: u64) -> Result<()> {
     let used = |it: &Entry| it.field("MESSAGE").contains("[phram]");
     let used = stage.wait_for(mark, "the driver", used)?;
@@ -153,7 +154,8 @@ fn written_by_driver(stage: &Stage, mark: usize, page: u64) -> Result<()> {
 }
 
 /// Check that where nobody may have `/dev/mem` open for writing, who has it from before is killed,
-/// and who has it open for reading is not; and that nobody writes a port by a descriptor from before.
+/// and who has it open for reading is not; and that nobody writes a port by a descriptor from
+/// before.
 fn open_before(stage: &Stage) -> Result<()> {
     let mark = stage.mark()?;
     let holder = begin(stage, "attack", "hold-open", NOBODYS, "")?;

@@ -29,8 +29,8 @@ fn journal_away(stage: &Stage) -> Result<()> {
     reported_later(stage, &format!("{STOP}; ! pgrep -x systemd-journal"), START, |_| Ok(()))
 }
 
-/// Check the same where another process has journald's name meanwhile, and reads what is sent there; and
-/// that this process is reported.
+/// Check the same where another process has journald's name meanwhile, and reads what is sent
+/// there; and that this process is reported.
 fn journal_taken(stage: &Stage) -> Result<()> {
     let take = format!(
         "{STOP}; rm /run/systemd/journal/socket
@@ -49,8 +49,8 @@ fn journal_taken(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check the same where a filter drops what comes to journald's socket, or a program by a map of sockets
-/// does: for the watchdog it is sent then.
+/// Check the same where a filter drops what comes to journald's socket, or a program by a map of
+/// sockets does: for the watchdog it is sent then.
 fn journal_filtered(stage: &Stage) -> Result<()> {
     const PID: &str = "--pid $(pgrep -x systemd-journal)";
     let filter = format!("disarm --by filter-journal {PID}");
@@ -71,8 +71,8 @@ fn journal_filtered(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Check that a watchdog which the journal does not hear takes no guard over, and ends as one that may be tried
-/// again.
+/// Check that a watchdog which the journal does not hear takes no guard over, and ends as one that
+/// may be tried again.
 fn journal_deaf(stage: &Stage) -> Result<()> {
     between_watchdogs(stage, || {
         stage.shell(STOP)?;

@@ -99,8 +99,8 @@ pub(super) fn over(stage: &Stage, mark: usize, node: u8) -> Result<Entry> {
     Ok(ended)
 }
 
-/// Starts a node, or starts it anew, by its own loader under a lease, and ends that. Returns what the
-/// watchdog then tells of the node.
+/// Starts a node, or starts it anew, by its own loader under a lease, and ends that. Returns what
+/// the watchdog then tells of the node.
 ///
 /// # Errors
 /// When there is no lease, the node does not start, or the watchdog finds no kernel where it is.
@@ -132,9 +132,9 @@ pub(super) fn learned(stage: &Stage, mark: usize, node: u8) -> Result<Entry> {
     })
 }
 
-/// Check that by a lease only who starts the leased executable while it lasts may write, by each way,
-/// and only the memory of that node; that neither the executable nor its process can be changed; and
-/// that it is over when its time is.
+/// Check that by a lease only who starts the leased executable while it lasts may write, by each
+/// way, and only the memory of that node; that neither the executable nor its process can be
+/// changed; and that it is over when its time is.
 fn only_its_holder(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let (at, elsewhere, mark) = (spare_byte(1), spare_byte(2), stage.mark()?);
@@ -203,8 +203,8 @@ fn only_its_holder(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a process which still has the memory mapped when its lease is over is killed and told,
-/// and that the node is looked at anew.
+/// Check that a process which still has the memory mapped when its lease is over is killed and
+/// told, and that the node is looked at anew.
 fn taken_back(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let (at, mark) = (spare_byte(2), stage.mark()?);
@@ -225,8 +225,8 @@ fn taken_back(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a lease which nobody may have is refused with a sentence and status 2, and that nothing
-/// changes by it.
+/// Check that a lease which nobody may have is refused with a sentence and status 2, and that
+/// nothing changes by it.
 fn refused(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         stage.shell(&format!("install -m 755 /host/attack {HOLDER}"))?;
@@ -261,8 +261,9 @@ fn refused(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that the loader which starts the nodes of this machine can start one anew under a lease and
-/// not without, that the node is not judged meanwhile, and that the new kernel is watched afterwards.
+/// Check that the loader which starts the nodes of this machine can start one anew under a lease
+/// and not without, that the node is not judged meanwhile, and that the new kernel is watched
+/// afterwards.
 fn loaded(stage: &Stage) -> Result<()> {
     configured(stage, &format!("[guard]\n{TRAMPOLINE}"), || {
         stage.shell(&format!("install -m 755 /host/node-loader {LOADER}"))?;

@@ -97,8 +97,8 @@ fn ioremap_is_seen(stage: &Stage) -> Result<()> {
             let read = stage.attack("read", target, &[])?;
             ensure!(read.result == "ok", "{}", read.result);
             not_told(stage, mark, "ioremap")?;
-            // The same byte again: the text stays as it is. The kernel itself may refuse: x86 maps no
-            // page as a device's registers that the watchdog has mapped as memory.
+            // The same byte again: the text stays as it is. The kernel itself may refuse: x86 maps
+            // no page as a device's registers that the watchdog has mapped as memory.
             let loaded = with_module(stage, kind(stage.byte(target)?), target, || Ok(()));
             if let Err(refusal) = loaded {
                 ensure!(format!("{refusal:#}").contains("Cannot allocate memory"), "{refusal:#}");
@@ -283,9 +283,10 @@ fn observe(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Writes the byte that is there, by a path that is observed, until the guard has seen where: of a write
-/// whose thread loses its processor between the programs that look at its place and that judge it, the
-/// place is not known. Nothing can be refused then, as it is otherwise, so that it were tried again.
+/// Writes the byte that is there, by a path that is observed, until the guard has seen where: of a
+/// write whose thread loses its processor between the programs that look at its place and that
+/// judge it, the place is not known. Nothing can be refused then, as it is otherwise, so that it
+/// were tried again.
 fn seen_where(stage: &Stage, attack: &str, path: &str, at: u64) -> Result<(Attack, Entry)> {
     const TRIES: usize = 4;
     for _ in 0..TRIES {

@@ -206,10 +206,10 @@ fn no_room(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a processor of a node which node 0 takes (Linux resets it by INIT before it starts it),
-/// where policy only lets that be seen, is reported with its number; that the node is, once its clocks
-/// have stood still for longer than they may, by the watch and by `scan`; and that its text goes on
-/// being judged.
+/// Check that a processor of a node which node 0 takes (Linux resets it by INIT before it starts
+/// it), where policy only lets that be seen, is reported with its number; that the node is, once
+/// its clocks have stood still for longer than they may, by the watch and by `scan`; and that its
+/// text goes on being judged.
 fn processor_taken(stage: &Stage) -> Result<()> {
     /// An idle kernel is woken every 4 s, and may be late.
     const ASLEEP: Duration = Duration::from_secs(7);

@@ -81,8 +81,8 @@ impl Stage {
         Self::new(machine.restore(builder)?, kernel)
     }
 
-    /// Boots the machine with the watchdog as a service that is started when node 0 boots, before any
-    /// other node is.
+    /// Boots the machine with the watchdog as a service that is started when node 0 boots, before
+    /// any other node is.
     ///
     /// # Errors
     /// When the machine does not boot.

@@ -197,8 +197,8 @@ fn slow_start(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that an entry of a table that the kernel sorts at boot is alerted with its bytes when it is
-/// forged, and again when it is forged otherwise.
+/// Check that an entry of a table that the kernel sorts at boot is alerted with its bytes when it
+/// is forged, and again when it is forged otherwise.
 fn forged_entry(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let (here, there) = (stage.machine().truth(0)?, stage.machine().truth(1)?);

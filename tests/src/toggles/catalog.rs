@@ -124,8 +124,8 @@ fn calls() -> Vec<Toggle> {
 /// Kprobes. At a function's entry, and for its return, ftrace's call is used: `arm_kprobe_ftrace`
 /// (kernel/kprobes.c). Elsewhere an int3: `arch_arm_kprobe` (arch/x86/kernel/kprobes/core.c); a
 /// moment later, by `kprobe_optimizer`, a jump of five bytes into a buffer, where the instructions
-/// allow it: `arch_optimize_kprobes` (arch/x86/kernel/kprobes/opt.c). The original bytes return when
-/// the probe is off, those of a jump after that moment again.
+/// allow it: `arch_optimize_kprobes` (arch/x86/kernel/kprobes/opt.c). The original bytes return
+/// when the probe is off, those of a jump after that moment again.
 fn probes() -> Vec<Toggle> {
     let probe = |name: &str, function, place| {
         let how = How::Probe { instance: INSTANCE.into(), function, place };
@@ -163,8 +163,8 @@ fn programs() -> Vec<Toggle> {
     ]
 }
 
-/// Modules, and the livepatch: `klp_patch_func` (kernel/livepatch/patch.c) has ftrace call a handler
-/// at the entry of the replaced function.
+/// Modules, and the livepatch: `klp_patch_func` (kernel/livepatch/patch.c) has ftrace call a
+/// handler at the entry of the replaced function.
 fn modules() -> Vec<Toggle> {
     let module =
         |name| toggle(&format!("module {name}"), Mechanism::Module, false, How::Module(name));

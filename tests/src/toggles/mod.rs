@@ -1,5 +1,5 @@
-//! What legitimately makes a kernel rewrite its own text, switched on and off on a running node, one
-//! by one or at random: what a judge of kernel text must tell from tampering.
+//! What legitimately makes a kernel rewrite its own text, switched on and off on a running node,
+//! one by one or at random: what a judge of kernel text must tell from tampering.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {

@@ -358,8 +358,8 @@ fn read_only_data_changed() -> Result<()> {
     Ok(())
 }
 
-/// Check: an entry of the tables that the kernel sorts at boot, forged twice in one place. Each forgery
-/// is shown as it is, at its place, by a watch that saw the one before.
+/// Check: an entry of the tables that the kernel sorts at boot, forged twice in one place. Each
+/// forgery is shown as it is, at its place, by a watch that saw the one before.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn entry_of_a_sorted_table_forged() -> Result<()> {
@@ -390,8 +390,8 @@ fn entry_of_a_sorted_table_forged() -> Result<()> {
     Ok(())
 }
 
-/// Check: type information that never comes to an end, in the memory of a kernel that is judged without
-/// an image. What it is learned from is refused; its text is judged all the same.
+/// Check: type information that never comes to an end, in the memory of a kernel that is judged
+/// without an image. What it is learned from is refused; its text is judged all the same.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn hostile_type_information() -> Result<()> {

@@ -1,4 +1,5 @@
-//! Baselines on disk, by the command line: made, used, and refused when anything is wrong with them.
+//! Baselines on disk, by the command line: made, used, and refused when anything is wrong with
+//! them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

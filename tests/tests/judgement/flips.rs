@@ -70,7 +70,8 @@ fn single_bits_are_found() -> Result<()> {
         let release = &specimen.kernel.release;
         let other: usize = allowed.values().sum();
         println!(
-            "{release}: {turned} bits turned, {found} found, {other} made another allowed form, {} missed",
+            "{release}: {turned} bits turned, {found} found, {other} made another allowed form, \
+             {} missed",
             missed.len()
         );
         for (form, count) in &allowed {

@@ -32,7 +32,8 @@ fn fresh_kernels_are_patched() -> Result<()> {
             .map(|site| site.expected.iter().zip(&site.found).filter(|(a, b)| a != b).count())
             .sum();
         println!(
-            "{release}: {bytes} bytes differ at {sites} sites of {} pages, {} unexplained; first judgement {:.0?}",
+            "{release}: {bytes} bytes differ at {sites} sites of {} pages, {} unexplained; first \
+             judgement {:.0?}",
             swept.pages_differing, swept.unexplained_total, swept.elapsed
         );
         for difference in swept.unexplained.iter().take(5) {

@@ -1,6 +1,6 @@
-//! What legitimately makes a kernel rewrite its own text: that each way does so, seen from the host,
-//! that the text is as before when it is over, and that the watchdog explains every byte of it by
-//! the vendor's image at every moment.
+//! What legitimately makes a kernel rewrite its own text: that each way does so, seen from the
+//! host, that the text is as before when it is over, and that the watchdog explains every byte of
+//! it by the vendor's image at every moment.
 
 mod judge;
 
@@ -223,7 +223,8 @@ fn random_toggles_leave_nothing(kernel: &str) -> Result<()> {
         ensure!(swept.verdict == Verdict::Patched, "left at the end: {:?}", swept.causes);
         let release = &subject.truth.release;
         println!(
-            "{release} | {} sweeps, {} of them instrumented, {} while it was patching, none with anything unexplained; the longest {:.1?}; {:.0?} in all",
+            "{release} | {} sweeps, {} of them instrumented, {} while it was patching, none with \
+             anything unexplained; the longest {:.1?}; {:.0?} in all",
             record.sweeps,
             record.instrumented,
             record.pending,

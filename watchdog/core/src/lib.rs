@@ -1,8 +1,8 @@
 //! Finds the kernels of other OS nodes in physical memory, and judges their text.
 //!
-//! The modules are the pipeline, in the order a byte takes: [`memory`] → [`locate`] → [`verify`]. What
-//! a vendor's [`image`] says of a kernel, and what a kernel says of its own types ([`btf`]), stands
-//! beside it. [`text`], [`digest`] and [`files`] are what all of them use.
+//! The modules are the pipeline, in the order a byte takes: [`memory`] → [`locate`] → [`verify`].
+//! What a vendor's [`image`] says of a kernel, and what a kernel says of its own types ([`btf`]),
+//! stands beside it. [`text`], [`digest`] and [`files`] are what all of them use.
 //!
 //! Bytes of another kernel are hostile: code that could panic on them, or wrap, is not let in.
 #![deny(

@@ -7,8 +7,9 @@
 //!
 //! `src/bin/seeds.rs` makes the seeds: of kernels [made up](made_up) in a kilobyte, and of real
 //! ones [cut](mod@cut) out of an image of a machine's memory; and of [dumps](dump). The vendor's
-//! images among the seeds are the made-up kernel of the unit tests (watchdog/core/src/image/made_up.rs)
-//! in each packing. What is judged is a [suspect], and seeds are what may be done to it.
+//! images among the seeds are the made-up kernel of the unit tests
+//! (watchdog/core/src/image/made_up.rs) in each packing. What is judged is a [suspect], and seeds
+//! are what may be done to it.
 
 mod bound;
 pub mod check;

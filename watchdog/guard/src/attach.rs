@@ -20,8 +20,8 @@ use watchdog_core::btf as kernel_types;
 const LSM_FUNCTION: &str = "bpf_lsm_";
 /// Attaches every program that some policy needs and the kernel has a place for, and pins it.
 /// `btf`: the kernel's types as the loader reads them. `has_lsm`: whether LSM programs would ever
-/// fire; where not, others stand in for them. `late`: only those that refuse what loading the others
-/// takes, else all but them.
+/// fire; where not, others stand in for them. `late`: only those that refuse what loading the
+/// others takes, else all but them.
 pub(super) fn attach(
     programs: &mut Ebpf,
     kernel: &kernel_types::Btf,
@@ -127,7 +127,8 @@ fn attach_to_cgroup(program: &ProgramFd, hook: CgroupHook) -> Result<(), GuardEr
     bpf::attach_to_cgroup(&root, program.as_fd(), hook).map_err(GuardError::Cgroup)
 }
 
-/// Why the kernel refused a program: of the verifier's log, which may have a million lines, the end.
+/// Why the kernel refused a program: of the verifier's log, which may have a million lines, the
+/// end.
 fn refusal(error: ProgramError) -> String {
     const LINES: usize = 8;
     match error {

@@ -118,7 +118,8 @@ pub(super) fn list(program: BorrowedFd<'_>) -> io::Result<File> {
     let number = program.as_raw_fd().cast_unsigned();
     let link = descriptor(LINK_CREATE, &[number, 0, ITERATOR, 0])?;
     let list = descriptor(ITER_CREATE, &[link.as_raw_fd().cast_unsigned(), 0])?;
-    // `struct bpf_link_info` begins with type, id and program, `struct bpf_prog_info` with type and id.
+    // `struct bpf_link_info` begins with type, id and program, `struct bpf_prog_info` with type and
+    // id.
     let [_, _, linked, _] = info(link.as_fd())?;
     let [_, id, ..] = info(program)?;
     if linked != id {
@@ -179,7 +180,8 @@ fn call<T>(command: libc::c_int, attributes: &T) -> io::Result<libc::c_int> {
 
 /// The same, where the kernel may write to the attributes.
 fn call_at<T>(command: libc::c_int, attributes: *mut T) -> io::Result<libc::c_int> {
-    // SAFETY: the kernel uses no more than the attributes' size; what they point to outlives the call.
+    // SAFETY: the kernel uses no more than the attributes' size; what they point to outlives the
+    // call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
     libc::c_int::try_from(result)
         .ok()

@@ -15,12 +15,14 @@ pub(super) const PINS: &str = "/sys/fs/bpf/watchdog";
 pub enum PinError {
     /// The BPF file system is not where it should be.
     #[error(
-        "{BPFFS} is no BPF file system, and without one the guard would end with its process: mount it (mount -t bpf bpf {BPFFS})"
+        "{BPFFS} is no BPF file system, and without one the guard would end with its process: \
+         mount it (mount -t bpf bpf {BPFFS})"
     )]
     NoFileSystem,
     /// It is another one than process 1 sees.
     #[error(
-        "{BPFFS} is another file system than process 1 has there, and would go with this one's mounts: run the watchdog where {BPFFS} is the machine's own"
+        "{BPFFS} is another file system than process 1 has there, and would go with this one's \
+         mounts: run the watchdog where {BPFFS} is the machine's own"
     )]
     Private,
     /// A file or folder.
@@ -36,7 +38,8 @@ pub enum PinError {
     },
     /// A table.
     #[error(
-        "the guard's table {path} cannot be used: only the executable that armed the guard may, run without a tracer and without a seccomp filter"
+        "the guard's table {path} cannot be used: only the executable that armed the guard may, \
+         run without a tracer and without a seccomp filter"
     )]
     Table {
         /// Its pin.

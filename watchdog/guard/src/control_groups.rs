@@ -9,8 +9,8 @@ use rustix::fs::fstatfs;
 /// Where the root cgroup is; every process is in it.
 pub(super) const ROOT_CGROUP: &str = "/sys/fs/cgroup";
 
-/// Opens the control group that every process is in, and makes sure that it is that: another group may be
-/// mounted over it.
+/// Opens the control group that every process is in, and makes sure that it is that: another group
+/// may be mounted over it.
 pub(super) fn root_cgroup() -> io::Result<File> {
     /// `CGROUP2_SUPER_MAGIC` (include/uapi/linux/magic.h).
     const CGROUPS: i64 = 0x6367_7270;

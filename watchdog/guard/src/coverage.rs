@@ -190,7 +190,8 @@ mod tests {
         assert_eq!(coverage.open(), ["mmap: it succeeded"]);
         assert_eq!(
             coverage.to_string(),
-            "2 of 8 paths denied (open by a door, write), 1 killed (fault), 1 observed (allocator), 1 off (dma), 3 uncovered (mmap, kernel, firmware); not tried: fault"
+            "2 of 8 paths denied (open by a door, write), 1 killed (fault), 1 observed \
+             (allocator), 1 off (dma), 3 uncovered (mmap, kernel, firmware); not tried: fault"
         );
         let report = coverage.report();
         let is_explained = |line: &PathReport| line.seen != line.reason.is_some();

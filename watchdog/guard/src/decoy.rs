@@ -23,7 +23,9 @@ const PAGE: usize = 4096;
 /// Why there is no decoy.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "/dev/mem cannot be opened, and without that the guard cannot be proven ({0}). If the kernel is locked down, these paths are closed already: `watchdog scan` and a memory image need no guard"
+    "/dev/mem cannot be opened, and without that the guard cannot be proven ({0}). If the kernel \
+     is locked down, these paths are closed already: `watchdog scan` and a memory image need no \
+     guard"
 )]
 pub struct DecoyError(#[from] io::Error);
 

@@ -11,7 +11,8 @@ use super::processes::Processes;
 const MISC: &str = "misc";
 const DEVICES: &str = "devices";
 const MISC_MAJOR: u32 = 10;
-/// `VFIO_MINOR` (include/linux/miscdevice.h): `/dev/vfio/vfio`, also where iommufd stands in for it.
+/// `VFIO_MINOR` (include/linux/miscdevice.h): `/dev/vfio/vfio`, also where iommufd stands in for
+/// it.
 const VFIO_MINOR: u32 = 196;
 const MINOR_BITS: u32 = 20;
 const IOMMUFD: &str = "iommu";
@@ -34,7 +35,8 @@ pub(super) fn unknown_to(known: &Doors) -> Option<String> {
         return None;
     }
     Some(
-        "a module of VFIO or iommufd was loaded after the guard, and opening its devices is not denied: restart the watchdog"
+        "a module of VFIO or iommufd was loaded after the guard, and opening its devices is not \
+         denied: restart the watchdog"
             .to_owned(),
     )
 }
@@ -45,7 +47,8 @@ fn number_of(lines: &str, name: &str) -> Option<u32> {
     entries.find(|(_, it)| it.trim() == name).and_then(|(number, _)| number.parse().ok())
 }
 
-/// What `/proc/devices` says of character devices: block devices may have the same names and numbers.
+/// What `/proc/devices` says of character devices: block devices may have the same names and
+/// numbers.
 fn characters(devices: &str) -> &str {
     devices.split("Block devices:").next().unwrap_or_default()
 }
@@ -63,7 +66,8 @@ fn parse(misc: &str, devices: &str) -> Doors {
 mod tests {
     use super::*;
 
-    const DEVICES: &str = "Character devices:\n  1 mem\n 10 misc\n242 vfio\n511 vfio-dev\n\nBlock devices:\n  8 sd\n250 vfio\n";
+    const DEVICES: &str = "Character devices:\n  1 mem\n 10 misc\n242 vfio\n511 vfio-dev\n\nBlock \
+        devices:\n  8 sd\n250 vfio\n";
 
     /// Check that numbers are taken from the right lists by the whole name, and that the container
     /// is known without its module.

@@ -23,17 +23,20 @@ pub enum GuardError {
     Preflight(#[from] PreflightError),
     /// More ranges than the programs hold.
     #[error(
-        "the other nodes' memory is in {0} pieces, and the guard holds {MAX_RANGES}: name fewer and larger ranges with --node"
+        "the other nodes' memory is in {0} pieces, and the guard holds {MAX_RANGES}: name fewer \
+         and larger ranges with --node"
     )]
     TooManyRanges(usize),
     /// More ranges that may be written than the programs hold.
     #[error(
-        "`dev_mem_writable` names {0} ranges, and the guard holds {MAX_WRITABLE}: name fewer and larger ones"
+        "`dev_mem_writable` names {0} ranges, and the guard holds {MAX_WRITABLE}: name fewer and \
+         larger ones"
     )]
     TooManyWritable(usize),
     /// A range that may be written is another node's.
     #[error(
-        "`dev_mem_writable` names memory in {0}, which belongs to another node: take it out under [guard]"
+        "`dev_mem_writable` names memory in {0}, which belongs to another node: take it out under \
+         [guard]"
     )]
     WritableNode(PhysRange),
     /// Which processors run.
@@ -47,7 +50,9 @@ pub enum GuardError {
     Processes(#[source] io::Error),
     /// Names lead elsewhere.
     #[error(
-        "names may lead this process elsewhere than process 1: it has mounts or a root of its own, and may not leave them (CAP_SYS_CHROOT). Run watchdog outside of containers; a service, without ProtectSystem=, PrivateTmp= and the like"
+        "names may lead this process elsewhere than process 1: it has mounts or a root of its \
+         own, and may not leave them (CAP_SYS_CHROOT). Run watchdog outside of containers; a \
+         service, without ProtectSystem=, PrivateTmp= and the like"
     )]
     Mounts,
     /// The kernel refused the object.
@@ -64,7 +69,9 @@ pub enum GuardError {
     Map(#[from] aya::maps::MapError),
     /// The root cgroup cannot be opened.
     #[error(
-        "the guard cannot be attached to {ROOT_CGROUP}, where kernel.ftrace_enabled is guarded: mount it (mount -t cgroup2 cgroup2 {ROOT_CGROUP}), or say `ftrace-enabled = \"off\"` under [guard.paths]"
+        "the guard cannot be attached to {ROOT_CGROUP}, where kernel.ftrace_enabled is guarded: \
+         mount it (mount -t cgroup2 cgroup2 {ROOT_CGROUP}), or say `ftrace-enabled = \"off\"` \
+         under [guard.paths]"
     )]
     Cgroup(#[source] io::Error),
     /// The event loop does not take the ring buffer.
@@ -90,7 +97,8 @@ pub enum GuardError {
     InForce(#[from] InForceError),
     /// It is the stronger one.
     #[error(
-        "the guard in force since {0} would give way to a weaker one: {1}. Configure as much as it has, or take it down first (watchdog guard disarm)"
+        "the guard in force since {0} would give way to a weaker one: {1}. Configure as much as \
+         it has, or take it down first (watchdog guard disarm)"
     )]
     Weaker(Timestamp, String),
 }
@@ -103,7 +111,8 @@ pub enum InForceError {
     Pins(#[from] PinError),
     /// Its record.
     #[error(
-        "the guard in {0} cannot be read: {1}. Another build of watchdog may have armed it, which can take it down"
+        "the guard in {0} cannot be read: {1}. Another build of watchdog may have armed it, which \
+         can take it down"
     )]
     Record(String, #[source] RecordError),
     /// Its table.
@@ -111,7 +120,8 @@ pub enum InForceError {
     Map(#[from] aya::maps::MapError),
     /// A watchdog runs.
     #[error(
-        "the watchdog runs as process {0}: stop it first (systemctl stop integrity-watchdog), the guard stays in force until it is taken down"
+        "the watchdog runs as process {0}: stop it first (systemctl stop integrity-watchdog), the \
+         guard stays in force until it is taken down"
     )]
     Watched(u32),
     /// Not by this process.

@@ -34,8 +34,8 @@ pub enum GuardEvent {
 }
 
 impl GuardEvent {
-    /// Whether frames that a driver mapped may have been left with somebody: with who shares the memory
-    /// of a process that was killed for it, or with who was not judged.
+    /// Whether frames that a driver mapped may have been left with somebody: with who shares the
+    /// memory of a process that was killed for it, or with who was not judged.
     #[must_use]
     pub fn leaves_mappings(&self) -> bool {
         let path = match self {

@@ -18,9 +18,9 @@ use watchdog_core::text::printable;
 pub(super) const PROGRAM: &str = "foreign_programs";
 /// More programs than are listed: each is refused from here on.
 const MOST: usize = 1 << 12;
-/// The hook at which systemd has a program for `RestrictFileSystems=` (src/core/bpf-lsm.c, 250 to 258).
-/// Verdicts there are about opening files alone, and none of them lets anything through that the guard
-/// refuses elsewhere.
+/// The hook at which systemd has a program for `RestrictFileSystems=` (src/core/bpf-lsm.c, 250 to
+/// 258). Verdicts there are about opening files alone, and none of them lets anything through that
+/// the guard refuses elsewhere.
 const MANAGERS_HOOK: &str = "bpf_lsm_file_open";
 /// Where the kernel shows the addresses of its functions, below `/proc`.
 const SYMBOLS: &str = "kallsyms";
@@ -51,8 +51,8 @@ pub(super) fn word(usage: u32) -> Option<&'static str> {
     })
 }
 
-/// What a call of each helper that is looked for has in its instruction, as far as the kernel has it;
-/// `None` where it shows no addresses.
+/// What a call of each helper that is looked for has in its instruction, as far as the kernel has
+/// it; `None` where it shows no addresses.
 pub(super) fn helpers(
     processes: &Processes,
 ) -> io::Result<Option<[i32; watchdog_common::HELPERS]>> {
@@ -122,8 +122,8 @@ impl Foreign {
     }
 
     /// Which programs there are beside the guard that it would refuse, each as a sentence says it.
-    /// The service manager's own is left to process 1, and that is said: anything else that process 1 has
-    /// may have been given to it (`FDSTORE=1`).
+    /// The service manager's own is left to process 1, and that is said: anything else that process
+    /// 1 has may have been given to it (`FDSTORE=1`).
     ///
     /// # Errors
     /// When the kernel does not say.
@@ -185,8 +185,8 @@ fn read(mut list: File) -> io::Result<Vec<ForeignProgram>> {
 
 #[cfg(test)]
 mod tests {
-    /// Check that a call is the difference of two addresses, that a helper which the kernel does not
-    /// have is none, and that addresses which are not shown are not known.
+    /// Check that a call is the difference of two addresses, that a helper which the kernel does
+    /// not have is none, and that addresses which are not shown are not known.
     #[test]
     fn addresses() {
         let shown = b"ffffffff81200000 T __bpf_call_base\nffffffff811ff000 T bpf_send_signal\n\

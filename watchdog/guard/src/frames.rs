@@ -161,8 +161,8 @@ mod tests {
         }
     }
 
-    /// Check that the list is read whole however it comes, that a mapping which was not followed has
-    /// no range, and that a list which ends within an entry is an error.
+    /// Check that the list is read whole however it comes, that a mapping which was not followed
+    /// has no range, and that a list which ends within an entry is an error.
     #[test]
     fn list() {
         let record = |start: u64, bytes: u64, pid: u32, device: u32| {

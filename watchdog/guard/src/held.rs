@@ -1,8 +1,8 @@
 //! Path 8: what processes hold from before the guard, or from a lease that is over.
 //!
-//! A mapping that is writable already never asks anybody again, so it must be found, whichever driver
-//! made it, and its process ended. A descriptor of `/dev/mem` is judged at each use, and ended only
-//! where policy says that nobody shall have one, or no program judges uses.
+//! A mapping that is writable already never asks anybody again, so it must be found, whichever
+//! driver made it, and its process ended. A descriptor of `/dev/mem` is judged at each use, and
+//! ended only where policy says that nobody shall have one, or no program judges uses.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -150,8 +150,8 @@ impl Forbidden {
         Ok(found)
     }
 
-    /// Does what policy says about every process that holds anything of it: tells of it, or ends it.
-    /// Who could not be ended is told as such.
+    /// Does what policy says about every process that holds anything of it: tells of it, or ends
+    /// it. Who could not be ended is told as such.
     fn end(&self, policy: Policy, decoy: Option<&Decoy>) -> io::Result<Vec<WriteAttempt>> {
         let mut told: Vec<WriteAttempt> = Vec::new();
         if policy == Policy::Off {
@@ -237,8 +237,8 @@ impl Held {
         })
     }
 
-    /// How it stands: somebody may still hold what should have been taken from him, or it is not seen
-    /// what processes hold. Looks now and then only, and not during a lease.
+    /// How it stands: somebody may still hold what should have been taken from him, or it is not
+    /// seen what processes hold. Looks now and then only, and not during a lease.
     pub(super) fn outcome(&mut self, decoy: Option<&Decoy>) -> Outcome {
         let is_recent = |at: &Instant| self.is_leased || at.elapsed() < LOOK_AGAIN;
         if let Some((_, outcome)) = self.looked.as_ref().filter(|(at, _)| is_recent(at)) {

@@ -1,6 +1,7 @@
-//! What keeps the guard's pins when nothing is mounted at `/sys/fs/bpf` any more: an open descriptor of
-//! their folder keeps the file system they are on. This process has one, and process 1 keeps another for
-//! it (`FDSTORE=1`, sd_pid_notify_with_fds(3)), which stays while the service is started again.
+//! What keeps the guard's pins when nothing is mounted at `/sys/fs/bpf` any more: an open
+//! descriptor of their folder keeps the file system they are on. This process has one, and process
+//! 1 keeps another for it (`FDSTORE=1`, sd_pid_notify_with_fds(3)), which stays while the service
+//! is started again.
 
 use std::fs::{self, File, Metadata};
 use std::os::fd::AsRawFd;

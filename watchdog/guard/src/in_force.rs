@@ -86,8 +86,8 @@ impl InForce {
         Ok(())
     }
 
-    /// Lets who runs the watchdog's executable open `/dev/mem` for writing whatever policy says of it,
-    /// or no more.
+    /// Lets who runs the watchdog's executable open `/dev/mem` for writing whatever policy says of
+    /// it, or no more.
     pub(super) fn let_open(&mut self, leave: bool) -> Result<(), InForceError> {
         let mut now = self.state.get(&0, 0)?;
         now.opens = leave.into();
@@ -141,7 +141,8 @@ impl InForce {
     }
 }
 
-/// Whether a program is loaded that nobody may open: the decoy of some guard, wherever its pins are.
+/// Whether a program is loaded that nobody may open: the decoy of some guard, wherever its pins
+/// are.
 #[must_use]
 pub fn is_hidden() -> bool {
     let is_refused = |error: io::Error| error.kind() == io::ErrorKind::PermissionDenied;

@@ -46,7 +46,8 @@ pub enum LeaseError {
     Written(String),
     /// The guard did not see it opened.
     #[error(
-        "the guard did not take up {0}: run `watchdog guard lease` from the executable that armed the guard, without a tracer"
+        "the guard did not take up {0}: run `watchdog guard lease` from the executable that armed \
+         the guard, without a tracer"
     )]
     NotLearned(String),
     /// The watchdog says no.

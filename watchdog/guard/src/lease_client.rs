@@ -147,7 +147,8 @@ fn has_no_writer(file: &File) -> io::Result<bool> {
         Ok(()) => set(libc::F_UNLCK).map(|()| true),
         Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(false),
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Err(io::Error::other(
-            "its file system knows no file leases, by which it is seen that nobody can write it: put it on a local disk",
+            "its file system knows no file leases, by which it is seen that nobody can write it: \
+             put it on a local disk",
         )),
         Err(error) => Err(error),
     }

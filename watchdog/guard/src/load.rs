@@ -119,8 +119,8 @@ impl Guard {
             guard.record.yields_to(&record).map_err(weaker)?;
             changed.extend(guard.record.settings.changed(&config.settings));
         }
-        // A folder can be kept only once it is there; that it cannot be made is told when it is needed. Not
-        // beside a guard, which trusts this process and keeps that from others.
+        // A folder can be kept only once it is there; that it cannot be made is told when it is
+        // needed. Not beside a guard, which trusts this process and keeps that from others.
         if earlier.is_empty() {
             let _ = fs::create_dir_all(&config.baselines);
         }
@@ -262,8 +262,8 @@ impl Guard {
         self.holders.as_mut().map_or_else(Vec::new, Holders::newly_lost)
     }
 
-    /// Whether its programs know who runs the watchdog's executable, in whatever process. Without security
-    /// modules they know this process alone.
+    /// Whether its programs know who runs the watchdog's executable, in whatever process. Without
+    /// security modules they know this process alone.
     #[must_use]
     pub const fn knows_the_executable(&self) -> bool {
         self.has_lsm
@@ -295,9 +295,9 @@ impl Guard {
         self.prover.end_holds().into_iter().map(GuardEvent::Attempt).collect()
     }
 
-    /// The same where it is time for it: a driver mapped guarded memory into a process that was killed
-    /// for it, and who shares its memory still has that; or nobody saw where a driver's mapping led.
-    /// During a lease it is not yet time.
+    /// The same where it is time for it: a driver mapped guarded memory into a process that was
+    /// killed for it, and who shares its memory still has that; or nobody saw where a driver's
+    /// mapping led. During a lease it is not yet time.
     pub fn end_new_holds(&mut self) -> Vec<GuardEvent> {
         let is_time = self.holds_looked.is_none_or(|at| at.elapsed() >= LOOK_AGAIN);
         if !self.are_holds_due || !is_time || self.leases.is_taken() {

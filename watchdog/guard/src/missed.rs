@@ -1,9 +1,9 @@
-//! Calls that nobody judged: the kernel skips a program at a function while another thread was preempted
-//! in the midst of it, on the same processor, and counts that (`bpf_prog_inc_misses_counter()`,
-//! kernel/bpf/syscall.c, 6.1 to 7.2).
+//! Calls that nobody judged: the kernel skips a program at a function while another thread was
+//! preempted in the midst of it, on the same processor, and counts that
+//! (`bpf_prog_inc_misses_counter()`, kernel/bpf/syscall.c, 6.1 to 7.2).
 //!
-//! Where a hook decides, that which was not saved for it is refused. What only a program at a function
-//! sees is missed, and told here.
+//! Where a hook decides, that which was not saved for it is refused. What only a program at a
+//! function sees is missed, and told here.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};

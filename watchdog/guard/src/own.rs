@@ -99,7 +99,8 @@ pub(super) fn learn(
     Ok(())
 }
 
-/// Has the programs keep what an earlier guard keeps: the paths of what is kept may lead elsewhere by now.
+/// Has the programs keep what an earlier guard keeps: the paths of what is kept may lead elsewhere
+/// by now.
 pub(super) fn keep_as_well(earlier: &Generation, programs: &mut Ebpf) -> Result<(), GuardError> {
     let earlier: HashMap<MapData, FileKey, u32> = earlier.open("FILES", Map::HashMap)?;
     let mut kept: Vec<(FileKey, u32)> = earlier.iter().collect::<Result<_, _>>()?;
@@ -190,8 +191,8 @@ impl Reach {
         fs::rename(&self.pin, self.pin.with_file_name("moved"))
     }
 
-    /// With flags that no unmount may have together: refused behind the hook
-    /// (`do_umount()`, fs/namespace.c). Where the pins are mounted no more, what they were mounted on is tried.
+    /// With flags that no unmount may have together: refused behind the hook (`do_umount()`,
+    /// fs/namespace.c). Where the pins are mounted no more, what they were mounted on is tried.
     fn unmount(&self) -> io::Result<()> {
         let target = if is_bpf(Path::new(BPFFS)) { BPFFS } else { SYSFS };
         let target = std::ffi::CString::new(target)?;

@@ -15,22 +15,26 @@ const BTF: &str = "/sys/kernel/btf/vmlinux";
 pub enum PreflightError {
     /// Not root.
     #[error(
-        "the guard needs root (CAP_SYS_ADMIN, CAP_BPF, CAP_PERFMON and CAP_SYS_RAWIO): run it with sudo"
+        "the guard needs root (CAP_SYS_ADMIN, CAP_BPF, CAP_PERFMON and CAP_SYS_RAWIO): run it \
+         with sudo"
     )]
     Privilege,
     /// No type information.
     #[error(
-        "{BTF} cannot be read ({0}): the guard needs a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distribution kernels are"
+        "{BTF} cannot be read ({0}): the guard needs a kernel built with CONFIG_DEBUG_INFO_BTF=y, \
+         as distribution kernels are"
     )]
     NoBtf(io::Error),
     /// The LSM list is not there.
     #[error(
-        "{LSM_LIST} cannot be read ({0}): mount securityfs (mount -t securityfs securityfs /sys/kernel/security) so that it can be seen whether `bpf` is an active LSM"
+        "{LSM_LIST} cannot be read ({0}): mount securityfs (mount -t securityfs securityfs \
+         /sys/kernel/security) so that it can be seen whether `bpf` is an active LSM"
     )]
     NoSecurityfs(io::Error),
     /// BPF is no active LSM: programs would attach and never fire.
     #[error(
-        "`bpf` is not among the active LSMs ({active}), so eBPF cannot deny anything: add lsm={active},bpf to the kernel command line and reboot"
+        "`bpf` is not among the active LSMs ({active}), so eBPF cannot deny anything: add \
+         lsm={active},bpf to the kernel command line and reboot"
     )]
     NoBpfLsm {
         /// The active ones.

@@ -1,5 +1,5 @@
-//! What the kernel says of itself and of processes, by a `/proc` of our own: nothing that is mounted
-//! over the machine's hides a process from it.
+//! What the kernel says of itself and of processes, by a `/proc` of our own: nothing that is
+//! mounted over the machine's hides a process from it.
 //!
 //! Everything read there is another process's doing: names may be anything, lists may be long and
 //! change while they are read, and a process may be gone at any time, which is no error.
@@ -108,7 +108,8 @@ impl Processes {
     /// The descriptors of a process: where the table's owner is, and their numbers.
     fn descriptors(&self, pid: u32) -> io::Result<Vec<(String, u32)>> {
         let mut found = Vec::new();
-        // Threads may have descriptors of their own, and outlive the one that the process is named by.
+        // Threads may have descriptors of their own, and outlive the one that the process is named
+        // by.
         for thread in self.numbers(&format!("{pid}/task"))? {
             if thread != pid && share_descriptors(pid, thread) {
                 continue;
@@ -164,7 +165,8 @@ impl Processes {
         Ok(found)
     }
 
-    /// The number of the mount namespace of process 1: its file's inode number (fs/nsfs.c), 32 bits of it.
+    /// The number of the mount namespace of process 1: its file's inode number (fs/nsfs.c), 32 bits
+    /// of it.
     pub(super) fn mounts(&self) -> io::Result<u32> {
         let number = statat(&self.0, "1/ns/mnt", AtFlags::empty())?.st_ino;
         u32::try_from(number).map_err(io::Error::other)
@@ -185,8 +187,8 @@ impl Processes {
         Ok(statx(&self.0, path, AtFlags::empty(), flags)?)
     }
 
-    /// Whether names lead this process where they lead process 1: both have the same root, on the same mount,
-    /// which is of one namespace.
+    /// Whether names lead this process where they lead process 1: both have the same root, on the
+    /// same mount, which is of one namespace.
     pub(super) fn finds_as_first(&self) -> io::Result<bool> {
         let (own, first) = (self.status("self/root")?, self.status("1/root")?);
         // Since 5.8 the kernel says which mount it is.
@@ -210,9 +212,10 @@ impl AsFd for Processes {
     }
 }
 
-/// Goes into the mount namespace of process 1 and to its root, whatever the caller mounted in a namespace of
-/// its own. A process that is there keeps its working directory. What another process shares its root with
-/// (`CLONE_FS`, which execve(2) leaves) is shared no more: that one could give it another root later.
+/// Goes into the mount namespace of process 1 and to its root, whatever the caller mounted in a
+/// namespace of its own. A process that is there keeps its working directory. What another process
+/// shares its root with (`CLONE_FS`, which execve(2) leaves) is shared no more: that one could give
+/// it another root later.
 ///
 /// # Errors
 /// When this process has other threads, or may not.
@@ -241,7 +244,8 @@ pub fn this_program() -> Command {
     command
 }
 
-/// The processor that a file starts, by where it is: `…/cpu/cpu7/online`, `…/cpu/cpu7/hotplug/target`.
+/// The processor that a file starts, by where it is: `…/cpu/cpu7/online`,
+/// `…/cpu/cpu7/hotplug/target`.
 fn processor_of(path: &[u8]) -> Option<u32> {
     let path = str::from_utf8(path).ok()?;
     let folder = path.strip_suffix("/online").or_else(|| path.strip_suffix("/hotplug/target"))?;

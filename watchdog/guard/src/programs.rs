@@ -18,7 +18,8 @@ pub(super) enum Kind {
     Exit,
     /// To settings, for every process.
     Sysctl,
-    /// To nothing: the kernel runs it for each of its objects of this kind when it is asked for a list.
+    /// To nothing: the kernel runs it for each of its objects of this kind when it is asked for a
+    /// list.
     Listing(&'static str),
     /// To opens of devices, for every process: what is left where LSM programs never fire.
     Device,
@@ -43,8 +44,8 @@ pub(super) struct Program {
     pub(super) is_late: bool,
     /// Whether nobody looks behind it: what it does not see is let through.
     pub(super) is_last: bool,
-    /// A function through which all that this program would see goes as well, where it exists; or another form
-    /// of its own one, which another program is for.
+    /// A function through which all that this program would see goes as well, where it exists; or
+    /// another form of its own one, which another program is for.
     pub(super) within: Option<(&'static str, usize)>,
 }
 

@@ -5,10 +5,10 @@
 //! only when the attempt failed with EPERM *and* the program counted it.
 //!
 //! The kernel skips a program at a function while another thread is in the midst of it that was
-//! preempted there, on the same processor (`__bpf_prog_enter_recur`, kernel/bpf/trampoline.c, 6.1 to
-//! 7.2). What it saves is then missing: denied, but not known to be the decoy. So an attempt that
-//! did not succeed where it must not is made again before anything is said; but not once another one
-//! did succeed: then the guard is off, and there is nothing to wait for.
+//! preempted there, on the same processor (`__bpf_prog_enter_recur`, kernel/bpf/trampoline.c, 6.1
+//! to 7.2). What it saves is then missing: denied, but not known to be the decoy. So an attempt
+//! that did not succeed where it must not is made again before anything is said; but not once
+//! another one did succeed: then the guard is off, and there is nothing to wait for.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};

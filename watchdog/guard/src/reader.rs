@@ -50,8 +50,8 @@ impl JournalReader {
         Self { peers, processes, good: None }
     }
 
-    /// Checks that process 1, a process started by it at this moment, or journald has a socket, and nobody else.
-    /// Whoever had it until a moment ago may have read what was sent.
+    /// Checks that process 1, a process started by it at this moment, or journald has a socket, and
+    /// nobody else. Whoever had it until a moment ago may have read what was sent.
     fn check(&self, socket: u64) -> Result<(), Diverted> {
         let init = self.processes.link("1/exe");
         let is_other = |pid: u32| {
@@ -69,8 +69,8 @@ impl JournalReader {
         }
     }
 
-    /// Whether the program sees what is sent: not where somebody has switched all of them off, which the
-    /// guard's proof tells. Tried by a datagram to oneself.
+    /// Whether the program sees what is sent: not where somebody has switched all of them off,
+    /// which the guard's proof tells. Tried by a datagram to oneself.
     fn sees(&self) -> bool {
         let sent = UnixDatagram::pair().and_then(|(one, _other)| one.send(&[0]));
         sent.is_ok() && self.peers.get(&thread(), 0).is_ok_and(|it| it != peer::NONE)
@@ -87,7 +87,8 @@ impl JournalReader {
 impl JournalReader {
     /// Comes before this thread sends anything, so that what it sent earlier is not taken for it.
     pub fn prepare(&mut self) {
-        // What is dropped by a filter comes to no program. A thread that none has seen stays unknown.
+        // What is dropped by a filter comes to no program. A thread that none has seen stays
+        // unknown.
         let _ = self.peers.insert(thread(), peer::NONE, BPF_EXIST);
     }
 

@@ -145,7 +145,9 @@ impl Record {
             ));
         }
         if self.kernel != new.kernel {
-            return Err("this kernel's types, or the addresses of its functions (kernel.kptr_restrict), are not what they were when it was armed".to_owned());
+            return Err("this kernel's types, or the addresses of its functions \
+                (kernel.kptr_restrict), are not what they were when it was armed"
+                .to_owned());
         }
         Ok(())
     }

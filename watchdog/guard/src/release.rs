@@ -29,7 +29,8 @@ pub enum Release {
 pub enum Refusal {
     /// Not on a console.
     #[error(
-        "the guard is taken down from a console of this machine only: a virtual terminal (tty1) or a serial line, not over the network and not by a script"
+        "the guard is taken down from a console of this machine only: a virtual terminal (tty1) \
+         or a serial line, not over the network and not by a script"
     )]
     NotOnConsole,
     /// The secret is another.
@@ -111,7 +112,10 @@ pub fn hash(secret: &[u8]) -> Result<String, argon2::password_hash::Error> {
 /// A sentence.
 pub fn check_hash(hash: &str) -> Result<(), String> {
     PasswordHash::new(hash).map(drop).map_err(|error| {
-        format!("`disarm_secret` is no hash of a secret ({error}): make one with `watchdog guard secret`")
+        format!(
+            "`disarm_secret` is no hash of a secret ({error}): make one with `watchdog guard \
+            secret`"
+        )
     })
 }
 

@@ -42,8 +42,8 @@ pub fn give_up() -> io::Result<()> {
     }
 }
 
-/// Keeps the memory of this process out of swap, all that it has and will have: whoever owns the disk
-/// could change there what the process reads back.
+/// Keeps the memory of this process out of swap, all that it has and will have: whoever owns the
+/// disk could change there what the process reads back.
 ///
 /// # Errors
 /// When the kernel locks none, for want of CAP_IPC_LOCK.

@@ -123,7 +123,8 @@ mod tests {
         assert!(matches!(rules(65), Err(GuardError::TooManyRanges(65))));
     }
 
-    /// Check that nothing of a node is left to be written, and that the processors are those that run and those that are named.
+    /// Check that nothing of a node is left to be written, and that the processors are those that
+    /// run and those that are named.
     #[test]
     fn writable_and_processors() {
         let set = |text: &str| RangeSet::from_iter([text.parse::<PhysRange>().unwrap()]);

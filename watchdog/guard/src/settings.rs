@@ -1,5 +1,5 @@
-//! What a watch is run with beside the guard's own rules, as the guard's record has it: the next watchdog
-//! must not look less often, nor judge by less.
+//! What a watch is run with beside the guard's own rules, as the guard's record has it: the next
+//! watchdog must not look less often, nor judge by less.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -69,8 +69,8 @@ fn differing(
 mod tests {
     use super::*;
 
-    /// Check that a watch gives way to none that looks less often or takes baselines that it would not,
-    /// and that what it judged by and is no more is named.
+    /// Check that a watch gives way to none that looks less often or takes baselines that it would
+    /// not, and that what it judged by and is no more is named.
     #[test]
     fn never_less() {
         let files = |name: &str, digest: &str| [(name.to_owned(), digest.to_owned())].into();

@@ -16,8 +16,8 @@ use watchdog_guard::PathReport;
 pub enum EventKind {
     /// Kernel text differs from its baseline and nothing explains it.
     TextTampered,
-    /// Something took the guard's teeth: a denial that must come did not, or this kernel uses memory
-    /// of other nodes itself.
+    /// Something took the guard's teeth: a denial that must come did not, or this kernel uses
+    /// memory of other nodes itself.
     GuardTampered,
     /// A kernel cannot be found or read any more, or its witnesses disagree.
     NodeLost,
@@ -39,8 +39,8 @@ pub enum EventKind {
     NodeRebooted,
     /// A baseline was learned: trusted on first use.
     BaselineLearned,
-    /// Every path the guard should deny was seen to be denied, or this kernel has ceased to use memory
-    /// of other nodes.
+    /// Every path the guard should deny was seen to be denied, or this kernel has ceased to use
+    /// memory of other nodes.
     GuardArmed,
     /// A tracer, probe or patch changed a node's text by the kernel's own means.
     TextInstrumented,

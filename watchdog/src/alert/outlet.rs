@@ -240,7 +240,8 @@ fn reader_gone(place: &str) -> Event {
     Event::new(
         EventKind::GuardDegraded,
         format!(
-            "Events go no longer to {place}: its reader has closed it. The guard and the sweeps go on; start the watchdog again to have it write there"
+            "Events go no longer to {place}: its reader has closed it. The guard and the sweeps \
+             go on; start the watchdog again to have it write there"
         ),
     )
 }
@@ -250,7 +251,8 @@ fn overflow(missed: u64) -> Event {
     Event::new(
         EventKind::GuardDegraded,
         format!(
-            "{missed} events were not reported: the journal took them too slowly. The guard and the sweeps went on"
+            "{missed} events were not reported: the journal took them too slowly. The guard and \
+             the sweeps went on"
         ),
     )
 }

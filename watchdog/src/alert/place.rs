@@ -90,7 +90,8 @@ impl Place {
                     if self.refuses.is_none() {
                         self.refuses = Some(Instant::now());
                         log::error!(
-                            "{} takes no events ({error:#}): they are kept, up to {KEPT}, and sent again every second",
+                            "{} takes no events ({error:#}): they are kept, up to {KEPT}, and \
+                             sent again every second",
                             self.sink.name()
                         );
                     }
@@ -136,7 +137,8 @@ fn diverted(how: &Diverted, place: &str, seconds: u64) -> Event {
     Event::new(
         EventKind::GuardTampered,
         format!(
-            "For {seconds} s what was sent to {place} went {way}. It was sent again once that was over, with the times at which it was seen"
+            "For {seconds} s what was sent to {place} went {way}. It was sent again once that was \
+             over, with the times at which it was seen"
         ),
     )
 }
@@ -146,7 +148,8 @@ fn dropped(count: u64, place: &str, seconds: u64) -> Event {
     Event::new(
         EventKind::GuardDegraded,
         format!(
-            "{count} events were not reported in {place}: it took none for {seconds} s, and no more than {KEPT} are kept for it. The guard and the sweeps went on"
+            "{count} events were not reported in {place}: it took none for {seconds} s, and no \
+             more than {KEPT} are kept for it. The guard and the sweeps went on"
         ),
     )
 }

@@ -122,16 +122,18 @@ pub struct RunArgs {
     pub period: Option<Duration>,
     /// Go on although no kernel is where a node should be
     ///
-    /// As when this machine boots, and starts the other nodes later: the guard is armed, and a
-    /// node is watched once it is there. Under the guard its loader needs a lease (`watchdog guard
-    /// lease`). Without this option that is a mistake in the ranges, and the watchdog refuses to run.
+    /// As when this machine boots, and starts the other nodes later: the guard is armed, and a node
+    /// is watched once it is there. Under the guard its loader needs a lease (`watchdog guard
+    /// lease`). Without this option that is a mistake in the ranges, and the watchdog refuses to
+    /// run.
     #[arg(long)]
     pub wait: bool,
     /// Go on although a path of the guard does not deny what it should
     ///
     /// Each path that does not is reported when the watchdog starts. Without this option the
     /// watchdog refuses to run with an incomplete guard. Where `bpf` is no active LSM, opening
-    /// /dev/mem for writing and /dev/port is denied as a whole, in place of what is judged by range.
+    /// /dev/mem for writing and /dev/port is denied as a whole, in place of what is judged by
+    /// range.
     #[arg(long)]
     pub degraded: bool,
 }

@@ -70,7 +70,8 @@ fn explained(error: StoreError, store: &BaselineStore) -> anyhow::Error {
         return error;
     }
     error.context(format!(
-        "a guard in force keeps the baselines in {} as they are, unless the file system is to blame: take the guard down first (watchdog guard disarm)",
+        "a guard in force keeps the baselines in {} as they are, unless the file system is to \
+         blame: take the guard down first (watchdog guard disarm)",
         store.directory().display()
     ))
 }
@@ -90,7 +91,8 @@ fn stored(args: &StoredArgs) -> anyhow::Result<Status> {
     };
     if nodes.is_empty() {
         anyhow::bail!(
-            "there is no baseline: make one with `watchdog baseline import`, or let `watchdog run` learn"
+            "there is no baseline: make one with `watchdog baseline import`, or let `watchdog \
+             run` learn"
         );
     }
     let mut status = Status::Good;

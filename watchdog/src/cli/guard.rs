@@ -44,7 +44,9 @@ fn in_force() -> anyhow::Result<InForce> {
     }
     if is_hidden() {
         bail!(
-            "a guard is in force whose pins cannot be seen from here: programs of it refuse what they are asked about. Look at /sys/fs/bpf in the namespace of process 1 (nsenter -t 1 -m), and whether something is mounted over it"
+            "a guard is in force whose pins cannot be seen from here: programs of it refuse what \
+             they are asked about. Look at /sys/fs/bpf in the namespace of process 1 (nsenter -t \
+             1 -m), and whether something is mounted over it"
         );
     }
     bail!("no guard is in force: `watchdog run` arms one")
@@ -73,7 +75,8 @@ fn status(args: &TellArgs) -> anyhow::Result<Status> {
         let out = &mut people();
         writeln!(
             out,
-            "The guard is in force since {since}, {who}.\nGuarded: {}\nIt is taken down {}. Last tried: {}\n",
+            "The guard is in force since {since}, {who}.\nGuarded: {}\nIt is taken down {}. Last \
+             tried: {}\n",
             record.memory(),
             record.release,
             record.proven.strftime("%F %T UTC"),
@@ -125,19 +128,22 @@ fn disarm(args: &DisarmArgs) -> anyhow::Result<Status> {
     guards.iter().try_for_each(|guard| guard.check(secret.as_deref()))?;
     // Whoever ends this process once the guard is down would have nobody know.
     enter_first_mounts().context(
-        "the mount namespace of process 1, where the journal is, cannot be entered: the guard stays in force",
+        "the mount namespace of process 1, where the journal is, cannot be entered: the guard \
+         stays in force",
     )?;
     for guard in &guards {
         let memory = guard.record.memory();
         let event = Event::new(
             EventKind::GuardDisarmed,
             format!(
-                "The guard is taken down by user {}: this node's root can write to {memory} from now on",
+                "The guard is taken down by user {}: this node's root can write to {memory} from \
+                 now on",
                 user()
             ),
         );
         tell_first(event).context(
-            "the guard is taken down only once the journal has it, and the journal takes nothing: start journald (systemctl start systemd-journald)",
+            "the guard is taken down only once the journal has it, and the journal takes nothing: \
+             start journald (systemctl start systemd-journald)",
         )?;
     }
     guards.into_iter().try_for_each(|guard| guard.disarm(secret.as_deref()))?;
@@ -182,7 +188,8 @@ fn lease(args: &LeaseArgs) -> anyhow::Result<Status> {
     let terms = guard.lease(node.as_str(), exe, time, &user, secret.as_deref())?;
     writeln!(
         people(),
-        "Node {node} is leased for {time:?}: who starts {} from now on may write its memory.\nSHA-256 {}",
+        "Node {node} is leased for {time:?}: who starts {} from now on may write its \
+         memory.\nSHA-256 {}",
         exe.display(),
         terms.sha256
     )?;

@@ -25,7 +25,8 @@ const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// Watches until stopped.
 pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
     if args.memory.memory.as_ref().is_none_or(MemorySource::is_of_machine) {
-        // Before any file is looked for. Who may not, or is in a container, gets no guard, and hears why then.
+        // Before any file is looked for. Who may not, or is in a container, gets no guard, and
+        // hears why then.
         enter_first_mounts().unwrap_or_else(|error| {
             log::debug!("the mounts of process 1 were not entered: {error}");
         });
@@ -49,7 +50,8 @@ pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
         // Who looks for the way out should not have to find `kill` refused first.
         writeln!(
             io::stderr(),
-            "Press Ctrl-C here to end the watch: once the guard is armed, `kill` and `timeout` are refused."
+            "Press Ctrl-C here to end the watch: once the guard is armed, `kill` and `timeout` \
+             are refused."
         )?;
     }
     let outlet = Outlet::for_this_process(args.memory.place.json);

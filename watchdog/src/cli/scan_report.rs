@@ -189,7 +189,8 @@ pub(super) fn print(
         row(
             out,
             "NOT ALIVE",
-            "its clocks stand still: its processors may have been stopped or taken, and memory was judged as they left it",
+            "its clocks stand still: its processors may have been stopped or taken, and memory \
+             was judged as they left it",
         )?;
     }
     print_strays(out, &found.strays)?;
@@ -200,7 +201,8 @@ pub(super) fn print(
         Some(BaselineKind::Learned) => row(
             out,
             "baseline",
-            "learned (trusted on first use): static keys, static calls and tracers are explained, nothing else is",
+            "learned (trusted on first use): static keys, static calls and tracers are explained, \
+             nothing else is",
         )?,
         None => row(
             out,
@@ -219,7 +221,8 @@ pub(super) fn print(
             out,
             "read-only data",
             &format!(
-                "{size} bytes: {equal} as expected, {sorted} in sorted tables, {functions} pointers to functions, {unjudged} NOT judged"
+                "{size} bytes: {equal} as expected, {sorted} in sorted tables, {functions} \
+                 pointers to functions, {unjudged} NOT judged"
             ),
         )?;
         row(out, "IDT gates", &format!("{gates} lead where they must"))?;

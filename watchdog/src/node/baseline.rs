@@ -16,7 +16,8 @@ pub enum NoBaseline {
     Image(#[from] BaselineError),
     /// What is there is of another kernel.
     #[error(
-        "node {node} runs {kernel}, and {baseline}: give the image of the kernel it boots, with --image or `watchdog baseline import`"
+        "node {node} runs {kernel}, and {baseline}: give the image of the kernel it boots, with \
+         --image or `watchdog baseline import`"
     )]
     OtherKernel {
         /// The node.

@@ -83,7 +83,8 @@ fn the_living_one(
         )
     } else {
         format!(
-            "{count} kernels were found in {ranges} and none of them shows a sign of life, so which one runs is not known. Found: {places}"
+            "{count} kernels were found in {ranges} and none of them shows a sign of life, so \
+             which one runs is not known. Found: {places}"
         )
     };
     let described = findings.iter().take(DESCRIBED);

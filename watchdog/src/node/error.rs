@@ -42,7 +42,9 @@ pub enum TargetError {
     NoSuchNode(NodeName),
     /// Nothing is reserved.
     #[error(
-        "no memory is set aside for other nodes: all that the firmware calls System RAM is RAM of this kernel. Start this kernel with memmap=SIZE$START for the other nodes' memory, or name a node: --node NAME=START..END"
+        "no memory is set aside for other nodes: all that the firmware calls System RAM is RAM of \
+         this kernel. Start this kernel with memmap=SIZE$START for the other nodes' memory, or \
+         name a node: --node NAME=START..END"
     )]
     NothingReserved,
 }

@@ -23,7 +23,8 @@ pub struct ImageSpec {
 pub enum ImageSpecError {
     /// There is nothing, or nothing behind a node's name.
     #[error(
-        "`{0}` names no file: write [NAME=]FILE, as in /boot/vmlinuz-6.12 or web=/boot/vmlinuz-6.12, and ./{0} for a file of this name"
+        "`{0}` names no file: write [NAME=]FILE, as in /boot/vmlinuz-6.12 or \
+         web=/boot/vmlinuz-6.12, and ./{0} for a file of this name"
     )]
     NoFile(String),
 }

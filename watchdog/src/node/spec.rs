@@ -62,7 +62,8 @@ impl<'de> Deserialize<'de> for NodeName {
 pub enum NodeError {
     /// The name has characters that no name may have.
     #[error(
-        "`{0}` is no node name: use 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit first"
+        "`{0}` is no node name: use 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit \
+         first"
     )]
     Name(String),
     /// A range is no range.

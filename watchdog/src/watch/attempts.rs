@@ -95,7 +95,8 @@ fn lost(path: WritePath, count: u64) -> Event {
 
 /// Calls that nobody judged.
 fn missed(path: WritePath, count: u64) -> Event {
-    let why = "The kernel skips a program where it took the processor from another thread in the midst of it (preempt=full does that; preempt=voluntary does not)";
+    let why = "The kernel skips a program where it took the processor from another thread in the \
+        midst of it (preempt=full does that; preempt=voluntary does not)";
     let what = "Calls that were not judged, wherever they were aimed,";
     Event { uncounted: true, ..counted(path, what, count, why) }
 }
@@ -214,8 +215,8 @@ mod tests {
         }
     }
 
-    /// Check that a flood is told by its first attempts and a count, that every attempt is in one of
-    /// the two, and that other processes and paths are kept apart.
+    /// Check that a flood is told by its first attempts and a count, that every attempt is in one
+    /// of the two, and that other processes and paths are kept apart.
     #[test]
     fn flood_is_folded() {
         let (mut attempts, owners) = (Attempts::default(), Owners::default());

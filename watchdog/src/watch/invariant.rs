@@ -10,8 +10,8 @@ use watchdog_core::memory::{MapError, MemoryUse, RangeSet, mapped, uses};
 use watchdog_core::text::{chain, printable};
 use watchdog_guard::{GuardEvent, WritePath};
 
-/// How often is looked at what the kernel has mapped for itself, which is a long list; what is mapped
-/// under the guard is seen by its programs.
+/// How often is looked at what the kernel has mapped for itself, which is a long list; what is
+/// mapped under the guard is seen by its programs.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Why `guarded` cannot be guarded at all: this kernel owns a part of it.
@@ -26,7 +26,9 @@ fn refusal(uses: &[MemoryUse]) -> Option<String> {
     let owned: Vec<_> = uses.iter().filter(|it| it.is_owned()).map(ToString::to_string).collect();
     (!owned.is_empty()).then(|| {
         format!(
-            "the guard cannot keep this kernel from memory that is its own: {} of it. Reserve the nodes' memory with memmap=SIZE$START on the kernel command line (`!` in place of `$` makes persistent memory), or correct --node; /proc/iomem shows the map",
+            "the guard cannot keep this kernel from memory that is its own: {} of it. Reserve the \
+             nodes' memory with memmap=SIZE$START on the kernel command line (`!` in place of `$` \
+             makes persistent memory), or correct --node; /proc/iomem shows the map",
             owned.join(", ")
         )
     })
@@ -50,8 +52,8 @@ impl Invariant {
         Self { guarded, known: BTreeSet::new(), mapped: None, doings, blind: None }
     }
 
-    /// Looks at the memory map, and now and then at what the kernel has mapped; an event for what is
-    /// new and one for what is over. Cheap enough for every period.
+    /// Looks at the memory map, and now and then at what the kernel has mapped; an event for what
+    /// is new and one for what is over. Cheap enough for every period.
     pub(super) fn look(&mut self) -> Vec<Event> {
         let found = self.uses();
         self.compare(found)
@@ -112,7 +114,8 @@ impl Invariant {
             let mut event = Event::new(
                 EventKind::GuardArmed,
                 format!(
-                    "Memory of other nodes is no longer used by this kernel: what was over is {}. {left}",
+                    "Memory of other nodes is no longer used by this kernel: what was over is {}. \
+                     {left}",
                     sentence(&over)
                 ),
             );
@@ -154,8 +157,8 @@ mod tests {
         MemoryUse { range: range.parse().unwrap(), kind }
     }
 
-    /// Check that each use is told once, as the worst there is, and its end once; and that a map that
-    /// cannot be read is told once and forgets nothing.
+    /// Check that each use is told once, as the worst there is, and its end once; and that a map
+    /// that cannot be read is told once and forgets nothing.
     #[test]
     fn each_once() {
         let ram = || of("0x38000000..0x40000000", UseKind::SystemRam);
@@ -179,7 +182,8 @@ mod tests {
         let told = look(Ok(vec![claimed()]));
         assert!(
             matches!(&*told, [(EventKind::GuardTampered, new), (EventKind::GuardArmed, over)]
-                if new.contains("driver may write") && !new.contains('\n') && over.contains("1 such")),
+                if new.contains("driver may write") && !new.contains('\n') && over.contains("1 \
+                    such")),
             "{told:?}"
         );
         let told = look(Ok(vec![]));

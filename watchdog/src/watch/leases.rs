@@ -160,8 +160,8 @@ impl Leases {
         }
     }
 
-    /// Ends the lease in force: what its holder has mapped is taken from him, and the node is looked
-    /// at anew.
+    /// Ends the lease in force: what its holder has mapped is taken from him, and the node is
+    /// looked at anew.
     pub(super) fn end(&mut self, guard: &mut Guard) -> Looked {
         let Some(current) = self.current.take() else { return Looked::default() };
         if let Err(error) = guard.leases().end() {
@@ -182,7 +182,8 @@ impl Leases {
 fn leasable(nodes: &Nodes, guarded: RangeSet, name: &str) -> Result<RangeSet, String> {
     let Nodes::Configured(nodes) = nodes else {
         return Err(format!(
-            "nodes were discovered, and which memory is whose is not known: configure node {name} with its ranges, and start the watchdog anew"
+            "nodes were discovered, and which memory is whose is not known: configure node {name} \
+             with its ranges, and start the watchdog anew"
         ));
     };
     let names: Vec<_> = nodes.iter().map(|(name, _)| name.as_str()).collect();

@@ -375,7 +375,8 @@ pub(super) fn enough(plan: &Nodes, found: &[Found]) -> Result<(), String> {
     }
     let reasons = some_of(found.iter().map(|found| found.finding.reason().to_owned()));
     Err(format!(
-        "no kernel was found in {}: start the other nodes first, name their memory with --node, or say --wait if they are to be started later{}{}",
+        "no kernel was found in {}: start the other nodes first, name their memory with --node, \
+         or say --wait if they are to be started later{}{}",
         plan.memory().in_brief(),
         if reasons.is_empty() { "" } else { ". Seen, but no kernel that could be located: " },
         reasons

@@ -1,10 +1,10 @@
-//! Where a change came from, as far as that can be known: what the guard let through, and whether it
-//! can be believed.
+//! Where a change came from, as far as that can be known: what the guard let through, and whether
+//! it can be believed.
 //!
-//! The guard sees this node's writes and nothing else. When it is whole and let none through, a change
-//! came from inside the node, or from a device: of those, not from one that is behind this node's
-//! IOMMU, since what that is told to map is seen as well. Who was let map memory may write there ever
-//! after, and nobody sees it.
+//! The guard sees this node's writes and nothing else. When it is whole and let none through, a
+//! change came from inside the node, or from a device: of those, not from one that is behind this
+//! node's IOMMU, since what that is told to map is seen as well. Who was let map memory may write
+//! there ever after, and nobody sees it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs;
@@ -133,8 +133,8 @@ impl Doings {
         });
     }
 
-    /// What can be said of a change of a node's memory that was just seen and came after `since`, if
-    /// it was looked at before; `None` without a guard.
+    /// What can be said of a change of a node's memory that was just seen and came after `since`,
+    /// if it was looked at before; `None` without a guard.
     pub(super) fn origin(
         &self,
         node: &NodeName,
@@ -163,9 +163,11 @@ impl Doings {
                 _ if !is_whole => "The guard is not whole: it may have been this node".to_owned(),
                 Some(what) => format!("It may have been this node: before it, {what}"),
                 None => {
-                    let which = if is_behind_iommu() { " that is not behind its IOMMU" } else { "" };
+                    let which =
+                        if is_behind_iommu() { " that is not behind its IOMMU" } else { "" };
                     format!(
-                        "It was not this node, of which no write was let through: it was changed from inside node {node}, or by a device{which}"
+                        "It was not this node, of which no write was let through: it was changed \
+                         from inside node {node}, or by a device{which}"
                     )
                 }
             })
@@ -228,8 +230,8 @@ mod tests {
         })
     }
 
-    /// Check that this node is ruled out only by a guard that is whole and let nothing through there
-    /// since then, and that what may have been it is named.
+    /// Check that this node is ruled out only by a guard that is whole and let nothing through
+    /// there since then, and that what may have been it is named.
     #[test]
     fn whose_doing() {
         let mut policies = Policies::of(Preset::Standard);
@@ -273,8 +275,8 @@ mod tests {
         assert!(origin().expect("a guard").contains("not whole"));
     }
 
-    /// Check that who may share a driver's mapping with a process that was killed for it is not ruled out
-    /// before he is found.
+    /// Check that who may share a driver's mapping with a process that was killed for it is not
+    /// ruled out before he is found.
     #[test]
     fn shared() {
         let (doings, node) = (Doings::default(), "web".parse().expect("a name"));

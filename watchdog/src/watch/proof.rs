@@ -12,8 +12,8 @@ pub(super) struct ProofWatch {
 }
 
 impl ProofWatch {
-    /// Begins with the proof made at arming; who asks where a change came from is told how the guard
-    /// is.
+    /// Begins with the proof made at arming; who asks where a change came from is told how the
+    /// guard is.
     pub(super) fn new(first: &Coverage, doings: Doings) -> Self {
         let open = first.open();
         doings.tried(first.is_whole());
@@ -32,7 +32,8 @@ impl ProofWatch {
             return Some(Event::new(
                 EventKind::GuardTampered,
                 format!(
-                    "The guard does not deny any more what it must: {}. The other nodes' memory is open to writes by this node's root (is kernel.ftrace_enabled 0?)",
+                    "The guard does not deny any more what it must: {}. The other nodes' memory \
+                     is open to writes by this node's root (is kernel.ftrace_enabled 0?)",
                     opened.join("; ")
                 ),
             ));
@@ -53,7 +54,8 @@ pub(super) fn holder_lost(holder: &str) -> Event {
     Event::new(
         EventKind::GuardTampered,
         format!(
-            "The guard's pins are not kept by {holder} any more. This process still keeps them; when it ends too, the guard may be gone"
+            "The guard's pins are not kept by {holder} any more. This process still keeps them; \
+             when it ends too, the guard may be gone"
         ),
     )
 }
@@ -63,7 +65,8 @@ pub(super) fn judged_by_less(what: &str) -> Event {
     Event::new(
         EventKind::GuardTampered,
         format!(
-            "The watch goes on by something else than before, under the guard in force: {what}. Unless you changed that yourself, nodes may now pass that did not before"
+            "The watch goes on by something else than before, under the guard in force: {what}. \
+             Unless you changed that yourself, nodes may now pass that did not before"
         ),
     )
 }

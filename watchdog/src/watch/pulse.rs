@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use libsystemd::daemon::{self, NotifyState};
 
-/// How long systemd waits for the next step of a start at least, however short `TimeoutStartSec=` is.
-/// The slowest step, loading the guard's programs, took 54 s on an emulated machine that shared its
-/// processors.
+/// How long systemd waits for the next step of a start at least, however short `TimeoutStartSec=`
+/// is. The slowest step, loading the guard's programs, took 54 s on an emulated machine that shared
+/// its processors.
 const STEP_TIMEOUT: Duration = Duration::from_secs(300);
 /// How often a step that shows its progress asks for more time.
 const STEP_PROGRESS: Duration = Duration::from_secs(10);

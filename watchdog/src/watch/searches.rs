@@ -1,5 +1,5 @@
-//! When to search memory for a kernel: at first as often as sweeps come, unless that would take more
-//! than a third of the sweeping thread's time; later a tenth of it.
+//! When to search memory for a kernel: at first as often as sweeps come, unless that would take
+//! more than a third of the sweeping thread's time; later a tenth of it.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! The proof from a second process, now and then: a program that lets the watchdog alone, by its process
-//! id, answers another one.
+//! The proof from a second process, now and then: a program that lets the watchdog alone, by its
+//! process id, answers another one.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -63,7 +63,8 @@ async fn test() -> Result<Vec<PathReport>, String> {
 fn event(found: Result<Vec<PathReport>, String>) -> Option<Event> {
     let message = match found {
         Err(why) => format!(
-            "A second process could not try the guard: {why}. The guard may answer it otherwise than the watchdog"
+            "A second process could not try the guard: {why}. The guard may answer it otherwise \
+             than the watchdog"
         ),
         Ok(report) => {
             let open =
@@ -77,7 +78,8 @@ fn event(found: Result<Vec<PathReport>, String>) -> Option<Event> {
                 return None;
             }
             format!(
-                "The guard does not deny to a second process what it denies to the watchdog: {}. The other nodes' memory may be open to writes by this node's root",
+                "The guard does not deny to a second process what it denies to the watchdog: {}. \
+                 The other nodes' memory may be open to writes by this node's root",
                 open.join("; ")
             )
         }
@@ -89,8 +91,8 @@ fn event(found: Result<Vec<PathReport>, String>) -> Option<Event> {
 mod tests {
     use super::*;
 
-    /// Check that a path which is open to the second process is told, and that what no program covers
-    /// is not; and that a process which finds nothing is told as well.
+    /// Check that a path which is open to the second process is told, and that what no program
+    /// covers is not; and that a process which finds nothing is told as well.
     #[test]
     fn findings() {
         let line = |path: &'static str, coverage: &'static str| PathReport {

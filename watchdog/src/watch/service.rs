@@ -28,8 +28,8 @@ use watchdog_guard::{
     Settings, WritePath, role,
 };
 
-/// How long systemd waits for a sign of life at least: a sweep may have to search all of a node's memory
-/// on a busy machine, and who is started anew meanwhile knows less than before.
+/// How long systemd waits for a sign of life at least: a sweep may have to search all of a node's
+/// memory on a busy machine, and who is started anew meanwhile knows less than before.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the journal may take for what is sent before the guard is put in force.
 const UNHEARD: Duration = Duration::from_secs(15);
@@ -99,7 +99,8 @@ pub enum WatchError {
     Guard(#[from] GuardError),
     /// The guard is not whole.
     #[error(
-        "the guard is not armed: {0}. Mend that, or run with --degraded to go on without these denials"
+        "the guard is not armed: {0}. Mend that, or run with --degraded to go on without these \
+         denials"
     )]
     NotArmed(String),
     /// The memory is this kernel's own.
@@ -125,7 +126,10 @@ pub enum WatchError {
     SweeperDied,
     /// Nobody would hear of anything.
     #[error(
-        "the journal, or another place that events go to, has taken nothing for {UNHEARD:?}: a watchdog that is not heard puts no guard in force. Look whether journald runs (systemctl status systemd-journald.socket), and whether a policy confines the watchdog (AppArmor, Landlock)"
+        "the journal, or another place that events go to, has taken nothing for {UNHEARD:?}: a \
+         watchdog that is not heard puts no guard in force. Look whether journald runs (systemctl \
+         status systemd-journald.socket), and whether a policy confines the watchdog (AppArmor, \
+         Landlock)"
     )]
     Unheard,
     /// Trusted for nothing.
@@ -301,8 +305,8 @@ pub async fn watch(
     Ok(())
 }
 
-/// Loads the guard over `ranges` and proves it; who held on to them is `told`. With `--degraded` the
-/// watch goes on with an incomplete guard, or with none.
+/// Loads the guard over `ranges` and proves it; who held on to them is `told`. With `--degraded`
+/// the watch goes on with an incomplete guard, or with none.
 fn arm(
     ranges: RangeSet,
     target: &Target,

@@ -18,9 +18,9 @@ use watchdog_core::verify::Identity;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl WatchedNodes {
-    /// Compares a survey of memory, which began then, with what is pinned: it moves nothing. A witness that says
-    /// otherwise than before, and whatever else looks like a kernel, is told; a living kernel in
-    /// memory whose nodes are discovered is a node from now on.
+    /// Compares a survey of memory, which began then, with what is pinned: it moves nothing. A
+    /// witness that says otherwise than before, and whatever else looks like a kernel, is told; a
+    /// living kernel in memory whose nodes are discovered is a node from now on.
     ///
     /// # Errors
     /// [`SweepError`] when a new node's baseline cannot be learned.

@@ -55,7 +55,8 @@ pub(super) fn lease_begun(terms: &LeaseTerms, memory: &RangeSet) -> Event {
     let event = Event::new(
         EventKind::LeaseBegun,
         format!(
-            "Node {} is leased for {:?}, asked for by {}: who starts {exe} (SHA-256 {}) from now on may write {}. The node is not judged meanwhile",
+            "Node {} is leased for {:?}, asked for by {}: who starts {exe} (SHA-256 {}) from now \
+             on may write {}. The node is not judged meanwhile",
             terms.node,
             Duration::from_millis(terms.milliseconds),
             terms.user,
@@ -81,7 +82,8 @@ pub(super) fn lease_ended(terms: &LeaseTerms, writes: u64, holders: usize) -> Ev
     let mut event = Event::new(
         EventKind::LeaseEnded,
         format!(
-            "The lease of node {} is over: {writes} writes and mappings by {} were let through. {held}; the node is located and judged anew",
+            "The lease of node {} is over: {writes} writes and mappings by {} were let through. \
+             {held}; the node is located and judged anew",
             terms.node,
             printable(terms.exe.as_bytes(), EXE_SHOWN),
         ),
@@ -99,7 +101,8 @@ pub(super) fn found(node: &Node, kernel: &Kernel) -> Event {
     let mut event = Event::new(
         EventKind::NodeFound,
         format!(
-            "Node {name} runs Linux {release}: kernel text of {} bytes at physical {} (virtual {}), says {}",
+            "Node {name} runs Linux {release}: kernel text of {} bytes at physical {} (virtual \
+             {}), says {}",
             text.size,
             text.phys,
             text.virt,
@@ -139,7 +142,8 @@ pub(super) fn stray(node: &NodeName, stray: &Finding) -> Event {
     let mut event = Event::new(
         EventKind::StrayKernel,
         format!(
-            "Memory of node {node} holds what it does not run: {}. It was left by another kernel, or planted, and moves nothing",
+            "Memory of node {node} holds what it does not run: {}. It was left by another kernel, \
+             or planted, and moves nothing",
             describe(stray)
         ),
     )
@@ -172,7 +176,8 @@ pub(super) fn strays_more(node: &NodeName) -> Event {
 pub(super) fn witness_changed(node: &NodeName, kernel: &Kernel, doubt: Option<&str>) -> Event {
     let message = match doubt {
         Some(doubt) => format!(
-            "The witnesses of node {node}'s kernel do not agree any more: {doubt}. Its place stays where it was found, physical {}",
+            "The witnesses of node {node}'s kernel do not agree any more: {doubt}. Its place \
+             stays where it was found, physical {}",
             kernel.text.phys
         ),
         None => format!("The witnesses of node {node}'s kernel agree again"),
@@ -205,7 +210,8 @@ pub(super) fn learned(node: &Node, kernel: &Kernel, baseline: &Baseline, file: &
     let mut event = Event::new(
         EventKind::BaselineLearned,
         format!(
-            "The baseline of node {name} was learned from its text as it stands (trusted on first use): SHA-256 {}, stored in {file}",
+            "The baseline of node {name} was learned from its text as it stands (trusted on first \
+             use): SHA-256 {}, stored in {file}",
             baseline.origin.sha256
         ),
     );
@@ -225,7 +231,10 @@ pub(super) fn unsaved(
     let mut event = Event::new(
         EventKind::GuardDegraded,
         format!(
-            "The baseline of node {name} was learned from its text as it stands (trusted on first use, SHA-256 {}) and could not be stored: {why}. The node is judged by it until this watchdog ends, and the next one trusts its text anew; make room, and it is stored within {again:?}",
+            "The baseline of node {name} was learned from its text as it stands (trusted on first \
+             use, SHA-256 {}) and could not be stored: {why}. The node is judged by it until this \
+             watchdog ends, and the next one trusts its text anew; make room, and it is stored \
+             within {again:?}",
             baseline.origin.sha256
         ),
     );
@@ -242,7 +251,8 @@ pub(super) fn tampered(node: &NodeName, difference: &Difference, origin: Option<
     let mut event = Event::new(
         EventKind::TextTampered,
         format!(
-            "Kernel text of node {node} was changed: {length} byte{} at {place} (physical {phys}, virtual {virt}), expected {}, found {}: {note}{}",
+            "Kernel text of node {node} was changed: {length} byte{} at {place} (physical {phys}, \
+             virtual {virt}), expected {}, found {}: {note}{}",
             if length == 1 { "" } else { "s" },
             bytes(expected),
             bytes(found),
@@ -265,7 +275,8 @@ pub(super) fn tampered_more(node: &NodeName, rest: usize, pages: usize) -> Event
     let mut event = Event::new(
         EventKind::TextTampered,
         format!(
-            "Kernel text of node {node} was changed in {rest} more places ({pages} pages differ in all); `watchdog scan --verbose` lists them"
+            "Kernel text of node {node} was changed in {rest} more places ({pages} pages differ \
+             in all); `watchdog scan --verbose` lists them"
         ),
     );
     event.node = Some(node.to_string());
@@ -354,7 +365,9 @@ pub(super) fn stands_still(node: &NodeName, kernel: &Kernel, time: Duration) -> 
     let mut event = Event::new(
         EventKind::NodeLost,
         format!(
-            "The clocks of node {node} stand still since {:.1} s: its processors may have been stopped or taken. Its text is judged as before; look at the node's console, and start the node again if it does not answer",
+            "The clocks of node {node} stand still since {:.1} s: its processors may have been \
+             stopped or taken. Its text is judged as before; look at the node's console, and \
+             start the node again if it does not answer",
             time.as_secs_f64()
         ),
     );

@@ -100,7 +100,8 @@ pub(super) fn sources(suite: &str) -> Result<String> {
     );
     let (main, security) = mirrors();
     let main = main.context(
-        "apt on this machine has no mirror of Debian: add one to /etc/apt/sources.list.d, from which kernels of other suites are fetched as well",
+        "apt on this machine has no mirror of Debian: add one to /etc/apt/sources.list.d, from \
+         which kernels of other suites are fetched as well",
     )?;
     let mut lines = format!("deb [signed-by={KEYRING}] {main} {suite} main\n");
     let has_updates = !ROLLING.contains(&suite) && !suite.ends_with("-backports");

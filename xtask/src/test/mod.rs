@@ -113,8 +113,8 @@ impl Progress {
         Self { all: left.len(), left, times, running, outcomes, said: Instant::now() }
     }
 
-    /// The next job: the first of a group of which none runs, or else the first. Tests of a group want
-    /// the same machines, and where those are to be made first all but one would wait.
+    /// The next job: the first of a group of which none runs, or else the first. Tests of a group
+    /// want the same machines, and where those are to be made first all but one would wait.
     fn begin(&mut self) -> Option<Job> {
         let is_other = |job: &Job| self.running.iter().all(|running| running.group != job.group);
         let next = self.left.iter().position(is_other).unwrap_or_default();

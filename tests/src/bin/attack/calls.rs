@@ -22,7 +22,8 @@ pub(crate) fn pwrite(device: &File, at: u64, value: u8) -> io::Result<()> {
     device.write_all_at(&[value], at)
 }
 
-/// lseek(2) and write(2) of more bytes than there are addresses left, which must fail with EOVERFLOW.
+/// lseek(2) and write(2) of more bytes than there are addresses left, which must fail with
+/// EOVERFLOW.
 pub(crate) fn beyond(mut device: &File) -> io::Result<()> {
     const LEFT: usize = 0x2000;
     device.seek(SeekFrom::Start((LEFT as u64).wrapping_neg()))?;

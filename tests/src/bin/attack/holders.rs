@@ -21,8 +21,8 @@ pub(crate) fn hold(device: &File, at: u64, value: u8) -> io::Result<()> {
     }
 }
 
-/// mmap(2) of a device, a store, and nothing that shows of it: the page may not be used any more, and
-/// only a second thread is left. Does not return.
+/// mmap(2) of a device, a store, and nothing that shows of it: the page may not be used any more,
+/// and only a second thread is left. Does not return.
 pub(crate) fn hide(device: &File, at: u64, value: u8) -> io::Result<()> {
     let mapping = Mapping::new(device, at % PAGE, 1, READ_WRITE, libc::MAP_SHARED)?;
     mapping.store(at, value);
@@ -42,8 +42,8 @@ pub(crate) fn hide(device: &File, at: u64, value: u8) -> io::Result<()> {
 static PLACE: AtomicU64 = AtomicU64::new(0);
 static VALUE: AtomicU64 = AtomicU64::new(0);
 
-/// mmap(2) of a device over a page to which another process that shares this one's memory stores all the
-/// time.
+/// mmap(2) of a device over a page to which another process that shares this one's memory stores
+/// all the time.
 pub(crate) fn share(device: &File, at: u64, value: u8) -> io::Result<()> {
     const STACK: usize = 64 << 10;
     let map = |length, flags| {
@@ -56,12 +56,14 @@ pub(crate) fn share(device: &File, at: u64, value: u8) -> io::Result<()> {
     PLACE.store(page as u64 + at % PAGE, Ordering::SeqCst);
     VALUE.store(value.into(), Ordering::SeqCst);
     let flags = libc::CLONE_VM | libc::SIGCHLD;
-    // SAFETY: a stack of its own, which grows down, and a function that touches nothing of this one's.
+    // SAFETY: a stack of its own, which grows down, and a function that touches nothing of this
+    // one's.
     let other = unsafe { libc::clone(store, stack.byte_add(STACK), flags, ptr::null_mut()) };
     checked(other.min(0))?;
     eprintln!("attack: shared by {other}");
     let (length, fixed) = (PAGE as usize, libc::MAP_SHARED | libc::MAP_FIXED);
-    // SAFETY: over this function's own page, which only the other process writes, whatever is there.
+    // SAFETY: over this function's own page, which only the other process writes, whatever is
+    // there.
     let start = unsafe { libc::mmap(page, length, READ_WRITE, fixed, device.as_raw_fd(), 0) };
     if start == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -1,8 +1,8 @@
 //! `attack`: really writes to physical memory, by each path the guard must close, and by some that
 //! it must leave open. Prints one JSON line with what came of it.
 //!
-//! Exit status: 0 the act succeeded, 1 the kernel refused it, 2 it could not be tried. Its process id
-//! is on the first line of standard error: who is killed for the attempt prints nothing more.
+//! Exit status: 0 the act succeeded, 1 the kernel refused it, 2 it could not be tried. Its process
+//! id is on the first line of standard error: who is killed for the attempt prints nothing more.
 
 mod asynchronous;
 mod calls;
@@ -78,15 +78,16 @@ enum Path {
     PkeyMprotect,
     /// mmap of a driver's device, all of which is the page of `--at`.
     DeviceMmap,
-    /// The same, kept by a process that hides it: it may not be used any more, and the thread that the
-    /// process is named by is gone.
+    /// The same, kept by a process that hides it: it may not be used any more, and the thread that
+    /// the process is named by is gone.
     DeviceHide,
-    /// The same, for another process that shares this one's memory and stores the byte again and again.
+    /// The same, for another process that shares this one's memory and stores the byte again and
+    /// again.
     DeviceShare,
     /// pwrite of the same byte `--count` times.
     Flood,
-    /// write to the end of all addresses and beyond, by `--count` threads, one after another; it succeeds when
-    /// the kernel refuses each with EOVERFLOW.
+    /// write to the end of all addresses and beyond, by `--count` threads, one after another; it
+    /// succeeds when the kernel refuses each with EOVERFLOW.
     Beyond,
     /// mmap, and a store of the byte again and again, until it is killed.
     Hold,

@@ -1,8 +1,8 @@
-//! `cost`: what system calls cost that have nothing to do with protected memory, and what work costs
-//! that is made of them. Prints one JSON line.
+//! `cost`: what system calls cost that have nothing to do with protected memory, and what work
+//! costs that is made of them. Prints one JSON line.
 //!
-//! Time is that of the processor which this thread, or the work, really had: who else runs beside it
-//! does not count.
+//! Time is that of the processor which this thread, or the work, really had: who else runs beside
+//! it does not count.
 
 mod audit;
 mod calls;

@@ -46,7 +46,8 @@ pub(crate) fn unfilter(pid: i32) -> io::Result<()> {
     set_option(&socket(pid)?, libc::SO_DETACH_FILTER, &0_i32)
 }
 
-/// Has a BPF program at a map of sockets, with journald's (`pid`) in it, drop what comes, for a while.
+/// Has a BPF program at a map of sockets, with journald's (`pid`) in it, drop what comes, for a
+/// while.
 pub(crate) fn map(pid: i32) -> io::Result<()> {
     // Keys and values of 4 bytes, one of them.
     let map = bpf::owned(bpf(bpf::MAP_CREATE, &[MAP_OF_SOCKETS, 4, 4, 1])?);

@@ -1,8 +1,8 @@
-//! `disarm`: really tries to switch the guard off, or its watchdog, by one way each. Prints one JSON
-//! line with what came of it.
+//! `disarm`: really tries to switch the guard off, or its watchdog, by one way each. Prints one
+//! JSON line with what came of it.
 //!
-//! Exit status: 0 the act succeeded, 1 the kernel refused it, 2 it could not be tried. Its process id
-//! is on the first line of standard error: who is killed for the attempt prints nothing more.
+//! Exit status: 0 the act succeeded, 1 the kernel refused it, 2 it could not be tried. Its process
+//! id is on the first line of standard error: who is killed for the attempt prints nothing more.
 
 mod bpf;
 mod files;
@@ -97,8 +97,8 @@ enum By {
     FmodRet,
     /// The same for everybody but `--pid`, for two minutes.
     AnswerOthers,
-    /// The watchdog begun so that it shares its root with this process, which takes another one (`--file`)
-    /// once there is `go` in that.
+    /// The watchdog begun so that it shares its root with this process, which takes another one
+    /// (`--file`) once there is `go` in that.
     SharedRoot,
     /// journald's socket bound by another process, which prints what is sent there.
     TakeJournal,

@@ -30,8 +30,8 @@ pub(crate) fn over(file: &Path) -> io::Result<()> {
     unmount(file)
 }
 
-/// Hides a file or folder behind another one. `more` are flags that the kernel leaves out of account beside
-/// `MS_BIND`.
+/// Hides a file or folder behind another one. `more` are flags that the kernel leaves out of
+/// account beside `MS_BIND`.
 pub(crate) fn bind_over(file: &Path, more: u64) -> io::Result<()> {
     let other = std::env::temp_dir().join("over");
     if file.is_dir() {

@@ -118,7 +118,8 @@ pub(crate) fn proc_mem(pid: i32) -> io::Result<()> {
 
 /// A counter of page faults which sends SIGTRAP at the first.
 pub(crate) fn counter(pid: i32) -> io::Result<()> {
-    // `struct perf_event_attr` up to `sig_data` (include/uapi/linux/perf_event.h), in words of 8 bytes.
+    // `struct perf_event_attr` up to `sig_data` (include/uapi/linux/perf_event.h), in words of 8
+    // bytes.
     const WORDS: usize = 17;
     const SOFTWARE: u64 = 1;
     const PAGE_FAULTS: u64 = 2;
@@ -182,8 +183,8 @@ pub(crate) fn idle(pid: i32) -> io::Result<()> {
     .map(drop)
 }
 
-/// Begins the watchdog as a child that shares its root with this process. Once there is `go` in a folder, that
-/// becomes the root of both, and gets `gone`.
+/// Begins the watchdog as a child that shares its root with this process. Once there is `go` in a
+/// folder, that becomes the root of both, and gets `gone`.
 pub(crate) fn shared_root(executable: &Path, folder: &Path) -> io::Result<()> {
     let path = CString::new(executable.as_os_str().as_bytes())?;
     let arguments = [path.as_ptr(), c"run".as_ptr(), std::ptr::null()];

@@ -108,8 +108,8 @@ pub(crate) fn lsm_program(file: &Path) -> io::Result<()> {
     }
 }
 
-/// The same by an LSM program of the root cgroup. Where the kernel takes none that says so (7.2), it
-/// says nothing: that it is attached at all is the success.
+/// The same by an LSM program of the root cgroup. Where the kernel takes none that says so (7.2),
+/// it says nothing: that it is attached at all is the success.
 pub(crate) fn lsm_cgroup(file: &Path) -> io::Result<()> {
     let target = Types::of_this_kernel()?.function("bpf_lsm_bpf_map")?;
     let with = |code: &[u64]| Program { kind: LSM, attach: LSM_CGROUP, target, code }.load();

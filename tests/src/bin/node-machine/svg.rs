@@ -28,7 +28,8 @@ pub(crate) fn write(path: &Path, lines: &[Line]) -> Result<()> {
     let all = times.last().copied().unwrap_or_default() + END;
     writeln!(
         out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{outer_width}\" height=\"{outer_height}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{outer_width}\" \
+         height=\"{outer_height}\" \
          font-family=\"DejaVu Sans Mono, Menlo, Consolas, monospace\" font-size=\"14\">\n\
          <title>cargo xtask demo</title>\n<style>\n\
          text {{ fill: #d8dee9; }}\n\
@@ -46,7 +47,8 @@ pub(crate) fn write(path: &Path, lines: &[Line]) -> Result<()> {
     writeln!(
         out,
         "}}\n</style>\n<rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#2e3440\"/>\n\
-         <svg x=\"{MARGIN}\" y=\"{MARGIN}\" width=\"{width}\" height=\"{height}\">\n<g id=\"lines\">"
+         <svg x=\"{MARGIN}\" y=\"{MARGIN}\" width=\"{width}\" height=\"{height}\">\n<g \
+         id=\"lines\">"
     )?;
     for (n, (_, line)) in lines.iter().enumerate() {
         let y = (n as f64 + 0.75) * ROW;

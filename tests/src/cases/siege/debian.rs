@@ -1,4 +1,5 @@
-//! Programs of Debian that use what attackers use: what goes on beside the guard, and what it refuses.
+//! Programs of Debian that use what attackers use: what goes on beside the guard, and what it
+//! refuses.
 
 use anyhow::{Result, ensure};
 
@@ -75,8 +76,10 @@ pub(super) const USES: [Use; 10] = [
     general(
         "a program that redirects connections, pinned (`bpftool`, as Cilium's agent does)",
         "bpftool prog load /tmp/connect4.o /sys/fs/bpf/connect4 && \
-             bpftool cgroup attach /sys/fs/cgroup/init.scope connect4 pinned /sys/fs/bpf/connect4 && \
-             bpftool cgroup detach /sys/fs/cgroup/init.scope connect4 pinned /sys/fs/bpf/connect4 && \
+             bpftool cgroup attach /sys/fs/cgroup/init.scope connect4 pinned /sys/fs/bpf/connect4 \
+             && \
+             bpftool cgroup detach /sys/fs/cgroup/init.scope connect4 pinned /sys/fs/bpf/connect4 \
+             && \
              rm /sys/fs/bpf/connect4",
         Works,
         Works,

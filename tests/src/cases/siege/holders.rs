@@ -1,5 +1,5 @@
-//! What keeps the guard in force beside the mount of its pins, and what tries it beside the watchdog. The
-//! guard would refuse what is done here; so policy only lets it be seen, or off.
+//! What keeps the guard in force beside the mount of its pins, and what tries it beside the
+//! watchdog. The guard would refuse what is done here; so policy only lets it be seen, or off.
 
 use anyhow::{Result, ensure};
 
@@ -26,8 +26,8 @@ pub(in crate::cases) const CASES: List = &[
     ("siege: a watch that looks seldom, or without its baselines", Start::Standard, looks_less),
 ];
 
-/// Check that a guard whose pins are unmounted stays in force, that this is told, that its commands and
-/// the next watchdog find it by the descriptor that process 1 keeps, and that it then goes on.
+/// Check that a guard whose pins are unmounted stays in force, that this is told, that its commands
+/// and the next watchdog find it by the descriptor that process 1 keeps, and that it then goes on.
 fn unmounted(stage: &Stage) -> Result<()> {
     configured(stage, "[guard.paths]\nself = \"observe\"", || {
         let (mark, first) = (stage.mark()?, stage.watchdog()?);
@@ -48,7 +48,8 @@ fn unmounted(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that no unmount and no mount comes from a namespace whose mounts are shared with process 1's.
+/// Check that no unmount and no mount comes from a namespace whose mounts are shared with process
+/// 1's.
 fn shared(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let shared = "unshare --mount --propagation unchanged";
@@ -76,7 +77,8 @@ fn hidden(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a program which lets the watchdog alone is seen by the second process that tries the guard.
+/// Check that a program which lets the watchdog alone is seen by the second process that tries the
+/// guard.
 fn spares_the_watchdog(stage: &Stage) -> Result<()> {
     configured(stage, "[guard.paths]\nbpf = \"off\"", || {
         let mark = stage.mark()?;
@@ -91,8 +93,8 @@ fn spares_the_watchdog(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that no guard is armed beside a program that could answer for its hooks, that this is said with
-/// the program's number, and that it is armed once that is gone.
+/// Check that no guard is armed beside a program that could answer for its hooks, that this is said
+/// with the program's number, and that it is armed once that is gone.
 fn from_before(stage: &Stage) -> Result<()> {
     stage.shell(
         "setsid disarm --by answer-others --pid 1 </dev/null >/tmp/answers 2>&1 & sleep 2",
@@ -106,8 +108,8 @@ fn from_before(stage: &Stage) -> Result<()> {
     kept_by_process_one(stage)
 }
 
-/// Check that a program of which process 1 keeps a descriptor is no better for it, but for one at the hook
-/// where the service manager has its own: that one is left alone, and this is said.
+/// Check that a program of which process 1 keeps a descriptor is no better for it, but for one at
+/// the hook where the service manager has its own: that one is left alone, and this is said.
 fn kept_by_process_one(stage: &Stage) -> Result<()> {
     let store = |hook: &str| {
         stage.shell(&format!(
@@ -126,8 +128,8 @@ fn kept_by_process_one(stage: &Stage) -> Result<()> {
     still_denies(stage)
 }
 
-/// Check that a watch does not give way to one that looks less often or takes baselines that are not signed,
-/// and that one whose baselines are gone says so.
+/// Check that a watch does not give way to one that looks less often or takes baselines that are
+/// not signed, and that one whose baselines are gone says so.
 fn looks_less(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         newest_pin(stage, "STATE")?;
@@ -143,7 +145,8 @@ fn looks_less(stage: &Stage) -> Result<()> {
         let mark = stage.mark()?;
         node0.write("/tmp/elsewhere.toml", 0o644, same.as_bytes())?;
         let line = format!(
-            "systemd-run --collect --unit elsewhere {WATCHDOG} run --config /tmp/elsewhere.toml --wait --state-dir /tmp/elsewhere"
+            "systemd-run --collect --unit elsewhere {WATCHDOG} run --config /tmp/elsewhere.toml \
+             --wait --state-dir /tmp/elsewhere"
         );
         let ran = node0.shell(&line)?;
         ensure!(ran.success(), "{ran}");

@@ -39,14 +39,15 @@ fn devices(stage: &Stage) -> Result<()> {
         let configuration =
             address("sed -nE 's/^ *([0-9a-f]+)-.*PCI (MMCONFIG|ECAM).*/\\1/p' /proc/iomem")?;
         let registers = address(
-            "sed -nE 's/^0x0*([0-9a-f]{8}) .*200$/\\1/p' /sys/bus/pci/devices/0000:00:1f.2/resource",
+            "sed -nE 's/^0x0*([0-9a-f]{8}) .*200$/\\1/p' \
+             /sys/bus/pci/devices/0000:00:1f.2/resource",
         )?;
         denied(stage, &["mmap", "mprotect", "write"], &[IO_APIC, HPET, configuration, registers])
     })
 }
 
-/// Check that a range which is named is written as before, also after more threads than the guard has places
-/// for have tried what the kernel refuses by itself; and that nothing else is.
+/// Check that a range which is named is written as before, also after more threads than the guard
+/// has places for have tried what the kernel refuses by itself; and that nothing else is.
 fn named(stage: &Stage) -> Result<()> {
     let range = "[guard]\ndev_mem_writable = [\"0x20003000..0x20004000\"]";
     configured(stage, range, || {

@@ -32,12 +32,13 @@ fn refused(stage: &Stage) -> Result<()> {
     stage.machine().node(2)?.wait_for_ticks()
 }
 
-/// Check that a process which had such a file open to be written is found and killed when the guard is
-/// armed, and one that has node 0's own open is not.
+/// Check that a process which had such a file open to be written is found and killed when the guard
+/// is armed, and one that has node 0's own open is not.
 fn open_before(stage: &Stage) -> Result<()> {
     let holds = |processor: u8| -> Result<String> {
         let said = stage.shell(&format!(
-            "setsid sh -c 'exec 9>/sys/devices/system/cpu/cpu{processor}/online; echo $$ >/tmp/pid; exec sleep 600' \
+            "setsid sh -c 'exec 9>/sys/devices/system/cpu/cpu{processor}/online; echo $$ \
+             >/tmp/pid; exec sleep 600' \
                  </dev/null >/dev/null 2>&1 &
              until test -s /tmp/pid; do sleep 0.05; done; cat /tmp/pid; rm /tmp/pid"
         ))?;

@@ -78,8 +78,9 @@ fn strict(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that there is no link by which the list of mappings could be given another program, and that
-/// the list is made all the same: by a link that is there for a moment, whose program is checked.
+/// Check that there is no link by which the list of mappings could be given another program, and
+/// that the list is made all the same: by a link that is there for a moment, whose program is
+/// checked.
 fn no_link(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let watchdog = stage.watchdog()?;

@@ -59,8 +59,8 @@ pub(super) fn another(stage: &Stage, before: u32) -> Result<u32> {
     }
 }
 
-/// Does something under the guard that a stopped service leaves, and checks that the guard still denies and
-/// that the service starts again.
+/// Does something under the guard that a stopped service leaves, and checks that the guard still
+/// denies and that the service starts again.
 pub(in crate::cases) fn between_watchdogs(
     stage: &Stage,
     act: impl FnOnce() -> Result<()>,

@@ -12,8 +12,8 @@ const REFUSED: &str = "refused, reported";
 const REPORTED: &str = "reported";
 const HARMLESS: &str = "without effect";
 
-/// What is tried by cases of their own: the section, the means, the outcome in `standard` and `strict`,
-/// and the case.
+/// What is tried by cases of their own: the section, the means, the outcome in `standard` and
+/// `strict`, and the case.
 const OTHERS: [[&str; 5]; 31] = [
     [
         "System calls",
@@ -150,7 +150,8 @@ const OTHERS: [[&str; 5]; 31] = [
     ],
     [
         "The trusted program",
-        "the next watchdog begun in mounts with another journal, memory device, control groups and pins",
+        "the next watchdog begun in mounts with another journal, memory device, control groups \
+         and pins",
         "it goes by those of process 1",
         "it goes by those of process 1",
         "siege: the next watchdog in a world that was made for it",
@@ -164,7 +165,8 @@ const OTHERS: [[&str; 5]; 31] = [
     ],
     [
         "The trusted program",
-        "another file over /dev/mem, or another group over that of all processes, for the next watchdog",
+        "another file over /dev/mem, or another group over that of all processes, for the next \
+         watchdog",
         "no guard is armed",
         "no guard is armed",
         "siege: files that the next watchdog is to take for others",
@@ -178,7 +180,8 @@ const OTHERS: [[&str; 5]; 31] = [
     ],
     [
         "The trusted program",
-        "the next watchdog kept from kernel addresses (kernel.kptr_restrict=2), or given other clocks",
+        "the next watchdog kept from kernel addresses (kernel.kptr_restrict=2), or given other \
+         clocks",
         "no guard is armed",
         "no guard is armed",
         "siege: kernel facts that the next watchdog cannot know",
@@ -298,8 +301,8 @@ mod tests {
 
     const END: &str = "<!-- until here -->\n";
 
-    /// Check that each row's case is there, that no section is missing, and that the documentation has
-    /// the tables that the cases make; with `WATCHDOG_WRITE_DOCS` they are written there.
+    /// Check that each row's case is there, that no section is missing, and that the documentation
+    /// has the tables that the cases make; with `WATCHDOG_WRITE_DOCS` they are written there.
     #[test]
     fn documented() {
         let all = cases::all();

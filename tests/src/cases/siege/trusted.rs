@@ -1,4 +1,5 @@
-//! What the trusted program goes by, and what it is made of: made up, changed, or ended before it tells.
+//! What the trusted program goes by, and what it is made of: made up, changed, or ended before it
+//! tells.
 
 use std::fs;
 
@@ -21,8 +22,9 @@ pub(in crate::cases) const CASES: List = &[
     ("siege: a guard that is taken down unheard", Start::Learned, unheard),
 ];
 
-/// Has the watchdog begin where nothing is as for process 1: `/proc/PID` has the attacker's executable,
-/// journald, memory, control groups and pins are others; and with files of its own to keep.
+/// Has the watchdog begin where nothing is as for process 1: `/proc/PID` has the attacker's
+/// executable, journald, memory, control groups and pins are others; and with files of its own to
+/// keep.
 const WORLD: &str = "
     mkdir -p /tmp/w/fake /tmp/w/proc /tmp/w/state
     cp $(command -v disarm) /tmp/w/evil
@@ -43,9 +45,9 @@ const WORLD: &str = "
 END
     systemd-run --quiet --unit=other unshare --mount --propagation private sh /tmp/w/begin";
 
-/// Check that a watchdog which begins in a mount namespace of its own, where all that it goes by leads
-/// elsewhere, and with files of its own, tells the machine's journal, has the guard trust no other executable
-/// and keep no less.
+/// Check that a watchdog which begins in a mount namespace of its own, where all that it goes by
+/// leads elsewhere, and with files of its own, tells the machine's journal, has the guard trust no
+/// other executable and keep no less.
 fn made_up(stage: &Stage) -> Result<()> {
     between_watchdogs(stage, || {
         let mark = stage.mark()?;
@@ -66,8 +68,8 @@ fn made_up(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that no guard is armed where another file is mounted over the memory device, another group over that
-/// of all processes, or by a watchdog that may not leave mounts of its own.
+/// Check that no guard is armed where another file is mounted over the memory device, another group
+/// over that of all processes, or by a watchdog that may not leave mounts of its own.
 fn mistaken(stage: &Stage) -> Result<()> {
     let over = |file: &str, place: &str| {
         format!("mount --bind {file} {place}; {WATCHDOG} run; echo status $?; umount {place}")
@@ -93,8 +95,8 @@ fn mistaken(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a watchdog which was begun so that it shares its root with another process keeps it when that
-/// process takes another one: it still finds the journal.
+/// Check that a watchdog which was begun so that it shares its root with another process keeps it
+/// when that process takes another one: it still finds the journal.
 fn shared_root(stage: &Stage) -> Result<()> {
     between_watchdogs(stage, || {
         let mark = stage.mark()?;
@@ -112,7 +114,8 @@ fn shared_root(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that no guard gives way to one that knows less of the kernel, or whose clocks are not the kernel's.
+/// Check that no guard gives way to one that knows less of the kernel, or whose clocks are not the
+/// kernel's.
 fn hidden_facts(stage: &Stage) -> Result<()> {
     between_watchdogs(stage, || {
         let shell = |line: &str| stage.machine().node0().shell(line);
@@ -128,8 +131,8 @@ fn hidden_facts(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that no breakpoint of a uprobe comes into the watchdog, that who sets one is killed, and so is a
-/// process of the executable that gets one as it begins, and that all of it is reported.
+/// Check that no breakpoint of a uprobe comes into the watchdog, that who sets one is killed, and
+/// so is a process of the executable that gets one as it begins, and that all of it is reported.
 fn probes(stage: &Stage) -> Result<()> {
     const EVENT: &str = "/sys/kernel/tracing/events/siege/entry/enable";
     configured(stage, "", || {
@@ -184,8 +187,8 @@ fn entry_in_file() -> Result<u64> {
     Ok(segment.file_range().0 + (entry - segment.address()))
 }
 
-/// Check that the journal has it before the guard is down: also where the command runs in a mount namespace
-/// whose `/run` has no journal; and that without a journal nothing is taken down.
+/// Check that the journal has it before the guard is down: also where the command runs in a mount
+/// namespace whose `/run` has no journal; and that without a journal nothing is taken down.
 fn unheard(stage: &Stage) -> Result<()> {
     const UNITS: &str = "systemd-journald.socket systemd-journald-dev-log.socket \
                          systemd-journald-audit.socket systemd-journald.service";
@@ -200,7 +203,8 @@ fn unheard(stage: &Stage) -> Result<()> {
         still_denies(stage)?;
         let mark = stage.mark()?;
         stage.shell(&format!(
-            "unshare --mount --propagation private sh -c 'mount -t tmpfs none /run; {WATCHDOG} guard disarm'"
+            "unshare --mount --propagation private sh -c 'mount -t tmpfs none /run; {WATCHDOG} \
+             guard disarm'"
         ))?;
         stage.wait_for(mark, "that it is taken down", |entry| entry.is("guard-disarmed"))?;
         stage.shell(&format!("systemctl start {UNIT}")).map(drop)

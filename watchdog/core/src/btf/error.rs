@@ -11,7 +11,8 @@ pub enum BtfError {
     TooLarge,
     /// A structure takes too many steps to look through.
     #[error(
-        "`struct {0}` in the kernel's type information (BTF) is too deep, or too large, to look through"
+        "`struct {0}` in the kernel's type information (BTF) is too deep, or too large, to look \
+         through"
     )]
     TooDeep(String),
     /// No such structure.

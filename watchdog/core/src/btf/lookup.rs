@@ -4,8 +4,8 @@ use super::{ANY_SIZE, Btf, BtfError, Type, kind};
 
 /// Type chains and nested anonymous members are followed this far.
 const DEPTH: usize = 16;
-/// Members that one lookup looks at, those of anonymous members included. The largest structures of a
-/// distribution's kernel have some hundred; members of members can be more than any number.
+/// Members that one lookup looks at, those of anonymous members included. The largest structures of
+/// a distribution's kernel have some hundred; members of members can be more than any number.
 const MAX_STEPS: usize = 1 << 16;
 
 /// Where a field is, in bytes from the start of its structure, and how large.
@@ -26,9 +26,9 @@ struct Member {
 }
 
 impl Btf {
-    /// The offset of a field of `size` bytes, in bytes from the start of the structure. Fields of nested
-    /// structures are joined by dots (`f_path.dentry`), anonymous ones are looked into, and an array stands
-    /// for its first element.
+    /// The offset of a field of `size` bytes, in bytes from the start of the structure. Fields of
+    /// nested structures are joined by dots (`f_path.dentry`), anonymous ones are looked into, and
+    /// an array stands for its first element.
     ///
     /// # Errors
     /// [`BtfError`] when it is missing, ambiguous or of another size, or takes too long to find.
@@ -208,7 +208,8 @@ impl Walk<'_> {
         self.steps > MAX_STEPS
     }
 
-    /// Takes note of one more member, or structure, that is looked at; `None` when it is one too many.
+    /// Takes note of one more member, or structure, that is looked at; `None` when it is one too
+    /// many.
     fn step(&mut self) -> Option<()> {
         self.steps = self.steps.checked_add(1)?;
         (!self.is_over()).then_some(())

@@ -2,8 +2,9 @@
 //! they look like.
 //!
 //! Format: Documentation/bpf/btf.rst and include/uapi/linux/btf.h (6.1 to 7.2). It comes from the
-//! kernel that runs this program, from a vendor's image, or from another node's memory, which may hold
-//! anything. Every bound is checked; what is kept of each type, and what a lookup may cost, is bounded.
+//! kernel that runs this program, from a vendor's image, or from another node's memory, which may
+//! hold anything. Every bound is checked; what is kept of each type, and what a lookup may cost, is
+//! bounded.
 
 mod error;
 mod lookup;
@@ -25,8 +26,8 @@ pub const MAX_BYTES: usize = 32 << 20;
 const MAGIC: u16 = 0xeb9f;
 /// `BTF_MAX_TYPE`: the number of a type has 20 bits.
 const MAX_TYPES: usize = 0xf_ffff;
-/// Longest name that can be found: `KSYM_NAME_LEN` (include/linux/kallsyms.h), to which the kernel holds
-/// names in type information (`btf_name_valid_identifier()`, kernel/bpf/btf.c).
+/// Longest name that can be found: `KSYM_NAME_LEN` (include/linux/kallsyms.h), to which the kernel
+/// holds names in type information (`btf_name_valid_identifier()`, kernel/bpf/btf.c).
 const MAX_NAME: usize = 512;
 
 /// `BTF_KIND_*`.
@@ -76,7 +77,8 @@ pub struct Btf {
     /// By number; number 0 is `void`.
     types: Vec<Type>,
     hasher: RandomState,
-    /// Structures, enumerations and functions by the hash of their name, ascending; of one name by number.
+    /// Structures, enumerations and functions by the hash of their name, ascending; of one name by
+    /// number.
     named: Vec<(u64, u32)>,
 }
 
@@ -103,8 +105,8 @@ impl Btf {
         &self.bytes
     }
 
-    /// The index by name. It keeps a hash of each: a hostile kernel may have a million types whose names
-    /// are all megabytes long.
+    /// The index by name. It keeps a hash of each: a hostile kernel may have a million types whose
+    /// names are all megabytes long.
     fn names(&self) -> Vec<(u64, u32)> {
         let is_named = |head: &Type| matches!(head.kind, kind::STRUCT | kind::ENUM | kind::FUNC);
         let types = (0..).zip(&self.types).filter(|(_, head)| is_named(head));

@@ -77,8 +77,8 @@ fn damage() {
     }
 }
 
-/// Check that type information which is made to take for ever, or all memory, is refused or searched in no
-/// time.
+/// Check that type information which is made to take for ever, or all memory, is refused or
+/// searched in no time.
 #[test]
 fn hostile_information() {
     for (name, bytes) in hostile() {

@@ -26,7 +26,8 @@ pub(super) fn payload(file: &[u8]) -> Result<&[u8], ImageError> {
     let version = u16::from_le_bytes(field(file, VERSION).ok_or_else(cut_short)?);
     if version < OLDEST {
         return Err(ImageError::Header(format!(
-            "its boot protocol is {}.{:02}, and only 2.08 (Linux 2.6.26) and later say where the kernel is",
+            "its boot protocol is {}.{:02}, and only 2.08 (Linux 2.6.26) and later say where the \
+             kernel is",
             version >> 8,
             version & 0xff
         )));
@@ -37,7 +38,8 @@ pub(super) fn payload(file: &[u8]) -> Result<&[u8], ImageError> {
     let start = payload_start(sectors, offset);
     within(file, start, length).ok_or_else(|| {
         ImageError::Header(format!(
-            "its kernel should be {length} bytes from byte {start} on, and the file ends after {} bytes",
+            "its kernel should be {length} bytes from byte {start} on, and the file ends after {} \
+             bytes",
             file.len()
         ))
     })
@@ -62,7 +64,8 @@ fn recognise(file: &[u8]) -> Result<(), ImageError> {
     Err(ImageError::Other(if field(file, ARM64_MAGIC) == Some(*b"ARM\x64") {
         "an arm64 kernel"
     } else if file.starts_with(b"MZ") {
-        "an EFI program without Linux's x86 boot header (of a unified kernel image, its section `.linux` is the kernel)"
+        "an EFI program without Linux's x86 boot header (of a unified kernel image, its section \
+         `.linux` is the kernel)"
     } else if file.len() < PAYLOAD_LENGTH {
         "too short for a kernel"
     } else {

@@ -31,7 +31,8 @@ pub enum ImageError {
     Io(io::Error),
     /// The file is too large for a bzImage.
     #[error(
-        "it is {size} bytes long, and no bzImage has more than {MAX_PACKED}: give the file that the boot loader loads, as /boot/vmlinuz-RELEASE"
+        "it is {size} bytes long, and no bzImage has more than {MAX_PACKED}: give the file that \
+         the boot loader loads, as /boot/vmlinuz-RELEASE"
     )]
     TooLarge {
         /// Its bytes.
@@ -39,7 +40,8 @@ pub enum ImageError {
     },
     /// The file is something else.
     #[error(
-        "it is {0}: give the x86-64 kernel that the node boots, as /boot/vmlinuz-RELEASE, or the vmlinux it was made from"
+        "it is {0}: give the x86-64 kernel that the node boots, as /boot/vmlinuz-RELEASE, or the \
+         vmlinux it was made from"
     )]
     Other(&'static str),
     /// The boot header cannot be right.
@@ -47,12 +49,14 @@ pub enum ImageError {
     Header(String),
     /// The payload is in a format that is not unpacked here.
     #[error(
-        "its kernel is packed {0}, which is not supported: unpack it with scripts/extract-vmlinux of the Linux sources, and give the vmlinux"
+        "its kernel is packed {0}, which is not supported: unpack it with scripts/extract-vmlinux \
+         of the Linux sources, and give the vmlinux"
     )]
     Unsupported(String),
     /// The payload cannot be unpacked.
     #[error(
-        "its kernel, packed by {format}, cannot be unpacked ({error}): the file is damaged; fetch it again"
+        "its kernel, packed by {format}, cannot be unpacked ({error}): the file is damaged; fetch \
+         it again"
     )]
     Unpack {
         /// How it is packed.
@@ -62,7 +66,8 @@ pub enum ImageError {
     },
     /// The payload says that it is larger than is unpacked.
     #[error(
-        "its kernel would be {stated} bytes long unpacked, and no more than {limit} are unpacked: the file is damaged; fetch it again"
+        "its kernel would be {stated} bytes long unpacked, and no more than {limit} are unpacked: \
+         the file is damaged; fetch it again"
     )]
     TooMuch {
         /// Bytes it is said to have.
@@ -72,7 +77,8 @@ pub enum ImageError {
     },
     /// The payload has another size than it says.
     #[error(
-        "its kernel is said to be {stated} bytes long unpacked and is {found}: the file is damaged; fetch it again"
+        "its kernel is said to be {stated} bytes long unpacked and is {found}: the file is \
+         damaged; fetch it again"
     )]
     WrongSize {
         /// Bytes it is said to have.

@@ -159,7 +159,8 @@ impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
             for (name, expected) in [("_stext", start), ("_etext", end)] {
                 if is_name(names, symbol.st_name.get(LE), name) && value != expected {
                     return Err(format!(
-                        "says two things of its text: `.text` is {start}..{end}, `{name}` is {value}"
+                        "says two things of its text: `.text` is {start}..{end}, `{name}` is \
+                         {value}"
                     ));
                 }
             }

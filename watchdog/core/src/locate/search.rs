@@ -58,8 +58,8 @@ const KEPT: u64 = 128 << 20;
 /// some 8 MiB, and no kernel runs in less than 32 times that.
 const MEMORY_PER_KEPT: u64 = 32;
 
-/// The bytes that may still be kept of symbol tables. All claims are kept until they are decided on,
-/// and a node can make many tables that parse.
+/// The bytes that may still be kept of symbol tables. All claims are kept until they are decided
+/// on, and a node can make many tables that parse.
 struct Kept {
     left: u64,
     is_exhausted: bool,

@@ -94,7 +94,8 @@ impl Dump {
         if !self.cut.is_empty() {
             let (name, missing) = (&self.name, self.cut.size());
             return Some(format!(
-                "{name} was cut short: {missing} bytes of memory that its headers name are not in it (from {} on)",
+                "{name} was cut short: {missing} bytes of memory that its headers name are not in \
+                 it (from {} on)",
                 self.cut.ranges().first()?
             ));
         }

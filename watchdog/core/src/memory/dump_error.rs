@@ -16,7 +16,8 @@ pub enum DumpError {
     NotElf,
     /// ELF, but no core.
     #[error(
-        "it is an ELF file but no core (a kernel image or a program?): a core is what makedumpfile -E, a copy of /proc/vmcore or QEMU's dump-guest-memory gives"
+        "it is an ELF file but no core (a kernel image or a program?): a core is what \
+         makedumpfile -E, a copy of /proc/vmcore or QEMU's dump-guest-memory gives"
     )]
     NotCore,
     /// ELF of another kind of machine.
@@ -27,7 +28,8 @@ pub enum DumpError {
     HeaderSize(u16),
     /// No magic number where a range begins.
     #[error(
-        "it has no LiME header at offset {at:#x}: it is damaged or no LiME image. Memory byte for byte, without headers, is raw:FILE[@PHYS]"
+        "it has no LiME header at offset {at:#x}: it is damaged or no LiME image. Memory byte for \
+         byte, without headers, is raw:FILE[@PHYS]"
     )]
     NotLime {
         /// Where in the file.
@@ -35,7 +37,8 @@ pub enum DumpError {
     },
     /// A version that is not read.
     #[error(
-        "it is of version {0} of the LiME format and only version 1 is read. What AVML compressed is expanded by avml-convert FILE NEWFILE"
+        "it is of version {0} of the LiME format and only version 1 is read. What AVML compressed \
+         is expanded by avml-convert FILE NEWFILE"
     )]
     LimeVersion(u32),
     /// More headers than a file header counts, and no section header that does.

@@ -5,12 +5,15 @@ const FORMS: &[(&[u8], &str)] = &[
     // KDUMP_SIGNATURE, diskdump_mod.h of makedumpfile 1.7; QEMU's `dump-guest-memory -z` as well.
     (
         b"KDUMP   ",
-        "it is kdump-compressed, which makedumpfile does not turn back into ELF. Take the dump as ELF (makedumpfile -E -d 0 /proc/vmcore FILE; in QEMU, dump-guest-memory without -z, -l or -s), or copy its pages to a raw image with libkdumpfile",
+        "it is kdump-compressed, which makedumpfile does not turn back into ELF. Take the dump as \
+         ELF (makedumpfile -E -d 0 /proc/vmcore FILE; in QEMU, dump-guest-memory without -z, -l \
+         or -s), or copy its pages to a raw image with libkdumpfile",
     ),
     // DISK_DUMP_SIGNATURE, there.
     (
         b"DISKDUMP",
-        "it is of diskdump, which is not read. Copy its pages to a raw image with libkdumpfile, or take the dump as ELF (makedumpfile -E)",
+        "it is of diskdump, which is not read. Copy its pages to a raw image with libkdumpfile, \
+         or take the dump as ELF (makedumpfile -E)",
     ),
     // MAKEDUMPFILE_SIGNATURE, makedumpfile.h.
     (
@@ -20,7 +23,8 @@ const FORMS: &[(&[u8], &str)] = &[
     // src/image.rs of AVML: magic `AVML`, version 2.
     (
         b"AVML",
-        "it is compressed by AVML (version 2). Expand it first: avml-convert FILE NEWFILE, then --memory lime:NEWFILE",
+        "it is compressed by AVML (version 2). Expand it first: avml-convert FILE NEWFILE, then \
+         --memory lime:NEWFILE",
     ),
     (b"\x7fELF", "it is an ELF file: use --memory elf:FILE"),
     (b"EMiL", "it is a LiME image: use --memory lime:FILE"),

@@ -30,7 +30,8 @@ pub enum MapError {
     },
     /// The kernel hides the addresses.
     #[error(
-        "/proc/iomem shows no addresses: reading physical memory needs root (CAP_SYS_ADMIN and CAP_SYS_RAWIO); run it with sudo"
+        "/proc/iomem shows no addresses: reading physical memory needs root (CAP_SYS_ADMIN and \
+         CAP_SYS_RAWIO); run it with sudo"
     )]
     Hidden,
     /// A line is of no known form.
@@ -43,7 +44,8 @@ pub enum MapError {
     },
     /// The firmware map is not there.
     #[error(
-        "/sys/firmware/memmap is empty or missing (CONFIG_FIRMWARE_MEMMAP): nodes cannot be discovered; name them with --node NAME=START..END"
+        "/sys/firmware/memmap is empty or missing (CONFIG_FIRMWARE_MEMMAP): nodes cannot be \
+         discovered; name them with --node NAME=START..END"
     )]
     NoFirmwareMap,
 }
@@ -271,8 +273,8 @@ fee00000-fee00fff : Local APIC
         assert_eq!(map.local_apic.ranges(), [range(0xfee0_0000, 0xfee0_1000)]);
     }
 
-    /// Check that memory which was added inside of reserved memory is RAM, and that persistent memory
-    /// of both kinds is refused as such and is no place for nodes.
+    /// Check that memory which was added inside of reserved memory is RAM, and that persistent
+    /// memory of both kinds is refused as such and is no place for nodes.
     #[test]
     fn inside_of_reserved_memory() {
         let iomem = "\

@@ -2,9 +2,9 @@
 //! that mapped memory before the guard was armed writes there without asking anybody.
 //!
 //! Listed is what ioremap made, and memremap of what is no RAM (`vmalloc_info_show()`, `s_show()`
-//! before 6.9, mm/vmalloc.c, 6.1 to 7.2):
-//! `0x00000000f0f0f0f0-0x00000000f0f2f0f0    8192 init_phram+0x1a/0x30 [phram] phys=0x0000000048000000 ioremap`,
-//! the addresses being disguised as the kernel's settings want it.
+//! before 6.9, mm/vmalloc.c, 6.1 to 7.2): `0x00000000f0f0f0f0-0x00000000f0f2f0f0    8192
+//! init_phram+0x1a/0x30 [phram] phys=0x0000000048000000 ioremap`, the addresses being disguised as
+//! the kernel's settings want it.
 
 use std::thread;
 use std::time::Duration;

@@ -25,12 +25,14 @@ impl fmt::Display for Refusal {
 pub enum Reason {
     /// Below or above everything that an image holds.
     #[error(
-        "is not in the image, which holds {0}. Correct --node, or name the right image (a raw one whose first byte is not physical 0 is raw:FILE@PHYS)"
+        "is not in the image, which holds {0}. Correct --node, or name the right image (a raw one \
+         whose first byte is not physical 0 is raw:FILE@PHYS)"
     )]
     OutsideImage(PhysRange),
     /// Between what an image holds.
     #[error(
-        "is a hole in the image: the program that wrote it left this memory out. Take the image again without a filter (makedumpfile -d 0), or leave the hole out of --node"
+        "is a hole in the image: the program that wrote it left this memory out. Take the image \
+         again without a filter (makedumpfile -d 0), or leave the hole out of --node"
     )]
     Hole,
     /// An image's headers promise it, and the file ends before it.
@@ -39,32 +41,42 @@ pub enum Reason {
     /// `/dev/mem` shows no System RAM (`devmem_is_allowed`, arch/x86/mm/init.c, 6.1), and
     /// no other node can live in it.
     #[error(
-        "is System RAM of this kernel ({0}): its allocator uses it, so it can be no other node's, and /dev/mem does not show it. Reserve the range (memmap=SIZE$START on the kernel command line) or correct --node; /proc/iomem shows the map. To look at this kernel's own memory, use --memory live or --memory kcore"
+        "is System RAM of this kernel ({0}): its allocator uses it, so it can be no other node's, \
+         and /dev/mem does not show it. Reserve the range (memmap=SIZE$START on the kernel \
+         command line) or correct --node; /proc/iomem shows the map. To look at this kernel's own \
+         memory, use --memory live or --memory kcore"
     )]
     SystemRam(PhysRange),
     /// Drivers of node 0 answer for it.
     #[error(
-        "is persistent memory to this kernel, whose drivers may write to it or make RAM of it: it can be no other node's. Reserve the range with memmap=SIZE$START on the kernel command line (memmap=SIZE!START makes persistent memory of it), or correct --node; /proc/iomem shows the map"
+        "is persistent memory to this kernel, whose drivers may write to it or make RAM of it: it \
+         can be no other node's. Reserve the range with memmap=SIZE$START on the kernel command \
+         line (memmap=SIZE!START makes persistent memory of it), or correct --node; /proc/iomem \
+         shows the map"
     )]
     Persistent,
     /// Registers, not memory.
     #[error(
-        "is no memory but a device's (see /proc/iomem), and reading it could disturb the device. Correct --node"
+        "is no memory but a device's (see /proc/iomem), and reading it could disturb the device. \
+         Correct --node"
     )]
     Device,
     /// `/proc/kcore` has only what its kernel uses.
     #[error(
-        "is not System RAM of this kernel, and /proc/kcore holds nothing else. Use --memory live, which reads the rest through /dev/mem, or correct --node"
+        "is not System RAM of this kernel, and /proc/kcore holds nothing else. Use --memory live, \
+         which reads the rest through /dev/mem, or correct --node"
     )]
     NotSystemRam,
     /// A part of a page, or memory that is offline.
     #[error(
-        "is listed as System RAM in /proc/iomem and is not in /proc/kcore, which holds whole pages that are online. Leave it out of --node"
+        "is listed as System RAM in /proc/iomem and is not in /proc/kcore, which holds whole \
+         pages that are online. Leave it out of --node"
     )]
     NotInKcore,
     /// Neither `/dev/mem` nor `/proc/kcore` shows a page that is System RAM in part.
     #[error(
-        "shares a page with System RAM of this kernel, and neither /dev/mem nor /proc/kcore shows such a page. Leave the page out of --node"
+        "shares a page with System RAM of this kernel, and neither /dev/mem nor /proc/kcore shows \
+         such a page. Leave the page out of --node"
     )]
     SharedPage,
     /// What would serve it cannot be used.

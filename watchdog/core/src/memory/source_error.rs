@@ -30,27 +30,34 @@ pub enum SourceError {
     },
     /// There is no memory device.
     #[error(
-        "/dev/mem does not exist: this kernel has no CONFIG_DEVMEM. Read a memory image instead: --memory raw:FILE"
+        "/dev/mem does not exist: this kernel has no CONFIG_DEVMEM. Read a memory image instead: \
+         --memory raw:FILE"
     )]
     NoDevice,
     /// Lockdown refuses it.
     #[error(
-        "the kernel is locked down (Secure Boot, or lockdown= on its command line) and refuses /dev/mem even for reading. Boot it without lockdown, or read a memory image: --memory raw:FILE"
+        "the kernel is locked down (Secure Boot, or lockdown= on its command line) and refuses \
+         /dev/mem even for reading. Boot it without lockdown, or read a memory image: --memory \
+         raw:FILE"
     )]
     LockedDown,
     /// There is no `/proc/kcore`.
     #[error(
-        "/proc/kcore does not exist: this kernel has no CONFIG_PROC_KCORE. Other nodes' memory is read with --memory devmem, this kernel's own from an image"
+        "/proc/kcore does not exist: this kernel has no CONFIG_PROC_KCORE. Other nodes' memory is \
+         read with --memory devmem, this kernel's own from an image"
     )]
     NoKcore,
     /// Lockdown for confidentiality refuses it.
     #[error(
-        "the kernel is locked down for confidentiality (lockdown=confidentiality on its command line) and refuses /proc/kcore. Boot it without that, or read a memory image: --memory raw:FILE"
+        "the kernel is locked down for confidentiality (lockdown=confidentiality on its command \
+         line) and refuses /proc/kcore. Boot it without that, or read a memory image: --memory \
+         raw:FILE"
     )]
     KcoreLockedDown,
     /// Something else is there.
     #[error(
-        "/proc/kcore is no core of this kernel: a container hides it, or a systemd unit with ProtectKernelTunables=. Run the watchdog outside of it"
+        "/proc/kcore is no core of this kernel: a container hides it, or a systemd unit with \
+         ProtectKernelTunables=. Run the watchdog outside of it"
     )]
     KcoreHidden,
     /// The user may not.

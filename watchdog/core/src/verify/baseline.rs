@@ -165,7 +165,8 @@ impl Baseline {
     /// A baseline from the text as it stands: what is there now is taken for right.
     ///
     /// # Errors
-    /// [`BaselineError::Measure`] when the text cannot be read, or is larger than any that is learned.
+    /// [`BaselineError::Measure`] when the text cannot be read, or is larger than any that is
+    /// learned.
     pub fn learn(memory: &dyn Memory, kernel: &Kernel) -> Result<Self, BaselineError> {
         if kernel.text.size > MAX_LEARNED {
             return Err(MeasureError::Size(kernel.text.size).into());

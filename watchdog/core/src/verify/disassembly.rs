@@ -120,8 +120,8 @@ mod tests {
     use super::*;
     use crate::verify::made_up::reference;
 
-    /// Check that an instruction begins at the same place whether or not others of its function were
-    /// asked for before, and that decoding goes on from there instead of from the beginning.
+    /// Check that an instruction begins at the same place whether or not others of its function
+    /// were asked for before, and that decoding goes on from there instead of from the beginning.
     #[test]
     fn boundaries() {
         let symbols = [(b't', "one".to_owned(), 0), (b't', "two".to_owned(), 40)];

@@ -40,7 +40,8 @@ impl FromStr for BaselineKey {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |error: &dyn fmt::Display| {
             format!(
-                "`{text}` is no minisign public key ({error}): give the key as `minisign -G` prints it, beginning with RW, or the absolute path of its .pub file"
+                "`{text}` is no minisign public key ({error}): give the key as `minisign -G` \
+                 prints it, beginning with RW, or the absolute path of its .pub file"
             )
         };
         let key = if text.starts_with('/') {

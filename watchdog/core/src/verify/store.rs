@@ -44,7 +44,8 @@ pub enum StoreError {
     },
     /// It is no baseline, or a damaged one.
     #[error(
-        "{path} is no sound baseline: {what}. Make it anew with `watchdog baseline import`; or, if you trust the node as it is now, move the file away and let `watchdog run` learn"
+        "{path} is no sound baseline: {what}. Make it anew with `watchdog baseline import`; or, \
+         if you trust the node as it is now, move the file away and let `watchdog run` learn"
     )]
     Unsound {
         /// The file.
@@ -54,7 +55,8 @@ pub enum StoreError {
     },
     /// A key is configured, and the signature is missing or not that key's.
     #[error(
-        "{path} is not signed by the configured key: {what}. Sign it with `minisign -Sm {path}`, or take `baseline_key` out of the configuration"
+        "{path} is not signed by the configured key: {what}. Sign it with `minisign -Sm {path}`, \
+         or take `baseline_key` out of the configuration"
     )]
     Signature {
         /// The baseline.
@@ -64,7 +66,8 @@ pub enum StoreError {
     },
     /// A key is configured, and there is no baseline that could be signed.
     #[error(
-        "node {node} has no baseline, and with `baseline_key` only signed ones count: make one with `watchdog baseline import --node {node} --image FILE` and sign {path}"
+        "node {node} has no baseline, and with `baseline_key` only signed ones count: make one \
+         with `watchdog baseline import --node {node} --image FILE` and sign {path}"
     )]
     NothingSigned {
         /// The node.
@@ -238,8 +241,8 @@ impl BaselineStore {
     }
 }
 
-/// Refuses to write what [`parse`] would refuse to read for its size: by the bytes of the header, of
-/// the packed reference and of the reference itself.
+/// Refuses to write what [`parse`] would refuse to read for its size: by the bytes of the header,
+/// of the packed reference and of the reference itself.
 fn loads_again(header: usize, packed: usize, unpacked: usize) -> io::Result<()> {
     let ends = [MAGIC.len(), header, packed, 2];
     let file = ends.into_iter().fold(0_u64, |sum, part| sum.saturating_add(part as u64));
@@ -251,7 +254,8 @@ fn loads_again(header: usize, packed: usize, unpacked: usize) -> io::Result<()> 
     }
     if size > MAX_FILE {
         return Err(io::Error::other(format!(
-            "it would have {size} bytes, and only one of at most {MAX_FILE} is read: the kernel's text, data or symbol table is larger than that of any known kernel"
+            "it would have {size} bytes, and only one of at most {MAX_FILE} is read: the kernel's \
+             text, data or symbol table is larger than that of any known kernel"
         )));
     }
     Ok(())

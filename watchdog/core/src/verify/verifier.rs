@@ -266,8 +266,8 @@ impl Verifier {
         }
     }
 
-    /// Leaves open what is not known to stay: for a moment anything, and for a while, as long as the
-    /// kernel is patching, sites that contradict their tables.
+    /// Leaves open what is not known to stay: for a moment anything, and for a while, as long as
+    /// the kernel is patching, sites that contradict their tables.
     fn leave_open(&mut self, memory: &dyn Memory, patching: bool) {
         self.pending.clear();
         if memory.is_at_rest() {
@@ -286,9 +286,9 @@ impl Verifier {
         self.pending = self.opinion.wrong.extract_if(.., is_open).collect();
     }
 
-    /// Reads the pages in `order`, once each, and takes them in. Those that are not as they were read
-    /// last are to be judged: whole bytes are compared, which says more than digests would, and
-    /// sooner.
+    /// Reads the pages in `order`, once each, and takes them in. Those that are not as they were
+    /// read last are to be judged: whole bytes are compared, which says more than digests would,
+    /// and sooner.
     fn read(
         &mut self,
         memory: &dyn Memory,

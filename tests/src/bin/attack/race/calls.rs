@@ -79,8 +79,8 @@ pub(super) fn across_the_border(world: &World, random: &mut Random) {
     }
 }
 
-/// A write of an impossible length to where there is nothing, which is refused before anybody judges
-/// it, then one that is possible: what the first left behind must not speak for the second.
+/// A write of an impossible length to where there is nothing, which is refused before anybody
+/// judges it, then one that is possible: what the first left behind must not speak for the second.
 pub(super) fn after_a_refusal(world: &World, random: &mut Random) {
     const NOTHING: i64 = 1 << 40;
     const IMPOSSIBLE: usize = 1 << 63;

@@ -67,7 +67,8 @@ impl Causes {
         places.into_iter().for_each(|places| places.push(place));
     }
 
-    /// Writes them into an opinion: first those that are listed, by name; then the number of others.
+    /// Writes them into an opinion: first those that are listed, by name; then the number of
+    /// others.
     pub(super) fn report_to(mut self, opinion: &mut Opinion) {
         let listed = self.numbers.into_iter().map(|(cause, number)| {
             (cause, self.places.get_mut(number).map(std::mem::take).unwrap_or_default())

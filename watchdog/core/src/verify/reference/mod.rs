@@ -56,8 +56,8 @@ pub struct Reference {
     pub text: Piece,
     /// The replacements of alternatives.
     pub replacements: Piece,
-    /// `__start_rodata` to `__end_rodata`, or to the type information (`__start_BTF`) that stands at
-    /// its end, is large and decides nothing.
+    /// `__start_rodata` to `__end_rodata`, or to the type information (`__start_BTF`) that stands
+    /// at its end, is large and decides nothing.
     pub rodata: Piece,
     /// The part of `rodata` that is left out, and zero: the tables of kallsyms. Locating watches
     /// over them, and a copy of them would look like another kernel to whoever searches this

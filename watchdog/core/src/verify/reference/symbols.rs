@@ -82,8 +82,8 @@ impl ImageSymbols {
         )
     }
 
-    /// Letters, names and image offsets, which ascend. A symbol that does not is left out, and so is
-    /// one whose name no longer fits.
+    /// Letters, names and image offsets, which ascend. A symbol that does not is left out, and so
+    /// is one whose name no longer fits.
     #[must_use]
     pub fn from_ascending(symbols: impl IntoIterator<Item = (u8, String, u32)>) -> Self {
         let mut kept = Self::default();
