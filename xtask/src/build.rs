@@ -21,6 +21,22 @@ pub(crate) fn programs(steps: &Steps) -> Result<()> {
 /// on it, and with others they would be compiled once more.
 pub(crate) const PACKAGES: [&str; 4] = ["--package", "watchdog", "--package", "watchdog-tests"];
 
+/// Every package with tests: likewise.
+pub(crate) const TESTED: [&str; 12] = [
+    "--package",
+    "watchdog",
+    "--package",
+    "watchdog-tests",
+    "--package",
+    "watchdog-common",
+    "--package",
+    "watchdog-core",
+    "--package",
+    "watchdog-guard",
+    "--package",
+    "xtask",
+];
+
 /// The cargo that runs this, at the project's root.
 pub(crate) fn cargo() -> Command {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
@@ -42,17 +58,7 @@ pub(crate) fn tests(steps: &Steps) -> Result<Vec<TestProgram>> {
     let step = steps.step("tests", "every test of the workspace");
     let mut programs = Vec::new();
     let mut cargo = cargo();
-    cargo.args(["test", "--release", "--locked", "--no-run"]).args(PACKAGES);
-    cargo.args([
-        "--package",
-        "watchdog-common",
-        "--package",
-        "watchdog-core",
-        "--package",
-        "watchdog-guard",
-        "--package",
-        "xtask",
-    ]);
+    cargo.args(["test", "--release", "--locked", "--no-run"]).args(TESTED);
     step.run_reading(&mut cargo, |line| programs.extend(test_program(line)))?;
     ensure!(!programs.is_empty(), "cargo names no program of tests");
     Ok(programs)

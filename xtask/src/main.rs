@@ -2,6 +2,7 @@
 
 mod build;
 mod fuzz;
+mod lint;
 mod machine;
 mod setup;
 mod steps;
@@ -44,6 +45,7 @@ fn run(command: Command) -> Result<()> {
         Command::Demo(options) => machine::hand_over(steps, &[&options.kernel]),
         Command::Bench(bench) => machine::hand_over(steps, &options::chosen(&bench.kernels)),
         Command::Fuzz(options) => fuzz::run(steps, &options),
+        Command::Lint => steps.watch(|| lint::run(steps)),
         Command::Test(options) => test::run(steps, &options),
     }
 }

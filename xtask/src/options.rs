@@ -23,6 +23,8 @@ pub enum Command {
     Demo(Demo),
     /// Run the tests.
     Test(Test),
+    /// Check spelling and dependencies.
+    Lint,
     /// Feed hostile memory to what reads memory.
     Fuzz(Fuzz),
     /// Measure what the guard costs.
@@ -133,9 +135,10 @@ fn commands() -> OptionParser<Command> {
     let demo =
         command("demo", "Play the main job, act by act, on a machine of three kernels", demo());
     let test = command("test", "Run every test, in one run with one summary", test());
+    let lint = command("lint", "Check the spelling, and the dependencies", pure(Command::Lint));
     let fuzz = command("fuzz", "Feed hostile memory to all that reads memory", fuzz());
     let bench = command("bench", "Measure what the guard adds to system calls and work", bench());
-    construct!([demo, test, setup, build, machine, bench, fuzz])
+    construct!([demo, test, lint, setup, build, machine, bench, fuzz])
         .to_options()
         .descr("The project's chores. Each sets up what it needs, and says what it does.")
 }

@@ -39,6 +39,11 @@ pub(crate) fn run(steps: &Steps, options: &options::Setup) -> Result<()> {
     Ok(())
 }
 
+/// Installs what checks spelling and dependencies.
+pub(crate) fn linters(steps: &Steps) -> Result<()> {
+    toolchain::install_linters(steps)
+}
+
 /// Sets up what a command needs, and has the project built as soon as that can be.
 pub(crate) fn ensure(
     steps: &Steps,

@@ -13,6 +13,16 @@ const BPF_LINKER: &str = "0.10.4";
 /// Seen to work with stable Rust and the address sanitizer.
 const CARGO_FUZZ: &str = "0.13.2";
 
+/// Checks of the tree; the newest that build with the project's Rust.
+const TYPOS: &str = "1.52.0";
+const CARGO_DENY: &str = "0.20.2";
+
+/// Installs what checks spelling and dependencies.
+pub(super) fn install_linters(steps: &Steps) -> Result<()> {
+    cargo_install(steps, "typos-cli", "typos", TYPOS)?;
+    cargo_install(steps, "cargo-deny", "cargo-deny", CARGO_DENY)
+}
+
 /// Installs the sources of Rust's `core` library and `bpf-linker`; `cargo-fuzz` where it is wanted.
 pub(super) fn install(steps: &Steps, fuzzing: bool) -> Result<()> {
     let sysroot = ask(Command::new("rustc").args(["--print", "sysroot"]))?;
@@ -25,17 +35,22 @@ pub(super) fn install(steps: &Steps, fuzzing: bool) -> Result<()> {
         )?;
         ensure!(core.exists(), "rust-src was added and {} is not there", core.display());
     }
-    cargo_install(steps, "bpf-linker", BPF_LINKER)?;
+    cargo_install(steps, "bpf-linker", "bpf-linker", BPF_LINKER)?;
     if fuzzing {
-        cargo_install(steps, "cargo-fuzz", CARGO_FUZZ)?;
+        cargo_install(steps, "cargo-fuzz", "cargo-fuzz", CARGO_FUZZ)?;
     }
     Ok(())
 }
 
 /// Installs a program of this version from the Rust registry.
-fn cargo_install(steps: &Steps, program: &'static str, version: &str) -> Result<()> {
+fn cargo_install(
+    steps: &Steps,
+    package: &'static str,
+    program: &'static str,
+    version: &str,
+) -> Result<()> {
     let installed = ask(Command::new(program).arg("--version")).unwrap_or_default();
-    if installed.trim() == format!("{program} {version}") {
+    if installed.trim() == format!("{package} {version}") {
         return Ok(());
     }
     let step = steps.step(program, "compiled as quickly as can be: what it does takes no time");
@@ -46,5 +61,5 @@ fn cargo_install(steps: &Steps, program: &'static str, version: &str) -> Result<
     for (setting, value) in [("OPT_LEVEL", "0"), ("LTO", "off"), ("CODEGEN_UNITS", "16")] {
         cargo.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
     }
-    step.run(cargo.args(["install", program, "--version", version, "--locked", "--force"]))
+    step.run(cargo.args(["install", package, "--version", version, "--locked", "--force"]))
 }

@@ -75,7 +75,7 @@ impl Work {
             }
             Self::Examples => {
                 let mut cargo = build::cargo();
-                cargo.args(["test", "--release", "--locked", "--doc"]).args(build::PACKAGES);
+                cargo.args(["test", "--release", "--locked", "--doc"]).args(build::TESTED);
                 harness(&mut cargo)
             }
             Self::Fuzz { target, quick } => {
