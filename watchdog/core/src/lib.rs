@@ -4,6 +4,47 @@
 //! What a vendor's [`image`] says of a kernel, and what a kernel says of its own types ([`btf`]),
 //! stands beside it. [`text`], [`digest`] and [`files`] are what all of them use.
 //!
+//! # Example
+//!
+//! Find the kernels in a raw image of memory, and judge the text of each:
+//!
+//! ```
+//! use watchdog_core::locate::{Finding, Search, locate};
+//! use watchdog_core::memory::{Memory, PhysAddr, open_raw};
+//! use watchdog_core::verify::{Baseline, Verdict, Verifier};
+//! # mod made_up {
+//! #     #![allow(dead_code)]
+//! #     include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/locate/tests/ram.rs"));
+//! # }
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("ram.img");
+//! # let mut ram = made_up::Ram::empty();
+//! # ram.add(made_up::FIRST);
+//! # std::fs::write(&path, ram.0)?;
+//!
+//! // The first byte of the file is physical address 0.
+//! let memory = open_raw(&path, PhysAddr(0))?;
+//! let mut progress = |_done, _total| ();
+//! for finding in locate(&memory, memory.ranges(), &Search::default(), &mut progress)? {
+//!     let Finding::Located(kernel) = finding else {
+//!         println!("no kernel: {}", finding.reason());
+//! #       panic!("the made-up kernel is located");
+//!         continue;
+//!     };
+//!     println!("Linux {}: text at {}", kernel.release, kernel.text.phys);
+//!     // Better: `Baseline::of_image`, with the image from the vendor's package.
+//!     let baseline = Baseline::learn(&memory, &kernel)?;
+//!     let mut verifier = Verifier::new(baseline, &kernel);
+//!     let sweep = verifier.sweep(&memory, &kernel, 100)?;
+//!     println!("{}, SHA-256 {}", sweep.verdict, sweep.sha256);
+//! #   assert_eq!(sweep.verdict, Verdict::Clean);
+//!     for difference in sweep.unexplained {
+//!         println!("{} bytes at {}", difference.found.len(), difference.phys);
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Bytes of another kernel are hostile: code that could panic on them, or wrap, is not let in.
 #![deny(
     clippy::unwrap_used,

@@ -85,6 +85,12 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Words in one line.
+pub(crate) fn list<T: ToString>(words: impl Iterator<Item = T>) -> String {
+    let words: Vec<String> = words.map(|word| word.to_string()).collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@
 mod logged;
 pub(crate) mod made_up;
 mod oracles;
+mod ram;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

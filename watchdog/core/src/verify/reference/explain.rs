@@ -3,7 +3,7 @@
 use log::Level;
 
 use super::Reference;
-use crate::text::printable;
+use crate::text::{list, printable};
 
 /// Longest release and build id that are logged.
 const MAX_SHOWN: usize = 64;
@@ -59,10 +59,4 @@ impl Reference {
             ("runtime-constants", tables.runtime_constants.len()),
         ]
     }
-}
-
-/// Words in one line.
-pub(super) fn list<T: ToString>(words: impl Iterator<Item = T>) -> String {
-    let words: Vec<String> = words.map(|word| word.to_string()).collect();
-    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::entries::{
     Alternative, JumpLabel, Landmarks, ParavirtSite, RuntimeConstant, StaticCall, Trampoline,
 };
-use super::explain::list;
 use super::read::Table;
 use super::{ImageSymbols, ReferenceError};
 use crate::image::KernelImage;
+use crate::text::list;
 
 /// Everything that a kernel may rewrite in its text, each list ascending.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

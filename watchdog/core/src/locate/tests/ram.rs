@@ -1,0 +1,241 @@
+// Kernels made up by an encoder of its own, that shares nothing with the decoders. Nothing of the
+// crate is used here: the example of its documentation includes this file.
+
+/// Bytes of the made-up machine.
+pub(crate) const RAM: usize = 32 << 20;
+pub(crate) const TEXT_SIZE: u64 = 0x1f_f123;
+/// Bytes of a made-up kernel's image.
+pub(crate) const IMAGE_SIZE: u64 = 0x80_0000;
+const RODATA: u64 = 0x20_0000;
+const BANNER: u64 = RODATA + 0x100;
+const NAME: u64 = RODATA + 0x200;
+const TABLES: u64 = RODATA + 0x1000;
+const DATA: u64 = 0x50_0000;
+const PAGE_TABLES: u64 = 0x60_0000;
+const PAGE: u64 = 0x1000;
+
+pub(crate) const NX: u64 = 1 << 63;
+pub(crate) const RX: u64 = 0x121;
+pub(crate) const RW: u64 = 0x163 | NX;
+pub(crate) const LARGE: u64 = 0x80;
+/// Bits of an entry that leads to a table.
+pub(crate) const TABLE: u64 = 0x63;
+pub(crate) const USER: u64 = 4;
+
+/// Layouts of the kallsyms tables.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Layout {
+    To63,
+    From64,
+    PlaceRelative,
+}
+
+pub(crate) const LAYOUTS: [Layout; 3] = [Layout::To63, Layout::From64, Layout::PlaceRelative];
+
+/// A kernel to be made up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MadeUp {
+    /// Physical and virtual address of its text.
+    pub(crate) text: u64,
+    pub(crate) virt: u64,
+    /// Where its VMCOREINFO is.
+    pub(crate) note: u64,
+    pub(crate) layout: Layout,
+    pub(crate) levels: u8,
+}
+
+/// The kernel of most tests.
+pub(crate) const FIRST: MadeUp = MadeUp {
+    text: 0x40_0000,
+    virt: 0xffff_ffff_9260_0000,
+    note: 0x180_0000,
+    layout: Layout::From64,
+    levels: 5,
+};
+
+/// Another one beside it.
+pub(crate) const SECOND: MadeUp =
+    MadeUp { text: 0xe0_0000, virt: 0xffff_ffff_8a20_0000, note: 0x181_0000, ..FIRST };
+
+impl MadeUp {
+    fn table(self, n: u64) -> u64 {
+        self.text + PAGE_TABLES + n * PAGE
+    }
+
+    pub(crate) fn root(self) -> u64 {
+        self.table(0)
+    }
+    fn level4(self) -> u64 {
+        self.table(1)
+    }
+    pub(crate) fn level3(self) -> u64 {
+        self.table(2)
+    }
+    pub(crate) fn level2(self) -> u64 {
+        self.table(3)
+    }
+    pub(crate) fn level1(self) -> u64 {
+        self.table(5)
+    }
+    /// The table of the direct map's gibibytes, and that of the first one's large pages.
+    pub(crate) fn direct3(self) -> u64 {
+        self.table(6)
+    }
+    pub(crate) fn direct2(self) -> u64 {
+        self.table(7)
+    }
+    /// The entry of `level2` that maps the text.
+    pub(crate) fn first_entry(self) -> u64 {
+        (self.virt >> 21) & 511
+    }
+    pub(crate) fn tables(self) -> u64 {
+        self.text + TABLES
+    }
+    pub(crate) fn jiffies(self) -> u64 {
+        self.text + DATA + 0x100
+    }
+    pub(crate) fn resource(self) -> u64 {
+        self.text + DATA + 0x200
+    }
+    pub(crate) fn banner(self) -> u64 {
+        self.text + BANNER
+    }
+
+    /// Its VMCOREINFO, with another place, or root, than is true.
+    pub(crate) fn note(self, virt: u64, text: u64, root: u64) -> String {
+        let base = text.wrapping_sub(virt - 0xffff_ffff_8000_0000).cast_signed();
+        let root = root.wrapping_sub(text).wrapping_add(virt);
+        format!(
+            "OSRELEASE=6.1.0-made-up\nBUILD-ID=c0ffee\nSYMBOL(init_top_pgt)={root:x}\n\
+             SYMBOL(_stext)={virt:x}\nNUMBER(phys_base)={base}\n"
+        )
+    }
+}
+
+/// The bytes of a machine with made-up kernels.
+pub(crate) struct Ram(pub(crate) Vec<u8>);
+
+impl Ram {
+    /// A machine without a kernel.
+    pub(crate) fn empty() -> Self {
+        Self(vec![0; RAM])
+    }
+
+    pub(crate) fn write(&mut self, at: u64, bytes: &[u8]) {
+        self.0[at as usize..at as usize + bytes.len()].copy_from_slice(bytes);
+    }
+
+    pub(crate) fn entry(&mut self, table: u64, index: u64, value: u64) {
+        self.write(table + index * 8, &value.to_le_bytes());
+    }
+
+    /// Puts a whole kernel into memory.
+    pub(crate) fn add(&mut self, kernel: MadeUp) {
+        self.write(kernel.banner(), b"Linux version 6.1.0-made-up (somebody) #1 SMP\n\0");
+        self.write(kernel.note, kernel.note(kernel.virt, kernel.text, kernel.root()).as_bytes());
+        self.write(kernel.text + NAME, b"Kernel code\0");
+        let resource = [kernel.text, kernel.text + TEXT_SIZE - 1, kernel.virt + NAME, 0x8100_0200];
+        self.write(kernel.resource(), &resource.map(u64::to_le_bytes).concat());
+        self.page_tables(kernel);
+        self.kallsyms(kernel);
+    }
+
+    /// Text by 4 KiB pages, the rest of the image and the direct map by 2 MiB pages.
+    fn page_tables(&mut self, kernel: MadeUp) {
+        let upper = if kernel.levels == 5 { kernel.level4() } else { kernel.level3() };
+        self.entry(kernel.root(), 511, upper | 0x67);
+        self.entry(kernel.level4(), 511, kernel.level3() | 0x67);
+        self.entry(kernel.level3(), 510, kernel.level2() | TABLE);
+        self.entry(kernel.level3(), 511, (kernel.level2() + PAGE) | 0x67);
+        let first = kernel.first_entry();
+        self.entry(kernel.level2(), first, kernel.level1() | TABLE);
+        for page in 0..512 {
+            let rights = if page * PAGE < TEXT_SIZE { RX } else { RW };
+            self.entry(kernel.level1(), page, (kernel.text + page * PAGE) | rights);
+        }
+        for n in 1..IMAGE_SIZE >> 21 {
+            self.entry(kernel.level2(), first + n, (kernel.text + (n << 21)) | RW | LARGE);
+        }
+        let direct4 = kernel.table(8);
+        let upper = if kernel.levels == 5 { direct4 } else { kernel.direct3() };
+        self.entry(kernel.root(), 273, upper | TABLE);
+        self.entry(direct4, 17, kernel.direct3() | TABLE);
+        self.entry(kernel.direct3(), 0, kernel.direct2() | TABLE);
+        for n in 0..(RAM as u64) >> 21 {
+            let rights = if n << 21 == kernel.text { RW & !2 } else { RW };
+            self.entry(kernel.direct2(), n, (n << 21) | rights | LARGE);
+        }
+    }
+
+    fn kallsyms(&mut self, kernel: MadeUp) {
+        let functions = (1..1500).map(|n| (format!("tfunction_{n}"), kernel.virt + n * 0x100));
+        self.symbols(kernel, functions);
+    }
+
+    /// Symbols as scripts/kallsyms.c lays them out, each letter a token of its own: those that a
+    /// kernel cannot do without, and more.
+    pub(crate) fn symbols(&mut self, kernel: MadeUp, more: impl Iterator<Item = (String, u64)>) {
+        let MadeUp { virt, text, layout, .. } = kernel;
+        let mut symbols = vec![
+            ("T_text".to_owned(), virt),
+            ("T_stext".to_owned(), virt),
+            ("T_etext".to_owned(), virt + TEXT_SIZE),
+            ("Dlinux_banner".to_owned(), virt + BANNER),
+            ("Djiffies_64".to_owned(), virt + DATA + 0x100),
+            ("B_end".to_owned(), virt + IMAGE_SIZE),
+        ];
+        symbols.extend(more);
+        symbols.sort_by_key(|(_, at)| *at);
+        let mut names = Vec::new();
+        let mut markers = Vec::new();
+        for (n, (name, _)) in symbols.iter().enumerate() {
+            if n % 256 == 0 {
+                markers.extend((names.len() as u32).to_le_bytes());
+            }
+            // Since 6.1 a length of 128 and more takes two bytes.
+            let (low, high) = (name.len() as u8 & 0x7f, (name.len() >> 7) as u8);
+            names.extend(if high == 0 { vec![low] } else { vec![low | 0x80, high] });
+            names.extend(name.bytes());
+        }
+        let mut token_table = Vec::new();
+        let mut token_index = Vec::new();
+        for token in 0..=255_u8 {
+            token_index.extend((token_table.len() as u16).to_le_bytes());
+            let printable = if token.is_ascii_graphic() { token } else { b'?' };
+            token_table.extend([printable, 0]);
+        }
+        let mut at = kernel.tables();
+        let mut put = |bytes: &[u8]| {
+            self.write(at, bytes);
+            let place = at;
+            at = (at + bytes.len() as u64).next_multiple_of(8);
+            place
+        };
+        let relative = |base: u64| -> Vec<u8> {
+            let offset = |(n, (_, sym)): (usize, &(String, u64))| match layout {
+                Layout::PlaceRelative => {
+                    let place = base + n as u64 * 4;
+                    ((sym - virt + text) as i64 - place as i64) as i32
+                }
+                // CONFIG_KALLSYMS_ABSOLUTE_PERCPU.
+                _ => -1 - (sym - virt) as i32,
+            };
+            symbols.iter().enumerate().flat_map(|entry| offset(entry).to_le_bytes()).collect()
+        };
+        if layout == Layout::To63 {
+            put(&relative(0));
+            put(&virt.to_le_bytes());
+        }
+        put(&(symbols.len() as u32).to_le_bytes());
+        put(&names);
+        put(&markers);
+        put(&token_table);
+        let index = put(&token_index);
+        if layout != Layout::To63 {
+            put(&relative(index + 512));
+        }
+        if layout == Layout::From64 {
+            put(&virt.to_le_bytes());
+        }
+    }
+}
