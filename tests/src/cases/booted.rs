@@ -17,8 +17,8 @@ mkdir -p -m 700 $home/.ssh
 ssh-keygen -q -t ed25519 -N '' -f $home/.ssh/id_ed25519
 cp $home/.ssh/id_ed25519.pub $home/.ssh/authorized_keys
 mkdir -p /srv/packages/build/DEBIAN
-printf 'Package: strict-test\\nVersion: 1\\nArchitecture: all\\nMaintainer: nobody <n@o>\\nDescription: a test\\n' \
-    >/srv/packages/build/DEBIAN/control
+printf 'Package: strict-test\\nVersion: 1\\nArchitecture: all\\n\
+Maintainer: nobody <n@o>\\nDescription: a test\\n' >/srv/packages/build/DEBIAN/control
 printf '#!/bin/sh\\ntouch /srv/packages/installed\\n' >/srv/packages/build/DEBIAN/postinst
 chmod 755 /srv/packages/build/DEBIAN/postinst";
 

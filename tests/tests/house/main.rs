@@ -1,6 +1,8 @@
-//! What the source tree promises of itself: no circle of files, no line that is too long.
+//! What the source tree promises of itself.
 
+mod bounds;
 mod circles;
+mod lines;
 
 use std::path::Path;
 
@@ -17,11 +19,28 @@ const CRATES: [&str; 7] = [
     "xtask/src/main.rs",
 ];
 
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the project's root")
+}
+
 /// Check that no files of a crate lead to one another. Between crates Cargo allows no circle.
 #[test]
 fn no_circle_of_files() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the project's root");
     let circles: Vec<_> =
-        CRATES.iter().flat_map(|file| House::read(&root.join(file)).circles()).collect();
+        CRATES.iter().flat_map(|file| House::read(&root().join(file)).circles()).collect();
     assert!(circles.is_empty(), "{} circles\n{}", circles.len(), circles.join("\n"));
+}
+
+/// Check that every line can be read at 100 columns.
+#[test]
+fn no_line_is_too_long() {
+    let found = lines::too_long(root());
+    assert!(found.is_empty(), "{} lines\n{}", found.len(), found.join("\n"));
+}
+
+/// Check that the table of bounds names files and constants that there are.
+#[test]
+fn bounds_are_as_documented() {
+    let wrong = bounds::wrong(root());
+    assert!(wrong.is_empty(), "{} rows\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -196,7 +196,8 @@ attacks! {
         });
         let at = clac.map(|entry| entry.at).nth(7).context("no clac")?;
         let live = specimen.live(at, 3);
-        let other = if live == [0x0f, 0x01, 0xca] { [0x0f, 0x1f, 0x00] } else { [0x0f, 0x01, 0xca] };
+        let (clac, nop) = ([0x0f, 0x01, 0xca], [0x0f, 0x1f, 0x00]);
+        let other = if live == clac { nop } else { clac };
         Ok(vec![(at, other.to_vec())])
     };
     /// Check: a return that goes to a function.

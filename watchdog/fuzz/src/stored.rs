@@ -24,7 +24,8 @@ fn with_header(node: &str, reference: &[u8]) -> Vec<u8> {
     let packed = literal_block(reference);
     let size = stated_text_size(reference).unwrap_or_default();
     let header = format!(
-        "{{\"node\":\"{node}\",\"kind\":\"image\",\"kernel\":{{\"release\":\"6.12\",\"size\":{size}}},\
+        "{{\"node\":\"{node}\",\"kind\":\"image\",\
+         \"kernel\":{{\"release\":\"6.12\",\"size\":{size}}},\
          \"origin\":{{\"source\":\"fuzz\",\"sha256\":\"{}\",\"made\":\"1970-01-01T00:00:00Z\"}},\
          \"sha256\":\"{}\",\"unpacked\":{}}}\n",
         Digest::of(reference),

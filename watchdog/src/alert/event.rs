@@ -296,7 +296,12 @@ mod tests {
         event.process = Some(Process { pid: 91, comm: "dd".into(), ..Process::default() });
         assert_eq!(
             serde_json::to_string(&event).unwrap(),
-            r#"{"time":"1970-01-01T00:00:00Z","event":"write-denied","priority":4,"message":"denied","node":"service-2","phys":"0x50000000","pid":91,"comm":"dd","uid":0}"#
+            [
+                r#"{"time":"1970-01-01T00:00:00Z","event":"write-denied","priority":4,"#,
+                r#""message":"denied","node":"service-2","phys":"0x50000000","#,
+                r#""pid":91,"comm":"dd","uid":0}"#,
+            ]
+            .concat()
         );
     }
 

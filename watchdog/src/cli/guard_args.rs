@@ -86,7 +86,12 @@ pub struct LeaseArgs {
     #[arg(long, value_name = "NAME", required_unless_present = "end")]
     pub node: Option<NodeName>,
     /// For how long, up to an hour: 30s, 5m
-    #[arg(long = "for", value_name = "TIME", value_parser = lease_time, required_unless_present = "end")]
+    #[arg(
+        long = "for",
+        value_name = "TIME",
+        value_parser = lease_time,
+        required_unless_present = "end"
+    )]
     pub time: Option<Duration>,
     /// The executable that may write
     #[arg(long, value_name = "PATH", required_unless_present = "end")]

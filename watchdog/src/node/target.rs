@@ -271,10 +271,10 @@ mod tests {
             [("0x2000..0x3000", "0x2000..0x3000"), ("0x4000..0x6000", "0x5000..0x6000")]
         {
             let refused = open(&[node]).map(|target| target.nodes.memory());
-            assert!(
-                matches!(&refused, Err(TargetError::Refused { refusal, .. }) if refusal.range.to_string() == part),
-                "{node}: {refused:?}"
-            );
+            let Err(TargetError::Refused { refusal, .. }) = &refused else {
+                panic!("{node}: {refused:?}");
+            };
+            assert_eq!(refusal.range.to_string(), part, "{node}");
         }
     }
 }

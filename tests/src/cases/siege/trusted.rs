@@ -102,7 +102,8 @@ fn shared_root(stage: &Stage) -> Result<()> {
         let mark = stage.mark()?;
         stage.shell(
             "mkdir -p /tmp/other
-             systemd-run --quiet --unit=other $(command -v disarm) --by shared-root --file /tmp/other",
+             by=$(command -v disarm)
+             systemd-run --quiet --unit=other $by --by shared-root --file /tmp/other",
         )?;
         stage.wait_for(mark, "the other watchdog", |entry| entry.is("guard-armed"))?;
         stage.shell("touch /tmp/other/go; until test -e /tmp/other/gone; do sleep 0.05; done")?;
