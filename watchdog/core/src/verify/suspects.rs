@@ -19,7 +19,7 @@ const PAGE_STANDS: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Suspects {
     places: BTreeMap<u32, Instant>,
-    pages: BTreeMap<u32, Instant>,
+    pages: BTreeMap<u64, Instant>,
     beside_sites: Option<Instant>,
 }
 
@@ -59,8 +59,8 @@ impl Suspects {
 }
 
 /// The page in which a place begins.
-const fn page(wrong: &Wrong) -> u32 {
-    wrong.at / PAGE_SIZE as u32
+fn page(wrong: &Wrong) -> u64 {
+    u64::from(wrong.at) / PAGE_SIZE
 }
 
 #[cfg(test)]
