@@ -34,7 +34,8 @@ pub(crate) fn run(steps: &Steps) -> Result<()> {
 /// `cargo deny check`, which says only what is wrong.
 fn deny(manifest: &str) -> Command {
     let mut cargo = cargo();
-    cargo.args(["deny", "--log-level", "error", "--locked", "--manifest-path", manifest]);
-    cargo.args(["check", "--hide-inclusion-graph", "--disable-fetch", "--config", "deny.toml"]);
+    cargo.args(["deny", "--log-level", "error", "--locked"]);
+    cargo.args(["--manifest-path", manifest, "--config", "deny.toml"]);
+    cargo.args(["check", "--hide-inclusion-graph"]);
     cargo
 }
