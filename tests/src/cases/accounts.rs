@@ -65,9 +65,9 @@ fn flood(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a process that the guard ended while no watchdog ran is told of by name, though more
-/// was refused before it than there is room for; and that text which was changed then is alerted,
-/// and nobody ruled out.
+/// Check that the next watchdog names a process that the guard killed while no watchdog ran, though
+/// more attempts came before it than the buffer holds. Text that was changed then is reported, and
+/// no cause is ruled out.
 fn while_nobody_watched(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let target = stage.machine().truth(2)?.text_phys_start + 0x2000;

@@ -4,6 +4,7 @@ mod bounds;
 mod circles;
 mod lines;
 
+use std::fs;
 use std::path::Path;
 
 use circles::House;
@@ -31,9 +32,29 @@ fn no_circle_of_files() {
     assert!(circles.is_empty(), "{} circles\n{}", circles.len(), circles.join("\n"));
 }
 
-/// Check that every line can be read at 100 columns.
+/// Check that circles are seen: also through a name that a module hands on, and not where names
+/// lead one way.
+#[test]
+fn circles_are_seen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let put = |file: &str, text: &str| {
+        fs::write(folder.path().join(file), text).expect("written");
+    };
+    let circles = || House::read(&folder.path().join("lib.rs")).circles().len();
+    put("lib.rs", "mod one; mod two; pub use two::Two;");
+    put("one.rs", "use super::Two; pub struct One(Two);");
+    put("two.rs", "pub struct Two;");
+    assert_eq!(circles(), 0);
+    put("two.rs", "pub struct Two; fn back(_: crate::one::One) {}");
+    assert_eq!(circles(), 1);
+}
+
+/// Check that every line can be read at 100 columns, and that one which cannot is seen.
 #[test]
 fn no_line_is_too_long() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("long.rs"), format!("// {}", "x".repeat(98))).expect("written");
+    assert_eq!(lines::too_long(folder.path()).len(), 1);
     let found = lines::too_long(root());
     assert!(found.is_empty(), "{} lines\n{}", found.len(), found.join("\n"));
 }

@@ -2,7 +2,7 @@
 //! it must leave open. Prints one JSON line with what came of it.
 //!
 //! Exit status: 0 the act succeeded, 1 the kernel refused it, 2 it could not be tried. Its process
-//! id is on the first line of standard error: who is killed for the attempt prints nothing more.
+//! id is on the first line of standard error: a process that is killed for it prints nothing more.
 
 mod asynchronous;
 mod calls;
