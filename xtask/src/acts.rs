@@ -17,60 +17,54 @@ const fn act(title: &'static str, sentence: &'static str) -> Act {
 pub const ACTS: [Act; 12] = [
     act(
         "The watchdog finds both kernels",
-        "On node 0, `systemctl start integrity-watchdog`, without any configuration. It \
-                   arms its guard and looks for kernels in all memory that is not node 0's own. \
-                   What \
-                   it finds is compared with what the two nodes say of themselves.",
+        "On node 0, `systemctl start integrity-watchdog`, without any configuration. It arms its \
+         guard and searches all memory that is not node 0's own for kernels. The result is \
+         compared with what the two nodes report about themselves.",
     ),
     act(
-        "A healthy machine is left in peace",
-        "Six seconds of sweeps, each of every page of both kernel texts; then `watchdog scan` \
-                   judges both once more.",
+        "A healthy machine causes no alert",
+        "Six seconds of sweeps, each over every page of both kernel texts. Then `watchdog scan` \
+         judges both again.",
     ),
     act(
         "A device changes one byte of node 1's kernel",
-        "The host writes into the machine's memory, as a DMA attack would: no kernel is \
-                   asked, no guard can see it. The next sweep does.",
+        "The host writes into the machine's memory, as a DMA attack would. No kernel takes part \
+         and no guard can see it. The next sweep detects it.",
     ),
     act(
         "Root on node 0 writes to node 2's text: write(2)",
         "An attacker who is root on node 0 opens /dev/mem and writes.",
     ),
-    act("The same by a writable mapping", "mmap(2) of the text, shared and writable."),
+    act("The same with a writable mapping", "mmap(2) of the text, shared and writable."),
     act(
-        "The same by mprotect",
-        "A read-only mapping, which is allowed, is made writable afterwards.",
+        "The same with mprotect",
+        "A read-only mapping is allowed. The attacker then makes it writable.",
+    ),
+    act("Reading still works", "Node 0 must read the memory of the other nodes to verify them."),
+    act(
+        "The attacker uses a driver",
+        "A driver of node 0 maps a page of node 2's text into the attacker. No program can deny \
+         that, so the guard kills the process before it writes.",
     ),
     act(
-        "Reading still works",
-        "Node 0 must see the others' memory: that is what it watches them by.",
-    ),
-    act(
-        "The attacker reaches for a driver",
-        "A driver of node 0 maps a page of node 2's text into the attacker. That cannot be \
-                   refused: the process is killed before it writes.",
-    ),
-    act(
-        "The attacker switches the guard off",
+        "The attacker tries to switch the guard off",
         "`kernel.ftrace_enabled = 0` would turn the guard's programs into no-ops without \
-                   detaching any. A program that does not hang on ftrace denies it.",
+         detaching any. A program that does not depend on ftrace denies it.",
     ),
     act(
-        "The attacker goes for the watchdog",
-        "kill(2), the pins of the guard, the watchdog's executable: all of it is the \
-                   guard's own.",
+        "The attacker attacks the watchdog",
+        "kill(2), the pins of the guard, the watchdog's executable: the guard protects all of \
+         them.",
     ),
     act(
-        "The watchdog is gone, the guard is not",
-        "Process 1 may stop the watchdog. Writes are denied all the same, and the next \
-                   watchdog tells who tried.",
+        "The watchdog stops, the guard stays",
+        "Process 1 may stop the watchdog. The guard still denies writes, and the next watchdog \
+         reports them.",
     ),
     act(
-        "Node 2 is started anew, by its own loader",
-        "A loader has to write a node's memory, which the guard denies. By a lease it may: \
-                   one executable, one node, some seconds. The watchdog waits and looks at the \
-                   node \
-                   anew.",
+        "Node 2's own loader restarts it",
+        "A loader must write a node's memory, which the guard denies. A lease allows it: one \
+         executable, one node, some seconds. The watchdog waits and then judges the node again.",
     ),
 ];
 

@@ -60,7 +60,7 @@ pub(crate) fn tests(steps: &Steps) -> Result<Vec<TestProgram>> {
     let mut cargo = cargo();
     cargo.args(["test", "--release", "--locked", "--no-run"]).args(TESTED);
     step.run_reading(&mut cargo, |line| programs.extend(test_program(line)))?;
-    ensure!(!programs.is_empty(), "cargo names no program of tests");
+    ensure!(!programs.is_empty(), "cargo names no test program");
     Ok(programs)
 }
 

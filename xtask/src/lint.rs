@@ -16,16 +16,16 @@ const MANIFESTS: [&str; 2] = ["Cargo.toml", "watchdog/fuzz/Cargo.toml"];
 /// Runs both checks, with programs that are installed where they are missing.
 pub(crate) fn run(steps: &Steps) -> Result<()> {
     setup::linters(steps)?;
-    let step = steps.step("typos", "the spelling of all that people read");
+    let step = steps.step("typos", "spelling");
     step.run(Command::new("typos").current_dir(cache::project_root()))?;
     let step = steps.step("deny", "licences, sources and versions of the dependencies");
     for manifest in MANIFESTS {
         step.run(deny(manifest).args(["bans", "licenses", "sources"]))?;
     }
     // The list of weaknesses is not in the registry, and not every machine can reach it.
-    let step = steps.step("advisories", "known weaknesses of the dependencies");
+    let step = steps.step("advisories", "known vulnerabilities of the dependencies");
     if let Err(error) = step.run(cargo().args(["deny", "fetch", "db"])) {
-        step.say(&format!("NOT checked, the list cannot be fetched: {error:#}"));
+        step.say(&format!("NOT checked: the list cannot be fetched: {error:#}"));
         return Ok(());
     }
     MANIFESTS.iter().try_for_each(|manifest| step.run(deny(manifest).arg("advisories")))

@@ -127,20 +127,23 @@ pub fn parse() -> Result<Command, ExitCode> {
 }
 
 fn commands() -> OptionParser<Command> {
-    let setup = command("setup", "Fetch and install all that the project needs", setup());
+    let setup = command("setup", "Fetch and install everything that the project needs", setup());
     let build =
         command("build", "Build the watchdog and the guests' programs", pure(Command::Build));
     let machine =
-        command("machine", "Boot the node machine and sit at node 0's console", machine());
-    let demo =
-        command("demo", "Play the main job, act by act, on a machine of three kernels", demo());
-    let test = command("test", "Run every test, in one run with one summary", test());
-    let lint = command("lint", "Check the spelling, and the dependencies", pure(Command::Lint));
-    let fuzz = command("fuzz", "Feed hostile memory to all that reads memory", fuzz());
+        command("machine", "Boot the node machine and open a console on node 0", machine());
+    let demo = command(
+        "demo",
+        "Show what the watchdog does, act by act, on a machine of three kernels",
+        demo(),
+    );
+    let test = command("test", "Run every test, with one summary", test());
+    let lint = command("lint", "Check spelling and dependencies", pure(Command::Lint));
+    let fuzz = command("fuzz", "Fuzz everything that reads foreign memory", fuzz());
     let bench = command("bench", "Measure what the guard adds to system calls and work", bench());
     construct!([demo, test, lint, setup, build, machine, bench, fuzz])
         .to_options()
-        .descr("The project's chores. Each sets up what it needs, and says what it does.")
+        .descr("The project's tasks. Each task installs what it needs, and says what it does.")
 }
 
 fn command<T: 'static>(
@@ -152,8 +155,8 @@ fn command<T: 'static>(
 }
 
 fn setup() -> impl Parser<Command> {
-    let kernels = kernels("A kernel to fetch, by suite (sid) or version (6.12, 6.12-rt-amd64)");
-    let refresh = long("refresh").help("Ask the mirror for newer kernels, and fetch them").switch();
+    let kernels = kernels("Kernel to fetch, by suite (sid) or version (6.12, 6.12-rt-amd64)");
+    let refresh = long("refresh").help("Ask the mirror for newer kernels and fetch them").switch();
     construct!(Setup { kernels, refresh }).map(Command::Setup)
 }
 
@@ -163,8 +166,8 @@ fn machine() -> impl Parser<Command> {
         .help("Kernel of the service nodes [default: as node 0]")
         .argument("KERNEL")
         .optional();
-    let nodes = number("nodes", "How many service nodes run beside node 0", 2);
-    let nokaslr = long("nokaslr").help("Load every kernel at its default place").switch();
+    let nodes = number("nodes", "Number of service nodes", 2);
+    let nokaslr = long("nokaslr").help("Load every kernel at its default address").switch();
     let memory = number("memory", "The machine's memory in MiB", 2048);
     let append = long("append")
         .help("Words to add to node 0's kernel command line")
@@ -181,25 +184,26 @@ fn demo() -> impl Parser<Command> {
         .argument::<String>("N,…")
         .parse(|list| numbers(&list))
         .fallback(Vec::new());
-    let list = long("list").help("List the acts and play none").switch();
+    let list = long("list").help("List the acts without playing them").switch();
     let record = long("record")
-        .help("Play all acts and write FILE.cast and FILE.svg, a recording of the terminal")
+        .help("Play all acts, and write a recording of the terminal to FILE.cast and FILE.svg")
         .argument("FILE")
         .optional();
     construct!(Demo { kernel, acts, list, record }).map(Command::Demo)
 }
 
 fn test() -> impl Parser<Command> {
-    let kernels = kernels("A kernel to boot; repeat for more [default: 6.1, 6.12, 7.2]");
+    let kernels = kernels("Kernel to boot; repeat for more [default: 6.1, 6.12, 7.2]");
     let filter = long("case")
-        .help("Only tests on machines whose name contains this: 'guard:', '6.12 lease'")
+        .help("Only machine tests whose name contains this: 'guard:', '6.12 lease'")
         .argument("TEXT")
         .fallback(String::new());
-    let quick = long("quick").help("Units, fuzz seeds and a few cases on 6.1").switch();
-    let again = long("again").help("Only what failed in the last run").switch();
-    let soak = number("soak", "Seconds for which a healthy machine is swept without an alert", 10);
-    let races = number("races", "Seconds for which the guard is raced against", 5);
-    let damage = number("damage", "How often kernels are damaged at random, all together", 300);
+    let quick = long("quick").help("Unit tests, fuzz seeds and a few cases on 6.1").switch();
+    let again = long("again").help("Only the tests that failed in the last run").switch();
+    let soak =
+        number("soak", "Seconds of sweeps over a healthy machine that must cause no alert", 10);
+    let races = number("races", "Seconds of races against the guard", 5);
+    let damage = number("damage", "How often kernels are damaged at random, in all", 300);
     let toggles = number("toggles", "Random toggles that rewrite each kernel's text", 40);
     construct!(Test { kernels, filter, quick, again, soak, races, damage, toggles })
         .map(Command::Test)
@@ -207,26 +211,24 @@ fn test() -> impl Parser<Command> {
 
 fn fuzz() -> impl Parser<Command> {
     let targets = long("target")
-        .help("A target, by its file in watchdog/fuzz/fuzz_targets; repeat for more [default: all]")
+        .help("Target, by its file in watchdog/fuzz/fuzz_targets; repeat for more [default: all]")
         .argument("NAME")
         .many();
-    let seconds = number("seconds", "Seconds for which each target is run", 60)
-        .guard(|seconds| *seconds > 0, "a run takes a second at least");
+    let seconds = number("seconds", "Seconds to run each target", 60)
+        .guard(|seconds| *seconds > 0, "a run takes at least one second");
     let seeds = long("seeds")
-        .help(
-            "Fuzz nothing; make seeds of made-up kernels, and of this image of a machine's memory",
-        )
+        .help("Only make seeds, from made-up kernels and from this image of a machine's memory")
         .argument("RAW_IMAGE")
         .optional();
     construct!(Fuzz { targets, seconds, seeds }).map(Command::Fuzz)
 }
 
 fn bench() -> impl Parser<Command> {
-    let kernels = kernels("A kernel to measure; repeat for more [default: 6.1, 6.12, 7.2]");
-    let rounds = number("rounds", "How often each state is measured, in turn with the others", 5);
+    let kernels = kernels("Kernel to measure; repeat for more [default: 6.1, 6.12, 7.2]");
+    let rounds = number("rounds", "How often each state is measured, in alternation", 5);
     let works = number("works", "How often a work is done each time", 3);
     let instructions = long("instructions")
-        .help("Count instructions, and write them to tests/instructions.tsv")
+        .help("Count instructions and write them to tests/instructions.tsv")
         .switch();
     construct!(Bench { kernels, rounds, works, instructions }).map(Command::Bench)
 }

@@ -171,7 +171,7 @@ impl Step<'_> {
         if !status.success() {
             // What else runs goes on to its end, and the reason comes then.
             self.steps.say(self.name, &format!("FAILED: {status}"));
-            bail!("{shown}: {status}\n  {}\nall of it: {}", last.join("\n  "), path.display());
+            bail!("{shown}: {status}\n  {}\nfull output: {}", last.join("\n  "), path.display());
         }
         Ok(())
     }

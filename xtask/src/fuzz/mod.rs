@@ -103,7 +103,7 @@ where
         let workers: Vec<_> = (0..processors).map(|_| scope.spawn(work)).collect();
         for worker in workers {
             let done: Result<Vec<Outcome>> =
-                worker.join().map_err(|_| anyhow!("a thread that runs targets died"))?;
+                worker.join().map_err(|_| anyhow!("a fuzzing thread died"))?;
             outcomes.extend(done?);
         }
         anyhow::Ok(())

@@ -152,7 +152,7 @@ fn listen(output: impl io::Read, progress: &Mutex<Progress>) {
 }
 
 fn copy(progress: &Mutex<Progress>) -> Result<Progress> {
-    Ok(progress.lock().map_err(|_| anyhow!("a thread that listens to libFuzzer died"))?.clone())
+    Ok(progress.lock().map_err(|_| anyhow!("a thread that reads libFuzzer's output died"))?.clone())
 }
 
 /// The figures of all processes of a target; they share what they find.

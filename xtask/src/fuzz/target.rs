@@ -70,10 +70,10 @@ pub(super) fn chosen(names: &[String]) -> Result<Vec<Target>> {
     }
     if let Some(unknown) = names.iter().find(|name| all.iter().all(|have| have.name != **name)) {
         let all: Vec<_> = all.iter().map(|target| target.name.as_str()).collect();
-        bail!("there is no target {unknown}, but {}", all.join(", "));
+        bail!("unknown target {unknown}; expected one of {}", all.join(", "));
     }
     all.retain(|target| names.is_empty() || names.contains(&target.name));
-    ensure!(!all.is_empty(), "there is no target in {}", directory().display());
+    ensure!(!all.is_empty(), "there are no targets in {}", directory().display());
     Ok(all)
 }
 

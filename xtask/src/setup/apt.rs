@@ -100,8 +100,8 @@ pub(super) fn sources(suite: &str) -> Result<String> {
     );
     let (main, security) = mirrors();
     let main = main.context(
-        "apt on this machine has no mirror of Debian: add one to /etc/apt/sources.list.d, from \
-         which kernels of other suites are fetched as well",
+        "apt on this machine has no Debian mirror: add one to /etc/apt/sources.list.d. Kernels of \
+         other suites are also fetched from it",
     )?;
     let mut lines = format!("deb [signed-by={KEYRING}] {main} {suite} main\n");
     let has_updates = !ROLLING.contains(&suite) && !suite.ends_with("-backports");
@@ -161,7 +161,9 @@ pub(super) fn depends(field: &str) -> Vec<String> {
 
 /// The kernel release that a kernel's package is named after.
 pub(super) fn release_of(package: &str) -> Result<&str> {
-    package.strip_prefix("linux-image-").with_context(|| format!("{package} is no kernel package"))
+    package
+        .strip_prefix("linux-image-")
+        .with_context(|| format!("{package} is not a kernel package"))
 }
 
 #[cfg(test)]

@@ -31,10 +31,12 @@ pub(super) fn install(steps: &Steps) -> Result<()> {
         return Ok(());
     }
     let (major, minor) = version;
-    let what = format!("QEMU {major}.{minor} may run code that was patched long ago: a later one");
+    let what = format!(
+        "QEMU {major}.{minor} may run code that was patched long ago: fetching a later one"
+    );
     let step = steps.step("emulator", &what);
     if let Err(error) = fetch(&step) {
-        step.say("no later QEMU: a kernel may now and then die of \"Oops: int3\"");
+        step.say("no later QEMU: now and then, a kernel may die of \"Oops: int3\"");
         step.say(&format!("{error:#}"));
     }
     Ok(())
@@ -64,7 +66,7 @@ fn codename() -> Result<String> {
 
 fn version_of(program: &str) -> Result<(u32, u32)> {
     let said = ask(Command::new(program).arg("--version"))?;
-    parse(&said).with_context(|| format!("{program} does not say its version: {said}"))
+    parse(&said).with_context(|| format!("{program} does not report its version: {said}"))
 }
 
 /// `QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)`, and more lines.

@@ -36,7 +36,7 @@ pub(super) fn fetch(steps: &Steps, name: &str, refresh: bool, installed: &Gate) 
         }
         seen.push(format!("{version} in {suite}"));
     }
-    bail!("Debian has no kernel {name} now, but {}", seen.join(", "))
+    bail!("Debian has no kernel {name} now; it has {}", seen.join(", "))
 }
 
 /// The package that `linux-image-FLAVOUR` stands for at present.

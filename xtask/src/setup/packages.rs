@@ -51,8 +51,8 @@ pub(super) fn install(steps: &Steps, needs: Needs<'_>) -> Result<()> {
     let install = ["install", "--yes", "--no-install-recommends"];
     if !root && !works(Command::new("sudo").arg("--version")) {
         bail!(
-            "these packages are missing, and neither root nor sudo is at hand to install them; \
-             as root, run:\n  apt-get update && apt-get {} {}",
+            "these packages are missing, and there is neither root nor sudo to install them. As \
+             root, run:\n  apt-get update && apt-get {} {}",
             install.join(" "),
             missing.join(" ")
         );

@@ -30,10 +30,10 @@ pub(super) fn install(steps: &Steps, fuzzing: bool) -> Result<()> {
     if !core.exists() {
         let step = steps.step("rust-src", "the sources of Rust's core library, for eBPF programs");
         step.run(Command::new("rustup").args(["component", "add", "rust-src"])).context(
-            "without rustup: Debian's rustc-web and rust-web-src are a compiler with sources \
-             (RUSTC=/usr/bin/rustc)",
+            "rustup is missing. Without it, Debian's rustc-web and rust-web-src are a compiler \
+             with sources (RUSTC=/usr/bin/rustc)",
         )?;
-        ensure!(core.exists(), "rust-src was added and {} is not there", core.display());
+        ensure!(core.exists(), "rust-src was added, but {} does not exist", core.display());
     }
     cargo_install(steps, "bpf-linker", "bpf-linker", BPF_LINKER)?;
     if fuzzing {
@@ -53,7 +53,7 @@ fn cargo_install(
     if installed.trim() == format!("{package} {version}") {
         return Ok(());
     }
-    let step = steps.step(program, "compiled as quickly as can be: what it does takes no time");
+    let step = steps.step(program, "compiled without optimization, to save time");
     let mut cargo = Command::new("cargo");
     // From another directory: the project's own settings, static linking
     // among them, are not for this.

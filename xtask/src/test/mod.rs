@@ -50,7 +50,7 @@ pub(crate) fn run(steps: &Steps, options: &options::Test) -> Result<()> {
 
     let begun = Instant::now();
     let mut jobs = plan::jobs(options, &programs)?;
-    ensure!(!jobs.is_empty(), "there is no test of that name");
+    ensure!(!jobs.is_empty(), "no test has this name");
     let times = Times::read();
     jobs.sort_by(|one, other| times.of(other).total_cmp(&times.of(one)));
     let outcomes = side_by_side(jobs, times);
@@ -60,7 +60,7 @@ pub(crate) fn run(steps: &Steps, options: &options::Test) -> Result<()> {
     // Without the list there is nothing to do again.
     let _unwritten = fs::write(plan::failed_file(), failed.join("\n"));
     if !failed.is_empty() {
-        bail!("not every test passed; `cargo xtask test --again` runs those that failed");
+        bail!("some tests failed; `cargo xtask test --again` runs those that failed");
     }
     Ok(())
 }
