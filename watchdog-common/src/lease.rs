@@ -7,9 +7,9 @@ pub const LEASE_RANGES: usize = 8;
 /// Bytes of [`Lease`] that programs do not look at.
 pub const LEASE_RECORD_BYTES: usize = 4096;
 
-/// A process's part in the guard, by what its address space executed last: values of the table of
-/// address spaces. Each lease has a number of its own behind these.
-pub mod part {
+/// A process's role, by what its address space executed last: values of the table of address
+/// spaces. Each lease has a number of its own behind these.
+pub mod role {
     /// It runs the watchdog.
     pub const WATCHDOG: u32 = 1;
     /// The number of the first lease.
@@ -26,10 +26,10 @@ pub struct Lease {
     pub exe: FileKey,
     /// What may be written; unused places are empty.
     pub ranges: [Range; LEASE_RANGES],
-    /// Whose part in the guard it is; 0 where there never was a lease.
+    /// The role of its holder; 0 where there never was a lease.
     pub number: u32,
     /// The process whose next open for reading names the executable; 0 for none.
-    pub learner: u32,
+    pub registrar: u32,
     /// How many bytes of the record are used.
     pub length: u32,
     /// Always 0.
@@ -45,7 +45,7 @@ impl Lease {
         exe: FileKey { device: 0, inode: 0 },
         ranges: [Range { start: 0, end: 0 }; LEASE_RANGES],
         number: 0,
-        learner: 0,
+        registrar: 0,
         length: 0,
         reserved: 0,
         record: [0; LEASE_RECORD_BYTES],

@@ -7,14 +7,14 @@
 mod lease;
 mod offsets;
 
-pub use lease::{LEASE_RANGES, LEASE_RECORD_BYTES, Lease, part};
+pub use lease::{LEASE_RANGES, LEASE_RECORD_BYTES, Lease, role};
 pub use offsets::Offsets;
 
 /// Ranges the guard can hold.
 pub const MAX_RANGES: usize = 64;
 
 /// Ways to write to physical memory, as they are counted and reported. The numbers are the rows of
-/// the documentation's table.
+/// reports.
 pub mod path {
     /// Opening `/dev/mem` for writing.
     pub const OPEN: u32 = 1;
@@ -54,7 +54,7 @@ pub mod path {
     /// Ports, MSRs, ACPI tables and the like.
     pub const LOCKDOWN: u32 = 22;
     /// The guard itself and the watchdog: its objects in the kernel, its files, its process.
-    pub const OWN: u32 = 25;
+    pub const SELF_PROTECTION: u32 = 25;
     /// `kernel.ftrace_enabled`, which switches the guard's own programs off.
     pub const FTRACE: u32 = 26;
     /// BPF programs that can answer in the place of the guard's, or act on the watchdog.
@@ -79,8 +79,8 @@ pub mod action {
     pub const KILL: u8 = 3;
 }
 
-/// What of the guard's own was reached for: the detail of an attempt on [`path::OWN`].
-pub mod own {
+/// An act on what belongs to the guard: the detail of an attempt on [`path::SELF_PROTECTION`].
+pub mod self_act {
     /// A table of the guard.
     pub const MAP: u32 = 1;
     /// A program of the guard.
@@ -105,7 +105,7 @@ pub mod own {
     pub const LIMIT: u32 = 11;
     /// The watchdog's control group: stopped, killed or starved by it.
     pub const CGROUP: u32 = 12;
-    /// A file system mounted over what is kept, or the pins moved.
+    /// A file system mounted over what is protected, or the pins moved.
     pub const MOUNT: u32 = 13;
     /// Mode or owner of a file changed.
     pub const MODE: u32 = 14;
@@ -153,7 +153,7 @@ pub mod file_kind {
     /// A folder of pins.
     pub const PINS: u32 = 2;
     /// A file or folder that only the watchdog writes.
-    pub const KEPT: u32 = 3;
+    pub const PROTECTED: u32 = 3;
     /// The root of a mount that must stay.
     pub const MOUNT: u32 = 4;
     /// A control group of the watchdog or above it.
@@ -197,11 +197,11 @@ pub struct State {
     /// Not 0: the guard may be taken down by whoever runs the watchdog's executable.
     pub released: u32,
     /// One of [`file_kind`]: files that the watchdog opens now are of this kind.
-    pub learning: u32,
+    pub registering: u32,
     /// How many bytes of the record are used.
     pub length: u32,
     /// Not 0: whoever runs the watchdog's executable may open `/dev/mem` for writing, as the next
-    /// watchdog does for its proof.
+    /// watchdog does for its self-test.
     pub opens: u32,
     /// The record: JSON.
     pub record: [u8; RECORD_BYTES],
@@ -247,15 +247,15 @@ pub struct Rules {
     /// Processors that may be started, a bit each.
     pub processors: [u64; PROCESSOR_WORDS],
     /// A range on which the watchdog itself tries what must be denied.
-    pub decoy: Range,
+    pub canary: Range,
     /// Another one, which only programs behind those that deny count as protected: the watchdog
     /// gets as far as them there.
-    pub inner_decoy: Range,
+    pub inner_canary: Range,
     /// The watchdog's process (thread group) id, whom nobody may stop.
     pub watchdog: u32,
     /// The inode number of the mount namespace that process 1 is in: whose mounts stay. 0 where LSM
     /// programs do not fire, and so nothing can be kept.
-    pub mounts: u32,
+    pub init_mnt_ns: u32,
     /// One of [`action`] for each [`path`].
     pub policy: [u8; PATHS],
     /// The [`path`] that each value of `enum lockdown_reason` belongs to; 0 for none.
@@ -282,10 +282,10 @@ impl Rules {
         ranges: [Range { start: 0, end: 0 }; MAX_RANGES],
         writable: [Range { start: 0, end: 0 }; MAX_WRITABLE],
         processors: [0; PROCESSOR_WORDS],
-        decoy: Range { start: 0, end: 0 },
-        inner_decoy: Range { start: 0, end: 0 },
+        canary: Range { start: 0, end: 0 },
+        inner_canary: Range { start: 0, end: 0 },
         watchdog: 0,
-        mounts: 0,
+        init_mnt_ns: 0,
         policy: [action::OFF; PATHS],
         lockdown: [0; ENUM_VALUES],
         read_file: [0; ENUM_VALUES],
@@ -300,16 +300,16 @@ impl Rules {
 /// Numbers of the devices through which a process has an IOMMU map memory; 0 where there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Doors {
+pub struct DmaDevices {
     /// Devices: the major number above 20 bits of the minor.
     pub numbers: [u32; 2],
     /// Major numbers, all of whose devices are meant.
     pub majors: [u32; 2],
 }
 
-impl Doors {
+impl DmaDevices {
     /// No device at all.
-    pub const CLOSED: Self = Self { numbers: [0; 2], majors: [0; 2] };
+    pub const NONE: Self = Self { numbers: [0; 2], majors: [0; 2] };
 }
 
 /// How the kernel's own page tables are found and followed; all 0 where that is not known.
@@ -397,7 +397,7 @@ const _: () = {
     );
     assert!(size_of::<ForeignProgram>() == 12);
     assert!(PATHS >= path::COUNT as usize);
-    assert!(size_of::<Doors>() == 4 * 4);
+    assert!(size_of::<DmaDevices>() == 4 * 4);
     assert!(size_of::<PageTables>() == 16);
     assert!(size_of::<SharedFrames>() == 24);
     assert!(size_of::<Offsets>() == 65 * 4);
@@ -420,7 +420,7 @@ mod user {
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Lease {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for super::Doors {}
+    unsafe impl aya::Pod for super::DmaDevices {}
     // SAFETY: plain integers, no padding.
     unsafe impl aya::Pod for super::PageTables {}
 }

@@ -1,6 +1,6 @@
-//! Paths 28 and 30: BPF programs of others. Programs at functions and at LSM hooks can answer
-//! before the guard's own do, and what answers anything but 0 ends the question; others send the
-//! watchdog signals, write its memory, or decide when it runs.
+//! Paths `bpf` and `bpf-tracing`: BPF programs of others. Programs at functions and at LSM hooks
+//! can answer before the guard's own do, and what answers anything but 0 ends the question; others
+//! send the watchdog signals, write its memory, or decide when it runs.
 //!
 //! match-proto: `int bpf_lsm_bpf(int, union bpf_attr *, unsigned int)` (6.1, 6.12; 7.2 has a
 //! fourth, `bool kernel`), called for each bpf(2) with a copy of its attributes that no process can
@@ -17,7 +17,7 @@
 //! (`invoke_bpf_mod_ret()`, arch/x86/net/bpf_jit_comp.c).
 //!
 //! Fails open where attributes cannot be read; a call that the kernel refuses behind the hook is
-//! the watchdog's proof.
+//! the watchdog's probe.
 
 use core::ffi::c_void;
 
@@ -25,13 +25,13 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::{ForeignProgram, bpf_use, path};
 
-use crate::bpf_usage::{of, usage, usage_of};
+use crate::access;
+use crate::bpf_usage::{usage, usage_of, usage_of_type};
 use crate::identity::is_trusted;
-use crate::judge;
 use crate::kernel::{Object, field, offset};
 use crate::listing::{self, Meta};
-use crate::own_objects;
 use crate::rules::Table;
+use crate::self_objects;
 
 /// Commands (`enum bpf_cmd`, include/uapi/linux/bpf.h).
 const PROG_LOAD: i32 = 5;
@@ -55,15 +55,15 @@ pub(crate) fn bpf(ctx: LsmContext) -> i32 {
             let usage = usage(word(LOAD_TYPE), word(LOAD_ATTACH_TYPE), || word(LOAD_ATTACH_ID));
             (usage, word(LOAD_COUNT) == 0)
         }
-        PROG_ATTACH | LINK_CREATE => (of(Table::AttachTypes, word(ATTACH_TYPE)), false),
+        PROG_ATTACH | LINK_CREATE => (usage_of_type(Table::AttachTypes, word(ATTACH_TYPE)), false),
         _ => return 0,
     };
     if usage == 0 {
         return 0;
     }
-    // A program without instructions is none: the watchdog tries that as a proof.
+    // A program without instructions is none: the watchdog tries that as a probe.
     let path = if usage == bpf_use::TRACING { path::TRACING } else { path::BPF };
-    if is_trusted() && !is_empty { 0 } else { judge::program(path, usage) }
+    if is_trusted() && !is_empty { 0 } else { access::deny_program(path, usage) }
 }
 
 /// `struct bpf_iter__bpf_prog` (kernel/bpf/prog_iter.c); each field is eight bytes.
@@ -79,7 +79,7 @@ struct Context {
 fn foreign_programs(ctx: *mut c_void) -> i32 {
     // SAFETY: the kernel's own context of this kind of program.
     let Context { meta, program } = unsafe { core::ptr::read(ctx.cast::<Context>()) };
-    if program.is_null() || own_objects::is_own(program) {
+    if program.is_null() || self_objects::belongs_to_guard(program) {
         return 0;
     }
     let usage = usage_of(program);

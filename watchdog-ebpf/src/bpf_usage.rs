@@ -31,17 +31,17 @@ pub(crate) fn usage(kind: u32, attach: u32, attach_id: impl Fn() -> u32) -> u32 
             return bpf_use::SCHEDULER;
         }
     }
-    match of(Table::ProgramTypes, kind) {
+    match usage_of_type(Table::ProgramTypes, kind) {
         // The worse of both.
-        0 | bpf_use::TRACING if of(Table::AttachTypes, attach) != 0 => {
-            of(Table::AttachTypes, attach)
+        0 | bpf_use::TRACING if usage_of_type(Table::AttachTypes, attach) != 0 => {
+            usage_of_type(Table::AttachTypes, attach)
         }
         usage => usage,
     }
 }
 
 #[inline(always)]
-pub(crate) fn of(table: Table, value: u32) -> u32 {
+pub(crate) fn usage_of_type(table: Table, value: u32) -> u32 {
     rules::entry(table, value).unwrap_or(0)
 }
 
@@ -62,7 +62,8 @@ pub(crate) fn usage_of(program: Object) -> u32 {
     let length = field::<u32>(program, offset!(program_length)).unwrap_or(MOST_INSTRUCTIONS);
     let mut search = Search { program: program as u64, is_found: 0 };
     // SAFETY: the function is one that the helper may call, and `search` outlives the call.
-    let done = unsafe { bpf_loop(length, look as *mut c_void, (&raw mut search).cast(), 0) };
+    let done =
+        unsafe { bpf_loop(length, check_instruction as *mut c_void, (&raw mut search).cast(), 0) };
     if search.is_found != 0 || done < 0 { bpf_use::HELPER } else { by_type }
 }
 
@@ -74,7 +75,7 @@ struct Search {
 }
 
 /// Looks at one instruction; ends with 1 at one that calls what is looked for.
-unsafe extern "C" fn look(n: u32, search: *mut Search) -> u64 {
+unsafe extern "C" fn check_instruction(n: u32, search: *mut Search) -> u64 {
     // SAFETY: on the stack of the program above, which waits.
     let search = unsafe { &mut *search };
     let at = offset!(program_instructions) + (n & (MOST_INSTRUCTIONS - 1)) * 8;

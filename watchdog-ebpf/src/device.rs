@@ -1,5 +1,5 @@
-//! Path 2: opening `/dev/mem` for writing, and `/dev/port`, where `bpf` is no active LSM and
-//! `file_open` never fires. Attached in its place, and only there.
+//! Paths `open` and `pci`: opening `/dev/mem` for writing, and `/dev/port`, where `bpf` is no
+//! active LSM and `file_open` never fires. Attached in its place, and only there.
 //!
 //! A cgroup device program on the root cgroup (`__cgroup_bpf_check_dev_permission()`,
 //! kernel/bpf/cgroup.c, 6.1 to 7.2, called by `devcgroup_inode_permission()`): every process is in
@@ -15,7 +15,7 @@ use aya_ebpf::macros::cgroup_device;
 use aya_ebpf::programs::DeviceContext;
 use watchdog_common::path;
 
-use crate::judge;
+use crate::access;
 use crate::kernel::{DEV_MEM, DEV_PORT};
 
 const ALLOWED: i32 = 1;
@@ -45,7 +45,7 @@ pub(crate) fn device(ctx: DeviceContext) -> i32 {
         DEV_PORT => path::PCI,
         _ => return ALLOWED,
     };
-    if kind != BPF_DEVCG_DEV_CHAR || !is_write || judge::at_the_door(path) == 0 {
+    if kind != BPF_DEVCG_DEV_CHAR || !is_write || access::deny_open(path) == 0 {
         ALLOWED
     } else {
         DENIED

@@ -1,4 +1,4 @@
-//! Path 13: a driver gives a device memory to write, by the kernel's own interface for it.
+//! Path `dma`: a driver gives a device memory to write, by the kernel's own interface for it.
 //!
 //! match-proto: `dma_addr_t dma_map_phys(struct device *, phys_addr_t, size_t, enum
 //! dma_data_direction, unsigned long)` (kernel/dma/mapping.c, 7.2), behind dma_map_page_attrs and
@@ -9,10 +9,10 @@
 //! Observed only, and no wall: a driver that means harm programs its device without asking. What it
 //! shows is a driver that was given wrong addresses. Fails open: scatterlists (dma_map_sg) are not
 //! looked through, and pages whose address is not what is returned are not known: those that an
-//! IOMMU translates (path 12 sees them), that are bounced, or under AMD's memory encryption.
+//! IOMMU translates (path `iommu` sees them), that are bounced, or under AMD's memory encryption.
 //!
-//! Called for every packet and block: some ninety instructions where nothing is told (some 30 ns on
-//! a processor of today, by their number), so the preset `standard` leaves it off.
+//! Called for every packet and block: some ninety instructions where nothing is reported (some 30
+//! ns on a processor of today, by their number), so the preset `standard` leaves it off.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_get_func_arg;
@@ -20,7 +20,7 @@ use aya_ebpf::macros::{fentry, fexit};
 use aya_ebpf::programs::{FEntryContext, FExitContext};
 use watchdog_common::{PAGE_STRUCT, path};
 
-use crate::{judge, search};
+use crate::{access, search};
 
 /// `DMA_TO_DEVICE` (include/linux/dma-direction.h): the device only reads.
 const TO_DEVICE: u32 = 1;
@@ -36,7 +36,7 @@ pub(crate) fn dma_phys(ctx: FEntryContext) -> i32 {
     let direction: u32 = ctx.arg(3);
     let end = start.saturating_add(bytes);
     if direction != TO_DEVICE && search::is_protected(start, end) {
-        judge::happened(path::DMA, start, end);
+        access::kill_or_report_protected(path::DMA, start, end);
     }
     0
 }
@@ -55,7 +55,7 @@ pub(crate) fn dma_page(ctx: FExitContext) -> i32 {
         && let Some(page) = page(&ctx)
         && is_address_of(start.wrapping_sub(offset), page)
     {
-        judge::happened(path::DMA, start, end);
+        access::kill_or_report_protected(path::DMA, start, end);
     }
     0
 }

@@ -1,4 +1,4 @@
-//! Path 6: mprotect makes a read-only shared mapping of `/dev/mem` writable.
+//! Path `mprotect`: mprotect makes a read-only shared mapping of `/dev/mem` writable.
 //!
 //! match-proto: `int bpf_lsm_file_mprotect(struct vm_area_struct *, unsigned long,
 //! unsigned long)` (6.1 to 7.2). Needs `bpf` among the active LSMs. The hook gets the whole
@@ -11,7 +11,7 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::{Range, path};
 
-use crate::judge;
+use crate::access;
 use crate::kernel::{Object, field, is_dev_mem, offset};
 use crate::registers::{Entry, current};
 
@@ -25,7 +25,7 @@ const PAGE: u64 = 4096;
 pub(crate) fn file_mprotect(ctx: LsmContext) -> i32 {
     let vma: Object = ctx.arg(0);
     let protection: u64 = ctx.arg(2);
-    if let Some(verdict) = judge::earlier(ctx.arg(3)) {
+    if let Some(verdict) = access::earlier(ctx.arg(3)) {
         return verdict;
     }
     if protection & PROT_WRITE == 0 {
@@ -39,7 +39,7 @@ pub(crate) fn file_mprotect(ctx: LsmContext) -> i32 {
     if flags.is_some_and(|flags| flags & VM_SHARED == 0) {
         return 0;
     }
-    judge::write(path::MPROTECT, flags.and_then(|_| aimed(vma)))
+    access::deny_write(path::MPROTECT, flags.and_then(|_| aimed(vma)))
 }
 
 /// The memory that is about to become writable.
@@ -58,5 +58,5 @@ fn aimed(vma: Object) -> Option<Range> {
         }
     }
     let offset = first.wrapping_sub(start);
-    judge::pages(pgoff.wrapping_add(offset / PAGE), behind.wrapping_sub(first))
+    access::pages(pgoff.wrapping_add(offset / PAGE), behind.wrapping_sub(first))
 }

@@ -1,4 +1,4 @@
-//! Path 3: write(2), pwrite, writev, aio, io_uring on `/dev/mem`. Of path 9 the same on
+//! Path `write`: write(2), pwrite, writev, aio, io_uring on `/dev/mem`. Of path `pci` the same on
 //! `/dev/port`, of which there may be descriptors from before the guard.
 //!
 //! match-proto: `int bpf_lsm_file_permission(struct file *, int)` (6.1 to 7.2). Needs `bpf` among
@@ -16,7 +16,7 @@ use watchdog_common::{Range, path};
 
 use crate::kernel::{DEV_MEM, DEV_PORT, Object, OpenFile};
 use crate::saved::{Call, take};
-use crate::{judge, rules};
+use crate::{access, rules};
 
 /// `MAY_WRITE` and `MAY_APPEND` (include/linux/fs.h).
 const MAY_WRITE: i32 = 2 | 8;
@@ -29,7 +29,7 @@ const EINTR: i32 = 4;
 pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
     let file: Object = ctx.arg(0);
     let mask: i32 = ctx.arg(1);
-    if let Some(verdict) = judge::earlier(ctx.arg(2)) {
+    if let Some(verdict) = access::earlier(ctx.arg(2)) {
         return verdict;
     }
     if mask & MAY_WRITE == 0 {
@@ -38,7 +38,7 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
     // SAFETY: the hook's own argument, which the kernel never leaves out.
     match unsafe { OpenFile::argument(file) }.device() {
         Some(DEV_MEM) => {}
-        Some(DEV_PORT) => return judge::always(path::PCI, 0),
+        Some(DEV_PORT) => return access::deny(path::PCI, 0),
         _ => return 0,
     }
     let saved = match take(file) {
@@ -50,5 +50,8 @@ pub(crate) fn file_permission(ctx: LsmContext) -> i32 {
         debug!(&ctx, "a write to /dev/mem at an unknown position");
     }
     let end = saved.and_then(|saved| saved.at.checked_add(saved.bytes));
-    judge::write(path::WRITE, saved.zip(end).map(|(saved, end)| Range { start: saved.at, end }))
+    access::deny_write(
+        path::WRITE,
+        saved.zip(end).map(|(saved, end)| Range { start: saved.at, end }),
+    )
 }

@@ -1,5 +1,5 @@
-//! Paths 10 and 11: a driver maps physical frames into a process, at once or when it touches them:
-//! UIO, frame buffers, MTD, graphics, and `/dev/mem` itself.
+//! Paths `frames` and `fault`: a driver maps physical frames into a process, at once or when it
+//! touches them: UIO, frame buffers, MTD, graphics, and `/dev/mem` itself.
 //!
 //! match-proto: `int remap_pfn_range_internal(struct vm_area_struct *, unsigned long, unsigned
 //! long, unsigned long, pgprot_t)` (6.1, 6.12), in 7.2 `remap_pfn_range_track`, before them
@@ -10,13 +10,13 @@
 //!
 //! The mapping is made before anything can be done about it: the process is killed before it
 //! returns to user mode. A sibling thread on another processor has that moment. A kernel in which
-//! these are inlined away is not covered, which the proof would show.
+//! these are inlined away is not covered, which the self-test would show.
 
 use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
 use watchdog_common::path;
 
-use crate::judge;
+use crate::access;
 use crate::kernel::{Object, field, is_dev_mem, offset};
 
 /// `VM_WRITE`, `VM_SHARED`, `VM_MAYWRITE` (include/linux/mm.h).
@@ -32,7 +32,7 @@ const PUD: u64 = 1 << 30;
 /// A range of frames.
 #[fentry]
 pub(crate) fn frames(ctx: FEntryContext) -> i32 {
-    judge(path::FRAMES, ctx.arg(0), ctx.arg(2), ctx.arg(3));
+    judge_frames(path::FRAMES, ctx.arg(0), ctx.arg(2), ctx.arg(3));
     0
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn frames(ctx: FEntryContext) -> i32 {
 #[fentry]
 pub(crate) fn fault_page(ctx: FEntryContext) -> i32 {
     let frame: u64 = ctx.arg(2);
-    judge(path::FAULT, ctx.arg(0), frame & PFN, PAGE);
+    judge_frames(path::FAULT, ctx.arg(0), frame & PFN, PAGE);
     0
 }
 
@@ -62,16 +62,16 @@ pub(crate) fn fault_pud(ctx: FEntryContext) -> i32 {
 fn fault(ctx: &FEntryContext, bytes: u64) {
     let vma = field::<Object>(ctx.arg(0), offset!(fault_vma)).unwrap_or(core::ptr::null());
     let frame: u64 = ctx.arg(1);
-    judge(path::FAULT, vma, frame & PFN & !(bytes / PAGE - 1), bytes);
+    judge_frames(path::FAULT, vma, frame & PFN & !(bytes / PAGE - 1), bytes);
 }
 
 /// Judges frames that become part of a mapping.
 #[inline(always)]
-fn judge(path: u32, vma: Object, frame: u64, bytes: u64) {
+fn judge_frames(path: u32, vma: Object, frame: u64, bytes: u64) {
     if is_writable(vma)
-        && let Some(range) = judge::pages(frame, bytes)
+        && let Some(range) = access::pages(frame, bytes)
     {
-        judge::reach(path, range.start, range.end);
+        access::kill_or_report(path, range.start, range.end);
     }
 }
 

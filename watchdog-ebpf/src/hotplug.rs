@@ -1,4 +1,5 @@
-//! Path 20: memory becomes RAM of this node. Its allocator hands it out then: the crash of 2016.
+//! Path `hotplug`: memory becomes RAM of this node. Its allocator hands it out then: the crash of
+//! 2016.
 //!
 //! match-proto: `int add_memory_resource(int, struct resource *, mhp_t)` and `int
 //! online_pages(unsigned long, unsigned long, struct zone *, struct memory_group *)`
@@ -10,7 +11,7 @@ use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
 use watchdog_common::path;
 
-use crate::judge;
+use crate::access;
 use crate::kernel::{Object, field, offset};
 
 const PAGE: u64 = 4096;
@@ -22,7 +23,7 @@ pub(crate) fn add_memory(ctx: FEntryContext) -> i32 {
     let start = field::<u64>(resource, offset!(resource_start));
     let last = field::<u64>(resource, offset!(resource_end));
     if let (Some(start), Some(last)) = (start, last) {
-        judge::reach(path::HOTPLUG, start, last.saturating_add(1));
+        access::kill_or_report(path::HOTPLUG, start, last.saturating_add(1));
     }
     0
 }
@@ -32,8 +33,8 @@ pub(crate) fn add_memory(ctx: FEntryContext) -> i32 {
 pub(crate) fn online_pages(ctx: FEntryContext) -> i32 {
     let frame: u64 = ctx.arg(0);
     let count: u64 = ctx.arg(1);
-    if let Some(range) = judge::pages(frame, count.saturating_mul(PAGE)) {
-        judge::reach(path::HOTPLUG, range.start, range.end);
+    if let Some(range) = access::pages(frame, count.saturating_mul(PAGE)) {
+        access::kill_or_report(path::HOTPLUG, range.start, range.end);
     }
     0
 }

@@ -8,7 +8,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap};
-use watchdog_common::{FileKey, SIEVED, part};
+use watchdog_common::{FileKey, SIEVED, role};
 
 use crate::kernel::{Object, current_task, field, offset};
 use crate::rules;
@@ -25,7 +25,7 @@ static SIEVE: Array<[u8; SIEVED]> = Array::with_max_entries(1, 0);
 
 /// Address spaces that execute the watchdog, or a leased executable, by `ctx_id`, which is never
 /// used twice (`mm_context_t`, arch/x86/include/asm/mmu.h, 6.1 to 7.2); the value is their
-/// `watchdog_common::part`. Those that are asked for stay.
+/// `watchdog_common::role`. Those that are asked for stay.
 #[map]
 static EXECUTED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(256, 0);
 
@@ -67,16 +67,16 @@ pub(crate) fn mark(key: &FileKey) {
 /// Whether the current process is trusted.
 #[inline(always)]
 pub(crate) fn is_trusted() -> bool {
-    has_part(part::WATCHDOG)
+    has_role(role::WATCHDOG)
 }
 
-/// Whether the current process has a part in the guard, and nobody speaks for it.
+/// Whether the current process has a role in the guard, and nobody speaks for it.
 #[inline(always)]
-pub(crate) fn has_part(wanted: u32) -> bool {
+pub(crate) fn has_role(wanted: u32) -> bool {
     let task = current_task();
     // Values, not whether there are any: the verifier knows no arithmetic with pointers.
-    let part = part_of(address_space());
-    if part == 0 || part != wanted {
+    let role = role_of(address_space());
+    if role == 0 || role != wanted {
         return false;
     }
     let filter = field::<i32>(task, offset!(task_seccomp)).unwrap_or(1);
@@ -84,18 +84,18 @@ pub(crate) fn has_part(wanted: u32) -> bool {
     filter == NO_FILTER && tracer == 0
 }
 
-/// The part in the guard of an address space; 0 for none.
+/// The role of an address space; 0 for none.
 #[inline(always)]
-pub(crate) fn part_of(space: u64) -> u32 {
+pub(crate) fn role_of(space: u64) -> u32 {
     // SAFETY: the map's own memory; one word of it.
     if space != 0 && SPACE.get_ptr(0).is_some_and(|own| unsafe { *own } == space) {
-        return part::WATCHDOG;
+        return role::WATCHDOG;
     }
     // SAFETY: a value is one word.
     unsafe { EXECUTED.get(space) }.copied().unwrap_or(0)
 }
 
-/// Has an address space no part any more.
+/// Takes the role of an address space away.
 #[inline(always)]
 pub(crate) fn forget(space: u64) {
     let _ = EXECUTED.remove(space);
@@ -106,11 +106,11 @@ pub(crate) fn forget(space: u64) {
     }
 }
 
-/// Whether the current process is one whose attempts on decoys are the proof: who is trusted, or
-/// where nothing can be learned, for want of LSM programs, the watchdog that armed the guard.
+/// Whether the current process is one whose attempts on canaries are probes: one that is trusted,
+/// or where nothing can be registered, for want of LSM programs, the watchdog that armed the guard.
 #[inline(always)]
-pub(crate) fn is_prover() -> bool {
-    if rules::mounts() != 0 {
+pub(crate) fn is_tester() -> bool {
+    if rules::init_mnt_ns() != 0 {
         return is_trusted();
     }
     field(current_task(), offset!(task_tgid)) == Some(rules::watchdog())
@@ -132,8 +132,8 @@ pub(crate) fn add_file(key: &FileKey, kind: u32) {
 
 /// Takes note that the current process executes the watchdog or a leased executable from now on.
 #[inline(always)]
-pub(crate) fn add_executor(part: u32) {
-    let _ = EXECUTED.insert(address_space(), part, 0);
+pub(crate) fn add_executor(role: u32) {
+    let _ = EXECUTED.insert(address_space(), role, 0);
 }
 
 /// Takes note that the current process is the watchdog that arms the guard.

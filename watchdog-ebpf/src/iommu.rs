@@ -1,5 +1,5 @@
-//! Path 12: an IOMMU is told to let a device write to memory: by VFIO, iommufd, or the driver of a
-//! device whose DMA is translated.
+//! Path `iommu`: an IOMMU is told to let a device write to memory: by VFIO, iommufd, or the driver
+//! of a device whose DMA is translated.
 //!
 //! match-proto: `int __iommu_map(struct iommu_domain *, unsigned long, phys_addr_t, size_t, int,
 //! gfp_t)` (drivers/iommu/iommu.c, 6.1 and 6.12), in 7.2 `int iommu_map_nosync(…)` with the same
@@ -15,7 +15,7 @@ use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
 use watchdog_common::path;
 
-use crate::{judge, search};
+use crate::{access, search};
 
 /// `IOMMU_WRITE` (include/linux/iommu.h).
 const WRITE: u64 = 2;
@@ -28,7 +28,7 @@ pub(crate) fn iommu(ctx: FEntryContext) -> i32 {
     let protection: u64 = ctx.arg(4);
     let end = start.saturating_add(bytes);
     if protection & WRITE != 0 && search::is_protected(start, end) {
-        judge::happened(path::IOMMU, start, end);
+        access::kill_or_report_protected(path::IOMMU, start, end);
     }
     0
 }

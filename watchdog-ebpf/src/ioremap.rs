@@ -1,5 +1,5 @@
-//! Path 17, and by it path 14: the kernel or a module maps memory for itself. phram, slram and
-//! ramoops make a device of any physical address in this way.
+//! Path `ioremap`, and by it path `module-parameters`: the kernel or a module maps memory for
+//! itself. phram, slram and ramoops make a device of any physical address in this way.
 //!
 //! match-proto: `void *__ioremap_caller(resource_size_t, unsigned long, enum page_cache_mode,
 //! void *, bool)` (arch/x86/mm/ioremap.c, 6.1 to 7.2): behind every ioremap, and behind memremap of
@@ -14,7 +14,7 @@ use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::{FEntryContext, FExitContext};
 use watchdog_common::path;
 
-use crate::judge;
+use crate::access;
 
 /// Threads that are reading `/dev/mem`. One that finds no room is reported like a driver.
 #[map]
@@ -43,9 +43,9 @@ pub(crate) fn ioremap(ctx: FEntryContext) -> i32 {
     let is_reading = unsafe { READERS.get(bpf_get_current_pid_tgid()) }.is_some();
     let end = start.saturating_add(bytes);
     if is_reading {
-        judge::is_proof(path::IOREMAP, start, end);
+        access::is_probe(path::IOREMAP, start, end);
     } else {
-        judge::reach(path::IOREMAP, start, end);
+        access::kill_or_report(path::IOREMAP, start, end);
     }
     0
 }

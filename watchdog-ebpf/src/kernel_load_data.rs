@@ -1,4 +1,5 @@
-//! Paths 16, 18 and 19: init_module(2) and kexec_load(2) hand the kernel memory to load.
+//! Paths `module`, `kexec-segments` and `kexec`: init_module(2) and kexec_load(2) hand the kernel
+//! memory to load.
 //!
 //! match-proto: `int bpf_lsm_kernel_load_data(enum kernel_load_data_id, bool)` (6.1 to 7.2). Needs
 //! `bpf` among the active LSMs, and for the segments of a kexec the system call's registers.
@@ -15,7 +16,7 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::{Range, path};
 
-use crate::judge;
+use crate::access;
 use crate::lease;
 use crate::registers::{Entry, current};
 use crate::rules::{self, Table};
@@ -31,12 +32,12 @@ const MEMORY: u64 = 16;
 #[lsm(hook = "kernel_load_data")]
 pub(crate) fn kernel_load_data(ctx: LsmContext) -> i32 {
     let kind: u32 = ctx.arg(0);
-    if let Some(verdict) = judge::earlier(ctx.arg(2)) {
+    if let Some(verdict) = access::earlier(ctx.arg(2)) {
         return verdict;
     }
     match rules::entry(Table::LoadData, kind) {
         Some(path::KEXEC) if lease::allows_to_begin() => segments(),
-        Some(path) => match judge::always(path, 0) {
+        Some(path) => match access::deny(path, 0) {
             0 if path == path::KEXEC => segments(),
             verdict => verdict,
         },
@@ -56,7 +57,7 @@ fn segments() -> i32 {
         Some(Entry::Kexec { count, at }) => (count, at, 0_i64),
         _ => (0, 0, -1),
     };
-    let lease = lease::held();
+    let lease = lease::current();
     // Below zero for what cannot be read or is no address, and once one is aimed at a node.
     let mut found = 0_i64;
     let (mut start, mut end) = (0, 0);
@@ -72,8 +73,8 @@ fn segments() -> i32 {
         let [first, bytes] = segment;
         let behind = first.wrapping_add(bytes);
         unknown |= (first | bytes | behind).cast_signed();
-        let aimed = judge::signs(first, behind) & lease::outside(lease, first, behind);
-        // The first one that is aimed at a node is the one that is told.
+        let aimed = access::signs(first, behind) & lease::outside(lease, first, behind);
+        // The first one that is aimed at a node is the one that is reported.
         let mask = (aimed & !found) >> 63;
         start |= first & mask.cast_unsigned();
         end |= behind & mask.cast_unsigned();
@@ -83,5 +84,5 @@ fn segments() -> i32 {
     if unknown >= 0 && found >= 0 {
         return 0;
     }
-    judge::write(path::KEXEC_SEGMENTS, (unknown >= 0).then_some(Range { start, end }))
+    access::deny_write(path::KEXEC_SEGMENTS, (unknown >= 0).then_some(Range { start, end }))
 }

@@ -1,4 +1,4 @@
-//! Paths 16 and 19: finit_module(2) and kexec_file_load(2) have the kernel read a file.
+//! Paths `module` and `kexec`: finit_module(2) and kexec_file_load(2) have the kernel read a file.
 //!
 //! match-proto: `int bpf_lsm_kernel_read_file(struct file *, enum kernel_read_file_id, bool)`
 //! (6.1 to 7.2). Needs `bpf` among the active LSMs.
@@ -8,18 +8,18 @@
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
-use crate::judge;
+use crate::access;
 use crate::rules::{self, Table};
 
 /// Judges a file that the kernel is about to read.
 #[lsm(hook = "kernel_read_file")]
 pub(crate) fn kernel_read_file(ctx: LsmContext) -> i32 {
     let kind: u32 = ctx.arg(1);
-    if let Some(verdict) = judge::earlier(ctx.arg(3)) {
+    if let Some(verdict) = access::earlier(ctx.arg(3)) {
         return verdict;
     }
     match rules::entry(Table::ReadFile, kind) {
-        Some(path) => judge::always(path, 0),
+        Some(path) => access::deny(path, 0),
         None => 0,
     }
 }

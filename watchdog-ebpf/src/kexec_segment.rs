@@ -1,5 +1,5 @@
-//! Path 18, once more: a segment of a kexec as the kernel has copied it, out of reach of the
-//! caller's other threads, which may have changed it after `kernel_load_data`.
+//! Path `kexec-segments`, once more: a segment of a kexec as the kernel has copied it, out of reach
+//! of the caller's other threads, which may have changed it after `kernel_load_data`.
 //!
 //! match-proto: `int kimage_load_segment(struct kimage *, struct kexec_segment *)`, in 7.2
 //! `int kimage_load_segment(struct kimage *, int)` with the place in the image's own table
@@ -15,7 +15,7 @@ use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
 use watchdog_common::path;
 
-use crate::judge;
+use crate::access;
 use crate::kernel::{Object, field, offset};
 
 /// `KEXEC_SEGMENT_MAX` (include/uapi/linux/kexec.h).
@@ -40,6 +40,6 @@ pub(crate) fn kexec_segment(ctx: FEntryContext) -> i32 {
         segment
     };
     let [start, bytes] = field::<[u64; 2]>(segment as Object, MEMORY).unwrap_or_default();
-    judge::caught(path::KEXEC_SEGMENTS, start, start.saturating_add(bytes));
+    access::kill(path::KEXEC_SEGMENTS, start, start.saturating_add(bytes));
     0
 }

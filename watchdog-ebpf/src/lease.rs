@@ -33,11 +33,11 @@ fn in_force() -> Option<*mut Lease> {
 
 /// The lease that the current process holds.
 #[inline(always)]
-pub(crate) fn held() -> Option<*mut Lease> {
+pub(crate) fn current() -> Option<*mut Lease> {
     let lease = in_force()?;
     // SAFETY: the map's own memory; one word of it.
     let number = unsafe { core::ptr::read_volatile(&raw const (*lease).number) };
-    identity::has_part(number).then_some(lease)
+    identity::has_role(number).then_some(lease)
 }
 
 /// Whether the current process may write a range, all of it; then it is counted.
@@ -45,7 +45,7 @@ pub(crate) fn held() -> Option<*mut Lease> {
 pub(crate) fn allows(aimed: &Range) -> bool {
     // No lease reaches as far as where the sign of a difference would change.
     const LAST: u64 = i64::MAX as u64;
-    let is_allowed = outside(held(), aimed.start.min(LAST), aimed.end.min(LAST)) >= 0;
+    let is_allowed = outside(current(), aimed.start.min(LAST), aimed.end.min(LAST)) >= 0;
     if is_allowed {
         report::count(LEASED.get_ptr_mut(0));
     }
@@ -55,7 +55,7 @@ pub(crate) fn allows(aimed: &Range) -> bool {
 /// Whether the current process may do what comes before any write: open the device, load a kernel.
 #[inline(always)]
 pub(crate) fn allows_to_begin() -> bool {
-    held().is_some()
+    current().is_some()
 }
 
 /// Below zero when any byte is outside what the lease is for, without a branch; for addresses that
@@ -85,9 +85,9 @@ pub(crate) fn is_executable(key: FileKey) -> bool {
     key == unsafe { core::ptr::read_volatile(&raw const (*lease).exe) }
 }
 
-/// The part of a process that executes a file from now on, if it is the leased one.
+/// The role of a process that executes a file from now on, if it is the leased one.
 #[inline(always)]
-pub(crate) fn part_of(key: FileKey) -> Option<u32> {
+pub(crate) fn role_of(key: FileKey) -> Option<u32> {
     let lease = in_force()?;
     if !is_executable(key) {
         return None;
@@ -96,13 +96,13 @@ pub(crate) fn part_of(key: FileKey) -> Option<u32> {
     Some(unsafe { core::ptr::read_volatile(&raw const (*lease).number) })
 }
 
-/// Takes up the executable when the watchdog's command opens it that is named in the lease.
+/// Registers the executable when the watchdog's command opens it that is named in the lease.
 #[inline(always)]
-pub(crate) fn learn(file: Object) {
+pub(crate) fn register_executable(file: Object) {
     let Some(lease) = LEASE.get_ptr_mut(0) else { return };
     // SAFETY: the map's own memory; one word of it.
-    let learner = unsafe { core::ptr::read_volatile(&raw const (*lease).learner) };
-    if learner == 0 || field(current_task(), offset!(task_tgid)) != Some(learner) {
+    let registrar = unsafe { core::ptr::read_volatile(&raw const (*lease).registrar) };
+    if registrar == 0 || field(current_task(), offset!(task_tgid)) != Some(registrar) {
         return;
     }
     let key = file_key(file);

@@ -1,5 +1,6 @@
-//! Paths 9, 14, 19 and 22: what the kernel itself asks about before it opens a way around its own
-//! protection, by `enum lockdown_reason` (include/linux/security.h).
+//! Paths `pci`, `module-parameters`, `kexec` and `lockdown`: what the kernel itself asks about
+//! before it opens a way around its own protection, by `enum lockdown_reason`
+//! (include/linux/security.h).
 //!
 //! match-proto: `int bpf_lsm_locked_down(enum lockdown_reason)` (6.1 to 7.2). Needs `bpf` among the
 //! active LSMs. The values differ between kernels: the loader looks their names up in BTF.
@@ -10,18 +11,18 @@
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
-use crate::judge;
+use crate::access;
 use crate::rules::{self, Table};
 
 /// Judges a reason.
 #[lsm(hook = "locked_down")]
 pub(crate) fn locked_down(ctx: LsmContext) -> i32 {
     let reason: u32 = ctx.arg(0);
-    if let Some(verdict) = judge::earlier(ctx.arg(1)) {
+    if let Some(verdict) = access::earlier(ctx.arg(1)) {
         return verdict;
     }
     match rules::entry(Table::Lockdown, reason) {
-        Some(path) => judge::always(path, reason),
+        Some(path) => access::deny(path, reason),
         None => 0,
     }
 }

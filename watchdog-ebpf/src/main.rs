@@ -9,11 +9,12 @@
 // For one instruction, in `report`; the build allows it for the sake of `core`.
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+mod access;
 mod bpf_programs;
 mod bpf_usage;
 mod device;
 mod dma;
-mod doors;
+mod dma_devices;
 mod file_mprotect;
 mod file_open;
 mod file_permission;
@@ -22,7 +23,6 @@ mod hotplug;
 mod identity;
 mod iommu;
 mod ioremap;
-mod judge;
 mod kernel;
 mod kernel_load_data;
 mod kernel_read_file;
@@ -31,13 +31,6 @@ mod lease;
 mod listing;
 mod locked_down;
 mod mmap_file;
-mod own;
-mod own_files;
-mod own_mount;
-mod own_objects;
-mod own_peer;
-mod own_probes;
-mod own_process;
 mod processors;
 mod registers;
 mod report;
@@ -45,6 +38,13 @@ mod rules;
 mod rw_verify_area;
 mod saved;
 mod search;
+mod self_files;
+mod self_mount;
+mod self_objects;
+mod self_peer;
+mod self_perf;
+mod self_process;
+mod self_protection;
 mod shared_frames;
 mod sysctl;
 

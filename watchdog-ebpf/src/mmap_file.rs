@@ -1,4 +1,5 @@
-//! Paths 4 and 5: a shared writable mapping of `/dev/mem`, made by mmap or remap_file_pages.
+//! Paths `mmap` and `remap-file-pages`: a shared writable mapping of `/dev/mem`, made by mmap or
+//! remap_file_pages.
 //!
 //! match-proto: `int bpf_lsm_mmap_file(struct file *, unsigned long, unsigned long, unsigned long)`
 //! (6.1 to 7.2; 7.2 marks the file as possibly null). Needs `bpf` among the active LSMs. The hook
@@ -14,7 +15,7 @@ use aya_ebpf::programs::LsmContext;
 use aya_log_ebpf::debug;
 use watchdog_common::path;
 
-use crate::judge;
+use crate::access;
 use crate::kernel::{Object, is_dev_mem};
 use crate::registers::{Entry, current};
 
@@ -30,7 +31,7 @@ pub(crate) fn mmap_file(ctx: LsmContext) -> i32 {
     let file: Object = ctx.arg(0);
     let protection: u64 = ctx.arg(2);
     let flags: u64 = ctx.arg(3);
-    if let Some(verdict) = judge::earlier(ctx.arg(4)) {
+    if let Some(verdict) = access::earlier(ctx.arg(4)) {
         return verdict;
     }
     if !is_dev_mem(file) {
@@ -42,13 +43,13 @@ pub(crate) fn mmap_file(ctx: LsmContext) -> i32 {
     }
     let (path, aimed) = match current() {
         Some(Entry::RemapFilePages { bytes, pgoff }) => {
-            (path::REMAP_FILE_PAGES, judge::pages(pgoff, bytes))
+            (path::REMAP_FILE_PAGES, access::pages(pgoff, bytes))
         }
-        Some(Entry::Mmap { bytes, pgoff }) => (path::MMAP, judge::pages(pgoff, bytes)),
+        Some(Entry::Mmap { bytes, pgoff }) => (path::MMAP, access::pages(pgoff, bytes)),
         _ => (path::MMAP, None),
     };
     if aimed.is_none() {
         debug!(&ctx, "a mapping of /dev/mem at an unknown place");
     }
-    judge::write(path, aimed)
+    access::deny_write(path, aimed)
 }

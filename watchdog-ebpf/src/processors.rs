@@ -1,5 +1,5 @@
-//! Path 29: a processor is started that was not this node's when the guard was armed. Starting one
-//! sends it INIT, which ends whatever another node's kernel does on it.
+//! Path `processors`: a processor is started that was not this node's when the guard was armed.
+//! Starting one sends it INIT, which ends whatever another node's kernel does on it.
 //!
 //! match-proto: `int _cpu_up(unsigned int, int, enum cpuhp_state)` (kernel/cpu.c, 6.1 to 7.2):
 //! every processor that is started goes through it, whoever asked. It cannot be refused there, so
@@ -15,7 +15,7 @@ use aya_ebpf::programs::FEntryContext;
 use watchdog_common::path;
 
 use crate::kernel::{Object, field, offset};
-use crate::{judge, rules};
+use crate::{access, rules};
 
 /// `SYSFS_MAGIC` (include/uapi/linux/magic.h).
 pub(crate) const SYSFS: u64 = 0x6265_6572;
@@ -33,7 +33,7 @@ const PROCESSORS: [u8; 4] = *b"cpu\0";
 pub(crate) fn processor_up(ctx: FEntryContext) -> u32 {
     let number: u32 = ctx.arg(0);
     if !rules::may_start(number) {
-        judge::seen(path::PROCESSORS, number);
+        access::kill_or_report_detail(path::PROCESSORS, number);
     }
     0
 }

@@ -27,17 +27,17 @@ static COUNTS: Array<u64> = Array::with_max_entries(path::COUNT, 0);
 #[map]
 static LOST: Array<u64> = Array::with_max_entries(path::COUNT, 0);
 
-/// Those that were told, as the watchdog keeps it here: what a next one has to make good.
+/// Those that were reported, as the watchdog keeps it here: what a next one has to make good.
 #[map]
 static TOLD: Array<u64> = Array::with_max_entries(path::COUNT, 0);
 
-/// The watchdog's own attempts that a program saw, by path: the proof that the guard bites.
+/// The self-test's probes that a program saw, by path.
 #[map]
 static PROOFS: Array<u64> = Array::with_max_entries(path::COUNT, 0);
 
-/// Counts a proof.
+/// Counts a probe.
 #[inline(always)]
-pub(crate) fn prove(path: u32) {
+pub(crate) fn count_probe(path: u32) {
     count(PROOFS.get_ptr_mut(path));
 }
 

@@ -23,9 +23,9 @@ pub(crate) fn watchdog() -> u32 {
 
 /// The number of the mount namespace whose mounts stay.
 #[inline(always)]
-pub(crate) fn mounts() -> u32 {
+pub(crate) fn init_mnt_ns() -> u32 {
     // SAFETY: as above.
-    unsafe { core::ptr::read_volatile(&raw const (*rules()).mounts) }
+    unsafe { core::ptr::read_volatile(&raw const (*rules()).init_mnt_ns) }
 }
 
 /// What is done about a path: one of `watchdog_common::action`.

@@ -1,5 +1,5 @@
 //! Whether memory is another node's, for functions that are called for every packet and block: the
-//! ranges are ascending, so six looks are enough where `judge` takes one for each of 64.
+//! ranges are ascending, so six looks are enough where `access` takes one for each of 64.
 
 use watchdog_common::MAX_RANGES;
 

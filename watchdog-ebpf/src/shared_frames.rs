@@ -1,4 +1,4 @@
-//! Path 8: who has guarded frames mapped to be written, by whatever driver: `/dev/mem`, UIO,
+//! Path `held`: who has guarded frames mapped to be written, by whatever driver: `/dev/mem`, UIO,
 //! graphics, MTD; and of `/dev/mem` any frames that may not be written. The watchdog reads this
 //! list when the guard is armed and now and then, since a mapping that is there asks nobody again.
 //!
@@ -19,7 +19,7 @@ use watchdog_common::{PageTables, Range, SharedFrames, path};
 use crate::frames;
 use crate::kernel::{Object, field, is_dev_mem, offset};
 use crate::listing::{self, Meta};
-use crate::{judge, rules, search};
+use crate::{access, rules, search};
 
 /// Filled in by the loader and frozen.
 #[unsafe(no_mangle)]
@@ -63,7 +63,7 @@ struct Walk {
     /// The table that the next byte's entry is in, and its level; level 0 before that is known.
     table: u64,
     level: u64,
-    /// What was found: guarded memory, or the decoy where there is none.
+    /// What was found: guarded memory, or the canary page where there is none.
     start: u64,
     bytes: u64,
     is_guarded: u64,
@@ -164,11 +164,11 @@ fn advance(walk: &mut Walk) -> bool {
         let start = (entry & FRAME & !beside) | (walk.at & beside);
         let bytes = next.min(walk.end) - walk.at;
         let end = start + bytes;
-        let is_decoy = judge::is_inner_decoy(start, end);
-        let is_writable = !rules::refuses(path::OPEN) && judge::is_writable(&Range { start, end });
-        let is_left = is_decoy || walk.is_dev_mem == 0 || is_writable;
+        let is_canary = access::is_inner_canary(start, end);
+        let is_writable = !rules::refuses(path::OPEN) && access::is_writable(&Range { start, end });
+        let is_left = is_canary || walk.is_dev_mem == 0 || is_writable;
         let is_guarded = search::is_protected(start, end) || !is_left;
-        if is_guarded || is_decoy {
+        if is_guarded || is_canary {
             (walk.start, walk.bytes, walk.is_guarded) = (start, bytes, is_guarded.into());
         }
         if is_guarded {

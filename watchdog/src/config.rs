@@ -99,8 +99,8 @@ impl TryFrom<RawGuard> for GuardSection {
             (None, None, true) => Release::Sealed,
             _ => {
                 return Err(
-                    "give one of `disarm`, `disarm_secret` and `sealed = true`: who may take the \
-                     guard down"
+                    "give only one of `disarm`, `disarm_secret` and `sealed = true`: each says \
+                     who may take the guard down"
                         .to_owned(),
                 );
             }
@@ -146,10 +146,13 @@ impl TryFrom<RawNode> for NodeSection {
     fn try_from(raw: RawNode) -> Result<Self, String> {
         let ranges = match (raw.mint, raw.ranges.as_slice()) {
             (Some(_), [_, ..]) => {
-                return Err(format!("node `{}` has both `ranges` and `mint`: give one", raw.name));
+                return Err(format!(
+                    "node `{}` has both `ranges` and `mint`: give only one",
+                    raw.name
+                ));
             }
             (Some(Mint { osid }), []) => mint_ranges(osid)
-                .ok_or_else(|| format!("`osid = {osid}` is no service OS of Mint"))?,
+                .ok_or_else(|| format!("`osid = {osid}` is not a service OS of Mint"))?,
             (None, []) => {
                 return Err(format!(
                     "node `{}` has no memory: give `ranges = [\"START..END\"]` or `mint = \
@@ -163,7 +166,7 @@ impl TryFrom<RawNode> for NodeSection {
         if raw.image.as_ref().is_some_and(|image| image.as_os_str().is_empty()) {
             return Err(format!(
                 "node `{}` has an `image` without a name: give a file, as in `image = \
-                 \"/boot/vmlinuz-6.12\"`, or leave the line out",
+                 \"/boot/vmlinuz-6.12\"`, or remove the line",
                 raw.name
             ));
         }
@@ -185,7 +188,9 @@ pub fn parse_period(text: &str) -> Result<Duration, String> {
         .and_then(|period| Duration::try_from(period).ok())
         .filter(|period| (Duration::from_millis(100)..=Duration::from_hours(24)).contains(period))
         .ok_or_else(|| {
-            format!("`{text}` is no period: write a time from 100ms to 24h, as in 500ms, 1s or 2m")
+            format!(
+                "invalid period `{text}`: write a time from 100ms to 24h, as in 500ms, 1s or 2m"
+            )
         })
 }
 
@@ -202,7 +207,7 @@ pub enum ConfigError {
         error: io::Error,
     },
     /// The file says something that no configuration may say.
-    #[error("the configuration {path} is wrong: {error}")]
+    #[error("the configuration {path} is invalid: {error}")]
     Content {
         /// The file.
         path: PathBuf,
@@ -298,7 +303,7 @@ mod tests {
         assert_eq!(config.guard.policies.get(WritePath::Module), Policy::Deny);
         for (text, expected) in [
             ("[guard]\npreset = \"lax\"", "unknown variant `lax`"),
-            ("[guard.paths]\nmmpa = \"deny\"", "`mmpa` is no write path"),
+            ("[guard.paths]\nmmpa = \"deny\"", "unknown path `mmpa`"),
             ("[guard.paths]\nmmap = \"forbid\"", "unknown variant `forbid`"),
             ("[guard.paths]\nioremap = \"deny\"", "write `off` or `observe`"),
         ] {
@@ -314,10 +319,10 @@ mod tests {
         let ranges = "ranges = [\"0x1000..0x2000\"]";
         for (text, expected) in [
             (node("a", ""), "has no memory"),
-            (node("a", "mint = { osid = 0 }"), "no service OS of Mint"),
-            (node("a", &format!("{ranges}\nmint = {{ osid = 1 }}")), "give one"),
-            (node("a/b", ranges), "is no node name"),
-            (node("a", "ranges = [\"0x1000\"]"), "is no range"),
+            (node("a", "mint = { osid = 0 }"), "not a service OS of Mint"),
+            (node("a", &format!("{ranges}\nmint = {{ osid = 1 }}")), "give only one"),
+            (node("a/b", ranges), "invalid node name"),
+            (node("a", "ranges = [\"0x1000\"]"), "invalid range"),
             (node("a", &format!("{ranges}\nimage = \"\"")), "`image` without a name"),
             (node("a", &format!("{ranges}\nimage = 1")), "invalid type"),
         ] {

@@ -40,12 +40,11 @@ fn main() -> ExitCode {
 /// Gives up what the command does not need, then does what it says.
 fn begin() -> anyhow::Result<Status> {
     let command = env::args_os().skip(1).find(|word| !is_debug(word));
-    signals::settle(command.as_deref()).context("cannot settle what signals do")?;
+    signals::settle(command.as_deref()).context("cannot set up signal handling")?;
     if !role::is_needed_by(command.as_deref()) {
         role::give_up().context(
-            "cannot give up the role that the guard trusts: the kernel takes no seccomp filter. \
-             Run this command as a user without root's rights, or on a kernel with \
-             CONFIG_SECCOMP_FILTER",
+            "cannot give up the role that the guard trusts: the kernel accepts no seccomp filter. \
+             Run this command without root's rights, or on a kernel with CONFIG_SECCOMP_FILTER",
         )?;
     }
     execute(parse())

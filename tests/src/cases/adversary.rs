@@ -133,7 +133,8 @@ fn planted_later(stage: &Stage) -> Result<()> {
     let mark = watch.mark();
     node.plant_decoy(NOBODYS)?;
     let result = (|| {
-        let (alert, took) = watch.wait(mark, "stray-kernel", "holds what it does not run")?;
+        let (alert, took) =
+            watch.wait(mark, "stray-kernel", "or parts of one, that the node does not run")?;
         stage.note(&format!("a decoy planted later: alerted after {took:.1?}"));
         ensure!(alert["phys"] == format!("{NOBODYS:#x}") && alert["priority"] == 4, "{alert}");
         let at = node.truth.text_phys_start + 0x5_4321;
@@ -185,7 +186,7 @@ fn redirected(stage: &Stage) -> Result<()> {
     let mark = watch.mark();
     let begun = Instant::now();
     node.set(leaf, entry.wrapping_sub(text).wrapping_add(NOBODYS))?;
-    let alert = watch.wait(mark, "text-tampered", "does not lead to the text");
+    let alert = watch.wait(mark, "text-tampered", "no longer leads to the text");
     node.set(leaf, entry)?;
     let (alert, _) = alert?;
     stage.note(&format!("a redirected translation: alerted after {:.1?}", begun.elapsed()));
@@ -200,7 +201,7 @@ fn redirected(stage: &Stage) -> Result<()> {
     let at = release + line as u64 + "SYMBOL(init_top_pgt)=fffffff".len() as u64;
     let digit = stage.byte(at)?;
     stage.poke(at, if digit == b'f' { b'e' } else { b'f' })?;
-    let alert = watch.wait(mark, "witness-changed", "do not agree any more");
+    let alert = watch.wait(mark, "witness-changed", "no longer agree");
     stage.poke(at, digit)?;
     ensure!(alert?.0["priority"] == 4);
     watch.wait(mark, "witness-changed", "agree again")?;

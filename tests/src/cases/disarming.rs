@@ -158,7 +158,7 @@ fn baseline_imported(stage: &Stage) -> Result<()> {
         let import = format!("{WATCHDOG} baseline import --node service-1 --image /tmp/vmlinuz");
         let output = stage.machine().node0().shell(&import)?;
         ensure!(
-            output.status == 2 && output.to_string().contains("keeps the baselines"),
+            output.status == 2 && output.to_string().contains("protects the baselines"),
             "{output}"
         );
         let told = stage.wait_for(mark, "self", |it| it.field("WATCHDOG_PATH") == "self")?;

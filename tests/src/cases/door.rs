@@ -39,7 +39,7 @@ pub fn denied_at_the_door(stage: &Stage) -> Result<()> {
     ))?;
     let entry = stage.wait_for(mark, "the guard's coverage", |it| it.is("guard-degraded"))?;
     let message = entry.field("MESSAGE");
-    for part in ["denied (open by the device program", "not denied: write: `bpf` is not among"] {
+    for part in ["denied (open by the device program", "Not covered: write: `bpf` is not among"] {
         ensure!(message.contains(part), "not `{part}` in: {message}");
     }
     stage.wait_for(mark, "the end of the start", |entry| entry.is("baseline-learned"))?;

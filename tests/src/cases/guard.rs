@@ -190,7 +190,7 @@ fn switched_off(stage: &Stage) -> Result<()> {
         let took = stage.stopwatch()?;
         stage.shell("sysctl -q kernel.ftrace_enabled=0")?;
         let alert = stage.wait_for(mark, "guard-tampered", |entry| {
-            entry.is("guard-tampered") && entry.field("MESSAGE").contains("not deny any more")
+            entry.is("guard-tampered") && entry.field("MESSAGE").contains("no longer denies")
         });
         // The same byte again: the text stays as it is although the write goes through.
         let write = stage.attack("mmap", target, &[]);

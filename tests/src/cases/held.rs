@@ -63,10 +63,10 @@ fn held_before(stage: &Stage) -> Result<()> {
         ensure!(!stage.entries(mark)?.iter().any(|it| is_held_by(it, &harmless)), "too many");
         stage.shell(&format!("kill -0 {harmless}; ! kill -0 {holder} 2>/dev/null"))?;
         let status = stage.shell(&format!("{WATCHDOG} guard status"))?.text();
-        ensure!(status.contains("held               killed     tried"), "{status}");
+        ensure!(status.contains("held               killed     tested"), "{status}");
         written_by_driver(stage, mark, text)?;
         stage.shell(&format!("rmmod {modules}"))?;
-        let over = |it: &Entry| it.field("MESSAGE").contains("It uses none of it now");
+        let over = |it: &Entry| it.field("MESSAGE").contains("No such use remains");
         let over = stage.wait_for(mark, "the end of it", over)?;
         ensure!(over.is("guard-armed") && over.field("MESSAGE").contains("[phram]"), "{over:?}");
         Ok(())
@@ -148,7 +148,8 @@ fn written_by_driver(stage: &Stage, mark: usize, page: u64) -> Result<()> {
     let tampered = stage.wait_for(mark, "text-tampered", |it| it.is("text-tampered"));
     stage.poke(at, before)?;
     let tampered = tampered?;
-    let origin = "It may have been this node: before it, this kernel had memory of it";
+    let origin = "Possibly caused by node 0: before the change, node 0's kernel used memory of \
+        the node";
     ensure!(tampered.field("MESSAGE").contains(origin), "{tampered:?}");
     stage.wait_for(mark, "text-clean", |it| it.is("text-clean")).map(drop)
 }

@@ -220,7 +220,7 @@ fn taken_back(stage: &Stage) -> Result<()> {
         ensure!(killed.field("WATCHDOG_NODE") == "service-2", "{killed:?}");
         stays(stage, at, before)?;
         let ended = over(stage, mark, 2)?;
-        ensure!(ended.field("MESSAGE").contains("held on to it"), "{ended:?}");
+        ensure!(ended.field("MESSAGE").contains("kept access"), "{ended:?}");
         Ok(())
     })
 }
@@ -236,11 +236,11 @@ fn refused(stage: &Stage) -> Result<()> {
             Ok(())
         };
         for (options, why) in [
-            (good.replace("service-1", "service-9"), "there are service-1, service-2"),
+            (good.replace("service-1", "service-9"), "expected one of service-1, service-2"),
             (good.replace("30s", "2h"), "from 1s to 1h"),
-            (good.replace(HOLDER, "/nowhere"), "/nowhere cannot be leased memory"),
+            (good.replace(HOLDER, "/nowhere"), "/nowhere cannot get a lease"),
             (good.replace(HOLDER, "/tmp"), "not a regular file"),
-            ("--end".to_owned(), "no lease that could be ended"),
+            ("--end".to_owned(), "no lease to end"),
         ] {
             says(lease(stage, &options)?, why)?;
         }
@@ -254,7 +254,7 @@ fn refused(stage: &Stage) -> Result<()> {
         stage.shell("kill $(cat /tmp/writer)")?;
         says(written?, "open for writing")?;
         take(stage, 1, "600s", HOLDER)?;
-        says(lease(stage, &good)?, "there is a lease already, for node service-1")?;
+        says(lease(stage, &good)?, "a lease is already in force, for node service-1")?;
         let mark = stage.mark()?;
         ensure!(lease(stage, "--end")?.success(), "it did not end");
         over(stage, mark, 1).map(drop)

@@ -159,7 +159,8 @@ fn json_reader_gone(stage: &Stage) -> Result<()> {
         "trap '' TERM; {{ {WATCHDOG} run --json --degraded; echo \"status $?\" >&2; }} | head -1"
     );
     let other = stage.machine().node0().spawn(["sh", "-c", &line])?;
-    let gone = |entry: &Entry| entry.field("MESSAGE").contains("go no longer to standard output");
+    let gone =
+        |entry: &Entry| entry.field("MESSAGE").contains("No more events go to standard output");
     stage.wait_for(mark, "a reader that is gone", gone)?;
     stage.wait_for(mark, "the watch goes on", |entry| entry.is("node-found"))?;
     other.signal(libc::SIGTERM)?;
@@ -229,7 +230,7 @@ fn processor_taken(stage: &Stage) -> Result<()> {
         ensure!(started.is("guard-tampered"), "{started:?}");
         stage.note(&format!("reported {took:.1?} after the processor was taken"));
         ensure!(lost.field("WATCHDOG_NODE") == "service-2", "{lost:?}");
-        ensure!(lost.field("MESSAGE").contains("stand still"), "{lost:?}");
+        ensure!(lost.field("MESSAGE").contains("have not advanced"), "{lost:?}");
         ensure!(took <= ASLEEP + PERIOD * 3, "it took {took:?}");
         let scanned = stage.machine().node0().run([WATCHDOG, "scan", "--json"])?;
         ensure!(scanned.status == 2, "{scanned}");

@@ -102,13 +102,13 @@ fn imported_and_damaged() -> Result<()> {
     let sound = fs::read(desk.file())?;
     for length in [0, 10, 300, sound.len() / 2, sound.len() - 1] {
         fs::write(desk.file(), &sound[..length])?;
-        desk.is_refused("no sound baseline")?;
+        desk.is_refused("not a valid baseline")?;
     }
     for at in [3, 25, sound.len() / 3, sound.len() - 1] {
         let mut altered = sound.clone();
         altered[at] ^= 4;
         fs::write(desk.file(), altered)?;
-        desk.is_refused("no sound baseline")?;
+        desk.is_refused("not a valid baseline")?;
     }
     fs::write(desk.file(), &sound)?;
     ensure!(desk.scan(&[])?.status == Some(0));
@@ -169,7 +169,7 @@ fn signatures() -> Result<()> {
     desk.is_refused("not signed by the configured key")?;
     desk.configure("baseline_key = \"nonsense\"\n")?;
     let refused = desk.run(&["baseline", "check"])?;
-    ensure!(refused.status == Some(2) && refused.errors.contains("no minisign public key"));
+    ensure!(refused.status == Some(2) && refused.errors.contains("not a minisign public key"));
     Ok(())
 }
 

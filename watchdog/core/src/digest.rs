@@ -59,7 +59,7 @@ impl fmt::Debug for Digest {
 
 /// The text is not 64 hexadecimal digits.
 #[derive(Debug, thiserror::Error)]
-#[error("not a SHA-256 digest: 64 hexadecimal digits")]
+#[error("not a SHA-256 digest, which has 64 hexadecimal digits")]
 pub struct NoDigest;
 
 impl FromStr for Digest {

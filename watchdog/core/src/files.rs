@@ -51,7 +51,7 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
-        let sentence = format!("it is larger than {most} bytes, the most that is read");
+        let sentence = format!("it is larger than {most} bytes, the limit");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, sentence));
     }
     Ok(bytes)
@@ -77,7 +77,7 @@ pub fn replace(
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it names no file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not name a file"));
     };
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let mut hidden = std::ffi::OsString::from(".");

@@ -94,7 +94,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
         &mut reference.tables.retpolines,
         &mut reference.tables.returns,
         &mut reference.tables.calls,
-        &mut reference.tables.seals,
+        &mut reference.tables.ibt_seals,
         &mut reference.tables.fentry,
     ] {
         list.retain(|at| *at < size);

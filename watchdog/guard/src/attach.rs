@@ -54,9 +54,9 @@ pub(super) fn attach(
 /// Why a program does not fit a kernel, for the log.
 const fn misfit(kind: Kind, has_lsm: bool) -> &'static str {
     match (kind, has_lsm) {
-        (Kind::Lsm, false) => "no LSM program ever fires on this kernel",
+        (Kind::Lsm, false) => "no LSM program fires on this kernel",
         (Kind::Device, true) => "LSM programs do its work on this kernel",
-        _ => "another program sees all that it would see on this kernel",
+        _ => "another program covers it on this kernel",
     }
 }
 
@@ -68,7 +68,7 @@ fn place(kind: Kind, function: &str) -> String {
         Kind::Exit => format!("to the exit of {function}"),
         Kind::Sysctl => "to settings, in the root control group".to_owned(),
         Kind::Device => "to opens of devices, in the root control group".to_owned(),
-        Kind::Listing(objects) => format!("to nothing; it lists {objects}"),
+        Kind::Listing(objects) => format!("to no hook; it lists {objects}"),
     }
 }
 

@@ -59,7 +59,7 @@ impl WriteAttempt {
             path: WritePath::of_number(path)?,
             action: Policy::of_number(action)?,
             detail: match path {
-                path::OWN => own_word(detail).map(str::to_owned),
+                path::SELF_PROTECTION => self_act_word(detail).map(str::to_owned),
                 // One of the lockdown's reasons is among them.
                 path::BPF if foreign::word(detail).is_none() => reasons.get(&detail).cloned(),
                 path::BPF | path::TRACING => foreign::word(detail).map(str::to_owned),
@@ -109,25 +109,25 @@ impl Attacker {
     }
 }
 
-/// What of the guard's own was reached for, in a word or two.
-fn own_word(detail: u32) -> Option<&'static str> {
-    use watchdog_common::own;
+/// What was done to the guard or the watchdog, in a few words.
+fn self_act_word(detail: u32) -> Option<&'static str> {
+    use watchdog_common::self_act;
     Some(match detail {
-        own::MAP => "a table",
-        own::PROGRAM => "a program",
-        own::UNLINK => "removing a file",
-        own::RENAME => "renaming a file",
-        own::CREATE => "making a file",
-        own::TRUNCATE => "cutting a file",
-        own::OPEN => "writing a file",
-        own::UNMOUNT => "unmounting its pins",
-        own::SIGNAL => "a signal",
-        own::TRACE => "tracing it",
-        own::LIMIT => "its limits",
-        own::CGROUP => "its control group",
-        own::MOUNT => "mounting over it, or moving a mount",
-        own::MODE => "mode or owner of a file",
-        own::PROC => "its files below /proc",
+        self_act::MAP => "opening a table",
+        self_act::PROGRAM => "opening a program",
+        self_act::UNLINK => "removing a file",
+        self_act::RENAME => "renaming a file",
+        self_act::CREATE => "creating a file",
+        self_act::TRUNCATE => "truncating a file",
+        self_act::OPEN => "writing a file",
+        self_act::UNMOUNT => "unmounting the guard's pins",
+        self_act::SIGNAL => "sending a signal",
+        self_act::TRACE => "tracing the watchdog",
+        self_act::LIMIT => "changing the watchdog's limits",
+        self_act::CGROUP => "changing the watchdog's control group",
+        self_act::MOUNT => "mounting over its files, or moving a mount",
+        self_act::MODE => "changing a file's mode or owner",
+        self_act::PROC => "opening the watchdog's files below /proc",
         _ => return None,
     })
 }
@@ -180,8 +180,8 @@ mod tests {
     /// Check that a record that is too short or of an unknown path is refused.
     #[test]
     fn records() {
-        let of = |record: &[u8]| WriteAttempt::of_record(record, &BTreeMap::new());
-        assert_eq!(of(&[0; 8]), None);
-        assert_eq!(of(&[0xff; size_of::<Attempt>()]), None);
+        let parse = |record: &[u8]| WriteAttempt::of_record(record, &BTreeMap::new());
+        assert_eq!(parse(&[0; 8]), None);
+        assert_eq!(parse(&[0xff; size_of::<Attempt>()]), None);
     }
 }

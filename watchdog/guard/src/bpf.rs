@@ -123,7 +123,7 @@ pub(super) fn list(program: BorrowedFd<'_>) -> io::Result<File> {
     let [_, _, linked, _] = info(link.as_fd())?;
     let [_, id, ..] = info(program)?;
     if linked != id {
-        return Err(io::Error::other("another program was put in the place of the guard's"));
+        return Err(io::Error::other("another program replaced the guard's"));
     }
     Ok(File::from(list))
 }

@@ -15,14 +15,14 @@ pub(super) const PINS: &str = "/sys/fs/bpf/watchdog";
 pub enum PinError {
     /// The BPF file system is not where it should be.
     #[error(
-        "{BPFFS} is no BPF file system, and without one the guard would end with its process: \
-         mount it (mount -t bpf bpf {BPFFS})"
+        "{BPFFS} is not a BPF file system. Without one, the guard would end with its process. \
+         Mount it: mount -t bpf bpf {BPFFS}"
     )]
     NoFileSystem,
     /// It is another one than process 1 sees.
     #[error(
-        "{BPFFS} is another file system than process 1 has there, and would go with this one's \
-         mounts: run the watchdog where {BPFFS} is the machine's own"
+        "{BPFFS} is not the file system that process 1 has there, and would vanish with this \
+         mount namespace: run the watchdog where {BPFFS} is the machine's own"
     )]
     Private,
     /// A file or folder.
@@ -38,8 +38,8 @@ pub enum PinError {
     },
     /// A table.
     #[error(
-        "the guard's table {path} cannot be used: only the executable that armed the guard may, \
-         run without a tracer and without a seccomp filter"
+        "the guard's table {path} cannot be used: only the executable that armed the guard may \
+         use it, without a tracer and without a seccomp filter"
     )]
     Table {
         /// Its pin.
@@ -49,7 +49,7 @@ pub enum PinError {
         error: MapError,
     },
     /// It is not released, or something else keeps it.
-    #[error("the guard in {0} did not go: the kernel still holds it")]
+    #[error("the guard in {0} was not removed: the kernel still holds its programs")]
     Stays(PathBuf),
 }
 

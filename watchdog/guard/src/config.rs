@@ -22,7 +22,7 @@ pub struct GuardConfig {
     /// Who may take it down.
     pub release: Release,
     /// Files and folders that only the watchdog may write from now on.
-    pub kept: Vec<PathBuf>,
+    pub protected_files: Vec<PathBuf>,
     /// The folder of baselines, one of them: it is made where it is not there.
     pub baselines: PathBuf,
     /// What the watch goes by.

@@ -20,5 +20,5 @@ pub(super) fn root_cgroup() -> io::Result<File> {
     if fstatfs(&group)?.f_type == CGROUPS && group.metadata()?.ino() == FIRST {
         return Ok(group);
     }
-    Err(io::Error::other("what is mounted there is not the root of all control groups"))
+    Err(io::Error::other("the mount there is not the root of all control groups"))
 }

@@ -22,9 +22,9 @@ pub enum Outcome {
     Missing(String),
 }
 
-/// The proof of one path.
+/// What the self-test found of one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathProof {
+pub struct PathResult {
     /// The path.
     pub path: WritePath,
     /// What is to be done about it.
@@ -35,19 +35,19 @@ pub struct PathProof {
 
 /// Rows that no program stands in: their names, and what is done about them, or why nothing is.
 const BEYOND: [(u32, &str, &str, &str); 3] = [
-    (21, "allocator", "observed", "by what /proc/iomem says, every period"),
-    (23, "kernel", "uncovered", "this node's own kernel writes without asking"),
-    (24, "firmware", "uncovered", "SMM, BMC, firmware and the other nodes are below any kernel"),
+    (21, "allocator", "observed", "checked in /proc/iomem every period"),
+    (23, "kernel", "uncovered", "no program can stop node 0's own kernel"),
+    (24, "firmware", "uncovered", "no kernel controls SMM, BMC, firmware or the other nodes"),
 ];
 
-/// The proofs of all paths.
+/// The results of all paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Coverage(pub Vec<PathProof>);
+pub struct Coverage(pub Vec<PathResult>);
 
 /// One line of the report, for programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathReport {
-    /// Its row in the documentation's table.
+    /// Its row in reports.
     pub row: u32,
     /// Its name.
     pub path: Cow<'static, str>,
@@ -72,8 +72,8 @@ impl Coverage {
     /// The paths whose policy is not carried out, each with its reason.
     #[must_use]
     pub fn open(&self) -> Vec<String> {
-        let open = |proof: &PathProof| match &proof.outcome {
-            Outcome::Missing(why) => Some(format!("{}: {why}", proof.path)),
+        let open = |result: &PathResult| match &result.outcome {
+            Outcome::Missing(why) => Some(format!("{}: {why}", result.path)),
             Outcome::Seen | Outcome::SeenBy(_) | Outcome::Off | Outcome::NotTried(_) => None,
         };
         self.0.iter().filter_map(open).collect()
@@ -84,8 +84,8 @@ impl Coverage {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         let usual = Policies::of(Preset::Standard);
-        let is_off = |proof: &PathProof| {
-            proof.outcome == Outcome::Off && usual.get(proof.path) != Policy::Off
+        let is_off = |result: &PathResult| {
+            result.outcome == Outcome::Off && usual.get(result.path) != Policy::Off
         };
         self.open().is_empty() && !self.0.iter().any(is_off)
     }
@@ -106,16 +106,16 @@ impl Coverage {
     /// Every path with what is known of it, and those that are out of reach.
     #[must_use]
     pub fn report(&self) -> Vec<PathReport> {
-        let of = |proof: &PathProof| {
-            let (coverage, reason) = match (&proof.outcome, proof.policy) {
+        let to_line = |result: &PathResult| {
+            let (coverage, reason) = match (&result.outcome, result.policy) {
                 (Outcome::Missing(why), _) => ("uncovered", Some(why.clone())),
                 (Outcome::Off, _) | (_, Policy::Off) => ("off", Some("by policy".to_owned())),
                 (Outcome::NotTried(why), policy) => (done(policy), Some((*why).to_owned())),
                 (Outcome::SeenBy(what), policy) => (done(policy), Some(format!("by {what}"))),
                 (Outcome::Seen, policy) => (done(policy), None),
             };
-            let seen = matches!(proof.outcome, Outcome::Seen | Outcome::SeenBy(_));
-            let (row, path) = (proof.path.number(), proof.path.name());
+            let seen = matches!(result.outcome, Outcome::Seen | Outcome::SeenBy(_));
+            let (row, path) = (result.path.number(), result.path.name());
             PathReport { row, path: path.into(), coverage: coverage.into(), seen, reason }
         };
         let beyond = BEYOND.map(|(row, path, coverage, why)| PathReport {
@@ -125,7 +125,7 @@ impl Coverage {
             seen: false,
             reason: Some(why.to_owned()),
         });
-        let mut all: Vec<_> = self.0.iter().map(of).chain(beyond).collect();
+        let mut all: Vec<_> = self.0.iter().map(to_line).chain(beyond).collect();
         all.sort_by_key(|line| line.row);
         all
     }
@@ -163,9 +163,9 @@ impl fmt::Display for Coverage {
             }
         }
         let untried = self.0.iter().filter(|it| matches!(it.outcome, Outcome::NotTried(_)));
-        let untried: Vec<_> = untried.map(|proof| proof.path.name()).collect();
+        let untried: Vec<_> = untried.map(|result| result.path.name()).collect();
         if !untried.is_empty() {
-            write!(f, "; not tried: {}", untried.join(", "))?;
+            write!(f, "; not tested: {}", untried.join(", "))?;
         }
         Ok(())
     }
@@ -179,19 +179,19 @@ mod tests {
     /// of the table out.
     #[test]
     fn coverage() {
-        let proof = |path, policy, outcome| PathProof { path, policy, outcome };
+        let result = |path, policy, outcome| PathResult { path, policy, outcome };
         let coverage = Coverage(vec![
-            proof(WritePath::Open, Policy::Deny, Outcome::SeenBy("a door")),
-            proof(WritePath::Dma, Policy::Off, Outcome::Off),
-            proof(WritePath::Write, Policy::Deny, Outcome::Seen),
-            proof(WritePath::Mmap, Policy::Deny, Outcome::Missing("it succeeded".into())),
-            proof(WritePath::Fault, Policy::Kill, Outcome::NotTried("no driver")),
+            result(WritePath::Open, Policy::Deny, Outcome::SeenBy("a door")),
+            result(WritePath::Dma, Policy::Off, Outcome::Off),
+            result(WritePath::Write, Policy::Deny, Outcome::Seen),
+            result(WritePath::Mmap, Policy::Deny, Outcome::Missing("it succeeded".into())),
+            result(WritePath::Fault, Policy::Kill, Outcome::NotTried("no driver")),
         ]);
         assert_eq!(coverage.open(), ["mmap: it succeeded"]);
         assert_eq!(
             coverage.to_string(),
             "2 of 8 paths denied (open by a door, write), 1 killed (fault), 1 observed \
-             (allocator), 1 off (dma), 3 uncovered (mmap, kernel, firmware); not tried: fault"
+             (allocator), 1 off (dma), 3 uncovered (mmap, kernel, firmware); not tested: fault"
         );
         let report = coverage.report();
         let is_explained = |line: &PathReport| line.seen != line.reason.is_some();
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn whole() {
         let is_whole = |path, policy, outcome: &Outcome| {
-            Coverage(vec![PathProof { path, policy, outcome: outcome.clone() }]).is_whole()
+            Coverage(vec![PathResult { path, policy, outcome: outcome.clone() }]).is_whole()
         };
         assert!(is_whole(WritePath::Mmap, Policy::Deny, &Outcome::Seen));
         assert!(is_whole(WritePath::Open, Policy::Off, &Outcome::Off));

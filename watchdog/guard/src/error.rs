@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use watchdog_common::{MAX_RANGES, MAX_WRITABLE};
 
 use super::bpffs::PinError;
+use super::canary::CanaryError;
 use super::control_groups::ROOT_CGROUP;
-use super::decoy::DecoyError;
 use super::preflight::PreflightError;
 use super::record::RecordError;
 use super::release::Refusal;
@@ -23,63 +23,63 @@ pub enum GuardError {
     Preflight(#[from] PreflightError),
     /// More ranges than the programs hold.
     #[error(
-        "the other nodes' memory is in {0} pieces, and the guard holds {MAX_RANGES}: name fewer \
-         and larger ranges with --node"
+        "the other nodes' memory has {0} ranges, and the guard holds at most {MAX_RANGES}: name \
+         fewer and larger ranges with --node"
     )]
     TooManyRanges(usize),
     /// More ranges that may be written than the programs hold.
     #[error(
-        "`dev_mem_writable` names {0} ranges, and the guard holds {MAX_WRITABLE}: name fewer and \
-         larger ones"
+        "`dev_mem_writable` names {0} ranges, and the guard holds at most {MAX_WRITABLE}: name \
+         fewer and larger ones"
     )]
     TooManyWritable(usize),
     /// A range that may be written is another node's.
     #[error(
-        "`dev_mem_writable` names memory in {0}, which belongs to another node: take it out under \
+        "`dev_mem_writable` names memory in {0}, which belongs to another node: remove it under \
          [guard]"
     )]
     WritableNode(PhysRange),
     /// Which processors run.
-    #[error("which processors this node has cannot be read from /sys/devices/system/cpu/online")]
+    #[error("node 0's processors cannot be read from /sys/devices/system/cpu/online")]
     Processors(#[source] io::Error),
     /// Its memory can be swapped out.
     #[error("the watchdog's memory cannot be kept out of swap: give it CAP_IPC_LOCK")]
     Swap(#[source] io::Error),
     /// A `/proc` of our own.
-    #[error("the machine's processes cannot be looked at: run watchdog outside of containers")]
+    #[error("the machine's processes cannot be inspected: run the watchdog outside of containers")]
     Processes(#[source] io::Error),
     /// Names lead elsewhere.
     #[error(
-        "names may lead this process elsewhere than process 1: it has mounts or a root of its \
-         own, and may not leave them (CAP_SYS_CHROOT). Run watchdog outside of containers; a \
-         service, without ProtectSystem=, PrivateTmp= and the like"
+        "this process has mounts or a root of its own and cannot leave them (CAP_SYS_CHROOT), so \
+         a file name may mean another file than for process 1. Run the watchdog outside of \
+         containers; as a service, without ProtectSystem=, PrivateTmp= and the like"
     )]
     Mounts,
     /// The kernel refused the object.
-    #[error("the kernel did not take the guard's programs")]
+    #[error("the kernel did not load the guard's programs")]
     Load(#[from] EbpfError),
     /// The kernel refused one program.
-    #[error("the kernel did not take the guard's program `{0}`: {1}")]
+    #[error("the kernel did not load the guard's program `{0}`: {1}")]
     Program(&'static str, String),
     /// Part of the embedded object is missing.
-    #[error("this build of watchdog has no `{0}` in its eBPF programs: build it again")]
+    #[error("this build of watchdog has no `{0}` in its eBPF programs: rebuild it")]
     Missing(&'static str),
     /// A map could not be used.
-    #[error("the guard's tables could not be opened")]
+    #[error("the guard's tables cannot be opened")]
     Map(#[from] aya::maps::MapError),
     /// The root cgroup cannot be opened.
     #[error(
-        "the guard cannot be attached to {ROOT_CGROUP}, where kernel.ftrace_enabled is guarded: \
-         mount it (mount -t cgroup2 cgroup2 {ROOT_CGROUP}), or say `ftrace-enabled = \"off\"` \
-         under [guard.paths]"
+        "the guard cannot be attached to {ROOT_CGROUP}, from where it protects \
+         kernel.ftrace_enabled: mount it (mount -t cgroup2 cgroup2 {ROOT_CGROUP}), or set \
+         `ftrace-enabled = \"off\"` under [guard.paths]"
     )]
     Cgroup(#[source] io::Error),
     /// The event loop does not take the ring buffer.
-    #[error("the guard's events could not be listened to")]
+    #[error("the guard's events cannot be read")]
     Listen(#[source] io::Error),
-    /// The decoy cannot be used.
+    /// The canary page cannot be used.
     #[error(transparent)]
-    Decoy(#[from] DecoyError),
+    Canary(#[from] CanaryError),
     /// The pins.
     #[error(transparent)]
     Pins(#[from] PinError),
@@ -87,18 +87,18 @@ pub enum GuardError {
     #[error("the guard cannot be pinned as {0}")]
     Pin(PathBuf, #[source] Box<dyn std::error::Error + Send + Sync>),
     /// A file that belongs to the guard.
-    #[error("{0} cannot be opened, and so not be kept from others")]
-    Learn(PathBuf, #[source] io::Error),
+    #[error("{0} cannot be opened, so the guard cannot protect it")]
+    Register(PathBuf, #[source] io::Error),
     /// The record.
-    #[error("the guard's record cannot be kept")]
+    #[error("the guard's record cannot be stored")]
     Record(#[from] RecordError),
     /// A guard is in force already.
     #[error(transparent)]
     InForce(#[from] InForceError),
     /// It is the stronger one.
     #[error(
-        "the guard in force since {0} would give way to a weaker one: {1}. Configure as much as \
-         it has, or take it down first (watchdog guard disarm)"
+        "the new guard would be weaker than the one in force since {0}: {1}. Configure at least \
+         as much as that one has, or take it down first (watchdog guard disarm)"
     )]
     Weaker(Timestamp, String),
 }
@@ -111,16 +111,16 @@ pub enum InForceError {
     Pins(#[from] PinError),
     /// Its record.
     #[error(
-        "the guard in {0} cannot be read: {1}. Another build of watchdog may have armed it, which \
-         can take it down"
+        "the guard in {0} cannot be read: {1}. If another build of watchdog armed it, take it \
+         down with that build"
     )]
     Record(String, #[source] RecordError),
     /// Its table.
-    #[error("the guard's tables could not be used")]
+    #[error("the guard's tables cannot be used")]
     Map(#[from] aya::maps::MapError),
     /// A watchdog runs.
     #[error(
-        "the watchdog runs as process {0}: stop it first (systemctl stop integrity-watchdog), the \
+        "the watchdog runs as process {0}: stop it first (systemctl stop integrity-watchdog). The \
          guard stays in force until it is taken down"
     )]
     Watched(u32),

@@ -1,16 +1,16 @@
-//! What the guard has to tell.
+//! What the guard reports.
 
 use super::attempt::WriteAttempt;
 use super::{Policy, WritePath};
 
-/// What the guard has to tell.
+/// What the guard reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuardEvent {
     /// Something was attempted, and policy did something about it.
     Attempt(WriteAttempt),
     /// The same, under a guard before this one.
     Inherited(WriteAttempt),
-    /// Attempts that came too fast to be told one by one.
+    /// Attempts that came too fast to be reported one by one.
     Lost {
         /// By which path.
         path: WritePath,
@@ -18,14 +18,14 @@ pub enum GuardEvent {
         count: u64,
     },
     /// Calls that were not judged, wherever they were aimed: the kernel skipped the program.
-    Missed {
+    RecursionMisses {
         /// By which path.
         path: WritePath,
         /// How many.
         count: u64,
     },
-    /// Attempts under a guard before this one, whose watchdog ended before it could tell of them.
-    Untold {
+    /// Attempts under a guard before this one, whose watchdog ended before it could report them.
+    Unreported {
         /// By which path.
         path: WritePath,
         /// How many.
@@ -40,8 +40,8 @@ impl GuardEvent {
     pub fn leaves_mappings(&self) -> bool {
         let path = match self {
             Self::Attempt(attempt) if attempt.action == Policy::Kill => attempt.path,
-            Self::Lost { path, .. } | Self::Missed { path, .. } => *path,
-            Self::Attempt(_) | Self::Inherited(_) | Self::Untold { .. } => return false,
+            Self::Lost { path, .. } | Self::RecursionMisses { path, .. } => *path,
+            Self::Attempt(_) | Self::Inherited(_) | Self::Unreported { .. } => return false,
         };
         matches!(path, WritePath::Frames | WritePath::Fault)
     }

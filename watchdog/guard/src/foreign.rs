@@ -39,12 +39,12 @@ const HELPERS: [&str; watchdog_common::HELPERS] = [
 pub(super) fn word(usage: u32) -> Option<&'static str> {
     Some(match usage {
         bpf_use::MODIFY_RETURN => "it changes what kernel functions return",
-        bpf_use::LSM => "it answers for security modules",
+        bpf_use::LSM => "it can decide in place of security modules",
         bpf_use::EXTENSION => "it replaces part of another program",
-        bpf_use::SETTINGS => "it answers for settings",
+        bpf_use::SETTINGS => "it can decide about settings",
         bpf_use::SCHEDULER => "it decides which process runs",
-        bpf_use::SOCKETS => "it redirects what goes over Unix sockets",
-        bpf_use::HELPER => "it signals or writes processes, or answers their system calls",
+        bpf_use::SOCKETS => "it redirects traffic of Unix sockets",
+        bpf_use::HELPER => "it signals or writes processes, or changes their system calls",
         bpf_use::REGISTERS => "it changes a process's registers",
         bpf_use::TRACING => "it traces the kernel",
         _ => return None,
@@ -139,7 +139,10 @@ impl Foreign {
             found.retain(|it| {
                 let is_left = is_at_hook(it) && managers.contains(&it.id);
                 if is_left && self.left.borrow_mut().insert(it.id) {
-                    log::warn!("{}; process 1 has it, for opening files: left alone", sentence(it));
+                    log::warn!(
+                        "{}; process 1 holds it and it only judges opening of files: left alone",
+                        sentence(it)
+                    );
                 }
                 !is_left
             });

@@ -11,7 +11,7 @@ use std::time::Duration;
 use watchdog_common::{PageTables, SharedFrames};
 
 use super::bpf;
-use super::decoy::INNER_DECOY;
+use super::canary::INNER_CANARY;
 use super::processes::Device;
 use watchdog_core::memory::{MemoryMap, PhysAddr, PhysRange, VirtAddr, open_kcore};
 
@@ -22,12 +22,12 @@ const MINOR_BITS: u32 = 20;
 /// How many mappings are read in one look, at most.
 const MOST: usize = 1 << 16;
 /// How long the kernel may take. A process can keep its list of mappings locked.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LISTING_TIMEOUT: Duration = Duration::from_secs(10);
 /// With four levels of page tables the kernel's half begins here, with five below
 /// (Documentation/arch/x86/x86_64/mm.rst, 6.12).
 const FOUR_LEVELS: VirtAddr = VirtAddr(0xffff_8000_0000_0000);
 
-/// A process's mapping of guarded frames, or of the decoy.
+/// A process's mapping of guarded frames, or of the canary page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mapped {
     pub(super) pid: u32,
@@ -46,9 +46,9 @@ impl Mapped {
         }
     }
 
-    /// Whether it is of what is there to be seen.
-    pub(super) fn is_decoy(&self) -> bool {
-        self.range.is_some_and(|range| range.start().0 == INNER_DECOY.start)
+    /// Whether it is of the canary page.
+    pub(super) fn is_canary(&self) -> bool {
+        self.range.is_some_and(|range| range.start().0 == INNER_CANARY.start)
     }
 }
 
@@ -93,14 +93,14 @@ impl Frames {
             // Nobody waits any more when it comes too late.
             let _ = sender.send(found);
         });
-        receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(late()))
+        receiver.recv_timeout(LISTING_TIMEOUT).unwrap_or_else(|_| Err(late()))
     }
 }
 
 fn late() -> io::Error {
     io::Error::new(
         io::ErrorKind::TimedOut,
-        "the kernel does not get through the processes' mappings: one of them keeps its own locked",
+        "the kernel cannot finish walking the processes' mappings: a process keeps its own locked",
     )
 }
 
@@ -170,10 +170,10 @@ mod tests {
             [words, [pid.to_ne_bytes(), device.to_ne_bytes()].concat()].concat()
         };
         let whole =
-            [record(INNER_DECOY.start, 0x1000, 7, 0x10_0001), record(0x5000, 0, 8, 0)].concat();
+            [record(INNER_CANARY.start, 0x1000, 7, 0x10_0001), record(0x5000, 0, 8, 0)].concat();
         let found = read(Hesitant(whole.clone(), false)).expect("a list");
-        let [decoy, anywhere] = found[..] else { panic!("{found:?}") };
-        assert!(decoy.is_decoy() && decoy.device == (1, 1) && decoy.pid == 7, "{decoy:?}");
+        let [canary, anywhere] = found[..] else { panic!("{found:?}") };
+        assert!(canary.is_canary() && canary.device == (1, 1) && canary.pid == 7, "{canary:?}");
         assert_eq!(anywhere, Mapped { pid: 8, device: (0, 0), range: None });
         assert!(read(Hesitant(whole[..30].to_vec(), false)).is_err());
     }

@@ -22,7 +22,7 @@ const ROOT_OF_PROCESS_ONE: &str = "1/root";
 /// What the descriptor is called in process 1's store.
 const NAME: &str = "guard-pins";
 /// How often is looked who holds the pins.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
+const HOLDERS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Who holds the pins of the guard in force.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) struct Holders {
 
 /// Holders of the pins that are gone, by what they are.
 const BY_PATH: &str = "the mount at /sys/fs/bpf";
-const BY_STORE: &str = "process 1's store of descriptors";
+const BY_STORE: &str = "process 1's file descriptor store";
 
 impl Holders {
     /// Holds the pins in this folder, and has process 1 hold them.
@@ -49,7 +49,7 @@ impl Holders {
 
     /// Looks now and then who holds the pins; says who no longer does, each once.
     pub(super) fn newly_lost(&mut self) -> Vec<&'static str> {
-        if self.looked.elapsed() < LOOK_AGAIN {
+        if self.looked.elapsed() < HOLDERS_INTERVAL {
             return Vec::new();
         }
         self.looked = Instant::now();
@@ -74,7 +74,7 @@ fn store(folder: &File) -> bool {
     let words =
         [NotifyState::Fdstore, NotifyState::Fdname(NAME.to_owned()), NotifyState::FdpollDisable];
     daemon::notify_with_fds(false, &words, &[folder.as_raw_fd()]).unwrap_or_else(|error| {
-        log::warn!("process 1 was not given the guard's pins to keep: {error}");
+        log::warn!("the guard's pins could not be handed to process 1: {error}");
         false
     })
 }

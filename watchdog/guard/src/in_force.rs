@@ -11,12 +11,12 @@ use super::attempt::WriteAttempt;
 use super::bpffs::PinError;
 use super::error::{GuardError, InForceError};
 use super::event::GuardEvent;
-use super::kinds;
+use super::kernel_enums;
 use super::lease::LeaseTable;
 use super::pins::{Generation, RELEASE_TIMEOUT, remove_empty};
 use super::preflight;
-use super::proof::Prover;
 use super::record::{Record, RecordError};
+use super::self_test::SelfTest;
 use super::{Coverage, WritePath, bpf};
 
 /// A guard that is in force.
@@ -36,7 +36,7 @@ impl InForce {
     pub fn all() -> Result<Vec<Self>, InForceError> {
         let mut all = Vec::new();
         for generation in Generation::all()? {
-            if let Some((state, Some(record))) = look(&generation)?
+            if let Some((state, Some(record))) = read_state(&generation)?
                 && record.in_force
             {
                 all.push(Self { generation, state, record });
@@ -51,7 +51,7 @@ impl InForce {
     /// [`InForceError`], also where a watchdog is just arming one.
     pub fn clear_unfinished() -> Result<(), InForceError> {
         for generation in Generation::all()? {
-            match look(&generation)? {
+            match read_state(&generation)? {
                 Some((_, Some(record))) if record.in_force => {}
                 Some((_, Some(record))) if record.is_watched() => {
                     return Err(InForceError::Watched(record.pid));
@@ -100,24 +100,24 @@ impl InForce {
     /// [`GuardError`] when its tables cannot be used.
     pub fn self_test(&self) -> Result<Coverage, GuardError> {
         let running = preflight::check(true)?;
-        let mut prover = Prover::of_record(&self.record, &self.generation, &running)?;
-        prover.held.is_leased = LeaseTable::of(&self.generation)?.is_taken();
-        let coverage = prover.prove();
+        let mut self_test = SelfTest::of_record(&self.record, &self.generation, &running)?;
+        self_test.stale_access.is_leased = LeaseTable::of(&self.generation)?.is_taken();
+        let coverage = self_test.run();
         coverage.log(&[]);
         Ok(coverage)
     }
 
     /// Gives way to a guard that is in force as well: takes this one down, and returns what it saw
-    /// that nobody was told of.
+    /// and did not report.
     pub(super) fn give_way(self) -> Result<Vec<GuardEvent>, InForceError> {
         let Self { generation, state, record } = self;
         let mut attempts: RingBuf<MapData> = generation.open("ATTEMPTS", Map::RingBuf)?;
         let counts: Array<MapData, u64> = generation.open("COUNTS", Map::Array)?;
-        let told: Array<MapData, u64> = generation.open("TOLD", Map::Array)?;
+        let reported: Array<MapData, u64> = generation.open("TOLD", Map::Array)?;
         discard(state, &generation)?;
         wait_for_end(&record.programs, &generation)?;
         // Nothing is added any more.
-        let reasons = preflight::check(true).map(|running| kinds::reasons(&running.btf));
+        let reasons = preflight::check(true).map(|running| kernel_enums::reasons(&running.btf));
         let reasons = reasons.unwrap_or_default();
         let mut events = Vec::new();
         let mut waiting = [0_u64; path::COUNT as usize];
@@ -131,17 +131,17 @@ impl InForce {
         for path in WritePath::ALL {
             let number = path.number();
             let known = waiting.get(number as usize).copied().unwrap_or_default();
-            let told = told.get(&number, 0)?.saturating_add(known);
-            let count = counts.get(&number, 0)?.saturating_sub(told);
+            let reported = reported.get(&number, 0)?.saturating_add(known);
+            let count = counts.get(&number, 0)?.saturating_sub(reported);
             if count > 0 {
-                events.push(GuardEvent::Untold { path, count });
+                events.push(GuardEvent::Unreported { path, count });
             }
         }
         Ok(events)
     }
 }
 
-/// Whether a program is loaded that nobody may open: the decoy of some guard, wherever its pins
+/// Whether a program is loaded that nobody may open: the canary of some guard, wherever its pins
 /// are.
 #[must_use]
 pub fn is_hidden() -> bool {
@@ -150,10 +150,10 @@ pub fn is_hidden() -> bool {
 }
 
 /// A guard's state, and its record once there is one.
-type Look = (Array<MapData, State>, Option<Record>);
+type StateAndRecord = (Array<MapData, State>, Option<Record>);
 
-/// Looks at a guard; `None` for one that has not even a state.
-fn look(generation: &Generation) -> Result<Option<Look>, InForceError> {
+/// Reads the state of a guard; `None` for one that has not even that.
+fn read_state(generation: &Generation) -> Result<Option<StateAndRecord>, InForceError> {
     let Some(state) = generation.state()? else { return Ok(None) };
     let now = state.get(&0, 0)?;
     match Record::of(&now) {

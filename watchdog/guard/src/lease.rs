@@ -27,29 +27,29 @@ pub(super) const LEASE_ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// Nobody would end it.
-    #[error("no watchdog runs that could give a lease and end it: start it first")]
+    #[error("no watchdog runs that could grant a lease and end it: start it first")]
     Unwatched,
     /// Not by this process.
-    #[error("a lease is given to whom the guard yields: {0}")]
+    #[error("a lease needs the same permission as taking the guard down: {0}")]
     Refused(#[from] Refusal),
     /// One at a time.
-    #[error("there is a lease already, for node {0}: end it first (watchdog guard lease --end)")]
+    #[error("a lease is already in force, for node {0}: end it first (watchdog guard lease --end)")]
     Taken(String),
     /// There is none.
-    #[error("there is no lease that could be ended")]
+    #[error("there is no lease to end")]
     None,
     /// The executable.
-    #[error("{0} cannot be leased memory: {1}")]
+    #[error("{0} cannot get a lease: {1}")]
     Executable(String, io::Error),
     /// Somebody could still write it.
-    #[error("{0} is open for writing: whoever has it could make another program of it")]
+    #[error("{0} is open for writing, so its content could still be changed")]
     Written(String),
     /// The guard did not see it opened.
     #[error(
-        "the guard did not take up {0}: run `watchdog guard lease` from the executable that armed \
+        "the guard did not accept {0}: run `watchdog guard lease` from the executable that armed \
          the guard, without a tracer"
     )]
-    NotLearned(String),
+    NotRegistered(String),
     /// The watchdog says no.
     #[error("{0}")]
     No(String),
@@ -130,7 +130,7 @@ impl LeaseTable {
         let Some(terms) = terms(&lease) else { return Ok(LeaseState::Idle) };
         let now = now();
         Ok(match (&terms.answer, lease.until) {
-            (None, _) if lease.learner == 0 => LeaseState::Asked(terms),
+            (None, _) if lease.registrar == 0 => LeaseState::Asked(terms),
             (Some(Answer::Given), until) if until > now => {
                 LeaseState::InForce(terms, Duration::from_nanos(until.saturating_sub(now)))
             }
@@ -162,7 +162,7 @@ impl LeaseTable {
         let ranges = memory.ranges();
         if ranges.len() > LEASE_RANGES {
             return Err(LeaseError::No(format!(
-                "node {} is in {} pieces of memory, and a lease has room for {LEASE_RANGES}",
+                "node {} has {} ranges of memory, and a lease holds at most {LEASE_RANGES}",
                 terms.node,
                 ranges.len()
             )));

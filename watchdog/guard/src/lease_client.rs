@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use watchdog_common::{FileKey, Lease, part};
+use watchdog_common::{FileKey, Lease, role};
 
 use super::error::InForceError;
 use super::in_force::InForce;
@@ -104,24 +104,24 @@ impl InForce {
 }
 
 impl LeaseTable {
-    /// Asks for a lease: has the guard take up the executable, and keep it from being written.
+    /// Asks for a lease: has the guard register the executable, and keep it from being written.
     fn ask(&mut self, exe: &Path, terms: &mut LeaseTerms) -> Result<(), LeaseError> {
         let name = exe.display().to_string();
         let failed = |error| LeaseError::Executable(exe.display().to_string(), error);
-        let number = self.lease.get(&0, 0)?.number.saturating_add(1).max(part::FIRST_LEASE);
-        let learner = process::id();
-        self.lease.set(0, Lease { number, learner, ..Lease::NONE }, 0)?;
+        let number = self.lease.get(&0, 0)?.number.saturating_add(1).max(role::FIRST_LEASE);
+        let registrar = process::id();
+        self.lease.set(0, Lease { number, registrar, ..Lease::NONE }, 0)?;
         let mut file = files::open(exe).map_err(failed)?;
         let mut lease = self.lease.get(&0, 0)?;
         if lease.exe == FileKey::default() {
-            return Err(LeaseError::NotLearned(name));
+            return Err(LeaseError::NotRegistered(name));
         }
         // From here on nobody opens it for writing; who did before is seen by this.
         if !has_no_writer(&file).map_err(failed)? {
             return Err(LeaseError::Written(name));
         }
         terms.sha256 = Digest::of_reader(&mut file).map_err(failed)?.to_string();
-        lease.learner = 0;
+        lease.registrar = 0;
         record::write(&mut lease, terms)?;
         Ok(self.lease.set(0, lease, 0)?)
     }
@@ -147,8 +147,8 @@ fn has_no_writer(file: &File) -> io::Result<bool> {
         Ok(()) => set(libc::F_UNLCK).map(|()| true),
         Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(false),
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Err(io::Error::other(
-            "its file system knows no file leases, by which it is seen that nobody can write it: \
-             put it on a local disk",
+            "its file system has no file leases, which show that no process can write it: put it \
+             on a local disk",
         )),
         Err(error) => Err(error),
     }

@@ -1,57 +1,57 @@
 //! The guard: eBPF programs that deny node 0's own writes to other nodes' memory.
 //!
-//! [`Guard::load`] checks what the kernel offers, loads and attaches; [`Guard::prove`] tries each
-//! forbidden thing on a decoy. The guard is armed only when every path was seen to be dealt with as
-//! policy says, and the proof is repeated for as long as it runs. [`Guard::keep`] puts it in force
-//! for good: it outlives its process, and gives way only to one that is at least as strict, or to
-//! [`InForce::disarm`].
+//! [`Guard::load`] checks what the kernel offers, loads and attaches; [`Guard::self_test`] tries
+//! each forbidden thing on a canary. The guard is armed only when every path was seen to be dealt
+//! with as policy says, and the self-test is repeated for as long as it runs. [`Guard::keep`] puts
+//! it in force for good: it outlives its process, and gives way only to one that is at least as
+//! strict, or to [`InForce::disarm`].
 
 mod attach;
 mod attempt;
 mod bpf;
 mod bpffs;
+mod canary;
 mod config;
 mod control_groups;
 mod coverage;
-mod decoy;
-mod doors;
+mod dma_devices;
 mod error;
 mod event;
 mod foreign;
 mod frames;
-mod held;
 mod holders;
 mod in_force;
-mod kinds;
+mod kernel_enums;
 mod lease;
 mod lease_client;
 mod load;
-mod missed;
-mod own;
 mod paths;
 mod pinned;
 mod pins;
 mod policies;
 mod policy;
 mod preflight;
+mod probes;
 mod processes;
 mod processors;
 mod programs;
-mod proof;
 mod reader;
 mod record;
+mod recursion_misses;
 mod release;
 mod reported;
 pub mod role;
 mod rules;
+mod self_protection;
+mod self_test;
 mod settings;
-mod stand_in;
+mod stale_access;
 
 pub use attempt::{Attacker, WriteAttempt};
 pub use bpffs::PinError;
+pub use canary::CanaryError;
 pub use config::GuardConfig;
-pub use coverage::{Coverage, Outcome, PathProof, PathReport};
-pub use decoy::DecoyError;
+pub use coverage::{Coverage, Outcome, PathReport, PathResult};
 pub use error::{GuardError, InForceError};
 pub use event::GuardEvent;
 pub use in_force::{InForce, is_hidden};

@@ -16,36 +16,38 @@ use watchdog_common::{PageTables, path};
 
 use super::attach::attach;
 use super::attempt::WriteAttempt;
+use super::canary::Canary;
 use super::config::GuardConfig;
 use super::coverage::Coverage;
-use super::decoy::Decoy;
 use super::error::{GuardError, InForceError};
 use super::event::GuardEvent;
 use super::foreign::{self, Foreign};
 use super::frames::{self, Frames};
-use super::held::{Forbidden, Held};
 use super::holders::Holders;
 use super::in_force::InForce;
 use super::lease::LeaseTable;
-use super::missed::Missed;
-use super::own::{Reach, keep_as_well, learn, pin_tables, tell_ids};
 use super::pinned::Pinned;
 use super::pins::Generation;
 use super::preflight::{self, PreflightError};
 use super::processes::Processes;
 use super::programs::lacking;
-use super::proof::Prover;
 use super::reader::JournalReader;
 use super::record::Record;
+use super::recursion_misses::RecursionMisses;
 use super::reported::ReportedCounts;
 use super::rules::{record, rules};
-use super::{WritePath, doors, kinds};
+use super::self_protection::{
+    SelfProbes, pin_tables, protect_files_of, register_files, register_ids,
+};
+use super::self_test::SelfTest;
+use super::stale_access::{StaleAccessSearch, StaleAccessWatch};
+use super::{WritePath, dma_devices, kernel_enums};
 use crate::role;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/watchdog-ebpf"));
 
 /// How soon it is looked again for who holds what nobody may have.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const STALE_ACCESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The loaded guard. It stays in force when this is dropped, once it was [kept](Guard::keep);
 /// before that it goes.
@@ -58,22 +60,22 @@ pub struct Guard {
     earlier: Vec<InForce>,
     attempts: AsyncFd<RingBuf<MapData>>,
     lost: Array<MapData, u64>,
-    lost_told: [u64; path::COUNT as usize],
+    lost_reported: [u64; path::COUNT as usize],
     reported: Option<ReportedCounts>,
     reader: Option<JournalReader>,
     leases: LeaseTable,
-    missed: Missed,
+    recursion_misses: RecursionMisses,
     /// Who holds the pins, once it is in force.
     holders: Option<Holders>,
     /// What an earlier watch judged by, and this one does not.
     changed: Vec<String>,
-    /// Who held what, not yet told.
-    held: Vec<WriteAttempt>,
-    /// Whether it is to be looked for such again, and when that was done last.
-    are_holds_due: bool,
-    holds_looked: Option<Instant>,
+    /// Stale access that was found, not yet reported.
+    stale_access: Vec<WriteAttempt>,
+    /// Whether it is to be searched for again, and when that was done last.
+    is_search_due: bool,
+    last_search: Option<Instant>,
     log: Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>,
-    prover: Prover,
+    self_test: SelfTest,
     has_lsm: bool,
     /// The kernel's reasons for asking security modules, by number.
     reasons: BTreeMap<u32, String>,
@@ -81,7 +83,7 @@ pub struct Guard {
 
 impl Guard {
     /// Loads, attaches and pins all programs, beside a guard that is in force already. From here on
-    /// writes are denied; whether they really are, [`Guard::prove`] says.
+    /// writes are denied; whether they really are, [`Guard::self_test`] says.
     ///
     /// # Errors
     /// [`GuardError`], each with what to do. Nothing is left of it then.
@@ -90,20 +92,20 @@ impl Guard {
         role::lock_memory().map_err(GuardError::Swap)?;
         let no_lsm = running.no_lsm.as_deref();
         let policies = match no_lsm {
-            Some(_) => config.policies.at_the_door(),
+            Some(_) => config.policies.deny_at_open(),
             None => config.policies.clone(),
         };
         let mut rules = rules(config, &policies)?;
-        kinds::fill_in(&running.btf, &mut rules).map_err(PreflightError::from)?;
+        kernel_enums::resolve(&running.btf, &mut rules).map_err(PreflightError::from)?;
         let processes = Processes::open().map_err(GuardError::Processes)?;
         if !processes.finds_as_first().map_err(GuardError::Processes)? {
             return Err(GuardError::Mounts);
         }
         if no_lsm.is_none() {
-            rules.mounts = processes.mounts().map_err(GuardError::Processes)?;
+            rules.init_mnt_ns = processes.init_mnt_ns().map_err(GuardError::Processes)?;
         }
         let helpers = foreign::helpers(&processes).unwrap_or_else(|error| {
-            log::debug!("which helpers BPF programs call is not known: {error}");
+            log::debug!("the helpers that BPF programs call are unknown: {error}");
             None
         });
         rules.helpers = helpers.unwrap_or_default();
@@ -119,20 +121,20 @@ impl Guard {
             guard.record.yields_to(&record).map_err(weaker)?;
             changed.extend(guard.record.settings.changed(&config.settings));
         }
-        // A folder can be kept only once it is there; that it cannot be made is told when it is
-        // needed. Not beside a guard, which trusts this process and keeps that from others.
+        // A folder can be protected only once it is there; that it cannot be made is reported when
+        // it is needed. Not beside a guard, which trusts this process and keeps that from others.
         if earlier.is_empty() {
             let _ = fs::create_dir_all(&config.baselines);
         }
         // Before arming: in `strict` it could not be opened any more.
-        let decoy = open_decoy(&mut earlier, no_lsm.is_some())?;
-        let doors = doors::of_this_kernel();
+        let canary = open_canary(&mut earlier, no_lsm.is_some())?;
+        let dma_devices = dma_devices::of_this_kernel();
         let tables = frames::page_tables();
         let mut pinned = Pinned { generation: Generation::create()?, state: None, keep: false };
         let mut programs = EbpfLoader::new()
             .override_global("OFFSETS", &running.offsets, true)
             .override_global("RULES", &rules, true)
-            .override_global("DOORS", &doors, true)
+            .override_global("DMA_DEVICES", &dma_devices, true)
             .override_global("PAGE_TABLES", tables.as_ref().unwrap_or(&PageTables::default()), true)
             .load(OBJECT)?;
         let pinned_tables = pin_tables(&programs, &pinned.generation)?;
@@ -150,11 +152,11 @@ impl Guard {
             .map_err(|error| PreflightError::NoBtf(io::Error::other(error)))?;
         attach(&mut programs, &running.btf, &btf, &policies, has_lsm, false, generation)?;
         let state = pinned.state.as_mut().ok_or(GuardError::Missing("STATE"))?;
-        learn(state, generation, &config.kept, &processes)?;
-        earlier.iter().try_for_each(|guard| keep_as_well(&guard.generation, &mut programs))?;
+        register_files(state, generation, &config.protected_files, &processes)?;
+        earlier.iter().try_for_each(|guard| protect_files_of(&guard.generation, &mut programs))?;
         // From here on the programs know this process, which may load what others may not.
         attach(&mut programs, &running.btf, &btf, &policies, has_lsm, true, generation)?;
-        record.programs = tell_ids(&mut programs, &pinned_tables)?;
+        record.programs = register_ids(&mut programs, &pinned_tables)?;
         // Whoever comes later is judged.
         let frames = tables.and_then(|_| {
             let program = listing(&programs, frames::PROGRAM);
@@ -167,24 +169,30 @@ impl Guard {
             others.collect(),
             helpers.is_some(),
         );
-        let forbidden =
-            Forbidden::new(frames, &policies, has_lsm, doors, record.processors.clone());
-        let mut held = Held::new(forbidden, policies.get(WritePath::Held), record.pid);
-        let stale = held.end(Some(&decoy));
+        let search = StaleAccessSearch::new(
+            frames,
+            &policies,
+            has_lsm,
+            dma_devices,
+            record.processors.clone(),
+        );
+        let mut stale_access =
+            StaleAccessWatch::new(search, policies.get(WritePath::Held), record.pid);
+        let ended = stale_access.end(Some(&canary));
         let mut map = |name| programs.take_map(name).ok_or(GuardError::Missing(name));
         let attempts = RingBuf::try_from(map("ATTEMPTS")?)?;
         let leases = LeaseTable::new(map("LEASE")?, map("LEASED")?)?;
-        let prover = Prover {
-            decoy: Some(decoy),
-            held,
+        let self_test = SelfTest {
+            canary: Some(canary),
+            stale_access,
             waits: Cell::default(),
-            proofs: Array::try_from(map("PROOFS")?)?,
+            probes_seen: Array::try_from(map("PROOFS")?)?,
             lacking: lacking(&running.btf, &policies, no_lsm),
             policies,
-            doors: Some(doors),
+            dma_devices: Some(dma_devices),
             foreign,
-            own: Reach {
-                pin: pinned.generation.decoy(),
+            self_probes: SelfProbes {
+                pin: pinned.generation.canary(),
                 program: record.programs.first().copied().unwrap_or_default(),
                 watchdog: record.pid,
             },
@@ -192,32 +200,32 @@ impl Guard {
         Ok(Self {
             attempts: listen(attempts)?,
             lost: Array::try_from(map("LOST")?)?,
-            lost_told: [0; path::COUNT as usize],
+            lost_reported: [0; path::COUNT as usize],
             reported: Some(ReportedCounts::new(Array::try_from(map("TOLD")?)?)),
             reader: journal_reader(map("PEERS")?).filter(|_| has_lsm),
             leases,
-            missed: Missed::of(&programs),
+            recursion_misses: RecursionMisses::of(&programs),
             holders: None,
             changed,
-            held: stale,
-            are_holds_due: false,
-            holds_looked: None,
+            stale_access: ended,
+            is_search_due: false,
+            last_search: None,
             _programs: programs,
             pinned,
             record,
             earlier,
             log,
-            prover,
+            self_test,
             has_lsm,
-            reasons: kinds::reasons(&running.btf),
+            reasons: kernel_enums::reasons(&running.btf),
         })
     }
 
-    /// Tries each forbidden thing on a decoy, and keeps the record of it. Cheap enough for every
+    /// Tries each forbidden thing on a canary, and keeps the record of it. Cheap enough for every
     /// period.
-    pub fn prove(&mut self) -> Coverage {
-        self.prover.held.is_leased = self.leases.is_taken();
-        let coverage = self.prover.prove();
+    pub fn self_test(&mut self) -> Coverage {
+        self.self_test.stale_access.is_leased = self.leases.is_taken();
+        let coverage = self.self_test.run();
         self.record.proven = Timestamp::now();
         coverage.log(&self.record.coverage);
         self.record.coverage = coverage.report();
@@ -230,7 +238,7 @@ impl Guard {
     }
 
     /// Puts it in force: it stays when the process ends. Guards that were in force before it are
-    /// taken down, and what they saw that nobody was told of is returned.
+    /// taken down, and what they saw and did not report is returned.
     ///
     /// # Errors
     /// [`GuardError`] when the record cannot be kept, or an earlier guard does not go.
@@ -243,7 +251,7 @@ impl Guard {
         for guard in self.earlier.drain(..) {
             events.extend(guard.give_way()?);
         }
-        self.prover.foreign.is_alone();
+        self.self_test.foreign.is_alone();
         Ok(events)
     }
 
@@ -275,36 +283,36 @@ impl Guard {
     }
 
     /// Calls that were not judged since this was last asked; each path seldom.
-    pub fn missed(&mut self) -> Vec<GuardEvent> {
-        let missed = self.missed.new_ones().into_iter();
+    pub fn recursion_misses(&mut self) -> Vec<GuardEvent> {
+        let misses = self.recursion_misses.new_ones().into_iter();
         let events: Vec<_> =
-            missed.map(|(path, count)| GuardEvent::Missed { path, count }).collect();
-        self.are_holds_due |= events.iter().any(GuardEvent::leaves_mappings);
+            misses.map(|(path, count)| GuardEvent::RecursionMisses { path, count }).collect();
+        self.is_search_due |= events.iter().any(GuardEvent::leaves_mappings);
         events
     }
 
-    /// Who was found to hold on to guarded memory when the guard was armed; once.
-    pub fn take_held(&mut self) -> Vec<GuardEvent> {
-        self.held.drain(..).map(GuardEvent::Attempt).collect()
+    /// The stale access that was found when the guard was armed; once.
+    pub fn take_stale_access(&mut self) -> Vec<GuardEvent> {
+        self.stale_access.drain(..).map(GuardEvent::Attempt).collect()
     }
 
-    /// Does what policy says about processes that hold on to guarded memory, or to what policy
+    /// Does what policy says about processes with stale access to guarded memory, or to what policy
     /// forbids; returns who they were.
-    pub fn end_holds(&mut self) -> Vec<GuardEvent> {
-        self.holds_looked = Some(Instant::now());
-        self.prover.end_holds().into_iter().map(GuardEvent::Attempt).collect()
+    pub fn end_stale_access(&mut self) -> Vec<GuardEvent> {
+        self.last_search = Some(Instant::now());
+        self.self_test.end_stale_access().into_iter().map(GuardEvent::Attempt).collect()
     }
 
     /// The same where it is time for it: a driver mapped guarded memory into a process that was
     /// killed for it, and who shares its memory still has that; or nobody saw where a driver's
     /// mapping led. During a lease it is not yet time.
-    pub fn end_new_holds(&mut self) -> Vec<GuardEvent> {
-        let is_time = self.holds_looked.is_none_or(|at| at.elapsed() >= LOOK_AGAIN);
-        if !self.are_holds_due || !is_time || self.leases.is_taken() {
+    pub fn end_new_stale_access(&mut self) -> Vec<GuardEvent> {
+        let is_time = self.last_search.is_none_or(|at| at.elapsed() >= STALE_ACCESS_INTERVAL);
+        if !self.is_search_due || !is_time || self.leases.is_taken() {
             return Vec::new();
         }
-        self.are_holds_due = false;
-        self.end_holds()
+        self.is_search_due = false;
+        self.end_stale_access()
     }
 
     /// The counts of reported attempts, for the task that reports; once.
@@ -324,7 +332,7 @@ impl Guard {
             let attempt = record.and_then(|it| WriteAttempt::of_record(&it, &self.reasons));
             let event = attempt.map(GuardEvent::Attempt).or_else(|| self.newly_lost());
             if let Some(event) = event {
-                self.are_holds_due |= event.leaves_mappings();
+                self.is_search_due |= event.leaves_mappings();
                 return event;
             }
             tokio::select! {
@@ -342,22 +350,23 @@ impl Guard {
     /// Attempts by one path that were lost since this was asked last.
     fn newly_lost(&mut self) -> Option<GuardEvent> {
         WritePath::ALL.into_iter().find_map(|path| {
-            let told = self.lost_told.get_mut(path.number() as usize)?;
+            let reported = self.lost_reported.get_mut(path.number() as usize)?;
             let lost = self.lost.get(&path.number(), 0).ok()?;
-            let count = lost.checked_sub(*told).filter(|new| *new > 0)?;
-            *told = lost;
+            let count = lost.checked_sub(*reported).filter(|new| *new > 0)?;
+            *reported = lost;
             Some(GuardEvent::Lost { path, count })
         })
     }
 }
 
-/// Opens the decoy. Guards in force that let nobody open it let this process, for that moment.
-fn open_decoy(earlier: &mut [InForce], only_reading: bool) -> Result<Decoy, GuardError> {
+/// Opens the canary page. Guards in force that let nobody open it let this process, for that
+/// moment.
+fn open_canary(earlier: &mut [InForce], only_reading: bool) -> Result<Canary, GuardError> {
     if only_reading {
-        return Ok(Decoy::open_for_reading()?);
+        return Ok(Canary::open_for_reading()?);
     }
     earlier.iter_mut().try_for_each(|guard| guard.let_open(true))?;
-    let opened = Decoy::open();
+    let opened = Canary::open();
     earlier.iter_mut().try_for_each(|guard| guard.let_open(false))?;
     Ok(opened?)
 }
@@ -390,7 +399,7 @@ fn journal_reader(peers: Map) -> Option<JournalReader> {
     let peers = HashMap::try_from(peers).ok()?;
     let processes = Processes::open();
     let processes = processes.inspect_err(|error| {
-        log::warn!("who reads the journal's socket is not known: {error}");
+        log::warn!("the reader of the journal's socket is unknown: {error}");
     });
     Some(JournalReader::new(peers, processes.ok()?))
 }

@@ -8,56 +8,56 @@ use watchdog_common::path;
 
 use super::{Policy, Preset};
 
-/// A way in which node 0 could write to another node's memory. Numbers and order are those of the
-/// documentation's table.
+/// A way in which node 0 could write to another node's memory, by the name that configuration and
+/// events use. The order is that of the documentation's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub enum WritePath {
-    /// 1: opening `/dev/mem` for writing.
+    /// `open`: opening `/dev/mem` for writing.
     Open,
-    /// 3: write(2) and its kin, aio, io_uring.
+    /// `write`: write(2) and its kin, aio, io_uring.
     Write,
-    /// 4: a shared writable mapping.
+    /// `mmap`: a shared writable mapping.
     Mmap,
-    /// 5: remap_file_pages(2).
+    /// `remap-file-pages`: remap_file_pages(2).
     RemapFilePages,
-    /// 6: making a read-only shared mapping writable.
+    /// `mprotect`: making a read-only shared mapping writable.
     Mprotect,
-    /// 8: what processes hold from before the guard, or from a lease that is over.
+    /// `held`: what processes hold from before the guard, or from a lease that is over.
     Held,
-    /// 9: `/dev/port`, PCI configuration space and BARs.
+    /// `pci`: `/dev/port`, PCI configuration space and BARs.
     Pci,
-    /// 10: a driver maps frames into a process.
+    /// `frames`: a driver maps frames into a process.
     Frames,
-    /// 11: a driver maps frames when a process touches them.
+    /// `fault`: a driver maps frames when a process touches them.
     Fault,
-    /// 12: an IOMMU is told to let a device write.
+    /// `iommu`: an IOMMU is told to let a device write.
     Iommu,
-    /// 13: a driver gives a device memory to write.
+    /// `dma`: a driver gives a device memory to write.
     Dma,
-    /// 14: parameters that tell a module addresses.
+    /// `module-parameters`: parameters that tell a module addresses.
     Parameters,
-    /// 16: loading a module.
+    /// `module`: loading a module.
     Module,
-    /// 17: the kernel or a module maps memory for itself.
+    /// `ioremap`: the kernel or a module maps memory for itself.
     Ioremap,
-    /// 18: kexec_load(2) of segments in protected memory.
+    /// `kexec-segments`: kexec_load(2) of segments in protected memory.
     KexecSegments,
-    /// 19: any kexec, and hibernation.
+    /// `kexec`: any kexec, and hibernation.
     Kexec,
-    /// 20: memory becomes RAM of this node.
+    /// `hotplug`: memory becomes RAM of this node.
     Hotplug,
-    /// 22: ports, MSRs, ACPI tables and the like.
+    /// `lockdown`: ports, MSRs, ACPI tables and the like.
     Lockdown,
-    /// 25: the guard itself: its pins, tables, files and process.
-    Own,
-    /// 26: switching the guard's own programs off by `kernel.ftrace_enabled`.
+    /// `self`: the guard itself: its pins, tables, files and process.
+    SelfProtection,
+    /// `ftrace-enabled`: switching the guard's own programs off by `kernel.ftrace_enabled`.
     Ftrace,
-    /// 28: BPF programs that answer in the place of the guard's, or act on the watchdog.
+    /// `bpf`: BPF programs that answer in the place of the guard's, or act on the watchdog.
     Bpf,
-    /// 29: starting a processor that was not this node's when the guard was armed.
+    /// `processors`: starting a processor that was not this node's when the guard was armed.
     Processors,
-    /// 30: BPF programs that trace the kernel.
+    /// `bpf-tracing`: BPF programs that trace the kernel.
     Tracing,
 }
 
@@ -103,7 +103,7 @@ impl WritePath {
         Self::Kexec,
         Self::Hotplug,
         Self::Lockdown,
-        Self::Own,
+        Self::SelfProtection,
         Self::Ftrace,
         Self::Bpf,
         Self::Processors,
@@ -114,18 +114,20 @@ impl WritePath {
         use Policy::{Deny, Kill, Observe, Off};
         use Reach::{Refuse, See};
         let (number, name, reach, standard, strict, what) = match self {
-            Self::Open => (path::OPEN, "open", Refuse, Off, Deny, "/dev/mem opened for writing"),
+            Self::Open => (path::OPEN, "open", Refuse, Off, Deny, "open /dev/mem for writing"),
             Self::Write => {
-                (path::WRITE, "write", Refuse, Deny, Deny, "write(2) and its kin, io_uring")
+                (path::WRITE, "write", Refuse, Deny, Deny, "write(2) and variants, aio, io_uring")
             }
-            Self::Mmap => (path::MMAP, "mmap", Refuse, Deny, Deny, "shared writable mmap"),
+            Self::Mmap => {
+                (path::MMAP, "mmap", Refuse, Deny, Deny, "map /dev/mem shared and writable")
+            }
             Self::RemapFilePages => (
                 path::REMAP_FILE_PAGES,
                 "remap-file-pages",
                 Refuse,
                 Deny,
                 Deny,
-                "a mapping moved over it",
+                "move such a mapping",
             ),
             Self::Mprotect => (
                 path::MPROTECT,
@@ -133,37 +135,57 @@ impl WritePath {
                 Refuse,
                 Deny,
                 Deny,
-                "a read-only mapping made writable",
+                "make a read-only mapping writable",
             ),
             Self::Held => {
-                (path::HELD, "held", Reach::Kill, Kill, Kill, "mapped or open before the guard")
+                (path::HELD, "held", Reach::Kill, Kill, Kill, "access that predates the guard")
             }
             Self::Pci => (path::PCI, "pci", Refuse, Deny, Deny, "/dev/port, PCI registers"),
-            Self::Frames => {
-                (path::FRAMES, "frames", Reach::Kill, Kill, Kill, "frames mapped by a driver")
-            }
-            Self::Fault => {
-                (path::FAULT, "fault", Reach::Kill, Kill, Kill, "frames mapped on touch")
-            }
+            Self::Frames => (
+                path::FRAMES,
+                "frames",
+                Reach::Kill,
+                Kill,
+                Kill,
+                "a driver maps frames into a process",
+            ),
+            Self::Fault => (
+                path::FAULT,
+                "fault",
+                Reach::Kill,
+                Kill,
+                Kill,
+                "the same when a process touches them",
+            ),
             Self::Iommu => {
-                (path::IOMMU, "iommu", Refuse, Observe, Deny, "VFIO, iommufd, maps for devices")
+                (path::IOMMU, "iommu", Refuse, Observe, Deny, "VFIO, iommufd, mappings for devices")
             }
-            Self::Dma => (path::DMA, "dma", See, Off, Observe, "given to a device by a driver"),
+            Self::Dma => (path::DMA, "dma", See, Off, Observe, "a driver lets a device write"),
             Self::Parameters => (
                 path::PARAMETERS,
                 "module-parameters",
                 Refuse,
                 Deny,
                 Deny,
-                "addresses given to a module",
+                "addresses as module parameters",
             ),
-            Self::Module => (path::MODULE, "module", Refuse, Off, Deny, "a module is loaded"),
-            Self::Ioremap => {
-                (path::IOREMAP, "ioremap", See, Observe, Observe, "mapped by the kernel itself")
-            }
-            Self::KexecSegments => {
-                (path::KEXEC_SEGMENTS, "kexec-segments", Refuse, Deny, Deny, "a kexec over it")
-            }
+            Self::Module => (path::MODULE, "module", Refuse, Off, Deny, "load any module"),
+            Self::Ioremap => (
+                path::IOREMAP,
+                "ioremap",
+                See,
+                Observe,
+                Observe,
+                "the kernel maps it for its own use",
+            ),
+            Self::KexecSegments => (
+                path::KEXEC_SEGMENTS,
+                "kexec-segments",
+                Refuse,
+                Deny,
+                Deny,
+                "kexec segments in a node's memory",
+            ),
             Self::Kexec => (path::KEXEC, "kexec", Refuse, Off, Deny, "any kexec, hibernation"),
             Self::Hotplug => {
                 (path::HOTPLUG, "hotplug", See, Observe, Observe, "it becomes RAM of node 0")
@@ -171,12 +193,14 @@ impl WritePath {
             Self::Lockdown => {
                 (path::LOCKDOWN, "lockdown", Refuse, Deny, Deny, "ports, MSRs, ACPI tables")
             }
-            Self::Own => (path::OWN, "self", Refuse, Deny, Deny, "the guard and the watchdog"),
+            Self::SelfProtection => {
+                (path::SELF_PROTECTION, "self", Refuse, Deny, Deny, "the guard and the watchdog")
+            }
             Self::Ftrace => {
-                (path::FTRACE, "ftrace-enabled", Refuse, Deny, Deny, "what switches the guard off")
+                (path::FTRACE, "ftrace-enabled", Refuse, Deny, Deny, "set kernel.ftrace_enabled")
             }
             Self::Bpf => {
-                (path::BPF, "bpf", Refuse, Deny, Deny, "BPF programs that answer for hooks")
+                (path::BPF, "bpf", Refuse, Deny, Deny, "BPF programs that override the guard")
             }
             Self::Processors => (
                 path::PROCESSORS,
@@ -184,16 +208,21 @@ impl WritePath {
                 Refuse,
                 Deny,
                 Deny,
-                "starting another node's processor",
+                "start another node's processor",
             ),
-            Self::Tracing => {
-                (path::TRACING, "bpf-tracing", Refuse, Off, Deny, "BPF programs that trace")
-            }
+            Self::Tracing => (
+                path::TRACING,
+                "bpf-tracing",
+                Refuse,
+                Off,
+                Deny,
+                "BPF programs that trace the kernel",
+            ),
         };
         Facts { number, name, reach, standard, strict, what }
     }
 
-    /// The number that programs use for it, and its row in the documentation's table.
+    /// The number that programs use for it, and its row in reports.
     #[must_use]
     pub const fn number(self) -> u32 {
         self.facts().number
@@ -205,30 +234,30 @@ impl WritePath {
         self.facts().name
     }
 
-    /// What whoever takes it does, for a sentence; `None` where it is a write to a range.
+    /// What a process on this path did, for a sentence; `None` where it is a write to a range.
     #[must_use]
     pub const fn deed(self) -> Option<&'static str> {
         Some(match self {
             Self::Write | Self::Mmap | Self::RemapFilePages | Self::Mprotect => return None,
-            Self::Open => "opened /dev/mem for writing",
-            Self::Held => "held on to what nobody may have",
-            Self::Pci => "reached for ports or PCI registers",
-            Self::Frames => "had a driver map frames into it",
-            Self::Fault => "had a driver map frames into it on touch",
-            Self::Iommu => "reached for an IOMMU, which lets devices write",
-            Self::Dma => "had a driver let a device write",
-            Self::Parameters => "gave a module addresses as parameters",
-            Self::Module => "loaded a kernel module",
-            Self::Ioremap => "had the kernel map memory for itself",
-            Self::KexecSegments => "loaded a kexec image over memory",
-            Self::Kexec => "loaded a kexec image, or hibernated",
-            Self::Hotplug => "had memory made RAM of this node",
-            Self::Lockdown => "reached for hardware",
-            Self::Own => "reached for the guard itself",
-            Self::Ftrace => "set kernel.ftrace_enabled, which switches the guard off",
-            Self::Bpf => "loaded or attached a BPF program that can speak for the guard",
-            Self::Processors => "started a processor that was not this node's",
-            Self::Tracing => "loaded a BPF program that traces the kernel",
+            Self::Open => "tried to open /dev/mem for writing",
+            Self::Held => "had access that predates the guard or outlived a lease",
+            Self::Pci => "tried to access ports or PCI registers",
+            Self::Frames => "had a driver map page frames into its address space",
+            Self::Fault => "had a driver map page frames into its address space on a page fault",
+            Self::Iommu => "tried to use an IOMMU, which lets devices write to memory",
+            Self::Dma => "had a driver let a device write to memory",
+            Self::Parameters => "tried to give a module addresses as parameters",
+            Self::Module => "tried to load a kernel module",
+            Self::Ioremap => "had the kernel map memory for its own use",
+            Self::KexecSegments => "tried to load kexec segments over other nodes' memory",
+            Self::Kexec => "tried to load a kexec image or to hibernate",
+            Self::Hotplug => "added memory as RAM of node 0",
+            Self::Lockdown => "tried to access hardware directly",
+            Self::SelfProtection => "tried to interfere with the guard",
+            Self::Ftrace => "tried to set kernel.ftrace_enabled, which switches the guard off",
+            Self::Bpf => "tried to load or attach a BPF program that can override the guard",
+            Self::Processors => "tried to start a processor that does not belong to node 0",
+            Self::Tracing => "tried to load a BPF program that traces the kernel",
         })
     }
 
@@ -270,7 +299,7 @@ impl WritePath {
         }
         let can: Vec<_> = can.iter().map(|policy| format!("`{policy}`")).collect();
         Err(format!(
-            "the kernel gives no means to {policy} the path `{self}`: write {}",
+            "the kernel offers no way to {policy} path `{self}`: write {}",
             can.join(" or ")
         ))
     }
@@ -296,7 +325,7 @@ impl FromStr for WritePath {
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|path| path.name() == text).ok_or_else(|| {
             let names: Vec<_> = Self::ALL.iter().map(|path| path.name()).collect();
-            format!("`{text}` is no write path; there are {}", names.join(", "))
+            format!("unknown path `{text}`; expected one of {}", names.join(", "))
         })
     }
 }

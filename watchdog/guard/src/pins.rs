@@ -30,7 +30,7 @@ const LINK: &str = "link-";
 /// What programs are pinned as that make lists.
 const LISTING: &str = "list-";
 /// A pin that is there to be reached for.
-const DECOY: &str = "decoy";
+const CANARY: &str = "decoy";
 /// How long the kernel may take to let go of a link whose last pin is gone.
 pub(super) const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -110,8 +110,8 @@ impl Generation {
     }
 
     /// A pin that is there to be reached for.
-    pub(super) fn decoy(&self) -> PathBuf {
-        self.directory.join(DECOY)
+    pub(super) fn canary(&self) -> PathBuf {
+        self.directory.join(CANARY)
     }
 
     /// Opens a table.

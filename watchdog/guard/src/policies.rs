@@ -24,7 +24,7 @@ impl Policies {
     /// The same where no program can judge a use of `/dev/mem`: what would be denied by range is
     /// denied at the open.
     #[must_use]
-    pub(super) fn at_the_door(&self) -> Self {
+    pub(super) fn deny_at_open(&self) -> Self {
         use WritePath::{Mmap, Mprotect, Open, RemapFilePages, Write};
         let uses = [Open, Write, Mmap, RemapFilePages, Mprotect].map(|path| self.get(path));
         let strictest = uses.into_iter().max().unwrap_or(Policy::Off);
@@ -77,19 +77,19 @@ mod tests {
     /// Check that opening is denied where its uses would be, is looked at where they would be, and
     /// that nothing else changes.
     #[test]
-    fn door() {
+    fn denied_at_open() {
         for (preset, open) in [
             (Preset::Observe, Policy::Observe),
             (Preset::Standard, Policy::Deny),
             (Preset::Strict, Policy::Deny),
         ] {
             let mut policies = Policies::of(preset);
-            assert_eq!(policies.at_the_door().get(WritePath::Open), open, "{preset:?}");
+            assert_eq!(policies.deny_at_open().get(WritePath::Open), open, "{preset:?}");
             assert_eq!(policies.set(WritePath::Mmap, Policy::Kill), Ok(()));
-            let at_the_door = policies.at_the_door();
-            assert_eq!(at_the_door.get(WritePath::Open), Policy::Deny, "{preset:?}");
+            let at_open = policies.deny_at_open();
+            assert_eq!(at_open.get(WritePath::Open), Policy::Deny, "{preset:?}");
             let others = WritePath::ALL.into_iter().filter(|path| *path != WritePath::Open);
-            assert!(others.into_iter().all(|it| at_the_door.get(it) == policies.get(it)));
+            assert!(others.into_iter().all(|it| at_open.get(it) == policies.get(it)));
         }
     }
 }

@@ -27,8 +27,8 @@ pub enum PreflightError {
     NoBtf(io::Error),
     /// The LSM list is not there.
     #[error(
-        "{LSM_LIST} cannot be read ({0}): mount securityfs (mount -t securityfs securityfs \
-         /sys/kernel/security) so that it can be seen whether `bpf` is an active LSM"
+        "{LSM_LIST} cannot be read ({0}), so it is unknown whether `bpf` is an active LSM: mount \
+         securityfs (mount -t securityfs securityfs /sys/kernel/security)"
     )]
     NoSecurityfs(io::Error),
     /// BPF is no active LSM: programs would attach and never fire.

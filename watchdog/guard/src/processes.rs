@@ -52,7 +52,7 @@ impl Processes {
         let root = fsmount(&context, flags, hardened)?;
         if statat(&root, "self/ns/pid", AtFlags::empty())?.st_ino != FIRST_PID_NAMESPACE {
             return Err(io::Error::other(
-                "this process is in a pid namespace of its own and does not see all others",
+                "this process is in a pid namespace of its own and does not see all processes",
             ));
         }
         // Kernels without such namespaces have no such file.
@@ -167,7 +167,7 @@ impl Processes {
 
     /// The number of the mount namespace of process 1: its file's inode number (fs/nsfs.c), 32 bits
     /// of it.
-    pub(super) fn mounts(&self) -> io::Result<u32> {
+    pub(super) fn init_mnt_ns(&self) -> io::Result<u32> {
         let number = statat(&self.0, "1/ns/mnt", AtFlags::empty())?.st_ino;
         u32::try_from(number).map_err(io::Error::other)
     }
@@ -275,11 +275,11 @@ mod tests {
     #[test]
     fn processors() {
         let base = "/sys/devices/system";
-        let of = |path: &str| processor_of(format!("{base}/{path}").as_bytes());
-        assert_eq!(of("cpu/cpu12/online"), Some(12));
-        assert_eq!(of("cpu/cpu3/hotplug/target"), Some(3));
+        let processor = |path: &str| processor_of(format!("{base}/{path}").as_bytes());
+        assert_eq!(processor("cpu/cpu12/online"), Some(12));
+        assert_eq!(processor("cpu/cpu3/hotplug/target"), Some(3));
         for other in ["cpu/online", "cpu/cpu3/topology/core_id", "memory/memory3/online"] {
-            assert_eq!(of(other), None, "{other}");
+            assert_eq!(processor(other), None, "{other}");
         }
     }
 

@@ -73,7 +73,7 @@ impl FromStr for Processors {
         const MOST: u32 = PROCESSOR_WORDS as u32 * 64;
         let wrong = || {
             format!(
-                "`{text}` is no list of processors: write numbers below {MOST}, as in 2 or 4-7,12"
+                "invalid list of processors `{text}`: write numbers below {MOST}, as in 2 or 4-7,12"
             )
         };
         let mut all = BTreeSet::new();

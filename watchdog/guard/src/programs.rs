@@ -68,9 +68,9 @@ const fn program(
     }
 }
 
-/// A program at an LSM hook that keeps what belongs to the guard.
-const fn own(name: &'static str, hook: &'static [(&'static str, usize)]) -> Program {
-    program(name, Kind::Lsm, hook, &[WritePath::Own])
+/// A program at an LSM hook that protects what belongs to the guard.
+const fn protecting(name: &'static str, hook: &'static [(&'static str, usize)]) -> Program {
+    program(name, Kind::Lsm, hook, &[WritePath::SelfProtection])
 }
 
 impl Program {
@@ -78,7 +78,7 @@ impl Program {
         Self { optional: true, ..self }
     }
 
-    /// It also learns which files are the guard's own.
+    /// It also registers which files are the guard's own.
     const fn always(self) -> Self {
         Self { always: true, ..self }
     }
@@ -125,8 +125,8 @@ impl Program {
     }
 }
 
-/// What of path 9 is denied all the same where there are no LSM programs.
-const PORTS_ONLY: &str = " (of it, /dev/port is left to the device program)";
+/// What of path `pci` is denied all the same where there are no LSM programs.
+const PORTS_ONLY: &str = " (the device program still covers /dev/port)";
 
 /// Paths that some policy is about and that this kernel has no place for, each with the reason.
 /// `no_lsm` is why LSM programs would never fire, where that is so.
@@ -160,7 +160,7 @@ pub(super) fn lacking(
         lacking.insert(WritePath::Dma, why.to_string());
     }
     for (path, why) in &lacking {
-        log::debug!("path {path}: uncovered, this kernel has no place for it: {why}");
+        log::debug!("path {path}: uncovered, this kernel has no hook for it: {why}");
     }
     lacking
 }
@@ -185,7 +185,7 @@ pub(super) const PROGRAMS: [Program; 56] = {
             "file_open",
             Lsm,
             &[("bpf_lsm_file_open", 1)],
-            &[P::Open, P::Pci, P::Iommu, P::Own, P::Processors],
+            &[P::Open, P::Pci, P::Iommu, P::SelfProtection, P::Processors],
         )
         .always(),
         program("file_permission", Lsm, &[("bpf_lsm_file_permission", 2)], &[P::Write, P::Pci]),
@@ -257,37 +257,44 @@ pub(super) const PROGRAMS: [Program; 56] = {
         program("processor_up", Entry, &[("_cpu_up", 3)], &[P::Processors]).last(),
         program("sysctl", Sysctl, &[], &[P::Ftrace]),
         program("device", Device, &[], &[P::Open, P::Pci]),
-        own("bpf_map", &[("bpf_lsm_bpf_map", 2)]),
-        program("bpf_prog", Lsm, &[("bpf_lsm_bpf_prog", 1)], &[P::Own, P::Bpf, P::Tracing]).late(),
+        protecting("bpf_map", &[("bpf_lsm_bpf_map", 2)]),
+        program(
+            "bpf_prog",
+            Lsm,
+            &[("bpf_lsm_bpf_prog", 1)],
+            &[P::SelfProtection, P::Bpf, P::Tracing],
+        )
+        .late(),
         program("bpf", Lsm, &[("bpf_lsm_bpf", 3), ("bpf_lsm_bpf", 4)], &[P::Bpf, P::Tracing])
             .late(),
-        own("inode_unlink", &[("bpf_lsm_inode_unlink", 2)]),
-        own("inode_rename", &[("bpf_lsm_inode_rename", 4)]),
-        own("inode_create", &[("bpf_lsm_inode_create", 3)]),
-        own("inode_mkdir", &[("bpf_lsm_inode_mkdir", 3)]),
-        own("inode_symlink", &[("bpf_lsm_inode_symlink", 3)]),
-        own("inode_link", &[("bpf_lsm_inode_link", 3)]),
-        own("path_mknod", &[("bpf_lsm_path_mknod", 4)]),
-        own("inode_setattr", &[("bpf_lsm_inode_setattr", 3)]).within("bpf_lsm_inode_setattr", 2),
-        own("inode_setattr_before", &[("bpf_lsm_inode_setattr", 2)])
+        protecting("inode_unlink", &[("bpf_lsm_inode_unlink", 2)]),
+        protecting("inode_rename", &[("bpf_lsm_inode_rename", 4)]),
+        protecting("inode_create", &[("bpf_lsm_inode_create", 3)]),
+        protecting("inode_mkdir", &[("bpf_lsm_inode_mkdir", 3)]),
+        protecting("inode_symlink", &[("bpf_lsm_inode_symlink", 3)]),
+        protecting("inode_link", &[("bpf_lsm_inode_link", 3)]),
+        protecting("path_mknod", &[("bpf_lsm_path_mknod", 4)]),
+        protecting("inode_setattr", &[("bpf_lsm_inode_setattr", 3)])
+            .within("bpf_lsm_inode_setattr", 2),
+        protecting("inode_setattr_before", &[("bpf_lsm_inode_setattr", 2)])
             .within("bpf_lsm_inode_setattr", 3),
-        own("inode_setxattr", &[("bpf_lsm_inode_setxattr", 6)]),
-        own("inode_set_acl", &[("bpf_lsm_inode_set_acl", 4)]).optional(),
-        own("sb_umount", &[("bpf_lsm_sb_umount", 2)]),
-        own("sb_mount", &[("bpf_lsm_sb_mount", 5)]),
-        own("move_mount", &[("bpf_lsm_move_mount", 2)]),
-        own("sb_pivotroot", &[("bpf_lsm_sb_pivotroot", 2)]),
-        own("task_kill", &[("bpf_lsm_task_kill", 4)]),
-        own("file_send_sigiotask", &[("bpf_lsm_file_send_sigiotask", 3)]),
-        own("ptrace_access_check", &[("bpf_lsm_ptrace_access_check", 2)]),
-        own("bprm_check_security", &[("bpf_lsm_bprm_check_security", 1)]),
-        own("task_setrlimit", &[("bpf_lsm_task_setrlimit", 3)]),
-        own("task_setscheduler", &[("bpf_lsm_task_setscheduler", 1)]),
-        own("task_setnice", &[("bpf_lsm_task_setnice", 2)]),
-        own("task_setioprio", &[("bpf_lsm_task_setioprio", 2)]),
-        own("perf_event_alloc", &[("bpf_lsm_perf_event_alloc", 1)]),
-        program("breakpoint", Entry, &[("set_swbp", 3)], &[P::Own]).last().optional(),
-        own("unix_may_send", &[("bpf_lsm_unix_may_send", 2)]),
-        own("bprm_committing_creds", &[("bpf_lsm_bprm_committing_creds", 1)]),
+        protecting("inode_setxattr", &[("bpf_lsm_inode_setxattr", 6)]),
+        protecting("inode_set_acl", &[("bpf_lsm_inode_set_acl", 4)]).optional(),
+        protecting("sb_umount", &[("bpf_lsm_sb_umount", 2)]),
+        protecting("sb_mount", &[("bpf_lsm_sb_mount", 5)]),
+        protecting("move_mount", &[("bpf_lsm_move_mount", 2)]),
+        protecting("sb_pivotroot", &[("bpf_lsm_sb_pivotroot", 2)]),
+        protecting("task_kill", &[("bpf_lsm_task_kill", 4)]),
+        protecting("file_send_sigiotask", &[("bpf_lsm_file_send_sigiotask", 3)]),
+        protecting("ptrace_access_check", &[("bpf_lsm_ptrace_access_check", 2)]),
+        protecting("bprm_check_security", &[("bpf_lsm_bprm_check_security", 1)]),
+        protecting("task_setrlimit", &[("bpf_lsm_task_setrlimit", 3)]),
+        protecting("task_setscheduler", &[("bpf_lsm_task_setscheduler", 1)]),
+        protecting("task_setnice", &[("bpf_lsm_task_setnice", 2)]),
+        protecting("task_setioprio", &[("bpf_lsm_task_setioprio", 2)]),
+        protecting("perf_event_alloc", &[("bpf_lsm_perf_event_alloc", 1)]),
+        program("breakpoint", Entry, &[("set_swbp", 3)], &[P::SelfProtection]).last().optional(),
+        protecting("unix_may_send", &[("bpf_lsm_unix_may_send", 2)]),
+        protecting("bprm_committing_creds", &[("bpf_lsm_bprm_committing_creds", 1)]),
     ]
 };

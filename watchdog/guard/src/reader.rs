@@ -25,13 +25,13 @@ const INIT: u32 = 1;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Diverted {
     /// Another process than journald, as a sentence names it, reads it.
-    #[error("{0} reads it, which is not journald")]
+    #[error("{0} reads its socket, not journald")]
     Read(String),
     /// The process that it went to has ended.
-    #[error("the process that it went to is gone")]
+    #[error("the process that received the event has exited")]
     Gone,
     /// A filter may drop it or cut it short.
-    #[error("it goes through a filter at journald's socket")]
+    #[error("a filter at journald's socket may drop the event")]
     Filtered,
 }
 
@@ -70,7 +70,7 @@ impl JournalReader {
     }
 
     /// Whether the program sees what is sent: not where somebody has switched all of them off,
-    /// which the guard's proof tells. Tried by a datagram to oneself.
+    /// which the self-test reports. Tried by a datagram to oneself.
     fn sees(&self) -> bool {
         let sent = UnixDatagram::pair().and_then(|(one, _other)| one.send(&[0]));
         sent.is_ok() && self.peers.get(&thread(), 0).is_ok_and(|it| it != peer::NONE)

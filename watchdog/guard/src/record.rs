@@ -54,10 +54,10 @@ pub enum RecordError {
     #[error("it was never finished")]
     Unfinished,
     /// It is no record.
-    #[error("it is none that this build of watchdog reads: {0}")]
+    #[error("this build of watchdog cannot read it: {0}")]
     Format(#[from] serde_json::Error),
     /// It does not fit.
-    #[error("it has {0} bytes, and {RECORD_BYTES} fit")]
+    #[error("it has {0} bytes, and at most {RECORD_BYTES} fit")]
     TooLong(usize),
 }
 
@@ -114,7 +114,7 @@ impl Record {
     pub(super) fn yields_to(&self, new: &Self) -> Result<(), String> {
         let memory = new.memory();
         if let Some(range) = self.memory().ranges().iter().find(|range| !memory.covers(range)) {
-            return Err(format!("it guards {range}, and the new one would not"));
+            return Err(format!("it guards {range}; the new one would not"));
         }
         for path in WritePath::ALL {
             let policy = |record: &Self| record.policies.get(path.name()).copied();
@@ -122,7 +122,7 @@ impl Record {
             if now < old {
                 let word = |policy: Option<Policy>| policy.unwrap_or(Policy::Off);
                 return Err(format!(
-                    "its policy for `{path}` is `{}`, and the new one's is `{}`",
+                    "its policy for `{path}` is `{}`; the new one's is `{}`",
                     word(old),
                     word(now)
                 ));
@@ -130,23 +130,21 @@ impl Record {
         }
         let writable = self.writable();
         if let Some(range) = new.writable().ranges().iter().find(|range| !writable.covers(range)) {
-            return Err(format!("nobody writes to {range}, and the new one would let that be"));
+            return Err(format!("it lets no process write {range}; the new one would"));
         }
         if let Some(number) = new.processors.iter().find(|it| !self.processors.contains(*it)) {
-            return Err(format!(
-                "nobody starts processor {number}, and the new one would let that be"
-            ));
+            return Err(format!("it lets no process start processor {number}; the new one would"));
         }
         self.settings.yields_to(&new.settings)?;
         if !self.release.yields_to(&new.release) {
             return Err(format!(
-                "it is taken down {}, and the new one would be {}",
+                "it can be taken down {}; the new one {}",
                 self.release, new.release
             ));
         }
         if self.kernel != new.kernel {
-            return Err("this kernel's types, or the addresses of its functions \
-                (kernel.kptr_restrict), are not what they were when it was armed"
+            return Err("this kernel's types or function addresses (kernel.kptr_restrict) differ \
+                from those at the time it was armed"
                 .to_owned());
         }
         Ok(())
@@ -189,7 +187,7 @@ mod tests {
     }
 
     fn state() -> State {
-        State { released: 0, learning: 0, length: 0, opens: 0, record: [0; RECORD_BYTES] }
+        State { released: 0, registering: 0, length: 0, opens: 0, record: [0; RECORD_BYTES] }
     }
 
     /// Check that a record comes back as it was written, and that what is none is refused: nothing,

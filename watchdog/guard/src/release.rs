@@ -29,18 +29,20 @@ pub enum Release {
 pub enum Refusal {
     /// Not on a console.
     #[error(
-        "the guard is taken down from a console of this machine only: a virtual terminal (tty1) \
-         or a serial line, not over the network and not by a script"
+        "the guard can be taken down only from a console of this machine: a virtual terminal \
+         (tty1) or a serial line, not over the network or by a script"
     )]
     NotOnConsole,
     /// The secret is another.
-    #[error("that is not the secret by which the guard is taken down")]
+    #[error("this is not the secret that takes the guard down")]
     WrongSecret,
     /// There is no secret.
-    #[error("the guard is taken down by a secret: give it at the prompt, or by --secret-file FILE")]
+    #[error(
+        "the guard is taken down by a secret: type it at the prompt, or use --secret-file FILE"
+    )]
     NoSecret,
     /// Never.
-    #[error("the guard is sealed: it stays until this machine is started anew")]
+    #[error("the guard is sealed: it stays until this machine restarts")]
     Sealed,
 }
 
@@ -93,7 +95,7 @@ impl fmt::Display for Release {
             Self::Root => "by root, from anywhere",
             Self::Console => "on a console of this machine",
             Self::Secret(_) => "by a secret",
-            Self::Sealed => "by nobody",
+            Self::Sealed => "only by a restart of this machine",
         })
     }
 }
@@ -113,8 +115,8 @@ pub fn hash(secret: &[u8]) -> Result<String, argon2::password_hash::Error> {
 pub fn check_hash(hash: &str) -> Result<(), String> {
     PasswordHash::new(hash).map(drop).map_err(|error| {
         format!(
-            "`disarm_secret` is no hash of a secret ({error}): make one with `watchdog guard \
-            secret`"
+            "`disarm_secret` is not a hash of a secret ({error}): make one with `watchdog guard \
+             secret`"
         )
     })
 }

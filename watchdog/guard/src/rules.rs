@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use watchdog_common::{Offsets, Range, Rules};
 
+use super::canary::{CANARY, INNER_CANARY};
 use super::config::GuardConfig;
-use super::decoy::{DECOY, INNER_DECOY};
 use super::record::{Record, by_name};
 use super::{GuardError, Policies, Processors, WritePath};
 use watchdog_core::memory::RangeSet;
@@ -34,7 +34,7 @@ pub(super) fn record(
     tables.iter().for_each(|it| kernel.update(it));
     let helpers = rules.helpers.iter().flat_map(|it| it.to_ne_bytes());
     kernel.update(helpers.collect::<Vec<_>>());
-    let numbers = rules.schedulers.iter().chain([&rules.mounts]);
+    let numbers = rules.schedulers.iter().chain([&rules.init_mnt_ns]);
     numbers.for_each(|it| kernel.update(it.to_ne_bytes()));
     let now = Timestamp::now();
     let pairs = |set: &RangeSet| -> Vec<(u64, u64)> {
@@ -51,7 +51,7 @@ pub(super) fn record(
         settings: config.settings.clone(),
         policies: by_name(policies),
         release: config.release.clone(),
-        kept: config.kept.clone(),
+        kept: config.protected_files.clone(),
         programs: Vec::new(),
         kernel: watchdog_core::text::hex(&kernel.finalize()),
         proven: now,
@@ -65,8 +65,12 @@ const ONLINE: &str = "/sys/devices/system/cpu/online";
 /// The rules as the programs hold them.
 pub(super) fn rules(config: &GuardConfig, policies: &Policies) -> Result<Rules, GuardError> {
     let ranges = config.ranges.ranges();
-    let mut rules =
-        Rules { decoy: DECOY, inner_decoy: INNER_DECOY, watchdog: process::id(), ..Rules::EMPTY };
+    let mut rules = Rules {
+        canary: CANARY,
+        inner_canary: INNER_CANARY,
+        watchdog: process::id(),
+        ..Rules::EMPTY
+    };
     if ranges.len() > rules.ranges.len() {
         return Err(GuardError::TooManyRanges(ranges.len()));
     }
@@ -146,7 +150,7 @@ mod tests {
             processors: Processors::default(),
             policies: Policies::default(),
             release: Release::Console,
-            kept: Vec::new(),
+            protected_files: Vec::new(),
             baselines: PathBuf::new(),
             settings: Settings::default(),
             without_lsm: false,

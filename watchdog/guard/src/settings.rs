@@ -29,15 +29,15 @@ impl Settings {
             ("a node that boots counts as lost", self.booting, new.booting),
         ] {
             if now > old {
-                return Err(format!("{what} after {old:?}, and with the new one after {now:?}"));
+                return Err(format!("{what} after {old:?}; with the new one after {now:?}"));
             }
         }
         match (&self.baseline_key, &new.baseline_key) {
             (Some(_), None) => {
-                Err("baselines must be signed, and the new one takes any".to_owned())
+                Err("it requires signed baselines; the new one would accept any".to_owned())
             }
             (Some(old), Some(now)) if old != now => {
-                Err("the new one takes baselines with another signature".to_owned())
+                Err("the new one would accept baselines signed by another key".to_owned())
             }
             _ => Ok(()),
         }
@@ -57,12 +57,12 @@ fn differing(
     old: &BTreeMap<String, String>,
     new: &BTreeMap<String, String>,
 ) -> Vec<String> {
-    let of = |(name, digest): (&String, &String)| match new.get(name) {
+    let difference = |(name, digest): (&String, &String)| match new.get(name) {
         None => Some(format!("{what} of {name} is gone")),
-        Some(now) if now != digest => Some(format!("{what} of {name} is another one")),
+        Some(now) if now != digest => Some(format!("{what} of {name} has changed")),
         Some(_) => None,
     };
-    old.iter().filter_map(of).collect()
+    old.iter().filter_map(difference).collect()
 }
 
 #[cfg(test)]
@@ -93,7 +93,7 @@ mod tests {
             Settings { images: BTreeMap::new(), baselines: files("web", "3"), ..now.clone() };
         let changed = now.changed(&bare);
         assert!(changed[0].contains("image of web: vmlinuz is gone"), "{changed:?}");
-        assert!(changed[1].contains("baseline of web is another one"), "{changed:?}");
+        assert!(changed[1].contains("baseline of web has changed"), "{changed:?}");
         assert!(bare.changed(&now).len() == 1);
     }
 }

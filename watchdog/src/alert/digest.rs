@@ -1,4 +1,4 @@
-//! SHA-256 of the executables of processes that are told of, each file once.
+//! SHA-256 of the executables of processes that are reported, each file once.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -22,7 +22,7 @@ pub(super) struct Digests(HashMap<Key, String>);
 impl Digests {
     /// The digest of an executable, in hexadecimal; `None` for one that is too large or cannot be
     /// read.
-    pub(super) fn of(&mut self, file: &File) -> Option<String> {
+    pub(super) fn digest_of(&mut self, file: &File) -> Option<String> {
         let status = file.metadata().ok().filter(|it| it.is_file() && it.len() <= LARGEST)?;
         let key = (
             status.dev(),
@@ -60,14 +60,14 @@ mod tests {
         let rewind = |mut file: &File| std::io::Seek::rewind(&mut file).expect("rewound");
         rewind(&file);
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(digests.of(&open(&file)).as_deref(), Some(abc));
+        assert_eq!(digests.digest_of(&open(&file)).as_deref(), Some(abc));
         // Known: it is at its end by now.
-        assert_eq!(digests.of(&open(&file)).as_deref(), Some(abc));
+        assert_eq!(digests.digest_of(&open(&file)).as_deref(), Some(abc));
         file.write_all(b"d").expect("written");
         rewind(&file);
-        assert_ne!(digests.of(&open(&file)).as_deref(), Some(abc));
+        assert_ne!(digests.digest_of(&open(&file)).as_deref(), Some(abc));
         file.set_len(LARGEST + 1).expect("grown");
-        assert_eq!(digests.of(&file), None);
-        assert_eq!(digests.of(&File::open("/").expect("a folder")), None);
+        assert_eq!(digests.digest_of(&file), None);
+        assert_eq!(digests.digest_of(&File::open("/").expect("a folder")), None);
     }
 }

@@ -10,37 +10,36 @@ use watchdog_core::memory::{PhysAddr, VirtAddr};
 use watchdog_core::verify::Verdict;
 use watchdog_guard::PathReport;
 
-/// What an event tells.
+/// What an event reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
     /// Kernel text differs from its baseline and nothing explains it.
     TextTampered,
-    /// Something took the guard's teeth: a denial that must come did not, or this kernel uses
-    /// memory of other nodes itself.
+    /// A test of the guard failed, a process reached for the guard, or node 0's kernel uses memory
+    /// of other nodes.
     GuardTampered,
     /// A kernel cannot be found or read any more, or its witnesses disagree.
     NodeLost,
-    /// The guard runs with less than it should have, by the operator's leave.
+    /// Something works with less than it should: the guard, the reports or a baseline.
     GuardDegraded,
     /// A write to another node's memory was stopped.
     WriteDenied,
     /// A process that reached another node's memory was killed.
     WriteKilled,
-    /// Another node's memory was reached for, and policy only looks.
+    /// A process reached for another node's memory, and policy only reports it.
     WriteObserved,
     /// Something in a node's memory looks like a kernel and is not the one it runs.
     StrayKernel,
-    /// What describes a node's kernel says otherwise than when it was located.
+    /// A witness contradicts a node's kernel, or agrees with it again.
     WitnessChanged,
     /// A kernel was found and is watched from now on.
     NodeFound,
-    /// A node runs another kernel, or the same one somewhere else, than before.
+    /// A node runs another kernel than before, or the same one in another place.
     NodeRebooted,
     /// A baseline was learned: trusted on first use.
     BaselineLearned,
-    /// Every path the guard should deny was seen to be denied, or this kernel has ceased to use
-    /// memory of other nodes.
+    /// The test of every path passed, or node 0's kernel stopped using memory of other nodes.
     GuardArmed,
     /// A tracer, probe or patch changed a node's text by the kernel's own means.
     TextInstrumented,
@@ -52,9 +51,9 @@ pub enum EventKind {
     Stopped,
     /// The guard was taken down.
     GuardDisarmed,
-    /// Somebody may write a node's memory for some time.
+    /// A lease began: one executable may write a node's memory for some time.
     LeaseBegun,
-    /// Nobody may any more.
+    /// A lease ended.
     LeaseEnded,
 }
 
@@ -132,7 +131,7 @@ impl EventKind {
         }
     }
 
-    /// The `MESSAGE_ID` that `journalctl -x` looks up in the catalog. Fixed for ever.
+    /// The `MESSAGE_ID` that `journalctl -x` looks up in the catalog. It never changes.
     #[must_use]
     pub const fn message_id(self) -> &'static str {
         match self {
@@ -189,7 +188,7 @@ pub struct Process {
     pub parent_comm: Option<String>,
 }
 
-/// Something worth telling, with whatever is known of it.
+/// An event, with what is known of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Event {
     /// When it was seen.
@@ -228,7 +227,7 @@ pub struct Event {
     /// The write path, by its name in the documentation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Who did it.
+    /// The process that did it.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
     /// What the watchdog did about it.

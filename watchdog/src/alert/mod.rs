@@ -12,4 +12,4 @@ pub use console::{Terminal, line};
 pub use event::{Event, EventKind, Process};
 pub use journal::Journal;
 pub use outlet::Outlet;
-pub use sink::{Book, Sink};
+pub use sink::Sink;

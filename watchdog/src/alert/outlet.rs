@@ -11,21 +11,21 @@ use super::console::{JsonLines, Terminal};
 use super::digest::Digests;
 use super::journal::Reader;
 use super::place::{Letter, Place, State};
-use super::sink::{Book, Sink};
+use super::sink::Sink;
 use super::{Event, EventKind, Journal};
 use watchdog_core::text::visible_line;
-use watchdog_guard::JournalReader;
+use watchdog_guard::{JournalReader, ReportedCounts, WritePath};
 
 /// Events that may wait for a slow journal before the next ones are counted as lost.
 const QUEUE: usize = 4096;
 /// From one try to have a place take what it refused to the next.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// From one look whether every place has taken all events to the next.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How long the end of the program waits for events that are still queued.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How long it tries to have a place take what it refused; the rest is counted in the guard's
-/// tables and told by the next watchdog.
+/// tables and reported by the next watchdog.
 const LAST_TRIES: Duration = Duration::from_secs(2);
 
 /// The sending side, shared by every task of the watchdog.
@@ -39,13 +39,13 @@ struct Inner {
     /// How many of them every place has taken.
     delivered: Arc<AtomicU64>,
     lost: Arc<AtomicU64>,
-    book: Shelf,
+    reported: Reported,
     reader: Option<Reader>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Where the book is, once there is one.
-type Shelf = Arc<Mutex<Option<Box<dyn Book>>>>;
+/// The counts of reported attempts, once the guard is in force.
+type Reported = Arc<Mutex<Option<ReportedCounts>>>;
 
 impl Outlet {
     /// Events to the journal where there is one, to standard output as JSON if `json`, and to
@@ -79,23 +79,23 @@ impl Outlet {
         let lost = Arc::new(AtomicU64::new(0));
         let delivered = Arc::new(AtomicU64::new(0));
         let counters = Counters { lost: Arc::clone(&lost), delivered: Arc::clone(&delivered) };
-        let book = Shelf::default();
-        let shelf = Arc::clone(&book);
-        let thread = thread::spawn(move || run(&events, sinks, &counters, &shelf));
+        let reported = Reported::default();
+        let counts = Arc::clone(&reported);
+        let thread = thread::spawn(move || run(&events, sinks, &counters, &counts));
         Self(Arc::new(Inner {
             queue: Mutex::new(Some(queue)),
             sent: AtomicU64::new(0),
             delivered,
             lost,
-            book,
+            reported,
             reader,
             thread: Mutex::new(Some(thread)),
         }))
     }
 
-    /// From now on it is entered into `book` what attempts were told.
-    pub fn keep_book(&self, book: Box<dyn Book>) {
-        *self.0.book.lock().unwrap_or_else(PoisonError::into_inner) = Some(book);
+    /// From now on the attempts that are reported are added to `counts`.
+    pub fn count_reported(&self, counts: ReportedCounts) {
+        *self.0.reported.lock().unwrap_or_else(PoisonError::into_inner) = Some(counts);
     }
 
     /// From now on what goes to the journal is sent again where somebody else has read it.
@@ -125,7 +125,7 @@ impl Outlet {
             if begun.elapsed() > within {
                 return false;
             }
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(POLL_INTERVAL);
         }
         true
     }
@@ -152,15 +152,20 @@ struct Counters {
 
 /// Takes what is queued to every place until the queue is closed, and then for a while what is
 /// left.
-fn run(events: &Receiver<Event>, sinks: Vec<Box<dyn Sink>>, counters: &Counters, shelf: &Shelf) {
-    let (mut digests, mut places) = (Digests::default(), Places::new(sinks, shelf));
+fn run(
+    events: &Receiver<Event>,
+    sinks: Vec<Box<dyn Sink>>,
+    counters: &Counters,
+    reported: &Reported,
+) {
+    let (mut digests, mut places) = (Digests::default(), Places::new(sinks, reported));
     let mut taken = 0;
     loop {
-        // A loss is told as soon as the queue has drained, even if nothing new happens.
-        let state = match events.recv_timeout(AGAIN) {
+        // A loss is reported as soon as the queue has drained, even if nothing new happens.
+        let state = match events.recv_timeout(RETRY_INTERVAL) {
             Ok(mut event) => {
                 if let Some((process, file)) = event.process.as_mut().zip(event.executable.take()) {
-                    process.exe_sha256 = digests.of(&file);
+                    process.exe_sha256 = digests.digest_of(&file);
                 }
                 taken += 1;
                 places.send(event)
@@ -168,7 +173,7 @@ fn run(events: &Receiver<Event>, sinks: Vec<Box<dyn Sink>>, counters: &Counters,
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => match counters.lost.swap(0, Ordering::Relaxed) {
                 0 => places.deliver(),
-                missed => places.send(overflow(missed)),
+                lost => places.send(overflow(lost)),
             },
         };
         if state == State::Done {
@@ -185,12 +190,12 @@ fn run(events: &Receiver<Event>, sinks: Vec<Box<dyn Sink>>, counters: &Counters,
 /// Every place that events go to.
 struct Places<'a> {
     all: Vec<Place>,
-    shelf: &'a Shelf,
+    reported: &'a Reported,
 }
 
 impl<'a> Places<'a> {
-    fn new(sinks: Vec<Box<dyn Sink>>, shelf: &'a Shelf) -> Self {
-        Self { all: sinks.into_iter().map(Place::new).collect(), shelf }
+    fn new(sinks: Vec<Box<dyn Sink>>, reported: &'a Reported) -> Self {
+        Self { all: sinks.into_iter().map(Place::new).collect(), reported }
     }
 
     /// Sends an event to all of them.
@@ -206,7 +211,7 @@ impl<'a> Places<'a> {
     /// its events go to standard error.
     fn deliver(&mut self) -> State {
         let (mut state, mut closed) = (State::Done, Vec::new());
-        self.all.retain_mut(|place| match place.deliver(&mut |event| enter(self.shelf, event)) {
+        self.all.retain_mut(|place| match place.deliver(&mut |event| add(self.reported, event)) {
             State::Closed => {
                 closed.push(place.name());
                 false
@@ -227,32 +232,35 @@ impl<'a> Places<'a> {
     }
 }
 
-/// Enters what attempts an event told of.
-fn enter(shelf: &Shelf, event: &Event) {
-    let mut book = shelf.lock().unwrap_or_else(PoisonError::into_inner);
-    if let (Some(book), Some(path), false) = (book.as_mut(), &event.path, event.uncounted) {
-        book.told(path, event.count.unwrap_or(1));
+/// Adds the attempts that an event reported.
+fn add(reported: &Reported, event: &Event) {
+    let path = event.path.as_ref().filter(|_| !event.uncounted);
+    let Some(path) = path.and_then(|path| path.parse::<WritePath>().ok()) else { return };
+    let mut counts = reported.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(counts) = counts.as_mut() else { return };
+    if let Err(error) = counts.add(path, event.count.unwrap_or(1)) {
+        log::warn!("reported `{path}` attempts could not be counted: {error}");
     }
 }
 
-/// The event of a place that was closed by its reader.
+/// The event of a place whose reader has closed it.
 fn reader_gone(place: &str) -> Event {
     Event::new(
         EventKind::GuardDegraded,
         format!(
-            "Events go no longer to {place}: its reader has closed it. The guard and the sweeps \
-             go on; start the watchdog again to have it write there"
+            "No more events go to {place}: its reader closed it. The guard and the sweeps \
+             continue. Restart the watchdog to write there again"
         ),
     )
 }
 
-/// The event that stands for events nobody could be told.
-fn overflow(missed: u64) -> Event {
+/// The event that stands for events that were not reported.
+fn overflow(lost: u64) -> Event {
     Event::new(
         EventKind::GuardDegraded,
         format!(
-            "{missed} events were not reported: the journal took them too slowly. The guard and \
-             the sweeps went on"
+            "{lost} events were not reported: the journal accepted them too slowly. The guard \
+             and the sweeps were not affected"
         ),
     )
 }
@@ -290,14 +298,14 @@ mod tests {
             }
         }
         let (reader, writer) = io::pipe().unwrap();
-        let (told, heard) = mpsc::channel();
-        let other = Slow(mpsc::channel().1, told);
+        let (sender, heard) = mpsc::channel();
+        let other = Slow(mpsc::channel().1, sender);
         let outlet = Outlet::new(vec![Box::new(Pipe(writer)), Box::new(other)]);
         drop(reader);
         outlet.send(Event::new(EventKind::Started, "x\ny"));
         let messages = [heard.recv().unwrap(), heard.recv().unwrap()];
         assert_eq!(messages[0], "x\\ny");
-        assert!(messages[1].contains("go no longer to a pipe"), "{messages:?}");
+        assert!(messages[1].contains("No more events go to a pipe"), "{messages:?}");
         outlet.close();
     }
 
@@ -316,12 +324,12 @@ mod tests {
     }
 
     /// Check that a sink that does not answer never blocks the sender, and that what was dropped
-    /// is counted and told.
+    /// is counted and reported.
     #[test]
     fn a_stopped_journal_does_not_stop_the_watch() {
         let (release, gate) = mpsc::channel();
-        let (told, heard) = mpsc::channel();
-        let outlet = Outlet::new(vec![Box::new(Slow(gate, told))]);
+        let (sender, heard) = mpsc::channel();
+        let outlet = Outlet::new(vec![Box::new(Slow(gate, sender))]);
         let sent = QUEUE + 100;
         for _ in 0..sent {
             outlet.send(Event::new(EventKind::Started, "x"));
@@ -334,8 +342,8 @@ mod tests {
                 delivered += 1;
                 continue;
             }
-            let missed: usize = message.split(' ').next().unwrap().parse().unwrap();
-            assert_eq!(missed + delivered, sent, "{message}");
+            let lost: usize = message.split(' ').next().unwrap().parse().unwrap();
+            assert_eq!(lost + delivered, sent, "{message}");
             break;
         }
         outlet.close();

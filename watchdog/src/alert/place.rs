@@ -19,12 +19,12 @@ pub(super) const KEPT: usize = 4096;
 pub(super) struct Letter {
     pub(super) event: Event,
     /// Whether a place has taken it.
-    is_told: Cell<bool>,
+    is_reported: Cell<bool>,
 }
 
 impl Letter {
     pub(super) fn new(event: Event) -> Rc<Self> {
-        Rc::new(Self { event, is_told: Cell::new(false) })
+        Rc::new(Self { event, is_reported: Cell::new(false) })
     }
 }
 
@@ -68,14 +68,14 @@ impl Place {
         }
     }
 
-    /// Gives the place what waits, in order, until it refuses one. `told` hears of each event that
+    /// Gives the place what waits, in order, until it refuses one. `reported` gets each event that
     /// no place had taken before.
-    pub(super) fn deliver(&mut self, told: &mut dyn FnMut(&Event)) -> State {
+    pub(super) fn deliver(&mut self, reported: &mut dyn FnMut(&Event)) -> State {
         while let Some(letter) = self.waiting.front() {
             match self.sink.send(&letter.event) {
                 Ok(()) => {
-                    if !letter.is_told.replace(true) {
-                        told(&letter.event);
+                    if !letter.is_reported.replace(true) {
+                        reported(&letter.event);
                     }
                     self.waiting.pop_front();
                 }
@@ -90,8 +90,8 @@ impl Place {
                     if self.refuses.is_none() {
                         self.refuses = Some(Instant::now());
                         log::error!(
-                            "{} takes no events ({error:#}): they are kept, up to {KEPT}, and \
-                             sent again every second",
+                            "{} does not accept events ({error:#}). Up to {KEPT} events are kept \
+                             and sent again every second",
                             self.sink.name()
                         );
                     }
@@ -103,21 +103,24 @@ impl Place {
         let seconds = refused.map_or(0, |since| since.elapsed().as_secs());
         if let Some(how) = self.diverted.take() {
             self.push(Letter::new(diverted(&how, self.sink.name(), seconds)));
-            return self.deliver(told);
+            return self.deliver(reported);
         }
         if self.dropped > 0 {
             self.push(Letter::new(dropped(self.dropped, self.sink.name(), seconds)));
             self.dropped = 0;
-            return self.deliver(told);
+            return self.deliver(reported);
         }
         State::Done
     }
 
-    /// What it has not taken, when the program ends.
+    /// Logs what it has not taken when the program ends.
     pub(super) fn give_up(&self) {
         let left = self.waiting.len() as u64 + self.dropped;
         if left > 0 {
-            log::error!("{} has not taken {left} events, which are lost to it", self.sink.name());
+            log::error!(
+                "{} did not accept {left} events before the watchdog ended; these are lost there",
+                self.sink.name()
+            );
         }
     }
 }
@@ -127,29 +130,29 @@ fn is_closed(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// The event of somebody who read what was sent, or filtered it.
+/// The event of a process that read what was sent, or filtered it.
 fn diverted(how: &Diverted, place: &str, seconds: u64) -> Event {
     let way = match how {
         Diverted::Read(who) => format!("to {who}"),
-        Diverted::Gone => "to a process that is gone".to_owned(),
+        Diverted::Gone => "to a process that has exited".to_owned(),
         Diverted::Filtered => "through a filter at journald's socket".to_owned(),
     };
     Event::new(
         EventKind::GuardTampered,
         format!(
-            "For {seconds} s what was sent to {place} went {way}. It was sent again once that was \
-             over, with the times at which it was seen"
+            "For {seconds} s, events sent to {place} went {way}. They were sent again afterwards, \
+             with the times at which they were seen"
         ),
     )
 }
 
-/// The event that stands for events that a place will never be told.
+/// The event that stands for events that a place never gets.
 fn dropped(count: u64, place: &str, seconds: u64) -> Event {
     Event::new(
         EventKind::GuardDegraded,
         format!(
-            "{count} events were not reported in {place}: it took none for {seconds} s, and no \
-             more than {KEPT} are kept for it. The guard and the sweeps went on"
+            "{count} events were not reported in {place}: it accepted none for {seconds} s, and \
+             at most {KEPT} are kept for it. The guard and the sweeps were not affected"
         ),
     )
 }
@@ -181,32 +184,32 @@ mod tests {
     }
 
     /// Check that what a place refuses is sent again in order once it takes events, that what is
-    /// beyond the bound is counted and told, and that each event counts as told once.
+    /// beyond the bound is counted and reported, and that each event counts as reported once.
     #[test]
     fn sent_again_in_order() {
-        let (door, mut told) = (Door::default(), 0);
+        let (door, mut reported) = (Door::default(), 0);
         let mut places = [Place::new(Box::new(door.clone())), Place::new(Box::new(door.clone()))];
         for number in 0..KEPT + 3 {
             let letter = letter(number);
             for place in &mut places {
                 place.push(Rc::clone(&letter));
                 if number < 2 {
-                    assert_eq!(place.deliver(&mut |_| told += 1), State::Waiting);
+                    assert_eq!(place.deliver(&mut |_| reported += 1), State::Waiting);
                 }
             }
         }
-        assert_eq!(told, 0);
+        assert_eq!(reported, 0);
         door.0.lock().unwrap().0 = true;
         for place in &mut places {
-            assert_eq!(place.deliver(&mut |_| told += 1), State::Done);
+            assert_eq!(place.deliver(&mut |_| reported += 1), State::Done);
             let came = std::mem::take(&mut door.0.lock().unwrap().1);
             let (last, events) = came.split_last().unwrap();
             assert!(events.iter().map(|it| it.parse::<usize>().unwrap()).eq(0..KEPT));
             assert!(last.starts_with("3 events were not reported in the door"), "{last}");
         }
-        assert_eq!(told, KEPT + 2);
+        assert_eq!(reported, KEPT + 2);
         places[0].push(letter(7));
-        assert_eq!(places[0].deliver(&mut |_| told += 1), State::Done);
+        assert_eq!(places[0].deliver(&mut |_| reported += 1), State::Done);
         assert_eq!(door.0.lock().unwrap().1, ["7"]);
     }
 }

@@ -13,9 +13,3 @@ pub trait Sink: Send {
     /// When the place does not take it: the event is kept for it, and goes to the other places.
     fn send(&mut self, event: &Event) -> anyhow::Result<()>;
 }
-
-/// Who keeps count of the attempts that were told.
-pub trait Book: Send {
-    /// So many attempts by a path (its name) were told.
-    fn told(&mut self, path: &str, count: u64);
-}

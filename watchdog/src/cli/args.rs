@@ -14,8 +14,8 @@ use watchdog_guard::{Preset, WritePath};
 
 /// Integrity watchdog for machines that run several Linux kernels side by side
 ///
-/// Finds the kernel text of every other OS node in physical memory, checks it again and again,
-/// and stops this node's own writes into the other nodes' memory.
+/// Finds the kernel text of every other OS node in physical memory, verifies it continuously, and
+/// stops node 0's own writes into the memory of the other nodes.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 80)]
 pub struct Cli {
@@ -25,8 +25,8 @@ pub struct Cli {
     /// Explain each decision on standard error
     ///
     /// How an image was read, which signs of kernels were found, which witness failed at which
-    /// check, what a text is judged by, which program is attached where. The same as
-    /// WATCHDOG_LOG=debug in the environment, which counts where both are given.
+    /// check, what a text is judged by, which program is attached where. This is the same as
+    /// WATCHDOG_LOG=debug. If WATCHDOG_LOG is set, it takes precedence.
     #[arg(long, short = 'v', global = true)]
     pub debug: bool,
 }
@@ -46,13 +46,13 @@ pub enum Command {
     /// Sweep every node once, then exit
     #[command(after_help = SCAN_HELP)]
     Scan(ScanArgs),
-    /// Say where each node's kernel text is, and who says so
+    /// Show where each node's kernel text is, and which witnesses say so
     #[command(after_help = LOCATE_HELP)]
     Locate(LocateArgs),
     /// Make, show or check baselines: what a node's kernel text should be
     #[command(subcommand)]
     Baseline(BaselineCommand),
-    /// Show, try or take down the guard, which stays in force without `run`
+    /// Show, test or take down the guard, which stays in force without `run`
     #[command(subcommand)]
     Guard(GuardCommand),
     /// Write the manual pages into a folder
@@ -65,24 +65,25 @@ Examples:
   sudo watchdog run
   sudo watchdog run --node web=0x38000000..0x50000000 --period 500ms
 
-Ctrl-C ends it, or `systemctl stop integrity-watchdog` where it is a service.
-While the guard is armed the kernel refuses signals of other processes, so
-`kill` and `timeout` do not end it.
+Ctrl-C ends it. `systemctl stop integrity-watchdog` ends the service.
+While the guard is armed, it denies signals from other processes, so `kill`
+and `timeout` do not end the watchdog.
 
-The guard stays in force when the watchdog ends; `watchdog guard disarm` takes
+The guard stays in force when the watchdog ends. `watchdog guard disarm` takes
 it down.
 
-Files and the journal are those that process 1 finds, whatever is mounted in a
-namespace that the watchdog is started in.
+The watchdog uses the files and the journal of process 1, whatever is mounted
+in the namespace in which it is started.
 
-Exit status: 0 when ended by SIGTERM or SIGINT; 2 when it could not start; 3
-when it cannot go on, or the journal does not hear it: another try may succeed.";
+Exit status: 0 if ended by SIGTERM or SIGINT; 2 if it could not start; 3 if it
+cannot continue, or if the journal accepts no events (another try may succeed).";
 
 /// The examples, and what the guard does about each path.
 fn run_help() -> String {
     let mut help = format!(
-        "{RUN_HELP}\n\nWays to another node's memory, and what the guard's presets do about them;\n\
-         `observe` reports what `standard` would stop, and stops nothing:\n  {:<19}{:<10}{:<10}",
+        "{RUN_HELP}\n\nPaths to another node's memory, and what the presets of the guard do about\n\
+         them. `observe` reports what `standard` would stop, and stops nothing:\n  \
+         {:<19}{:<10}{:<10}",
         "path", "standard", "strict"
     );
     for path in WritePath::ALL {
@@ -97,9 +98,10 @@ Examples:
   sudo watchdog scan
   watchdog scan --memory raw:ram.img --image /boot/vmlinuz-6.12.118
 
-Exit status: 0 every node is clean or patched; 1 a node is tampered with, or
-instrumented and that is not allowed; 2 a node is lost, unverified or booting,
-or its clocks stand still, there is no node, or the command could not run.";
+Exit status: 0 if every node is clean or patched; 1 if a node is tampered, or
+is instrumented without --allow instrumented; 2 if a node is lost, unverified
+or booting, if its clocks do not advance, if there is no node, or if the
+command could not run.";
 
 const LOCATE_HELP: &str = "\
 Examples:
@@ -107,9 +109,9 @@ Examples:
   watchdog locate --memory raw:node1.img@0x38000000 --json
   watchdog locate --memory elf:vmcore --image /boot/vmlinuz-6.12.118
 
-Exit status: 0 every kernel located; 1 a located text is writable, open to user
-mode, or not all that is executable; 2 a kernel is lost or booting, there is
-none, or the command could not run.";
+Exit status: 0 if every kernel is located; 1 if a text is writable or open to
+user mode, or if other memory is executable; 2 if a kernel is lost or booting,
+if there is none, or if the command could not run.";
 
 /// `watchdog run`.
 #[derive(Debug, Args)]
@@ -120,20 +122,19 @@ pub struct RunArgs {
     /// Time from one sweep to the next: 500ms, 1s, 2m [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = config::parse_period)]
     pub period: Option<Duration>,
-    /// Go on although no kernel is where a node should be
+    /// Start although a node has no kernel yet
     ///
-    /// As when this machine boots, and starts the other nodes later: the guard is armed, and a node
-    /// is watched once it is there. Under the guard its loader needs a lease (`watchdog guard
-    /// lease`). Without this option that is a mistake in the ranges, and the watchdog refuses to
-    /// run.
+    /// Use it when this machine boots and starts the other nodes later. The guard is armed, and
+    /// each node is watched as soon as its kernel is found. Under the guard, a node's loader needs
+    /// a lease (`watchdog guard lease`). Without this option, the watchdog takes a missing kernel
+    /// for a mistake in the ranges and refuses to run.
     #[arg(long)]
     pub wait: bool,
-    /// Go on although a path of the guard does not deny what it should
+    /// Start although the guard is incomplete
     ///
-    /// Each path that does not is reported when the watchdog starts. Without this option the
-    /// watchdog refuses to run with an incomplete guard. Where `bpf` is no active LSM, opening
-    /// /dev/mem for writing and /dev/port is denied as a whole, in place of what is judged by
-    /// range.
+    /// Each path that is not covered is reported when the watchdog starts. Without this option,
+    /// the watchdog refuses to run with an incomplete guard. If `bpf` is not an active LSM, nothing
+    /// can be denied by range. Every open of /dev/mem for writing and of /dev/port is then denied.
     #[arg(long)]
     pub degraded: bool,
 }
@@ -146,8 +147,8 @@ pub struct ScanArgs {
     pub memory: MemoryArgs,
     /// List every difference, also those that the kernel's own tables explain
     ///
-    /// Otherwise tracers and probes are one line each, and the first 20 unexplained differences of
-    /// each node are shown.
+    /// By default, tracers and probes have one line each, and the first 20 unexplained differences
+    /// of each node are shown.
     #[arg(long)]
     pub verbose: bool,
     /// A verdict that counts as good for the exit status
@@ -168,7 +169,7 @@ pub enum BaselineCommand {
     /// Make a node's baseline from the vendor's image of its kernel
     #[command(after_help = IMPORT_HELP)]
     Import(ImportArgs),
-    /// Show what each node's baseline is of, and what it was made from
+    /// Show which kernel each node's baseline is for, and what it was made from
     Show(StoredArgs),
     /// Check that each node's baseline is whole, and signed where a key is configured
     Check(StoredArgs),
@@ -179,14 +180,14 @@ Examples:
   sudo watchdog baseline import --node service-1 --image /boot/vmlinuz-6.12.118
   minisign -Sm /var/lib/watchdog/baselines/service-1.baseline
 
-The second signs it; `baseline_key` in the configuration makes that count.
+The second command signs it. `baseline_key` in the configuration requires that.
 
-Exit status: 0 when every baseline was made; 2 when one could not be.";
+Exit status: 0 if every baseline was made; 2 if not.";
 
 /// `watchdog baseline import`.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// A node whose baseline it shall be; repeatable
+    /// The node that the baseline is for; repeatable
     #[arg(long = "node", value_name = "NAME", required = true)]
     pub nodes: Vec<NodeName>,
     /// The bzImage that the node boots (/boot/vmlinuz-…), or its vmlinux
@@ -208,7 +209,7 @@ pub struct StoredArgs {
     pub place: PlaceArgs,
 }
 
-/// Where baselines are, and how what is found is told.
+/// Where baselines are, and how results are printed.
 #[derive(Debug, Args)]
 pub struct PlaceArgs {
     /// Configuration file [default: /etc/watchdog/watchdog.toml, where it exists]
@@ -217,7 +218,7 @@ pub struct PlaceArgs {
     /// Where baselines are kept [default: /var/lib/watchdog]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// One JSON object a line on standard output
+    /// Print one JSON object per line on standard output
     #[arg(long)]
     pub json: bool,
 }
@@ -254,9 +255,9 @@ pub struct ManArgs {
 pub struct MemoryArgs {
     /// Where physical memory is read [default: devmem]
     ///
-    /// devmem: this machine's /dev/mem: all but this kernel's own RAM
+    /// devmem: this machine's /dev/mem: everything but this kernel's own RAM
     /// kcore: this kernel's own RAM, from /proc/kcore
-    /// live: the right one of both for each range
+    /// live: devmem or kcore, whichever has the range
     /// raw:FILE[@PHYS]: a raw image, or a virtual machine's live RAM file;
     ///   PHYS is the physical address of its first byte (default 0)
     /// elf:FILE: an ELF core of kdump, makedumpfile -E or QEMU
@@ -265,17 +266,17 @@ pub struct MemoryArgs {
     pub memory: Option<MemorySource>,
     /// A node's physical memory; repeat for more nodes [default: discovered]
     ///
-    /// END is exclusive; a node may have several ranges. Without any --node, every kernel in an
-    /// image is a node; with kcore, every kernel in this kernel's RAM, which is this kernel
-    /// itself; and on a live machine every kernel in memory that the firmware calls RAM and this
-    /// kernel does not use. Holes of a core within a node's ranges are left out, and said.
+    /// END is exclusive; a node may have several ranges. Without --node, nodes are discovered. In
+    /// an image, every kernel is a node. On a live machine, every kernel is a node that lies in
+    /// memory which the firmware calls RAM and this kernel does not use. With kcore, the node is
+    /// this kernel itself. Holes of a core within a node's ranges are left out and reported.
     #[arg(long = "node", value_name = "[NAME=]START..END[,…]")]
     pub nodes: Vec<NodeSpec>,
-    /// The vendor's image that a node's kernel must be; repeatable
+    /// The vendor's image that a node's kernel must match; repeatable
     ///
-    /// It is one more witness of where the kernel is, and the baseline that it is judged by.
-    /// FILE is the bzImage that the node boots (/boot/vmlinuz-…) or its vmlinux. Without NAME it
-    /// is for every node; with several, each kernel must be one of them.
+    /// It is one more witness of where the kernel is, and the baseline for its text.
+    /// FILE is the bzImage that the node boots (/boot/vmlinuz-…) or its vmlinux. Without NAME, it
+    /// is for every node. With several images, each kernel must match one of them.
     #[arg(long = "image", value_name = "[NAME=]FILE")]
     pub images: Vec<ImageSpec>,
     /// Where, and by which configuration.
@@ -300,11 +301,11 @@ impl MemoryArgs {
     /// When memory cannot be read, or nodes or images are wrong.
     pub(super) fn target(&self, config: &Config) -> Result<Target, TargetError> {
         let images = if self.images.is_empty() {
-            let of = |node: &NodeSection| {
+            let spec = |node: &NodeSection| {
                 let (node, file) = (Some(node.name.clone()), node.image.clone()?);
                 Some(ImageSpec { node, file })
             };
-            config.nodes.iter().filter_map(of).collect()
+            config.nodes.iter().filter_map(spec).collect()
         } else {
             self.images.clone()
         };

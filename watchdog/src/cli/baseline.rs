@@ -56,7 +56,7 @@ fn import(args: &ImportArgs) -> anyhow::Result<Status> {
     }
     // After all are made: whoever reads this may have heard enough.
     for node in &args.nodes {
-        tell(&args.place, &report(&store, node.as_str(), Ok(&baseline)))?;
+        print(&args.place, &report(&store, node.as_str(), Ok(&baseline)))?;
     }
     Ok(Status::Good)
 }
@@ -70,8 +70,8 @@ fn explained(error: StoreError, store: &BaselineStore) -> anyhow::Error {
         return error;
     }
     error.context(format!(
-        "a guard in force keeps the baselines in {} as they are, unless the file system is to \
-         blame: take the guard down first (watchdog guard disarm)",
+        "a guard in force protects the baselines in {}, unless the file system itself refuses the \
+         write: take the guard down first (watchdog guard disarm)",
         store.directory().display()
     ))
 }
@@ -92,7 +92,7 @@ fn stored(args: &StoredArgs) -> anyhow::Result<Status> {
     if nodes.is_empty() {
         anyhow::bail!(
             "there is no baseline: make one with `watchdog baseline import`, or let `watchdog \
-             run` learn"
+             run` learn one"
         );
     }
     let mut status = Status::Good;
@@ -100,13 +100,13 @@ fn stored(args: &StoredArgs) -> anyhow::Result<Status> {
         let loaded = store.load(&node);
         let loaded = match &loaded {
             Ok(Some(baseline)) => Ok(baseline),
-            Ok(None) => Err("it has none".to_owned()),
+            Ok(None) => Err("it has no baseline".to_owned()),
             Err(error) => Err(chain(error)),
         };
         if loaded.is_err() {
             status = Status::Undecided;
         }
-        tell(&args.place, &report(&store, &node, loaded))?;
+        print(&args.place, &report(&store, &node, loaded))?;
     }
     Ok(status)
 }
@@ -136,7 +136,7 @@ fn report<'a>(
     }
 }
 
-fn tell(place: &PlaceArgs, report: &BaselineReport<'_>) -> io::Result<()> {
+fn print(place: &PlaceArgs, report: &BaselineReport<'_>) -> io::Result<()> {
     if place.json {
         return json(report);
     }

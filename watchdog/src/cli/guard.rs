@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 
 use super::Status;
-use super::guard_args::{DisarmArgs, GuardCommand, LeaseArgs, TellArgs};
+use super::guard_args::{DisarmArgs, GuardCommand, LeaseArgs, OutputArgs};
 use super::report::{json, people};
 use super::secret::secret_of;
 use crate::alert::{Event, EventKind, Journal, Sink, Terminal};
@@ -20,7 +20,7 @@ use watchdog_core::text::printable;
 use watchdog_guard::{Coverage, InForce, PathReport, Record, enter_first_mounts, hash, is_hidden};
 
 /// How long the journal may take for one event.
-const PATIENCE: Duration = Duration::from_secs(10);
+const JOURNAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Does what is asked.
 pub(super) fn execute(command: GuardCommand) -> anyhow::Result<Status> {
@@ -37,16 +37,16 @@ pub(super) fn execute(command: GuardCommand) -> anyhow::Result<Status> {
 fn in_force() -> anyhow::Result<InForce> {
     // SAFETY: geteuid has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
-        bail!("the guard is root's to look at: run this with sudo");
+        bail!("only root can inspect the guard: run this with sudo");
     }
     if let Some(newest) = InForce::all()?.pop() {
         return Ok(newest);
     }
     if is_hidden() {
         bail!(
-            "a guard is in force whose pins cannot be seen from here: programs of it refuse what \
-             they are asked about. Look at /sys/fs/bpf in the namespace of process 1 (nsenter -t \
-             1 -m), and whether something is mounted over it"
+            "a guard is in force, but its pins cannot be seen from here. Look at /sys/fs/bpf in \
+             the mount namespace of process 1 (nsenter -t 1 -m), and check whether something is \
+             mounted over it"
         );
     }
     bail!("no guard is in force: `watchdog run` arms one")
@@ -60,7 +60,7 @@ struct Report<'a> {
     record: &'a Record,
 }
 
-fn status(args: &TellArgs) -> anyhow::Result<Status> {
+fn status(args: &OutputArgs) -> anyhow::Result<Status> {
     let record = in_force()?.record;
     let watched = record.is_watched();
     if args.json {
@@ -75,8 +75,8 @@ fn status(args: &TellArgs) -> anyhow::Result<Status> {
         let out = &mut people();
         writeln!(
             out,
-            "The guard is in force since {since}, {who}.\nGuarded: {}\nIt is taken down {}. Last \
-             tried: {}\n",
+            "The guard is in force (armed {since}), {who}.\nGuarded: {}\nIt can be taken down {}. \
+             Last test: {}\n",
             record.memory(),
             record.release,
             record.proven.strftime("%F %T UTC"),
@@ -86,7 +86,7 @@ fn status(args: &TellArgs) -> anyhow::Result<Status> {
     Ok(if watched && is_whole(&record.coverage) { Status::Good } else { Status::Tampered })
 }
 
-fn self_test(args: &TellArgs) -> anyhow::Result<Status> {
+fn self_test(args: &OutputArgs) -> anyhow::Result<Status> {
     let coverage: Coverage = in_force()?.self_test()?;
     let report = coverage.report();
     if args.json {
@@ -110,8 +110,8 @@ fn table(out: &mut dyn Write, report: &[PathReport]) -> io::Result<()> {
     for line in report {
         let why = match &line.reason {
             Some(reason) if line.seen || line.coverage == "off" => reason.as_str(),
-            Some(reason) => &format!("not tried: {reason}"),
-            None => "tried",
+            Some(reason) => &format!("not tested: {reason}"),
+            None => "tested",
         };
         let why = if line.coverage == "uncovered" { line.reason.as_deref() } else { Some(why) };
         let (row, path, coverage) = (line.row, &line.path, &line.coverage);
@@ -126,7 +126,7 @@ fn disarm(args: &DisarmArgs) -> anyhow::Result<Status> {
     let newest = guards.last().context("no guard is in force: there is nothing to take down")?;
     let secret = secret_for(&newest.record, args.secret_file.as_deref())?;
     guards.iter().try_for_each(|guard| guard.check(secret.as_deref()))?;
-    // Whoever ends this process once the guard is down would have nobody know.
+    // The event must be out first: a process could end this one once the guard is down.
     enter_first_mounts().context(
         "the mount namespace of process 1, where the journal is, cannot be entered: the guard \
          stays in force",
@@ -136,14 +136,14 @@ fn disarm(args: &DisarmArgs) -> anyhow::Result<Status> {
         let event = Event::new(
             EventKind::GuardDisarmed,
             format!(
-                "The guard is taken down by user {}: this node's root can write to {memory} from \
-                 now on",
+                "The guard is taken down by user {}. From now on, root on node 0 can write to \
+                 {memory}",
                 user()
             ),
         );
-        tell_first(event).context(
-            "the guard is taken down only once the journal has it, and the journal takes nothing: \
-             start journald (systemctl start systemd-journald)",
+        report_first(event).context(
+            "the guard is taken down only after the journal has recorded it, and the journal \
+             accepts nothing: start journald (systemctl start systemd-journald)",
         )?;
     }
     guards.into_iter().try_for_each(|guard| guard.disarm(secret.as_deref()))?;
@@ -151,9 +151,9 @@ fn disarm(args: &DisarmArgs) -> anyhow::Result<Status> {
     Ok(Status::Good)
 }
 
-/// Tells an event, and waits until the journal has it, or standard error on a system without one.
-fn tell_first(event: Event) -> anyhow::Result<()> {
-    let (done, told) = mpsc::channel();
+/// Reports an event, and waits until the journal has it, or standard error on a system without one.
+fn report_first(event: Event) -> anyhow::Result<()> {
+    let (done, taken) = mpsc::channel();
     thread::spawn(move || {
         let sent = match Journal::connect() {
             Some(mut journal) => journal.send(&event),
@@ -161,7 +161,9 @@ fn tell_first(event: Event) -> anyhow::Result<()> {
         };
         let _ = done.send(sent);
     });
-    told.recv_timeout(PATIENCE).with_context(|| format!("it took nothing within {PATIENCE:?}"))?
+    taken
+        .recv_timeout(JOURNAL_TIMEOUT)
+        .with_context(|| format!("it accepted nothing within {JOURNAL_TIMEOUT:?}"))?
 }
 
 /// The secret to which a guard yields, where it is one: from a file, else asked for.
@@ -179,26 +181,26 @@ fn lease(args: &LeaseArgs) -> anyhow::Result<Status> {
     let guard = in_force()?;
     let (Some(node), Some(exe), Some(time)) = (&args.node, &args.exe, args.time) else {
         let terms = guard.end_lease()?;
-        writeln!(people(), "The lease of node {} is ended.", terms.node)?;
+        writeln!(people(), "The lease of node {} has ended.", terms.node)?;
         return Ok(Status::Good);
     };
-    files::open(exe).with_context(|| format!("{} cannot be leased memory", exe.display()))?;
+    files::open(exe).with_context(|| format!("{} cannot get a lease", exe.display()))?;
     let secret = secret_for(&guard.record, args.secret_file.as_deref())?;
     let user = format!("user {}", user());
     let terms = guard.lease(node.as_str(), exe, time, &user, secret.as_deref())?;
     writeln!(
         people(),
-        "Node {node} is leased for {time:?}: who starts {} from now on may write its \
-         memory.\nSHA-256 {}",
+        "Node {node} is leased for {time:?}. A process that starts {} during the lease may write \
+         its memory.\nSHA-256 {}",
         exe.display(),
         terms.sha256
     )?;
     Ok(Status::Good)
 }
 
-/// Who asked for it: the user that logged in, who may have become root since.
+/// The user who asked for it: the one that logged in, and may have become root since.
 fn user() -> String {
-    /// `AUDIT_UID_UNSET`: nobody logged in, as for a service.
+    /// `AUDIT_UID_UNSET`: no user logged in, as for a service.
     const NOBODY: &str = "4294967295";
     let login = fs::read_to_string("/proc/self/loginuid").unwrap_or_default();
     match login.trim() {
@@ -213,16 +215,17 @@ fn secret() -> anyhow::Result<Status> {
         let first = rpassword::prompt_password("Secret: ")?;
         let again = rpassword::prompt_password("Again: ")?;
         if first != again {
-            bail!("the two are not the same: nothing was made");
+            bail!("the two secrets differ");
         }
         first.into_bytes()
     } else {
         secret_of(Path::new("-"))?
     };
     if secret.is_empty() {
-        bail!("the secret is empty: nothing was made");
+        bail!("the secret is empty");
     }
-    let hash = hash(&secret).map_err(|error| anyhow::anyhow!("no hash was made: {error}"))?;
+    let hash =
+        hash(&secret).map_err(|error| anyhow::anyhow!("the secret cannot be hashed: {error}"))?;
     writeln!(io::stdout(), "disarm_secret = \"{hash}\"")?;
     writeln!(
         io::stderr(),

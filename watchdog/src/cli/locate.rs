@@ -10,7 +10,7 @@ use crate::node::Found;
 use watchdog_core::locate::{Finding, Report};
 use watchdog_core::text::printable;
 
-/// Locates every node's kernel and says who says so.
+/// Locates every node's kernel and shows which witnesses agree.
 pub(super) fn execute(args: LocateArgs) -> anyhow::Result<Status> {
     let config = args.memory.config()?;
     let target = args.memory.target(&config)?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Work that ends sooner shows no bar.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SHOW_AFTER: Duration = Duration::from_secs(1);
 
 /// A bar for the search through memory. It shows itself when the search takes long.
 pub(super) struct Progress {
@@ -22,7 +22,7 @@ impl Progress {
 
     /// Tells how many bytes of how many are searched.
     pub(super) fn update(&mut self, done: u64, total: u64) {
-        if self.begun.elapsed() < PATIENCE || !std::io::stderr().is_terminal() {
+        if self.begun.elapsed() < SHOW_AFTER || !std::io::stderr().is_terminal() {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {

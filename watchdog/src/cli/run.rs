@@ -47,11 +47,11 @@ pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
         config: args.memory.place.config.clone().unwrap_or_else(|| DEFAULT_PATH.into()),
     };
     if target.guarded.is_some() && io::stderr().is_terminal() {
-        // Who looks for the way out should not have to find `kill` refused first.
+        // A person who looks for the way out should not have to find `kill` denied first.
         writeln!(
             io::stderr(),
-            "Press Ctrl-C here to end the watch: once the guard is armed, `kill` and `timeout` \
-             are refused."
+            "Press Ctrl-C here to stop watching. Once the guard is armed, it denies the signals of \
+             `kill` and `timeout`."
         )?;
     }
     let outlet = Outlet::for_this_process(args.memory.place.json);

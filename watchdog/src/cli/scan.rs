@@ -29,8 +29,8 @@ pub(super) fn execute(args: ScanArgs) -> anyhow::Result<Status> {
     let found = find(&target)?;
     let mut worst = Status::Good;
     for found in &found {
-        let first = found.finding.pulse().look(&*target.memory);
-        let mut report = judge(&target, &store, found, args.verbose)?;
+        let first = found.finding.pulse().read_clocks(&*target.memory);
+        let mut report = judge_node(&target, &store, found, args.verbose)?;
         report.alive = is_alive(&target, &found.finding, first);
         worst = worse(worst, report.verdict, args.allow);
         if report.alive == Some(false) && worst == Status::Good {
@@ -66,13 +66,13 @@ fn is_alive(target: &Target, finding: &Finding, first: Beat) -> Option<bool> {
         return None;
     }
     let (memory, pulse) = (&*target.memory, finding.pulse());
-    let patience = pulse.look(memory).rest().min(LONGEST_LOOK);
-    let advanced = pulse.look(memory).advanced_since(&first);
-    Some(advanced || living(memory, &[pulse], patience).contains(&true))
+    let timeout = pulse.read_clocks(memory).rest().min(LONGEST_LOOK);
+    let advanced = pulse.read_clocks(memory).advanced_since(&first);
+    Some(advanced || living(memory, &[pulse], timeout).contains(&true))
 }
 
 /// Sweeps one node.
-fn judge<'a>(
+fn judge_node<'a>(
     target: &Target,
     store: &BaselineStore,
     found: &'a Found,

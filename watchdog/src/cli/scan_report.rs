@@ -189,8 +189,8 @@ pub(super) fn print(
         row(
             out,
             "NOT ALIVE",
-            "its clocks stand still: its processors may have been stopped or taken, and memory \
-             was judged as they left it",
+            "its clocks do not advance: its processors may have been stopped or taken over. \
+             Memory was judged as it is",
         )?;
     }
     print_strays(out, &found.strays)?;
@@ -201,13 +201,13 @@ pub(super) fn print(
         Some(BaselineKind::Learned) => row(
             out,
             "baseline",
-            "learned (trusted on first use): static keys, static calls and tracers are explained, \
-             nothing else is",
+            "learned (trusted on first use): only static keys, static calls and tracers are \
+             explained",
         )?,
         None => row(
             out,
             "baseline",
-            "none of this kernel: give its image (--image), or let `watchdog run` learn one",
+            "none for this kernel: give its image (--image), or let `watchdog run` learn one",
         )?,
     }
     row(out, "pages", &format!("{} in all, {} differ", text.pages, text.pages_differing))?;
@@ -225,7 +225,7 @@ pub(super) fn print(
                  pointers to functions, {unjudged} NOT judged"
             ),
         )?;
-        row(out, "IDT gates", &format!("{gates} lead where they must"))?;
+        row(out, "IDT gates", &format!("{gates} correct"))?;
     }
     for cause in &text.causes {
         let CauseReport { mechanism, name, places } = cause;
@@ -245,8 +245,8 @@ pub(super) fn print(
     } else {
         text.differences_total.saturating_sub(instrumented as usize)
     };
-    let told = if all { shown.len() } else { shown.iter().filter(unexplained).count() };
-    match total.saturating_sub(told) {
+    let printed = if all { shown.len() } else { shown.iter().filter(unexplained).count() };
+    match total.saturating_sub(printed) {
         0 => Ok(()),
         hidden => row(out, "", &format!("and {hidden} more differences (--verbose, --json)")),
     }

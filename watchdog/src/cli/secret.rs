@@ -14,7 +14,7 @@ use watchdog_core::files;
 /// More is no secret that anybody types.
 const LONGEST: u64 = 4096;
 /// How long nobody may open the other end of a pipe: a password manager asks its user first.
-const PATIENCE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
+const PIPE_TIMEOUT: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
 /// A secret from a file, from a pipe (as the shell's `<(pass show watchdog)` is one), or from
 /// standard input (`-`), without the end of its line.
@@ -35,8 +35,8 @@ fn open(path: &Path) -> anyhow::Result<File> {
     let file = files::open_as(path, is_wanted, "it is neither a regular file nor a pipe")?;
     if file.metadata()?.file_type().is_fifo() {
         let mut end = [PollFd::new(&file, PollFlags::IN)];
-        if poll(&mut end, Some(&PATIENCE))? == 0 {
-            bail!("nothing came through the pipe within {} s", PATIENCE.tv_sec);
+        if poll(&mut end, Some(&PIPE_TIMEOUT))? == 0 {
+            bail!("nothing came through the pipe within {} s", PIPE_TIMEOUT.tv_sec);
         }
         fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
     }

@@ -16,7 +16,7 @@ pub enum NoBaseline {
     Image(#[from] BaselineError),
     /// What is there is of another kernel.
     #[error(
-        "node {node} runs {kernel}, and {baseline}: give the image of the kernel it boots, with \
+        "node {node} runs {kernel}, but {baseline}: give the image of the kernel it boots, with \
          --image or `watchdog baseline import`"
     )]
     OtherKernel {
@@ -54,7 +54,7 @@ pub fn baseline_for(
         }
     }
     if !files.is_empty() {
-        return Err(other("none of the images given for it is of that kernel".to_owned()));
+        return Err(other("no image given for it is of that kernel".to_owned()));
     }
     match store.load(node.as_str())? {
         Some(baseline) if baseline.fits(kernel) => Ok(Some(baseline)),

@@ -9,9 +9,9 @@ use watchdog_core::locate::{Finding, Lost, living};
 use watchdog_core::memory::{Memory, PhysAddr, RangeSet};
 
 /// How long it is waited for signs of life, where one look must do.
-const PATIENCE: Duration = Duration::from_secs(2);
+const LIFE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The same where another look will follow soon.
-const SHORT_PATIENCE: Duration = Duration::from_millis(300);
+const SHORT_LIFE_TIMEOUT: Duration = Duration::from_millis(300);
 /// Kernels of one memory that are logged.
 const LOGGED: usize = 32;
 
@@ -63,7 +63,7 @@ fn the_living_one(
     mut findings: Vec<Finding>,
     ranges: &RangeSet,
 ) -> (Finding, Vec<Finding>) {
-    let alive = alive(memory, &findings, PATIENCE);
+    let alive = alive(memory, &findings, LIFE_TIMEOUT);
     let boots = |finding: &Finding| matches!(finding, Finding::Booting(_));
     let chosen = match alive.iter().filter(|alive| **alive).count() {
         1 => alive.iter().position(|alive| *alive),
@@ -83,8 +83,8 @@ fn the_living_one(
         )
     } else {
         format!(
-            "{count} kernels were found in {ranges} and none of them shows a sign of life, so \
-             which one runs is not known. Found: {places}"
+            "{count} kernels were found in {ranges}, but none of them shows a sign of life, so it \
+             is unknown which one runs. Found: {places}"
         )
     };
     let described = findings.iter().take(DESCRIBED);
@@ -97,7 +97,7 @@ pub(crate) type Candidate = (Finding, bool);
 
 /// Looks which findings live, where another look will follow soon.
 pub(crate) fn candidates(memory: &dyn Memory, findings: Vec<Finding>) -> Vec<Candidate> {
-    let alive = alive(memory, &findings, SHORT_PATIENCE);
+    let alive = alive(memory, &findings, SHORT_LIFE_TIMEOUT);
     findings.into_iter().zip(alive).collect()
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn successor(candidates: &[Candidate], taken: &[PhysAddr]) -> Finding
     };
     let mut free = candidates.iter().filter(is_free).peekable();
     if free.peek().is_none() {
-        return Finding::Lost(Lost::because("no kernel is in its memory any more".to_owned()));
+        return Finding::Lost(Lost::because("its memory no longer holds a kernel".to_owned()));
     }
     let free: Vec<&Candidate> = free.collect();
     let lives = |located: bool| {
@@ -123,7 +123,7 @@ pub(crate) fn successor(candidates: &[Candidate], taken: &[PhysAddr]) -> Finding
         return chosen.clone();
     }
     let others = some_of(free.iter().map(|(finding, _)| describe(finding)));
-    let reason = format!("no living kernel is in its memory any more, only {others}");
+    let reason = format!("its memory no longer holds a running kernel, only {others}");
     Finding::Lost(Lost::because(reason))
 }
 
@@ -135,7 +135,8 @@ pub(super) fn those_alive(
     findings: Vec<Finding>,
 ) -> (Vec<Finding>, Vec<Finding>) {
     let (findings, notes) = apart_from_notes(findings);
-    let alive = if findings.len() < 2 { Vec::new() } else { alive(memory, &findings, PATIENCE) };
+    let alive =
+        if findings.len() < 2 { Vec::new() } else { alive(memory, &findings, LIFE_TIMEOUT) };
     if !alive.contains(&true) {
         return (findings, notes);
     }
@@ -146,14 +147,14 @@ pub(super) fn those_alive(
     (plain(nodes).collect(), plain(strays).chain(notes).collect())
 }
 
-fn alive(memory: &dyn Memory, findings: &[Finding], patience: Duration) -> Vec<bool> {
+fn alive(memory: &dyn Memory, findings: &[Finding], timeout: Duration) -> Vec<bool> {
     if memory.is_at_rest() {
         return vec![false; findings.len()];
     }
     let pulses: Vec<_> = findings.iter().map(Finding::pulse).collect();
-    let alive = living(memory, &pulses, patience);
+    let alive = living(memory, &pulses, timeout);
     for (finding, alive) in findings.iter().zip(&alive).take(LOGGED) {
-        let life = if *alive { "it lives" } else { "it shows no sign of life" };
+        let life = if *alive { "it shows signs of life" } else { "it shows no sign of life" };
         log::debug!("{}: {life}", describe(finding));
     }
     alive

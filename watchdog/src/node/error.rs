@@ -22,7 +22,7 @@ pub enum TargetError {
         refusal: Refusal,
     },
     /// The source does not serve a part of the memory in which nodes are looked for.
-    #[error("where nodes are looked for, {0}")]
+    #[error("in the memory searched for nodes, {0}")]
     Unsearchable(Refusal),
     /// Nodes clash.
     #[error("nodes `{first}` and `{second}` share {what}: give each its own")]
@@ -42,7 +42,7 @@ pub enum TargetError {
     NoSuchNode(NodeName),
     /// Nothing is reserved.
     #[error(
-        "no memory is set aside for other nodes: all that the firmware calls System RAM is RAM of \
+        "no memory is reserved for other nodes: all that the firmware calls System RAM is RAM of \
          this kernel. Start this kernel with memmap=SIZE$START for the other nodes' memory, or \
          name a node: --node NAME=START..END"
     )]

@@ -81,7 +81,7 @@ impl Nodes {
     ///
     /// # Errors
     /// When memory cannot be read.
-    pub fn look(
+    pub fn survey_node(
         &self,
         node: &Node,
         memory: &dyn Memory,
@@ -146,8 +146,8 @@ fn discovered(
     strays.into_iter().for_each(|stray| to_nearest(&mut found, stray));
     if !rest.is_empty() {
         let reason = format!(
-            "{} more kernels, or parts of some, were found in {} beside the first {count}: give \
-             each node its own range. Found: {}",
+            "{} more kernels, or parts of kernels, were found in {} besides the first {count}: \
+             give each node its own range. Found: {}",
             rest.len(),
             within.in_brief(),
             some_of(rest.iter().map(describe))

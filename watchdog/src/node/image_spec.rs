@@ -24,7 +24,7 @@ pub enum ImageSpecError {
     /// There is nothing, or nothing behind a node's name.
     #[error(
         "`{0}` names no file: write [NAME=]FILE, as in /boot/vmlinuz-6.12 or \
-         web=/boot/vmlinuz-6.12, and ./{0} for a file of this name"
+         web=/boot/vmlinuz-6.12; for a file of this name, write ./{0}"
     )]
     NoFile(String),
 }

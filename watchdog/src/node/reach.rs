@@ -23,7 +23,7 @@ pub(super) fn within_reach(
                     Ok(reached) => reached,
                     Err(refusal) => return Err(TargetError::Refused { node, refusal }),
                 };
-                tell(shortfall.map(|left_out| format!("node {node}: {left_out}")));
+                warn(shortfall.map(|left_out| format!("node {node}: {left_out}")));
                 reached.push((node, served));
             }
             Ok(Nodes::Configured(reached))
@@ -31,14 +31,14 @@ pub(super) fn within_reach(
         Nodes::Discovered { prefix, within } => {
             let (within, shortfall) =
                 reach(memory, &within, tolerated).map_err(TargetError::Unsearchable)?;
-            tell(shortfall.map(|left_out| left_out.to_string()));
+            warn(shortfall.map(|left_out| left_out.to_string()));
             Ok(Nodes::Discovered { prefix, within })
         }
     }
 }
 
-/// Says what the user should know before the work begins.
-pub(super) fn tell(remark: Option<String>) {
+/// Warns of what the user should know before the work begins.
+pub(super) fn warn(remark: Option<String>) {
     if let Some(remark) = remark {
         log::warn!("{remark}");
     }

@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for NodeName {
 pub enum NodeError {
     /// The name has characters that no name may have.
     #[error(
-        "`{0}` is no node name: use 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit \
+        "invalid node name `{0}`: use 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit \
          first"
     )]
     Name(String),

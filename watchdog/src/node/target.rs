@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::error::TargetError;
 use super::nodes::Nodes;
-use super::reach::{tell, within_reach};
+use super::reach::{warn, within_reach};
 use super::{Found, ImageSpec, Images, NodeName};
 use watchdog_core::memory::{
     Memory, MemoryMap, MemorySource, RangeSet, ReadError, Reason, open_devmem, open_elf,
@@ -44,12 +44,12 @@ impl Target {
             MemorySource::Raw { path, base } => Self::image(open_raw(path, *base)?, configured),
             MemorySource::Elf { path } => {
                 let core = open_elf(path)?;
-                tell(core.remark());
+                warn(core.remark());
                 Self::image(core, configured)
             }
             MemorySource::Lime { path } => {
                 let image = open_lime(path)?;
-                tell(image.remark());
+                warn(image.remark());
                 Self::image(image, configured)
             }
         }
@@ -64,8 +64,8 @@ impl Target {
             Nodes::Configured(nodes) => nodes.iter().map(|(name, _)| name).collect(),
             Nodes::Discovered { .. } => Vec::new(),
         };
-        let of = specs.iter().filter_map(|spec| spec.node.as_ref());
-        if let Some(node) = of.into_iter().find(|node| !names.contains(node)) {
+        let wanted = specs.iter().filter_map(|spec| spec.node.as_ref());
+        if let Some(node) = wanted.into_iter().find(|node| !names.contains(node)) {
             return Err(TargetError::NoSuchNode(node.clone()));
         }
         let images = Images::open(specs)?;
@@ -110,7 +110,7 @@ impl Target {
         let map = MemoryMap::of_this_machine()?;
         let nodes = settle(configured, "service", || reserved(&map))?;
         let memory = open_live(&map, &nodes.memory())?;
-        tell(memory.remark());
+        warn(memory.remark());
         let nodes = within_reach(nodes, &memory, |_| false)?;
         let guarded = Some(guarded(&nodes, &map));
         Ok(Self { memory: Arc::new(memory), nodes, images: Images::default(), guarded })

@@ -19,17 +19,17 @@ impl Owners {
     }
 
     /// The node in whose memory any byte of an attempt lies.
-    fn of(&self, attempt: &WriteAttempt) -> Option<String> {
+    fn owner_of(&self, attempt: &WriteAttempt) -> Option<String> {
         let range = attempt.range?;
         let owners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         owners.iter().find(|(_, memory)| memory.overlaps(&range)).map(|(name, _)| name.clone())
     }
 }
 
-/// Attempts of one process on one path between two tellings that are told one by one; of those
+/// Attempts of one process on one path in a period that are reported one by one; of those
 /// behind them only how many there were.
-const TOLD: u64 = 10;
-/// Processes and paths that are kept apart at a time; what is more is told one by one.
+const REPORTED_EACH: u64 = 10;
+/// Processes and paths that are kept apart at a time; what is more is reported one by one.
 const KEPT: usize = 1024;
 
 /// Attempts of the same process by the same path, with the same outcome.
@@ -42,29 +42,31 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    /// What the guard tells, as an event; `None` for what is counted and told later.
+    /// What the guard reports, as an event; `None` for what is counted and reported later.
     pub(super) fn event(&mut self, event: GuardEvent, owners: &Owners) -> Option<Event> {
         let (attempt, inherited) = match event {
             GuardEvent::Attempt(attempt) => (attempt, false),
             GuardEvent::Inherited(attempt) => (attempt, true),
             GuardEvent::Lost { path, count } => return Some(lost(path, count)),
-            GuardEvent::Untold { path, count } => return Some(untold(path, count)),
-            GuardEvent::Missed { path, count } => return Some(missed(path, count)),
+            GuardEvent::Unreported { path, count } => return Some(unreported(path, count)),
+            GuardEvent::RecursionMisses { path, count } => {
+                return Some(recursion_misses(path, count));
+            }
         };
         if inherited {
-            let mut event = told(&attempt, owners, 1);
+            let mut event = attempt_event(&attempt, owners, 1);
             event.uncounted = true;
             return Some(event);
         }
         let kind = (attempt.process.pid, attempt.path, attempt.action);
         let is_new = !self.kinds.contains_key(&kind);
         if is_new && self.kinds.len() >= KEPT {
-            return Some(told(&attempt, owners, 1));
+            return Some(attempt_event(&attempt, owners, 1));
         }
         let (count, last) = self.kinds.entry(kind).or_insert_with(|| (0, attempt.clone()));
         *count = count.saturating_add(1);
-        if *count <= TOLD {
-            return Some(told(&attempt, owners, 1));
+        if *count <= REPORTED_EACH {
+            return Some(attempt_event(&attempt, owners, 1));
         }
         *last = attempt;
         None
@@ -73,43 +75,53 @@ impl Attempts {
     /// What was counted since the last time, an event for each kind.
     pub(super) fn folded(&mut self, owners: &Owners) -> Vec<Event> {
         let kinds = std::mem::take(&mut self.kinds);
-        let many = kinds.into_values().filter(|(count, _)| *count > TOLD);
-        many.map(|(count, last)| told(&last, owners, count.saturating_sub(TOLD))).collect()
+        let many = kinds.into_values().filter(|(count, _)| *count > REPORTED_EACH);
+        many.map(|(count, last)| attempt_event(&last, owners, count.saturating_sub(REPORTED_EACH)))
+            .collect()
     }
 }
 
-/// What is not told one by one: what it was, how many, and why.
-fn counted(path: WritePath, what: &str, count: u64, why: &str) -> Event {
-    let mut event =
-        Event::new(EventKind::GuardDegraded, format!("{what} by {path}: {count}. {why}"));
+/// An event about attempts that are not reported one by one: only a path and a number.
+fn counted(path: WritePath, count: u64, message: String) -> Event {
+    let mut event = Event::new(EventKind::GuardDegraded, message);
     event.path = Some(path.to_string());
     event.count = Some(count);
     event
 }
 
-/// Attempts that came too fast to be told one by one.
+/// Attempts that came too fast for the buffer of the guard's events.
 fn lost(path: WritePath, count: u64) -> Event {
-    let what = "Attempts that came too fast to be told one by one,";
-    counted(path, what, count, "The guard did with them as with those before")
+    let attempts = if count == 1 { "attempt was" } else { "attempts were" };
+    let message = format!(
+        "{count} more `{path}` {attempts} handled by policy but not reported one by one (event \
+         buffer full)"
+    );
+    counted(path, count, message)
 }
 
-/// Calls that nobody judged.
-fn missed(path: WritePath, count: u64) -> Event {
-    let why = "The kernel skips a program where it took the processor from another thread in the \
-        midst of it (preempt=full does that; preempt=voluntary does not)";
-    let what = "Calls that were not judged, wherever they were aimed,";
-    Event { uncounted: true, ..counted(path, what, count, why) }
+/// Calls that no program judged.
+fn recursion_misses(path: WritePath, count: u64) -> Event {
+    let calls = if count == 1 { "call was" } else { "calls were" };
+    let message = format!(
+        "{count} `{path}` {calls} not judged, whatever memory was the target. The kernel skips a \
+         program on a processor where it preempted another thread inside that program \
+         (preempt=full does that; preempt=voluntary does not)"
+    );
+    Event { uncounted: true, ..counted(path, count, message) }
 }
 
-/// Attempts that a watchdog before this one could not tell of.
-fn untold(path: WritePath, count: u64) -> Event {
-    let what = "Attempts while no watchdog ran, or when the last one ended,";
-    let why = "Nobody can say by whom; the guard did with them as policy says";
-    Event { uncounted: true, ..counted(path, what, count, why) }
+/// Attempts that an earlier watchdog could not report.
+fn unreported(path: WritePath, count: u64) -> Event {
+    let attempts = if count == 1 { "attempt" } else { "attempts" };
+    let message = format!(
+        "{count} `{path}` {attempts} came while no watchdog ran, or when the last one ended. The \
+         guard handled them by policy; the processes are unknown"
+    );
+    Event { uncounted: true, ..counted(path, count, message) }
 }
 
 /// An attempt as an event; or `count` of the same kind, of which it is the last.
-fn told(attempt: &WriteAttempt, owners: &Owners, count: u64) -> Event {
+fn attempt_event(attempt: &WriteAttempt, owners: &Owners, count: u64) -> Event {
     let who = &attempt.process;
     let process = Process {
         pid: who.pid,
@@ -122,7 +134,7 @@ fn told(attempt: &WriteAttempt, owners: &Owners, count: u64) -> Event {
         parent: Some(who.parent),
         parent_comm: Some(printable(&who.parent_comm, 16)),
     };
-    let node = owners.of(attempt);
+    let node = owners.owner_of(attempt);
     let mut event = Event::new(kind(attempt), sentence(attempt, &process, node.as_deref(), count));
     event.node = node;
     event.phys = attempt.range.map(|range| range.start());
@@ -139,7 +151,7 @@ fn told(attempt: &WriteAttempt, owners: &Owners, count: u64) -> Event {
     event
 }
 
-/// The kind of event: whoever reaches for the guard itself is one of the worst.
+/// The kind of event: an attempt on the guard itself is one of the worst.
 fn kind(attempt: &WriteAttempt) -> EventKind {
     match attempt.action {
         _ if is_about_the_guard(attempt.path) => EventKind::GuardTampered,
@@ -151,8 +163,8 @@ fn kind(attempt: &WriteAttempt) -> EventKind {
 
 /// Whether a path leads to the guard, its watchdog or a node's processor, not to memory.
 fn is_about_the_guard(path: WritePath) -> bool {
-    use WritePath::{Bpf, Ftrace, Own, Processors, Tracing};
-    matches!(path, Ftrace | Own | Bpf | Processors | Tracing)
+    use WritePath::{Bpf, Ftrace, Processors, SelfProtection, Tracing};
+    matches!(path, Ftrace | SelfProtection | Bpf | Processors | Tracing)
 }
 
 /// What happened, in a sentence.
@@ -163,30 +175,30 @@ fn sentence(attempt: &WriteAttempt, process: &Process, node: Option<&str>, count
     let place = attempt.range.map_or_else(String::new, |range| {
         let whose = match node {
             Some(node) => format!("memory of node {node}"),
-            None => "memory that nobody may write".to_owned(),
+            None => "memory that no process may write".to_owned(),
         };
         let bytes = if range.size() == 1 { "byte" } else { "bytes" };
-        let last = if count > 1 { ", the last time" } else { "" };
+        let last = if count > 1 { ", most recently" } else { "" };
         format!("{whose}{last}: {} {bytes} at physical {}", range.size(), range.start())
     });
     let done = match attempt.action {
-        Policy::Deny => "It was denied",
-        Policy::Kill => "The process was killed",
-        Policy::Observe | Policy::Off => "It was not stopped",
+        Policy::Deny => "The guard denied it",
+        Policy::Kill => "The guard killed the process",
+        Policy::Observe | Policy::Off => "The guard did not stop it",
     };
     let detail = attempt.detail.as_ref().map_or_else(String::new, |it| format!(" ({it})"));
     match attempt.path.deed() {
         None => {
             let place = if place.is_empty() {
-                "a place in memory that was not seen".to_owned()
+                "a place in memory that the guard did not see".to_owned()
             } else {
                 place
             };
             let nothing = if attempt.action == Policy::Deny { "; nothing was written" } else { "" };
-            format!("{who} tried{times} to write by {} to {place}. {done}{nothing}", attempt.path)
+            format!("{who} tried{times} to write by `{}` to {place}. {done}{nothing}", attempt.path)
         }
-        Some(deed) if place.is_empty() => format!("{who}{times} {deed}{detail}. {done}"),
-        Some(deed) => format!("{who}{times} {deed}{detail}, {place}. {done}"),
+        Some(deed) if place.is_empty() => format!("{who} {deed}{detail}{times}. {done}"),
+        Some(deed) => format!("{who} {deed}{detail}{times}, {place}. {done}"),
     }
 }
 
@@ -215,18 +227,21 @@ mod tests {
         }
     }
 
-    /// Check that a flood is told by its first attempts and a count, that every attempt is in one
-    /// of the two, and that other processes and paths are kept apart.
+    /// Check that a flood is reported by its first attempts and a count, that every attempt is in
+    /// one of the two, and that other processes and paths are kept apart.
     #[test]
     fn flood_is_folded() {
         let (mut attempts, owners) = (Attempts::default(), Owners::default());
-        let mut tell =
+        let mut report =
             |pid, path| attempts.event(GuardEvent::Attempt(attempt(pid, path)), &owners).is_some();
-        let told = (0..1000).filter(|_| tell(7, WritePath::Write)).count() as u64;
-        assert_eq!(told, TOLD);
-        assert!(tell(7, WritePath::Mmap) && tell(8, WritePath::Write));
+        let reported = (0..1000).filter(|_| report(7, WritePath::Write)).count() as u64;
+        assert_eq!(reported, REPORTED_EACH);
+        assert!(report(7, WritePath::Mmap) && report(8, WritePath::Write));
         let folded = attempts.folded(&owners);
-        assert_eq!(folded.iter().map(|event| event.count).collect::<Vec<_>>(), [Some(1000 - TOLD)]);
+        assert_eq!(
+            folded.iter().map(|event| event.count).collect::<Vec<_>>(),
+            [Some(1000 - REPORTED_EACH)]
+        );
         assert!(folded[0].message.contains("990 more times"), "{}", folded[0].message);
         assert!(attempts.folded(&owners).is_empty());
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::origin::Doings;
+use super::attribution::WriteLog;
 use crate::alert::{Event, EventKind};
 use watchdog_core::memory::{MapError, MemoryUse, RangeSet, mapped, uses};
 use watchdog_core::text::{chain, printable};
@@ -12,7 +12,7 @@ use watchdog_guard::{GuardEvent, WritePath};
 
 /// How often is looked at what the kernel has mapped for itself, which is a long list; what is
 /// mapped under the guard is seen by its programs.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
+const MAPPED_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why `guarded` cannot be guarded at all: this kernel owns a part of it.
 ///
@@ -26,9 +26,9 @@ fn refusal(uses: &[MemoryUse]) -> Option<String> {
     let owned: Vec<_> = uses.iter().filter(|it| it.is_owned()).map(ToString::to_string).collect();
     (!owned.is_empty()).then(|| {
         format!(
-            "the guard cannot keep this kernel from memory that is its own: {} of it. Reserve the \
-             nodes' memory with memmap=SIZE$START on the kernel command line (`!` in place of `$` \
-             makes persistent memory), or correct --node; /proc/iomem shows the map",
+            "the guard cannot protect memory that this kernel itself owns: {}. Reserve the nodes' \
+             memory with memmap=SIZE$START on the kernel command line (not with `!`, which makes \
+             persistent memory), or correct --node; /proc/iomem shows the map",
             owned.join(", ")
         )
     })
@@ -42,30 +42,30 @@ pub(super) struct Invariant {
     /// What the kernel had mapped for itself, and when that was looked at.
     mapped: Option<(Instant, Vec<MemoryUse>)>,
     /// Told of what is used, by which a node may be changed.
-    doings: Doings,
+    write_log: WriteLog,
     /// Why it could not be looked at the last time.
     blind: Option<String>,
 }
 
 impl Invariant {
-    pub(super) fn new(guarded: RangeSet, doings: Doings) -> Self {
-        Self { guarded, known: BTreeSet::new(), mapped: None, doings, blind: None }
+    pub(super) fn new(guarded: RangeSet, write_log: WriteLog) -> Self {
+        Self { guarded, known: BTreeSet::new(), mapped: None, write_log, blind: None }
     }
 
     /// Looks at the memory map, and now and then at what the kernel has mapped; an event for what
     /// is new and one for what is over. Cheap enough for every period.
-    pub(super) fn look(&mut self) -> Vec<Event> {
+    pub(super) fn check_uses(&mut self) -> Vec<Event> {
         let found = self.uses();
         self.compare(found)
     }
 
-    /// Looks at once, where what the guard tells may have changed whose memory is whose.
-    pub(super) fn look_after(&mut self, event: &GuardEvent) -> Vec<Event> {
+    /// Looks at once, where what the guard reports may have changed whose memory is whose.
+    pub(super) fn check_uses_after(&mut self, event: &GuardEvent) -> Vec<Event> {
         match event {
-            GuardEvent::Attempt(attempt) if attempt.path == WritePath::Hotplug => self.look(),
-            GuardEvent::Missed { path: WritePath::Ioremap, .. } => {
+            GuardEvent::Attempt(attempt) if attempt.path == WritePath::Hotplug => self.check_uses(),
+            GuardEvent::RecursionMisses { path: WritePath::Ioremap, .. } => {
                 self.mapped = None;
-                self.look()
+                self.check_uses()
             }
             _ => Vec::new(),
         }
@@ -73,7 +73,7 @@ impl Invariant {
 
     fn uses(&mut self) -> Result<Vec<MemoryUse>, MapError> {
         let mut all = uses(&self.guarded)?;
-        let is_due = |(at, _): &(Instant, _)| at.elapsed() >= LOOK_AGAIN;
+        let is_due = |(at, _): &(Instant, _)| at.elapsed() >= MAPPED_INTERVAL;
         if self.mapped.as_ref().is_none_or(is_due) {
             self.mapped = Some((Instant::now(), mapped(&self.guarded)?));
         }
@@ -93,10 +93,11 @@ impl Invariant {
             let mut event = Event::new(
                 EventKind::GuardTampered,
                 format!(
-                    "This kernel uses memory of other nodes, which it must leave alone: {}. {}",
+                    "Node 0's kernel uses memory of other nodes, which it must not: {}. {}",
                     sentence(&new),
                     if new.iter().any(|it| it.is_owned()) {
-                        "No guard can keep it from writing there: both may crash at any moment"
+                        "The guard cannot stop it from writing there; both kernels may crash at \
+                         any moment"
                     } else {
                         "A driver may write there"
                     }
@@ -108,33 +109,33 @@ impl Invariant {
         let over: Vec<_> = self.known.difference(&found).collect();
         if let Some(first) = over.first() {
             let left = match found.len() {
-                0 => "It uses none of it now".to_owned(),
-                n => format!("{n} such uses are left"),
+                0 => "No such use remains".to_owned(),
+                1 => "1 such use remains".to_owned(),
+                n => format!("{n} such uses remain"),
             };
             let mut event = Event::new(
                 EventKind::GuardArmed,
                 format!(
-                    "Memory of other nodes is no longer used by this kernel: what was over is {}. \
-                     {left}",
+                    "A use of other nodes' memory by node 0's kernel ended: {}. {left}",
                     sentence(&over)
                 ),
             );
             (event.phys, event.length) = (Some(first.range.start()), Some(first.range.size()));
             events.push(event);
         }
-        self.doings.used(&over.into_iter().cloned().collect::<Vec<_>>(), &found);
+        self.write_log.record_uses(&over.into_iter().cloned().collect::<Vec<_>>(), &found);
         self.known = found;
         events
     }
 
-    /// Says once that the map cannot be read any more.
+    /// Reports once that the map cannot be read.
     fn cannot_look(&mut self, why: String) -> Option<Event> {
         if self.blind.as_ref() == Some(&why) {
             return None;
         }
         let event = Event::new(
             EventKind::GuardDegraded,
-            format!("Whether this kernel uses memory of other nodes cannot be seen: {why}"),
+            format!("The check for uses of other nodes' memory by node 0's kernel failed: {why}"),
         );
         self.blind = Some(why);
         Some(event)
@@ -153,41 +154,42 @@ mod tests {
     use super::*;
     use watchdog_core::memory::UseKind;
 
-    fn of(range: &str, kind: UseKind) -> MemoryUse {
+    fn memory_use(range: &str, kind: UseKind) -> MemoryUse {
         MemoryUse { range: range.parse().unwrap(), kind }
     }
 
-    /// Check that each use is told once, as the worst there is, and its end once; and that a map
-    /// that cannot be read is told once and forgets nothing.
+    /// Check that each use is reported once, as the worst there is, and its end once; and that a
+    /// map that cannot be read is reported once and forgets nothing.
     #[test]
     fn each_once() {
-        let ram = || of("0x38000000..0x40000000", UseKind::SystemRam);
-        let claimed = || of("0x50000000..0x50001000", UseKind::Claimed("dump\n".to_owned()));
-        let mut invariant = Invariant::new(RangeSet::new(), Doings::default());
-        let mut look = |found: Result<Vec<MemoryUse>, MapError>| {
+        let ram = || memory_use("0x38000000..0x40000000", UseKind::SystemRam);
+        let claimed =
+            || memory_use("0x50000000..0x50001000", UseKind::Claimed("dump\n".to_owned()));
+        let mut invariant = Invariant::new(RangeSet::new(), WriteLog::default());
+        let mut compare = |found: Result<Vec<MemoryUse>, MapError>| {
             let events = invariant.compare(found);
             events.into_iter().map(|it| (it.kind, it.message)).collect::<Vec<_>>()
         };
-        assert!(look(Ok(vec![])).is_empty());
-        let told = look(Ok(vec![ram()]));
-        let [(EventKind::GuardTampered, it)] = &*told else { panic!("{told:?}") };
+        assert!(compare(Ok(vec![])).is_empty());
+        let reported = compare(Ok(vec![ram()]));
+        let [(EventKind::GuardTampered, it)] = &*reported else { panic!("{reported:?}") };
         assert!(it.contains("0x38000000..0x40000000 is System RAM"), "{it}");
-        assert!(look(Ok(vec![ram()])).is_empty());
-        let told = look(Err(MapError::Hidden));
-        assert!(matches!(&*told, [(EventKind::GuardDegraded, _)]), "{told:?}");
-        assert!(look(Err(MapError::Hidden)).is_empty());
-        assert!(look(Ok(vec![ram()])).is_empty());
-        let told = look(Ok(vec![claimed()]));
+        assert!(compare(Ok(vec![ram()])).is_empty());
+        let reported = compare(Err(MapError::Hidden));
+        assert!(matches!(&*reported, [(EventKind::GuardDegraded, _)]), "{reported:?}");
+        assert!(compare(Err(MapError::Hidden)).is_empty());
+        assert!(compare(Ok(vec![ram()])).is_empty());
+        let reported = compare(Ok(vec![claimed()]));
         assert!(
-            matches!(&*told, [(EventKind::GuardTampered, new), (EventKind::GuardArmed, over)]
+            matches!(&*reported, [(EventKind::GuardTampered, new), (EventKind::GuardArmed, over)]
                 if new.contains("driver may write") && !new.contains('\n') && over.contains("1 \
                     such")),
-            "{told:?}"
+            "{reported:?}"
         );
-        let told = look(Ok(vec![]));
+        let reported = compare(Ok(vec![]));
         assert!(
-            matches!(&*told, [(EventKind::GuardArmed, it)] if it.contains("none of it")),
-            "{told:?}"
+            matches!(&*reported, [(EventKind::GuardArmed, it)] if it.contains("No such use")),
+            "{reported:?}"
         );
     }
 
@@ -195,9 +197,12 @@ mod tests {
     /// is not.
     #[test]
     fn refused() {
-        let persistent = of("0x38000000..0x40000000", UseKind::Persistent);
+        let persistent = memory_use("0x38000000..0x40000000", UseKind::Persistent);
         let why = refusal(&[persistent]).unwrap();
         assert!(why.contains("is persistent memory") && why.contains("memmap=SIZE$START"), "{why}");
-        assert_eq!(refusal(&[of("0x1000..0x2000", UseKind::Claimed("x".to_owned()))]), None);
+        assert_eq!(
+            refusal(&[memory_use("0x1000..0x2000", UseKind::Claimed("x".to_owned()))]),
+            None
+        );
     }
 }

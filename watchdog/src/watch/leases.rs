@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::attempts::{Attempts, Owners};
-use super::origin::Doings;
-use super::tell;
+use super::attribution::WriteLog;
+use super::messages;
 use crate::alert::Event;
 use crate::node::{Nodes, Target};
 use watchdog_core::memory::RangeSet;
@@ -16,55 +16,55 @@ use watchdog_core::text::chain;
 use watchdog_guard::{Guard, GuardEvent, LeaseState, LeaseTerms};
 
 /// When it is looked again at a table that could not be read.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Memory that is written by leave: not judged as long as that lasts, and anew afterwards. Shared
 /// with the sweeper.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lent(Arc<Mutex<Loan>>);
+pub(super) struct LeasedRanges(Arc<Mutex<Ranges>>);
 
 #[derive(Debug, Default)]
-struct Loan {
-    memory: RangeSet,
-    returned: RangeSet,
+struct Ranges {
+    leased: RangeSet,
+    ended: RangeSet,
 }
 
-impl Lent {
-    fn with<T>(&self, act: impl FnOnce(&mut Loan) -> T) -> T {
+impl LeasedRanges {
+    fn with<T>(&self, act: impl FnOnce(&mut Ranges) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn lend(&self, memory: RangeSet) {
-        self.with(|loan| loan.memory = memory);
+    fn begin(&self, memory: RangeSet) {
+        self.with(|ranges| ranges.leased = memory);
     }
 
-    fn give_back(&self) {
-        self.with(|loan| {
-            let memory = std::mem::take(&mut loan.memory);
-            memory.ranges().iter().for_each(|range| loan.returned.insert(*range));
+    fn end(&self) {
+        self.with(|ranges| {
+            let memory = std::mem::take(&mut ranges.leased);
+            memory.ranges().iter().for_each(|range| ranges.ended.insert(*range));
         });
     }
 
-    /// Whether any of some memory is lent now.
-    pub(super) fn touches(&self, memory: &RangeSet) -> bool {
-        self.with(|loan| !loan.memory.intersection(memory).is_empty())
+    /// Whether any of some memory is leased now.
+    pub(super) fn overlap(&self, memory: &RangeSet) -> bool {
+        self.with(|ranges| !ranges.leased.intersection(memory).is_empty())
     }
 
-    /// Whether anything is lent now.
+    /// Whether anything is leased now.
     pub(super) fn is_any(&self) -> bool {
-        self.with(|loan| !loan.memory.is_empty())
+        self.with(|ranges| !ranges.leased.is_empty())
     }
 
-    /// What was lent until now; once.
-    pub(super) fn take_returned(&self) -> RangeSet {
-        self.with(|loan| std::mem::take(&mut loan.returned))
+    /// What was leased until now; once.
+    pub(super) fn take_ended(&self) -> RangeSet {
+        self.with(|ranges| std::mem::take(&mut ranges.ended))
     }
 }
 
 /// The lease in force, if there is one.
 pub(super) struct Leases {
-    lent: Lent,
-    doings: Doings,
+    leased: LeasedRanges,
+    write_log: WriteLog,
     current: Option<Current>,
 }
 
@@ -77,28 +77,29 @@ struct Current {
     writes_before: u64,
 }
 
-/// What came of a look: what to tell, and who was found to hold on to what was lent.
+/// The result of an update: events, and stale access to what was leased.
 #[derive(Default)]
-pub(super) struct Looked {
+pub(super) struct LeaseUpdate {
     pub(super) events: Vec<Event>,
-    pub(super) holders: Vec<GuardEvent>,
+    pub(super) stale_access: Vec<GuardEvent>,
 }
 
-impl Looked {
+impl LeaseUpdate {
     /// All of it, as events.
-    pub(super) fn told(
+    pub(super) fn into_events(
         self,
         attempts: &mut Attempts,
         owners: &Owners,
     ) -> impl Iterator<Item = Event> {
-        let holders = self.holders.into_iter().filter_map(|it| attempts.event(it, owners));
-        holders.chain(self.events)
+        let stale_access =
+            self.stale_access.into_iter().filter_map(|it| attempts.event(it, owners));
+        stale_access.chain(self.events)
     }
 }
 
 impl Leases {
-    pub(super) fn new(lent: Lent, doings: Doings) -> Self {
-        Self { lent, doings, current: None }
+    pub(super) fn new(leased: LeasedRanges, write_log: WriteLog) -> Self {
+        Self { leased, write_log, current: None }
     }
 
     /// Waits until the lease in force is over; for ever without one.
@@ -110,7 +111,7 @@ impl Leases {
     }
 
     /// Gives a lease that was asked for, or ends one that is over.
-    pub(super) fn look(&mut self, guard: &mut Guard, target: &Target) -> Looked {
+    pub(super) fn update(&mut self, guard: &mut Guard, target: &Target) -> LeaseUpdate {
         let state = guard.leases().state();
         match state {
             Ok(LeaseState::Asked(terms)) if self.current.is_none() => {
@@ -120,60 +121,60 @@ impl Leases {
                 if let Some(current) = &mut self.current {
                     current.over = Instant::now() + left;
                 }
-                Looked::default()
+                LeaseUpdate::default()
             }
             Ok(_) if self.current.is_some() => self.end(guard),
-            Ok(_) => Looked::default(),
+            Ok(_) => LeaseUpdate::default(),
             Err(error) => {
                 log::warn!("the lease cannot be read: {}", chain(&error));
                 if let Some(current) = &mut self.current {
-                    current.over = Instant::now() + LOOK_AGAIN;
+                    current.over = Instant::now() + RETRY_INTERVAL;
                 }
-                Looked::default()
+                LeaseUpdate::default()
             }
         }
     }
 
-    fn give(&mut self, guard: &mut Guard, target: &Target, terms: LeaseTerms) -> Looked {
+    fn give(&mut self, guard: &mut Guard, target: &Target, terms: LeaseTerms) -> LeaseUpdate {
         let writes_before = guard.leases().writes().unwrap_or_default();
         let guarded = target.guarded.clone().unwrap_or_default();
         let given = leasable(&target.nodes, guarded, &terms.node).and_then(|memory| {
             // Before anybody may write it.
-            self.lent.lend(memory.clone());
+            self.leased.begin(memory.clone());
             let given = guard.leases().give(&terms, &memory).map(|()| memory);
             given.map_err(|error| chain(&error))
         });
         match given {
             Ok(memory) => {
-                let event = tell::lease_begun(&terms, &memory);
+                let event = messages::lease_begun(&terms, &memory);
                 let over = Instant::now() + Duration::from_millis(terms.milliseconds);
                 self.current = Some(Current { terms, memory, over, writes_before });
-                Looked { events: vec![event], holders: Vec::new() }
+                LeaseUpdate { events: vec![event], stale_access: Vec::new() }
             }
             Err(why) => {
-                self.lent.give_back();
+                self.leased.end();
                 if let Err(error) = guard.leases().refuse(&terms, &why) {
-                    log::warn!("a lease could not be refused: {}", chain(&error));
+                    log::warn!("the refusal of a lease could not be written: {}", chain(&error));
                 }
-                Looked::default()
+                LeaseUpdate::default()
             }
         }
     }
 
     /// Ends the lease in force: what its holder has mapped is taken from him, and the node is
     /// looked at anew.
-    pub(super) fn end(&mut self, guard: &mut Guard) -> Looked {
-        let Some(current) = self.current.take() else { return Looked::default() };
+    pub(super) fn end(&mut self, guard: &mut Guard) -> LeaseUpdate {
+        let Some(current) = self.current.take() else { return LeaseUpdate::default() };
         if let Err(error) = guard.leases().end() {
             log::warn!("the lease could not be ended: {}", chain(&error));
         }
-        let holders = guard.end_holds();
-        self.doings.leased(current.memory, &current.terms);
+        let stale_access = guard.end_stale_access();
+        self.write_log.record_lease(current.memory, &current.terms);
         let writes = guard.leases().writes().unwrap_or_default();
         let writes = writes.saturating_sub(current.writes_before);
-        self.lent.give_back();
-        let event = tell::lease_ended(&current.terms, writes, holders.len());
-        Looked { events: vec![event], holders }
+        self.leased.end();
+        let event = messages::lease_ended(&current.terms, writes, stale_access.len());
+        LeaseUpdate { events: vec![event], stale_access }
     }
 }
 
@@ -182,13 +183,13 @@ impl Leases {
 fn leasable(nodes: &Nodes, guarded: RangeSet, name: &str) -> Result<RangeSet, String> {
     let Nodes::Configured(nodes) = nodes else {
         return Err(format!(
-            "nodes were discovered, and which memory is whose is not known: configure node {name} \
-             with its ranges, and start the watchdog anew"
+            "the nodes were discovered, so it is not known which memory belongs to node {name}: \
+             configure node {name} with its ranges, and restart the watchdog"
         ));
     };
     let names: Vec<_> = nodes.iter().map(|(name, _)| name.as_str()).collect();
     if !names.contains(&name) {
-        return Err(format!("there is no node {name}; there are {}", names.join(", ")));
+        return Err(format!("unknown node `{name}`; expected one of {}", names.join(", ")));
     }
     let others = nodes.iter().filter(|(other, _)| other.as_str() != name);
     Ok(others.fold(guarded, |rest, (_, memory)| rest.difference(memory)))
@@ -217,27 +218,27 @@ mod tests {
             Ok(set(&["0x1000..0x2000", "0x8000..0x9000", "0xfee00000..0xfee01000"]))
         );
         let refused = leasable(&nodes, guarded(), "c").expect_err("no such node");
-        assert!(refused.contains("there are a, b"), "{refused}");
+        assert!(refused.contains("expected one of a, b"), "{refused}");
         let discovered = Nodes::Discovered { prefix: "service", within: guarded() };
         let refused = leasable(&discovered, guarded(), "service-1").expect_err("not known");
         assert!(refused.contains("configure node service-1"), "{refused}");
     }
 
-    /// Check that what is lent is lent until it is given back, and then to be looked at once.
+    /// Check that what is leased is leased until that ends, and then to be looked at once.
     #[test]
-    fn lent_and_returned() {
-        let (lent, memory) = (Lent::default(), set(&["0x1000..0x2000"]));
-        assert!(!lent.is_any());
-        lent.lend(memory.clone());
-        assert!(lent.is_any() && lent.touches(&set(&["0x1fff..0x3000"])));
-        assert!(!lent.touches(&set(&["0x2000..0x3000"])) && lent.take_returned().is_empty());
-        lent.give_back();
-        assert!(!lent.is_any() && !lent.touches(&memory));
-        // Others may be lent and returned, or refused, before anybody looks.
-        lent.lend(set(&["0x8000..0x9000"]));
-        lent.give_back();
-        lent.give_back();
-        assert_eq!(lent.take_returned(), set(&["0x1000..0x2000", "0x8000..0x9000"]));
-        assert!(lent.take_returned().is_empty());
+    fn leased_and_ended() {
+        let (leased, memory) = (LeasedRanges::default(), set(&["0x1000..0x2000"]));
+        assert!(!leased.is_any());
+        leased.begin(memory.clone());
+        assert!(leased.is_any() && leased.overlap(&set(&["0x1fff..0x3000"])));
+        assert!(!leased.overlap(&set(&["0x2000..0x3000"])) && leased.take_ended().is_empty());
+        leased.end();
+        assert!(!leased.is_any() && !leased.overlap(&memory));
+        // Other ranges may be leased until then, or refused, before anybody looks.
+        leased.begin(set(&["0x8000..0x9000"]));
+        leased.end();
+        leased.end();
+        assert_eq!(leased.take_ended(), set(&["0x1000..0x2000", "0x8000..0x9000"]));
+        assert!(leased.take_ended().is_empty());
     }
 }

@@ -24,9 +24,9 @@ pub(super) struct Life {
     rest: Duration,
     /// How often that was too short.
     doubled: u32,
-    /// Whether it was told that they stand still.
-    is_told: bool,
-    /// How long they stood still, when they go on after that was told.
+    /// Whether it was reported that they stand still.
+    is_reported: bool,
+    /// How long they stood still, when they go on after that was reported.
     stood: Option<Duration>,
 }
 
@@ -47,19 +47,19 @@ impl Life {
             looks: 0,
             rest: beat.rest(),
             doubled: 0,
-            is_told: false,
+            is_reported: false,
             stood: None,
         }
     }
 
     /// Takes note of what the clocks show; whether they went on.
-    pub(super) fn look(&mut self, now: Beat) -> bool {
+    pub(super) fn record_beat(&mut self, now: Beat) -> bool {
         self.rest = now.rest();
         let advanced = now.advanced_since(&self.beat);
         if advanced {
-            self.stood = self.is_told.then(|| self.last.elapsed());
-            self.doubled = (self.doubled + u32::from(self.is_told)).min(DOUBLED);
-            (self.beat, self.last, self.looks, self.is_told) = (now, Instant::now(), 0, false);
+            self.stood = self.is_reported.then(|| self.last.elapsed());
+            self.doubled = (self.doubled + u32::from(self.is_reported)).min(DOUBLED);
+            (self.beat, self.last, self.looks, self.is_reported) = (now, Instant::now(), 0, false);
         } else {
             self.looks = self.looks.saturating_add(1);
         }
@@ -77,11 +77,11 @@ impl Life {
             return Some(News::GoesOn(stood));
         }
         let still = self.last.elapsed();
-        let is_news = !self.is_told
+        let is_news = !self.is_reported
             && self.beat.is_known()
             && self.looks >= LOOKS
             && still >= limit.max(self.rest * (1 << self.doubled));
-        self.is_told |= is_news;
+        self.is_reported |= is_news;
         is_news.then_some(News::Stopped(still))
     }
 }
@@ -96,10 +96,10 @@ mod tests {
     fn still_and_on_again() {
         let beats = Beat::of_ticks;
         let mut life = Life::begin(beats(1));
-        assert!(life.look(beats(2)) && life.news(Duration::ZERO).is_none());
+        assert!(life.record_beat(beats(2)) && life.news(Duration::ZERO).is_none());
         let early = Instant::now();
         for look in 0..2 * LOOKS {
-            assert!(!life.look(beats(2)));
+            assert!(!life.record_beat(beats(2)));
             assert!(life.news(Duration::from_secs(60)).is_none(), "{look}");
         }
         life.last = early.checked_sub(Duration::from_secs(61)).unwrap();
@@ -109,11 +109,11 @@ mod tests {
             "{stopped:?}"
         );
         assert!(life.is_stalled() && life.news(Duration::ZERO).is_none());
-        assert!(life.look(beats(3)));
+        assert!(life.record_beat(beats(3)));
         let on = life.news(Duration::ZERO);
         assert!(matches!(on, Some(News::GoesOn(time)) if time.as_secs() == 61), "{on:?}");
         assert!(!life.is_stalled() && life.news(Duration::ZERO).is_none());
-        (0..LOOKS).for_each(|_| assert!(!life.look(beats(3))));
+        (0..LOOKS).for_each(|_| assert!(!life.record_beat(beats(3))));
         life.last = early.checked_sub(life.rest + Duration::from_secs(1)).unwrap();
         assert!(life.news(Duration::ZERO).is_none());
         life.last = early.checked_sub(life.rest * 2).unwrap();
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn no_clocks() {
         let mut life = Life::begin(Beat::default());
-        (0..LOOKS).for_each(|_| assert!(!life.look(Beat::default())));
+        (0..LOOKS).for_each(|_| assert!(!life.record_beat(Beat::default())));
         life.last = Instant::now().checked_sub(Duration::from_secs(3600)).unwrap();
         assert!(life.news(Duration::ZERO).is_none());
     }

@@ -1,23 +1,23 @@
-//! `run`: sweep after sweep, the guard's proof, alerts, until told to stop.
+//! `run`: sweep after sweep, the guard's self-test, alerts, until told to stop.
 
 mod attempts;
+mod attribution;
 mod error;
 mod invariant;
 mod leases;
 mod life;
-mod missing;
+mod messages;
+mod no_kernel;
 mod nodes;
-mod origin;
 mod patrol;
-mod proof;
 mod pulse;
-mod searches;
+mod search_backoff;
 mod second;
+mod self_test;
 mod service;
 mod strays;
 mod survey;
 mod sweeper;
-mod tell;
 mod unsaved;
 mod watching;
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use super::attribution::WriteLog;
 use super::error::SweepError;
-use super::leases::Lent;
-use super::missing::Missing;
-use super::origin::Doings;
-use super::searches::{Searched, Searches};
+use super::leases::LeasedRanges;
+use super::messages;
+use super::no_kernel::NoKernel;
+use super::search_backoff::{SearchBackoff, Searched};
 use super::strays::Strays;
-use super::tell;
 use super::watching::{Health, Watching};
 use crate::alert::Event;
 use crate::node::{Found, Images, Node, Nodes, Target, candidates, some_of, successor};
@@ -24,13 +24,13 @@ pub struct WatchedNodes {
     images: Images,
     pub(super) store: BaselineStore,
     boot_limit: Duration,
-    pub(super) lent: Lent,
-    pub(super) doings: Doings,
+    pub(super) leased: LeasedRanges,
+    pub(super) write_log: WriteLog,
     /// How long the clocks of live nodes may stand still at least; memory in a file may be at
     /// rest.
     pub(super) still: Option<Duration>,
     pub(super) nodes: Vec<WatchedNode>,
-    /// Strays already told.
+    /// Strays already reported.
     pub(super) strays: Strays,
     /// Whether it was reported that more kernels live than are kept apart as nodes.
     pub(super) crowd_reported: bool,
@@ -40,14 +40,14 @@ pub struct WatchedNodes {
 pub(super) struct WatchedNode {
     pub(super) node: Node,
     pub(super) state: State,
-    /// Searches for a kernel, while it has none or that one stands still.
-    searches: Searches,
+    /// When a kernel is searched for, while it has none or that one stands still.
+    backoff: SearchBackoff,
 }
 
 #[derive(Debug)]
 pub(super) enum State {
     Watching(Box<Watching>),
-    Missing(Missing),
+    NoKernel(NoKernel),
 }
 
 impl WatchedNodes {
@@ -61,7 +61,7 @@ impl WatchedNodes {
         store: BaselineStore,
         boot_limit: Duration,
         found: Vec<Found>,
-        tell: &mut dyn FnMut(Event),
+        report: &mut dyn FnMut(Event),
     ) -> Result<Self, SweepError> {
         let (plan, images) = (target.nodes.clone(), target.images.clone());
         let mut watched = Self {
@@ -69,8 +69,8 @@ impl WatchedNodes {
             images,
             store,
             boot_limit,
-            lent: Lent::default(),
-            doings: Doings::default(),
+            leased: LeasedRanges::default(),
+            write_log: WriteLog::default(),
             still: None,
             nodes: Vec::new(),
             strays: Strays::default(),
@@ -79,27 +79,27 @@ impl WatchedNodes {
         for Found { node, finding, strays } in found {
             let state = match finding {
                 Finding::Located(kernel) => {
-                    tell(tell::found(&node, &kernel));
+                    report(messages::found(&node, &kernel));
                     let (images, store) = (&watched.images, &watched.store);
                     let before = kernel.clone();
-                    match Watching::begin(images, store, &*target.memory, &node, kernel, tell)? {
+                    match Watching::begin(images, store, &*target.memory, &node, kernel, report)? {
                         Ok(watching) => State::Watching(Box::new(watching)),
                         Err(reason) => {
-                            tell(tell::lost(&node.name, &reason));
-                            State::Missing(Missing::refused(before))
+                            report(messages::lost(&node.name, &reason));
+                            State::NoKernel(NoKernel::refused(before))
                         }
                     }
                 }
                 Finding::Booting(lost) => {
-                    tell(tell::booting(&node, None, &lost));
-                    State::Missing(Missing::booting())
+                    report(messages::booting(&node, None, &lost));
+                    State::NoKernel(NoKernel::booting())
                 }
                 Finding::Lost(lost) => {
-                    tell(tell::lost(&node.name, &lost.reason));
-                    State::Missing(Missing::never_seen())
+                    report(messages::lost(&node.name, &lost.reason));
+                    State::NoKernel(NoKernel::never_seen())
                 }
             };
-            strays.iter().for_each(|stray| watched.tell_stray(&node, stray, tell));
+            strays.iter().for_each(|stray| watched.report_stray(&node, stray, report));
             watched.nodes.push(WatchedNode::new(node, state));
         }
         Ok(watched)
@@ -112,7 +112,7 @@ impl WatchedNodes {
         let owned = |watched: &WatchedNode| match &watched.state {
             _ if configured => Some(watched.node.memory.clone()),
             State::Watching(watching) => Some([watching.kernel.image].into_iter().collect()),
-            State::Missing(_) => None,
+            State::NoKernel(_) => None,
         };
         self.nodes
             .iter()
@@ -120,7 +120,7 @@ impl WatchedNodes {
             .collect()
     }
 
-    /// Sweeps every node once and tells what is new.
+    /// Sweeps every node once and reports what is new.
     ///
     /// # Errors
     /// [`SweepError::Read`] and [`SweepError::Learn`] when memory cannot be read. What a node's
@@ -129,53 +129,53 @@ impl WatchedNodes {
     pub fn sweep(
         &mut self,
         memory: &dyn Memory,
-        tell: &mut dyn FnMut(Event),
+        report: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
-        self.save_learned(tell);
-        let returned = self.lent.take_returned();
+        self.save_learned(report);
+        let ended = self.leased.take_ended();
         let mut searched = Searched::default();
         for at in 0..self.nodes.len() {
             let Some(watched) = self.nodes.get_mut(at) else { break };
-            if self.lent.touches(&watched.node.memory) {
+            if self.leased.overlap(&watched.node.memory) {
                 continue;
             }
-            if !returned.intersection(&watched.node.memory).is_empty() {
+            if !ended.intersection(&watched.node.memory).is_empty() {
                 watched.state.begin_anew();
-                watched.searches = Searches::default();
+                watched.backoff = SearchBackoff::default();
             }
             let mut events = Vec::new();
             let health = match &mut watched.state {
                 State::Watching(watching) => {
-                    let mut tell = |event| events.push(event);
-                    watching.sweep(&watched.node, memory, &self.doings, self.still, &mut tell)
+                    let mut report = |event| events.push(event);
+                    watching.sweep(&watched.node, memory, &self.write_log, self.still, &mut report)
                 }
-                State::Missing(_) => {
-                    if watched.searches.are_due() {
-                        self.search(at, memory, &mut searched, tell)?;
+                State::NoKernel(_) => {
+                    if watched.backoff.is_due() {
+                        self.search(at, memory, &mut searched, report)?;
                     }
                     continue;
                 }
             };
             // What was seen of memory while somebody began to write it by leave says nothing.
-            if self.lent.touches(&watched.node.memory) {
+            if self.leased.overlap(&watched.node.memory) {
                 continue;
             }
-            events.into_iter().for_each(&mut *tell);
-            let is_due = watched.searches.are_due();
+            events.into_iter().for_each(&mut *report);
+            let is_due = watched.backoff.is_due();
             match health {
-                Health::Alive => watched.searches.ended(),
+                Health::Alive => watched.backoff.ended(),
                 Health::Stalled if is_due => {
-                    self.look_for_successor(at, memory, &mut searched, tell)?;
+                    self.look_for_successor(at, memory, &mut searched, report)?;
                 }
                 Health::Stalled => {}
                 Health::Gone(reason) => {
                     log::info!("node {}: {reason}", watched.node.name);
                     watched.state.begin_anew();
-                    watched.searches.ended();
+                    watched.backoff.ended();
                     // A node whose kernel comes and goes causes no more searches than one that
                     // has none.
                     if is_due {
-                        self.search(at, memory, &mut searched, tell)?;
+                        self.search(at, memory, &mut searched, report)?;
                     }
                 }
             }
@@ -184,13 +184,13 @@ impl WatchedNodes {
     }
 
     /// Tries to store the baselines that could not be stored.
-    fn save_learned(&mut self, tell: &mut dyn FnMut(Event)) {
+    fn save_learned(&mut self, report: &mut dyn FnMut(Event)) {
         for WatchedNode { node, state, .. } in &mut self.nodes {
             let State::Watching(watching) = state else { continue };
             if let Some(unsaved) = &mut watching.unsaved
                 && let Some(learned) = unsaved.save_again(&self.store, node, &watching.kernel)
             {
-                tell(learned);
+                report(learned);
                 watching.unsaved = None;
             }
         }
@@ -202,34 +202,35 @@ impl WatchedNodes {
         at: usize,
         memory: &dyn Memory,
         searched: &mut Searched,
-        tell: &mut dyn FnMut(Event),
+        report: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
-        let finding = self.look(at, memory, searched);
+        let finding = self.find_unclaimed(at, memory, searched);
         let limit = self.boot_limit;
-        let Some(WatchedNode { node, state: State::Missing(missing), .. }) = self.nodes.get_mut(at)
+        let Some(WatchedNode { node, state: State::NoKernel(no_kernel), .. }) =
+            self.nodes.get_mut(at)
         else {
             return Ok(());
         };
         let reason = match finding {
-            Finding::Located(kernel) => return self.adopt(at, kernel, memory, tell),
+            Finding::Located(kernel) => return self.adopt(at, kernel, memory, report),
             Finding::Booting(lost) => {
-                if missing.boots() {
-                    tell(tell::booting(node, missing.before.as_deref(), &lost));
+                if no_kernel.boots() {
+                    report(messages::booting(node, no_kernel.before.as_deref(), &lost));
                 }
-                if !missing.boots_too_long(limit) {
+                if !no_kernel.boots_too_long(limit) {
                     return Ok(());
                 }
                 format!("it is still booting after {limit:?}: {}", lost.reason)
             }
             Finding::Lost(lost) => {
-                missing.boots_no_more();
+                no_kernel.boots_no_more();
                 lost.reason
             }
         };
-        // Told once for each loss, not at every search.
-        if !missing.told {
-            missing.told = true;
-            tell(tell::lost(&node.name, &reason));
+        // Reported once for each loss, not at every search.
+        if !no_kernel.reported {
+            no_kernel.reported = true;
+            report(messages::lost(&node.name, &reason));
         }
         Ok(())
     }
@@ -240,17 +241,17 @@ impl WatchedNodes {
         at: usize,
         memory: &dyn Memory,
         searched: &mut Searched,
-        tell: &mut dyn FnMut(Event),
+        report: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
-        match self.look(at, memory, searched) {
-            Finding::Located(kernel) => return self.adopt(at, kernel, memory, tell),
+        match self.find_unclaimed(at, memory, searched) {
+            Finding::Located(kernel) => return self.adopt(at, kernel, memory, report),
             Finding::Booting(lost) => {
                 if let Some(WatchedNode { node, state: State::Watching(watching), .. }) =
                     self.nodes.get_mut(at)
-                    && !watching.told_booting
+                    && !watching.reported_booting
                 {
-                    watching.told_booting = true;
-                    tell(tell::booting(node, Some(&watching.kernel), &lost));
+                    watching.reported_booting = true;
+                    report(messages::booting(node, Some(&watching.kernel), &lost));
                 }
             }
             Finding::Lost(_) => {}
@@ -259,17 +260,22 @@ impl WatchedNodes {
     }
 
     /// What is in a node's memory that no node is known to run.
-    fn look(&mut self, at: usize, memory: &dyn Memory, searched: &mut Searched) -> Finding {
+    fn find_unclaimed(
+        &mut self,
+        at: usize,
+        memory: &dyn Memory,
+        searched: &mut Searched,
+    ) -> Finding {
         let taken: Vec<_> = self.nodes.iter().filter_map(WatchedNode::text).collect();
         let Some(watched) = self.nodes.get_mut(at) else {
             return Finding::Lost(Lost::because("there is no such node".to_owned()));
         };
-        let look = || {
-            let findings = self.plan.look(&watched.node, memory, &self.images)?;
+        let survey = || {
+            let findings = self.plan.survey_node(&watched.node, memory, &self.images)?;
             Ok(candidates(memory, findings))
         };
-        let (found, took) = searched.once(&watched.node.memory, look);
-        watched.searches.took(took);
+        let (found, took) = searched.once(&watched.node.memory, survey);
+        watched.backoff.took(took);
         match found {
             Ok(candidates) => successor(candidates, &taken),
             Err(reason) => Finding::Lost(Lost::because(reason.to_owned())),
@@ -282,37 +288,37 @@ impl WatchedNodes {
         at: usize,
         kernel: Box<Kernel>,
         memory: &dyn Memory,
-        tell: &mut dyn FnMut(Event),
+        report: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
         let Some(watched) = self.nodes.get_mut(at) else { return Ok(()) };
-        if let State::Missing(missing) = &watched.state
-            && missing.has_refused(&kernel)
+        if let State::NoKernel(no_kernel) = &watched.state
+            && no_kernel.has_refused(&kernel)
         {
             // Its baseline may have been imported since; nothing else is new.
             let (images, store) = (&self.images, &self.store);
-            let begun = Watching::begin(images, store, memory, &watched.node, kernel, tell);
+            let begun = Watching::begin(images, store, memory, &watched.node, kernel, report);
             if let Ok(watching) = refused_by_store(begun)? {
-                tell(tell::found(&watched.node, &watching.kernel));
+                report(messages::found(&watched.node, &watching.kernel));
                 watched.state = State::Watching(Box::new(watching));
             }
             return Ok(());
         }
         let before = match &watched.state {
             State::Watching(watching) => Some(&watching.kernel),
-            State::Missing(missing) => missing.before.as_ref(),
+            State::NoKernel(no_kernel) => no_kernel.before.as_ref(),
         };
         match before.filter(|before| Identity::of(before) != Identity::of(&kernel)) {
-            Some(before) => tell(tell::rebooted(&watched.node, before, &kernel)),
-            None => tell(tell::found(&watched.node, &kernel)),
+            Some(before) => report(messages::rebooted(&watched.node, before, &kernel)),
+            None => report(messages::found(&watched.node, &kernel)),
         }
         let (images, store) = (&self.images, &self.store);
         let refused = kernel.clone();
-        let begun = Watching::begin(images, store, memory, &watched.node, kernel, tell);
+        let begun = Watching::begin(images, store, memory, &watched.node, kernel, report);
         watched.state = match refused_by_store(begun)? {
             Ok(watching) => State::Watching(Box::new(watching)),
             Err(reason) => {
-                tell(tell::lost(&watched.node.name, &reason));
-                State::Missing(Missing::refused(refused))
+                report(messages::lost(&watched.node.name, &reason));
+                State::NoKernel(NoKernel::refused(refused))
             }
         };
         Ok(())
@@ -335,22 +341,22 @@ impl State {
     fn begin_anew(&mut self) {
         let before = match self {
             Self::Watching(watching) => Some(watching.kernel.clone()),
-            Self::Missing(missing) => missing.before.take(),
+            Self::NoKernel(no_kernel) => no_kernel.before.take(),
         };
-        *self = Self::Missing(Missing::gone(before));
+        *self = Self::NoKernel(NoKernel::gone(before));
     }
 }
 
 impl WatchedNode {
     pub(super) fn new(node: Node, state: State) -> Self {
-        Self { node, state, searches: Searches::default() }
+        Self { node, state, backoff: SearchBackoff::default() }
     }
 
     /// Where the text under watch is.
     pub(super) fn text(&self) -> Option<PhysAddr> {
         match &self.state {
             State::Watching(watching) => Some(watching.kernel.text.phys),
-            State::Missing(_) => None,
+            State::NoKernel(_) => None,
         }
     }
 }
@@ -362,12 +368,12 @@ impl WatchedNode {
 pub(super) fn enough(plan: &Nodes, found: &[Found]) -> Result<(), String> {
     let is_there = |found: &Found| !matches!(found.finding, Finding::Lost(_));
     if let Nodes::Configured(_) = plan
-        && let Some(missing) = found.iter().find(|found| !is_there(found))
+        && let Some(no_kernel) = found.iter().find(|found| !is_there(found))
     {
         return Err(format!(
-            "node {}: {}. Say --wait if it is to be started later",
-            missing.node.name,
-            missing.finding.reason()
+            "node {}: {}. Use --wait if it starts later",
+            no_kernel.node.name,
+            no_kernel.finding.reason()
         ));
     }
     if found.iter().any(is_there) {
@@ -376,9 +382,9 @@ pub(super) fn enough(plan: &Nodes, found: &[Found]) -> Result<(), String> {
     let reasons = some_of(found.iter().map(|found| found.finding.reason().to_owned()));
     Err(format!(
         "no kernel was found in {}: start the other nodes first, name their memory with --node, \
-         or say --wait if they are to be started later{}{}",
+         or use --wait if they start later{}{}",
         plan.memory().in_brief(),
-        if reasons.is_empty() { "" } else { ". Seen, but no kernel that could be located: " },
+        if reasons.is_empty() { "" } else { ". Found, but not located as a kernel: " },
         reasons
     ))
 }

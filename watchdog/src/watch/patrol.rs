@@ -51,7 +51,7 @@ impl Patrol {
     }
 
     /// What the last round found, if one ended since this was last asked.
-    pub(super) fn report(&self) -> Option<Round> {
+    pub(super) fn last_round(&self) -> Option<Round> {
         self.0.try_recv().ok()
     }
 }

@@ -82,7 +82,7 @@ impl Pulse {
 /// Tells systemd something, where systemd wants to know (`Type=notify`).
 pub(super) fn notify(state: &[NotifyState]) {
     if let Err(error) = daemon::notify(false, state) {
-        log::debug!("systemd was not told {state:?}: {error}");
+        log::debug!("systemd was not notified of {state:?}: {error}");
     }
 }
 
@@ -93,15 +93,15 @@ mod tests {
     /// Check that one stopped part stops the sign of life, and that it must go on each time.
     #[test]
     fn one_stopped_heart_is_no_pulse() {
-        let (sweeps, proofs) = (Heart::default(), Heart::default());
-        let mut pulse = Pulse::new([sweeps.clone(), proofs.clone()]);
+        let (sweeps, tests) = (Heart::default(), Heart::default());
+        let mut pulse = Pulse::new([sweeps.clone(), tests.clone()]);
         sweeps.beat();
         assert!(!pulse.all_beat());
-        proofs.beat();
+        tests.beat();
         assert!(pulse.all_beat());
         sweeps.beat();
         assert!(!pulse.all_beat());
-        proofs.beat();
+        tests.beat();
         assert!(pulse.all_beat());
     }
 }

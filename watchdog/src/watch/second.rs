@@ -1,5 +1,5 @@
-//! The proof from a second process, now and then: a program that lets the watchdog alone, by its
-//! process id, answers another one.
+//! The self-test by a second process, once a minute: a foreign program may spare the watchdog's
+//! process id, but not that of another process.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use watchdog_guard::{PathReport, this_program};
 const ARGUMENTS: [&str; 3] = ["guard", "self-test", "--json"];
 const PERIOD: Duration = Duration::from_secs(60);
 /// How long it may take, on a machine that has much else to do.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What a second process finds, as it does.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Second {
         Self(receiver)
     }
 
-    /// Waits for the next look; an event where it did not go as it must. Cancel safe.
+    /// Waits for the next test; an event where a path was open or the test failed. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Event> {
         match self.0.recv().await {
             Some(found) => event(found),
@@ -49,8 +49,8 @@ impl Second {
 async fn test() -> Result<Vec<PathReport>, String> {
     let mut command = Command::from(this_program());
     command.args(ARGUMENTS).stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-    let output = match timeout(PATIENCE, command.output()).await {
-        Err(_) => return Err(format!("it did not end within {PATIENCE:?}")),
+    let output = match timeout(TEST_TIMEOUT, command.output()).await {
+        Err(_) => return Err(format!("it did not end within {TEST_TIMEOUT:?}")),
         Ok(ended) => ended.map_err(|error| error.to_string())?,
     };
     serde_json::from_slice(&output.stdout).map_err(|_| {
@@ -59,12 +59,12 @@ async fn test() -> Result<Vec<PathReport>, String> {
     })
 }
 
-/// An event for what a second process found open, or that it found nothing.
+/// An event for paths that a second process found open, or for a test that failed.
 fn event(found: Result<Vec<PathReport>, String>) -> Option<Event> {
     let message = match found {
         Err(why) => format!(
-            "A second process could not try the guard: {why}. The guard may answer it otherwise \
-             than the watchdog"
+            "A second process could not test the guard: {why}. The guard may treat it differently \
+             from the watchdog"
         ),
         Ok(report) => {
             let open =
@@ -79,7 +79,7 @@ fn event(found: Result<Vec<PathReport>, String>) -> Option<Event> {
             }
             format!(
                 "The guard does not deny to a second process what it denies to the watchdog: {}. \
-                 The other nodes' memory may be open to writes by this node's root",
+                 Root on node 0 may be able to write to the other nodes' memory",
                 open.join("; ")
             )
         }
@@ -91,8 +91,8 @@ fn event(found: Result<Vec<PathReport>, String>) -> Option<Event> {
 mod tests {
     use super::*;
 
-    /// Check that a path which is open to the second process is told, and that what no program
-    /// covers is not; and that a process which finds nothing is told as well.
+    /// Check that a path which is open to the second process is reported, and that what no program
+    /// covers is not; and that a process which finds nothing is reported as well.
     #[test]
     fn findings() {
         let line = |path: &'static str, coverage: &'static str| PathReport {
@@ -103,8 +103,8 @@ mod tests {
             reason: None,
         };
         assert!(event(Ok(vec![line("write", "denied"), line("kernel", "uncovered")])).is_none());
-        let told = event(Ok(vec![line("write", "uncovered")])).unwrap();
-        assert!(told.message.contains("write: unknown"), "{}", told.message);
+        let reported = event(Ok(vec![line("write", "uncovered")])).unwrap();
+        assert!(reported.message.contains("write: unknown"), "{}", reported.message);
         assert!(event(Err("it was killed".to_owned())).is_some());
     }
 }

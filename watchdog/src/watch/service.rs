@@ -8,29 +8,28 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::attempts::{Attempts, Owners};
+use super::attribution::WriteLog;
 use super::error::SweepError;
 use super::invariant::{self, Invariant};
 use super::leases::Leases;
+use super::messages;
 use super::nodes::{WatchedNodes, enough};
-use super::origin::Doings;
 use super::patrol::Patrol;
-use super::proof::{ProofWatch, armed, degraded, holder_lost, judged_by_less, unguarded};
 use super::pulse::{Heart, Pulse, Startup, notify};
 use super::second::Second;
+use super::self_test::{SelfTestWatch, armed, degraded, holder_lost, judged_by_less, unguarded};
 use super::sweeper::Sweeper;
-use super::tell;
-use crate::alert::{Book, Event, Outlet};
+use crate::alert::{Event, Outlet};
 use crate::node::{Found, Nodes, Target};
 use watchdog_core::memory::{MapError, RangeSet, ReadError};
 use watchdog_core::verify::{BaselineKey, BaselineStore};
 use watchdog_guard::{
-    Guard, GuardConfig, GuardError, GuardEvent, Policies, Processors, Release, ReportedCounts,
-    Settings, WritePath, role,
+    Guard, GuardConfig, GuardError, GuardEvent, Policies, Processors, Release, Settings, role,
 };
 
 /// How long systemd waits for a sign of life at least: a sweep may have to search all of a node's
 /// memory on a busy machine, and who is started anew meanwhile knows less than before.
-const PATIENCE: Duration = Duration::from_secs(60);
+const SIGN_OF_LIFE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the journal may take for what is sent before the guard is put in force.
 const UNHEARD: Duration = Duration::from_secs(15);
 
@@ -67,7 +66,7 @@ pub struct WatchOptions {
 impl WatchOptions {
     /// What nobody but the watchdog may change while the guard is in force: the configuration's
     /// folder where it is the watchdog's own, else the file, and the baselines.
-    fn kept(&self) -> Vec<PathBuf> {
+    fn protected_files(&self) -> Vec<PathBuf> {
         let folder = self.config.parent().filter(|it| it.file_name() == Some("watchdog".as_ref()));
         let config = folder.unwrap_or(&self.config).to_owned();
         vec![config, self.state_dir.clone(), BaselineStore::folder(&self.state_dir)]
@@ -99,14 +98,14 @@ pub enum WatchError {
     Guard(#[from] GuardError),
     /// The guard is not whole.
     #[error(
-        "the guard is not armed: {0}. Mend that, or run with --degraded to go on without these \
-         denials"
+        "the guard is not armed: {0}. Repair that, or run with --degraded to continue without \
+         these denials"
     )]
     NotArmed(String),
     /// The memory is this kernel's own.
     #[error("{0}")]
     InUse(String),
-    /// Whose the memory is cannot be known.
+    /// It is unknown which node owns the memory.
     #[error(transparent)]
     Map(#[from] MapError),
     /// Nothing to watch.
@@ -119,21 +118,23 @@ pub enum WatchError {
     #[error(transparent)]
     Sweep(#[from] SweepError),
     /// Sweeping, which had begun, cannot go on.
-    #[error("the watch cannot go on: {0}")]
+    #[error("the watch cannot continue: {0}")]
     Broken(#[source] SweepError),
     /// The sweeper is gone.
-    #[error("the sweeping thread died; this is a defect of watchdog, please report it")]
+    #[error("the sweeper thread died. This is a bug in watchdog; please report it")]
     SweeperDied,
-    /// Nobody would hear of anything.
+    /// No event is reported.
     #[error(
-        "the journal, or another place that events go to, has taken nothing for {UNHEARD:?}: a \
-         watchdog that is not heard puts no guard in force. Look whether journald runs (systemctl \
-         status systemd-journald.socket), and whether a policy confines the watchdog (AppArmor, \
+        "the journal, or another destination of events, accepted nothing for {UNHEARD:?}. A \
+         watchdog that cannot report puts no guard in force. Check that journald runs (systemctl \
+         status systemd-journald.socket), and that no policy confines the watchdog (AppArmor, \
          Landlock)"
     )]
     Unheard,
-    /// Trusted for nothing.
-    #[error("no guard was armed, and the role that an earlier one trusts cannot be given up")]
+    /// The role of an earlier guard remains.
+    #[error(
+        "no guard was armed, and the watchdog cannot give up the role that an earlier guard trusts"
+    )]
     Role(#[source] std::io::Error),
     /// No signal handler.
     #[error("cannot listen for signals")]
@@ -166,7 +167,7 @@ pub async fn watch(
     // By this `watchdog guard lease` says that there is something to look at.
     let mut asked = signal(SignalKind::user_defined1()).map_err(WatchError::Signal)?;
     let mut hung_up = signal(SignalKind::hangup()).map_err(WatchError::Signal)?;
-    outlet.send(tell::started(&target));
+    outlet.send(messages::started(&target));
     let mut startup = Startup::begin("arming the guard");
 
     if let Some(ranges) = &target.guarded {
@@ -174,16 +175,16 @@ pub async fn watch(
     }
     let owners = Owners::default();
     owners.set(configured(&target.nodes));
-    let (mut attempts, doings) = (Attempts::default(), Doings::new(options.policies.clone()));
-    let mut invariant = target.guarded.clone().map(|it| Invariant::new(it, doings.clone()));
+    let (mut attempts, write_log) = (Attempts::default(), WriteLog::new(options.policies.clone()));
+    let mut invariant = target.guarded.clone().map(|it| Invariant::new(it, write_log.clone()));
     // Armed before anything is looked at: what is found later cannot be changed by node 0 then.
     let mut guard = match &target.guarded {
         Some(ranges) => {
-            let told = |event| {
-                doings.saw(&event);
+            let to_event = |event| {
+                write_log.record_event(&event);
                 attempts.event(event, &owners)
             };
-            arm(ranges.clone(), &target, &options, outlet, told)?
+            arm(ranges.clone(), &target, &options, outlet, to_event)?
         }
         None => None,
     };
@@ -194,8 +195,9 @@ pub async fn watch(
     if let Some(reader) = guard.as_mut().and_then(Guard::take_reader) {
         outlet.confirm_by(reader);
     }
-    invariant.iter_mut().flat_map(Invariant::look).for_each(|it| outlet.send(it));
-    let mut proofs = guard.as_mut().map(|guard| ProofWatch::new(&guard.prove(), doings.clone()));
+    invariant.iter_mut().flat_map(Invariant::check_uses).for_each(|it| outlet.send(it));
+    let mut self_tests =
+        guard.as_mut().map(|guard| SelfTestWatch::new(&guard.self_test(), write_log.clone()));
 
     startup.step("searching memory for kernels");
     let found = search(&target, &mut || startup.progress())?;
@@ -204,15 +206,15 @@ pub async fn watch(
     }
     startup.step("judging each node for the first time");
     let store = options.store();
-    let mut tell = |event| outlet.send(event);
-    let mut nodes = WatchedNodes::take_up(&target, store, options.boot_limit, found, &mut tell)?;
+    let mut report = |event| outlet.send(event);
+    let mut nodes = WatchedNodes::take_up(&target, store, options.boot_limit, found, &mut report)?;
     // Ready means that every text was judged once; the first time takes longer than any other.
-    nodes.doings = doings.clone();
+    nodes.write_log = write_log.clone();
     nodes.still = target.guarded.is_some().then(|| options.period * STILL);
-    nodes.sweep(&*target.memory, &mut tell)?;
+    nodes.sweep(&*target.memory, &mut report)?;
 
     owners.set(nodes.owners());
-    let mut leases = Leases::new(nodes.lent.clone(), doings.clone());
+    let mut leases = Leases::new(nodes.leased.clone(), write_log.clone());
     if let Some(guard) = &mut guard {
         startup.step("putting the guard in force");
         guard.set_baselines(options.store().digests());
@@ -221,13 +223,13 @@ pub async fn watch(
         }
         // From here on the guard stays, whatever becomes of this process.
         let events = guard.keep()?;
-        events.into_iter().filter_map(|it| attempts.event(it, &owners)).for_each(&mut tell);
+        events.into_iter().filter_map(|it| attempts.event(it, &owners)).for_each(&mut report);
         if let Some(reported) = guard.take_reported() {
-            outlet.keep_book(Box::new(reported));
+            outlet.count_reported(reported);
         }
     }
-    let (sweeps, proven) = (Heart::default(), Heart::default());
-    let mut pulse = Pulse::new([sweeps.clone(), proven.clone()]);
+    let (sweeps, tested) = (Heart::default(), Heart::default());
+    let mut pulse = Pulse::new([sweeps.clone(), tested.clone()]);
     let patrol = Patrol::start(target.nodes.clone(), target.images.clone(), target.memory.clone());
     let mut sweeper = Sweeper::start(
         nodes,
@@ -240,29 +242,31 @@ pub async fn watch(
     );
     let mut written = options.store().written();
     let mut second = guard.as_ref().filter(|it| it.knows_the_executable()).map(|_| Second::start());
-    let mut proof = interval(options.period);
-    proof.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // A sign of life comes with every proof: systemd must wait for some periods, however long.
-    let patience = u64::try_from((options.period * 4).max(PATIENCE).as_micros());
+    let mut next_test = interval(options.period);
+    next_test.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // A sign of life comes with every self-test: systemd must wait for some periods, however
+    // long.
+    let timeout = u64::try_from((options.period * 4).max(SIGN_OF_LIFE_TIMEOUT).as_micros());
     notify(&[
         NotifyState::Ready,
-        NotifyState::WatchdogUsec(patience.unwrap_or(u64::MAX)),
+        NotifyState::WatchdogUsec(timeout.unwrap_or(u64::MAX)),
         NotifyState::Status("watching".to_owned()),
     ]);
     loop {
-        let (mut looked, mut seen) = (None, Vec::new());
+        let (mut update, mut seen) = (None, Vec::new());
         tokio::select! {
             event = next_event(&mut guard) => seen.push(event),
-            _ = proof.tick() => {
-                invariant.iter_mut().flat_map(Invariant::look).for_each(|it| outlet.send(it));
+            _ = next_test.tick() => {
+                invariant.iter_mut().flat_map(Invariant::check_uses).for_each(|it| outlet.send(it));
                 attempts.folded(&owners).into_iter().for_each(|event| outlet.send(event));
-                if let (Some(guard), Some(proofs)) = (guard.as_mut(), proofs.as_mut()) {
-                    proofs.compare(&guard.prove()).into_iter().for_each(|it| outlet.send(it));
-                    seen = guard.missed();
+                if let (Some(guard), Some(self_tests)) = (guard.as_mut(), self_tests.as_mut()) {
+                    let change = self_tests.compare(&guard.self_test());
+                    change.into_iter().for_each(|it| outlet.send(it));
+                    seen = guard.recursion_misses();
                     guard.lost_holders().iter().for_each(|it| outlet.send(holder_lost(it)));
-                    looked = Some(leases.look(guard, &target));
+                    update = Some(leases.update(guard, &target));
                 }
-                proven.beat();
+                tested.beat();
                 if pulse.all_beat() {
                     notify(&[NotifyState::Watchdog]);
                 }
@@ -278,41 +282,41 @@ pub async fn watch(
             failure = sweeper.failure() => {
                 return Err(failure.map_or(WatchError::SweeperDied, WatchError::Broken));
             }
-            _ = asked.recv() => looked = guard.as_mut().map(|it| leases.look(it, &target)),
-            () = leases.over() => looked = guard.as_mut().map(|it| leases.look(it, &target)),
+            _ = asked.recv() => update = guard.as_mut().map(|it| leases.update(it, &target)),
+            () = leases.over() => update = guard.as_mut().map(|it| leases.update(it, &target)),
             _ = hung_up.recv() => log::info!("SIGHUP: nothing to reload; restart the service"),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
-        let mut tell = |event: GuardEvent| {
-            let broken = invariant.as_mut().map(|it| it.look_after(&event));
-            doings.saw(&event);
+        let mut report = |event: GuardEvent| {
+            let broken = invariant.as_mut().map(|it| it.check_uses_after(&event));
+            write_log.record_event(&event);
             attempts.event(event, &owners).into_iter().for_each(|it| outlet.send(it));
             broken.into_iter().flatten().for_each(|it| outlet.send(it));
         };
-        seen.into_iter().for_each(&mut tell);
-        guard.iter_mut().flat_map(Guard::end_new_holds).for_each(tell);
-        for event in looked.unwrap_or_default().told(&mut attempts, &owners) {
+        seen.into_iter().for_each(&mut report);
+        guard.iter_mut().flat_map(Guard::end_new_stale_access).for_each(report);
+        for event in update.unwrap_or_default().into_events(&mut attempts, &owners) {
             outlet.send(event);
         }
     }
     notify(&[NotifyState::Stopping]);
     if let Some(guard) = &mut guard {
-        leases.end(guard).told(&mut attempts, &owners).for_each(|event| outlet.send(event));
+        leases.end(guard).into_events(&mut attempts, &owners).for_each(|event| outlet.send(event));
     }
     attempts.folded(&owners).into_iter().for_each(|event| outlet.send(event));
-    outlet.send(tell::stopped(guard.is_some()));
+    outlet.send(messages::stopped(guard.is_some()));
     Ok(())
 }
 
-/// Loads the guard over `ranges` and proves it; who held on to them is `told`. With `--degraded`
-/// the watch goes on with an incomplete guard, or with none.
+/// Loads the guard over `ranges` and tests it. `to_event` makes an event of each access that it
+/// found. With `--degraded` the watch goes on with an incomplete guard, or with none.
 fn arm(
     ranges: RangeSet,
     target: &Target,
     options: &WatchOptions,
     outlet: &Outlet,
-    mut told: impl FnMut(GuardEvent) -> Option<Event>,
+    mut to_event: impl FnMut(GuardEvent) -> Option<Event>,
 ) -> Result<Option<Guard>, WatchError> {
     let config = GuardConfig {
         ranges,
@@ -320,7 +324,7 @@ fn arm(
         processors: options.processors.clone(),
         policies: options.policies.clone(),
         release: options.release.clone(),
-        kept: options.kept(),
+        protected_files: options.protected_files(),
         baselines: BaselineStore::folder(&options.state_dir),
         settings: options.settings(target),
         without_lsm: options.degraded,
@@ -334,8 +338,12 @@ fn arm(
         Err(error) => return Err(error.into()),
     };
     guard.take_changed().iter().for_each(|what| outlet.send(judged_by_less(what)));
-    guard.take_held().into_iter().filter_map(&mut told).for_each(|event| outlet.send(event));
-    let coverage = guard.prove();
+    guard
+        .take_stale_access()
+        .into_iter()
+        .filter_map(&mut to_event)
+        .for_each(|event| outlet.send(event));
+    let coverage = guard.self_test();
     let open = coverage.open();
     if open.is_empty() {
         outlet.send(armed(&coverage));
@@ -345,15 +353,6 @@ fn arm(
         return Err(WatchError::NotArmed(open.join("; ")));
     }
     Ok(Some(guard))
-}
-
-impl Book for ReportedCounts {
-    fn told(&mut self, path: &str, count: u64) {
-        let Ok(path) = path.parse::<WritePath>() else { return };
-        if let Err(error) = self.add(path, count) {
-            log::warn!("reported attempts by {path} could not be counted: {error}");
-        }
-    }
 }
 
 /// Which memory is whose before anything was found.
@@ -374,7 +373,7 @@ async fn next_finding(second: &mut Option<Second>) -> Option<Event> {
     }
 }
 
-/// What the guard has to tell next; nothing ever, without a guard.
+/// What the guard reports next; nothing ever, without a guard.
 async fn next_event(guard: &mut Option<Guard>) -> GuardEvent {
     match guard {
         Some(guard) => guard.next_event().await,

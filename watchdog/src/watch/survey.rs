@@ -1,13 +1,13 @@
-//! What a survey of all memory says beside what is pinned: it moves nothing, and is told.
+//! What a survey of all memory says beside what is pinned: it moves nothing, and is reported.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::error::SweepError;
-use super::missing::Missing;
+use super::messages;
+use super::no_kernel::NoKernel;
 use super::nodes::{State, WatchedNode, WatchedNodes};
 use super::strays::Report;
-use super::tell;
 use crate::alert::Event;
 use crate::node::{MOST_NODES, Node, Nodes, Survey};
 use watchdog_core::locate::{Finding, Kernel, living};
@@ -15,12 +15,12 @@ use watchdog_core::memory::{Memory, PhysAddr, RangeSet};
 use watchdog_core::verify::Identity;
 
 /// How long it is waited for signs of life of kernels that nobody knew.
-const PATIENCE: Duration = Duration::from_secs(2);
+const LIFE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl WatchedNodes {
     /// Compares a survey of memory, which began then, with what is pinned: it moves nothing. A
-    /// witness that says otherwise than before, and whatever else looks like a kernel, is told; a
-    /// living kernel in memory whose nodes are discovered is a node from now on.
+    /// witness that says otherwise than before, and whatever else looks like a kernel, is reported;
+    /// a living kernel in memory whose nodes are discovered is a node from now on.
     ///
     /// # Errors
     /// [`SweepError`] when a new node's baseline cannot be learned.
@@ -29,12 +29,12 @@ impl WatchedNodes {
         begun: Instant,
         survey: Survey,
         memory: &dyn Memory,
-        tell: &mut dyn FnMut(Event),
+        report: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
         // A kernel that was taken up meanwhile was not there, or half, when others were seen.
         let is_older = |state: &State| match state {
             State::Watching(watching) => begun < watching.since,
-            State::Missing(_) => false,
+            State::NoKernel(_) => false,
         };
         let of_it = |watched: &&WatchedNode| watched.node.memory == survey.memory;
         if self.nodes.iter().filter(of_it).any(|watched| is_older(&watched.state)) {
@@ -50,7 +50,7 @@ impl WatchedNodes {
                 if doubt != watching.doubt {
                     watching.doubt.clone_from(&doubt);
                     let doubt = doubt.as_deref();
-                    tell(tell::witness_changed(&node.name, &watching.kernel, doubt));
+                    report(messages::witness_changed(&node.name, &watching.kernel, doubt));
                 }
             }
         }
@@ -66,19 +66,19 @@ impl WatchedNodes {
                 Finding::Located(kernel)
                     if alive.contains(&kernel.text.phys)
                         && !self.nodes.iter().any(missing)
-                        && !self.is_crowded(tell) =>
+                        && !self.is_crowded(report) =>
                 {
                     let node = Node {
                         name: self.plan.name_of_next(self.nodes.len()),
                         memory: survey.memory.clone(),
                     };
-                    let state = State::Missing(Missing::default());
+                    let state = State::NoKernel(NoKernel::default());
                     self.nodes.push(WatchedNode::new(node, state));
-                    self.adopt(self.nodes.len() - 1, kernel.clone(), memory, tell)?;
+                    self.adopt(self.nodes.len() - 1, kernel.clone(), memory, report)?;
                 }
                 stray => {
                     if let Some(nearest) = self.nearest(&survey.memory, stray) {
-                        self.tell_stray(&nearest, stray, tell);
+                        self.report_stray(&nearest, stray, report);
                     }
                 }
             }
@@ -101,16 +101,16 @@ impl WatchedNodes {
             _ => None,
         });
         let (texts, pulses): (Vec<_>, Vec<_>) = strangers.unzip();
-        let alive = living(memory, &pulses, PATIENCE);
+        let alive = living(memory, &pulses, LIFE_TIMEOUT);
         texts.into_iter().zip(alive).filter_map(|(text, alive)| alive.then_some(text)).collect()
     }
 
     /// Whether there are as many nodes as are kept apart, which is reported once.
-    fn is_crowded(&mut self, tell: &mut dyn FnMut(Event)) -> bool {
+    fn is_crowded(&mut self, report: &mut dyn FnMut(Event)) -> bool {
         let is_crowded = self.nodes.len() >= MOST_NODES;
         if is_crowded && !self.crowd_reported {
             self.crowd_reported = true;
-            tell(tell::crowded(&self.plan.name_of_next(self.nodes.len())));
+            report(messages::crowded(&self.plan.name_of_next(self.nodes.len())));
         }
         is_crowded
     }
@@ -124,12 +124,17 @@ impl WatchedNodes {
         of_memory.min_by_key(apart).map(|watched| watched.node.clone())
     }
 
-    /// Tells a stray, once.
-    pub(super) fn tell_stray(&mut self, node: &Node, stray: &Finding, tell: &mut dyn FnMut(Event)) {
-        let event = tell::stray(&node.name, stray);
+    /// Reports a stray, once.
+    pub(super) fn report_stray(
+        &mut self,
+        node: &Node,
+        stray: &Finding,
+        report: &mut dyn FnMut(Event),
+    ) {
+        let event = messages::stray(&node.name, stray);
         match self.strays.add(&node.name, &event.message) {
-            Report::Stray => tell(event),
-            Report::More => tell(tell::strays_more(&node.name)),
+            Report::Stray => report(event),
+            Report::More => report(messages::strays_more(&node.name)),
             Report::Nothing => {}
         }
     }
@@ -139,12 +144,12 @@ impl WatchedNodes {
 fn doubt(kernel: &Kernel, findings: &[Finding]) -> Option<String> {
     let text = Some(kernel.text.phys);
     match findings.iter().find(|finding| finding.text_address() == text) {
-        None => Some("no witness speaks of it any more".to_owned()),
-        // Writable text is told by the sweeps.
+        None => Some("no witness finds it now".to_owned()),
+        // Writable text is reported by the sweeps.
         Some(Finding::Booting(_)) => None,
         Some(Finding::Lost(lost)) => Some(lost.reason.clone()),
         Some(Finding::Located(now)) if Identity::of(now) != Identity::of(kernel) => {
-            Some(format!("they agree on another kernel, {}", tell::kernel(now)))
+            Some(format!("they agree on another kernel, {}", messages::kernel(now)))
         }
         Some(Finding::Located(_)) => None,
     }

@@ -38,14 +38,14 @@ impl Sweeper {
         thread::spawn(move || {
             loop {
                 let begun = Instant::now();
-                let mut tell = |event| outlet.send(event);
-                let swept = nodes.sweep(&*memory, &mut tell).and_then(|()| {
+                let mut report = |event| outlet.send(event);
+                let swept = nodes.sweep(&*memory, &mut report).and_then(|()| {
                     // What is half written is no kernel that anybody left or planted.
-                    let report = patrol.report().filter(|_| !nodes.lent.is_any());
-                    let Some((begun, surveys)) = report else { return Ok(()) };
+                    let round = patrol.last_round().filter(|_| !nodes.leased.is_any());
+                    let Some((begun, surveys)) = round else { return Ok(()) };
                     surveys
                         .into_iter()
-                        .try_for_each(|survey| nodes.consider(begun, survey, &*memory, &mut tell))
+                        .try_for_each(|survey| nodes.consider(begun, survey, &*memory, &mut report))
                 });
                 if let Err(error) = swept {
                     let _ = failed.send(error);

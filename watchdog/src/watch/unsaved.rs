@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::tell;
+use super::messages;
 use crate::alert::Event;
 use crate::node::Node;
 use watchdog_core::locate::Kernel;
@@ -11,7 +11,7 @@ use watchdog_core::text::chain;
 use watchdog_core::verify::{Baseline, BaselineStore, StoreError};
 
 /// From one try to the next.
-const AGAIN: Duration = Duration::from_secs(60);
+const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A baseline that is only in memory.
 #[derive(Debug)]
@@ -21,22 +21,22 @@ pub(super) struct Unsaved {
 }
 
 impl Unsaved {
-    /// Stores a baseline that was just learned, and tells of it; what cannot be stored is
+    /// Stores a baseline that was just learned, and reports it; what cannot be stored is
     /// returned.
     pub(super) fn unless_saved(
         store: &BaselineStore,
         node: &Node,
         kernel: &Kernel,
         baseline: &Baseline,
-        tell: &mut dyn FnMut(Event),
+        report: &mut dyn FnMut(Event),
     ) -> Option<Self> {
         match save(store, node, kernel, baseline) {
             Ok(learned) => {
-                tell(learned);
+                report(learned);
                 None
             }
             Err(error) => {
-                tell(tell::unsaved(node, kernel, baseline, &chain(&error), AGAIN));
+                report(messages::unsaved(node, kernel, baseline, &chain(&error), RETRY_INTERVAL));
                 Some(Self { baseline: baseline.clone(), tried: Instant::now() })
             }
         }
@@ -50,7 +50,7 @@ impl Unsaved {
         node: &Node,
         kernel: &Kernel,
     ) -> Option<Event> {
-        if self.tried.elapsed() < AGAIN {
+        if self.tried.elapsed() < RETRY_INTERVAL {
             return None;
         }
         match save(store, node, kernel, &self.baseline) {
@@ -73,5 +73,5 @@ fn save(
 ) -> Result<Event, StoreError> {
     store.save(node.name.as_str(), baseline)?;
     let file = store.path(node.name.as_str());
-    Ok(tell::learned(node, kernel, baseline, &file.display().to_string()))
+    Ok(messages::learned(node, kernel, baseline, &file.display().to_string()))
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::attribution::WriteLog;
 use super::error::SweepError;
 use super::life::{Life, News};
-use super::origin::Doings;
-use super::tell;
+use super::messages;
 use super::unsaved::Unsaved;
 use crate::alert::Event;
 use crate::node::{Images, NoBaseline, Node, baseline_for};
@@ -16,12 +16,13 @@ use watchdog_core::text::chain;
 use watchdog_core::verify::judge::Cause;
 use watchdog_core::verify::{Baseline, BaselineStore, Difference, Sweep, Verdict, Verifier};
 
-/// Differences, and findings about the mapping, of one sweep that are told one by one; the rest is
-/// told as a number.
-const TOLD_EACH: usize = 16;
-/// Causes of one sweep that are told one by one: whoever traces may set up many probes.
-const CAUSES_TOLD_EACH: usize = 64;
-/// Differences of one sweep that are looked at; what is beyond is told as a number all the same.
+/// Differences, and findings about the mapping, of one sweep that are reported one by one; the rest
+/// is reported as a number.
+const REPORTED_EACH: usize = 16;
+/// Causes of one sweep that are reported one by one: whoever traces may set up many probes.
+const CAUSES_REPORTED_EACH: usize = 64;
+/// Differences of one sweep that are looked at; what is beyond is reported as a number all the
+/// same.
 const MOST: usize = 10_000;
 
 /// A kernel that is pinned: whatever memory says later, its place stays this until it is gone.
@@ -31,19 +32,19 @@ pub(super) struct Watching {
     verifier: Verifier,
     /// Since when it is watched.
     pub(super) since: Instant,
-    /// Differences already told: where, and the bytes found there.
-    told: BTreeMap<PhysAddr, Vec<u8>>,
+    /// Differences already reported: where, and the bytes found there.
+    reported: BTreeMap<PhysAddr, Vec<u8>>,
     /// When the last sweep began, if there was one: what is new was changed after that.
     swept: Option<Instant>,
-    /// Causes already told.
-    told_causes: BTreeSet<Cause>,
-    /// Findings about the mapping already told.
-    told_mapping: BTreeSet<String>,
+    /// Causes already reported.
+    reported_causes: BTreeSet<Cause>,
+    /// Findings about the mapping already reported.
+    reported_mapping: BTreeSet<String>,
     life: Life,
     /// What witnesses were last said to say otherwise.
     pub(super) doubt: Option<String>,
-    /// Whether a kernel that boots beside it was told.
-    pub(super) told_booting: bool,
+    /// Whether a kernel that boots beside it was reported.
+    pub(super) reported_booting: bool,
     /// The baseline it is judged by, where that was learned and could not be stored.
     pub(super) unsaved: Option<Unsaved>,
 }
@@ -67,7 +68,7 @@ impl Watching {
         memory: &dyn Memory,
         node: &Node,
         kernel: Box<Kernel>,
-        tell: &mut dyn FnMut(Event),
+        report: &mut dyn FnMut(Event),
     ) -> Result<Result<Self, String>, SweepError> {
         let mut unsaved = None;
         let baseline = match baseline_for(images, store, &node.name, &kernel) {
@@ -76,58 +77,61 @@ impl Watching {
             Err(error) => return Ok(Err(chain(&error))),
             Ok(None) => {
                 let baseline = Baseline::learn(memory, &kernel)?;
-                unsaved = Unsaved::unless_saved(store, node, &kernel, &baseline, tell);
+                unsaved = Unsaved::unless_saved(store, node, &kernel, &baseline, report);
                 baseline
             }
         };
         Ok(Ok(Self {
             since: Instant::now(),
-            life: Life::begin(kernel.pulse.look(memory)),
+            life: Life::begin(kernel.pulse.read_clocks(memory)),
             verifier: Verifier::new(baseline, &kernel),
             kernel,
-            told: BTreeMap::new(),
+            reported: BTreeMap::new(),
             swept: None,
-            told_causes: BTreeSet::new(),
-            told_mapping: BTreeSet::new(),
+            reported_causes: BTreeSet::new(),
+            reported_mapping: BTreeSet::new(),
             doubt: None,
-            told_booting: false,
+            reported_booting: false,
             unsaved,
         }))
     }
 
-    /// Walks the translation again, compares the text, and tells what is new. Where memory is
+    /// Walks the translation again, compares the text, and reports what is new. Where memory is
     /// live, clocks that stand still for longer than `limit` are news.
     pub(super) fn sweep(
         &mut self,
         node: &Node,
         memory: &dyn Memory,
-        doings: &Doings,
+        write_log: &WriteLog,
         limit: Option<Duration>,
-        tell: &mut dyn FnMut(Event),
+        report: &mut dyn FnMut(Event),
     ) -> Health {
         let begun = Instant::now();
-        let advanced = self.life.look(self.kernel.pulse.look(memory));
+        let advanced = self.life.record_beat(self.kernel.pulse.read_clocks(memory));
         match limit.and_then(|limit| self.life.news(limit)) {
-            Some(News::Stopped(time)) => tell(tell::stands_still(&node.name, &self.kernel, time)),
-            Some(News::GoesOn(time)) => tell(tell::goes_on(&node.name, &self.kernel, time)),
+            Some(News::Stopped(time)) => {
+                report(messages::stands_still(&node.name, &self.kernel, time))
+            }
+            Some(News::GoesOn(time)) => report(messages::goes_on(&node.name, &self.kernel, time)),
             None => {}
         }
         let findings = match recheck(memory, &self.kernel) {
             Ok(Recheck::Same { findings }) => findings,
             // A kernel that lives on and is mapped elsewhere was not rebooted.
             Ok(Recheck::Gone { reason }) if advanced => {
-                vec![format!("{reason}, and the kernel lives on")]
+                vec![format!("{reason}, but the kernel still runs")]
             }
             Ok(Recheck::Gone { reason }) => return Health::Gone(reason),
             Err(error) => return Health::Gone(chain(&error)),
         };
-        self.tell_mapping(node, findings, tell);
+        self.report_mapping(node, findings, report);
         match self.verifier.sweep(memory, &self.kernel, MOST) {
             Ok(found) => {
-                let is_new = found.unexplained.iter().any(|it| !self.is_told(it));
-                let origin = is_new.then(|| doings.origin(&node.name, &node.memory, self.swept));
-                let origin = origin.flatten();
-                self.tell_text(node, &found, origin.as_deref(), tell);
+                let is_new = found.unexplained.iter().any(|it| !self.is_reported(it));
+                let attribution =
+                    is_new.then(|| write_log.attribute(&node.name, &node.memory, self.swept));
+                let attribution = attribution.flatten();
+                self.report_text(node, &found, attribution.as_deref(), report);
             }
             Err(error) => return Health::Gone(chain(&error)),
         }
@@ -140,54 +144,59 @@ impl Watching {
         !self.life.is_stalled()
     }
 
-    /// Tells findings about the mapping, each once for as long as it stands.
-    fn tell_mapping(&mut self, node: &Node, findings: Vec<String>, tell: &mut dyn FnMut(Event)) {
-        let (new, rest) = news(&findings, &self.told_mapping, TOLD_EACH);
+    /// Reports findings about the mapping, each once for as long as it stands.
+    fn report_mapping(
+        &mut self,
+        node: &Node,
+        findings: Vec<String>,
+        report: &mut dyn FnMut(Event),
+    ) {
+        let (new, rest) = news(&findings, &self.reported_mapping, REPORTED_EACH);
         for finding in new {
-            tell(tell::mapping(&node.name, &self.kernel, finding));
+            report(messages::mapping(&node.name, &self.kernel, finding));
         }
         if rest > 0 {
-            tell(tell::mapping_more(&node.name, &self.kernel, rest));
+            report(messages::mapping_more(&node.name, &self.kernel, rest));
         }
-        self.told_mapping = findings.into_iter().collect();
+        self.reported_mapping = findings.into_iter().collect();
     }
 
-    /// Whether a difference was told as it is.
-    fn is_told(&self, difference: &Difference) -> bool {
-        self.told.get(&difference.phys) == Some(&difference.found)
+    /// Whether a difference was reported as it is.
+    fn is_reported(&self, difference: &Difference) -> bool {
+        self.reported.get(&difference.phys) == Some(&difference.found)
     }
 
-    /// Tells differences that were not told before, and when there are none any more.
-    fn tell_text(
+    /// Reports differences that were not reported before, and when there are none any more.
+    fn report_text(
         &mut self,
         node: &Node,
         found: &Sweep,
-        origin: Option<&str>,
-        tell: &mut dyn FnMut(Event),
+        attribution: Option<&str>,
+        report: &mut dyn FnMut(Event),
     ) {
-        let new: Vec<_> = found.unexplained.iter().filter(|it| !self.is_told(it)).collect();
-        for difference in new.iter().take(TOLD_EACH) {
-            tell(tell::tampered(&node.name, difference, origin));
+        let new: Vec<_> = found.unexplained.iter().filter(|it| !self.is_reported(it)).collect();
+        for difference in new.iter().take(REPORTED_EACH) {
+            report(messages::tampered(&node.name, difference, attribution));
         }
-        if let Some(rest) = new.len().checked_sub(TOLD_EACH).filter(|rest| *rest > 0) {
-            tell(tell::tampered_more(&node.name, rest, found.pages_differing));
+        if let Some(rest) = new.len().checked_sub(REPORTED_EACH).filter(|rest| *rest > 0) {
+            report(messages::tampered_more(&node.name, rest, found.pages_differing));
         }
         let causes: BTreeSet<Cause> = found.causes.iter().map(|(cause, _)| cause.clone()).collect();
-        let is_new = |(cause, _): &&(Cause, u32)| !self.told_causes.contains(cause);
+        let is_new = |(cause, _): &&(Cause, u32)| !self.reported_causes.contains(cause);
         let mut new = found.causes.iter().filter(is_new);
-        for (cause, count) in new.by_ref().take(CAUSES_TOLD_EACH) {
-            tell(tell::instrumented(&node.name, &self.kernel, cause, *count));
+        for (cause, count) in new.by_ref().take(CAUSES_REPORTED_EACH) {
+            report(messages::instrumented(&node.name, &self.kernel, cause, *count));
         }
         let rest = new.count();
         if rest > 0 {
-            tell(tell::instrumented_more(&node.name, &self.kernel, rest));
+            report(messages::instrumented_more(&node.name, &self.kernel, rest));
         }
-        let was_told = !self.told.is_empty() || !self.told_causes.is_empty();
-        if was_told && matches!(found.verdict, Verdict::Clean | Verdict::Patched) {
-            tell(tell::clean(&node.name, &self.kernel, found.verdict));
+        let was_reported = !self.reported.is_empty() || !self.reported_causes.is_empty();
+        if was_reported && matches!(found.verdict, Verdict::Clean | Verdict::Patched) {
+            report(messages::clean(&node.name, &self.kernel, found.verdict));
         }
-        self.told_causes = causes;
-        self.told = found
+        self.reported_causes = causes;
+        self.reported = found
             .unexplained
             .iter()
             .map(|difference| (difference.phys, difference.found.clone()))
@@ -195,13 +204,13 @@ impl Watching {
     }
 }
 
-/// Which findings were not told before, the first `most` of them, and how many more there are.
+/// Which findings were not reported before, the first `most` of them, and how many more there are.
 fn news<'a>(
     findings: &'a [String],
-    told: &BTreeSet<String>,
+    reported: &BTreeSet<String>,
     most: usize,
 ) -> (Vec<&'a String>, usize) {
-    let mut new = findings.iter().filter(|finding| !told.contains(*finding));
+    let mut new = findings.iter().filter(|finding| !reported.contains(*finding));
     (new.by_ref().take(most).collect(), new.count())
 }
 
@@ -209,15 +218,15 @@ fn news<'a>(
 mod tests {
     use super::*;
 
-    /// Check that of many findings the first are told and the rest is counted, in their order, and
-    /// that none is told twice.
+    /// Check that of many findings the first are reported and the rest is counted, in their order,
+    /// and that none is reported twice.
     #[test]
     fn many_findings_are_few_events() {
         let findings: Vec<String> = (0..262_000).rev().map(|n| n.to_string()).collect();
-        let (new, rest) = news(&findings, &BTreeSet::new(), TOLD_EACH);
-        assert_eq!((new.len(), rest), (TOLD_EACH, findings.len() - TOLD_EACH));
+        let (new, rest) = news(&findings, &BTreeSet::new(), REPORTED_EACH);
+        assert_eq!((new.len(), rest), (REPORTED_EACH, findings.len() - REPORTED_EACH));
         assert_eq!(new.first().map(|first| first.as_str()), Some("261999"));
-        let told = findings.iter().skip(1).cloned().collect();
-        assert_eq!(news(&findings, &told, TOLD_EACH), (vec![&findings[0]], 0));
+        let reported = findings.iter().skip(1).cloned().collect();
+        assert_eq!(news(&findings, &reported, REPORTED_EACH), (vec![&findings[0]], 0));
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn run(options: &options::Demo) -> Result<()> {
 fn chosen(numbers: &[usize]) -> Result<Vec<(usize, Act)>> {
     let all = || ACTS.into_iter().enumerate();
     if let Some(unknown) = numbers.iter().find(|n| !(1..=ACTS.len()).contains(*n)) {
-        bail!("there is no act {unknown}, but 1 to {}: cargo xtask demo --list", ACTS.len());
+        bail!("unknown act {unknown}; expected 1 to {}: cargo xtask demo --list", ACTS.len());
     }
     Ok(all().filter(|(n, _)| numbers.is_empty() || numbers.contains(&(n + 1))).collect())
 }
@@ -64,9 +64,9 @@ fn play(kernel: &str, acts: &[(usize, Act)]) -> Result<()> {
     wrapped(
         "",
         &format!(
-            "Three unmodified Debian kernels ({kernel}) side by side on one machine, without a \
-             hypervisor between them. The machine is QEMU's, in software emulation (TCG). It boots \
-             once, in half a minute, and is restored from there in a second."
+            "Three unmodified Debian kernels ({kernel}) run side by side on one machine, without \
+             a hypervisor between them. The machine is QEMU, in software emulation (TCG). It \
+             boots once, in half a minute. From then on it is restored from a snapshot in a second."
         ),
     );
     let stage = Stage::set_with(kernel, Start::Ready, |reached| say!("  {reached}"))?;
@@ -94,7 +94,7 @@ fn play(kernel: &str, acts: &[(usize, Act)]) -> Result<()> {
         say!("{title:<64}{}", if *held { "ok" } else { "FAILED" });
     }
     say!("\n{:.0?} in all", begun.elapsed());
-    ensure!(verdicts.iter().all(|(_, held)| *held), "not every act went as it must");
+    ensure!(verdicts.iter().all(|(_, held)| *held), "some acts failed");
     Ok(())
 }
 
@@ -182,7 +182,7 @@ fn finds_both(stage: &Stage) -> Result<()> {
                 && entry.field("WATCHDOG_LENGTH") == size.to_string()
         };
         ensure!(entries.iter().any(|entry| said(&entry)), "node {node} was not found as it is");
-        say!("  node {node} says the same: text at {:#x}, {size} bytes", truth.text_phys_start);
+        say!("  node {node} reports the same: text at {:#x}, {size} bytes", truth.text_phys_start);
     }
     Ok(())
 }
@@ -212,7 +212,7 @@ fn flipped_byte(stage: &Stage) -> Result<()> {
         alert.field("WATCHDOG_PHYS") == format!("{at:#x}"),
         "the alert is about something else"
     );
-    say!("  host: the byte is as it was");
+    say!("  host: the byte is restored");
     show(&stage.wait_for(mark, "text-clean", |entry| entry.is("text-clean"))?);
     Ok(())
 }
@@ -303,7 +303,7 @@ fn leased(stage: &Stage) -> Result<()> {
         };
         stage.entries(mark)?.iter().filter(is_shown).for_each(show);
         let truth = stage.machine().truth(2)?;
-        say!("  node 2 says the same: text at {:#x}", truth.text_phys_start);
+        say!("  node 2 reports the same: text at {:#x}", truth.text_phys_start);
         loader_is_denied(stage)
     })
 }

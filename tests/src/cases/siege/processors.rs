@@ -50,7 +50,7 @@ fn open_before(stage: &Stage) -> Result<()> {
         let killed = stage.wait_for(mark, "held", |it| it.field("WATCHDOG_PID") == other)?;
         ensure!(killed.is("write-killed") && killed.field("WATCHDOG_PATH") == "held", "{killed:?}");
         ensure!(
-            killed.field("MESSAGE").contains("what starts another node's processor"),
+            killed.field("MESSAGE").contains("a file that starts another node's processor"),
             "{killed:?}"
         );
         stage.shell(&format!("kill -0 {own}; ! kill -0 {other} 2>/dev/null")).map(drop)

@@ -83,9 +83,9 @@ fn mistaken(stage: &Stage) -> Result<()> {
     between_watchdogs(stage, || {
         stage.shell("touch /tmp/mem")?;
         for (line, says) in [
-            (&memory, "/dev/mem is another file"),
+            (&memory, "/dev/mem is not the kernel's memory device"),
             (&groups, "not the root of all control groups"),
-            (&bound, "it has mounts or a root of its own"),
+            (&bound, "this process has mounts or a root of its own"),
         ] {
             let run = stage.machine().node0().shell(line)?;
             let said = run.to_string();

@@ -11,8 +11,8 @@ pub enum BtfError {
     TooLarge,
     /// A structure takes too many steps to look through.
     #[error(
-        "`struct {0}` in the kernel's type information (BTF) is too deep, or too large, to look \
-         through"
+        "`struct {0}` in the kernel's type information (BTF) is nested too deeply or too large to \
+         search"
     )]
     TooDeep(String),
     /// No such structure.
@@ -34,7 +34,7 @@ pub enum BtfError {
     #[error("this kernel has no function `{0}` to attach to")]
     NoFunction(String),
     /// No such value of an enumeration, or one that is too large.
-    #[error("this kernel's `enum {0}` has no `{1}` that could be used")]
+    #[error("this kernel's `enum {0}` has no usable `{1}`")]
     Enumerator(&'static str, &'static str),
     /// A function takes other parameters than this program relies on.
     #[error("this kernel's function `{0}` has {1} parameters, not {2}")]

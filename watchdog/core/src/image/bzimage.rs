@@ -26,7 +26,7 @@ pub(super) fn payload(file: &[u8]) -> Result<&[u8], ImageError> {
     let version = u16::from_le_bytes(field(file, VERSION).ok_or_else(cut_short)?);
     if version < OLDEST {
         return Err(ImageError::Header(format!(
-            "its boot protocol is {}.{:02}, and only 2.08 (Linux 2.6.26) and later say where the \
+            "its boot protocol is {}.{:02}; only 2.08 (Linux 2.6.26) and later say where the \
              kernel is",
             version >> 8,
             version & 0xff
@@ -38,7 +38,7 @@ pub(super) fn payload(file: &[u8]) -> Result<&[u8], ImageError> {
     let start = payload_start(sectors, offset);
     within(file, start, length).ok_or_else(|| {
         ImageError::Header(format!(
-            "its kernel should be {length} bytes from byte {start} on, and the file ends after {} \
+            "its kernel should be {length} bytes from byte {start} on, but the file ends after {} \
              bytes",
             file.len()
         ))

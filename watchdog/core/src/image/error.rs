@@ -31,7 +31,7 @@ pub enum ImageError {
     Io(io::Error),
     /// The file is too large for a bzImage.
     #[error(
-        "it is {size} bytes long, and no bzImage has more than {MAX_PACKED}: give the file that \
+        "it is {size} bytes long, but no bzImage has more than {MAX_PACKED}: give the file that \
          the boot loader loads, as /boot/vmlinuz-RELEASE"
     )]
     TooLarge {
@@ -45,7 +45,7 @@ pub enum ImageError {
     )]
     Other(&'static str),
     /// The boot header cannot be right.
-    #[error("{0}: the file is damaged or was not copied whole; fetch it again")]
+    #[error("{0}: the file is damaged or incomplete; fetch it again")]
     Header(String),
     /// The payload is in a format that is not unpacked here.
     #[error(
@@ -66,8 +66,8 @@ pub enum ImageError {
     },
     /// The payload says that it is larger than is unpacked.
     #[error(
-        "its kernel would be {stated} bytes long unpacked, and no more than {limit} are unpacked: \
-         the file is damaged; fetch it again"
+        "its kernel would be {stated} bytes long unpacked, and the limit is {limit}: the file is \
+         damaged; fetch it again"
     )]
     TooMuch {
         /// Bytes it is said to have.
@@ -77,7 +77,7 @@ pub enum ImageError {
     },
     /// The payload has another size than it says.
     #[error(
-        "its kernel is said to be {stated} bytes long unpacked and is {found}: the file is \
+        "its kernel is said to be {stated} bytes long unpacked, but is {found}: the file is \
          damaged; fetch it again"
     )]
     WrongSize {

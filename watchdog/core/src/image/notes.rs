@@ -37,11 +37,11 @@ pub(super) fn build_id(section: &[u8]) -> Result<BuildId<'_>, String> {
         }
         offset = note.next;
     }
-    let found = found.ok_or("has no build id, by which its kernel could be known again")?;
+    let found = found.ok_or("has no build id, which identifies a kernel")?;
     if BUILD_ID_SIZE.contains(&found.id.len()) {
         Ok(found)
     } else {
-        Err(format!("has a build id of {} bytes, which is none of 8 to 64", found.id.len()))
+        Err(format!("has a build id of {} bytes; 8 to 64 are valid", found.id.len()))
     }
 }
 

@@ -29,7 +29,7 @@ impl Relocations {
             return Ok(Self::default());
         }
         if !rest.is_empty() || values.next() != Some(0) {
-            return Err("is followed by what is no list of relocations".to_owned());
+            return Err("is followed by something that is not a list of relocations".to_owned());
         }
         let mut lists = vec![Vec::new()];
         for value in values {

@@ -66,7 +66,7 @@ pub(super) fn header<'data, R: ReadRef<'data>>(file: R) -> Result<&'data Header,
     FileHeader64::parse(file)
         .ok()
         .filter(|header| matches!(header.e_type(LE), elf::ET_EXEC | elf::ET_DYN))
-        .ok_or(ImageError::Other("an ELF file, but no program that is linked"))
+        .ok_or(ImageError::Other("an ELF file, but not a linked program"))
 }
 
 /// A kernel's ELF file; its methods fail with what the file has or lacks.
@@ -101,11 +101,13 @@ impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
         let section = self.section(".notes", elf::SHT_NOTE)?;
         let found = notes::build_id(self.content(section, ".notes", MAX_SMALL_SECTION)?)?;
         if self.displacement(section, ".notes")? != self.displacement(text, ".text")? {
-            return Err("is not one piece: its program headers part `.notes` from `.text`".into());
+            return Err(
+                "is not one piece: its program headers separate `.notes` from `.text`".into()
+            );
         }
         let note_virt = mapped(section)
             .and_then(|start| start.checked_add(found.offset.try_into().ok()?))
-            .ok_or("has its `.notes` where no kernel has them")?;
+            .ok_or("has its `.notes` at an address that no kernel uses")?;
         // Both lie within the same GiB, so their distance fits.
         let offset = note_virt.0.cast_signed().saturating_sub(text_virt.0.cast_signed());
         let rodata = self.section(".rodata", elf::SHT_PROGBITS)?;
@@ -159,8 +161,8 @@ impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
             for (name, expected) in [("_stext", start), ("_etext", end)] {
                 if is_name(names, symbol.st_name.get(LE), name) && value != expected {
                     return Err(format!(
-                        "says two things of its text: `.text` is {start}..{end}, `{name}` is \
-                         {value}"
+                        "contradicts itself about its text: `.text` is {start}..{end}, `{name}` \
+                         is {value}"
                     ));
                 }
             }
@@ -220,9 +222,7 @@ impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
         };
         let segment =
             self.segments.iter().find(|segment| holds(segment).is_some()).ok_or_else(|| {
-                format!(
-                    "is cut short or unsound: no part of it that is loaded holds all of `{name}`"
-                )
+                format!("is cut short or inconsistent: no loaded segment holds all of `{name}`")
             })?;
         Ok(segment.p_paddr(LE).wrapping_sub(segment.p_vaddr(LE)))
     }

@@ -94,7 +94,7 @@ fn judge(text: PhysAddr, mut claims: Claims, within: &RangeSet, images: &[Vendor
     }
     if claims.are_several() {
         return Finding::Lost(lost(format!(
-            "there are several descriptions of a kernel text at physical {text}"
+            "several kernel texts are described at physical {text}"
         )));
     }
     let (note, vendor) = (claims.notes.pop(), claims.vendors.pop());
@@ -120,15 +120,15 @@ fn judge(text: PhysAddr, mut claims: Claims, within: &RangeSet, images: &[Vendor
     }
     let build_id = vendor.map(|vendor| vendor.build_id).or_else(|| note?.build_id);
     located(mapping, table, build_id, said.clone()).map_or_else(
-        || Finding::Lost(lost(format!("the kernel at {text} has no sound extent"))),
+        || Finding::Lost(lost(format!("the kernel at {text} has no valid extent"))),
         |kernel| Finding::Located(Box::new(kernel)),
     )
 }
 
 fn too_few(text: PhysAddr, said: &[Witness], rule: &str) -> String {
     let names: Vec<_> = said.iter().map(|witness| witness.name).collect();
-    let verb = if names.len() == 1 { "speaks" } else { "speak" };
-    format!("only {} {verb} of a kernel text at physical {text}; {rule}", names.join(" and "))
+    let verb = if names.len() == 1 { "reports" } else { "report" };
+    format!("only {} {verb} a kernel text at physical {text}; {rule}", names.join(" and "))
 }
 
 /// The witnesses that know the text's size to the byte.

@@ -58,7 +58,7 @@ pub(super) fn examine(
     let is_image = name >> 31 == u64::MAX >> 31;
     if flags != FLAGS || start == 0 || !start.is_multiple_of(ALIGN) || size > MAX_IMAGE || !is_image
     {
-        return Err("it is not the resource of a kernel's text by its flags, place, size or name");
+        return Err("its flags, place, size or name are not those of a kernel text's resource");
     }
     // Both addresses of the image are multiples of the alignment, so the name's offset in a large
     // page is known, and only in which one it lies must be tried.
@@ -73,7 +73,7 @@ pub(super) fn examine(
             size,
         })
     });
-    claim.ok_or("its name is not `Kernel code`, wherever the image maps it")
+    claim.ok_or("its name is not `Kernel code` at any place where the image maps it")
 }
 
 /// Start, size, name and flags of the resource whose flags are at physical `flags_at`.

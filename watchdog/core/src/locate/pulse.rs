@@ -67,9 +67,9 @@ impl Pulse {
         Self { jiffies, timekeeper, ticking, detector, threshold }
     }
 
-    /// Looks at the clocks. What cannot be read shows nothing.
+    /// Reads the clocks. What cannot be read shows nothing.
     #[must_use]
-    pub fn look(&self, memory: &dyn Memory) -> Beat {
+    pub fn read_clocks(&self, memory: &dyn Memory) -> Beat {
         let bytes = |at: Option<PhysAddr>, length| copy(memory, at?, length);
         let word = |at| bytes(at, 4).and_then(|bytes| u32_at(&bytes, 0));
         let long = |at| bytes(at, 8).and_then(|bytes| u64_at(&bytes, 0));
@@ -126,21 +126,21 @@ impl Beat {
     }
 }
 
-/// Which of several kernels live: those whose clocks go on within `patience`. Ends early when all
+/// Which of several kernels live: those whose clocks go on within `timeout`. Ends early when all
 /// of them do.
 #[must_use]
-pub fn living(memory: &dyn Memory, pulses: &[Pulse], patience: Duration) -> Vec<bool> {
+pub fn living(memory: &dyn Memory, pulses: &[Pulse], timeout: Duration) -> Vec<bool> {
     let begun = Instant::now();
-    let first: Vec<Beat> = pulses.iter().map(|pulse| pulse.look(memory)).collect();
+    let first: Vec<Beat> = pulses.iter().map(|pulse| pulse.read_clocks(memory)).collect();
     let mut alive = vec![false; pulses.len()];
-    while alive.contains(&false) && begun.elapsed() < patience {
+    while alive.contains(&false) && begun.elapsed() < timeout {
         thread::sleep(STEP);
         for ((alive, pulse), first) in alive.iter_mut().zip(pulses).zip(&first) {
-            *alive = *alive || pulse.look(memory).advanced_since(first);
+            *alive = *alive || pulse.read_clocks(memory).advanced_since(first);
         }
     }
     log::debug!(
-        "signs of life: the clocks of {} of {} kernels went on within {} ms",
+        "signs of life: the clocks of {} of {} kernels advanced within {} ms",
         alive.iter().filter(|alive| **alive).count(),
         alive.len(),
         begun.elapsed().as_millis()

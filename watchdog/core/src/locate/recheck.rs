@@ -36,7 +36,7 @@ pub fn recheck(memory: &dyn Memory, kernel: &Kernel) -> Result<Recheck, ReadErro
     };
     let Some(runs) = image_runs(memory, kernel.page_table_root, kernel.paging_levels) else {
         return gone(format!(
-            "the page tables at {} do not map a kernel image any more",
+            "the page tables at {} no longer map a kernel image",
             kernel.page_table_root
         ));
     };
@@ -52,7 +52,7 @@ pub fn recheck(memory: &dyn Memory, kernel: &Kernel) -> Result<Recheck, ReadErro
     let stretches = executable(&runs);
     let Some(mapped) = stretches.iter().find(covers) else {
         return gone(format!(
-            "virtual {} does not lead to the text at physical {} any more",
+            "virtual {} no longer leads to the text at physical {}",
             text.virt, text.phys
         ));
     };
@@ -95,7 +95,7 @@ fn open_mappings(memory: &dyn Memory, kernel: &Kernel, size: u64) -> Vec<String>
     }
     if !found.complete {
         findings.push(format!(
-            "the page tables at {root} are more than this memory needs: not all were walked"
+            "the page tables at {root} are larger than this memory needs; not all were walked"
         ));
     }
     findings

@@ -113,8 +113,7 @@ fn claims(
 /// Turns every finding into a loss: among so many signs the living kernel may not have been seen.
 fn flooded(findings: Vec<Finding>, within: &RangeSet) -> Vec<Finding> {
     let reason = format!(
-        "{} holds more that looks like parts of kernels than can be followed: \
-         somebody may be hiding one among decoys",
+        "{} holds more signs of kernels than can be followed: a kernel may be hidden among decoys",
         within.in_brief()
     );
     if findings.is_empty() {

@@ -75,7 +75,7 @@ pub fn open_device(for_writing: bool) -> io::Result<File> {
         return Ok(device);
     }
     Err(io::Error::other(format!(
-        "{DEVICE} is another file than the kernel's memory device: something is mounted over it"
+        "{DEVICE} is not the kernel's memory device: something is mounted over it"
     )))
 }
 
@@ -118,7 +118,7 @@ impl DevMem {
             let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
             windows.kept.retain(|_, kept| !Arc::ptr_eq(&kept.window, &window));
         }
-        Err(io::Error::other("the kernel took the memory away: it was given to somebody else"))
+        Err(io::Error::other("the kernel revoked the memory: it now has another user"))
     }
 
     /// The window that holds `at`, mapped now if it was not.

@@ -94,14 +94,14 @@ impl Dump {
         if !self.cut.is_empty() {
             let (name, missing) = (&self.name, self.cut.size());
             return Some(format!(
-                "{name} was cut short: {missing} bytes of memory that its headers name are not in \
-                 it (from {} on)",
+                "{name} was cut short: {missing} bytes of memory that its headers name are \
+                 missing (from {} on)",
                 self.cut.ranges().first()?
             ));
         }
         let name = &self.name;
         self.incomplete
-            .then(|| format!("{name} is incomplete: what wrote it did not get to the end"))
+            .then(|| format!("{name} is incomplete: the program that wrote it did not finish"))
     }
 }
 

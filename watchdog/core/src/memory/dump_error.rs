@@ -12,24 +12,24 @@ pub enum DumpError {
     #[error("{0}")]
     Foreign(&'static str),
     /// No magic number that is known.
-    #[error("it is no ELF file. Memory byte for byte, without headers, is raw:FILE[@PHYS]")]
+    #[error("it is not an ELF file. For memory byte by byte, without headers, use raw:FILE[@PHYS]")]
     NotElf,
     /// ELF, but no core.
     #[error(
-        "it is an ELF file but no core (a kernel image or a program?): a core is what \
-         makedumpfile -E, a copy of /proc/vmcore or QEMU's dump-guest-memory gives"
+        "it is an ELF file but not a core (a kernel image or a program?). A core comes from \
+         makedumpfile -E, a copy of /proc/vmcore or QEMU's dump-guest-memory"
     )]
     NotCore,
     /// ELF of another kind of machine.
-    #[error("it is not of a 64-bit x86 machine; only such cores are read")]
+    #[error("it is not a core of a 64-bit x86 machine; only such cores are read")]
     OtherMachine,
     /// Headers of a size that is not ELF's.
-    #[error("its program headers have {0} bytes each and not 56: the file is damaged")]
+    #[error("its program headers have {0} bytes each, not 56: the file is damaged")]
     HeaderSize(u16),
     /// No magic number where a range begins.
     #[error(
-        "it has no LiME header at offset {at:#x}: it is damaged or no LiME image. Memory byte for \
-         byte, without headers, is raw:FILE[@PHYS]"
+        "it has no LiME header at offset {at:#x}: it is damaged or not a LiME image. For memory \
+         byte by byte, without headers, use raw:FILE[@PHYS]"
     )]
     NotLime {
         /// Where in the file.
@@ -37,8 +37,8 @@ pub enum DumpError {
     },
     /// A version that is not read.
     #[error(
-        "it is of version {0} of the LiME format and only version 1 is read. What AVML compressed \
-         is expanded by avml-convert FILE NEWFILE"
+        "it has version {0} of the LiME format; only version 1 is read. Expand what AVML \
+         compressed with avml-convert FILE NEWFILE"
     )]
     LimeVersion(u32),
     /// More headers than a file header counts, and no section header that does.
@@ -55,7 +55,8 @@ pub enum DumpError {
     NoRange(String),
     /// Bytes of the file stand for several addresses each.
     #[error(
-        "its headers speak of {memory} bytes of memory and the file has {file}: the file is damaged"
+        "its headers describe {memory} bytes of memory, but the file has {file}: the file is \
+         damaged"
     )]
     MoreThanFile {
         /// Bytes of memory.

@@ -5,20 +5,20 @@ const FORMS: &[(&[u8], &str)] = &[
     // KDUMP_SIGNATURE, diskdump_mod.h of makedumpfile 1.7; QEMU's `dump-guest-memory -z` as well.
     (
         b"KDUMP   ",
-        "it is kdump-compressed, which makedumpfile does not turn back into ELF. Take the dump as \
+        "it is kdump-compressed, which makedumpfile cannot turn back into ELF. Take the dump as \
          ELF (makedumpfile -E -d 0 /proc/vmcore FILE; in QEMU, dump-guest-memory without -z, -l \
          or -s), or copy its pages to a raw image with libkdumpfile",
     ),
     // DISK_DUMP_SIGNATURE, there.
     (
         b"DISKDUMP",
-        "it is of diskdump, which is not read. Copy its pages to a raw image with libkdumpfile, \
-         or take the dump as ELF (makedumpfile -E)",
+        "it is a diskdump file, which is not supported. Copy its pages to a raw image with \
+         libkdumpfile, or take the dump as ELF (makedumpfile -E)",
     ),
     // MAKEDUMPFILE_SIGNATURE, makedumpfile.h.
     (
         b"makedumpfile",
-        "it is flattened (makedumpfile -F). Put it in order first: makedumpfile -R NEWFILE < FILE",
+        "it is flattened (makedumpfile -F). Rearrange it first: makedumpfile -R NEWFILE < FILE",
     ),
     // src/image.rs of AVML: magic `AVML`, version 2.
     (

@@ -114,5 +114,5 @@ impl Memory for Kcore {
 }
 
 fn changed() -> io::Error {
-    io::Error::other("memory was added to this machine or removed meanwhile: start again")
+    io::Error::other("memory was added to this machine or removed during the read: start again")
 }

@@ -78,10 +78,10 @@ impl fmt::Display for PhysRange {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RangeError {
     /// Not of the form `START..END`.
-    #[error("`{0}` is no range: write START..END, END exclusive, as in 0x38000000..0x50000000")]
+    #[error("invalid range `{0}`: write START..END, END exclusive, as in 0x38000000..0x50000000")]
     Form(String),
     /// One end is no number.
-    #[error("`{0}` is no address: write it in hexadecimal (0x38000000) or decimal")]
+    #[error("invalid address `{0}`: write it in hexadecimal (0x38000000) or decimal")]
     Number(String),
     /// End not above start.
     #[error("the range {0} is empty: its END must be above its START")]

@@ -28,7 +28,7 @@ impl RawImage {
         let range = PhysRange::with_size(base, size).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("{size} bytes from physical {base} on are no memory image"),
+                format!("a memory image cannot have {size} bytes at physical {base}"),
             )
         })?;
         Ok(Self { file, path: path.to_owned(), base, ranges: RangeSet::from_iter([range]) })

@@ -25,8 +25,8 @@ impl fmt::Display for Refusal {
 pub enum Reason {
     /// Below or above everything that an image holds.
     #[error(
-        "is not in the image, which holds {0}. Correct --node, or name the right image (a raw one \
-         whose first byte is not physical 0 is raw:FILE@PHYS)"
+        "is not in the image, which holds {0}. Correct --node, or name the right image (for a raw \
+         one whose first byte is not physical 0, use raw:FILE@PHYS)"
     )]
     OutsideImage(PhysRange),
     /// Between what an image holds.
@@ -41,23 +41,23 @@ pub enum Reason {
     /// `/dev/mem` shows no System RAM (`devmem_is_allowed`, arch/x86/mm/init.c, 6.1), and
     /// no other node can live in it.
     #[error(
-        "is System RAM of this kernel ({0}): its allocator uses it, so it can be no other node's, \
-         and /dev/mem does not show it. Reserve the range (memmap=SIZE$START on the kernel \
-         command line) or correct --node; /proc/iomem shows the map. To look at this kernel's own \
-         memory, use --memory live or --memory kcore"
+        "is System RAM of this kernel ({0}): its allocator uses it, so it cannot belong to \
+         another node, and /dev/mem does not show it. Reserve the range (memmap=SIZE$START on the \
+         kernel command line) or correct --node; /proc/iomem shows the map. To look at this \
+         kernel's own memory, use --memory live or --memory kcore"
     )]
     SystemRam(PhysRange),
     /// Drivers of node 0 answer for it.
     #[error(
-        "is persistent memory to this kernel, whose drivers may write to it or make RAM of it: it \
-         can be no other node's. Reserve the range with memmap=SIZE$START on the kernel command \
-         line (memmap=SIZE!START makes persistent memory of it), or correct --node; /proc/iomem \
-         shows the map"
+        "is persistent memory to this kernel, whose drivers may write to it or make RAM of it, so \
+         it cannot belong to another node. Reserve the range with memmap=SIZE$START on the kernel \
+         command line (not with `!`, which makes persistent memory), or correct --node; \
+         /proc/iomem shows the map"
     )]
     Persistent,
     /// Registers, not memory.
     #[error(
-        "is no memory but a device's (see /proc/iomem), and reading it could disturb the device. \
+        "is not memory but a device's (see /proc/iomem), and reading it could disturb the device. \
          Correct --node"
     )]
     Device,
@@ -69,8 +69,8 @@ pub enum Reason {
     NotSystemRam,
     /// A part of a page, or memory that is offline.
     #[error(
-        "is listed as System RAM in /proc/iomem and is not in /proc/kcore, which holds whole \
-         pages that are online. Leave it out of --node"
+        "is listed as System RAM in /proc/iomem but is not in /proc/kcore, which holds only whole \
+         online pages. Leave it out of --node"
     )]
     NotInKcore,
     /// Neither `/dev/mem` nor `/proc/kcore` shows a page that is System RAM in part.
@@ -83,6 +83,6 @@ pub enum Reason {
     #[error("cannot be read: {0}")]
     Unavailable(Arc<SourceError>),
     /// It could be read, but is not what the source was opened for.
-    #[error("is not part of the memory that is to be read. Name it with --node")]
+    #[error("is not part of the memory to read. Name it with --node")]
     NotAsked,
 }

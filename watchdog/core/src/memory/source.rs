@@ -68,8 +68,8 @@ impl FromStr for MemorySource {
             Some(("elf", file)) => Ok(Self::Elf { path: file.into() }),
             Some(("lime", file)) => Ok(Self::Lime { path: file.into() }),
             _ => Err(format!(
-                "`{text}` is no memory source: use `devmem`, `kcore`, `live`, `raw:FILE[@PHYS]`, \
-                 `elf:FILE` or `lime:FILE`"
+                "unknown memory source `{text}`; expected `devmem`, `kcore`, `live`, \
+                 `raw:FILE[@PHYS]`, `elf:FILE` or `lime:FILE`"
             )),
         }
     }

@@ -43,8 +43,8 @@ pub enum SourceError {
     LockedDown,
     /// There is no `/proc/kcore`.
     #[error(
-        "/proc/kcore does not exist: this kernel has no CONFIG_PROC_KCORE. Other nodes' memory is \
-         read with --memory devmem, this kernel's own from an image"
+        "/proc/kcore does not exist: this kernel has no CONFIG_PROC_KCORE. Read other nodes' \
+         memory with --memory devmem, and this kernel's own from an image"
     )]
     NoKcore,
     /// Lockdown for confidentiality refuses it.
@@ -56,7 +56,7 @@ pub enum SourceError {
     KcoreLockedDown,
     /// Something else is there.
     #[error(
-        "/proc/kcore is no core of this kernel: a container hides it, or a systemd unit with \
+        "/proc/kcore is not a core of this kernel: a container hides it, or a systemd unit with \
          ProtectKernelTunables=. Run the watchdog outside of it"
     )]
     KcoreHidden,

@@ -40,7 +40,7 @@ impl FromStr for BaselineKey {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |error: &dyn fmt::Display| {
             format!(
-                "`{text}` is no minisign public key ({error}): give the key as `minisign -G` \
+                "`{text}` is not a minisign public key ({error}): give the key as `minisign -G` \
                  prints it, beginning with RW, or the absolute path of its .pub file"
             )
         };

@@ -5,7 +5,8 @@ use crate::locate::Kernel;
 use crate::locate::tests::made_up::{FIRST, LARGE, Machine, RX};
 use crate::memory::{PhysAddr, PhysRange};
 use crate::verify::reference::{
-    BpfKsym, FtraceOps, ImageSymbols, Kprobe, Landmarks, Layouts, Module, Piece, Reference, Tables,
+    BpfKsym, FtraceOps, ImageSymbols, KnownSymbols, Kprobe, Layouts, Module, Piece, Reference,
+    Tables,
 };
 
 /// Bytes of its text.
@@ -133,7 +134,7 @@ pub(crate) fn reference() -> Reference {
         left_out: 0..0,
         tables: Tables {
             fentry: functions().collect(),
-            landmarks: Landmarks { fentry: Some(FENTRY), ..Landmarks::default() },
+            known_symbols: KnownSymbols { fentry: Some(FENTRY), ..KnownSymbols::default() },
             ..Tables::default()
         },
         gates: Vec::new(),

@@ -13,7 +13,7 @@ pub(super) const MAX_TEXT: u64 = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum MeasureError {
     /// The size is not believable.
-    #[error("a kernel text of {0} bytes is not believable")]
+    #[error("a kernel text of {0} bytes is not plausible")]
     Size(u64),
     /// The source refused.
     #[error(transparent)]

@@ -232,7 +232,7 @@ impl RodataWatch {
                 continue;
             }
             opinion.equal = opinion.equal.saturating_sub(length);
-            let why = "read-only data that nothing writes after it was linked";
+            let why = "read-only data that must not change after linking";
             wrong.push(first..end, why);
         }
     }

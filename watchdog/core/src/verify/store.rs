@@ -44,8 +44,9 @@ pub enum StoreError {
     },
     /// It is no baseline, or a damaged one.
     #[error(
-        "{path} is no sound baseline: {what}. Make it anew with `watchdog baseline import`; or, \
-         if you trust the node as it is now, move the file away and let `watchdog run` learn"
+        "{path} is not a valid baseline: {what}. Make it again with `watchdog baseline import`. \
+         Or, if you trust the node as it is now, move the file away and let `watchdog run` learn \
+         one"
     )]
     Unsound {
         /// The file.
@@ -56,7 +57,7 @@ pub enum StoreError {
     /// A key is configured, and the signature is missing or not that key's.
     #[error(
         "{path} is not signed by the configured key: {what}. Sign it with `minisign -Sm {path}`, \
-         or take `baseline_key` out of the configuration"
+         or remove `baseline_key` from the configuration"
     )]
     Signature {
         /// The baseline.
@@ -66,8 +67,8 @@ pub enum StoreError {
     },
     /// A key is configured, and there is no baseline that could be signed.
     #[error(
-        "node {node} has no baseline, and with `baseline_key` only signed ones count: make one \
-         with `watchdog baseline import --node {node} --image FILE` and sign {path}"
+        "node {node} has no baseline, and `baseline_key` accepts only signed ones: make one with \
+         `watchdog baseline import --node {node} --image FILE` and sign {path}"
     )]
     NothingSigned {
         /// The node.
@@ -249,13 +250,13 @@ fn loads_again(header: usize, packed: usize, unpacked: usize) -> io::Result<()> 
     let size = file.max(unpacked as u64);
     if header >= MAX_HEADER {
         return Err(io::Error::other(format!(
-            "its header would have {header} bytes, and only one of less than {MAX_HEADER} is read"
+            "its header would have {header} bytes; a header must have less than {MAX_HEADER}"
         )));
     }
     if size > MAX_FILE {
         return Err(io::Error::other(format!(
-            "it would have {size} bytes, and only one of at most {MAX_FILE} is read: the kernel's \
-             text, data or symbol table is larger than that of any known kernel"
+            "it would have {size} bytes; the limit is {MAX_FILE}. The kernel's text, data or \
+             symbol table is larger than that of any known kernel"
         )));
     }
     Ok(())
@@ -278,7 +279,7 @@ fn parse(node: &str, bytes: &[u8]) -> Result<Baseline, String> {
         return Err("it is the baseline of another node".to_owned());
     }
     if Digest::of(packed) != header.sha256 {
-        return Err("its bytes are not those it was made of (SHA-256 differs)".to_owned());
+        return Err("its content has changed (SHA-256 differs)".to_owned());
     }
     // A byte of LZ4 stands for at most 255.
     let most = (packed.len() as u64).saturating_mul(255).min(MAX_FILE);
@@ -291,7 +292,7 @@ fn parse(node: &str, bytes: &[u8]) -> Result<Baseline, String> {
     let Header { kind, kernel: identity, origin, .. } = header;
     let baseline = Baseline { kind, identity, origin, reference: Arc::new(reference) };
     if !baseline.is_sound() {
-        return Err("its parts do not fit each other".to_owned());
+        return Err("its parts contradict each other".to_owned());
     }
     Ok(baseline)
 }

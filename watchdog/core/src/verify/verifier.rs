@@ -26,7 +26,7 @@ const DWELL: Duration = Duration::from_millis(500);
 /// For how long sites that their tables do not explain are left open while the kernel holds one of
 /// the mutexes of whoever patches: a slow machine that switches ten thousand sites takes its time.
 /// Whoever holds a mutex for ever gains no more than this, and only at places that the tables list.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATCHING_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between the first two looks; then twice as long each time, up to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
@@ -279,7 +279,7 @@ impl Verifier {
             since => since,
         };
         self.pending_since = since;
-        let patient = since.is_some_and(|since| since.elapsed() < PATIENCE);
+        let patient = since.is_some_and(|since| since.elapsed() < PATCHING_TIMEOUT);
         let is_open = |wrong: &mut Wrong| {
             !self.suspects.stand(wrong) || (patient && wrong.mechanism.is_some())
         };

@@ -2,7 +2,7 @@
 
 use watchdog_core::image::Relocations;
 use watchdog_core::verify::reference::{
-    Alternative, Gate, ImageSymbols, JumpLabel, Landmarks, ParavirtSite, Piece, Reference,
+    Alternative, Gate, ImageSymbols, JumpLabel, KnownSymbols, ParavirtSite, Piece, Reference,
     RuntimeConstant, StaticCall, Tables, Trampoline,
 };
 
@@ -149,7 +149,7 @@ fn tables() -> Tables {
         retpolines: each(BRANCH),
         returns: each(RETURN),
         calls: each(DIRECT),
-        seals: each(SEAL),
+        ibt_seals: each(SEAL),
         jump_labels: each(LABEL)
             .into_iter()
             .map(|at| JumpLabel { at, target: at + 0x30, key: KEY, inverted: false })
@@ -166,7 +166,7 @@ fn tables() -> Tables {
             sites: each(IMMEDIATE),
             is_shift: false,
         }],
-        landmarks: Landmarks {
+        known_symbols: KnownSymbols {
             pv_ops: Some(PV_OPS),
             fentry: Some(FENTRY),
             return_thunk: Some(THUNK),

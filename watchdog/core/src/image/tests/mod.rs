@@ -120,7 +120,7 @@ fn other_elf() {
         (refused_elf(|elf| elf.machine = 183), "arm64"),
         (refused_elf(|elf| elf.machine = 243), "another machine"),
         (refused_elf(|elf| elf.class = 1), "another machine"),
-        (refused_elf(|elf| elf.kind = 1), "no program"),
+        (refused_elf(|elf| elf.kind = 1), "not a linked program"),
         (refusal(b"\x7fELF\x02\x01"), "too short"),
     ] {
         assert!(error.starts_with("it is ") && error.contains(expected), "{expected}: {error}");
@@ -177,7 +177,10 @@ fn symbols() {
         [(("_stext", TEXT + 16), "`_stext`"), (("_etext", end - 1), "`_etext`")]
     {
         let error = with(&[symbol]).unwrap_err();
-        assert!(error.contains("two things of its text") && error.contains(expected), "{error}");
+        assert!(
+            error.contains("contradicts itself about its text") && error.contains(expected),
+            "{error}"
+        );
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn examine(
     let (names_at, names) = found.ok_or(if budget.is_exhausted() {
         SPENT
     } else {
-        "no names that parse throughout, with markers for them, stand before the token table"
+        "no names that parse completely, with markers for them, precede the token table"
     })?;
     let count = names.count();
     let names = Arc::new(names);
@@ -118,7 +118,9 @@ impl Misfit {
             Self::Unread => "no layout's offsets can be read",
             Self::Base => "no layout's relative base is a kernel address",
             Self::Order => "no layout's addresses ascend",
-            Self::Extent => "the addresses of _text, _stext, _etext and _end make no kernel image",
+            Self::Extent => {
+                "the addresses of _text, _stext, _etext and _end do not form a kernel image"
+            }
             Self::Banner => "no banner is where the address of linux_banner leads",
         }
     }

@@ -94,10 +94,10 @@ fn who_is_needed() {
     machine.write(FIRST.note, &[0; 16]);
     assert_eq!(machine.kernel().witnesses.len(), 3);
     machine.write(FIRST.resource(), &[0; 32]);
-    assert!(machine.not_located()[0].contains("only kallsyms and page-tables speak"));
+    assert!(machine.not_located()[0].contains("only kallsyms and page-tables report"));
     let machine = Machine::with(FIRST);
     machine.entry(FIRST.level3(), 510, 0);
-    assert!(machine.not_located()[0].contains("only vmcoreinfo and kallsyms and iomem speak"));
+    assert!(machine.not_located()[0].contains("only vmcoreinfo and kallsyms and iomem report"));
     let machine = Machine::with(FIRST);
     machine.write(FIRST.tables(), &[0xff; 64]);
     assert!(machine.not_located()[0].contains("page tables and kallsyms must agree"));
@@ -136,7 +136,7 @@ fn forged_note() {
     let found = machine.find();
     assert_eq!(found.len(), 2);
     assert!(matches!(&found[0], Finding::Located(kernel) if kernel.text.phys.0 == FIRST.text));
-    assert!(found[1].reason().contains("only vmcoreinfo speaks"));
+    assert!(found[1].reason().contains("only vmcoreinfo reports"));
 }
 
 /// Check that a kernel whose text lies in memory that was not searched, another node's, is lost.
@@ -231,7 +231,7 @@ fn flood() {
     for page in 0..1200 {
         machine.write(0x190_0000 + page * 4096, &level3);
     }
-    assert!(machine.not_located().iter().all(|reason| reason.contains("hiding one")));
+    assert!(machine.not_located().iter().all(|reason| reason.contains("hidden among decoys")));
     let read = machine.read.load(Ordering::Relaxed);
     assert!(read < MOST_READ, "{read} bytes");
 }

@@ -11,7 +11,7 @@ pub(super) enum Class {
     /// Whether locks are taken: 0 or 1.
     SmpLock,
     /// Whether unused landing pads are sealed: 0 or 1.
-    Seal,
+    IbtSeal,
     /// How indirect branches are made.
     Retpoline,
     /// How far before a function calls are counted, in bytes.

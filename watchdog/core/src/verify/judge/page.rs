@@ -128,7 +128,7 @@ fn between(expected: &Expected, live: &[u8], start: usize, end: usize, judged: &
             at: u32::try_from(start.saturating_add(offset)).unwrap_or(u32::MAX),
             length: u32::try_from(length).unwrap_or(u32::MAX),
             mechanism: None,
-            why: "no place that the kernel rewrites",
+            why: "not a known patch site",
         });
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn of(expected: &Expected) -> Vec<Site> {
             add(*at, length, Kind::Retpoline(*register));
         }
     }
-    tables.seals.iter().for_each(|at| add(*at, 4, Kind::Seal));
+    tables.ibt_seals.iter().for_each(|at| add(*at, 4, Kind::IbtSeal));
     for (n, label) in (0..).zip(&tables.jump_labels) {
         add(label.at, label_length(expected.linked(label.at, 5)), Kind::JumpLabel(n));
     }

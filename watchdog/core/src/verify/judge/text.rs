@@ -21,7 +21,7 @@ pub struct TextJudge {
     /// Of `raw`, until that changes.
     sha256: Option<Digest>,
     /// The same without probes; empty while there are none.
-    lifted: Vec<u8>,
+    unprobed: Vec<u8>,
     armed: Vec<Armed>,
     pages: Vec<Judged>,
     /// Of `pages`, until one is thought of otherwise.
@@ -47,7 +47,7 @@ impl TextJudge {
             raw: vec![0; expected.text().len()],
             read: vec![false; pages],
             sha256: None,
-            lifted: Vec::new(),
+            unprobed: Vec::new(),
             expected,
             armed: Vec::new(),
             pages: vec![Judged::default(); pages],
@@ -131,7 +131,7 @@ impl TextJudge {
                 self.armed.retain(|armed| !near.contains(&armed.at));
                 self.armed.extend(probes.armed(&self.expected, state, &self.raw, near));
             }
-            self.lift(page);
+            self.remove_probes(page);
             self.judge_page(page, state, None);
         }
         self.agree(&due, state);
@@ -139,23 +139,23 @@ impl TextJudge {
     }
 
     /// Makes a page's copy without probes.
-    fn lift(&mut self, page: usize) {
+    fn remove_probes(&mut self, page: usize) {
         if self.armed.is_empty() {
-            self.lifted = Vec::new();
+            self.unprobed = Vec::new();
             return;
         }
-        if self.lifted.is_empty() {
-            self.lifted = self.raw.clone();
+        if self.unprobed.is_empty() {
+            self.unprobed = self.raw.clone();
         }
         let start = page.saturating_mul(PAGE);
         // A site may reach into the next page.
         let end = start.saturating_add(PAGE).saturating_add(PAGE).min(self.raw.len());
         let raw = self.raw.get(start..end);
-        if let (Some(place), Some(raw)) = (self.lifted.get_mut(start..end), raw) {
+        if let (Some(place), Some(raw)) = (self.unprobed.get_mut(start..end), raw) {
             place.copy_from_slice(raw);
         }
         for armed in &self.armed {
-            let place = self.lifted.get_mut(armed.at as usize..);
+            let place = self.unprobed.get_mut(armed.at as usize..);
             if let Some(place) = place.and_then(|place| place.get_mut(..armed.replaced.len())) {
                 place.copy_from_slice(&armed.replaced);
             }
@@ -185,7 +185,7 @@ impl TextJudge {
     }
 
     fn judge_page(&mut self, page: usize, state: &State<'_>, majority: Option<&Majority>) {
-        let live = if self.lifted.is_empty() { &self.raw } else { &self.lifted };
+        let live = if self.unprobed.is_empty() { &self.raw } else { &self.unprobed };
         let mut judged = judge(&self.expected, live, state, page, majority);
         let start = page.saturating_mul(PAGE);
         let end = start.saturating_add(PAGE).min(self.raw.len());

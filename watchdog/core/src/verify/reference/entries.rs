@@ -80,7 +80,7 @@ pub struct RuntimeConstant {
 
 /// Symbols of the kernel that rules go by, by image offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Landmarks {
+pub struct KnownSymbols {
     /// `pv_ops`.
     pub pv_ops: Option<u32>,
     /// `__fentry__`.

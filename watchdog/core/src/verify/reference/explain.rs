@@ -51,7 +51,7 @@ impl Reference {
             ("retpolines", tables.retpolines.len()),
             ("returns", tables.returns.len()),
             ("call-sites", tables.calls.len()),
-            ("ibt-seals", tables.seals.len()),
+            ("ibt-seals", tables.ibt_seals.len()),
             ("jump-labels", tables.jump_labels.len()),
             ("static-calls", tables.static_calls.len()),
             ("static-call trampolines", tables.trampolines.len()),

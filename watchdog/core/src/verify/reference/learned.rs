@@ -48,7 +48,7 @@ impl Reference {
         );
         let left_out = kallsyms_tables(&symbols);
         let size = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        tables.fentry = entries(&symbols, &text, size, tables.landmarks.fentry);
+        tables.fentry = entries(&symbols, &text, size, tables.known_symbols.fentry);
         let piece = |(offset, bytes)| Piece { offset, bytes, relocations: Relocations::default() };
         let reference = Self {
             release: kernel.release.clone(),

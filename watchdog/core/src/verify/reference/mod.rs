@@ -14,7 +14,7 @@ mod symbols;
 mod tables;
 
 pub use entries::{
-    Alternative, JumpLabel, Landmarks, ParavirtSite, RuntimeConstant, StaticCall, Trampoline,
+    Alternative, JumpLabel, KnownSymbols, ParavirtSite, RuntimeConstant, StaticCall, Trampoline,
 };
 pub use error::ReferenceError;
 pub use gates::Gate;

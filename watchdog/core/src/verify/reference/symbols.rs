@@ -63,9 +63,9 @@ impl ImageSymbols {
         let range = PhysRange::new(PhysAddr(first), PhysAddr(end));
         let claim = range
             .and_then(|range| kallsyms::find(&flat, range, &mut budget))
-            .ok_or_else(|| ReferenceError("carries no symbol table that parses".to_owned()))?;
+            .ok_or_else(|| ReferenceError("has no symbol table that parses".to_owned()))?;
         if claim.phys != flat.base || claim.size != image.vendor.text_size() {
-            return Err(ReferenceError("says two things of where its text is".to_owned()));
+            return Err(ReferenceError("contradicts itself about where its text is".to_owned()));
         }
         Ok(Self::of(&claim.symbols, claim.virt.unwrap_or(VirtAddr(claim.phys.0))))
     }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::entries::{
-    Alternative, JumpLabel, Landmarks, ParavirtSite, RuntimeConstant, StaticCall, Trampoline,
+    Alternative, JumpLabel, KnownSymbols, ParavirtSite, RuntimeConstant, StaticCall, Trampoline,
 };
 use super::read::Table;
 use super::{ImageSymbols, ReferenceError};
@@ -29,7 +29,7 @@ pub struct Tables {
     /// `.call_sites`.
     pub calls: Vec<u32>,
     /// `.ibt_endbr_seal`.
-    pub seals: Vec<u32>,
+    pub ibt_seals: Vec<u32>,
     /// `__jump_table`.
     pub jump_labels: Vec<JumpLabel>,
     /// `.static_call_sites`.
@@ -41,7 +41,7 @@ pub struct Tables {
     /// `runtime_…`.
     pub runtime_constants: Vec<RuntimeConstant>,
     /// What rules go by.
-    pub landmarks: Landmarks,
+    pub known_symbols: KnownSymbols,
 }
 
 impl Tables {
@@ -88,7 +88,7 @@ impl Tables {
             retpolines: places(section(".retpoline_sites")),
             returns: places(section(".return_sites")),
             calls: places(section(".call_sites")),
-            seals: places(section(".ibt_endbr_seal")),
+            ibt_seals: places(section(".ibt_endbr_seal")),
             fentry: entries(mcount),
             runtime_constants: runtime_constants(image, symbols),
             ..Self::of_data(jumps, calls, symbols)
@@ -130,7 +130,7 @@ impl Tables {
             jump_labels: jump_labels(jumps),
             static_calls: static_calls(calls),
             trampolines: trampolines(symbols),
-            landmarks: Landmarks {
+            known_symbols: KnownSymbols {
                 pv_ops,
                 fentry,
                 return_thunk,
@@ -220,7 +220,7 @@ fn alternatives(
     let mut entries = [12, 13, 14]
         .into_iter()
         .find_map(read)
-        .ok_or_else(|| ReferenceError("has alternatives of a form that is not known".to_owned()))?;
+        .ok_or_else(|| ReferenceError("has alternatives of an unknown format".to_owned()))?;
     entries.sort_by_key(|entry| entry.at);
     Ok(entries)
 }

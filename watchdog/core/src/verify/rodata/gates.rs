@@ -78,7 +78,7 @@ fn judge_gate(
     let level = (kind >> 5) & 3;
     let allowed = if FOR_USERS.contains(&vector) { 3 } else { 0 };
     if u16::from_le_bytes([s0, s1]) != KERNEL_CS || kind & 0x1f != INTERRUPT || level > allowed {
-        return Err("an interrupt gate of a kind that the kernel never makes");
+        return Err("an interrupt gate of a kind that the kernel never uses");
     }
     let handler = u64::from_le_bytes([l0, l1, m0, m1, h0, h1, h2, h3]);
     let offset = handler.checked_sub(kernel.text.virt.0).and_then(|it| u32::try_from(it).ok());

@@ -95,7 +95,7 @@ fn replaced(
 
 /// Whether `live` calls directly what the original calls through a pointer, as that is now.
 fn is_direct_call(rules: &Rules<'_>, original: Code<'_>, live: &[u8], to: u32) -> bool {
-    let landmarks = &rules.expected.reference.tables.landmarks;
+    let known_symbols = &rules.expected.reference.tables.known_symbols;
     let [a, b, c, d] = match original.bytes {
         [first, second, a, b, c, d, ..] if [*first, *second] == INDIRECT_CALL => [*a, *b, *c, *d],
         _ => return false,
@@ -106,12 +106,12 @@ fn is_direct_call(rules: &Rules<'_>, original: Code<'_>, live: &[u8], to: u32) -
     let target = u32::try_from(slot).ok().and_then(|slot| rules.word(slot));
     let target = match target {
         // An empty pointer is called as a bug.
-        Some(0) => landmarks.bug,
+        Some(0) => known_symbols.bug,
         Some(virt) => rules.state.offset_of(virt),
         None => None,
     };
     let Some(target) = target else { return false };
-    if landmarks.nop == Some(target) {
+    if known_symbols.nop == Some(target) {
         return nops::fill(live);
     }
     rules.expected.is_function(target)

@@ -17,7 +17,7 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, live: &[u8]) -> SiteState {
         [shift] => u64::from(*shift),
         _ => match live.first_chunk() {
             Some(pointer) => u64::from_le_bytes(*pointer),
-            None => return SiteState::Unexpected("no constant"),
+            None => return SiteState::Unexpected("not a constant"),
         },
     };
     let is_right = if constant.name == "USER_PTR_MAX" {

@@ -36,7 +36,7 @@ pub(in super::super) struct Rules<'a> {
 
 /// Said of a site that chose otherwise than the rest.
 pub(super) const DISSENT: &str =
-    "a form that other sites do not have: the kernel chose once for all";
+    "a form that other sites do not have: the kernel chooses one form for all";
 
 impl<'a> Rules<'a> {
     /// Rules for sites whose bytes were read at one moment, a page's.

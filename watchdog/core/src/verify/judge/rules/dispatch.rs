@@ -3,8 +3,8 @@
 use super::super::site::{Kind, Site};
 use super::context::{Rules, SiteState};
 use super::{
-    alternatives, call_sites, constants, fentry, jump_labels, locks, paravirt, retpolines, returns,
-    seals, static_calls,
+    alternatives, call_sites, constants, fentry, ibt_seals, jump_labels, locks, paravirt,
+    retpolines, returns, static_calls,
 };
 
 /// Judges `live`, which stands at image offset `to`, by the rule for `site`.
@@ -21,7 +21,7 @@ pub(in super::super) fn judge(
         Kind::Retpoline(register) => retpolines::judge(rules, register, site, live, to),
         Kind::Return => returns::judge(rules, live, to),
         Kind::Call => call_sites::judge(rules, site, live, to),
-        Kind::Seal => seals::judge(rules, live),
+        Kind::IbtSeal => ibt_seals::judge(rules, live),
         Kind::JumpLabel(n) => jump_labels::judge(rules, n, live, to),
         Kind::StaticCall(n) => static_calls::judge(rules, n, site, live, to),
         Kind::Trampoline(n) => static_calls::judge_trampoline(rules, n, live, to),

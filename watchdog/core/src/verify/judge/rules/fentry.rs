@@ -10,13 +10,13 @@ pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
     if live == NOP5 {
         return SiteState::Expected;
     }
-    let fentry = rules.expected.reference.tables.landmarks.fentry.map(Place::from);
+    let fentry = rules.expected.reference.tables.known_symbols.fentry.map(Place::from);
     match decode(live, to) {
         Some(call) if call.opcode == CALL && Some(call.target) == fentry => SiteState::Expected,
         Some(branch) if matches!(branch.opcode, CALL | JMP) => {
             SiteState::Followed(branch.opcode, branch.target)
         }
-        _ => SiteState::Unexpected("neither a NOP nor a call of a tracer"),
+        _ => SiteState::Unexpected("neither a NOP nor a call to a tracer"),
     }
 }
 
@@ -27,6 +27,6 @@ pub(super) fn judge_inner(rules: &mut Rules<'_>, site: &Site, live: &[u8], to: u
     match decode(live, to) {
         _ if live == linked => SiteState::Expected,
         Some(call) if call.opcode == CALL => SiteState::Followed(call.opcode, call.target),
-        _ => SiteState::Unexpected("no call of a tracer"),
+        _ => SiteState::Unexpected("not a call to a tracer"),
     }
 }

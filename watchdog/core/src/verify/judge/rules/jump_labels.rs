@@ -26,6 +26,6 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u32) -> Site
     if jumps == ((count != 0) != label.inverted) {
         SiteState::Expected
     } else {
-        SiteState::Unexpected("against the state of its static key")
+        SiteState::Unexpected("contradicts the state of its static key")
     }
 }

@@ -14,6 +14,8 @@ pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
         _ if linked != [LOCK] && live == linked => SiteState::Expected,
         [LOCK] => rules.vote(Class::SmpLock, 1),
         [DS] => rules.vote(Class::SmpLock, 0),
-        _ => SiteState::Unexpected("neither a lock prefix nor the prefix that stands for none"),
+        _ => SiteState::Unexpected(
+            "neither a lock prefix nor the prefix that replaces it on one processor",
+        ),
     }
 }

@@ -6,12 +6,12 @@ mod constants;
 mod context;
 mod dispatch;
 mod fentry;
+mod ibt_seals;
 mod jump_labels;
 mod locks;
 mod paravirt;
 mod retpolines;
 mod returns;
-mod seals;
 mod static_calls;
 
 pub(super) use context::{Rules, SiteState};

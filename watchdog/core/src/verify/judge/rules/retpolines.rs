@@ -10,7 +10,7 @@ use super::super::sites::retpoline_branch;
 use super::context::{Rules, SiteState};
 
 const LFENCE: [u8; 3] = [0x0f, 0xae, 0xe8];
-const WRONG: &str = "no form of a branch through its register";
+const WRONG: &str = "not a branch through its register";
 
 /// How a branch is made: what [`Class::Retpoline`] counts.
 const THUNK: u64 = 0;

@@ -5,9 +5,9 @@ use super::super::branch::{self, JMP};
 use super::context::{Rules, SiteState};
 
 pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
-    let landmarks = &rules.expected.reference.tables.landmarks;
-    let default = landmarks.default_thunk;
-    let chosen = landmarks.return_thunk.and_then(|variable| rules.pointer(variable));
+    let known_symbols = &rules.expected.reference.tables.known_symbols;
+    let default = known_symbols.default_thunk;
+    let chosen = known_symbols.return_thunk.and_then(|variable| rules.pointer(variable));
     let jumps = |thunk: Option<u32>| thunk.is_some_and(|thunk| branch::is(live, to, JMP, thunk));
     if branch::is_plain_return(live) {
         // With indirect target selection only returns in one half of a cache line go to a thunk.
@@ -15,14 +15,14 @@ pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
         return if chosen == default || name == Some("its_return_thunk") {
             SiteState::Expected
         } else {
-            SiteState::Unexpected("a plain return, where the kernel has chosen a return thunk")
+            SiteState::Unexpected("a plain return, but the kernel uses a return thunk")
         };
     }
     if jumps(chosen) {
         return if chosen.is_some_and(|thunk| rules.expected.is_function(thunk)) {
             SiteState::Expected
         } else {
-            SiteState::Unexpected("a jump to what is no function of the kernel")
+            SiteState::Unexpected("a jump to something that is not a function of the kernel")
         };
     }
     if jumps(default) {

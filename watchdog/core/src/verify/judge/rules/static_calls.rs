@@ -35,7 +35,7 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
     let Some(callee) = callee(rules, call.key) else {
         return SiteState::Unexpected("its key cannot be read");
     };
-    let landmarks = &tables.landmarks;
+    let known_symbols = &tables.known_symbols;
     if let [0x0f, condition @ 0x80..=0x8f, ..] = *live {
         // A conditional tail call; nothing to call is a conditional return.
         let target = match callee {
@@ -56,10 +56,10 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
         Callee::Nothing if !call.tail && live == NOP5 => SiteState::Expected,
         Callee::Nothing if call.tail => super::returns::judge(rules, live, to),
         Callee::Function(function) => {
-            let zero = landmarks.return_zero == Some(function)
+            let zero = known_symbols.return_zero == Some(function)
                 && !call.tail
                 && RETURN_ZERO.iter().any(|form| live == form);
-            let warning = landmarks.warning == Some(function) && !call.tail && live == WARNING;
+            let warning = known_symbols.warning == Some(function) && !call.tail && live == WARNING;
             let opcode = if call.tail { JMP } else { CALL };
             if zero || warning || branch::is(live, to, opcode, function) {
                 entry(rules, function)
@@ -85,7 +85,7 @@ pub(super) fn judge_trampoline(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u
         }
         // `DEFINE_STATIC_CALL_RET0()` links a trampoline that returns zero by itself.
         Some(Callee::Function(function))
-            if rules.expected.reference.tables.landmarks.return_zero == Some(function)
+            if rules.expected.reference.tables.known_symbols.return_zero == Some(function)
                 && rules.expected.linked(to, live.len()) == live =>
         {
             SiteState::Expected
@@ -95,7 +95,7 @@ pub(super) fn judge_trampoline(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u
     }
 }
 
-const OTHER: &str = "not a call of the function that its key names";
+const OTHER: &str = "not a call to the function that its key names";
 
 fn callee(rules: &Rules<'_>, key: u32) -> Option<Callee> {
     Some(match rules.word(key)? {

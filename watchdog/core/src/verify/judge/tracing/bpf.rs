@@ -22,7 +22,7 @@ pub(super) fn trampoline(
     virt: u64,
 ) -> Result<Cause, &'static str> {
     if !program.name.starts_with("bpf_trampoline_") {
-        return Err("a branch into a BPF program, past its trampoline");
+        return Err("a branch into a BPF program that bypasses its trampoline");
     }
     if virt.checked_sub(program.start).is_none_or(|offset| offset > ENTRY) {
         return Err("a branch into the middle of a BPF trampoline");
@@ -36,7 +36,7 @@ fn called_by(tracing: &Tracing<'_>, program: &Program) -> Result<Cause, &'static
     let code = usize::try_from(size).ok().and_then(|size| tracing.state.at(program.start, size));
     let code = code
         .filter(|code| code.executable && !code.writable)
-        .ok_or("a branch to a BPF trampoline whose memory is not as it must be")?;
+        .ok_or("a branch to a BPF trampoline with unexpected content")?;
     let called = called(tracing, &code.bytes, program.start);
     let name = if called.is_empty() { program.name.clone() } else { named(called) };
     Ok(Cause::new(Mechanism::Bpf, name))

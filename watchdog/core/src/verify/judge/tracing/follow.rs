@@ -34,9 +34,9 @@ impl Tracing<'_> {
             return static_call::function(self, virt);
         }
         Err(match open.opcode {
-            CALL => "a call of what nobody registered",
-            JMP => "a jump to what nobody registered",
-            _ => "a branch to what nobody registered",
+            CALL => "a call to an unregistered target",
+            JMP => "a jump to an unregistered target",
+            _ => "a branch to an unregistered target",
         })
     }
 }

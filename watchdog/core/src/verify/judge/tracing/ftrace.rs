@@ -43,10 +43,10 @@ pub(super) fn within(
         opcode == CALL && TEMPLATES.iter().any(|[first, ..]| name == *first)
     };
     if !is_tracer {
-        return Err("a call of a function that is no tracer");
+        return Err("a call to a function that is not a tracer");
     }
     if tracing.ops.is_empty() {
-        return Err("a call of the tracers' entry, and nobody has registered a tracer");
+        return Err("a call to the tracers' entry, but no tracer is registered");
     }
     let all = tracing.tracers.get_or_init(|| {
         let names = tracing.ops.iter().map(|ops| tracing.name_or_address(ops.func));
@@ -66,7 +66,7 @@ pub(super) fn trampoline(
         return Err("a jump into a tracer's trampoline");
     }
     let callee = ops.callee.get_or_init(|| callee(tracing, ops));
-    let callee = callee.ok_or("a call of what is no copy of the tracers' entry")?;
+    let callee = callee.ok_or("a call to something that is not a copy of the tracers' entry")?;
     let symbols = &tracing.expected.reference.symbols;
     let helper = tracing.state.offset_of(callee).and_then(|at| symbols.at(at));
     // Tracers that need protection are called by a helper, which finds them by their record.
@@ -75,14 +75,14 @@ pub(super) fn trampoline(
             name.ends_with("ftrace_ops_list_func") || name == "ftrace_ops_assist_func"
         });
     if !is_right {
-        return Err("a call of a trampoline that calls another function than its tracer");
+        return Err("a call to a trampoline that calls a function other than its tracer");
     }
-    let name = tracing.name(ops.func).ok_or("a call of a trampoline for no function")?;
+    let name = tracing.name(ops.func).ok_or("a call to a trampoline without a function")?;
     match name.as_str() {
         LIVEPATCH_HANDLER => livepatch::cause(tracing, ops, open.at),
         KPROBE_HANDLER => {
             let found = tracing.probes.at(open.at);
-            let found = found.ok_or("a call of the probes' tracer, and no probe is registered")?;
+            let found = found.ok_or("a call to the probes' tracer, but no probe is registered")?;
             Ok(tracing.cause_of_probe(found, open.at))
         }
         _ => Ok(cause(name)),

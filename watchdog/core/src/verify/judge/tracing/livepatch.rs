@@ -14,7 +14,9 @@ pub(super) fn cause(tracing: &Tracing<'_>, ops: &Ops, at: u32) -> Result<Cause, 
     let name = match replacement(tracing, ops) {
         // A patch that takes back another one's leads to the function itself.
         None | Some(0) => LIVEPATCH_HANDLER.to_owned(),
-        Some(function) => tracing.name(function).ok_or("a livepatch with what is no function")?,
+        Some(function) => {
+            tracing.name(function).ok_or("a livepatch whose replacement is not a function")?
+        }
     };
     let name = format!("{name} for {}", tracing.place(at));
     Ok(Cause::new(Mechanism::Livepatch, name))

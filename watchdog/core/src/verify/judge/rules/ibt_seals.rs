@@ -10,8 +10,8 @@ const SEALED: [[u8; 4]; 2] = [[0x66, 0x0f, 0x1f, 0x00], [0x0f, 0x1f, 0x40, 0xd6]
 pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8]) -> SiteState {
     let sealed = SEALED.iter().position(|form| live == form);
     match sealed {
-        Some(which) => rules.vote(Class::Seal, 1_u64.saturating_add(which as u64)),
-        None if live == ENDBR64 => rules.vote(Class::Seal, 0),
+        Some(which) => rules.vote(Class::IbtSeal, 1_u64.saturating_add(which as u64)),
+        None if live == ENDBR64 => rules.vote(Class::IbtSeal, 0),
         None => SiteState::Unexpected("neither a landing pad nor a sealed one"),
     }
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_send_signal;
 use watchdog_common::{MAX_RANGES, MAX_WRITABLE, Range, action, path};
 
-use crate::identity::is_prover;
+use crate::identity::is_tester;
 use crate::rules::{policy, refuses, rules};
 use crate::{lease, report};
 
@@ -19,14 +19,14 @@ pub(crate) fn earlier(verdict: i32) -> Option<i32> {
 
 /// Decides about a BPF program of others, or the watchdog's own attempt to load one.
 #[inline(always)]
-pub(crate) fn program(path: u32, usage: u32) -> i32 {
-    judge(path, Range::default(), true, usage, Means::Refuse)
+pub(crate) fn deny_program(path: u32, usage: u32) -> i32 {
+    apply_policy(path, Range::default(), true, usage, Means::Refuse)
 }
 
-/// Reports what happened that is not a matter of ranges.
+/// Decides about what happened already and is not a matter of ranges.
 #[inline(always)]
-pub(crate) fn seen(path: u32, detail: u32) {
-    judge(path, Range::default(), false, detail, Means::Look);
+pub(crate) fn kill_or_report_detail(path: u32, detail: u32) {
+    apply_policy(path, Range::default(), false, detail, Means::Observe);
 }
 
 /// Decides about writing to memory by a way of `watchdog_common::path`; memory that is not known
@@ -35,70 +35,70 @@ pub(crate) fn seen(path: u32, detail: u32) {
 /// All of memory is refused but what the rules leave, what a lease is for, and to the watchdog the
 /// pages on which it tries what comes behind this.
 #[inline(always)]
-pub(crate) fn write(path: u32, aimed: Option<Range>) -> i32 {
+pub(crate) fn deny_write(path: u32, aimed: Option<Range>) -> i32 {
     // SAFETY: a static of this program.
-    let decoy = unsafe { core::ptr::read_volatile(&raw const (*rules()).decoy) };
+    let canary = unsafe { core::ptr::read_volatile(&raw const (*rules()).canary) };
     let is_known = aimed.is_some();
     let aimed = aimed.unwrap_or_default();
-    let is_decoy = is_known && overlap(&aimed, &decoy);
-    if is_known && !is_decoy && (may_write(&aimed) || lease::allows(&aimed) || is_own_page(&aimed))
+    let is_canary = is_known && overlap(&aimed, &canary);
+    if is_known && !is_canary && (may_write(&aimed) || lease::allows(&aimed) || is_own_page(&aimed))
     {
         return 0;
     }
-    if !is_known && is_prover() {
-        // It is at the decoy, as will be seen at its next try.
+    if !is_known && is_tester() {
+        // It is at the canary page, as will be seen at its next try.
         return -EPERM;
     }
-    judge(path, aimed, is_decoy, 0, Means::Refuse)
+    apply_policy(path, aimed, is_canary, 0, Means::Refuse)
 }
 
-/// The same for programs that cannot refuse: they have a decoy of their own, where nothing is
-/// denied before it gets to them.
+/// The same for programs that cannot refuse: they have a canary page of their own, where nothing
+/// is denied before it gets to them.
 #[inline(always)]
-pub(crate) fn reach(path: u32, start: u64, end: u64) {
+pub(crate) fn kill_or_report(path: u32, start: u64, end: u64) {
     let aimed = Range { start, end };
-    if !is_proof(path, start, end) && is_protected(&aimed) && !lease::allows(&aimed) {
-        judge(path, aimed, false, 0, Means::Look);
+    if !is_probe(path, start, end) && is_protected(&aimed) && !lease::allows(&aimed) {
+        apply_policy(path, aimed, false, 0, Means::Observe);
     }
 }
 
 /// Decides about what is refused elsewhere and got through all the same: who does that is killed.
 #[inline(always)]
-pub(crate) fn caught(path: u32, start: u64, end: u64) {
+pub(crate) fn kill(path: u32, start: u64, end: u64) {
     let aimed = Range { start, end };
     if is_protected(&aimed) && !lease::allows(&aimed) {
-        judge(path, aimed, false, 0, Means::Kill);
+        apply_policy(path, aimed, false, 0, Means::Kill);
     }
 }
 
-/// Decides about another node's memory that was reached already, where nothing is tried for proof.
+/// Decides about another node's memory that was reached already, where no probe is made.
 #[inline(always)]
-pub(crate) fn happened(path: u32, start: u64, end: u64) {
-    judge(path, Range { start, end }, false, 0, Means::Look);
+pub(crate) fn kill_or_report_protected(path: u32, start: u64, end: u64) {
+    apply_policy(path, Range { start, end }, false, 0, Means::Observe);
 }
 
-/// Decides as [`always`], for programs that can send no signal.
+/// Decides as [`deny`], for programs that can send no signal.
 #[inline(always)]
-pub(crate) fn at_the_door(path: u32) -> i32 {
-    judge(path, Range::default(), true, 0, Means::OnlyRefuse)
+pub(crate) fn deny_open(path: u32) -> i32 {
+    apply_policy(path, Range::default(), true, 0, Means::OnlyRefuse)
 }
 
-/// Whether it is the watchdog at the decoy of programs that cannot refuse; then it is counted.
+/// Whether it is a probe at the canary page of programs that cannot refuse; then it is counted.
 #[inline(always)]
-pub(crate) fn is_proof(path: u32, start: u64, end: u64) -> bool {
-    let is_proof = is_inner_decoy(start, end) && is_prover();
-    if is_proof {
-        report::prove(path);
+pub(crate) fn is_probe(path: u32, start: u64, end: u64) -> bool {
+    let is_probe = is_inner_canary(start, end) && is_tester();
+    if is_probe {
+        report::count_probe(path);
     }
-    is_proof
+    is_probe
 }
 
-/// Whether memory is the decoy of programs that cannot refuse.
+/// Whether memory is the canary page of programs that cannot refuse.
 #[inline(always)]
-pub(crate) fn is_inner_decoy(start: u64, end: u64) -> bool {
+pub(crate) fn is_inner_canary(start: u64, end: u64) -> bool {
     // SAFETY: a static of this program.
-    let decoy = unsafe { core::ptr::read_volatile(&raw const (*rules()).inner_decoy) };
-    overlap(&Range { start, end }, &decoy)
+    let canary = unsafe { core::ptr::read_volatile(&raw const (*rules()).inner_canary) };
+    overlap(&Range { start, end }, &canary)
 }
 
 /// Whether the current process may write all of it by `/dev/mem`: where nobody may open that for
@@ -135,9 +135,9 @@ fn beyond(aimed: &Range, range: &Range) -> i64 {
 #[inline(always)]
 fn is_own_page(aimed: &Range) -> bool {
     // SAFETY: a static of this program.
-    let decoy = unsafe { core::ptr::read_volatile(&raw const (*rules()).inner_decoy) };
-    let pages = Range { start: decoy.start.wrapping_sub(1 << PAGE_SHIFT), end: decoy.end };
-    beyond(aimed, &pages) >= 0 && is_prover()
+    let canary = unsafe { core::ptr::read_volatile(&raw const (*rules()).inner_canary) };
+    let pages = Range { start: canary.start.wrapping_sub(1 << PAGE_SHIFT), end: canary.end };
+    beyond(aimed, &pages) >= 0 && is_tester()
 }
 
 /// Whether any byte is in another node's memory. No range of memory reaches as far as where the
@@ -148,13 +148,13 @@ fn is_protected(aimed: &Range) -> bool {
     in_ranges(aimed.start.min(LAST), aimed.end.min(LAST)) < 0
 }
 
-/// Below zero when any byte is in another node's memory or the decoy, without a branch; for
-/// addresses that are not below zero themselves.
+/// Below zero when any byte is in another node's memory or the canary page, without a branch;
+/// for addresses that are not below zero themselves.
 #[inline(always)]
 pub(crate) fn signs(start: u64, end: u64) -> i64 {
     // SAFETY: a static of this program.
-    let decoy = unsafe { core::ptr::read_volatile(&raw const (*rules()).decoy) };
-    sign(start, end, &decoy) | in_ranges(start, end)
+    let canary = unsafe { core::ptr::read_volatile(&raw const (*rules()).canary) };
+    sign(start, end, &canary) | in_ranges(start, end)
 }
 
 /// The same of the other nodes' memory alone.
@@ -192,20 +192,20 @@ pub(crate) fn pages(pgoff: u64, bytes: u64) -> Option<Range> {
 
 /// Decides about what belongs to the guard; who is trusted is asked before.
 #[inline(always)]
-pub(crate) fn own(detail: u32) -> i32 {
-    judge(path::OWN, Range::default(), false, detail, Means::Refuse)
+pub(crate) fn deny_self_act(act: u32) -> i32 {
+    apply_policy(path::SELF_PROTECTION, Range::default(), false, act, Means::Refuse)
 }
 
 /// Decides about what belongs to the guard where it cannot be refused: who does that is killed.
 #[inline(always)]
-pub(crate) fn caught_own(detail: u32) {
-    judge(path::OWN, Range::default(), false, detail, Means::Kill);
+pub(crate) fn kill_self_act(act: u32) {
+    apply_policy(path::SELF_PROTECTION, Range::default(), false, act, Means::Kill);
 }
 
-/// Decides about what is not a matter of ranges; the watchdog's own attempt is its proof.
+/// Decides about what is not a matter of ranges; the watchdog's own attempt is a probe.
 #[inline(always)]
-pub(crate) fn always(path: u32, detail: u32) -> i32 {
-    judge(path, Range::default(), true, detail, Means::Refuse)
+pub(crate) fn deny(path: u32, detail: u32) -> i32 {
+    apply_policy(path, Range::default(), true, detail, Means::Refuse)
 }
 
 /// What a program can do by itself.
@@ -215,29 +215,29 @@ enum Means {
     Refuse,
     /// Refuse and nothing else.
     OnlyRefuse,
-    /// Look, or kill: it has happened already.
-    Look,
+    /// Observe, or kill: it has happened already.
+    Observe,
     /// Kill where it is to be refused.
     Kill,
 }
 
-/// Does what the policy says and reports it. `decoy`: by the watchdog itself it is a proof.
+/// Does what the policy says and reports it. `may_be_probe`: by the watchdog itself it is one.
 #[inline(always)]
-fn judge(path: u32, aimed: Range, decoy: bool, detail: u32, means: Means) -> i32 {
+fn apply_policy(path: u32, aimed: Range, may_be_probe: bool, detail: u32, means: Means) -> i32 {
     let mut done = policy(path);
     if done == action::OFF {
         return 0;
     }
     let verdict = if done == action::OBSERVE { 0 } else { -EPERM };
-    if decoy && is_prover() {
-        report::prove(path);
+    if may_be_probe && is_tester() {
+        report::count_probe(path);
         return verdict;
     }
     done = match means {
         Means::OnlyRefuse => done.min(action::DENY),
-        Means::Look if done == action::DENY => action::OBSERVE,
+        Means::Observe if done == action::DENY => action::OBSERVE,
         Means::Kill if done == action::DENY => action::KILL,
-        Means::Refuse | Means::Look | Means::Kill => done,
+        Means::Refuse | Means::Observe | Means::Kill => done,
     };
     if done == action::KILL {
         // SAFETY: the helper takes a number.
@@ -246,7 +246,7 @@ fn judge(path: u32, aimed: Range, decoy: bool, detail: u32, means: Means) -> i32
         done = match means {
             _ if !failed => done,
             Means::Refuse | Means::OnlyRefuse => action::DENY,
-            Means::Look | Means::Kill => action::OBSERVE,
+            Means::Observe | Means::Kill => action::OBSERVE,
         };
     }
     report::attempt(path, aimed, done, detail);

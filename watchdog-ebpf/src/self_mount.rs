@@ -1,5 +1,5 @@
-//! Path 25: mounts. The pins live as long as their file system is mounted or open somewhere, and
-//! the next watchdog reads its configuration and baselines where they are mounted: neither is
+//! Path `self`: mounts. The pins live as long as their file system is mounted or open somewhere,
+//! and the next watchdog reads its configuration and baselines where they are mounted: neither is
 //! unmounted, moved or hidden below another file system.
 //!
 //! match-proto: `int bpf_lsm_sb_umount(struct vfsmount *, int)`, `int bpf_lsm_sb_mount(const char
@@ -15,16 +15,16 @@
 //! who changes it in the namespace of process 1 gains nothing by that alone.
 //!
 //! Fails open for a mount that cannot be read; the watchdog's own unmount, with flags that the
-//! kernel refuses behind the hook, is the proof.
+//! kernel refuses behind the hook, is the probe.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use watchdog_common::{file_kind, own};
+use watchdog_common::{file_kind, self_act};
 
 use crate::identity::{is_trusted, kind};
 use crate::kernel::{Object, dentry_key, field, offset};
-use crate::own::{is_init, reserve};
-use crate::{judge, rules};
+use crate::self_protection::{deny_untrusted, is_init};
+use crate::{access, rules};
 
 /// `MS_REMOUNT`, `MS_BIND`, `MS_MOVE`, and those that change how a mount is shared
 /// (include/uapi/linux/mount.h).
@@ -33,30 +33,33 @@ const BIND: u64 = 1 << 12;
 const MOVE: u64 = 1 << 13;
 const SHARING: u64 = 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20;
 
-/// Judges an unmount. What is above kept files may go when the machine is shut down, by process 1.
+/// Judges an unmount. What is above protected files may go when the machine is shut down, by
+/// process 1.
 #[lsm(hook = "sb_umount")]
 pub(crate) fn sb_umount(ctx: LsmContext) -> i32 {
     let mount: Object = ctx.arg(0);
-    if let Some(verdict) = judge::earlier(ctx.arg(2)) {
+    if let Some(verdict) = access::earlier(ctx.arg(2)) {
         return verdict;
     }
     let root = field::<Object>(mount, offset!(vfsmount_root)).unwrap_or(core::ptr::null());
     match kind(dentry_key(root)) {
         file_kind::MOUNT if reaches_init(mount, parent(mount)) || is_trusted() => {
-            reserve(own::UNMOUNT, true)
+            deny_untrusted(self_act::UNMOUNT, true)
         }
-        file_kind::ABOVE | file_kind::KEPT if reaches_init(mount, parent(mount)) && !is_init() => {
-            reserve(own::UNMOUNT, false)
+        file_kind::ABOVE | file_kind::PROTECTED
+            if reaches_init(mount, parent(mount)) && !is_init() =>
+        {
+            deny_untrusted(self_act::UNMOUNT, false)
         }
         _ => 0,
     }
 }
 
-/// Judges mount(2): something mounted over what is kept or above it, or moved.
+/// Judges mount(2): something mounted over what is protected or above it, or moved.
 #[lsm(hook = "sb_mount")]
 pub(crate) fn sb_mount(ctx: LsmContext) -> i32 {
     let (path, flags): (Object, u64) = (ctx.arg(1), ctx.arg(3));
-    if let Some(verdict) = judge::earlier(ctx.arg(5)) {
+    if let Some(verdict) = access::earlier(ctx.arg(5)) {
         return verdict;
     }
     // Of several flags the first of these counts: remount, bind, sharing, move (`path_mount()`,
@@ -68,28 +71,28 @@ pub(crate) fn sb_mount(ctx: LsmContext) -> i32 {
     let mount = mount_of(path);
     let is_moved = flags & (BIND | MOVE) == MOVE && is_of_init(mount);
     let is_hidden = hides(path) && reaches_init(mount, whole(mount));
-    if is_moved || is_hidden { reserve(own::MOUNT, false) } else { 0 }
+    if is_moved || is_hidden { deny_untrusted(self_act::MOUNT, false) } else { 0 }
 }
 
 /// Judges move_mount(2), which also puts in place what fsmount(2) made.
 #[lsm(hook = "move_mount")]
 pub(crate) fn move_mount(ctx: LsmContext) -> i32 {
     let (from, to): (Object, Object) = (ctx.arg(0), ctx.arg(1));
-    if let Some(verdict) = judge::earlier(ctx.arg(2)) {
+    if let Some(verdict) = access::earlier(ctx.arg(2)) {
         return verdict;
     }
     let is_moved = is_of_init(mount_of(from)) && hides(from);
     let is_hidden = hides(to) && reaches_init(mount_of(to), whole(mount_of(to)));
-    if is_moved || is_hidden { reserve(own::MOUNT, false) } else { 0 }
+    if is_moved || is_hidden { deny_untrusted(self_act::MOUNT, false) } else { 0 }
 }
 
 /// Judges another root, which takes everything with it.
 #[lsm(hook = "sb_pivotroot")]
 pub(crate) fn sb_pivotroot(ctx: LsmContext) -> i32 {
-    if let Some(verdict) = judge::earlier(ctx.arg(2)) {
+    if let Some(verdict) = access::earlier(ctx.arg(2)) {
         return verdict;
     }
-    if is_of_init(mount_of(ctx.arg(1))) { reserve(own::MOUNT, false) } else { 0 }
+    if is_of_init(mount_of(ctx.arg(1))) { deny_untrusted(self_act::MOUNT, false) } else { 0 }
 }
 
 /// Whether a path is one of the guard's, above one, or in a folder that it keeps: what is mounted
@@ -98,7 +101,7 @@ pub(crate) fn sb_pivotroot(ctx: LsmContext) -> i32 {
 fn hides(path: Object) -> bool {
     let entry = field::<Object>(path, offset!(path_dentry)).unwrap_or(core::ptr::null());
     let folder = field::<Object>(entry, offset!(dentry_parent)).unwrap_or(core::ptr::null());
-    let is_in = matches!(kind(dentry_key(folder)), file_kind::KEPT | file_kind::PINS);
+    let is_in = matches!(kind(dentry_key(folder)), file_kind::PROTECTED | file_kind::PINS);
     is_in || kind(dentry_key(entry)) != 0
 }
 
@@ -121,7 +124,7 @@ fn is_of_init(mount: Object) -> bool {
         field::<Object>(whole(mount), offset!(mount_namespace)).unwrap_or(core::ptr::null());
     // Numbers, not whether there are any: the verifier follows each branch with what the others
     // left.
-    field::<u32>(namespace, offset!(namespace_number)).unwrap_or(0) == rules::mounts()
+    field::<u32>(namespace, offset!(namespace_number)).unwrap_or(0) == rules::init_mnt_ns()
 }
 
 /// The `struct mount` that a `struct vfsmount` is mounted on.

@@ -1,4 +1,4 @@
-//! Path 25: the pins, the watchdog's executable, its configuration and its baselines.
+//! Path `self`: the pins, the watchdog's executable, its configuration and its baselines.
 //!
 //! match-proto: `int bpf_lsm_inode_unlink(struct inode *, struct dentry *)`, `int
 //! bpf_lsm_inode_rename(struct inode *, struct dentry *, struct inode *, struct dentry *)`, `int
@@ -15,36 +15,35 @@
 //! Mode, owner and size are judged where every file system that is put over another ends up
 //! (`notify_change()`, fs/attr.c), not by the path that somebody names.
 //!
-//! What is above pins and kept files keeps its name too: who renames a folder above has the next
-//! watchdog read another configuration.
+//! What is above pins and protected files keeps its name too: who renames a folder above has the
+//! next watchdog read another configuration.
 //!
 //! Pins go only once the guard is released. A folder that holds something cannot be removed, so
 //! rmdir(2) needs no program.
 //!
-//! Fails open for a file whose inode cannot be read; proven by the watchdog's own attempt at a
-//! decoy.
+//! Fails open for a file whose inode cannot be read; the self-test tries a canary.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use watchdog_common::{file_kind, own};
+use watchdog_common::{file_kind, self_act};
 
+use crate::access;
 use crate::identity::kind;
-use crate::judge;
 use crate::kernel::{Name, Object, field, key_of_inode, offset};
-use crate::own::{is_kept, is_released, reserve};
+use crate::self_protection::{deny_untrusted, is_protected_file, is_released};
 
-/// What the name of a decoy begins with.
-const DECOY: [u8; 5] = *b"decoy";
+/// What the name of a canary begins with.
+const CANARY: [u8; 5] = *b"decoy";
 
 /// Judges a name that is to go.
 #[lsm(hook = "inode_unlink")]
 pub(crate) fn inode_unlink(ctx: LsmContext) -> i32 {
     let (folder, entry): (Object, Object) = (ctx.arg(0), ctx.arg(1));
-    if let Some(verdict) = judge::earlier(ctx.arg(2)) {
+    if let Some(verdict) = access::earlier(ctx.arg(2)) {
         return verdict;
     }
     let kinds = [folder_kind(folder), name_kind(entry), 0, 0];
-    change(own::UNLINK, kinds, entry)
+    change(self_act::UNLINK, kinds, entry)
 }
 
 /// Judges a name that is to become another.
@@ -52,11 +51,11 @@ pub(crate) fn inode_unlink(ctx: LsmContext) -> i32 {
 pub(crate) fn inode_rename(ctx: LsmContext) -> i32 {
     let (from, entry): (Object, Object) = (ctx.arg(0), ctx.arg(1));
     let (to, replaced): (Object, Object) = (ctx.arg(2), ctx.arg(3));
-    if let Some(verdict) = judge::earlier(ctx.arg(4)) {
+    if let Some(verdict) = access::earlier(ctx.arg(4)) {
         return verdict;
     }
     let kinds = [folder_kind(from), name_kind(entry), folder_kind(to), name_kind(replaced)];
-    change(own::RENAME, kinds, entry)
+    change(self_act::RENAME, kinds, entry)
 }
 
 /// Judges a new file.
@@ -105,13 +104,13 @@ pub(crate) fn inode_setattr_before(ctx: LsmContext) -> i32 {
 /// Judges an extended attribute: an ACL before 6.2, a security module's label.
 #[lsm(hook = "inode_setxattr")]
 pub(crate) fn inode_setxattr(ctx: LsmContext) -> i32 {
-    changed(own::MODE, ctx.arg(1), ctx.arg(6))
+    changed(self_act::MODE, ctx.arg(1), ctx.arg(6))
 }
 
 /// Judges an ACL, which is a mode as well.
 #[lsm(hook = "inode_set_acl")]
 pub(crate) fn inode_set_acl(ctx: LsmContext) -> i32 {
-    changed(own::MODE, ctx.arg(1), ctx.arg(4))
+    changed(self_act::MODE, ctx.arg(1), ctx.arg(4))
 }
 
 /// Judges what is to be set of a file; times are anybody's.
@@ -122,20 +121,24 @@ fn set(entry: Object, attributes: Object, earlier: i32) -> i32 {
     const JUDGED: u32 = 1 | 1 << 1 | 1 << 2 | SIZE;
     let valid = field(attributes, offset!(attributes_valid)).unwrap_or(JUDGED);
     if valid & JUDGED == 0 {
-        return judge::earlier(earlier).unwrap_or(0);
+        return access::earlier(earlier).unwrap_or(0);
     }
-    changed(if valid & SIZE != 0 { own::TRUNCATE } else { own::MODE }, entry, earlier)
+    changed(if valid & SIZE != 0 { self_act::TRUNCATE } else { self_act::MODE }, entry, earlier)
 }
 
 /// Judges a change of a file that only who is trusted may write.
 #[inline(always)]
 fn changed(detail: u32, entry: Object, earlier: i32) -> i32 {
-    if let Some(verdict) = judge::earlier(earlier) {
+    if let Some(verdict) = access::earlier(earlier) {
         return verdict;
     }
     // SAFETY: called with arguments of the hooks above alone, whose names are there.
     let name = unsafe { Name::argument(entry) };
-    if is_kept(name.key(), kind(name.folder())) { reserve(detail, false) } else { 0 }
+    if is_protected_file(name.key(), kind(name.folder())) {
+        deny_untrusted(detail, false)
+    } else {
+        0
+    }
 }
 
 /// What a folder that a hook is about is to the guard.
@@ -155,11 +158,11 @@ fn name_kind(entry: Object) -> u32 {
 /// Judges something new in a folder, by what that is to the guard.
 #[inline(always)]
 fn made(folder: u32, earlier: i32) -> i32 {
-    if let Some(verdict) = judge::earlier(earlier) {
+    if let Some(verdict) = access::earlier(earlier) {
         return verdict;
     }
     match folder {
-        file_kind::PINS | file_kind::KEPT => reserve(own::CREATE, false),
+        file_kind::PINS | file_kind::PROTECTED => deny_untrusted(self_act::CREATE, false),
         _ => 0,
     }
 }
@@ -169,24 +172,24 @@ fn made(folder: u32, earlier: i32) -> i32 {
 fn change(detail: u32, kinds: [u32; 4], entry: Object) -> i32 {
     let any = |wanted: u32| kinds.contains(&wanted);
     if any(file_kind::PINS) {
-        // Who is trusted is refused a decoy, and everything else until the guard is released.
-        let is_decoy = is_decoy(entry);
-        if !is_decoy && !is_released() {
-            return judge::own(detail);
+        // Who is trusted is refused a canary, and everything else until the guard is released.
+        let is_canary = is_canary(entry);
+        if !is_canary && !is_released() {
+            return access::deny_self_act(detail);
         }
-        return reserve(detail, is_decoy && !is_released());
+        return deny_untrusted(detail, is_canary && !is_released());
     }
     let [_, entry_kind, _, replaced] = kinds;
     let is_above = [entry_kind, replaced].contains(&file_kind::ABOVE);
-    if is_above || any(file_kind::EXECUTABLE) || any(file_kind::KEPT) {
-        return reserve(detail, false);
+    if is_above || any(file_kind::EXECUTABLE) || any(file_kind::PROTECTED) {
+        return deny_untrusted(detail, false);
     }
     0
 }
 
-/// Whether a name is a decoy's.
+/// Whether a name is a canary's.
 #[inline(always)]
-fn is_decoy(entry: Object) -> bool {
+fn is_canary(entry: Object) -> bool {
     let name = field::<Object>(entry, offset!(dentry_name)).unwrap_or(core::ptr::null());
-    field::<[u8; 5]>(name, 0) == Some(DECOY)
+    field::<[u8; 5]>(name, 0) == Some(CANARY)
 }

@@ -36,7 +36,10 @@ pub(super) fn started(target: &Target) -> Event {
             format!("without a guard (the memory is a file), reading {memory}")
         }
     };
-    Event::new(EventKind::Started, format!("watchdog {} starts, {what}", env!("CARGO_PKG_VERSION")))
+    Event::new(
+        EventKind::Started,
+        format!("watchdog {} started, {what}", env!("CARGO_PKG_VERSION")),
+    )
 }
 
 /// The watchdog ends; a guard stays.
@@ -46,17 +49,17 @@ pub(super) fn stopped(guarded: bool) -> Event {
     } else {
         "There is no guard"
     };
-    Event::new(EventKind::Stopped, format!("watchdog stops: nodes are not swept. {guard}"))
+    Event::new(EventKind::Stopped, format!("watchdog stopped: nodes are no longer swept. {guard}"))
 }
 
-/// Somebody may write a node's memory.
+/// A lease began: one executable may write a node's memory.
 pub(super) fn lease_begun(terms: &LeaseTerms, memory: &RangeSet) -> Event {
     let exe = printable(terms.exe.as_bytes(), EXE_SHOWN);
     let event = Event::new(
         EventKind::LeaseBegun,
         format!(
-            "Node {} is leased for {:?}, asked for by {}: who starts {exe} (SHA-256 {}) from now \
-             on may write {}. The node is not judged meanwhile",
+            "Node {} is leased for {:?}, requested by {}. A process that starts {exe} (SHA-256 \
+             {}) during the lease may write {}. The node is not judged during the lease",
             terms.node,
             Duration::from_millis(terms.milliseconds),
             terms.user,
@@ -72,18 +75,18 @@ fn in_words(ranges: &RangeSet) -> String {
     ranges.to_string().replace(',', ", ")
 }
 
-/// Nobody may any more.
-pub(super) fn lease_ended(terms: &LeaseTerms, writes: u64, holders: usize) -> Event {
-    let held = match holders {
-        0 => "Nobody held on to it".to_owned(),
-        1 => "A process that held on to it is told of".to_owned(),
-        many => format!("{many} processes that held on to it are told of"),
+/// A lease ended.
+pub(super) fn lease_ended(terms: &LeaseTerms, writes: u64, stale_access: usize) -> Event {
+    let held = match stale_access {
+        0 => "No process kept access".to_owned(),
+        1 => "1 process that kept access is reported".to_owned(),
+        many => format!("{many} processes that kept access are reported"),
     };
     let mut event = Event::new(
         EventKind::LeaseEnded,
         format!(
-            "The lease of node {} is over: {writes} writes and mappings by {} were let through. \
-             {held}; the node is located and judged anew",
+            "The lease of node {} ended. The guard allowed {writes} writes and mappings by {}. \
+             {held}. The node is located and judged again",
             terms.node,
             printable(terms.exe.as_bytes(), EXE_SHOWN),
         ),
@@ -102,7 +105,7 @@ pub(super) fn found(node: &Node, kernel: &Kernel) -> Event {
         EventKind::NodeFound,
         format!(
             "Node {name} runs Linux {release}: kernel text of {} bytes at physical {} (virtual \
-             {}), says {}",
+             {}), located by {}",
             text.size,
             text.phys,
             text.virt,
@@ -127,7 +130,10 @@ pub(super) fn booting(node: &Node, before: Option<&Kernel>, boots: &Lost) -> Eve
     let (kind, message) = match before {
         Some(before) => (
             EventKind::NodeRebooted,
-            format!("Node {name} reboots: a kernel starts{place}; before, {}", kernel(before)),
+            format!(
+                "Node {name} reboots: a kernel starts{place}. Before, it ran {}",
+                kernel(before)
+            ),
         ),
         None => (EventKind::NodeFound, format!("Node {name} is booting: a kernel starts{place}")),
     };
@@ -142,8 +148,8 @@ pub(super) fn stray(node: &NodeName, stray: &Finding) -> Event {
     let mut event = Event::new(
         EventKind::StrayKernel,
         format!(
-            "Memory of node {node} holds what it does not run: {}. It was left by another kernel, \
-             or planted, and moves nothing",
+            "Memory of node {node} holds a kernel, or parts of one, that the node does not run: \
+             {}. An earlier kernel left it behind, or it was planted",
             describe(stray)
         ),
     )
@@ -155,8 +161,8 @@ pub(super) fn stray(node: &NodeName, stray: &Finding) -> Event {
 /// More kernels live than are kept apart as nodes; `next` would be the first of the rest.
 pub(super) fn crowded(next: &NodeName) -> Event {
     let message = format!(
-        "More than {MOST_NODES} kernels run where nodes are looked for: {next} and further ones \
-         are not watched. Give each node its own range, with --node or in the configuration"
+        "More than {MOST_NODES} kernels run in the memory searched for nodes. {next} and later \
+         ones are not watched. Give each node its own range, with --node or in the configuration"
     );
     let mut event = Event::new(EventKind::NodeLost, message).node(next.as_str());
     event.verdict = Some(Verdict::Lost);
@@ -166,18 +172,18 @@ pub(super) fn crowded(next: &NodeName) -> Event {
 /// A node's memory holds more strays than are reported one by one.
 pub(super) fn strays_more(node: &NodeName) -> Event {
     let message = format!(
-        "Memory of node {node} holds more than {MOST_STRAYS} kernels, or parts of some, that it \
-         does not run. Further ones are not reported; `watchdog locate` lists all"
+        "Memory of node {node} holds more than {MOST_STRAYS} kernels, or parts of kernels, that \
+         the node does not run. The rest are not reported; `watchdog locate` lists all"
     );
     Event::new(EventKind::StrayKernel, message).node(node.as_str())
 }
 
-/// A witness says otherwise of a pinned kernel than before, or (without `doubt`) the same again.
+/// A witness contradicts a pinned kernel, or (without `doubt`) agrees with it again.
 pub(super) fn witness_changed(node: &NodeName, kernel: &Kernel, doubt: Option<&str>) -> Event {
     let message = match doubt {
         Some(doubt) => format!(
-            "The witnesses of node {node}'s kernel do not agree any more: {doubt}. Its place \
-             stays where it was found, physical {}",
+            "The witnesses of node {node}'s kernel no longer agree: {doubt}. The watchdog still \
+             watches the kernel where it was found, at physical {}",
             kernel.text.phys
         ),
         None => format!("The witnesses of node {node}'s kernel agree again"),
@@ -187,13 +193,13 @@ pub(super) fn witness_changed(node: &NodeName, kernel: &Kernel, doubt: Option<&s
     event
 }
 
-/// A kernel is somewhere else than before, or another one.
+/// A kernel is in another place than before, or is another kernel.
 pub(super) fn rebooted(node: &Node, before: &Kernel, now: &Kernel) -> Event {
     let name = &node.name;
     let mut event = Event::new(
         EventKind::NodeRebooted,
         format!(
-            "Node {name} was rebooted: {} (virtual {}); before, {} ({})",
+            "Node {name} rebooted: it runs {} (virtual {}). Before, it ran {} ({})",
             kernel(now),
             now.text.virt,
             kernel(before),
@@ -210,7 +216,7 @@ pub(super) fn learned(node: &Node, kernel: &Kernel, baseline: &Baseline, file: &
     let mut event = Event::new(
         EventKind::BaselineLearned,
         format!(
-            "The baseline of node {name} was learned from its text as it stands (trusted on first \
+            "The baseline of node {name} was learned from its current text (trusted on first \
              use): SHA-256 {}, stored in {file}",
             baseline.origin.sha256
         ),
@@ -231,10 +237,10 @@ pub(super) fn unsaved(
     let mut event = Event::new(
         EventKind::GuardDegraded,
         format!(
-            "The baseline of node {name} was learned from its text as it stands (trusted on first \
-             use, SHA-256 {}) and could not be stored: {why}. The node is judged by it until this \
-             watchdog ends, and the next one trusts its text anew; make room, and it is stored \
-             within {again:?}",
+            "The baseline of node {name} was learned from its current text (trusted on first use, \
+             SHA-256 {}) but could not be stored: {why}. This watchdog judges the node by it. The \
+             next watchdog would trust the text again. Make room; storing is tried again every \
+             {again:?}",
             baseline.origin.sha256
         ),
     );
@@ -243,7 +249,11 @@ pub(super) fn unsaved(
 }
 
 /// A stretch of text differs.
-pub(super) fn tampered(node: &NodeName, difference: &Difference, origin: Option<&str>) -> Event {
+pub(super) fn tampered(
+    node: &NodeName,
+    difference: &Difference,
+    attribution: Option<&str>,
+) -> Event {
     let Difference { phys, virt, expected, found, note, .. } = difference;
     let symbol = difference.symbol.as_ref().map(|name| printable(name.as_bytes(), SYMBOL_SHOWN));
     let place = symbol.as_deref().unwrap_or("an unknown symbol");
@@ -256,7 +266,7 @@ pub(super) fn tampered(node: &NodeName, difference: &Difference, origin: Option<
             if length == 1 { "" } else { "s" },
             bytes(expected),
             bytes(found),
-            origin.map_or_else(String::new, |origin| format!(". {origin}"))
+            attribution.map_or_else(String::new, |attribution| format!(". {attribution}"))
         ),
     );
     event.node = Some(node.to_string());
@@ -270,7 +280,7 @@ pub(super) fn tampered(node: &NodeName, difference: &Difference, origin: Option<
     event
 }
 
-/// More differences than are told one by one.
+/// More differences than are reported one by one.
 pub(super) fn tampered_more(node: &NodeName, rest: usize, pages: usize) -> Event {
     let mut event = Event::new(
         EventKind::TextTampered,
@@ -284,7 +294,7 @@ pub(super) fn tampered_more(node: &NodeName, rest: usize, pages: usize) -> Event
     event
 }
 
-/// Something legitimate changed the text, and where it leads is open.
+/// A tracer, probe or patch changed the text by the kernel's own means.
 pub(super) fn instrumented(node: &NodeName, kernel: &Kernel, cause: &Cause, count: u32) -> Event {
     let mut event = Event::new(
         EventKind::TextInstrumented,
@@ -306,7 +316,7 @@ pub(super) fn instrumented_more(node: &NodeName, kernel: &Kernel, rest: usize) -
         EventKind::TextInstrumented,
         format!(
             "Kernel text of node {node} is instrumented by {rest} more tracers or probes; \
-             `watchdog scan` lists them"
+             `watchdog scan` lists them all"
         ),
     );
     of_text(&mut event, node, kernel);
@@ -314,11 +324,11 @@ pub(super) fn instrumented_more(node: &NodeName, kernel: &Kernel, rest: usize) -
     event
 }
 
-/// Something about the mapping of the text is an alarm by itself.
+/// A finding about the mapping of the text.
 pub(super) fn mapping(node: &NodeName, kernel: &Kernel, finding: &str) -> Event {
     let mut event = Event::new(
         EventKind::TextTampered,
-        format!("The page tables of node {node} are not as they must be: {finding}"),
+        format!("The page tables of node {node} are wrong: {finding}"),
     );
     of_text(&mut event, node, kernel);
     event.verdict = Some(Verdict::Tampered);
@@ -339,12 +349,12 @@ pub(super) fn mapping_more(node: &NodeName, kernel: &Kernel, rest: usize) -> Eve
     event
 }
 
-/// The text is as the baseline has it again.
+/// The text matches its baseline again, or is explained again.
 pub(super) fn clean(node: &NodeName, kernel: &Kernel, verdict: Verdict) -> Event {
     let how = if verdict == Verdict::Clean {
-        "is equal to its baseline again"
+        "equals its baseline again"
     } else {
-        "differs from its baseline only where and as its own tables allow again"
+        "differs from its baseline again only as the kernel's own tables allow"
     };
     let mut event = Event::new(EventKind::TextClean, format!("Kernel text of node {node} {how}"));
     of_text(&mut event, node, kernel);
@@ -365,9 +375,9 @@ pub(super) fn stands_still(node: &NodeName, kernel: &Kernel, time: Duration) -> 
     let mut event = Event::new(
         EventKind::NodeLost,
         format!(
-            "The clocks of node {node} stand still since {:.1} s: its processors may have been \
-             stopped or taken. Its text is judged as before; look at the node's console, and \
-             start the node again if it does not answer",
+            "The clocks of node {node} have not advanced for {:.1} s: its processors may have \
+             been stopped or taken over. Its text is judged as before. Check the node's console, \
+             and restart the node if it does not answer",
             time.as_secs_f64()
         ),
     );
@@ -375,11 +385,11 @@ pub(super) fn stands_still(node: &NodeName, kernel: &Kernel, time: Duration) -> 
     event
 }
 
-/// A node's clocks go on after all.
+/// A node's clocks advance again.
 pub(super) fn goes_on(node: &NodeName, kernel: &Kernel, time: Duration) -> Event {
     let mut event = Event::new(
         EventKind::NodeFound,
-        format!("The clocks of node {node} go on, after {:.1} s", time.as_secs_f64()),
+        format!("The clocks of node {node} advance again, after {:.1} s", time.as_secs_f64()),
     );
     of_text(&mut event, node, kernel);
     event

@@ -7,35 +7,35 @@ use watchdog_core::verify::Identity;
 
 /// A node whose kernel is lost, or still boots.
 #[derive(Debug, Default)]
-pub(super) struct Missing {
+pub(super) struct NoKernel {
     /// What it ran before.
     pub(super) before: Option<Box<Kernel>>,
     /// Since when it is booting.
     booting: Option<Instant>,
-    /// Whether its loss was told.
-    pub(super) told: bool,
+    /// Whether its loss was reported.
+    pub(super) reported: bool,
     /// The kernel that is there, and that no baseline is for.
     refused: Option<Identity>,
 }
 
-impl Missing {
+impl NoKernel {
     /// A node whose kernel is gone, or must be looked for anew.
     pub(super) fn gone(before: Option<Box<Kernel>>) -> Self {
         Self { before, ..Self::default() }
     }
 
-    /// A node that never had one; the loss is told already.
+    /// A node that never had one; the loss is reported already.
     pub(super) fn never_seen() -> Self {
-        Self { told: true, ..Self::default() }
+        Self { reported: true, ..Self::default() }
     }
 
-    /// A node whose kernel cannot be judged, which was told.
+    /// A node whose kernel cannot be judged, which was reported.
     pub(super) fn refused(kernel: Box<Kernel>) -> Self {
         let refused = Some(Identity::of(&kernel));
-        Self { before: Some(kernel), told: true, refused, ..Self::default() }
+        Self { before: Some(kernel), reported: true, refused, ..Self::default() }
     }
 
-    /// Whether it was told that this kernel cannot be judged.
+    /// Whether it was reported that this kernel cannot be judged.
     pub(super) fn has_refused(&self, kernel: &Kernel) -> bool {
         self.refused.as_ref() == Some(&Identity::of(kernel))
     }
@@ -70,13 +70,13 @@ mod tests {
     /// Check that a boot is new once, is bounded, and begins anew after it ended.
     #[test]
     fn boots_are_bounded() {
-        let mut missing = Missing::never_seen();
-        assert!(!missing.boots_too_long(Duration::ZERO));
-        assert!(missing.boots() && !missing.boots());
-        assert!(!missing.boots_too_long(Duration::from_secs(60)));
+        let mut no_kernel = NoKernel::never_seen();
+        assert!(!no_kernel.boots_too_long(Duration::ZERO));
+        assert!(no_kernel.boots() && !no_kernel.boots());
+        assert!(!no_kernel.boots_too_long(Duration::from_secs(60)));
         std::thread::sleep(Duration::from_millis(2));
-        assert!(missing.boots_too_long(Duration::ZERO));
-        missing.boots_no_more();
-        assert!(!missing.boots_too_long(Duration::ZERO) && missing.boots());
+        assert!(no_kernel.boots_too_long(Duration::ZERO));
+        no_kernel.boots_no_more();
+        assert!(!no_kernel.boots_too_long(Duration::ZERO) && no_kernel.boots());
     }
 }

@@ -1,4 +1,4 @@
-//! The decoy: memory on which the watchdog tries what must be denied.
+//! The canary page: memory on which the self-test tries what must be denied.
 //!
 //! It is the system ROM. Writes to it go nowhere even if nobody denies them, and each one that is
 //! tried writes back the bytes that were just read. `/dev/mem` serves it below 1 MiB whatever
@@ -15,56 +15,55 @@ use watchdog_common::Range;
 use watchdog_core::memory::open_device;
 
 /// The last page below 1 MiB: the reset vector's.
-pub(super) const DECOY: Range = Range { start: 0xf_f000, end: 0x10_0000 };
+pub(super) const CANARY: Range = Range { start: 0xf_f000, end: 0x10_0000 };
 /// The page before it, which nothing denies: what catches mappings and reads later is tried there.
-pub(super) const INNER_DECOY: Range = Range { start: 0xf_e000, end: 0xf_f000 };
+pub(super) const INNER_CANARY: Range = Range { start: 0xf_e000, end: 0xf_f000 };
 const PAGE: usize = 4096;
 
-/// Why there is no decoy.
+/// Why there is no canary page.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "/dev/mem cannot be opened, and without that the guard cannot be proven ({0}). If the kernel \
-     is locked down, these paths are closed already: `watchdog scan` and a memory image need no \
-     guard"
+    "/dev/mem cannot be opened ({0}), so the guard cannot be tested. If the kernel is locked \
+     down, these paths are already closed. `watchdog scan` and a memory image need no guard"
 )]
-pub struct DecoyError(#[from] io::Error);
+pub struct CanaryError(#[from] io::Error);
 
-/// The decoy, open.
+/// The canary page, open.
 #[derive(Debug)]
-pub(super) struct Decoy {
+pub(super) struct Canary {
     device: File,
     /// Whether for writing: what needs that cannot be tried otherwise.
     pub(super) is_writable: bool,
 }
 
-impl Decoy {
+impl Canary {
     /// Opens the device for writing.
-    pub(super) fn open() -> Result<Self, DecoyError> {
+    pub(super) fn open() -> Result<Self, CanaryError> {
         Ok(Self { device: open_device(true)?, is_writable: true })
     }
 
     /// Opens it for reading, where nobody shall have it open for writing.
-    pub(super) fn open_for_reading() -> Result<Self, DecoyError> {
+    pub(super) fn open_for_reading() -> Result<Self, CanaryError> {
         Ok(Self { device: open_device(false)?, is_writable: false })
     }
 
-    /// Path 1.
+    /// Path `open`.
     pub(super) fn try_open() -> io::Result<()> {
         open_device(true).map(drop)
     }
 
-    /// Path 3: writes the bytes that are there.
+    /// Path `write`: writes the bytes that are there.
     pub(super) fn try_write(&self) -> io::Result<()> {
         let mut bytes = [0; 8];
-        self.device.read_exact_at(&mut bytes, DECOY.start)?;
-        self.device.write_all_at(&bytes, DECOY.start)
+        self.device.read_exact_at(&mut bytes, CANARY.start)?;
+        self.device.write_all_at(&bytes, CANARY.start)
     }
 
-    /// Path 4, as MAP_SHARED and as MAP_SHARED_VALIDATE: denied only if both are.
+    /// Path `mmap`, as MAP_SHARED and as MAP_SHARED_VALIDATE: denied only if both are.
     pub(super) fn try_mmap(&self) -> io::Result<()> {
         let writable = libc::PROT_READ | libc::PROT_WRITE;
         for sharing in [libc::MAP_SHARED, libc::MAP_SHARED_VALIDATE] {
-            match self.map(DECOY.start, 1, writable, sharing) {
+            match self.map(CANARY.start, 1, writable, sharing) {
                 Ok(_mapping) => return Ok(()),
                 Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
                 Err(error) => return Err(error),
@@ -73,36 +72,36 @@ impl Decoy {
         Err(io::Error::from_raw_os_error(libc::EPERM))
     }
 
-    /// Path 5: moves the second page of an allowed writable mapping onto the decoy. The mapping
-    /// is private to nobody, and never written.
+    /// Path `remap-file-pages`: moves the second page of an allowed writable mapping onto the
+    /// canary page. The mapping is private to nobody, and never written.
     pub(super) fn try_remap(&self) -> io::Result<()> {
         let writable = libc::PROT_READ | libc::PROT_WRITE;
-        let mapping = self.map(INNER_DECOY.start - PAGE as u64, 2, writable, libc::MAP_SHARED)?;
-        let pgoff = DECOY.start as usize / PAGE;
+        let mapping = self.map(INNER_CANARY.start - PAGE as u64, 2, writable, libc::MAP_SHARED)?;
+        let pgoff = CANARY.start as usize / PAGE;
         // SAFETY: the second page of this function's own mapping, which nothing refers to.
         let result =
             unsafe { libc::remap_file_pages(mapping.at.byte_add(PAGE), PAGE, 0, pgoff, 0) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Path 6.
+    /// Path `mprotect`.
     pub(super) fn try_mprotect(&self) -> io::Result<()> {
-        let mapping = self.map(DECOY.start, 1, libc::PROT_READ, libc::MAP_SHARED)?;
+        let mapping = self.map(CANARY.start, 1, libc::PROT_READ, libc::MAP_SHARED)?;
         // SAFETY: this function's own mapping, which nothing refers to.
         let result =
             unsafe { libc::mprotect(mapping.at, PAGE, libc::PROT_READ | libc::PROT_WRITE) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Paths 8 and 10: a mapping that nobody denies, for as long as it is kept.
+    /// Paths `held` and `frames`: a mapping that nobody denies, for as long as it is kept.
     pub(super) fn try_frames(&self) -> io::Result<impl Sized + use<>> {
         let writable = libc::PROT_READ | libc::PROT_WRITE;
-        self.map(INNER_DECOY.start, 1, writable, libc::MAP_SHARED)
+        self.map(INNER_CANARY.start, 1, writable, libc::MAP_SHARED)
     }
 
-    /// Path 17: the kernel maps what it reads for `/dev/mem`.
+    /// Path `ioremap`: the kernel maps what it reads for `/dev/mem`.
     pub(super) fn try_ioremap(&self) -> io::Result<()> {
-        self.device.read_exact_at(&mut [0; 8], INNER_DECOY.start)
+        self.device.read_exact_at(&mut [0; 8], INNER_CANARY.start)
     }
 
     fn map(&self, at: u64, pages: usize, protection: i32, sharing: i32) -> io::Result<Mapping> {
@@ -127,7 +126,7 @@ struct Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: mapped by `Decoy::map`, unmapped once.
+        // SAFETY: mapped by `Canary::map`, unmapped once.
         unsafe { libc::munmap(self.at, self.length) };
     }
 }

@@ -1,4 +1,4 @@
-//! Path 8: what processes hold from before the guard, or from a lease that is over.
+//! Path `held`: what processes hold from before the guard, or from a lease that is over.
 //!
 //! A mapping that is writable already never asks anybody again, so it must be found, whichever
 //! driver made it, and its process ended. A descriptor of `/dev/mem` is judged at each use, and
@@ -10,11 +10,11 @@ use std::{io, process};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use watchdog_common::Doors;
+use watchdog_common::DmaDevices;
 
 use super::attempt::{Attacker, WriteAttempt};
+use super::canary::Canary;
 use super::coverage::Outcome;
-use super::decoy::Decoy;
 use super::frames::{Frames, Mapped};
 use super::processes::{Device, Open, Processes};
 use super::{Policies, Policy, Processors, WritePath};
@@ -28,13 +28,13 @@ const DEV_PORT: Device = (1, 4);
 const ROUNDS: usize = 8;
 const ALL_ROUNDS: Duration = Duration::from_secs(10);
 /// How long one process may take to end.
-const PATIENCE: Duration = Duration::from_secs(2);
+const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often all processes are looked at while the guard is in force.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+const SEARCH_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What nobody but the watchdog may hold.
+/// Searches for access that only the watchdog may have.
 #[derive(Debug)]
-pub(super) struct Forbidden {
+pub(super) struct StaleAccessSearch {
     /// Who has guarded memory mapped to be written; or why that is not seen.
     frames: Result<Frames, String>,
     /// `/dev/mem` open for writing.
@@ -42,25 +42,25 @@ pub(super) struct Forbidden {
     /// `/dev/port` open for writing.
     port: bool,
     /// Devices by which an IOMMU is reached.
-    doors: Option<Doors>,
+    dma_devices: Option<DmaDevices>,
     /// What starts a processor, but for these.
     processors: Option<Processors>,
 }
 
 /// Something that a process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Hold {
+struct StaleAccess {
     what: &'static str,
     range: Option<PhysRange>,
     /// Whether it is known that nobody may have it.
     is_certain: bool,
 }
 
-impl Hold {
+impl StaleAccess {
     fn mapped(mapped: &Mapped) -> Self {
         let is_certain = mapped.range.is_some();
         let what = match mapped.device {
-            _ if !is_certain => "a mapping that is too large to be followed",
+            _ if !is_certain => "a mapping that is too large to walk",
             DEV_MEM => "a mapping of /dev/mem",
             _ => "memory that a driver mapped",
         };
@@ -68,13 +68,13 @@ impl Hold {
     }
 }
 
-impl Forbidden {
+impl StaleAccessSearch {
     /// By policies. `uses_are_judged`: whether programs see what is done with a descriptor.
     pub(super) fn new(
         frames: Result<Frames, String>,
         policies: &Policies,
         uses_are_judged: bool,
-        doors: Doors,
+        dma_devices: DmaDevices,
         processors: Processors,
     ) -> Self {
         let denied = |path| policies.get(path) >= Policy::Deny;
@@ -82,111 +82,111 @@ impl Forbidden {
             frames,
             mem: denied(WritePath::Open),
             port: denied(WritePath::Pci) && !uses_are_judged,
-            doors: denied(WritePath::Iommu).then_some(doors),
+            dma_devices: denied(WritePath::Iommu).then_some(dma_devices),
             processors: denied(WritePath::Processors).then_some(processors),
         }
     }
 
     /// Every mapping that nobody may have. What this process maps for it meanwhile must be seen.
-    fn mapped(&self, decoy: Option<&Decoy>) -> io::Result<Vec<Mapped>> {
+    fn mapped(&self, canary: Option<&Canary>) -> io::Result<Vec<Mapped>> {
         let frames = self.frames.as_ref().map_err(|why| io::Error::other(why.clone()))?;
-        let decoy = decoy.filter(|decoy| decoy.is_writable);
-        let mapping = decoy.map(Decoy::try_frames).transpose()?;
+        let canary = canary.filter(|canary| canary.is_writable);
+        let mapping = canary.map(Canary::try_frames).transpose()?;
         let mut mapped = frames.mapped()?;
-        let is_own = |it: &Mapped| it.is_decoy() && it.pid == process::id();
+        let is_own = |it: &Mapped| it.is_canary() && it.pid == process::id();
         if mapping.is_some() && !mapped.iter().any(is_own) {
-            return Err(io::Error::other("a mapping of /dev/mem that is there is not seen"));
+            return Err(io::Error::other("an existing mapping of /dev/mem was not found"));
         }
-        mapped.retain(|it| !it.is_decoy());
+        mapped.retain(|it| !it.is_canary());
         Ok(mapped)
     }
 
     /// What nobody may have and a process has open.
-    fn open(&self, processes: &Processes, pid: u32) -> Option<Hold> {
-        if !(self.mem || self.port || self.doors.is_some() || self.processors.is_some()) {
+    fn open(&self, processes: &Processes, pid: u32) -> Option<StaleAccess> {
+        if !(self.mem || self.port || self.dma_devices.is_some() || self.processors.is_some()) {
             return None;
         }
         let open = processes.open_files(pid).unwrap_or_default();
         let what = open.iter().find_map(|(open, writes)| match *open {
             Open::Device(DEV_MEM) if self.mem && *writes => Some("/dev/mem open for writing"),
             Open::Device(DEV_PORT) if self.port && *writes => Some("/dev/port open for writing"),
-            Open::Device(device) if self.is_door(device) => Some("VFIO or iommufd open"),
+            Open::Device(device) if self.is_dma_device(device) => Some("VFIO or iommufd open"),
             Open::Processor(number) if *writes && self.is_foreign(number) => {
-                Some("what starts another node's processor open for writing")
+                Some("a file that starts another node's processor, open for writing")
             }
             _ => None,
         });
-        what.map(|what| Hold { what, range: None, is_certain: true })
+        what.map(|what| StaleAccess { what, range: None, is_certain: true })
     }
 
     fn is_foreign(&self, number: u32) -> bool {
         self.processors.as_ref().is_some_and(|own| !own.contains(number))
     }
 
-    fn is_door(&self, (major, minor): Device) -> bool {
-        let Some(doors) = &self.doors else { return false };
+    fn is_dma_device(&self, (major, minor): Device) -> bool {
+        let Some(dma_devices) = &self.dma_devices else { return false };
         let number = (major << 20) | minor;
-        doors.majors.contains(&major) || doors.numbers.contains(&number)
+        dma_devices.majors.contains(&major) || dma_devices.numbers.contains(&number)
     }
 
-    /// Who holds anything of it, and what; not this process, nor one that may.
-    fn search(
+    /// Finds the processes that hold anything of it, but for this one and `excepted`.
+    fn find(
         &self,
         processes: &Processes,
-        decoy: Option<&Decoy>,
+        canary: Option<&Canary>,
         excepted: u32,
-    ) -> io::Result<BTreeMap<u32, Hold>> {
+    ) -> io::Result<BTreeMap<u32, StaleAccess>> {
         let all = processes.all()?.into_iter();
-        let mut found: BTreeMap<u32, Hold> =
+        let mut found: BTreeMap<u32, StaleAccess> =
             all.filter_map(|pid| Some((pid, self.open(processes, pid)?))).collect();
-        for mapped in self.mapped(decoy)? {
-            let hold = Hold::mapped(&mapped);
+        for mapped in self.mapped(canary)? {
+            let access = StaleAccess::mapped(&mapped);
             // What is known stands before what is not.
-            if hold.is_certain || !found.contains_key(&mapped.pid) {
-                found.insert(mapped.pid, hold);
+            if access.is_certain || !found.contains_key(&mapped.pid) {
+                found.insert(mapped.pid, access);
             }
         }
         found.retain(|pid, _| ![excepted, process::id()].contains(pid));
         Ok(found)
     }
 
-    /// Does what policy says about every process that holds anything of it: tells of it, or ends
-    /// it. Who could not be ended is told as such.
-    fn end(&self, policy: Policy, decoy: Option<&Decoy>) -> io::Result<Vec<WriteAttempt>> {
-        let mut told: Vec<WriteAttempt> = Vec::new();
+    /// Does what policy says about every process that holds anything of it: reports it, or ends
+    /// it. Who could not be ended is reported as such.
+    fn end(&self, policy: Policy, canary: Option<&Canary>) -> io::Result<Vec<WriteAttempt>> {
+        let mut attempts: Vec<WriteAttempt> = Vec::new();
         if policy == Policy::Off {
-            return Ok(told);
+            return Ok(attempts);
         }
         let (processes, begun) = (Processes::open()?, Instant::now());
         for _ in 0..ROUNDS {
-            let found = self.search(&processes, decoy, process::id())?;
+            let found = self.find(&processes, canary, process::id())?;
             let is_over = !found.values().any(|it| it.is_certain) || policy < Policy::Kill;
-            for (pid, hold) in found {
-                let mut attempt = attempt(&processes, pid, hold);
+            for (pid, access) in found {
+                let mut attempt = attempt(&processes, pid, access);
                 let is_patient = begun.elapsed() < ALL_ROUNDS;
-                let ends = policy >= Policy::Kill && is_patient && hold.is_certain;
-                if ends && self.kill(&processes, pid, hold) {
+                let ends = policy >= Policy::Kill && is_patient && access.is_certain;
+                if ends && self.kill(&processes, pid, access) {
                     attempt.action = Policy::Kill;
                 }
-                told.retain(|it| it.process.pid != pid);
-                told.push(attempt);
+                attempts.retain(|it| it.process.pid != pid);
+                attempts.push(attempt);
             }
             if is_over {
                 break;
             }
         }
-        Ok(told)
+        Ok(attempts)
     }
 
     /// Ends a process, if it still holds something; whether it is gone.
-    fn kill(&self, processes: &Processes, pid: u32, hold: Hold) -> bool {
+    fn kill(&self, processes: &Processes, pid: u32, access: StaleAccess) -> bool {
         // Process 1 takes no signal that it does not want.
         let id = i32::try_from(pid).ok().filter(|id| *id > 1).and_then(Pid::from_raw);
         // From here on the number is not another's.
         let Some(process) = id.and_then(|id| pidfd_open(id, PidfdFlags::empty()).ok()) else {
             return false;
         };
-        let still = match hold.range {
+        let still = match access.range {
             Some(_) => self.mapped(None).is_ok_and(|all| all.iter().any(|it| it.pid == pid)),
             None => self.open(processes, pid).is_some(),
         };
@@ -197,7 +197,7 @@ impl Forbidden {
             return false;
         }
         let begun = Instant::now();
-        while let Some(left) = PATIENCE.checked_sub(begun.elapsed()) {
+        while let Some(left) = KILL_TIMEOUT.checked_sub(begun.elapsed()) {
             let timeout = left.try_into().ok();
             match poll(&mut [PollFd::new(&process, PollFlags::IN)], timeout.as_ref()) {
                 Ok(0) => return false,
@@ -209,65 +209,67 @@ impl Forbidden {
     }
 }
 
-/// What is done about path 8, and how it stands.
+/// What is done about path `held`, and how it stands.
 #[derive(Debug)]
-pub(super) struct Held {
-    forbidden: Forbidden,
+pub(super) struct StaleAccessWatch {
+    search: StaleAccessSearch,
     policy: Policy,
     /// The watchdog, which may hold what nobody else may.
     watchdog: u32,
     /// When all processes were last looked at, and what was found wrong.
-    looked: Option<(Instant, Outcome)>,
+    last: Option<(Instant, Outcome)>,
     /// Whether somebody holds a lease, and with it what nobody else may hold.
     pub(super) is_leased: bool,
 }
 
-impl Held {
-    pub(super) fn new(forbidden: Forbidden, policy: Policy, watchdog: u32) -> Self {
-        Self { forbidden, policy, watchdog, looked: None, is_leased: false }
+impl StaleAccessWatch {
+    pub(super) fn new(search: StaleAccessSearch, policy: Policy, watchdog: u32) -> Self {
+        Self { search, policy, watchdog, last: None, is_leased: false }
     }
 
     /// Does what policy says, once: who held what.
-    pub(super) fn end(&mut self, decoy: Option<&Decoy>) -> Vec<WriteAttempt> {
-        self.forbidden.end(self.policy, decoy).unwrap_or_else(|error| {
-            // What is wrong with it is told by the next proof.
-            self.looked = None;
-            log::warn!("what processes hold cannot be seen: {error}");
+    pub(super) fn end(&mut self, canary: Option<&Canary>) -> Vec<WriteAttempt> {
+        self.search.end(self.policy, canary).unwrap_or_else(|error| {
+            // What is wrong with it is reported by the next self-test.
+            self.last = None;
+            log::warn!("the access that processes hold cannot be listed: {error}");
             Vec::new()
         })
     }
 
     /// How it stands: somebody may still hold what should have been taken from him, or it is not
     /// seen what processes hold. Looks now and then only, and not during a lease.
-    pub(super) fn outcome(&mut self, decoy: Option<&Decoy>) -> Outcome {
-        let is_recent = |at: &Instant| self.is_leased || at.elapsed() < LOOK_AGAIN;
-        if let Some((_, outcome)) = self.looked.as_ref().filter(|(at, _)| is_recent(at)) {
+    pub(super) fn outcome(&mut self, canary: Option<&Canary>) -> Outcome {
+        let is_recent = |at: &Instant| self.is_leased || at.elapsed() < SEARCH_INTERVAL;
+        if let Some((_, outcome)) = self.last.as_ref().filter(|(at, _)| is_recent(at)) {
             return outcome.clone();
         }
         if self.is_leased {
             return Outcome::NotTried("a lease is in force");
         }
-        let outcome = self.look(decoy);
-        self.looked = Some((Instant::now(), outcome.clone()));
+        let outcome = self.search_now(canary);
+        self.last = Some((Instant::now(), outcome.clone()));
         outcome
     }
 
-    fn look(&self, decoy: Option<&Decoy>) -> Outcome {
-        let search = |it: Processes| self.forbidden.search(&it, decoy, self.watchdog);
-        match Processes::open().and_then(search) {
+    fn search_now(&self, canary: Option<&Canary>) -> Outcome {
+        let find = |it: Processes| self.search.find(&it, canary, self.watchdog);
+        match Processes::open().and_then(find) {
             Ok(found) => match found.first_key_value() {
-                Some((pid, hold)) if self.policy >= Policy::Kill => {
-                    Outcome::Missing(format!("process {pid} still holds {}", hold.what))
+                Some((pid, access)) if self.policy >= Policy::Kill => {
+                    Outcome::Missing(format!("process {pid} still holds {}", access.what))
                 }
                 _ => Outcome::Seen,
             },
-            Err(error) => Outcome::Missing(format!("what processes hold cannot be seen: {error}")),
+            Err(error) => Outcome::Missing(format!(
+                "the access that processes hold cannot be listed: {error}"
+            )),
         }
     }
 }
 
-/// Who holds something, as it is told; `/proc` is asked while the process lives.
-fn attempt(processes: &Processes, pid: u32, hold: Hold) -> WriteAttempt {
+/// Who holds something, as it is reported; `/proc` is asked while the process lives.
+fn attempt(processes: &Processes, pid: u32, access: StaleAccess) -> WriteAttempt {
     let status = processes.read(&format!("{pid}/status")).unwrap_or_default();
     let first = |key: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(key))?;
@@ -281,8 +283,8 @@ fn attempt(processes: &Processes, pid: u32, hold: Hold) -> WriteAttempt {
     WriteAttempt {
         path: WritePath::Held,
         action: Policy::Observe,
-        detail: Some(hold.what.to_owned()),
-        range: hold.range,
+        detail: Some(access.what.to_owned()),
+        range: access.range,
         process: Attacker {
             pid,
             tid: pid,

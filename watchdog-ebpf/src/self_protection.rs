@@ -2,11 +2,11 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
-use watchdog_common::{FileKey, State, file_kind, part};
+use watchdog_common::{FileKey, State, file_kind, role};
 
 use crate::identity::{self, is_trusted, kind};
 use crate::kernel::{Object, current_task, field, file_key, offset};
-use crate::{judge, lease, report, rules};
+use crate::{access, lease, report, rules};
 
 /// Whether the guard may be taken down, and what user space keeps about it.
 #[map]
@@ -14,9 +14,9 @@ static STATE: Array<State> = Array::with_max_entries(1, 0);
 
 /// Whether only who is trusted may write a file, by what it and its folder are.
 #[inline(always)]
-pub(crate) fn is_kept(file: FileKey, folder: u32) -> bool {
-    folder == file_kind::KEPT
-        || matches!(kind(file), file_kind::EXECUTABLE | file_kind::KEPT)
+pub(crate) fn is_protected_file(file: FileKey, folder: u32) -> bool {
+    folder == file_kind::PROTECTED
+        || matches!(kind(file), file_kind::EXECUTABLE | file_kind::PROTECTED)
         || lease::is_executable(file)
 }
 
@@ -33,16 +33,16 @@ fn executable() -> FileKey {
     file_key(field(mm, offset!(mm_exe_file)).unwrap_or(core::ptr::null()))
 }
 
-/// Takes note that the current process executes a file from now on.
+/// Registers that the current process executes a file from now on.
 #[inline(always)]
-pub(crate) fn executes(file: Object) {
+pub(crate) fn register_execution(file: Object) {
     let key = file_key(file);
-    let part = match kind(key) {
-        file_kind::EXECUTABLE => Some(part::WATCHDOG),
-        _ => lease::part_of(key),
+    let role = match kind(key) {
+        file_kind::EXECUTABLE => Some(role::WATCHDOG),
+        _ => lease::role_of(key),
     };
-    if let Some(part) = part {
-        identity::add_executor(part);
+    if let Some(role) = role {
+        identity::add_executor(role);
     }
 }
 
@@ -62,12 +62,12 @@ pub(crate) fn may_open() -> bool {
     opens && is_trusted()
 }
 
-/// Takes up a file that the watchdog opens, when it says that those are the guard's.
+/// Registers a file that the watchdog opens, when it says that those are the guard's.
 #[inline(always)]
-pub(crate) fn learn(file: Object) {
+pub(crate) fn register_file(file: Object) {
     let Some(state) = STATE.get_ptr(0) else { return };
     // SAFETY: the map's own memory; one word of it.
-    let kind = unsafe { (*state).learning };
+    let kind = unsafe { (*state).registering };
     if kind == 0 || field(current_task(), offset!(task_tgid)) != Some(rules::watchdog()) {
         return;
     }
@@ -90,16 +90,16 @@ pub(crate) fn is_init() -> bool {
     field(current_task(), offset!(task_tgid)) == Some(1_u32)
 }
 
-/// Decides about something that only who is trusted may do. By the watchdog itself at a decoy it
-/// is the proof.
+/// Decides about something that only who is trusted may do. By the watchdog itself at a canary it
+/// is a probe.
 #[inline(always)]
-pub(crate) fn reserve(detail: u32, is_decoy: bool) -> i32 {
+pub(crate) fn deny_untrusted(detail: u32, is_canary: bool) -> i32 {
     if !is_trusted() {
-        return judge::own(detail);
+        return access::deny_self_act(detail);
     }
-    if !is_decoy {
+    if !is_canary {
         return 0;
     }
-    report::prove(watchdog_common::path::OWN);
-    -judge::EPERM
+    report::count_probe(watchdog_common::path::SELF_PROTECTION);
+    -access::EPERM
 }

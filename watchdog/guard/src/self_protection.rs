@@ -1,4 +1,4 @@
-//! The guard's own: telling the programs what belongs to it, and trying to get at it.
+//! Self-protection: registers with the programs what belongs to the guard, and probes it.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -18,17 +18,17 @@ use super::pins::Generation;
 use super::processes::Processes;
 
 /// Values of the tables of ids.
-const OWN: u32 = 1;
-const DECOY: u32 = 2;
+const PROTECTED: u32 = 1;
+const CANARY: u32 = 2;
 /// What [`BPFFS`] is mounted on.
 const SYSFS: &str = "/sys";
 /// Leads to the executable by its inode, whatever became of its name.
-const OWN_EXECUTABLE: &str = "self/exe";
+const EXECUTABLE: &str = "self/exe";
 /// The table and the program that the watchdog itself is refused.
-const DECOY_TABLE: &str = "DECOY";
-const DECOY_PROGRAM: &str = "bpf_prog";
+const CANARY_TABLE: &str = "DECOY";
+const CANARY_PROGRAM: &str = "bpf_prog";
 
-/// Pins every table, and returns their ids; the decoy's with its mark.
+/// Pins every table, and returns their ids; the canary's with its mark.
 pub(super) fn pin_tables(
     programs: &Ebpf,
     generation: &Generation,
@@ -39,76 +39,84 @@ pub(super) fn pin_tables(
         if name.contains('.') {
             continue;
         }
-        let is_decoy = name == DECOY_TABLE;
-        let path = if is_decoy { generation.decoy() } else { generation.table(name) };
+        let is_canary = name == CANARY_TABLE;
+        let path = if is_canary { generation.canary() } else { generation.table(name) };
         table.pin(&path).map_err(|error| GuardError::Pin(path.clone(), error.into()))?;
         let info = MapInfo::from_pin(&path)?;
-        ids.push((info.id(), if is_decoy { DECOY } else { OWN }));
+        ids.push((info.id(), if is_canary { CANARY } else { PROTECTED }));
     }
     Ok(ids)
 }
 
-/// Tells the programs which tables and programs are the guard's; returns the ids of the programs,
-/// the decoy's first.
-pub(super) fn tell_ids(programs: &mut Ebpf, tables: &[(u32, u32)]) -> Result<Vec<u32>, GuardError> {
+/// Registers which tables and programs are the guard's; returns the ids of the programs,
+/// the canary's first.
+pub(super) fn register_ids(
+    programs: &mut Ebpf,
+    tables: &[(u32, u32)],
+) -> Result<Vec<u32>, GuardError> {
     let mut loaded = Vec::new();
     for (name, program) in programs.programs() {
         let Ok(info) = program.info() else { continue };
-        loaded.push((info.id(), if name == DECOY_PROGRAM { DECOY } else { OWN }));
+        loaded.push((info.id(), if name == CANARY_PROGRAM { CANARY } else { PROTECTED }));
     }
     for (name, ids) in [("MAPS", tables), ("PROGRAMS", loaded.as_slice())] {
         let table = programs.map_mut(name).ok_or(GuardError::Missing(name))?;
         let mut table: HashMap<&mut MapData, u32, u32> = HashMap::try_from(table)?;
         ids.iter().try_for_each(|(id, kind)| table.insert(id, kind, 0))?;
     }
-    loaded.sort_by_key(|(_, kind)| *kind != DECOY);
+    loaded.sort_by_key(|(_, kind)| *kind != CANARY);
     Ok(loaded.into_iter().map(|(id, _)| id).collect())
 }
 
-/// Has the programs learn which files are the guard's: they take up what this process opens.
-/// `kept` are files and folders that only the watchdog writes; those that are not there are left
-/// out.
-pub(super) fn learn(
+/// Registers with the programs which files are the guard's: they take up what this process opens.
+/// `protected_files` are files and folders that only the watchdog writes; those that are not there
+/// are left out.
+pub(super) fn register_files(
     state: &mut Array<MapData, State>,
     generation: &Generation,
-    kept: &[PathBuf],
+    protected_files: &[PathBuf],
     processes: &Processes,
 ) -> Result<(), GuardError> {
     let cgroups = own_cgroups(processes);
-    let of = |paths: &[&Path]| paths.iter().map(|path| path.to_path_buf()).collect::<Vec<_>>();
-    // What is learned later stands: a folder above may be one that is kept.
+    let owned = |paths: &[&Path]| paths.iter().map(|path| path.to_path_buf()).collect::<Vec<_>>();
+    // What is registered later stands: a folder above may be a protected one.
     let kinds = [
-        (file_kind::ABOVE, above(kept, processes)),
-        (file_kind::MOUNT, of(&[Path::new(BPFFS), Path::new(SYSFS), Path::new("/")])),
-        (file_kind::PINS, of(&[generation.place(), generation.directory()])),
+        (file_kind::ABOVE, above(protected_files, processes)),
+        (file_kind::MOUNT, owned(&[Path::new(BPFFS), Path::new(SYSFS), Path::new("/")])),
+        (file_kind::PINS, owned(&[generation.place(), generation.directory()])),
         (file_kind::CGROUP, cgroups),
-        (file_kind::KEPT, kept.iter().filter(|path| path.exists()).cloned().collect()),
+        (
+            file_kind::PROTECTED,
+            protected_files.iter().filter(|path| path.exists()).cloned().collect(),
+        ),
     ];
-    set_learning(state, file_kind::EXECUTABLE)?;
-    let opened = processes.file(OWN_EXECUTABLE);
-    set_learning(state, 0)?;
-    opened.map_err(|error| GuardError::Learn(Path::new("/proc").join(OWN_EXECUTABLE), error))?;
+    set_registering(state, file_kind::EXECUTABLE)?;
+    let opened = processes.file(EXECUTABLE);
+    set_registering(state, 0)?;
+    opened.map_err(|error| GuardError::Register(Path::new("/proc").join(EXECUTABLE), error))?;
     for (kind, paths) in kinds {
-        set_learning(state, kind)?;
+        set_registering(state, kind)?;
         let opened = paths.iter().try_for_each(|path| {
-            File::open(path).map(drop).map_err(|error| GuardError::Learn(path.clone(), error))
+            File::open(path).map(drop).map_err(|error| GuardError::Register(path.clone(), error))
         });
-        set_learning(state, 0)?;
+        set_registering(state, 0)?;
         opened?;
     }
     Ok(())
 }
 
-/// Has the programs keep what an earlier guard keeps: the paths of what is kept may lead elsewhere
-/// by now.
-pub(super) fn keep_as_well(earlier: &Generation, programs: &mut Ebpf) -> Result<(), GuardError> {
+/// Has the programs protect the files of an earlier guard: their paths may lead elsewhere by now.
+pub(super) fn protect_files_of(
+    earlier: &Generation,
+    programs: &mut Ebpf,
+) -> Result<(), GuardError> {
     let earlier: HashMap<MapData, FileKey, u32> = earlier.open("FILES", Map::HashMap)?;
-    let mut kept: Vec<(FileKey, u32)> = earlier.iter().collect::<Result<_, _>>()?;
-    kept.retain(|(_, kind)| matches!(*kind, file_kind::KEPT | file_kind::ABOVE));
+    let mut protected_files: Vec<(FileKey, u32)> = earlier.iter().collect::<Result<_, _>>()?;
+    protected_files.retain(|(_, kind)| matches!(*kind, file_kind::PROTECTED | file_kind::ABOVE));
     let sieve = programs.map_mut("SIEVE").ok_or(GuardError::Missing("SIEVE"))?;
     let mut sieve: Array<&mut MapData, [u8; SIEVED]> = Array::try_from(sieve)?;
     let mut marks = sieve.get(&0, 0)?;
-    for (key, _) in &kept {
+    for (key, _) in &protected_files {
         if let Some(mark) = marks.get_mut(key.sieved()) {
             *mark = 1;
         }
@@ -116,16 +124,19 @@ pub(super) fn keep_as_well(earlier: &Generation, programs: &mut Ebpf) -> Result<
     sieve.set(0, marks, 0)?;
     let files = programs.map_mut("FILES").ok_or(GuardError::Missing("FILES"))?;
     let mut files: HashMap<&mut MapData, FileKey, u32> = HashMap::try_from(files)?;
-    // What this watchdog has learned of a file stands.
-    let new = kept.into_iter().filter(|(key, _)| files.get(key, 0).is_err()).collect::<Vec<_>>();
+    // What this watchdog has registered of a file stands.
+    let new = protected_files
+        .into_iter()
+        .filter(|(key, _)| files.get(key, 0).is_err())
+        .collect::<Vec<_>>();
     Ok(new.into_iter().try_for_each(|(key, kind)| files.insert(key, kind, 0))?)
 }
 
-/// The folders above pins, the executable and what is kept, wherever links lead.
-fn above(kept: &[PathBuf], processes: &Processes) -> Vec<PathBuf> {
-    let executable = processes.link(OWN_EXECUTABLE).unwrap_or_default();
+/// The folders above pins, the executable and protected files, wherever links lead.
+fn above(protected_files: &[PathBuf], processes: &Processes) -> Vec<PathBuf> {
+    let executable = processes.link(EXECUTABLE).unwrap_or_default();
     let executable = Path::new(OsStr::from_bytes(&executable));
-    let all = kept.iter().map(PathBuf::as_path).chain([Path::new(PINS), executable]);
+    let all = protected_files.iter().map(PathBuf::as_path).chain([Path::new(PINS), executable]);
     let real = all.filter_map(|path| fs::canonicalize(path).ok());
     let mut above: Vec<PathBuf> = real
         .flat_map(|path| path.ancestors().skip(1).map(Path::to_owned).collect::<Vec<_>>())
@@ -135,9 +146,9 @@ fn above(kept: &[PathBuf], processes: &Processes) -> Vec<PathBuf> {
     above
 }
 
-fn set_learning(state: &mut Array<MapData, State>, kind: u32) -> Result<(), GuardError> {
+fn set_registering(state: &mut Array<MapData, State>, kind: u32) -> Result<(), GuardError> {
     let mut now = state.get(&0, 0)?;
-    now.learning = kind;
+    now.registering = kind;
     Ok(state.set(0, now, 0)?)
 }
 
@@ -150,9 +161,9 @@ fn own_cgroups(processes: &Processes) -> Vec<PathBuf> {
     above.map(|group| Path::new(ROOT_CGROUP).join(group)).filter(|path| path.is_dir()).collect()
 }
 
-/// What is reached for to see that the guard keeps its own.
+/// What is probed to see that the guard protects itself.
 #[derive(Clone, Debug)]
-pub(super) struct Reach {
+pub(super) struct SelfProbes {
     /// A pin.
     pub(super) pin: PathBuf,
     /// The id of a program.
@@ -161,18 +172,18 @@ pub(super) struct Reach {
     pub(super) watchdog: u32,
 }
 
-/// One act of several.
-pub(super) type Act = (&'static str, fn(&Reach) -> io::Result<()>);
+/// One probe of several.
+pub(super) type SelfProbe = (&'static str, fn(&SelfProbes) -> io::Result<()>);
 
-impl Reach {
+impl SelfProbes {
     /// Everything that is tried; each must fail, by the guard.
-    pub(super) const ACTS: [Act; 6] = [
+    pub(super) const ALL: [SelfProbe; 6] = [
         ("opening a table", Self::table),
         ("opening a program", Self::program),
         ("removing a pin", Self::unlink),
         ("renaming a pin", Self::rename),
         ("unmounting the pins", Self::unmount),
-        ("a signal to the watchdog", Self::signal),
+        ("sending a signal to the watchdog", Self::signal),
     ];
 
     fn table(&self) -> io::Result<()> {

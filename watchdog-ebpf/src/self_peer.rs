@@ -1,4 +1,4 @@
-//! Of path 25: where the watchdog's alerts go. A socket is bound to journald's name by whoever
+//! Of path `self`: where the watchdog's alerts go. A socket is bound to journald's name by whoever
 //! comes first.
 //!
 //! match-proto: `int bpf_lsm_unix_may_send(struct socket *, struct socket *)` (6.1 to 7.2), which a
@@ -17,7 +17,7 @@ use aya_ebpf::programs::LsmContext;
 use watchdog_common::peer;
 
 use crate::kernel::{Object, current_task, field, file_key, offset};
-use crate::{judge, rules};
+use crate::{access, rules};
 
 /// What each of the watchdog's threads sent to last ([`peer`]).
 #[map]
@@ -26,7 +26,7 @@ static PEERS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(64, 0);
 /// Takes note of where the watchdog sends.
 #[lsm(hook = "unix_may_send")]
 pub(crate) fn unix_may_send(ctx: LsmContext) -> i32 {
-    if let Some(verdict) = judge::earlier(ctx.arg(2)) {
+    if let Some(verdict) = access::earlier(ctx.arg(2)) {
         return verdict;
     }
     let task = current_task();

@@ -3,7 +3,7 @@
 //! But for VFIO's container their numbers are given out when a module is loaded
 //! (drivers/vfio/group.c, device_cdev.c; drivers/iommu/iommufd/main.c), and known from then on.
 
-use watchdog_common::Doors;
+use watchdog_common::DmaDevices;
 
 use super::processes::Processes;
 
@@ -20,14 +20,14 @@ const IOMMUFD: &str = "iommu";
 const MAJORS: [&str; 2] = ["vfio", "vfio-dev"];
 
 /// Those that this kernel has now. A list that cannot be read has none.
-pub(super) fn of_this_kernel() -> Doors {
+pub(super) fn of_this_kernel() -> DmaDevices {
     let machine = Processes::of_machine();
     let read = |path| machine.and_then(|it| it.read(path).ok()).unwrap_or_default();
     parse(&read(MISC), &read(DEVICES))
 }
 
 /// Why opening what is there now is not denied by a guard that knows others.
-pub(super) fn unknown_to(known: &Doors) -> Option<String> {
+pub(super) fn unknown_to(known: &DmaDevices) -> Option<String> {
     let now = of_this_kernel();
     let is_known = |number: &u32| *number == 0 || known.numbers.contains(number);
     let is_known_major = |major: &u32| *major == 0 || known.majors.contains(major);
@@ -35,8 +35,8 @@ pub(super) fn unknown_to(known: &Doors) -> Option<String> {
         return None;
     }
     Some(
-        "a module of VFIO or iommufd was loaded after the guard, and opening its devices is not \
-         denied: restart the watchdog"
+        "a module of VFIO or iommufd was loaded after the guard was armed, so opening its devices \
+         is not denied: restart the watchdog"
             .to_owned(),
     )
 }
@@ -53,10 +53,10 @@ fn characters(devices: &str) -> &str {
     devices.split("Block devices:").next().unwrap_or_default()
 }
 
-fn parse(misc: &str, devices: &str) -> Doors {
+fn parse(misc: &str, devices: &str) -> DmaDevices {
     let characters = characters(devices);
     let misc_device = |minor: u32| MISC_MAJOR << MINOR_BITS | minor;
-    Doors {
+    DmaDevices {
         numbers: [misc_device(VFIO_MINOR), number_of(misc, IOMMUFD).map_or(0, misc_device)],
         majors: MAJORS.map(|name| number_of(characters, name).unwrap_or(0)),
     }
@@ -74,8 +74,11 @@ mod tests {
     #[test]
     fn numbers() {
         let container = (10 << 20) | 196;
-        assert_eq!(parse("", ""), Doors { numbers: [container, 0], majors: [0, 0] });
-        let doors = parse(" 59 iommu\n 60 iommufd\n196 vfio\n", DEVICES);
-        assert_eq!(doors, Doors { numbers: [container, (10 << 20) | 59], majors: [242, 511] });
+        assert_eq!(parse("", ""), DmaDevices { numbers: [container, 0], majors: [0, 0] });
+        let dma_devices = parse(" 59 iommu\n 60 iommufd\n196 vfio\n", DEVICES);
+        assert_eq!(
+            dma_devices,
+            DmaDevices { numbers: [container, (10 << 20) | 59], majors: [242, 511] }
+        );
     }
 }

@@ -13,16 +13,16 @@ const LATER_REST: u32 = 9;
 /// How long it is searched eagerly: a reboot takes no longer.
 const EAGER: Duration = Duration::from_secs(300);
 
-/// The searches for one node's kernel.
+/// When the next search for one node's kernel is due.
 #[derive(Debug, Default)]
-pub(super) struct Searches {
+pub(super) struct SearchBackoff {
     first: Option<Instant>,
     next: Option<Instant>,
 }
 
-impl Searches {
+impl SearchBackoff {
     /// Whether enough time has passed since the last one.
-    pub(super) fn are_due(&self) -> bool {
+    pub(super) fn is_due(&self) -> bool {
         self.next.is_none_or(|next| Instant::now() >= next)
     }
 
@@ -91,22 +91,22 @@ mod tests {
     /// Check that the first search is due at once, and that a long one is followed by a long rest.
     #[test]
     fn a_third_of_the_time() {
-        let mut searches = Searches::default();
-        assert!(searches.are_due());
-        searches.took(Duration::from_secs(60));
-        assert!(!searches.are_due());
-        searches.took(Duration::ZERO);
-        assert!(searches.are_due());
+        let mut backoff = SearchBackoff::default();
+        assert!(backoff.is_due());
+        backoff.took(Duration::from_secs(60));
+        assert!(!backoff.is_due());
+        backoff.took(Duration::ZERO);
+        assert!(backoff.is_due());
     }
 
     /// Check that a kernel whose clocks stand still now and then causes no more searches than one
     /// that is gone.
     #[test]
     fn signs_of_life_save_no_rest() {
-        let mut searches = Searches::default();
-        searches.took(Duration::from_secs(60));
-        searches.ended();
-        assert!(!searches.are_due());
+        let mut backoff = SearchBackoff::default();
+        backoff.took(Duration::from_secs(60));
+        backoff.ended();
+        assert!(!backoff.is_due());
     }
 
     /// Check that nodes of one memory share a search, with how long it took, and others do not.

@@ -80,13 +80,13 @@ const OPTIONAL: [&str; 9] = [
 /// The operations by which a program schedules processes.
 const SCHEDULERS_OF: [&str; 2] = ["sched_ext_ops", "sched_ext_ops_cid"];
 
-/// Fills in the tables of the rules.
+/// Resolves the tables of the rules.
 ///
 /// # Errors
 /// When the kernel lacks a name that it must have.
-pub(super) fn fill_in(btf: &Btf, rules: &mut Rules) -> Result<(), BtfError> {
-    let paths = |kinds: &[(&'static str, WritePath)]| -> Vec<_> {
-        kinds.iter().map(|(kind, path)| (*kind, path.number())).collect()
+pub(super) fn resolve(btf: &Btf, rules: &mut Rules) -> Result<(), BtfError> {
+    let paths = |enumerators: &[(&'static str, WritePath)]| -> Vec<_> {
+        enumerators.iter().map(|(enumerator, path)| (*enumerator, path.number())).collect()
     };
     table(btf, "lockdown_reason", &paths(&LOCKDOWN), &mut rules.lockdown)?;
     table(btf, "kernel_read_file_id", &paths(&READ_FILE), &mut rules.read_file)?;
@@ -102,16 +102,16 @@ pub(super) fn fill_in(btf: &Btf, rules: &mut Rules) -> Result<(), BtfError> {
 fn table(
     btf: &Btf,
     name: &'static str,
-    kinds: &[(&'static str, u32)],
+    enumerators: &[(&'static str, u32)],
     table: &mut [u8; ENUM_VALUES],
 ) -> Result<(), BtfError> {
-    for (kind, number) in kinds {
-        let value = match btf.enumerator(name, kind) {
-            Err(_) if OPTIONAL.contains(kind) => continue,
+    for (enumerator, number) in enumerators {
+        let value = match btf.enumerator(name, enumerator) {
+            Err(_) if OPTIONAL.contains(enumerator) => continue,
             value => value?,
         };
         let slot = usize::try_from(value).ok().and_then(|value| table.get_mut(value));
-        let slot = slot.ok_or(BtfError::Enumerator(name, kind))?;
+        let slot = slot.ok_or(BtfError::Enumerator(name, enumerator))?;
         // The numbers fit a byte.
         *slot = u8::try_from(*number).unwrap_or_default();
     }

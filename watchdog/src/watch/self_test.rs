@@ -1,29 +1,28 @@
-//! The proof that the guard still bites, repeated every period: what changed is told.
+//! The guard's self-test, repeated every period. Changes are reported.
 
-use super::origin::Doings;
+use super::attribution::WriteLog;
 use crate::alert::{Event, EventKind};
 use watchdog_guard::{Coverage, GuardError};
 
-/// The last proof, to compare the next one with.
+/// The last self-test, to compare the next one with.
 #[derive(Debug)]
-pub(super) struct ProofWatch {
+pub(super) struct SelfTestWatch {
     open: Vec<String>,
-    doings: Doings,
+    write_log: WriteLog,
 }
 
-impl ProofWatch {
-    /// Begins with the proof made at arming; who asks where a change came from is told how the
-    /// guard is.
-    pub(super) fn new(first: &Coverage, doings: Doings) -> Self {
+impl SelfTestWatch {
+    /// Begins with the self-test made at arming. [`WriteLog`] learns whether the guard is whole.
+    pub(super) fn new(first: &Coverage, write_log: WriteLog) -> Self {
         let open = first.open();
-        doings.tried(first.is_whole());
-        Self { open, doings }
+        write_log.record_self_test(first.is_whole());
+        Self { open, write_log }
     }
 
-    /// Compares a new proof with the last one; an event when paths opened or closed.
+    /// Compares a new self-test with the last one; an event when paths opened or closed.
     pub(super) fn compare(&mut self, now: &Coverage) -> Option<Event> {
         let open = now.open();
-        self.doings.tried(now.is_whole());
+        self.write_log.record_self_test(now.is_whole());
         let opened: Vec<_> =
             open.iter().filter(|path| !self.open.contains(path)).cloned().collect();
         let closed = self.open.iter().any(|path| !open.contains(path));
@@ -32,8 +31,8 @@ impl ProofWatch {
             return Some(Event::new(
                 EventKind::GuardTampered,
                 format!(
-                    "The guard does not deny any more what it must: {}. The other nodes' memory \
-                     is open to writes by this node's root (is kernel.ftrace_enabled 0?)",
+                    "The guard no longer denies what it must: {}. Root on node 0 can write to the \
+                     other nodes' memory. Check that kernel.ftrace_enabled is 1",
                     opened.join("; ")
                 ),
             ));
@@ -49,24 +48,24 @@ pub(super) fn armed(coverage: &Coverage) -> Event {
     event
 }
 
-/// The event of a guard that one thing less keeps in force.
+/// The event of a guard that has lost one of its holders.
 pub(super) fn holder_lost(holder: &str) -> Event {
     Event::new(
         EventKind::GuardTampered,
         format!(
-            "The guard's pins are not kept by {holder} any more. This process still keeps them; \
-             when it ends too, the guard may be gone"
+            "The guard's pins are no longer kept by {holder}. The watchdog still keeps them; when \
+             it exits, the guard may end"
         ),
     )
 }
 
-/// The event of a watch that follows one which judged by more.
+/// The event of a watch that lacks an image or a baseline of the watch before it.
 pub(super) fn judged_by_less(what: &str) -> Event {
     Event::new(
         EventKind::GuardTampered,
         format!(
-            "The watch goes on by something else than before, under the guard in force: {what}. \
-             Unless you changed that yourself, nodes may now pass that did not before"
+            "The vendor images or baselines changed while the guard was in force: {what}. If you \
+             did not change them, a node may now pass that failed before"
         ),
     )
 }
@@ -76,7 +75,7 @@ pub(super) fn unguarded(error: &GuardError) -> Event {
     let error = watchdog_core::text::chain(error);
     Event::new(
         EventKind::GuardDegraded,
-        format!("There is no guard, and the watch goes on as --degraded says: {error}"),
+        format!("There is no guard; the watchdog continues because of --degraded: {error}"),
     )
 }
 
@@ -85,7 +84,8 @@ pub(super) fn degraded(coverage: &Coverage) -> Event {
     let mut event = Event::new(
         EventKind::GuardDegraded,
         format!(
-            "The guard is incomplete and goes on as --degraded says: {coverage}; not denied: {}",
+            "The guard is incomplete; the watchdog continues because of --degraded: {coverage}. \
+             Not covered: {}",
             coverage.open().join("; ")
         ),
     );

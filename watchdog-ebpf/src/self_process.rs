@@ -1,4 +1,4 @@
-//! Path 25: the watchdog's process: signals, tracers, limits.
+//! Path `self`: the watchdog's process: signals, tracers, limits.
 //!
 //! match-proto: `int bpf_lsm_task_kill(struct task_struct *, struct kernel_siginfo *, int, const
 //! struct cred *)`, `int bpf_lsm_file_send_sigiotask(struct task_struct *, struct fown_struct *,
@@ -13,16 +13,16 @@
 //! for Ctrl-C, for a limit or when memory runs out, asks no hook; nor does `cgroup.kill`, whose
 //! file is judged in `file_open`. The guard outlives its process in any case.
 //!
-//! Fails open for a task whose fields cannot be read; signal 0 to itself is the watchdog's proof.
+//! Fails open for a task whose fields cannot be read; signal 0 to itself is the watchdog's probe.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use watchdog_common::own;
+use watchdog_common::self_act;
 
 use crate::identity::is_trusted;
 use crate::kernel::{Object, current_task, field, file_key, offset};
-use crate::own::{executes, is_executable, is_init, reserve};
-use crate::{judge, rules};
+use crate::self_protection::{deny_untrusted, is_executable, is_init, register_execution};
+use crate::{access, rules};
 
 /// The process that starts and stops services.
 const INIT: u32 = 1;
@@ -33,7 +33,7 @@ const ATTACH: u32 = 2;
 #[lsm(hook = "task_kill")]
 pub(crate) fn task_kill(ctx: LsmContext) -> i32 {
     let signal: i32 = ctx.arg(2);
-    if let Some(verdict) = judge::earlier(ctx.arg(4)) {
+    if let Some(verdict) = access::earlier(ctx.arg(4)) {
         return verdict;
     }
     if !is_watchdog(ctx.arg(0)) || is_init() {
@@ -43,16 +43,16 @@ pub(crate) fn task_kill(ctx: LsmContext) -> i32 {
     if signal == 0 && !is_trusted() {
         return 0;
     }
-    reserve(own::SIGNAL, signal == 0)
+    deny_untrusted(self_act::SIGNAL, signal == 0)
 }
 
 /// Judges a signal about a file, which fcntl(2) can direct at anyone.
 #[lsm(hook = "file_send_sigiotask")]
 pub(crate) fn file_send_sigiotask(ctx: LsmContext) -> i32 {
-    if let Some(verdict) = judge::earlier(ctx.arg(3)) {
+    if let Some(verdict) = access::earlier(ctx.arg(3)) {
         return verdict;
     }
-    if is_watchdog(ctx.arg(0)) { judge::own(own::SIGNAL) } else { 0 }
+    if is_watchdog(ctx.arg(0)) { access::deny_self_act(self_act::SIGNAL) } else { 0 }
 }
 
 /// Judges a tracer of any process that runs the watchdog's executable, or a leased one; and of
@@ -60,38 +60,38 @@ pub(crate) fn file_send_sigiotask(ctx: LsmContext) -> i32 {
 #[lsm(hook = "ptrace_access_check")]
 pub(crate) fn ptrace_access_check(ctx: LsmContext) -> i32 {
     let mode: u32 = ctx.arg(1);
-    if let Some(verdict) = judge::earlier(ctx.arg(2)) {
+    if let Some(verdict) = access::earlier(ctx.arg(2)) {
         return verdict;
     }
     if mode & ATTACH == 0 {
         return 0;
     }
     if field(ctx.arg(0), offset!(task_tgid)) == Some(INIT) {
-        return judge::own(own::TRACE);
+        return access::deny_self_act(self_act::TRACE);
     }
     let mm = field::<Object>(ctx.arg(0), offset!(task_mm)).unwrap_or(core::ptr::null());
     let file = field::<Object>(mm, offset!(mm_exe_file)).unwrap_or(core::ptr::null());
-    if is_executable(file_key(file)) { judge::own(own::TRACE) } else { 0 }
+    if is_executable(file_key(file)) { access::deny_self_act(self_act::TRACE) } else { 0 }
 }
 
 /// Judges who executes one of these while somebody traces him.
 #[lsm(hook = "bprm_check_security")]
 pub(crate) fn bprm_check_security(ctx: LsmContext) -> i32 {
-    if let Some(verdict) = judge::earlier(ctx.arg(1)) {
+    if let Some(verdict) = access::earlier(ctx.arg(1)) {
         return verdict;
     }
     if field(current_task(), offset!(task_ptrace)) == Some(0_u32) {
         return 0;
     }
     let file = field::<Object>(ctx.arg(0), offset!(binprm_file)).unwrap_or(core::ptr::null());
-    if is_executable(file_key(file)) { judge::own(own::TRACE) } else { 0 }
+    if is_executable(file_key(file)) { access::deny_self_act(self_act::TRACE) } else { 0 }
 }
 
 /// Takes note of who executes the watchdog or what is leased. The address space is the new one by
 /// now (`begin_new_exec()`, fs/exec.c).
 #[lsm(hook = "bprm_committing_creds")]
 pub(crate) fn bprm_committing_creds(ctx: LsmContext) -> i32 {
-    executes(field(ctx.arg(0), offset!(binprm_file)).unwrap_or(core::ptr::null()));
+    register_execution(field(ctx.arg(0), offset!(binprm_file)).unwrap_or(core::ptr::null()));
     0
 }
 
@@ -121,13 +121,13 @@ pub(crate) fn task_setioprio(ctx: LsmContext) -> i32 {
 
 #[inline(always)]
 fn limit(task: Object, earlier: i32) -> i32 {
-    if let Some(verdict) = judge::earlier(earlier) {
+    if let Some(verdict) = access::earlier(earlier) {
         return verdict;
     }
     if !is_watchdog(task) || is_init() {
         return 0;
     }
-    reserve(own::LIMIT, false)
+    deny_untrusted(self_act::LIMIT, false)
 }
 
 /// The memory of the current process, a `struct mm_struct`.

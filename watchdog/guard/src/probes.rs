@@ -7,10 +7,10 @@ use std::path::Path;
 use std::ptr;
 
 use super::bpf;
-use super::decoy::DECOY;
+use super::canary::CANARY;
 
 const PORTS: &str = "/dev/port";
-const DOOR: &str = "/dev/full";
+const DMA_DEVICE: &str = "/dev/full";
 const FTRACE: &str = "/proc/sys/kernel/ftrace_enabled";
 /// Starts and stops processors of this node, and on a kernel that knows of none only says so.
 const SMT: &str = "/sys/devices/system/cpu/smt/control";
@@ -26,31 +26,31 @@ const NO_FLAGS: libc::c_ulong = 0x4000;
 /// Bytes that are no module, as many as are read before the hook (kernel/module/main.c).
 const NO_MODULE: [u8; 64] = [0; 64];
 
-/// Path 9: opens the ports for writing.
+/// Path `pci`: opens the ports for writing.
 pub(super) fn ports() -> io::Result<()> {
     OpenOptions::new().write(true).open(PORTS).map(drop)
 }
 
-/// Path 12: opens what the guard counts as one of those devices when the watchdog does.
-pub(super) fn door() -> io::Result<()> {
-    File::open(DOOR).map(drop)
+/// Path `iommu`: opens what the guard counts as one of those devices when the watchdog does.
+pub(super) fn dma_device() -> io::Result<()> {
+    File::open(DMA_DEVICE).map(drop)
 }
 
-/// Path 16: loads what is no module.
+/// Path `module`: loads what is no module.
 pub(super) fn module() -> io::Result<()> {
     let (image, bytes) = (NO_MODULE.as_ptr(), NO_MODULE.len());
     // SAFETY: the kernel copies the bytes and the empty parameters.
     checked(unsafe { libc::syscall(libc::SYS_init_module, image, bytes, c"".as_ptr()) })
 }
 
-/// Path 18: a kexec of one segment that would lie on the decoy.
+/// Path `kexec-segments`: a kexec of one segment that would lie on the canary page.
 pub(super) fn kexec_segment() -> io::Result<()> {
     // `struct kexec_segment`: from where and how much, to where and how much.
-    let segment: [u64; 4] = [0, 0, DECOY.start, DECOY.end - DECOY.start];
+    let segment: [u64; 4] = [0, 0, CANARY.start, CANARY.end - CANARY.start];
     kexec(1, segment.as_ptr())
 }
 
-/// Path 19: a kexec of nothing.
+/// Path `kexec`: a kexec of nothing.
 pub(super) fn kexec_nothing() -> io::Result<()> {
     kexec(0, ptr::null())
 }
@@ -60,7 +60,7 @@ fn kexec(count: libc::c_ulong, segments: *const u64) -> io::Result<()> {
     checked(unsafe { libc::syscall(libc::SYS_kexec_load, 0, count, segments, NO_FLAGS) })
 }
 
-/// Path 22: leave to use one port.
+/// Path `lockdown`: leave to use one port.
 pub(super) fn port() -> io::Result<()> {
     // SAFETY: changes nothing but which ports this thread may use.
     unsafe {
@@ -69,17 +69,17 @@ pub(super) fn port() -> io::Result<()> {
     }
 }
 
-/// Path 28: loads a program without instructions that would answer for security modules.
+/// Path `bpf`: loads a program without instructions that would answer for security modules.
 pub(super) fn bpf_answers() -> io::Result<()> {
     bpf::load_nothing(BPF_LSM, BPF_LSM_MAC)
 }
 
-/// Path 30: one that would trace.
+/// Path `bpf-tracing`: one that would trace.
 pub(super) fn bpf_traces() -> io::Result<()> {
     bpf::load_nothing(BPF_TRACING, BPF_TRACE_FENTRY)
 }
 
-/// Path 29: opens what would start a processor that there is none of.
+/// Path `processors`: opens what would start a processor that there is none of.
 pub(super) fn processor() -> io::Result<()> {
     OpenOptions::new().write(true).open(SMT).map(drop)
 }
@@ -89,7 +89,7 @@ pub(super) fn has_processors() -> bool {
     Path::new(SMT).exists()
 }
 
-/// Path 26: sets what is set.
+/// Path `ftrace-enabled`: sets what is set.
 pub(super) fn ftrace() -> io::Result<()> {
     let now = fs::read(FTRACE)?;
     OpenOptions::new()

@@ -1,5 +1,5 @@
-//! Path 25: what changes the watchdog's process by probes and counters, for which nobody needs to
-//! trace it.
+//! Path `self`: what changes the watchdog's process by probes and counters, for which nobody needs
+//! to trace it.
 //!
 //! match-proto: `int bpf_lsm_perf_event_alloc(struct perf_event *)` (6.1 to 7.2): a counter may
 //! send its process SIGTRAP (`perf_event_attr::sigtrap`), which the kernel does itself and asks no
@@ -15,25 +15,25 @@
 
 use aya_ebpf::macros::{fentry, lsm};
 use aya_ebpf::programs::{FEntryContext, LsmContext};
-use watchdog_common::{ITSELF, own, part};
+use watchdog_common::{ITSELF, role, self_act};
 
-use crate::identity::{forget, part_of};
+use crate::identity::{forget, role_of};
 use crate::kernel::{Object, field, offset};
-use crate::own::reserve;
-use crate::own_process::is_watchdog;
-use crate::{judge, own_process};
+use crate::self_process::is_watchdog;
+use crate::self_protection::deny_untrusted;
+use crate::{access, self_process};
 
 /// Judges a counter of what one of the watchdog's threads does.
 #[lsm(hook = "perf_event_alloc")]
 pub(crate) fn perf_event_alloc(ctx: LsmContext) -> i32 {
-    if let Some(verdict) = judge::earlier(ctx.arg(1)) {
+    if let Some(verdict) = access::earlier(ctx.arg(1)) {
         return verdict;
     }
     let counted = field::<Object>(ctx.arg(0), offset!(event_target)).unwrap_or(core::ptr::null());
     if counted.is_null() || !is_watchdog(counted) {
         return 0;
     }
-    reserve(own::TRACE, false)
+    deny_untrusted(self_act::TRACE, false)
 }
 
 /// Sees a breakpoint before it is written.
@@ -45,11 +45,11 @@ pub(crate) fn breakpoint(ctx: FEntryContext) -> u32 {
         offset => field(place, offset).unwrap_or(core::ptr::null()),
     };
     let space = field::<u64>(mm, offset!(mm_context_id)).unwrap_or(0);
-    if part_of(space) == part::WATCHDOG {
-        if mm == own_process::memory() {
+    if role_of(space) == role::WATCHDOG {
+        if mm == self_process::memory() {
             forget(space);
         }
-        judge::caught_own(own::TRACE);
+        access::kill_self_act(self_act::TRACE);
     }
     0
 }

@@ -3,7 +3,7 @@
 //! (`bpf_prog_inc_misses_counter()`, kernel/bpf/syscall.c, 6.1 to 7.2).
 //!
 //! Where a hook decides, that which was not saved for it is refused. What only a program at a
-//! function sees is missed, and told here.
+//! function sees is missed, and reported here.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
@@ -15,23 +15,23 @@ use super::WritePath;
 use super::processes::Processes;
 use super::programs::PROGRAMS;
 
-/// How often it is told of one path.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
+/// From one report of a path to the next.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The counts of programs behind which nobody looks.
 #[derive(Debug)]
-pub(super) struct Missed(Vec<Counted>);
+pub(super) struct RecursionMisses(Vec<Counted>);
 
 #[derive(Debug)]
 struct Counted {
     path: WritePath,
     /// Of the guard's own, which outlives this.
     program: RawFd,
-    told: u64,
+    reported: u64,
     at: Option<Instant>,
 }
 
-impl Missed {
+impl RecursionMisses {
     /// Begins to count for the programs that were loaded.
     pub(super) fn of(programs: &Ebpf) -> Self {
         let last = PROGRAMS.iter().filter(|program| program.is_last);
@@ -39,23 +39,23 @@ impl Missed {
             last.filter_map(|program| {
                 let path = *program.paths.first()?;
                 let program = descriptor(programs.program(program.name)?)?;
-                Some(Counted { path, program, told: 0, at: None })
+                Some(Counted { path, program, reported: 0, at: None })
             })
             .collect(),
         )
     }
 
-    /// How many calls were missed since it was last told, by path; seldom.
+    /// How many calls were missed since the last report, by path; seldom.
     pub(super) fn new_ones(&mut self) -> Vec<(WritePath, u64)> {
         let new = |counted: &mut Counted| {
-            if counted.at.is_some_and(|at| at.elapsed() < TELL_AGAIN) {
+            if counted.at.is_some_and(|at| at.elapsed() < REPORT_INTERVAL) {
                 return None;
             }
             let info = format!("self/fdinfo/{}", counted.program);
             let info = Processes::of_machine()?.read(&info).ok()?;
             let now = misses(&info)?;
-            let count = now.checked_sub(counted.told).filter(|count| *count > 0)?;
-            (counted.told, counted.at) = (now, Some(Instant::now()));
+            let count = now.checked_sub(counted.reported).filter(|count| *count > 0)?;
+            (counted.reported, counted.at) = (now, Some(Instant::now()));
             Some((counted.path, count))
         };
         self.0.iter_mut().filter_map(new).collect()
