@@ -1,4 +1,4 @@
-//! What the guard covers: each path, what is done about it, and whether that was seen.
+//! What the guard covers: each path, what is done about it, and whether the self-test saw that.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,165 +7,220 @@ use serde::{Deserialize, Serialize};
 
 use super::{Policies, Policy, Preset, WritePath};
 
-/// What became of the attempt on a path.
+/// The result of the self-test of one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The policy was seen to be carried out.
+pub(super) enum Outcome {
+    /// The guard carried out the policy.
     Seen,
-    /// The same, by other means than usual: which.
+    /// The guard carried out the policy by other means than usual. The text names them.
     SeenBy(&'static str),
-    /// Nothing is done about this path.
+    /// The policy is `off`.
     Off,
-    /// It is carried out as far as is known, and cannot be tried without harm: why.
+    /// The guard carries out the policy as far as is known. The text says why no harmless test
+    /// exists.
     NotTried(&'static str),
-    /// It is not carried out, or not by the guard: why.
+    /// The guard does not carry out the policy. The text says why.
     Missing(String),
 }
 
-/// What the self-test found of one path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathResult {
-    /// The path.
-    pub path: WritePath,
-    /// What is to be done about it.
-    pub policy: Policy,
-    /// What became of it.
-    pub outcome: Outcome,
+/// What is done about a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Covered {
+    /// An attempt fails.
+    Denied,
+    /// The process is killed.
+    Killed,
+    /// An attempt is reported.
+    Observed,
+    /// Nothing, by policy.
+    Off,
+    /// Nothing, against the policy or because no program can do anything.
+    Uncovered,
 }
 
-/// Rows that no program stands in: their names, and what is done about them, or why nothing is.
-const BEYOND: [(u32, &str, &str, &str); 3] = [
-    (21, "allocator", "observed", "checked in /proc/iomem every period"),
-    (23, "kernel", "uncovered", "no program can stop node 0's own kernel"),
-    (24, "firmware", "uncovered", "no kernel controls SMM, BMC, firmware or the other nodes"),
+impl Covered {
+    const ALL: [Self; 5] = [Self::Denied, Self::Killed, Self::Observed, Self::Off, Self::Uncovered];
+
+    /// The word in sentences, in JSON and in the record.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Denied => "denied",
+            Self::Killed => "killed",
+            Self::Observed => "observed",
+            Self::Off => "off",
+            Self::Uncovered => "uncovered",
+        }
+    }
+
+    const fn by(policy: Policy) -> Self {
+        match policy {
+            Policy::Off => Self::Off,
+            Policy::Observe => Self::Observed,
+            Policy::Deny => Self::Denied,
+            Policy::Kill => Self::Killed,
+        }
+    }
+}
+
+impl fmt::Display for Covered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Rows beyond the guard's paths: number, name, what is done, and why.
+const BEYOND: [(u32, &str, Covered, &str); 3] = [
+    (21, "allocator", Covered::Observed, "checked in /proc/iomem every period"),
+    (23, "kernel", Covered::Uncovered, "no program can stop node 0's own kernel"),
+    (
+        24,
+        "firmware",
+        Covered::Uncovered,
+        "no kernel controls SMM, BMC, firmware or the other nodes",
+    ),
 ];
 
-/// The results of all paths.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Coverage(pub Vec<PathResult>);
-
-/// One line of the report, for programs.
+/// One row: a path, what is done about it, and whether the self-test saw that. The record and
+/// `guard self-test --json` have the same fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PathReport {
-    /// Its row in reports.
+pub struct CoverageRow {
+    /// Its number in tables.
     pub row: u32,
-    /// Its name.
+    /// The path's name.
     pub path: Cow<'static, str>,
-    /// `denied`, `killed`, `observed`, `off` or `uncovered`.
-    pub coverage: Cow<'static, str>,
-    /// Whether that was seen.
+    /// What is done about it.
+    pub coverage: Covered,
+    /// Whether the self-test saw that.
     pub seen: bool,
-    /// Why it is not, where it is not; else by what, where that is another program than usual.
+    /// Why the self-test did not see it. For a path that it saw: the program, if that is not the
+    /// usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-impl PathReport {
-    /// Whether it is of a row that no program stands in.
-    #[must_use]
-    pub fn is_beyond(&self) -> bool {
-        self.path.parse::<WritePath>().is_err()
+impl CoverageRow {
+    /// The row of a path with `policy`, from the result of its test.
+    pub(super) fn of(path: WritePath, policy: Policy, outcome: Outcome) -> Self {
+        let seen = matches!(outcome, Outcome::Seen | Outcome::SeenBy(_));
+        let (coverage, reason) = match (outcome, policy) {
+            (Outcome::Missing(why), _) => (Covered::Uncovered, Some(why)),
+            (Outcome::Off, _) | (_, Policy::Off) => (Covered::Off, Some("by policy".to_owned())),
+            (Outcome::NotTried(why), _) => (Covered::by(policy), Some(why.to_owned())),
+            (Outcome::SeenBy(what), _) => (Covered::by(policy), Some(format!("by {what}"))),
+            (Outcome::Seen, _) => (Covered::by(policy), None),
+        };
+        Self { row: path.number(), path: path.name().into(), coverage, seen, reason }
+    }
+
+    /// The guard's path; `None` for a row beyond its paths.
+    fn guarded(&self) -> Option<WritePath> {
+        self.path.parse().ok()
+    }
+
+    /// Whether the guard does not carry out the policy of this path.
+    fn is_open(&self) -> bool {
+        self.coverage == Covered::Uncovered && self.guarded().is_some()
+    }
+
+    /// Whether the guard carries out a policy that cannot be tested without harm.
+    fn is_untested(&self) -> bool {
+        let is_done = !matches!(self.coverage, Covered::Off | Covered::Uncovered);
+        is_done && !self.seen && self.guarded().is_some()
     }
 }
 
+/// All rows, in the order of their numbers. Empty before the first self-test.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage(Vec<CoverageRow>);
+
 impl Coverage {
+    /// The rows of all paths, and those beyond them.
+    #[must_use]
+    pub fn of(paths: impl IntoIterator<Item = CoverageRow>) -> Self {
+        let beyond = BEYOND.map(|(row, path, coverage, why)| CoverageRow {
+            row,
+            path: path.into(),
+            coverage,
+            seen: false,
+            reason: Some(why.to_owned()),
+        });
+        let mut rows: Vec<_> = paths.into_iter().chain(beyond).collect();
+        rows.sort_by_key(|row| row.row);
+        Self(rows)
+    }
+
+    /// All rows.
+    #[must_use]
+    pub fn rows(&self) -> &[CoverageRow] {
+        &self.0
+    }
+
     /// The paths whose policy is not carried out, each with its reason.
     #[must_use]
     pub fn open(&self) -> Vec<String> {
-        let open = |result: &PathResult| match &result.outcome {
-            Outcome::Missing(why) => Some(format!("{}: {why}", result.path)),
-            Outcome::Seen | Outcome::SeenBy(_) | Outcome::Off | Outcome::NotTried(_) => None,
+        let sentence = |row: &CoverageRow| {
+            format!("{}: {}", row.path, row.reason.as_deref().unwrap_or("unknown"))
         };
-        self.0.iter().filter_map(open).collect()
+        self.0.iter().filter(|row| row.is_open()).map(sentence).collect()
     }
 
-    /// Whether no write of this node can go by unseen, as far as programs can see: no path is open,
-    /// and none is off that is not covered by another.
+    /// Whether a self-test ran and every path does what its policy says.
+    #[must_use]
+    pub fn is_as_configured(&self) -> bool {
+        !self.0.is_empty() && !self.0.iter().any(CoverageRow::is_open)
+    }
+
+    /// Whether node 0 can write nothing unseen, as far as programs can see: every path does what
+    /// its policy says, and no path is off that `standard` covers. The paths that are off in
+    /// `standard` lead to other paths.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        let usual = Policies::of(Preset::Standard);
-        let is_off = |result: &PathResult| {
-            result.outcome == Outcome::Off && usual.get(result.path) != Policy::Off
+        let standard = Policies::of(Preset::Standard);
+        let is_given_up = |row: &CoverageRow| {
+            let is_usual = |path| standard.get(path) != Policy::Off;
+            row.coverage == Covered::Off && row.guarded().is_some_and(is_usual)
         };
-        self.open().is_empty() && !self.0.iter().any(is_off)
+        self.is_as_configured() && !self.0.iter().any(is_given_up)
     }
 
-    /// Logs each path of which something else is known than `before`.
-    pub(super) fn log(&self, before: &[PathReport]) {
+    /// Logs each row that is not in `before`.
+    pub(super) fn log(&self, before: &Self) {
         if !log::log_enabled!(log::Level::Debug) {
             return;
         }
-        for line in self.report().iter().filter(|line| !before.contains(line)) {
-            let PathReport { path, coverage, seen, reason, .. } = line;
+        for row in self.0.iter().filter(|row| !before.0.contains(row)) {
+            let CoverageRow { path, coverage, seen, reason, .. } = row;
             let seen = if *seen { "seen by the self-test" } else { "not seen by the self-test" };
             let reason = reason.as_deref().unwrap_or("by its own program");
             log::debug!("path {path}: {coverage}, {seen}: {reason}");
         }
     }
-
-    /// Every path with what is known of it, and those that are out of reach.
-    #[must_use]
-    pub fn report(&self) -> Vec<PathReport> {
-        let to_line = |result: &PathResult| {
-            let (coverage, reason) = match (&result.outcome, result.policy) {
-                (Outcome::Missing(why), _) => ("uncovered", Some(why.clone())),
-                (Outcome::Off, _) | (_, Policy::Off) => ("off", Some("by policy".to_owned())),
-                (Outcome::NotTried(why), policy) => (done(policy), Some((*why).to_owned())),
-                (Outcome::SeenBy(what), policy) => (done(policy), Some(format!("by {what}"))),
-                (Outcome::Seen, policy) => (done(policy), None),
-            };
-            let seen = matches!(result.outcome, Outcome::Seen | Outcome::SeenBy(_));
-            let (row, path) = (result.path.number(), result.path.name());
-            PathReport { row, path: path.into(), coverage: coverage.into(), seen, reason }
-        };
-        let beyond = BEYOND.map(|(row, path, coverage, why)| PathReport {
-            row,
-            path: path.into(),
-            coverage: coverage.into(),
-            seen: false,
-            reason: Some(why.to_owned()),
-        });
-        let mut all: Vec<_> = self.0.iter().map(to_line).chain(beyond).collect();
-        all.sort_by_key(|line| line.row);
-        all
-    }
-}
-
-/// The word for a policy that is carried out.
-const fn done(policy: Policy) -> &'static str {
-    match policy {
-        Policy::Off => "off",
-        Policy::Observe => "observed",
-        Policy::Deny => "denied",
-        Policy::Kill => "killed",
-    }
 }
 
 /// `9 of 20 paths denied (write, …), 2 killed (…), 2 observed (…), 3 off (…), 4 uncovered (…); not
-/// tried: …`.
+/// tested: …`.
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let report = self.report();
-        let names = |word: &str| {
-            let of_it = report.iter().filter(|line| line.coverage == word);
-            let name = |line: &PathReport| match &line.reason {
-                Some(by) if line.seen => format!("{} {by}", line.path),
-                _ => line.path.to_string(),
-            };
-            of_it.map(name).collect::<Vec<_>>()
+        let name = |row: &CoverageRow| match &row.reason {
+            Some(by) if row.seen => format!("{} {by}", row.path),
+            _ => row.path.to_string(),
         };
-        let denied = names("denied");
-        write!(f, "{} of {} paths denied ({})", denied.len(), report.len(), denied.join(", "))?;
-        for word in ["killed", "observed", "off", "uncovered"] {
-            let names = names(word);
-            if !names.is_empty() {
-                write!(f, ", {} {word} ({})", names.len(), names.join(", "))?;
+        for covered in Covered::ALL {
+            let rows = self.0.iter().filter(|row| row.coverage == covered);
+            let names: Vec<_> = rows.map(name).collect();
+            let (count, list) = (names.len(), names.join(", "));
+            if covered == Covered::Denied {
+                write!(f, "{count} of {} paths denied ({list})", self.0.len())?;
+            } else if count > 0 {
+                write!(f, ", {count} {covered} ({list})")?;
             }
         }
-        let untried = self.0.iter().filter(|it| matches!(it.outcome, Outcome::NotTried(_)));
-        let untried: Vec<_> = untried.map(|result| result.path.name()).collect();
-        if !untried.is_empty() {
-            write!(f, "; not tested: {}", untried.join(", "))?;
+        let untested = self.0.iter().filter(|row| row.is_untested());
+        let untested: Vec<_> = untested.map(|row| row.path.as_ref()).collect();
+        if !untested.is_empty() {
+            write!(f, "; not tested: {}", untested.join(", "))?;
         }
         Ok(())
     }
@@ -175,17 +230,20 @@ impl fmt::Display for Coverage {
 mod tests {
     use super::*;
 
-    /// Check that coverage names what is open, with the reason, counts the rest, and leaves nothing
-    /// of the table out.
+    /// Check that coverage names the open paths with the reason, counts the others, and has every
+    /// row.
     #[test]
     fn coverage() {
-        let result = |path, policy, outcome| PathResult { path, policy, outcome };
-        let coverage = Coverage(vec![
-            result(WritePath::Open, Policy::Deny, Outcome::SeenBy("a door")),
-            result(WritePath::Dma, Policy::Off, Outcome::Off),
-            result(WritePath::Write, Policy::Deny, Outcome::Seen),
-            result(WritePath::Mmap, Policy::Deny, Outcome::Missing("it succeeded".into())),
-            result(WritePath::Fault, Policy::Kill, Outcome::NotTried("no driver")),
+        let coverage = Coverage::of([
+            CoverageRow::of(WritePath::Open, Policy::Deny, Outcome::SeenBy("a door")),
+            CoverageRow::of(WritePath::Dma, Policy::Off, Outcome::Off),
+            CoverageRow::of(WritePath::Write, Policy::Deny, Outcome::Seen),
+            CoverageRow::of(
+                WritePath::Mmap,
+                Policy::Deny,
+                Outcome::Missing("it succeeded".to_owned()),
+            ),
+            CoverageRow::of(WritePath::Fault, Policy::Kill, Outcome::NotTried("no driver")),
         ]);
         assert_eq!(coverage.open(), ["mmap: it succeeded"]);
         assert_eq!(
@@ -193,21 +251,45 @@ mod tests {
             "2 of 8 paths denied (open by a door, write), 1 killed (fault), 1 observed \
              (allocator), 1 off (dma), 3 uncovered (mmap, kernel, firmware); not tested: fault"
         );
-        let report = coverage.report();
-        let is_explained = |line: &PathReport| line.seen != line.reason.is_some();
-        assert!(report.iter().all(|it| is_explained(it) || it.path == "open"), "{report:?}");
+        let rows = coverage.rows();
+        let is_explained = |row: &CoverageRow| row.seen != row.reason.is_some();
+        assert!(rows.iter().all(|it| is_explained(it) || it.path == "open"), "{rows:?}");
     }
 
-    /// Check that a guard with an open path is not whole, nor one without a path that is usually
-    /// taken care of; and that one without those that others cover is.
+    /// Check that a guard is not as configured before its first test or with an open path, and not
+    /// whole without a path that `standard` covers; and that rows beyond the paths do not count.
     #[test]
     fn whole() {
-        let is_whole = |path, policy, outcome: &Outcome| {
-            Coverage(vec![PathResult { path, policy, outcome: outcome.clone() }]).is_whole()
+        let judge = |path, policy, outcome| {
+            let coverage = Coverage::of([CoverageRow::of(path, policy, outcome)]);
+            (coverage.is_as_configured(), coverage.is_whole())
         };
-        assert!(is_whole(WritePath::Mmap, Policy::Deny, &Outcome::Seen));
-        assert!(is_whole(WritePath::Open, Policy::Off, &Outcome::Off));
-        assert!(!is_whole(WritePath::Mmap, Policy::Off, &Outcome::Off));
-        assert!(!is_whole(WritePath::Mmap, Policy::Deny, &Outcome::Missing("it succeeded".into())));
+        assert_eq!(judge(WritePath::Mmap, Policy::Deny, Outcome::Seen), (true, true));
+        assert_eq!(judge(WritePath::Open, Policy::Off, Outcome::Off), (true, true));
+        assert_eq!(judge(WritePath::Mmap, Policy::Off, Outcome::Off), (true, false));
+        let open = Outcome::Missing("it succeeded".to_owned());
+        assert_eq!(judge(WritePath::Mmap, Policy::Deny, open), (false, false));
+        let none = Coverage::default();
+        assert!(!none.is_as_configured() && !none.is_whole() && none.open().is_empty());
+    }
+
+    /// Check that JSON has the documented words, that rows of an older build are read as they were
+    /// written, and that a word which no build wrote is refused.
+    #[test]
+    fn json() {
+        for covered in Covered::ALL {
+            let word = serde_json::to_string(&covered).unwrap();
+            assert_eq!(word, format!("\"{covered}\""));
+        }
+        let rows = [
+            r#"{"row":5,"path":"mmap","coverage":"uncovered","seen":false,"reason":"why"}"#,
+            r#"{"row":99,"path":"of another build","coverage":"denied","seen":true}"#,
+        ];
+        let list = format!("[{}]", rows.join(","));
+        let coverage: Coverage = serde_json::from_str(&list).unwrap();
+        assert_eq!(coverage.open(), ["mmap: why"]);
+        assert_eq!(serde_json::to_string(&coverage).unwrap(), list);
+        let unknown = list.replace("denied", "refused");
+        assert!(serde_json::from_str::<Coverage>(&unknown).is_err());
     }
 }

@@ -103,7 +103,7 @@ impl InForce {
         let mut self_test = SelfTest::of_record(&self.record, &self.generation, &running)?;
         self_test.stale_access.is_leased = LeaseTable::of(&self.generation)?.is_taken();
         let coverage = self_test.run();
-        coverage.log(&[]);
+        coverage.log(&Coverage::default());
         Ok(coverage)
     }
 

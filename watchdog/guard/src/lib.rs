@@ -51,7 +51,7 @@ pub use attempt::{Attacker, WriteAttempt};
 pub use bpffs::PinError;
 pub use canary::CanaryError;
 pub use config::GuardConfig;
-pub use coverage::{Coverage, Outcome, PathReport, PathResult};
+pub use coverage::{Coverage, CoverageRow, Covered};
 pub use error::{GuardError, InForceError};
 pub use event::GuardEvent;
 pub use in_force::{InForce, is_hidden};

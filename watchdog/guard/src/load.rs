@@ -228,7 +228,7 @@ impl Guard {
         let coverage = self.self_test.run();
         self.record.proven = Timestamp::now();
         coverage.log(&self.record.coverage);
-        self.record.coverage = coverage.report();
+        self.record.coverage = coverage.clone();
         if self.pinned.keep
             && let Err(error) = self.pinned.write(&self.record)
         {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use watchdog_common::{RECORD_BYTES, State};
 
 use super::processes::Processes;
-use super::{PathReport, Policies, Policy, Processors, Release, Settings, WritePath};
+use super::{Coverage, Policies, Policy, Processors, Release, Settings, WritePath};
 use watchdog_core::memory::{PhysAddr, PhysRange, RangeSet};
 
 /// The record of a guard.
@@ -43,8 +43,8 @@ pub struct Record {
     pub kernel: String,
     /// When each path was last tried.
     pub proven: Timestamp,
-    /// What came of it.
-    pub coverage: Vec<PathReport>,
+    /// The result of that test.
+    pub coverage: Coverage,
 }
 
 /// Why a record cannot be read.
@@ -182,7 +182,7 @@ mod tests {
             programs: vec![7],
             kernel: "k".to_owned(),
             proven: Timestamp::UNIX_EPOCH,
-            coverage: Vec::new(),
+            coverage: Coverage::default(),
         }
     }
 

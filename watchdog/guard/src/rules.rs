@@ -9,7 +9,7 @@ use watchdog_common::{Offsets, Range, Rules};
 use super::canary::{CANARY, INNER_CANARY};
 use super::config::GuardConfig;
 use super::record::{Record, by_name};
-use super::{GuardError, Policies, Processors, WritePath};
+use super::{Coverage, GuardError, Policies, Processors, WritePath};
 use watchdog_core::memory::RangeSet;
 
 /// What the guard will say of itself.
@@ -55,7 +55,7 @@ pub(super) fn record(
         programs: Vec::new(),
         kernel: watchdog_core::text::hex(&kernel.finalize()),
         proven: now,
-        coverage: Vec::new(),
+        coverage: Coverage::default(),
     })
 }
 

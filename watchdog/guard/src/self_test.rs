@@ -21,7 +21,7 @@ use watchdog_common::DmaDevices;
 
 use super::attempt::WriteAttempt;
 use super::canary::Canary;
-use super::coverage::{Coverage, Outcome, PathResult};
+use super::coverage::{Coverage, CoverageRow, Outcome};
 use super::error::GuardError;
 use super::foreign::{self, Foreign};
 use super::frames::{self, Frames};
@@ -98,7 +98,7 @@ impl SelfTest {
     pub(super) fn run(&mut self) -> Coverage {
         self.waits.set(true);
         let stale_access = self.stale_access.outcome(self.canary.as_ref());
-        Coverage(WritePath::ALL.map(|path| self.test_path(path, &stale_access)).to_vec())
+        Coverage::of(WritePath::ALL.map(|path| self.test_path(path, &stale_access)))
     }
 
     /// Does what policy says about stale access; returns what was found.
@@ -106,7 +106,7 @@ impl SelfTest {
         self.stale_access.end(self.canary.as_ref())
     }
 
-    fn test_path(&self, path: WritePath, stale_access: &Outcome) -> PathResult {
+    fn test_path(&self, path: WritePath, stale_access: &Outcome) -> CoverageRow {
         let policy = self.policies.get(path);
         let seen = |act: &dyn Fn() -> io::Result<()>| self.probe(path, policy, act);
         let canary = |act: fn(&Canary) -> io::Result<()>| match &self.canary {
@@ -161,7 +161,7 @@ impl SelfTest {
             WritePath::Parameters => Outcome::NotTried("only a loaded module can do it"),
             WritePath::Hotplug => Outcome::NotTried("it cannot be undone"),
         };
-        PathResult { path, policy, outcome }
+        CoverageRow::of(path, policy, outcome)
     }
 
     /// Programs of others: one that is loaded is refused, and there is none from before.

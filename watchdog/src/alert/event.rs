@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use watchdog_core::memory::{PhysAddr, VirtAddr};
 use watchdog_core::verify::Verdict;
-use watchdog_guard::PathReport;
+use watchdog_guard::CoverageRow;
 
 /// What an event reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -238,7 +238,7 @@ pub struct Event {
     pub count: Option<u64>,
     /// What the guard covers, path by path.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub coverage: Option<Vec<PathReport>>,
+    pub coverage: Option<Vec<CoverageRow>>,
     /// It is about what this guard has not counted: attempts under one before it, calls it missed.
     #[serde(skip)]
     pub uncounted: bool,

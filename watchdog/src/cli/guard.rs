@@ -17,7 +17,9 @@ use super::secret::secret_of;
 use crate::alert::{Event, EventKind, Journal, Sink, Terminal};
 use watchdog_core::files;
 use watchdog_core::text::printable;
-use watchdog_guard::{Coverage, InForce, PathReport, Record, enter_first_mounts, hash, is_hidden};
+use watchdog_guard::{
+    Coverage, CoverageRow, Covered, InForce, Record, enter_first_mounts, hash, is_hidden,
+};
 
 /// How long the journal may take for one event.
 const JOURNAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -83,39 +85,33 @@ fn status(args: &OutputArgs) -> anyhow::Result<Status> {
         )?;
         table(out, &record.coverage)?;
     }
-    Ok(if watched && is_whole(&record.coverage) { Status::Good } else { Status::Tampered })
+    let is_good = watched && record.coverage.is_as_configured();
+    Ok(if is_good { Status::Good } else { Status::Tampered })
 }
 
 fn self_test(args: &OutputArgs) -> anyhow::Result<Status> {
-    let coverage: Coverage = in_force()?.self_test()?;
-    let report = coverage.report();
+    let coverage = in_force()?.self_test()?;
     if args.json {
-        json(&report)?;
+        json(&coverage)?;
     } else {
         let out = &mut people();
         writeln!(out, "{coverage}\n")?;
-        table(out, &report)?;
+        table(out, &coverage)?;
     }
-    Ok(if coverage.open().is_empty() { Status::Good } else { Status::Tampered })
+    Ok(if coverage.is_as_configured() { Status::Good } else { Status::Tampered })
 }
 
-/// Whether every path that the guard is about is covered.
-fn is_whole(report: &[PathReport]) -> bool {
-    let mut paths = report.iter().filter(|line| !line.is_beyond());
-    !report.is_empty() && paths.all(|line| line.coverage != "uncovered")
-}
-
-fn table(out: &mut dyn Write, report: &[PathReport]) -> io::Result<()> {
+fn table(out: &mut dyn Write, all: &Coverage) -> io::Result<()> {
     writeln!(out, "{:<5}{:<19}{:<11}why", "row", "path", "coverage")?;
-    for line in report {
-        let why = match &line.reason {
-            Some(reason) if line.seen || line.coverage == "off" => reason.as_str(),
-            Some(reason) => &format!("not tested: {reason}"),
-            None => "tested",
+    for CoverageRow { row, path, coverage, seen, reason } in all.rows() {
+        let why = match (coverage, reason.as_deref()) {
+            (Covered::Uncovered, reason) => reason.unwrap_or_default(),
+            (Covered::Off, Some(reason)) => reason,
+            (_, Some(reason)) if *seen => reason,
+            (_, Some(reason)) => &format!("not tested: {reason}"),
+            (_, None) => "tested",
         };
-        let why = if line.coverage == "uncovered" { line.reason.as_deref() } else { Some(why) };
-        let (row, path, coverage) = (line.row, &line.path, &line.coverage);
-        writeln!(out, "{row:<5}{path:<19}{coverage:<11}{}", why.unwrap_or_default())?;
+        writeln!(out, "{row:<5}{path:<19}{coverage:<11}{why}")?;
     }
     Ok(())
 }
@@ -232,24 +228,4 @@ fn secret() -> anyhow::Result<Status> {
         "Put this line under [guard] in the configuration, before the guard is armed."
     )?;
     Ok(Status::Good)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Check that a guard is whole only when each of its paths is covered; what is beyond it does
-    /// not count.
-    #[test]
-    fn whole() {
-        let line = |path: &'static str, coverage: &'static str| PathReport {
-            row: 1,
-            path: path.into(),
-            coverage: coverage.into(),
-            seen: true,
-            reason: None,
-        };
-        assert!(is_whole(&[line("write", "denied"), line("firmware", "uncovered")]));
-        assert!(!is_whole(&[line("write", "uncovered")]) && !is_whole(&[]));
-    }
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::{interval, timeout};
 
 use crate::alert::{Event, EventKind};
-use watchdog_guard::{PathReport, this_program};
+use watchdog_guard::{Coverage, this_program};
 
 const ARGUMENTS: [&str; 3] = ["guard", "self-test", "--json"];
 const PERIOD: Duration = Duration::from_secs(60);
@@ -18,7 +18,7 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What a second process finds, as it does.
 #[derive(Debug)]
-pub(super) struct Second(Receiver<Result<Vec<PathReport>, String>>);
+pub(super) struct Second(Receiver<Result<Coverage, String>>);
 
 impl Second {
     /// Begins; it goes on for as long as this is kept.
@@ -46,7 +46,7 @@ impl Second {
 }
 
 /// Tries every path by a second process.
-async fn test() -> Result<Vec<PathReport>, String> {
+async fn test() -> Result<Coverage, String> {
     let mut command = Command::from(this_program());
     command.args(ARGUMENTS).stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let output = match timeout(TEST_TIMEOUT, command.output()).await {
@@ -60,20 +60,14 @@ async fn test() -> Result<Vec<PathReport>, String> {
 }
 
 /// An event for paths that a second process found open, or for a test that failed.
-fn event(found: Result<Vec<PathReport>, String>) -> Option<Event> {
+fn event(found: Result<Coverage, String>) -> Option<Event> {
     let message = match found {
         Err(why) => format!(
             "A second process could not test the guard: {why}. The guard may treat it differently \
              from the watchdog"
         ),
-        Ok(report) => {
-            let open =
-                report.iter().filter(|line| line.coverage == "uncovered" && !line.is_beyond());
-            let open: Vec<_> = open
-                .map(|line| {
-                    format!("{}: {}", line.path, line.reason.as_deref().unwrap_or("unknown"))
-                })
-                .collect();
+        Ok(coverage) => {
+            let open = coverage.open();
             if open.is_empty() {
                 return None;
             }
@@ -90,20 +84,18 @@ fn event(found: Result<Vec<PathReport>, String>) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use watchdog_guard::{CoverageRow, Covered};
 
     /// Check that a path which is open to the second process is reported, and that what no program
     /// covers is not; and that a process which finds nothing is reported as well.
     #[test]
     fn findings() {
-        let line = |path: &'static str, coverage: &'static str| PathReport {
-            row: 1,
-            path: path.into(),
-            coverage: coverage.into(),
-            seen: true,
-            reason: None,
+        let tested = |coverage| {
+            let path = "write".into();
+            Coverage::of([CoverageRow { row: 1, path, coverage, seen: true, reason: None }])
         };
-        assert!(event(Ok(vec![line("write", "denied"), line("kernel", "uncovered")])).is_none());
-        let reported = event(Ok(vec![line("write", "uncovered")])).unwrap();
+        assert!(event(Ok(tested(Covered::Denied))).is_none());
+        let reported = event(Ok(tested(Covered::Uncovered))).unwrap();
         assert!(reported.message.contains("write: unknown"), "{}", reported.message);
         assert!(event(Err("it was killed".to_owned())).is_some());
     }

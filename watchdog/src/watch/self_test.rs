@@ -44,7 +44,7 @@ impl SelfTestWatch {
 /// The event of an armed, or again armed, guard.
 pub(super) fn armed(coverage: &Coverage) -> Event {
     let mut event = Event::new(EventKind::GuardArmed, format!("The guard is armed: {coverage}"));
-    event.coverage = Some(coverage.report());
+    event.coverage = Some(coverage.rows().to_vec());
     event
 }
 
@@ -89,6 +89,6 @@ pub(super) fn degraded(coverage: &Coverage) -> Event {
             coverage.open().join("; ")
         ),
     );
-    event.coverage = Some(coverage.report());
+    event.coverage = Some(coverage.rows().to_vec());
     event
 }
