@@ -21,17 +21,14 @@ const BPF_EXIST: u64 = 2;
 /// The process that binds journald's socket, and keeps it while journald is started again.
 const INIT: u32 = 1;
 
-/// What became of what was sent.
-#[derive(Clone, Debug, thiserror::Error)]
+/// Why journald may not have received what was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Diverted {
-    /// Another process than journald, as a sentence names it, reads it.
-    #[error("{0} reads its socket, not journald")]
+    /// Another process reads it. The text names that process for a sentence.
     Read(String),
-    /// The process that it went to has ended.
-    #[error("the process that received the event has exited")]
+    /// The process that received it has exited.
     Gone,
     /// A filter may drop it or cut it short.
-    #[error("a filter at journald's socket may drop the event")]
     Filtered,
 }
 

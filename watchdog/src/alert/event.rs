@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use watchdog_core::memory::{PhysAddr, VirtAddr};
 use watchdog_core::verify::Verdict;
-use watchdog_guard::CoverageRow;
 
 /// What an event reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -188,6 +187,22 @@ pub struct Process {
     pub parent_comm: Option<String>,
 }
 
+/// A row of the guard's coverage. Only `--json` has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PathCoverage {
+    /// Its number in tables.
+    pub row: u32,
+    /// The path's name.
+    pub path: String,
+    /// What is done about the path: `denied`, `killed`, `observed`, `off` or `uncovered`.
+    pub coverage: &'static str,
+    /// Whether a self-test saw that.
+    pub seen: bool,
+    /// Why no self-test saw it, or the program, if that is not the usual one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// An event, with what is known of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Event {
@@ -238,7 +253,7 @@ pub struct Event {
     pub count: Option<u64>,
     /// What the guard covers, path by path.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub coverage: Option<Vec<CoverageRow>>,
+    pub coverage: Option<Vec<PathCoverage>>,
     /// It is about what this guard has not counted: attempts under one before it, calls it missed.
     #[serde(skip)]
     pub uncounted: bool,

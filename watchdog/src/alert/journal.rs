@@ -4,15 +4,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use libsystemd::daemon::booted;
 use libsystemd::logging::{Priority, journal_send};
-use watchdog_guard::JournalReader;
 
-use super::{Event, Sink};
+use super::{Diverted, Event, Sink};
 
 /// Where journald listens (systemd-journald.service(8)).
 const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// What finds who reads what goes to the journal, once the guard has it.
-pub(super) type Reader = Arc<Mutex<Option<JournalReader>>>;
+/// Finds the process that receives what a thread sends to the journal.
+pub trait ConfirmReader: Send {
+    /// Comes before this thread sends anything.
+    fn prepare(&mut self);
+
+    /// Checks which process received what this thread has sent since [`Self::prepare`].
+    ///
+    /// # Errors
+    /// [`Diverted`]: journald may not have received it.
+    fn confirm(&mut self) -> Result<(), Diverted>;
+}
+
+/// The check of the reader, once a guard provides it.
+pub(super) type Reader = Arc<Mutex<Option<Box<dyn ConfirmReader>>>>;
 
 /// The system's journal.
 pub struct Journal(Reader);
@@ -25,12 +36,12 @@ impl Journal {
         (std::path::Path::new(SOCKET).exists() || booted()).then(|| Self(Reader::default()))
     }
 
-    fn with_reader<T>(&self, act: impl FnOnce(&mut JournalReader) -> T) -> Option<T> {
+    fn with_reader<T>(&self, act: impl FnOnce(&mut dyn ConfirmReader) -> T) -> Option<T> {
         let mut reader = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        reader.as_mut().map(act)
+        Some(act(reader.as_deref_mut()?))
     }
 
-    /// Where the outlet puts what finds the reader.
+    /// The slot for the check of the reader. The outlet fills it.
     pub(super) fn reader(&self) -> Reader {
         Arc::clone(&self.0)
     }
@@ -49,12 +60,12 @@ impl Sink for Journal {
             5 => Priority::Notice,
             _ => Priority::Info,
         };
-        // Not locked while it is sent: that may take as long as journald likes.
-        let is_prepared = self.with_reader(JournalReader::prepare).is_some();
+        // Sending takes as long as journald likes. The lock is not held for that time.
+        let is_prepared = self.with_reader(|reader| reader.prepare()).is_some();
         journal_send(priority, &event.message, fields(event).into_iter())?;
         if is_prepared {
-            // What somebody else has read is sent again when journald is back.
-            self.with_reader(JournalReader::confirm).transpose()?;
+            // An event that another process has read is sent again when journald is back.
+            self.with_reader(|reader| reader.confirm()).transpose()?;
         }
         Ok(())
     }

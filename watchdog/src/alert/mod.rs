@@ -9,7 +9,7 @@ mod place;
 mod sink;
 
 pub use console::{Terminal, line};
-pub use event::{Event, EventKind, Process};
-pub use journal::Journal;
+pub use event::{Event, EventKind, PathCoverage, Process};
+pub use journal::{ConfirmReader, Journal};
 pub use outlet::Outlet;
-pub use sink::Sink;
+pub use sink::{Diverted, Sink};

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use super::console::{JsonLines, Terminal};
 use super::digest::Digests;
-use super::journal::Reader;
+use super::journal::{ConfirmReader, Reader};
 use super::place::{Letter, Place, State};
 use super::sink::Sink;
 use super::{Event, EventKind, Journal};
 use watchdog_core::text::visible_line;
-use watchdog_guard::{JournalReader, ReportedCounts, WritePath};
+use watchdog_guard::{ReportedCounts, WritePath};
 
 /// Events that may wait for a slow journal before the next ones are counted as lost.
 const QUEUE: usize = 4096;
@@ -98,10 +98,11 @@ impl Outlet {
         *self.0.reported.lock().unwrap_or_else(PoisonError::into_inner) = Some(counts);
     }
 
-    /// From now on what goes to the journal is sent again where somebody else has read it.
-    pub fn confirm_by(&self, reader: JournalReader) {
+    /// From now on, an event that another process than journald has read is sent to the journal
+    /// again.
+    pub fn confirm_by(&self, reader: impl ConfirmReader + 'static) {
         if let Some(known) = &self.0.reader {
-            *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(reader);
+            *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(reader));
         }
     }
 

@@ -6,9 +6,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::sink::Sink;
+use super::sink::{Diverted, Sink};
 use super::{Event, EventKind};
-use watchdog_guard::Diverted;
 
 /// Events that are kept for a place that takes none; the next ones are counted. What happened
 /// first says more than what came of it, and attempts are folded before they come here: this is

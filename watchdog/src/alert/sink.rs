@@ -1,15 +1,30 @@
-//! What events are handed to.
+//! The destinations of events, behind one trait.
 
 use super::Event;
 
-/// One place events go to.
+/// A destination of events.
 pub trait Sink: Send {
-    /// The place, for error messages.
+    /// Its name, for sentences.
     fn name(&self) -> &'static str;
 
-    /// Delivers one event.
+    /// Delivers one event. `Ok` confirms it.
     ///
     /// # Errors
-    /// When the place does not take it: the event is kept for it, and goes to the other places.
+    /// When the destination does not accept the event, also as [`Diverted`]. The event is kept for
+    /// it, and goes to the other destinations.
     fn send(&mut self, event: &Event) -> anyhow::Result<()>;
+}
+
+/// Why an event that was sent may not have reached its destination.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Diverted {
+    /// Another process reads it. A sentence can name it with this text.
+    #[error("{0} reads its socket, not journald")]
+    Read(String),
+    /// The process that received it has exited.
+    #[error("the process that received the event has exited")]
+    Gone,
+    /// A filter may drop it or cut it short.
+    #[error("a filter at journald's socket may drop the event")]
+    Filtered,
 }

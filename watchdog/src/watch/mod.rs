@@ -4,6 +4,7 @@ mod attempts;
 mod attribution;
 mod error;
 mod invariant;
+mod journal_reader;
 mod leases;
 mod life;
 mod messages;

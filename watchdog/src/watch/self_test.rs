@@ -1,8 +1,8 @@
 //! The guard's self-test, repeated every period. Changes are reported.
 
 use super::attribution::WriteLog;
-use crate::alert::{Event, EventKind};
-use watchdog_guard::{Coverage, GuardError};
+use crate::alert::{Event, EventKind, PathCoverage};
+use watchdog_guard::{Coverage, CoverageRow, GuardError};
 
 /// The last self-test, to compare the next one with.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl SelfTestWatch {
 /// The event of an armed, or again armed, guard.
 pub(super) fn armed(coverage: &Coverage) -> Event {
     let mut event = Event::new(EventKind::GuardArmed, format!("The guard is armed: {coverage}"));
-    event.coverage = Some(coverage.rows().to_vec());
+    event.coverage = Some(rows(coverage));
     event
 }
 
@@ -89,6 +89,46 @@ pub(super) fn degraded(coverage: &Coverage) -> Event {
             coverage.open().join("; ")
         ),
     );
-    event.coverage = Some(coverage.rows().to_vec());
+    event.coverage = Some(rows(coverage));
     event
+}
+
+/// The rows of a coverage, for an event.
+fn rows(coverage: &Coverage) -> Vec<PathCoverage> {
+    let row = |it: &CoverageRow| PathCoverage {
+        row: it.row,
+        path: it.path.to_string(),
+        coverage: it.coverage.name(),
+        seen: it.seen,
+        reason: it.reason.clone(),
+    };
+    coverage.rows().iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use watchdog_guard::Covered;
+
+    /// Check that an event has every row of the coverage, with the JSON that `guard self-test`
+    /// prints.
+    #[test]
+    fn same_json() {
+        let row = |row, path: &'static str, coverage, seen| CoverageRow {
+            row,
+            path: path.into(),
+            coverage,
+            seen,
+            reason: (!seen).then(|| "by policy".to_owned()),
+        };
+        let coverage = Coverage::of([
+            row(2, "write", Covered::Denied, true),
+            row(1, "open", Covered::Off, false),
+        ]);
+        let event = armed(&coverage);
+        assert_eq!(
+            serde_json::to_string(&event.coverage).unwrap(),
+            serde_json::to_string(&coverage).unwrap()
+        );
+    }
 }
