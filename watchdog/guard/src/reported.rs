@@ -1,11 +1,9 @@
-//! How many attempts were reported, in the table where the next watchdog finds it.
+//! How many attempts were reported, in a table that the next watchdog reads.
 
 use aya::maps::{Array, MapData, MapError};
 
-use super::WritePath;
-
-/// Counts the attempts by each path that reached the journal (the table `TOLD`). The next watchdog
-/// compares them with all attempts, and reports the difference.
+/// Counts the reported attempts by each path (the table `TOLD`). The next watchdog compares them
+/// with all attempts, and reports the difference.
 pub struct ReportedCounts(Array<MapData, u64>);
 
 impl ReportedCounts {
@@ -13,12 +11,12 @@ impl ReportedCounts {
         Self(table)
     }
 
-    /// Adds `count` attempts by `path`.
+    /// Adds `count` attempts by the path with the number `path`.
     ///
     /// # Errors
     /// The kernel's, for a table that cannot be read or written.
-    pub fn add(&mut self, path: WritePath, count: u64) -> Result<(), MapError> {
-        let before = self.0.get(&path.number(), 0)?;
-        self.0.set(path.number(), before.saturating_add(count), 0)
+    pub fn add(&mut self, path: u32, count: u64) -> Result<(), MapError> {
+        let before = self.0.get(&path, 0)?;
+        self.0.set(path, before.saturating_add(count), 0)
     }
 }

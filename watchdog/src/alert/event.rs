@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Receipt;
 use watchdog_core::memory::{PhysAddr, VirtAddr};
 use watchdog_core::verify::Verdict;
 
@@ -254,9 +255,9 @@ pub struct Event {
     /// What the guard covers, path by path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Vec<PathCoverage>>,
-    /// It is about what this guard has not counted: attempts under one before it, calls it missed.
+    /// The attempts of the guard in force that the event accounts for.
     #[serde(skip)]
-    pub uncounted: bool,
+    pub receipt: Option<Receipt>,
     /// The executable of `process`, of which a digest is to be taken.
     #[serde(skip)]
     pub executable: Option<Arc<File>>,
@@ -284,7 +285,7 @@ impl Event {
             action: None,
             count: None,
             coverage: None,
-            uncounted: false,
+            receipt: None,
             executable: None,
         }
     }

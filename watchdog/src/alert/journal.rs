@@ -93,7 +93,7 @@ fn fields(event: &Event) -> Vec<(&'static str, String)> {
         count,
         // The sentence has it.
         coverage: _,
-        uncounted: _,
+        receipt: _,
         executable: _,
     } = event;
     let mut fields = vec![

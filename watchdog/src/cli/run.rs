@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::state::STATE_DIR;
 use crate::alert::Outlet;
 use crate::config::DEFAULT_PATH;
-use crate::watch::{WatchOptions, watch};
+use crate::watch::{ReportedAttempts, WatchOptions, watch};
 use watchdog_core::memory::MemorySource;
 use watchdog_guard::enter_first_mounts;
 
@@ -54,19 +54,22 @@ pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
              `kill` and `timeout`."
         )?;
     }
-    let outlet = Outlet::for_this_process(args.memory.place.json);
+    let (outlet, receipts) = Outlet::for_this_process(args.memory.place.json);
+    let mut reported = ReportedAttempts::new(receipts);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the event loop")?;
-    let ended = runtime.block_on(watch(target, options, &outlet, |target, goes_on| {
+    let watching = watch(target, options, &outlet, &mut reported, |target, goes_on| {
         let mut progress = Progress::new();
         target.find(&mut |done, total| {
             goes_on();
             progress.update(done, total);
         })
-    }));
+    });
+    let ended = runtime.block_on(watching);
     outlet.close();
+    reported.count_rest();
     match ended {
         Err(error) if error.had_begun() => {
             log::error!("{error}");

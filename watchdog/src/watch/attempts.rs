@@ -1,9 +1,9 @@
-//! What the guard saw and stopped, as events.
+//! The attempts that the guard reports, as events.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::alert::{Event, EventKind, Process};
+use crate::alert::{Event, EventKind, Process, Receipt};
 use watchdog_core::memory::RangeSet;
 use watchdog_core::text::printable;
 use watchdog_guard::{GuardEvent, Policy, WriteAttempt, WritePath};
@@ -26,59 +26,69 @@ impl Owners {
     }
 }
 
-/// Attempts of one process on one path in a period that are reported one by one; of those
-/// behind them only how many there were.
+/// Attempts of one kind that are reported one by one in a period. One event has the number of the
+/// others.
 const REPORTED_EACH: u64 = 10;
-/// Processes and paths that are kept apart at a time; what is more is reported one by one.
+/// Kinds that are kept apart at a time. Attempts of more kinds are reported one by one.
 const KEPT: usize = 1024;
 
 /// Attempts of the same process by the same path, with the same outcome.
 type Kind = (u32, WritePath, Policy);
 
-/// Attempts on their way to events: many of one kind become one event with a count.
+/// Attempts on their way to events: many of one kind become one event with a count. An event about
+/// attempts of the guard in force has a receipt for them.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     kinds: HashMap<Kind, (u64, WriteAttempt)>,
 }
 
 impl Attempts {
-    /// What the guard reports, as an event; `None` for what is counted and reported later.
+    /// The event of what the guard reports; `None` for an attempt that is counted and reported
+    /// later.
     pub(super) fn event(&mut self, event: GuardEvent, owners: &Owners) -> Option<Event> {
-        let (attempt, inherited) = match event {
-            GuardEvent::Attempt(attempt) => (attempt, false),
-            GuardEvent::Inherited(attempt) => (attempt, true),
-            GuardEvent::Lost { path, count } => return Some(lost(path, count)),
-            GuardEvent::Unreported { path, count } => return Some(unreported(path, count)),
-            GuardEvent::RecursionMisses { path, count } => {
-                return Some(recursion_misses(path, count));
-            }
-        };
-        if inherited {
-            let mut event = attempt_event(&attempt, owners, 1);
-            event.uncounted = true;
-            return Some(event);
+        match event {
+            GuardEvent::Attempt(attempt) => self.attempt(attempt, owners),
+            GuardEvent::Lost { path, count } => Some(with_receipt(lost(path, count), path, count)),
+            // An earlier guard counted these.
+            GuardEvent::Inherited(attempt) => Some(attempt_event(&attempt, owners, 1)),
+            GuardEvent::Unreported { path, count } => Some(unreported(path, count)),
+            // No guard counted these.
+            GuardEvent::RecursionMisses { path, count } => Some(recursion_misses(path, count)),
         }
+    }
+
+    fn attempt(&mut self, attempt: WriteAttempt, owners: &Owners) -> Option<Event> {
         let kind = (attempt.process.pid, attempt.path, attempt.action);
         let is_new = !self.kinds.contains_key(&kind);
         if is_new && self.kinds.len() >= KEPT {
-            return Some(attempt_event(&attempt, owners, 1));
+            return Some(reported(&attempt, owners, 1));
         }
         let (count, last) = self.kinds.entry(kind).or_insert_with(|| (0, attempt.clone()));
         *count = count.saturating_add(1);
         if *count <= REPORTED_EACH {
-            return Some(attempt_event(&attempt, owners, 1));
+            return Some(reported(&attempt, owners, 1));
         }
         *last = attempt;
         None
     }
 
-    /// What was counted since the last time, an event for each kind.
+    /// The attempts that were counted since the last call, as an event for each kind.
     pub(super) fn folded(&mut self, owners: &Owners) -> Vec<Event> {
         let kinds = std::mem::take(&mut self.kinds);
         let many = kinds.into_values().filter(|(count, _)| *count > REPORTED_EACH);
-        many.map(|(count, last)| attempt_event(&last, owners, count.saturating_sub(REPORTED_EACH)))
+        many.map(|(count, last)| reported(&last, owners, count.saturating_sub(REPORTED_EACH)))
             .collect()
     }
+}
+
+/// The event of `count` attempts of one kind, with a receipt for them.
+fn reported(last: &WriteAttempt, owners: &Owners, count: u64) -> Event {
+    with_receipt(attempt_event(last, owners, count), last.path, count)
+}
+
+/// The same event, which accounts for `attempts` by a path.
+fn with_receipt(event: Event, path: WritePath, attempts: u64) -> Event {
+    Event { receipt: Some(Receipt { path: path.number(), attempts }), ..event }
 }
 
 /// An event about attempts that are not reported one by one: only a path and a number.
@@ -89,7 +99,7 @@ fn counted(path: WritePath, count: u64, message: String) -> Event {
     event
 }
 
-/// Attempts that came too fast for the buffer of the guard's events.
+/// Attempts that came too fast for the guard's buffer.
 fn lost(path: WritePath, count: u64) -> Event {
     let attempts = if count == 1 { "attempt was" } else { "attempts were" };
     let message = format!(
@@ -107,7 +117,7 @@ fn recursion_misses(path: WritePath, count: u64) -> Event {
          program on a processor where it preempted another thread inside that program \
          (preempt=full does that; preempt=voluntary does not)"
     );
-    Event { uncounted: true, ..counted(path, count, message) }
+    counted(path, count, message)
 }
 
 /// Attempts that an earlier watchdog could not report.
@@ -117,10 +127,10 @@ fn unreported(path: WritePath, count: u64) -> Event {
         "{count} `{path}` {attempts} came while no watchdog ran, or when the last one ended. The \
          guard handled them by policy; the processes are unknown"
     );
-    Event { uncounted: true, ..counted(path, count, message) }
+    counted(path, count, message)
 }
 
-/// An attempt as an event; or `count` of the same kind, of which it is the last.
+/// An attempt as an event, or `count` attempts of one kind, of which it is the last.
 fn attempt_event(attempt: &WriteAttempt, owners: &Owners, count: u64) -> Event {
     let who = &attempt.process;
     let process = Process {
@@ -244,5 +254,31 @@ mod tests {
         );
         assert!(folded[0].message.contains("990 more times"), "{}", folded[0].message);
         assert!(attempts.folded(&owners).is_empty());
+    }
+
+    /// Check that receipts account for each attempt of the guard in force once: reported one by
+    /// one, folded, or lost in the buffer; and that attempts which an earlier guard counted, and
+    /// calls which none counted, have none.
+    #[test]
+    fn receipts() {
+        let (mut attempts, owners) = (Attempts::default(), Owners::default());
+        let path = WritePath::Write;
+        let flood = (0..100).map(|_| GuardEvent::Attempt(attempt(7, path)));
+        let lost = GuardEvent::Lost { path, count: 50 };
+        let events: Vec<_> =
+            flood.chain([lost]).filter_map(|it| attempts.event(it, &owners)).collect();
+        let folded = attempts.folded(&owners);
+        let receipts: Vec<_> = events.iter().chain(&folded).filter_map(|it| it.receipt).collect();
+        assert!(receipts.iter().all(|it| it.path == path.number()), "{receipts:?}");
+        let numbers: Vec<_> = receipts.iter().map(|it| it.attempts).collect();
+        assert_eq!(numbers, [vec![1; 10], vec![50, 90]].concat());
+        for event in [
+            GuardEvent::Inherited(attempt(7, path)),
+            GuardEvent::Unreported { path, count: 3 },
+            GuardEvent::RecursionMisses { path, count: 3 },
+        ] {
+            let event = attempts.event(event, &owners).expect("an event");
+            assert_eq!(event.receipt, None, "{}", event.message);
+        }
     }
 }

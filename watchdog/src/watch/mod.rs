@@ -12,6 +12,7 @@ mod no_kernel;
 mod nodes;
 mod patrol;
 mod pulse;
+mod receipts;
 mod search_backoff;
 mod second;
 mod self_test;
@@ -23,4 +24,5 @@ mod unsaved;
 mod watching;
 
 pub use nodes::WatchedNodes;
+pub use receipts::ReportedAttempts;
 pub use service::{WatchError, WatchOptions, watch};

@@ -16,6 +16,7 @@ use super::messages;
 use super::nodes::{WatchedNodes, enough};
 use super::patrol::Patrol;
 use super::pulse::{Heart, Pulse, Startup, notify};
+use super::receipts::ReportedAttempts;
 use super::second::Second;
 use super::self_test::{SelfTestWatch, armed, degraded, holder_lost, judged_by_less, unguarded};
 use super::sweeper::Sweeper;
@@ -160,6 +161,7 @@ pub async fn watch(
     target: Target,
     options: WatchOptions,
     outlet: &Outlet,
+    reported_attempts: &mut ReportedAttempts,
     search: impl FnOnce(&Target, &mut dyn FnMut()) -> Result<Vec<Found>, ReadError>,
 ) -> Result<(), WatchError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(WatchError::Signal)?;
@@ -224,8 +226,8 @@ pub async fn watch(
         // From here on the guard stays, whatever becomes of this process.
         let events = guard.keep()?;
         events.into_iter().filter_map(|it| attempts.event(it, &owners)).for_each(&mut report);
-        if let Some(reported) = guard.take_reported() {
-            outlet.count_reported(reported);
+        if let Some(counts) = guard.take_reported() {
+            reported_attempts.count_into(counts);
         }
     }
     let (sweeps, tested) = (Heart::default(), Heart::default());
@@ -256,6 +258,7 @@ pub async fn watch(
         let (mut update, mut seen) = (None, Vec::new());
         tokio::select! {
             event = next_event(&mut guard) => seen.push(event),
+            () = reported_attempts.count_next() => {}
             _ = next_test.tick() => {
                 invariant.iter_mut().flat_map(Invariant::check_uses).for_each(|it| outlet.send(it));
                 attempts.folded(&owners).into_iter().for_each(|event| outlet.send(event));
