@@ -1,5 +1,6 @@
 //! The sentences: what happened, where, in which node, what was done.
 
+mod attribution;
 mod baselines;
 mod kernel;
 mod leases;
@@ -7,6 +8,7 @@ mod mapping;
 mod nodes;
 mod strays;
 mod text;
+mod uses;
 mod watch;
 
 pub(super) use baselines::{learned, unsaved};
@@ -16,4 +18,5 @@ pub(super) use mapping::{mapping, mapping_more};
 pub(super) use nodes::{booting, found, goes_on, lost, rebooted, stands_still, witness_changed};
 pub(super) use strays::{crowded, stray, strays_more};
 pub(super) use text::{clean, instrumented, instrumented_more, tampered, tampered_more};
+pub(super) use uses::{uses_begun, uses_ended, uses_unknown};
 pub(super) use watch::{started, stopped};

@@ -1,8 +1,10 @@
 //! Events of a node's kernel text.
 
+use super::attribution::sentence;
 use super::kernel::of_text;
 use crate::alert::{Event, EventKind};
 use crate::node::NodeName;
+use crate::watch::attribution::Attribution;
 use watchdog_core::locate::Kernel;
 use watchdog_core::text::{hex, printable};
 use watchdog_core::verify::judge::Cause;
@@ -25,7 +27,7 @@ fn bytes(bytes: &[u8]) -> String {
 pub(in crate::watch) fn tampered(
     node: &NodeName,
     difference: &Difference,
-    attribution: Option<&str>,
+    attribution: Option<&Attribution>,
 ) -> Event {
     let Difference { phys, virt, expected, found, note, .. } = difference;
     let symbol = difference.symbol.as_ref().map(|name| printable(name.as_bytes(), SYMBOL_SHOWN));
@@ -39,7 +41,7 @@ pub(in crate::watch) fn tampered(
             if length == 1 { "" } else { "s" },
             bytes(expected),
             bytes(found),
-            attribution.map_or_else(String::new, |attribution| format!(". {attribution}"))
+            attribution.map_or_else(String::new, |it| format!(". {}", sentence(node, it)))
         ),
     );
     event.node = Some(node.to_string());
