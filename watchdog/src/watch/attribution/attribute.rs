@@ -23,8 +23,11 @@ pub(super) struct Change<'a> {
 pub(in crate::watch) enum Attribution {
     /// The change was there at the first look.
     Unknown,
-    /// Possibly from node 0: the guard is not whole.
-    GuardIncomplete,
+    /// Possibly from node 0: the guard is not whole, or was not after the memory was last seen.
+    GuardIncomplete {
+        /// Whether the guard is whole again.
+        is_over: bool,
+    },
     /// Possibly from node 0, by this access.
     Node0(Access),
     /// From inside the node or from a device, not from node 0.
@@ -38,8 +41,8 @@ pub(in crate::watch) enum Attribution {
 pub(super) fn attribute(log: &Writes, change: &Change<'_>) -> Option<Attribution> {
     let is_whole = log.is_guard_whole?;
     let Some(since) = change.since else { return Some(Attribution::Unknown) };
-    if !is_whole {
-        return Some(Attribution::GuardIncomplete);
+    if !is_whole || log.gap_ended.is_some_and(|ended| ended >= since) {
+        return Some(Attribution::GuardIncomplete { is_over: is_whole });
     }
     let used = || log.uses.iter().find(|it| change.memory.overlaps(&it.range));
     let access = log.since(since, change.memory).next().cloned();
@@ -81,8 +84,13 @@ mod tests {
         log.add(Entry { memory: None, until: None, access: leased("a") });
         assert_eq!(attributed(&log, Some(now)), None);
         log.is_guard_whole = Some(false);
-        assert_eq!(attributed(&log, Some(now)), Some(Attribution::GuardIncomplete));
+        let incomplete = |is_over| Some(Attribution::GuardIncomplete { is_over });
+        assert_eq!(attributed(&log, Some(now)), incomplete(false));
         assert_eq!(attributed(&log, None), Some(Attribution::Unknown));
+        (log.is_guard_whole, log.gap_ended) = (Some(true), Some(now));
+        assert_eq!(attributed(&log, Some(now)), incomplete(true));
+        let later = now + Duration::from_secs(1);
+        assert_eq!(attributed(&log, Some(later)), Some(Attribution::Node0(leased("a"))));
     }
 
     /// Check that node 0 is ruled out only if no access reached the memory after it was last seen,

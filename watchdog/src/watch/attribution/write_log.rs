@@ -28,6 +28,8 @@ pub(in crate::watch) struct WriteLog {
 pub(super) struct Writes {
     /// Whether the guard was whole in its last self-test; `None` without a guard.
     pub(super) is_guard_whole: Option<bool>,
+    /// When a self-test found the guard whole again, after the last one that did not.
+    pub(super) gap_ended: Option<Instant>,
     /// Access that is over, the oldest first.
     over: VecDeque<Entry>,
     /// Access that may be used at any later time.
@@ -58,7 +60,13 @@ impl WriteLog {
 
     /// Records whether the guard is whole.
     pub(in crate::watch) fn record_self_test(&self, is_whole: bool) {
-        self.with(|writes| writes.is_guard_whole = Some(is_whole));
+        let now = Instant::now();
+        self.with(|writes| {
+            if is_whole && writes.is_guard_whole == Some(false) {
+                writes.gap_ended = Some(now);
+            }
+            writes.is_guard_whole = Some(is_whole);
+        });
     }
 
     /// Records what the guard did not stop of what it reports.
@@ -125,7 +133,7 @@ impl Writes {
         if entry.until.is_some() {
             self.over.push_back(entry);
             if self.over.len() > KEPT {
-                self.over.pop_front();
+                self.forget_oldest();
             }
             return;
         }
@@ -134,6 +142,16 @@ impl Writes {
             // One more entry stands for all that follow, wherever they are.
             KEPT => self.lasting.push(Entry { memory: None, ..entry }),
             _ => {}
+        }
+    }
+
+    /// Drops the oldest entry that is over. The next one stands for all that were dropped, wherever
+    /// they were: a flood in one place must not hide a write in another.
+    fn forget_oldest(&mut self) {
+        let dropped = self.over.pop_front();
+        if let (Some(dropped), Some(oldest)) = (dropped, self.over.front_mut()) {
+            oldest.memory = None;
+            oldest.until = oldest.until.max(dropped.until);
         }
     }
 
@@ -154,127 +172,4 @@ impl Writes {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use watchdog_core::memory::{PhysRange, UseKind};
-    use watchdog_guard::{Attacker, Preset, WriteAttempt};
-
-    fn range(text: &str) -> PhysRange {
-        text.parse().expect("a range")
-    }
-
-    fn attempt(path: WritePath, action: Policy, at: &str) -> GuardEvent {
-        GuardEvent::Attempt(WriteAttempt {
-            path,
-            action,
-            detail: None,
-            range: Some(range(at)),
-            process: Attacker {
-                pid: 7,
-                tid: 7,
-                uid: 0,
-                comm: b"dd".to_vec(),
-                exe: None,
-                cgroup: None,
-                parent: 1,
-                parent_comm: Vec::new(),
-            },
-        })
-    }
-
-    fn allowed(path: WritePath) -> Access {
-        Access::Allowed { path, pid: 7, comm: b"dd".to_vec() }
-    }
-
-    fn killed(path: WritePath) -> Access {
-        Access::Killed { path, pid: 7, comm: b"dd".to_vec() }
-    }
-
-    /// All access to a range that the log holds and that came after `since`.
-    fn since(log: &WriteLog, since: Instant, at: &str) -> Vec<Access> {
-        let memory = [range(at)].into_iter().collect();
-        log.snapshot().since(since, &memory).cloned().collect()
-    }
-
-    /// Check that the log holds what the guard did not stop and nothing that it denied, by place;
-    /// what a mapping leaves behind lasts, and the rest is over at once.
-    #[test]
-    fn events() {
-        let mut policies = Policies::of(Preset::Standard);
-        policies.set(WritePath::Write, Policy::Observe).expect("it can be observed");
-        let (log, begun) = (WriteLog::new(policies), Instant::now());
-        assert!(!log.has_guard());
-        log.record_self_test(true);
-        assert!(log.has_guard());
-        let there = |from| since(&log, from, "0x1000..0x3000");
-        log.record_event(&attempt(WritePath::Mmap, Policy::Deny, "0x1000..0x2000"));
-        log.record_event(&attempt(WritePath::Mmap, Policy::Observe, "0x3000..0x4000"));
-        log.record_event(&GuardEvent::Lost { path: WritePath::Mmap, count: 3 });
-        log.record_event(&GuardEvent::Unreported { path: WritePath::Write, count: 3 });
-        assert_eq!(there(begun), []);
-        log.record_event(&attempt(WritePath::Write, Policy::Observe, "0x2fff..0x4000"));
-        log.record_event(&attempt(WritePath::Held, Policy::Kill, "0x2fff..0x4000"));
-        log.record_event(&GuardEvent::Lost { path: WritePath::Write, count: 3 });
-        log.record_event(&GuardEvent::RecursionMisses { path: WritePath::Mmap, count: 2 });
-        let unjudged = Access::Unjudged { path: WritePath::Mmap, count: 2 };
-        let expected = [
-            Access::Unreported { path: WritePath::Write, count: 3 },
-            killed(WritePath::Held),
-            allowed(WritePath::Write),
-            unjudged.clone(),
-        ];
-        assert_eq!(there(begun), expected);
-        assert_eq!(there(Instant::now()), vec![unjudged.clone()]);
-        log.record_event(&attempt(WritePath::Mmap, Policy::Observe, "0x2fff..0x4000"));
-        assert_eq!(there(Instant::now()), [allowed(WritePath::Mmap), unjudged]);
-    }
-
-    /// Check that a process that was killed for a driver's mapping stays in the log until those
-    /// that share its memory are found.
-    #[test]
-    fn killed_for_a_mapping() {
-        let log = WriteLog::default();
-        log.record_event(&attempt(WritePath::Frames, Policy::Kill, "0x1000..0x2000"));
-        let now = Instant::now();
-        let there = |from| since(&log, from, "0x1000..0x3000");
-        assert_eq!(there(now), [killed(WritePath::Frames)]);
-        assert_eq!(there(now + SHARED), []);
-    }
-
-    /// Check that what the kernel uses is known as long as it lasts, and that a use and a lease
-    /// that are over are entries of their time.
-    #[test]
-    fn uses_and_leases() {
-        let (log, begun) = (WriteLog::default(), Instant::now());
-        let used =
-            MemoryUse { range: range("0x2000..0x2001"), kind: UseKind::Mapped("phram".to_owned()) };
-        let there = |from| since(&log, from, "0x1000..0x3000");
-        log.record_uses(&[], &[used.clone()].into());
-        assert_eq!((log.snapshot().uses.len(), there(begun)), (1, vec![]));
-        log.record_uses(std::slice::from_ref(&used), &BTreeSet::new());
-        let terms =
-            r#"{"node":"web","exe":"/usr/bin/boot","sha256":"","milliseconds":0,"user":""}"#;
-        let terms = serde_json::from_str(terms).expect("the terms of a lease");
-        log.record_lease([range("0x1000..0x2000")].into_iter().collect(), &terms);
-        assert!(log.snapshot().uses.is_empty());
-        let leased = Access::Leased { exe: "/usr/bin/boot".to_owned() };
-        assert_eq!(there(begun), [leased, Access::Used(used)]);
-        assert_eq!(there(Instant::now()), []);
-        assert_eq!(since(&log, begun, "0x3000..0x4000"), []);
-    }
-
-    /// Check the bounds: the log keeps the last entries of access that is over. Of access that
-    /// lasts it keeps the first, and one that stands for all the others.
-    #[test]
-    fn bounds() {
-        let (log, begun) = (WriteLog::default(), Instant::now());
-        for pid in 0..2 * KEPT {
-            log.record_event(&GuardEvent::Lost { path: WritePath::Open, count: pid as u64 });
-            log.record_event(&attempt(WritePath::Mmap, Policy::Observe, "0x1000..0x2000"));
-        }
-        let writes = log.snapshot();
-        assert_eq!((writes.over.len(), writes.lasting.len()), (KEPT, KEPT + 1));
-        assert_eq!(since(&log, begun, "0x1000..0x2000").len(), 2 * KEPT + 1);
-        assert_eq!(since(&log, Instant::now(), "0x8000..0x9000"), [allowed(WritePath::Mmap)]);
-    }
-}
+mod tests;

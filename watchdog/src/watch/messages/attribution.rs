@@ -17,8 +17,9 @@ pub(super) fn sentence(node: &NodeName, attribution: &Attribution) -> String {
         Attribution::Unknown => {
             "The change was there at the first look, so its cause is unknown".to_owned()
         }
-        Attribution::GuardIncomplete => {
-            "Possibly caused by node 0: the guard is not whole".to_owned()
+        Attribution::GuardIncomplete { is_over } => {
+            let verb = if *is_over { "was" } else { "is" };
+            format!("Possibly caused by node 0: the guard {verb} not whole")
         }
         Attribution::Node0(access) => {
             format!("Possibly caused by node 0: before the change, {}", deed(access))
@@ -108,7 +109,14 @@ mod tests {
                 Attribution::Unknown,
                 "The change was there at the first look, so its cause is unknown",
             ),
-            (Attribution::GuardIncomplete, "Possibly caused by node 0: the guard is not whole"),
+            (
+                Attribution::GuardIncomplete { is_over: false },
+                "Possibly caused by node 0: the guard is not whole",
+            ),
+            (
+                Attribution::GuardIncomplete { is_over: true },
+                "Possibly caused by node 0: the guard was not whole",
+            ),
             (
                 Attribution::Elsewhere { are_devices_confined: false },
                 "Not caused by node 0 (the guard let no write through). The change came from \
