@@ -15,7 +15,7 @@ const PERSISTENT: &str = "0x30000000..0x31000000";
 /// Checks that a guard is refused over persistent memory and, without `--degraded`, at all; and
 /// that with it `/dev/mem` cannot be opened for writing under any name, nor `/dev/port`, each with
 /// an alert, that reading goes on, that the coverage says so, and that it stays until it is taken
-/// down.
+/// down. The log of `-v` says which program is attached where, and why a path is uncovered.
 ///
 /// # Errors
 /// When anything is otherwise.
@@ -34,7 +34,7 @@ pub fn denied_at_the_door(stage: &Stage) -> Result<()> {
     ensure!(hardware::port(stage)?, "a port cannot be written without a guard");
     let mark = stage.mark()?;
     stage.shell(&format!(
-        "setsid watchdog run --degraded {node} >/run/degraded.log 2>&1 </dev/null &
+        "setsid watchdog run -v --degraded {node} >/run/degraded.log 2>&1 </dev/null &
          echo $! >/run/degraded.pid"
     ))?;
     let entry = stage.wait_for(mark, "the guard's coverage", |it| it.is("guard-degraded"))?;
@@ -42,6 +42,7 @@ pub fn denied_at_the_door(stage: &Stage) -> Result<()> {
     for part in ["denied (open by the device program", "Not covered: write: `bpf` is not among"] {
         ensure!(message.contains(part), "not `{part}` in: {message}");
     }
+    explained(&stage.shell("cat /run/degraded.log")?.text())?;
     stage.wait_for(mark, "the end of the start", |entry| entry.is("baseline-learned"))?;
     let result = (|| {
         let mark = stage.mark()?;
@@ -77,5 +78,20 @@ pub fn denied_at_the_door(stage: &Stage) -> Result<()> {
     ensure!(disarmed.success(), "{disarmed}");
     let open = stage.attack("open", NOBODYS, &[])?;
     ensure!(open.result == "ok", "open after the guard was taken down: {}", open.result);
+    Ok(())
+}
+
+/// Checks that the log of a guard that is armed has each decision about it.
+fn explained(log: &str) -> Result<()> {
+    for decision in [
+        "program device: attached, to opens of devices, in the root control group",
+        "program frames: attached, to the entry of remap_pfn_range",
+        "program file_open: not attached, no LSM program fires on this kernel",
+        "path write: uncovered, this kernel has no hook for it: `bpf` is not among the active LSMs",
+        "path write: uncovered, not seen by the self-test: `bpf` is not among the active LSMs",
+    ] {
+        let is_there = log.lines().any(|line| line.contains(decision));
+        ensure!(is_there, "the log does not say `{decision}`: {log}");
+    }
     Ok(())
 }

@@ -1,23 +1,25 @@
-//! The invariant that everything else stands on: node 0 uses none of the guarded memory. Its
-//! allocator would hand it out, and its page tables may end up there (the crash of 2016).
+//! The invariant that everything else relies on: node 0 uses none of the guarded memory. If it did,
+//! its allocator would hand that memory out, and its page tables could end up there (the crash of
+//! 2016).
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::attribution::WriteLog;
-use crate::alert::{Event, EventKind};
+use super::messages;
+use crate::alert::Event;
 use watchdog_core::memory::{MapError, MemoryUse, RangeSet, mapped, uses};
-use watchdog_core::text::{chain, printable};
+use watchdog_core::text::chain;
 use watchdog_guard::{GuardEvent, WritePath};
 
-/// How often is looked at what the kernel has mapped for itself, which is a long list; what is
-/// mapped under the guard is seen by its programs.
+/// How often the list of what the kernel has mapped for itself is read. The list is long, and the
+/// programs of the guard see new mappings.
 const MAPPED_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why `guarded` cannot be guarded at all: this kernel owns a part of it.
+/// Why `guarded` cannot be guarded: this kernel owns a part of it.
 ///
 /// # Errors
-/// When whose the memory is cannot be known.
+/// [`MapError`] when the memory map cannot be read.
 pub(super) fn check(guarded: &RangeSet) -> Result<Option<String>, MapError> {
     Ok(refusal(&uses(guarded)?))
 }
@@ -34,16 +36,16 @@ fn refusal(uses: &[MemoryUse]) -> Option<String> {
     })
 }
 
-/// What was found when it was looked at last.
+/// The result of the last check, to compare the next one with.
 #[derive(Debug)]
 pub(super) struct Invariant {
     guarded: RangeSet,
     known: BTreeSet<MemoryUse>,
-    /// What the kernel had mapped for itself, and when that was looked at.
+    /// What the kernel had mapped for itself, and when that list was read.
     mapped: Option<(Instant, Vec<MemoryUse>)>,
-    /// Told of what is used, by which a node may be changed.
+    /// A use may change a node, so the log has all uses.
     write_log: WriteLog,
-    /// Why it could not be looked at the last time.
+    /// Why the last check failed.
     blind: Option<String>,
 }
 
@@ -52,14 +54,14 @@ impl Invariant {
         Self { guarded, known: BTreeSet::new(), mapped: None, write_log, blind: None }
     }
 
-    /// Looks at the memory map, and now and then at what the kernel has mapped; an event for what
-    /// is new and one for what is over. Cheap enough for every period.
+    /// Reads the memory map, and every [`MAPPED_INTERVAL`] what the kernel has mapped. Returns an
+    /// event for new uses, and one for uses that ended. Cheap enough for every period.
     pub(super) fn check_uses(&mut self) -> Vec<Event> {
         let found = self.uses();
         self.compare(found)
     }
 
-    /// Looks at once, where what the guard reports may have changed whose memory is whose.
+    /// Checks at once if an event of the guard may have changed how memory is used.
     pub(super) fn check_uses_after(&mut self, event: &GuardEvent) -> Vec<Event> {
         match event {
             GuardEvent::Attempt(attempt) if attempt.path == WritePath::Hotplug => self.check_uses(),
@@ -87,42 +89,11 @@ impl Invariant {
             Err(error) => return self.cannot_look(chain(&error)).into_iter().collect(),
         };
         self.blind = None;
-        let mut events = Vec::new();
         let new: Vec<_> = found.difference(&self.known).collect();
-        if let Some(first) = new.first() {
-            let mut event = Event::new(
-                EventKind::GuardTampered,
-                format!(
-                    "Node 0's kernel uses memory of other nodes, which it must not: {}. {}",
-                    sentence(&new),
-                    if new.iter().any(|it| it.is_owned()) {
-                        "The guard cannot stop it from writing there; both kernels may crash at \
-                         any moment"
-                    } else {
-                        "A driver may write there"
-                    }
-                ),
-            );
-            (event.phys, event.length) = (Some(first.range.start()), Some(first.range.size()));
-            events.push(event);
-        }
         let over: Vec<_> = self.known.difference(&found).collect();
-        if let Some(first) = over.first() {
-            let left = match found.len() {
-                0 => "No such use remains".to_owned(),
-                1 => "1 such use remains".to_owned(),
-                n => format!("{n} such uses remain"),
-            };
-            let mut event = Event::new(
-                EventKind::GuardArmed,
-                format!(
-                    "A use of other nodes' memory by node 0's kernel ended: {}. {left}",
-                    sentence(&over)
-                ),
-            );
-            (event.phys, event.length) = (Some(first.range.start()), Some(first.range.size()));
-            events.push(event);
-        }
+        let begun = messages::uses_begun(&new);
+        let ended = messages::uses_ended(&over, found.len());
+        let events = begun.into_iter().chain(ended).collect();
         self.write_log.record_uses(&over.into_iter().cloned().collect::<Vec<_>>(), &found);
         self.known = found;
         events
@@ -133,25 +104,16 @@ impl Invariant {
         if self.blind.as_ref() == Some(&why) {
             return None;
         }
-        let event = Event::new(
-            EventKind::GuardDegraded,
-            format!("The check for uses of other nodes' memory by node 0's kernel failed: {why}"),
-        );
+        let event = messages::uses_unknown(&why);
         self.blind = Some(why);
         Some(event)
     }
 }
 
-/// Uses in a row, their names made printable.
-fn sentence(uses: &[&MemoryUse]) -> String {
-    const SHOWN: usize = 1024;
-    let all: Vec<_> = uses.iter().map(ToString::to_string).collect();
-    printable(all.join(", ").as_bytes(), SHOWN)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alert::EventKind;
     use watchdog_core::memory::UseKind;
 
     fn memory_use(range: &str, kind: UseKind) -> MemoryUse {

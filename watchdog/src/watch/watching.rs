@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::attribution::WriteLog;
+use super::attribution::{Attribution, WriteLog, investigate};
 use super::error::SweepError;
 use super::life::{Life, News};
 use super::messages;
@@ -128,10 +128,9 @@ impl Watching {
         match self.verifier.sweep(memory, &self.kernel, MOST) {
             Ok(found) => {
                 let is_new = found.unexplained.iter().any(|it| !self.is_reported(it));
-                let attribution =
-                    is_new.then(|| write_log.attribute(&node.name, &node.memory, self.swept));
+                let attribution = is_new.then(|| investigate(write_log, &node.memory, self.swept));
                 let attribution = attribution.flatten();
-                self.report_text(node, &found, attribution.as_deref(), report);
+                self.report_text(node, &found, attribution.as_ref(), report);
             }
             Err(error) => return Health::Gone(chain(&error)),
         }
@@ -171,7 +170,7 @@ impl Watching {
         &mut self,
         node: &Node,
         found: &Sweep,
-        attribution: Option<&str>,
+        attribution: Option<&Attribution>,
         report: &mut dyn FnMut(Event),
     ) {
         let new: Vec<_> = found.unexplained.iter().filter(|it| !self.is_reported(it)).collect();

@@ -1,0 +1,58 @@
+//! Events of what node 0's kernel uses of the nodes' memory.
+
+use crate::alert::{Event, EventKind};
+use watchdog_core::memory::MemoryUse;
+use watchdog_core::text::printable;
+
+/// Bytes of a list of uses that are shown.
+const USES_SHOWN: usize = 1024;
+
+/// Uses began; `None` if there are none.
+pub(in crate::watch) fn uses_begun(new: &[&MemoryUse]) -> Option<Event> {
+    let risk = if new.iter().any(|it| it.is_owned()) {
+        "The guard cannot stop it from writing there; both kernels may crash at any moment"
+    } else {
+        "A driver may write there"
+    };
+    let message = format!(
+        "Node 0's kernel uses memory of other nodes, which it must not: {}. {risk}",
+        in_words(new)
+    );
+    about(new, EventKind::GuardTampered, message)
+}
+
+/// Uses ended, and so many `remain`; `None` if none ended.
+pub(in crate::watch) fn uses_ended(over: &[&MemoryUse], remain: usize) -> Option<Event> {
+    let left = match remain {
+        0 => "No such use remains".to_owned(),
+        1 => "1 such use remains".to_owned(),
+        n => format!("{n} such uses remain"),
+    };
+    let message = format!(
+        "A use of other nodes' memory by node 0's kernel ended: {}. {left}",
+        in_words(over)
+    );
+    about(over, EventKind::GuardArmed, message)
+}
+
+/// The uses cannot be read.
+pub(in crate::watch) fn uses_unknown(why: &str) -> Event {
+    Event::new(
+        EventKind::GuardDegraded,
+        format!("The check for uses of other nodes' memory by node 0's kernel failed: {why}"),
+    )
+}
+
+/// An event whose place is the first use.
+fn about(uses: &[&MemoryUse], kind: EventKind, message: String) -> Option<Event> {
+    let first = uses.first()?;
+    let mut event = Event::new(kind, message);
+    (event.phys, event.length) = (Some(first.range.start()), Some(first.range.size()));
+    Some(event)
+}
+
+/// Uses in a row, their names made printable.
+fn in_words(uses: &[&MemoryUse]) -> String {
+    let all: Vec<_> = uses.iter().map(ToString::to_string).collect();
+    printable(all.join(", ").as_bytes(), USES_SHOWN)
+}

@@ -1,0 +1,30 @@
+//! Events of the watch itself: it starts, and it stops.
+
+use super::leases::in_words;
+use crate::alert::{Event, EventKind};
+use crate::node::Target;
+
+/// The watch is on.
+pub(in crate::watch) fn started(target: &Target) -> Event {
+    let what = match &target.guarded {
+        Some(guarded) => format!("guarding {}", in_words(guarded)),
+        None => {
+            let memory = target.nodes.memory().in_brief();
+            format!("without a guard (the memory is a file), reading {memory}")
+        }
+    };
+    Event::new(
+        EventKind::Started,
+        format!("watchdog {} started, {what}", env!("CARGO_PKG_VERSION")),
+    )
+}
+
+/// The watchdog ends; a guard stays.
+pub(in crate::watch) fn stopped(guarded: bool) -> Event {
+    let guard = if guarded {
+        "The guard stays in force; `watchdog guard disarm` takes it down"
+    } else {
+        "There is no guard"
+    };
+    Event::new(EventKind::Stopped, format!("watchdog stopped: nodes are no longer swept. {guard}"))
+}
