@@ -2,15 +2,16 @@
 
 mod attempts;
 mod attribution;
+mod context;
 mod error;
 mod invariant;
 mod leases;
 mod life;
 mod messages;
-mod no_kernel;
 mod nodes;
 mod patrol;
 mod pulse;
+mod reported;
 mod search_backoff;
 mod second;
 mod self_test;
@@ -19,6 +20,7 @@ mod strays;
 mod survey;
 mod sweeper;
 mod unsaved;
+mod watched_node;
 mod watching;
 
 pub use nodes::WatchedNodes;
