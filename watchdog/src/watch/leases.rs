@@ -34,11 +34,11 @@ impl LeasedRanges {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn begin(&self, memory: RangeSet) {
+    pub(super) fn begin(&self, memory: RangeSet) {
         self.with(|ranges| ranges.leased = memory);
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         self.with(|ranges| {
             let memory = std::mem::take(&mut ranges.leased);
             memory.ranges().iter().for_each(|range| ranges.ended.insert(*range));

@@ -2,21 +2,22 @@
 
 use std::time::{Duration, Instant};
 
+use super::reported::Facts;
 use watchdog_core::locate::Beat;
 
 /// A kernel whose clocks stand still for so long may have been left for another.
 const STALL: Duration = Duration::from_secs(1);
 /// Looks that must show the same before it is news: one alone may come late.
 const LOOKS: u32 = 3;
-/// How often the time a kernel may rest is doubled, at most: once for each time that it went on
-/// after all.
+/// How often the time a kernel may rest is doubled, at most: once for each time that its clocks
+/// advanced after all.
 const DOUBLED: u32 = 6;
 
 /// The clocks of a kernel.
 #[derive(Debug)]
 pub(super) struct Life {
     beat: Beat,
-    /// When they last went on.
+    /// When they last advanced.
     last: Instant,
     /// Looks since then.
     looks: u32,
@@ -24,10 +25,6 @@ pub(super) struct Life {
     rest: Duration,
     /// How often that was too short.
     doubled: u32,
-    /// Whether it was reported that they stand still.
-    is_reported: bool,
-    /// How long they stood still, when they go on after that was reported.
-    stood: Option<Duration>,
 }
 
 /// What is new about the clocks.
@@ -35,54 +32,55 @@ pub(super) struct Life {
 pub(super) enum News {
     /// They stand still for so long.
     Stopped(Duration),
-    /// They go on, after so long.
+    /// They advance again, after so long.
     GoesOn(Duration),
 }
 
+/// What one look at the clocks says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Look {
+    /// Whether they advanced since the last look.
+    pub(super) advanced: bool,
+    /// What is to be reported.
+    pub(super) news: Option<News>,
+}
+
 impl Life {
-    pub(super) fn begin(beat: Beat) -> Self {
-        Self {
-            beat,
-            last: Instant::now(),
-            looks: 0,
-            rest: beat.rest(),
-            doubled: 0,
-            is_reported: false,
-            stood: None,
-        }
+    /// Begins with what the clocks show `now`.
+    pub(super) fn begin(beat: Beat, now: Instant) -> Self {
+        Self { beat, last: now, looks: 0, rest: beat.rest(), doubled: 0 }
     }
 
-    /// Takes note of what the clocks show; whether they went on.
-    pub(super) fn record_beat(&mut self, now: Beat) -> bool {
-        self.rest = now.rest();
-        let advanced = now.advanced_since(&self.beat);
-        if advanced {
-            self.stood = self.is_reported.then(|| self.last.elapsed());
-            self.doubled = (self.doubled + u32::from(self.is_reported)).min(DOUBLED);
-            (self.beat, self.last, self.looks, self.is_reported) = (now, Instant::now(), 0, false);
-        } else {
-            self.looks = self.looks.saturating_add(1);
+    /// Records what the clocks show `now`. With a `limit`, it is news if they stand still for that
+    /// long at least. `reported` holds whether an event said that they stand still.
+    pub(super) fn record_beat(
+        &mut self,
+        beat: Beat,
+        now: Instant,
+        limit: Option<Duration>,
+        reported: &mut Facts<()>,
+    ) -> Look {
+        self.rest = beat.rest();
+        let still = now.saturating_duration_since(self.last);
+        if beat.advanced_since(&self.beat) {
+            (self.beat, self.last, self.looks) = (beat, now, 0);
+            let was_too_short = reported.clear();
+            self.doubled = (self.doubled + u32::from(was_too_short)).min(DOUBLED);
+            return Look { advanced: true, news: was_too_short.then_some(News::GoesOn(still)) };
         }
-        advanced
+        self.looks = self.looks.saturating_add(1);
+        let is_too_long = limit.is_some_and(|limit| {
+            self.beat.is_known()
+                && self.looks >= LOOKS
+                && still >= limit.max(self.rest * (1 << self.doubled))
+        });
+        let is_news = is_too_long && reported.add(());
+        Look { advanced: false, news: is_news.then_some(News::Stopped(still)) }
     }
 
     /// Whether they stand still for longer than [`STALL`].
-    pub(super) fn is_stalled(&self) -> bool {
-        self.looks > 0 && self.last.elapsed() >= STALL
-    }
-
-    /// What is new, where clocks may stand still for `limit` at least.
-    pub(super) fn news(&mut self, limit: Duration) -> Option<News> {
-        if let Some(stood) = self.stood.take() {
-            return Some(News::GoesOn(stood));
-        }
-        let still = self.last.elapsed();
-        let is_news = !self.is_reported
-            && self.beat.is_known()
-            && self.looks >= LOOKS
-            && still >= limit.max(self.rest * (1 << self.doubled));
-        self.is_reported |= is_news;
-        is_news.then_some(News::Stopped(still))
+    pub(super) fn is_stalled(&self, now: Instant) -> bool {
+        self.looks > 0 && now.saturating_duration_since(self.last) >= STALL
     }
 }
 
@@ -90,42 +88,75 @@ impl Life {
 mod tests {
     use super::*;
 
-    /// Check that clocks are news once they stand still for too long, and once they go on, and
-    /// that the next time they may rest for longer.
+    const STILL: Look = Look { advanced: false, news: None };
+
+    /// Clocks under watch, and the time at which that began.
+    struct Clocks {
+        life: Life,
+        reported: Facts<()>,
+        begun: Instant,
+    }
+
+    impl Clocks {
+        fn new(beat: Beat) -> Self {
+            let begun = Instant::now();
+            Self { life: Life::begin(beat, begun), reported: Facts::default(), begun }
+        }
+
+        /// Looks at them so many seconds after the beginning.
+        fn look(&mut self, beat: Beat, seconds: u64, limit: u64) -> Look {
+            let (now, limit) = (self.begun + seconds_of(seconds), Some(seconds_of(limit)));
+            self.life.record_beat(beat, now, limit, &mut self.reported)
+        }
+
+        fn is_stalled(&self, seconds: u64) -> bool {
+            self.life.is_stalled(self.begun + seconds_of(seconds))
+        }
+    }
+
+    fn seconds_of(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// Check that clocks are news once they stand still for too long, and once they advance again,
+    /// and that the next time they may rest for longer.
     #[test]
     fn still_and_on_again() {
-        let beats = Beat::of_ticks;
-        let mut life = Life::begin(beats(1));
-        assert!(life.record_beat(beats(2)) && life.news(Duration::ZERO).is_none());
-        let early = Instant::now();
+        let beat = Beat::of_ticks;
+        let mut clocks = Clocks::new(beat(1));
+        assert_eq!(clocks.look(beat(2), 0, 0), Look { advanced: true, news: None });
         for look in 0..2 * LOOKS {
-            assert!(!life.record_beat(beats(2)));
-            assert!(life.news(Duration::from_secs(60)).is_none(), "{look}");
+            assert_eq!(clocks.look(beat(2), 59, 60), STILL, "{look}");
         }
-        life.last = early.checked_sub(Duration::from_secs(61)).unwrap();
-        let stopped = life.news(Duration::from_secs(60));
-        assert!(
-            matches!(stopped, Some(News::Stopped(time)) if time.as_secs() == 61),
-            "{stopped:?}"
-        );
-        assert!(life.is_stalled() && life.news(Duration::ZERO).is_none());
-        assert!(life.record_beat(beats(3)));
-        let on = life.news(Duration::ZERO);
-        assert!(matches!(on, Some(News::GoesOn(time)) if time.as_secs() == 61), "{on:?}");
-        assert!(!life.is_stalled() && life.news(Duration::ZERO).is_none());
-        (0..LOOKS).for_each(|_| assert!(!life.record_beat(beats(3))));
-        life.last = early.checked_sub(life.rest + Duration::from_secs(1)).unwrap();
-        assert!(life.news(Duration::ZERO).is_none());
-        life.last = early.checked_sub(life.rest * 2).unwrap();
-        assert!(life.news(Duration::ZERO).is_some());
+        let stopped = Some(News::Stopped(seconds_of(61)));
+        assert_eq!(clocks.look(beat(2), 61, 60), Look { advanced: false, news: stopped });
+        assert_eq!(clocks.look(beat(2), 62, 60), STILL, "reported once");
+        assert!(clocks.is_stalled(62));
+        let on = Some(News::GoesOn(seconds_of(70)));
+        assert_eq!(clocks.look(beat(3), 70, 60), Look { advanced: true, news: on });
+        assert!(!clocks.is_stalled(72), "not one look since then");
+        // A kernel that ticks may rest for 3 s, and now for twice as long.
+        (0..LOOKS).for_each(|_| assert_eq!(clocks.look(beat(3), 75, 0), STILL));
+        let stopped = Some(News::Stopped(seconds_of(6)));
+        assert_eq!(clocks.look(beat(3), 76, 0), Look { advanced: false, news: stopped });
+    }
+
+    /// Check that clocks which stand still are no news in fewer looks than [`LOOKS`], and never
+    /// where memory is a file.
+    #[test]
+    fn one_late_look() {
+        let mut clocks = Clocks::new(Beat::of_ticks(1));
+        (1..LOOKS).for_each(|_| assert_eq!(clocks.look(Beat::of_ticks(1), 3600, 0), STILL));
+        let now = clocks.begun + seconds_of(3600);
+        let look = clocks.life.record_beat(Beat::of_ticks(1), now, None, &mut clocks.reported);
+        assert_eq!(look, STILL);
+        assert!(clocks.look(Beat::of_ticks(1), 3600, 0).news.is_some());
     }
 
     /// Check that a kernel whose clocks are not known is no news.
     #[test]
     fn no_clocks() {
-        let mut life = Life::begin(Beat::default());
-        (0..LOOKS).for_each(|_| assert!(!life.record_beat(Beat::default())));
-        life.last = Instant::now().checked_sub(Duration::from_secs(3600)).unwrap();
-        assert!(life.news(Duration::ZERO).is_none());
+        let mut clocks = Clocks::new(Beat::default());
+        (0..2 * LOOKS).for_each(|_| assert_eq!(clocks.look(Beat::default(), 3600, 0), STILL));
     }
 }

@@ -2,17 +2,18 @@
 
 mod attempts;
 mod attribution;
+mod context;
 mod error;
 mod invariant;
 mod journal_reader;
 mod leases;
 mod life;
 mod messages;
-mod no_kernel;
 mod nodes;
 mod patrol;
 mod pulse;
 mod receipts;
+mod reported;
 mod search_backoff;
 mod second;
 mod self_test;
@@ -21,6 +22,7 @@ mod strays;
 mod survey;
 mod sweeper;
 mod unsaved;
+mod watched_node;
 mod watching;
 
 pub use nodes::WatchedNodes;

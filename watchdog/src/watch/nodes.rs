@@ -1,28 +1,28 @@
-//! The nodes under watch, and what one sweep over all of them makes of them.
+//! The nodes under watch: each sweep walks them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::attribution::WriteLog;
+use super::context::Context;
 use super::error::SweepError;
 use super::leases::LeasedRanges;
-use super::messages;
-use super::no_kernel::NoKernel;
-use super::search_backoff::{SearchBackoff, Searched};
-use super::strays::Strays;
-use super::watching::{Health, Watching};
+use super::reported::Facts;
+use super::search_backoff::Searched;
+use super::watched_node::{Input, Need, State, Transition, WatchedNode};
+use super::watching::{NotBegun, Watching};
 use crate::alert::Event;
-use crate::node::{Found, Images, Node, Nodes, Target, candidates, some_of, successor};
+use crate::node::{Found, Images, NoBaseline, Nodes, Target, candidates, some_of, successor};
 use watchdog_core::locate::{Finding, Kernel, Lost};
-use watchdog_core::memory::{Memory, PhysAddr, RangeSet};
+use watchdog_core::memory::{Memory, RangeSet};
 use watchdog_core::text::chain;
-use watchdog_core::verify::{BaselineStore, Identity};
+use watchdog_core::verify::BaselineStore;
 
 /// All nodes under watch.
 #[derive(Debug)]
 pub struct WatchedNodes {
     pub(super) plan: Nodes,
     images: Images,
-    pub(super) store: BaselineStore,
+    store: BaselineStore,
     boot_limit: Duration,
     pub(super) leased: LeasedRanges,
     pub(super) write_log: WriteLog,
@@ -30,24 +30,26 @@ pub struct WatchedNodes {
     /// rest.
     pub(super) still: Option<Duration>,
     pub(super) nodes: Vec<WatchedNode>,
-    /// Strays already reported.
-    pub(super) strays: Strays,
-    /// Whether it was reported that more kernels live than are kept apart as nodes.
-    pub(super) crowd_reported: bool,
+    /// It was reported that more kernels live than are kept apart as nodes.
+    pub(super) crowded: Facts<()>,
 }
 
-#[derive(Debug)]
-pub(super) struct WatchedNode {
-    pub(super) node: Node,
-    pub(super) state: State,
-    /// When a kernel is searched for, while it has none or that one stands still.
-    backoff: SearchBackoff,
+/// One walk over the nodes.
+pub(super) struct Walk<'a> {
+    memory: &'a dyn Memory,
+    /// Memory whose lease ended since the last walk.
+    lease_ended: RangeSet,
+    searched: Searched,
+    /// Whether the watch only begins. A stored baseline that cannot be used ends it then; later it
+    /// makes its node lost, because one node's file must not end the watch over all others.
+    is_start: bool,
 }
 
-#[derive(Debug)]
-pub(super) enum State {
-    Watching(Box<Watching>),
-    NoKernel(NoKernel),
+impl<'a> Walk<'a> {
+    pub(super) fn new(memory: &'a dyn Memory) -> Self {
+        let (lease_ended, searched) = (RangeSet::default(), Searched::default());
+        Self { memory, lease_ended, searched, is_start: false }
+    }
 }
 
 impl WatchedNodes {
@@ -55,7 +57,7 @@ impl WatchedNodes {
     /// boot for `boot_limit` until it counts as lost.
     ///
     /// # Errors
-    /// [`SweepError`] when a stored baseline is unsound or memory cannot be read.
+    /// [`SweepError`] when a stored baseline is unsound, or a kernel's text cannot be read.
     pub fn take_up(
         target: &Target,
         store: BaselineStore,
@@ -63,46 +65,40 @@ impl WatchedNodes {
         found: Vec<Found>,
         report: &mut dyn FnMut(Event),
     ) -> Result<Self, SweepError> {
-        let (plan, images) = (target.nodes.clone(), target.images.clone());
         let mut watched = Self {
-            plan,
-            images,
+            plan: target.nodes.clone(),
+            images: target.images.clone(),
             store,
             boot_limit,
             leased: LeasedRanges::default(),
             write_log: WriteLog::default(),
             still: None,
             nodes: Vec::new(),
-            strays: Strays::default(),
-            crowd_reported: false,
+            crowded: Facts::default(),
         };
+        let mut walk = Walk { is_start: true, ..Walk::new(&*target.memory) };
         for Found { node, finding, strays } in found {
-            let state = match finding {
-                Finding::Located(kernel) => {
-                    report(messages::found(&node, &kernel));
-                    let (images, store) = (&watched.images, &watched.store);
-                    let before = kernel.clone();
-                    match Watching::begin(images, store, &*target.memory, &node, kernel, report)? {
-                        Ok(watching) => State::Watching(Box::new(watching)),
-                        Err(reason) => {
-                            report(messages::lost(&node.name, &reason));
-                            State::NoKernel(NoKernel::refused(before))
-                        }
-                    }
-                }
-                Finding::Booting(lost) => {
-                    report(messages::booting(&node, None, &lost));
-                    State::NoKernel(NoKernel::booting())
-                }
-                Finding::Lost(lost) => {
-                    report(messages::lost(&node.name, &lost.reason));
-                    State::NoKernel(NoKernel::never_seen())
-                }
-            };
-            strays.iter().for_each(|stray| watched.report_stray(&node, stray, report));
-            watched.nodes.push(WatchedNode::new(node, state));
+            watched.add(WatchedNode::new(node), finding, &mut walk, report)?;
+            if let Some(node) = watched.nodes.last_mut() {
+                strays.iter().filter_map(|stray| node.stray(stray)).for_each(&mut *report);
+            }
         }
         Ok(watched)
+    }
+
+    /// Adds a node, with what was found in its memory.
+    ///
+    /// # Errors
+    /// As [`WatchedNodes::take_up`].
+    pub(super) fn add(
+        &mut self,
+        node: WatchedNode,
+        finding: Finding,
+        walk: &mut Walk<'_>,
+        report: &mut dyn FnMut(Event),
+    ) -> Result<(), SweepError> {
+        self.nodes.push(node);
+        self.advance(self.nodes.len() - 1, Input::Found(finding), walk, report)
     }
 
     /// Which memory is known to be whose: configured ranges, else the kernels' own images.
@@ -112,7 +108,7 @@ impl WatchedNodes {
         let owned = |watched: &WatchedNode| match &watched.state {
             _ if configured => Some(watched.node.memory.clone()),
             State::Watching(watching) => Some([watching.kernel.image].into_iter().collect()),
-            State::NoKernel(_) => None,
+            State::NoKernel { .. } => None,
         };
         self.nodes
             .iter()
@@ -123,240 +119,82 @@ impl WatchedNodes {
     /// Sweeps every node once and reports what is new.
     ///
     /// # Errors
-    /// [`SweepError::Read`] and [`SweepError::Learn`] when memory cannot be read. What a node's
-    /// memory or its stored baseline holds is never an error here: it makes the node lost or
-    /// tampered.
+    /// [`SweepError::Learn`] when a kernel's text cannot be read. What a node's memory or its stored
+    /// baseline holds is never an error here: it makes the node lost or tampered.
     pub fn sweep(
         &mut self,
         memory: &dyn Memory,
         report: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
-        self.save_learned(report);
-        let ended = self.leased.take_ended();
-        let mut searched = Searched::default();
-        for at in 0..self.nodes.len() {
-            let Some(watched) = self.nodes.get_mut(at) else { break };
-            if self.leased.overlap(&watched.node.memory) {
-                continue;
-            }
-            if !ended.intersection(&watched.node.memory).is_empty() {
-                watched.state.begin_anew();
-                watched.backoff = SearchBackoff::default();
-            }
-            let mut events = Vec::new();
-            let health = match &mut watched.state {
-                State::Watching(watching) => {
-                    let mut report = |event| events.push(event);
-                    watching.sweep(&watched.node, memory, &self.write_log, self.still, &mut report)
-                }
-                State::NoKernel(_) => {
-                    if watched.backoff.is_due() {
-                        self.search(at, memory, &mut searched, report)?;
-                    }
-                    continue;
-                }
+        let store = &self.store;
+        self.nodes.iter_mut().filter_map(|node| node.save_learned(store)).for_each(&mut *report);
+        let mut walk = Walk { lease_ended: self.leased.take_ended(), ..Walk::new(memory) };
+        (0..self.nodes.len()).try_for_each(|at| self.advance(at, Input::Sweep, &mut walk, report))
+    }
+
+    /// Lets the node at an index take its steps, and gets it what it needs in between.
+    fn advance(
+        &mut self,
+        at: usize,
+        mut input: Input,
+        walk: &mut Walk<'_>,
+        report: &mut dyn FnMut(Event),
+    ) -> Result<(), SweepError> {
+        loop {
+            let Some(watched) = self.nodes.get_mut(at) else { return Ok(()) };
+            let context = Context {
+                memory: walk.memory,
+                now: &Instant::now,
+                leased: &self.leased,
+                lease_ended: &walk.lease_ended,
+                write_log: &self.write_log,
+                still: self.still,
+                boot_limit: self.boot_limit,
             };
-            // What was seen of memory while somebody began to write it by leave says nothing.
-            if self.leased.overlap(&watched.node.memory) {
-                continue;
-            }
+            let Transition { events, need } = watched.step(input, &context);
             events.into_iter().for_each(&mut *report);
-            let is_due = watched.backoff.is_due();
-            match health {
-                Health::Alive => watched.backoff.ended(),
-                Health::Stalled if is_due => {
-                    self.look_for_successor(at, memory, &mut searched, report)?;
-                }
-                Health::Stalled => {}
-                Health::Gone(reason) => {
-                    log::info!("node {}: {reason}", watched.node.name);
-                    watched.state.begin_anew();
-                    watched.backoff.ended();
-                    // A node whose kernel comes and goes causes no more searches than one that
-                    // has none.
-                    if is_due {
-                        self.search(at, memory, &mut searched, report)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Tries to store the baselines that could not be stored.
-    fn save_learned(&mut self, report: &mut dyn FnMut(Event)) {
-        for WatchedNode { node, state, .. } in &mut self.nodes {
-            let State::Watching(watching) = state else { continue };
-            if let Some(unsaved) = &mut watching.unsaved
-                && let Some(learned) = unsaved.save_again(&self.store, node, &watching.kernel)
-            {
-                report(learned);
-                watching.unsaved = None;
-            }
+            let Some(watched) = self.nodes.get(at) else { return Ok(()) };
+            input = match need {
+                Need::Nothing => return Ok(()),
+                Need::Search => self.search(watched, walk),
+                Need::Baseline(kernel) => self.begin(watched, kernel, walk, report)?,
+            };
         }
     }
 
-    /// Looks for the kernel of a node that has none.
-    fn search(
-        &mut self,
-        at: usize,
-        memory: &dyn Memory,
-        searched: &mut Searched,
-        report: &mut dyn FnMut(Event),
-    ) -> Result<(), SweepError> {
-        let finding = self.find_unclaimed(at, memory, searched);
-        let limit = self.boot_limit;
-        let Some(WatchedNode { node, state: State::NoKernel(no_kernel), .. }) =
-            self.nodes.get_mut(at)
-        else {
-            return Ok(());
-        };
-        let reason = match finding {
-            Finding::Located(kernel) => return self.adopt(at, kernel, memory, report),
-            Finding::Booting(lost) => {
-                if no_kernel.boots() {
-                    report(messages::booting(node, no_kernel.before.as_deref(), &lost));
-                }
-                if !no_kernel.boots_too_long(limit) {
-                    return Ok(());
-                }
-                format!("it is still booting after {limit:?}: {}", lost.reason)
-            }
-            Finding::Lost(lost) => {
-                no_kernel.boots_no_more();
-                lost.reason
-            }
-        };
-        // Reported once for each loss, not at every search.
-        if !no_kernel.reported {
-            no_kernel.reported = true;
-            report(messages::lost(&node.name, &reason));
-        }
-        Ok(())
-    }
-
-    /// Looks whether another kernel runs where one stands still, which stays pinned until then.
-    fn look_for_successor(
-        &mut self,
-        at: usize,
-        memory: &dyn Memory,
-        searched: &mut Searched,
-        report: &mut dyn FnMut(Event),
-    ) -> Result<(), SweepError> {
-        match self.find_unclaimed(at, memory, searched) {
-            Finding::Located(kernel) => return self.adopt(at, kernel, memory, report),
-            Finding::Booting(lost) => {
-                if let Some(WatchedNode { node, state: State::Watching(watching), .. }) =
-                    self.nodes.get_mut(at)
-                    && !watching.reported_booting
-                {
-                    watching.reported_booting = true;
-                    report(messages::booting(node, Some(&watching.kernel), &lost));
-                }
-            }
-            Finding::Lost(_) => {}
-        }
-        Ok(())
-    }
-
-    /// What is in a node's memory that no node is known to run.
-    fn find_unclaimed(
-        &mut self,
-        at: usize,
-        memory: &dyn Memory,
-        searched: &mut Searched,
-    ) -> Finding {
+    /// Searches a node's memory for what no node is known to run.
+    fn search(&self, watched: &WatchedNode, walk: &mut Walk<'_>) -> Input {
         let taken: Vec<_> = self.nodes.iter().filter_map(WatchedNode::text).collect();
-        let Some(watched) = self.nodes.get_mut(at) else {
-            return Finding::Lost(Lost::because("there is no such node".to_owned()));
-        };
+        let memory = walk.memory;
         let survey = || {
             let findings = self.plan.survey_node(&watched.node, memory, &self.images)?;
             Ok(candidates(memory, findings))
         };
-        let (found, took) = searched.once(&watched.node.memory, survey);
-        watched.backoff.took(took);
-        match found {
+        let (found, took) = walk.searched.once(&watched.node.memory, survey);
+        let finding = match found {
             Ok(candidates) => successor(candidates, &taken),
             Err(reason) => Finding::Lost(Lost::because(reason.to_owned())),
-        }
+        };
+        Input::Searched(finding, took)
     }
 
-    /// Watches a kernel in a node's place from now on.
-    pub(super) fn adopt(
-        &mut self,
-        at: usize,
+    /// Begins to watch a kernel that was located.
+    fn begin(
+        &self,
+        watched: &WatchedNode,
         kernel: Box<Kernel>,
-        memory: &dyn Memory,
+        walk: &Walk<'_>,
         report: &mut dyn FnMut(Event),
-    ) -> Result<(), SweepError> {
-        let Some(watched) = self.nodes.get_mut(at) else { return Ok(()) };
-        if let State::NoKernel(no_kernel) = &watched.state
-            && no_kernel.has_refused(&kernel)
-        {
-            // Its baseline may have been imported since; nothing else is new.
-            let (images, store) = (&self.images, &self.store);
-            let begun = Watching::begin(images, store, memory, &watched.node, kernel, report);
-            if let Ok(watching) = refused_by_store(begun)? {
-                report(messages::found(&watched.node, &watching.kernel));
-                watched.state = State::Watching(Box::new(watching));
+    ) -> Result<Input, SweepError> {
+        let (node, refused) = (&watched.node, kernel.clone());
+        let (images, store, clock) = (&self.images, &self.store, &Instant::now);
+        match Watching::begin(images, store, walk.memory, node, kernel, clock, report) {
+            Ok(watching) => Ok(Input::Begun(Box::new(watching))),
+            Err(NotBegun::NoBaseline(NoBaseline::Store(error))) if walk.is_start => {
+                Err(error.into())
             }
-            return Ok(());
-        }
-        let before = match &watched.state {
-            State::Watching(watching) => Some(&watching.kernel),
-            State::NoKernel(no_kernel) => no_kernel.before.as_ref(),
-        };
-        match before.filter(|before| Identity::of(before) != Identity::of(&kernel)) {
-            Some(before) => report(messages::rebooted(&watched.node, before, &kernel)),
-            None => report(messages::found(&watched.node, &kernel)),
-        }
-        let (images, store) = (&self.images, &self.store);
-        let refused = kernel.clone();
-        let begun = Watching::begin(images, store, memory, &watched.node, kernel, report);
-        watched.state = match refused_by_store(begun)? {
-            Ok(watching) => State::Watching(Box::new(watching)),
-            Err(reason) => {
-                report(messages::lost(&watched.node.name, &reason));
-                State::NoKernel(NoKernel::refused(refused))
-            }
-        };
-        Ok(())
-    }
-}
-
-/// A stored baseline that cannot be used makes a node lost where the watch goes on already: one
-/// node's file must not end the watch over all others.
-fn refused_by_store(
-    begun: Result<Result<Watching, String>, SweepError>,
-) -> Result<Result<Watching, String>, SweepError> {
-    match begun {
-        Err(SweepError::Store(error)) => Ok(Err(chain(&error))),
-        begun => begun,
-    }
-}
-
-impl State {
-    /// Forgets where the kernel is, but not which it was.
-    fn begin_anew(&mut self) {
-        let before = match self {
-            Self::Watching(watching) => Some(watching.kernel.clone()),
-            Self::NoKernel(no_kernel) => no_kernel.before.take(),
-        };
-        *self = Self::NoKernel(NoKernel::gone(before));
-    }
-}
-
-impl WatchedNode {
-    pub(super) fn new(node: Node, state: State) -> Self {
-        Self { node, state, backoff: SearchBackoff::default() }
-    }
-
-    /// Where the text under watch is.
-    pub(super) fn text(&self) -> Option<PhysAddr> {
-        match &self.state {
-            State::Watching(watching) => Some(watching.kernel.text.phys),
-            State::NoKernel(_) => None,
+            Err(NotBegun::NoBaseline(error)) => Ok(Input::Refused(refused, chain(&error))),
+            Err(NotBegun::Learn(error)) => Err(error.into()),
         }
     }
 }

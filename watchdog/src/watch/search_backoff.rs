@@ -21,19 +21,18 @@ pub(super) struct SearchBackoff {
 }
 
 impl SearchBackoff {
-    /// Whether enough time has passed since the last one.
-    pub(super) fn is_due(&self) -> bool {
-        self.next.is_none_or(|next| Instant::now() >= next)
+    /// Whether enough time has passed since the last search.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.next.is_none_or(|next| now >= next)
     }
 
-    /// Takes note of how long one took that ends now.
-    pub(super) fn took(&mut self, time: Duration) {
-        let now = Instant::now();
-        let searched = now.duration_since(*self.first.get_or_insert(now));
+    /// Records that a search took so long and ends `now`.
+    pub(super) fn took(&mut self, time: Duration, now: Instant) {
+        let searched = now.saturating_duration_since(*self.first.get_or_insert(now));
         self.next = now.checked_add(time * rest(searched));
     }
 
-    /// Takes note that the kernel is there, or another one is looked for: the next search is an
+    /// Records that the kernel is there, or that another one is looked for: the next search is an
     /// eager one, and due no sooner than it was. The node decides how often that happens.
     pub(super) fn ended(&mut self) {
         self.first = None;
@@ -91,22 +90,26 @@ mod tests {
     /// Check that the first search is due at once, and that a long one is followed by a long rest.
     #[test]
     fn a_third_of_the_time() {
-        let mut backoff = SearchBackoff::default();
-        assert!(backoff.is_due());
-        backoff.took(Duration::from_secs(60));
-        assert!(!backoff.is_due());
-        backoff.took(Duration::ZERO);
-        assert!(backoff.is_due());
+        let (mut backoff, now, time) =
+            (SearchBackoff::default(), Instant::now(), Duration::from_secs(60));
+        assert!(backoff.is_due(now));
+        backoff.took(time, now);
+        assert!(!backoff.is_due(now + time) && backoff.is_due(now + time * REST));
     }
 
     /// Check that a kernel whose clocks stand still now and then causes no more searches than one
-    /// that is gone.
+    /// that is gone, and that the search for another one is eager again.
     #[test]
     fn signs_of_life_save_no_rest() {
-        let mut backoff = SearchBackoff::default();
-        backoff.took(Duration::from_secs(60));
+        let (mut backoff, now, time) =
+            (SearchBackoff::default(), Instant::now(), Duration::from_secs(60));
+        backoff.took(time, now);
+        backoff.took(time, now + EAGER);
+        assert!(!backoff.is_due(now + EAGER + time * REST));
         backoff.ended();
-        assert!(!backoff.is_due());
+        assert!(!backoff.is_due(now + EAGER + time * REST), "no sooner than it was");
+        backoff.took(time, now + EAGER * 2);
+        assert!(backoff.is_due(now + EAGER * 2 + time * REST));
     }
 
     /// Check that nodes of one memory share a search, with how long it took, and others do not.

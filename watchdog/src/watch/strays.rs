@@ -1,22 +1,9 @@
-//! Which kernels that a node does not run were reported already.
+//! Kernels in a node's memory that the node does not run: which of them are news.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use crate::node::NodeName;
+use super::reported::Reported;
 
 /// Strays of one node that are reported one by one; an adversary can make any number.
 pub(super) const MOST_STRAYS: usize = 256;
-
-/// The strays that were reported, by node: one node's flood takes nothing from another.
-#[derive(Debug, Default)]
-pub(super) struct Strays(BTreeMap<String, Reported>);
-
-#[derive(Debug, Default)]
-struct Reported {
-    messages: BTreeSet<String>,
-    /// Whether an event said that there are more.
-    is_full: bool,
-}
 
 /// What is to be reported of a stray.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,19 +16,17 @@ pub(super) enum Report {
     Nothing,
 }
 
-impl Strays {
-    /// Takes note of a stray of a node, described by `message`.
-    pub(super) fn add(&mut self, node: &NodeName, message: &str) -> Report {
-        let reported = self.0.entry(node.to_string()).or_default();
-        if reported.messages.contains(message) {
-            return Report::Nothing;
+impl Report {
+    /// Records a stray, described by `message`, in its node's ledger.
+    pub(super) fn of_stray(reported: &mut Reported, message: &str) -> Self {
+        if reported.strays.contains(&message.to_owned()) {
+            return Self::Nothing;
         }
-        if reported.messages.len() < MOST_STRAYS {
-            reported.messages.insert(message.to_owned());
-            return Report::Stray;
+        if reported.strays.len() < MOST_STRAYS {
+            reported.strays.add(message.to_owned());
+            return Self::Stray;
         }
-        let is_news = !std::mem::replace(&mut reported.is_full, true);
-        if is_news { Report::More } else { Report::Nothing }
+        if reported.more_strays.add(()) { Self::More } else { Self::Nothing }
     }
 }
 
@@ -49,19 +34,17 @@ impl Strays {
 mod tests {
     use super::*;
 
-    /// Check that each stray is reported once, that a flood ends with one event that says so, and
-    /// that the strays of another node are reported all the same.
+    /// Check that each stray is reported once, and that a flood ends with one event that says so.
     #[test]
     fn flood_ends_with_a_word() {
-        let (a, b) = ("a".parse().expect("a name"), "b".parse().expect("a name"));
-        let mut strays = Strays::default();
-        let mut count = |node, report| {
-            let flood = (0..1000).filter(|n| strays.add(node, &format!("at {n}")) == report);
+        let mut reported = Reported::default();
+        let mut count = |wanted| {
+            let flood =
+                (0..1000).filter(|n| Report::of_stray(&mut reported, &format!("at {n}")) == wanted);
             flood.count()
         };
-        assert_eq!(count(&a, Report::Stray), MOST_STRAYS);
-        assert_eq!(count(&a, Report::More), 0, "only once");
-        assert_eq!(count(&b, Report::More), 1);
-        assert_eq!(count(&b, Report::Nothing), 1000);
+        assert_eq!(count(Report::Stray), MOST_STRAYS);
+        assert_eq!(count(Report::More), 0, "only once");
+        assert_eq!(count(Report::Nothing), 1000);
     }
 }

@@ -5,16 +5,15 @@ use std::time::{Duration, Instant};
 
 use super::error::SweepError;
 use super::messages;
-use super::no_kernel::NoKernel;
-use super::nodes::{State, WatchedNode, WatchedNodes};
-use super::strays::Report;
+use super::nodes::{Walk, WatchedNodes};
+use super::watched_node::{State, WatchedNode};
 use crate::alert::Event;
 use crate::node::{MOST_NODES, Node, Nodes, Survey};
 use watchdog_core::locate::{Finding, Kernel, living};
 use watchdog_core::memory::{Memory, PhysAddr, RangeSet};
 use watchdog_core::verify::Identity;
 
-/// How long it is waited for signs of life of kernels that nobody knew.
+/// How long to wait for signs of life of kernels that no node runs.
 const LIFE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl WatchedNodes {
@@ -31,67 +30,44 @@ impl WatchedNodes {
         memory: &dyn Memory,
         report: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
-        // A kernel that was taken up meanwhile was not there, or half, when others were seen.
-        let is_older = |state: &State| match state {
+        let Survey { memory: surveyed, findings } = survey;
+        // A survey that began before a kernel was taken up saw that kernel half, or not at all.
+        let is_older = |watched: &WatchedNode| match &watched.state {
             State::Watching(watching) => begun < watching.since,
-            State::NoKernel(_) => false,
+            State::NoKernel { .. } => false,
         };
-        let of_it = |watched: &&WatchedNode| watched.node.memory == survey.memory;
-        if self.nodes.iter().filter(of_it).any(|watched| is_older(&watched.state)) {
+        let is_of_it = |watched: &WatchedNode| watched.node.memory == surveyed;
+        if self.nodes.iter().any(|watched| is_of_it(watched) && is_older(watched)) {
             return Ok(());
         }
-        for WatchedNode { node, state, .. } in &mut self.nodes {
-            // What changes while a kernel is on its way out is no news.
-            if let State::Watching(watching) = state
-                && node.memory == survey.memory
-                && watching.is_alive()
-            {
-                let doubt = doubt(&watching.kernel, &survey.findings);
-                if doubt != watching.doubt {
-                    watching.doubt.clone_from(&doubt);
-                    let doubt = doubt.as_deref();
-                    report(messages::witness_changed(&node.name, &watching.kernel, doubt));
-                }
-            }
-        }
-        let alive = self.living_strangers(&survey.findings, memory);
-        for finding in survey.findings {
+        let of_it = self.nodes.iter_mut().filter(|watched| is_of_it(watched));
+        of_it.filter_map(|it| witness_changed(it, &findings)).for_each(&mut *report);
+        let alive = self.living_strangers(&findings, memory);
+        for finding in findings {
             let text = finding.text_address();
-            let taken = |watched: &WatchedNode| text.is_some() && watched.text() == text;
-            let missing = |watched: &WatchedNode| watched.text().is_none();
-            if self.nodes.iter().any(taken) {
+            if text.is_some() && self.nodes.iter().any(|watched| watched.text() == text) {
                 continue;
             }
-            match &finding {
-                Finding::Located(kernel)
-                    if alive.contains(&kernel.text.phys)
-                        && !self.nodes.iter().any(missing)
-                        && !self.is_crowded(report) =>
-                {
-                    let node = Node {
-                        name: self.plan.name_of_next(self.nodes.len()),
-                        memory: survey.memory.clone(),
-                    };
-                    let state = State::NoKernel(NoKernel::default());
-                    self.nodes.push(WatchedNode::new(node, state));
-                    self.adopt(self.nodes.len() - 1, kernel.clone(), memory, report)?;
-                }
-                stray => {
-                    if let Some(nearest) = self.nearest(&survey.memory, stray) {
-                        self.report_stray(&nearest, stray, report);
-                    }
-                }
+            let is_node = text.is_some_and(|text| alive.contains(&text))
+                && matches!(finding, Finding::Located(_))
+                && !self.is_any_missing()
+                && !self.is_crowded(report);
+            if is_node {
+                let name = self.plan.name_of_next(self.nodes.len());
+                let node = WatchedNode::new(Node { name, memory: surveyed.clone() });
+                self.add(node, finding, &mut Walk::new(memory), report)?;
+            } else if let Some(nearest) = self.nearest(&surveyed, &finding) {
+                nearest.stray(&finding).into_iter().for_each(&mut *report);
             }
         }
         Ok(())
     }
 
-    /// Texts of kernels that live and no node is known to run, where each of them is a node. All
-    /// are waited for at the same time: an adversary can make any number.
+    /// Texts of kernels that live and no node is known to run, where each of them is a node. One
+    /// wait is for all of them: an adversary can make any number.
     fn living_strangers(&self, findings: &[Finding], memory: &dyn Memory) -> BTreeSet<PhysAddr> {
         let taken: BTreeSet<_> = self.nodes.iter().filter_map(WatchedNode::text).collect();
-        let is_missing = self.nodes.iter().any(|watched| watched.text().is_none());
-        if matches!(self.plan, Nodes::Configured(_)) || is_missing {
+        if matches!(self.plan, Nodes::Configured(_)) || self.is_any_missing() {
             return BTreeSet::new();
         }
         let strangers = findings.iter().filter_map(|finding| match finding {
@@ -105,39 +81,41 @@ impl WatchedNodes {
         texts.into_iter().zip(alive).filter_map(|(text, alive)| alive.then_some(text)).collect()
     }
 
+    /// Whether any node has no kernel: one that lives may be that node's.
+    fn is_any_missing(&self) -> bool {
+        self.nodes.iter().any(|watched| watched.text().is_none())
+    }
+
     /// Whether there are as many nodes as are kept apart, which is reported once.
     fn is_crowded(&mut self, report: &mut dyn FnMut(Event)) -> bool {
         let is_crowded = self.nodes.len() >= MOST_NODES;
-        if is_crowded && !self.crowd_reported {
-            self.crowd_reported = true;
+        if is_crowded && self.crowded.add(()) {
             report(messages::crowded(&self.plan.name_of_next(self.nodes.len())));
         }
         is_crowded
     }
 
     /// The node of a memory whose text is nearest to a finding's.
-    fn nearest(&self, memory: &RangeSet, finding: &Finding) -> Option<Node> {
+    fn nearest(&mut self, memory: &RangeSet, finding: &Finding) -> Option<&mut WatchedNode> {
         let at = finding.text_address().unwrap_or_default();
-        let apart =
-            |watched: &&WatchedNode| watched.text().map_or(u64::MAX, |text| text.0.abs_diff(at.0));
-        let of_memory = self.nodes.iter().filter(|watched| watched.node.memory == *memory);
-        of_memory.min_by_key(apart).map(|watched| watched.node.clone())
+        let apart = |watched: &&mut WatchedNode| {
+            watched.text().map_or(u64::MAX, |text| text.0.abs_diff(at.0))
+        };
+        let of_memory = self.nodes.iter_mut().filter(|watched| watched.node.memory == *memory);
+        of_memory.min_by_key(apart)
     }
+}
 
-    /// Reports a stray, once.
-    pub(super) fn report_stray(
-        &mut self,
-        node: &Node,
-        stray: &Finding,
-        report: &mut dyn FnMut(Event),
-    ) {
-        let event = messages::stray(&node.name, stray);
-        match self.strays.add(&node.name, &event.message) {
-            Report::Stray => report(event),
-            Report::More => report(messages::strays_more(&node.name)),
-            Report::Nothing => {}
-        }
+/// The event of witnesses that contradict a node's kernel otherwise than before, or no more. What
+/// changes while a kernel is on its way out is no news.
+fn witness_changed(watched: &mut WatchedNode, findings: &[Finding]) -> Option<Event> {
+    let State::Watching(watching) = &watched.state else { return None };
+    if !watching.is_alive(Instant::now()) {
+        return None;
     }
+    let doubt = doubt(&watching.kernel, findings);
+    let event = messages::witness_changed(&watched.node.name, &watching.kernel, doubt.as_deref());
+    watched.reported.doubt.replace(doubt).then_some(event)
 }
 
 /// What witnesses say otherwise of a pinned kernel than when it was located.

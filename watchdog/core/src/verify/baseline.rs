@@ -35,7 +35,7 @@ pub enum BaselineKind {
 /// Which kernel, and for a learned baseline at which place, a baseline speaks of.
 ///
 /// A learned baseline holds the text as relocated by one boot. It judges no other placement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
     /// `uname -r`.

@@ -1,0 +1,143 @@
+//! The ledger of what was reported of a node: an alarm is not repeated while it stands.
+
+use std::collections::BTreeSet;
+
+use watchdog_core::memory::PhysAddr;
+use watchdog_core::verify::Identity;
+use watchdog_core::verify::judge::Cause;
+
+/// What was reported of one node and still stands.
+#[derive(Debug, Default)]
+pub(super) struct Reported {
+    /// Differences of the text: where, and the bytes found there.
+    pub(super) differences: Facts<(PhysAddr, Vec<u8>)>,
+    /// Causes of instrumented text.
+    pub(super) causes: Facts<Cause>,
+    /// Findings about the mapping of the text.
+    pub(super) mapping: Facts<String>,
+    /// What the witnesses say against the kernel under watch.
+    pub(super) doubt: Facts<String>,
+    /// The clocks of the kernel under watch stand still.
+    pub(super) stopped: Facts<()>,
+    /// A kernel boots: the node's next one, or one beside the kernel under watch.
+    pub(super) booting: Facts<()>,
+    /// The node is lost.
+    pub(super) lost: Facts<()>,
+    /// The kernel that was found, and that no baseline is for.
+    pub(super) refused: Facts<Identity>,
+    /// Strays, by the message of their event.
+    pub(super) strays: Facts<String>,
+    /// There are more strays than are reported one by one.
+    pub(super) more_strays: Facts<()>,
+}
+
+impl Reported {
+    /// Forgets all but the strays: the node's kernel is another one, or gone.
+    pub(super) fn forget_kernel(&mut self) {
+        let Self { strays, more_strays, .. } = std::mem::take(self);
+        *self = Self { strays, more_strays, ..Self::default() };
+    }
+}
+
+/// Facts of one kind that were reported and still stand.
+#[derive(Debug)]
+pub(super) struct Facts<T>(BTreeSet<T>);
+
+impl<T> Default for Facts<T> {
+    fn default() -> Self {
+        Self(BTreeSet::new())
+    }
+}
+
+impl<T: Ord> Facts<T> {
+    /// Adds a fact; whether it is new.
+    pub(super) fn add(&mut self, fact: T) -> bool {
+        self.0.insert(fact)
+    }
+
+    /// Whether a fact was reported.
+    pub(super) fn contains(&self, fact: &T) -> bool {
+        self.0.contains(fact)
+    }
+
+    /// Whether the fact of each item found now was reported.
+    pub(super) fn contains_all<I>(&self, found: &[I], fact: impl Fn(&I) -> T) -> bool {
+        found.iter().all(|item| self.contains(&fact(item)))
+    }
+
+    /// How many stand.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none stands.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Of the items found now, the first `most` whose fact was not reported, in their order, and
+    /// how many more there are.
+    pub(super) fn news<'a, I>(
+        &self,
+        found: &'a [I],
+        fact: impl Fn(&I) -> T,
+        most: usize,
+    ) -> (Vec<&'a I>, usize) {
+        let mut new = found.iter().filter(|item| !self.contains(&fact(item)));
+        (new.by_ref().take(most).collect(), new.count())
+    }
+
+    /// Replaces the facts by those that stand now; whether that changed them.
+    pub(super) fn replace(&mut self, now: impl IntoIterator<Item = T>) -> bool {
+        let before = std::mem::replace(&mut self.0, now.into_iter().collect());
+        before != self.0
+    }
+
+    /// Forgets all; whether any stood.
+    pub(super) fn clear(&mut self) -> bool {
+        !std::mem::take(&mut self.0).is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that of many findings the first are reported and the rest is counted, in their order,
+    /// and that none is reported twice.
+    #[test]
+    fn many_findings_are_few_events() {
+        const MOST: usize = 16;
+        let findings: Vec<String> = (0..262_000).rev().map(|n| n.to_string()).collect();
+        let mut reported = Facts::default();
+        let (new, rest) = reported.news(&findings, String::clone, MOST);
+        assert_eq!((new.len(), rest), (MOST, findings.len() - MOST));
+        assert_eq!(new.first().map(|first| first.as_str()), Some("261999"));
+        reported.replace(findings.iter().skip(1).cloned());
+        assert_eq!(reported.news(&findings, String::clone, MOST), (vec![&findings[0]], 0));
+        assert!(!reported.contains_all(&findings, String::clone));
+        assert!(reported.contains_all(&findings[1..], String::clone));
+    }
+
+    /// Check that a fact is new once for as long as it stands, and new again after that.
+    #[test]
+    fn once_while_it_stands() {
+        let mut facts = Facts::default();
+        assert!(facts.add(1) && !facts.add(1));
+        assert!(facts.clear() && !facts.clear() && facts.add(1));
+        assert!(!facts.replace([1]) && facts.replace([2]));
+        assert!(facts.contains(&2) && !facts.contains(&1));
+        assert!(facts.replace(None) && facts.is_empty());
+    }
+
+    /// Check that another kernel's alarms are new ones, and that strays are not.
+    #[test]
+    fn strays_outlast_the_kernel() {
+        let mut reported = Reported::default();
+        assert!(reported.lost.add(()) && reported.doubt.add("a witness".to_owned()));
+        assert!(reported.strays.add("a stray".to_owned()) && reported.more_strays.add(()));
+        reported.forget_kernel();
+        assert!(reported.lost.add(()) && reported.doubt.add("a witness".to_owned()));
+        assert!(!reported.strays.add("a stray".to_owned()) && !reported.more_strays.add(()));
+    }
+}

@@ -1,0 +1,268 @@
+//! One node under watch, as a state machine. A step takes what became known of the node, changes
+//! its state, and says what to report and what the node needs to go on.
+
+use std::time::{Duration, Instant};
+
+use super::context::Context;
+use super::messages;
+use super::reported::Reported;
+use super::search_backoff::SearchBackoff;
+use super::strays::Report;
+use super::watching::{Health, Watching};
+use crate::alert::Event;
+use crate::node::Node;
+use watchdog_core::locate::{Finding, Kernel};
+use watchdog_core::memory::PhysAddr;
+use watchdog_core::verify::{BaselineStore, Identity};
+
+/// A node, with the kernel that it runs, and what was reported of it.
+#[derive(Debug)]
+pub(super) struct WatchedNode {
+    pub(super) node: Node,
+    pub(super) state: State,
+    pub(super) reported: Reported,
+    /// When a kernel is searched for, while there is none or its clocks stand still.
+    backoff: SearchBackoff,
+}
+
+/// What a node runs.
+#[derive(Debug)]
+pub(super) enum State {
+    /// A kernel, whose place is pinned.
+    Watching(Box<Watching>),
+    /// Nothing that could be watched.
+    NoKernel {
+        /// What it ran before.
+        before: Option<Box<Kernel>>,
+        /// Since when its next kernel boots, if one does.
+        booting: Option<Instant>,
+    },
+}
+
+/// What became known of a node.
+pub(super) enum Input {
+    /// It is time to look at the node.
+    Sweep,
+    /// A search that the node needed took so long, and found this.
+    Searched(Finding, Duration),
+    /// This was found in another way.
+    Found(Finding),
+    /// There is a baseline for the kernel that was found: it is watched from now on.
+    Begun(Box<Watching>),
+    /// The kernel that was found cannot be judged: the reason.
+    Refused(Box<Kernel>, String),
+}
+
+/// What a node needs before it can take another step.
+#[derive(Debug, Default)]
+pub(super) enum Need {
+    #[default]
+    Nothing,
+    /// A search of its memory: [`Input::Searched`] follows.
+    Search,
+    /// A baseline for this kernel: [`Input::Begun`] or [`Input::Refused`] follows.
+    Baseline(Box<Kernel>),
+}
+
+/// What a step leads to.
+#[derive(Debug, Default)]
+pub(super) struct Transition {
+    /// To be reported in this order, before the node gets what it needs.
+    pub(super) events: Vec<Event>,
+    pub(super) need: Need,
+}
+
+impl WatchedNode {
+    /// A node of which nothing is known yet.
+    pub(super) fn new(node: Node) -> Self {
+        let state = State::NoKernel { before: None, booting: None };
+        Self { node, state, reported: Reported::default(), backoff: SearchBackoff::default() }
+    }
+
+    /// Takes a step.
+    pub(super) fn step(&mut self, input: Input, context: &Context<'_>) -> Transition {
+        match input {
+            Input::Sweep => self.sweep(context),
+            Input::Searched(finding, took) => {
+                self.backoff.took(took, (context.now)());
+                self.found(finding, context)
+            }
+            Input::Found(finding) => self.found(finding, context),
+            Input::Begun(watching) => self.begun(watching),
+            Input::Refused(kernel, reason) => self.refused(kernel, &reason),
+        }
+    }
+
+    /// Sweeps the kernel under watch. A node without one, or whose kernel shows no sign of life,
+    /// needs a search, if one is due.
+    fn sweep(&mut self, context: &Context<'_>) -> Transition {
+        if context.is_leased(&self.node.memory) {
+            return Transition::default();
+        }
+        if context.was_leased(&self.node.memory) {
+            self.forget_place();
+            self.backoff = SearchBackoff::default();
+        }
+        let (mut events, mut health) = (Vec::new(), None);
+        if let State::Watching(watching) = &mut self.state {
+            let mut report = |event| events.push(event);
+            let reported = &mut self.reported;
+            health = Some(watching.sweep(&self.node, context, reported, &mut report));
+            // What was seen of memory while a lease began says nothing about the node.
+            if context.is_leased(&self.node.memory) {
+                return Transition::default();
+            }
+        }
+        let is_searched_for = match health {
+            None | Some(Health::Stalled) => true,
+            Some(Health::Alive) => {
+                self.backoff.ended();
+                false
+            }
+            Some(Health::Gone(reason)) => {
+                log::info!("node {}: {reason}", self.node.name);
+                self.forget_place();
+                // The search for it is an eager one, and due when the next one was: a node whose
+                // kernel comes and goes causes no more searches than one that has none.
+                self.backoff.ended();
+                true
+            }
+        };
+        let is_due = is_searched_for && self.backoff.is_due((context.now)());
+        Transition { events, need: if is_due { Need::Search } else { Need::Nothing } }
+    }
+
+    /// Takes what is in the node's memory and no node runs. A kernel under watch whose clocks stand
+    /// still stays pinned until another one is located.
+    fn found(&mut self, finding: Finding, context: &Context<'_>) -> Transition {
+        let mut events = Vec::new();
+        let lost = match finding {
+            Finding::Located(kernel) => return self.located(kernel),
+            Finding::Booting(lost) => {
+                if self.reported.booting.add(()) {
+                    events.push(messages::booting(&self.node, self.state.kernel(), &lost));
+                }
+                let limit = context.boot_limit;
+                let is_late = self.state.boots_for((context.now)()).is_some_and(|it| it > limit);
+                is_late.then(|| format!("it is still booting after {limit:?}: {}", lost.reason))
+            }
+            Finding::Lost(lost) => self.state.boots_no_more().then(|| {
+                self.reported.booting.clear();
+                lost.reason
+            }),
+        };
+        // Reported once for each loss, not at every search.
+        if let Some(reason) = lost
+            && self.reported.lost.add(())
+        {
+            events.push(messages::lost(&self.node.name, &reason));
+        }
+        Transition { events, need: Need::Nothing }
+    }
+
+    /// Takes a kernel that was located. One that was refused is reported once a baseline fits it:
+    /// that may have been imported since.
+    fn located(&mut self, kernel: Box<Kernel>) -> Transition {
+        let identity = Identity::of(&kernel);
+        let mut events = Vec::new();
+        if !self.reported.refused.contains(&identity) {
+            let before = self.state.kernel().filter(|before| Identity::of(before) != identity);
+            events.push(match before {
+                Some(before) => messages::rebooted(&self.node, before, &kernel),
+                None => messages::found(&self.node, &kernel),
+            });
+        }
+        Transition { events, need: Need::Baseline(kernel) }
+    }
+
+    /// Watches a kernel from now on.
+    fn begun(&mut self, watching: Box<Watching>) -> Transition {
+        let mut events = Vec::new();
+        if self.reported.refused.contains(&Identity::of(&watching.kernel)) {
+            events.push(messages::found(&self.node, &watching.kernel));
+        }
+        self.enter(State::Watching(watching));
+        Transition { events, need: Need::Nothing }
+    }
+
+    /// Gives up a kernel that cannot be judged, which is reported once.
+    fn refused(&mut self, kernel: Box<Kernel>, reason: &str) -> Transition {
+        let identity = Identity::of(&kernel);
+        if self.reported.refused.contains(&identity) {
+            return Transition::default();
+        }
+        self.enter(State::NoKernel { before: Some(kernel), booting: None });
+        self.reported.refused.add(identity);
+        self.reported.lost.add(());
+        let events = vec![messages::lost(&self.node.name, reason)];
+        Transition { events, need: Need::Nothing }
+    }
+
+    /// Forgets where the kernel is, but not which it was.
+    fn forget_place(&mut self) {
+        let before = match &mut self.state {
+            State::Watching(watching) => Some(watching.kernel.clone()),
+            State::NoKernel { before, .. } => before.take(),
+        };
+        self.enter(State::NoKernel { before, booting: None });
+    }
+
+    /// Changes the state: what is reported of the next kernel is news.
+    fn enter(&mut self, state: State) {
+        self.state = state;
+        self.reported.forget_kernel();
+    }
+
+    /// The event of a stray in the node's memory, if it is news.
+    pub(super) fn stray(&mut self, stray: &Finding) -> Option<Event> {
+        let event = messages::stray(&self.node.name, stray);
+        match Report::of_stray(&mut self.reported, &event.message) {
+            Report::Stray => Some(event),
+            Report::More => Some(messages::strays_more(&self.node.name)),
+            Report::Nothing => None,
+        }
+    }
+
+    /// Tries to store a baseline that was learned and could not be stored: the event that it was.
+    pub(super) fn save_learned(&mut self, store: &BaselineStore) -> Option<Event> {
+        let State::Watching(watching) = &mut self.state else { return None };
+        let unsaved = watching.unsaved.as_mut()?;
+        let learned = unsaved.save_again(store, &self.node, &watching.kernel)?;
+        watching.unsaved = None;
+        Some(learned)
+    }
+
+    /// Where the text under watch is.
+    pub(super) fn text(&self) -> Option<PhysAddr> {
+        match &self.state {
+            State::Watching(watching) => Some(watching.kernel.text.phys),
+            State::NoKernel { .. } => None,
+        }
+    }
+}
+
+impl State {
+    /// The kernel under watch, else the one before.
+    fn kernel(&self) -> Option<&Kernel> {
+        match self {
+            Self::Watching(watching) => Some(&watching.kernel),
+            Self::NoKernel { before, .. } => before.as_deref(),
+        }
+    }
+
+    /// Records that a node without a kernel boots: for how long. `None` where a kernel is watched.
+    fn boots_for(&mut self, now: Instant) -> Option<Duration> {
+        let Self::NoKernel { booting, .. } = self else { return None };
+        Some(now.saturating_duration_since(*booting.get_or_insert(now)))
+    }
+
+    /// Records that none boots; whether the node has no kernel at all then.
+    fn boots_no_more(&mut self) -> bool {
+        let Self::NoKernel { booting, .. } = self else { return false };
+        *booting = None;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;
