@@ -4,12 +4,14 @@ mod console;
 mod digest;
 mod event;
 mod journal;
+mod kind;
 mod outlet;
 mod place;
 mod sink;
 
 pub use console::{Terminal, line};
-pub use event::{Event, EventKind, Process};
+pub use event::{Event, Process};
 pub use journal::Journal;
+pub use kind::EventKind;
 pub use outlet::Outlet;
 pub use sink::Sink;
