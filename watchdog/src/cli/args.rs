@@ -234,7 +234,9 @@ impl PlaceArgs {
     /// When the configuration cannot be read or is wrong.
     pub(super) fn config(&self) -> Result<Config, config::ConfigError> {
         let mut config = Config::load(self.config.as_deref())?;
-        config.state_dir = self.state_dir.clone().or(config.state_dir);
+        if let Some(state_dir) = &self.state_dir {
+            config.state_dir.clone_from(state_dir);
+        }
         Ok(config)
     }
 }
@@ -295,7 +297,9 @@ impl MemoryArgs {
     /// When the configuration cannot be read or is wrong.
     pub(super) fn config(&self) -> Result<Config, config::ConfigError> {
         let mut config = self.place.config()?;
-        config.memory = self.memory.clone().or(config.memory);
+        if let Some(memory) = &self.memory {
+            config.memory.clone_from(memory);
+        }
         Ok(config)
     }
 
@@ -318,8 +322,7 @@ impl MemoryArgs {
         } else {
             named(&self.nodes)
         };
-        let source = config.memory.clone().unwrap_or_default();
-        Target::open(&source, nodes)?.with_images(images)
+        Target::open(&config.memory, nodes)?.with_images(images)
     }
 }
 
