@@ -24,6 +24,7 @@ pub enum GuardCommand {
     #[command(after_help = LEASE_HELP)]
     Lease(LeaseArgs),
     /// Print the configuration line for a secret that takes the guard down
+    #[command(after_help = SECRET_HELP)]
     Secret,
 }
 
@@ -61,6 +62,9 @@ be running.
 Example: sudo watchdog guard lease --node mint-2 --for 30s --exe /sbin/loader
 
 Exit status: 0 if the lease is in force, or has ended with --end; 2 if not.";
+
+const SECRET_HELP: &str = "\
+Exit status: 0 if the line was printed; 2 if not.";
 
 /// How the result is printed.
 #[derive(Debug, Args)]
