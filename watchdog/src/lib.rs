@@ -7,6 +7,8 @@
 pub mod alert;
 pub mod cli;
 pub mod config;
+#[cfg(test)]
+mod doc_table;
 pub mod node;
 pub mod signals;
 pub mod watch;

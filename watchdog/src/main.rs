@@ -7,20 +7,15 @@ use std::process::{self, ExitCode};
 
 use anyhow::Context;
 use clap::Parser;
-use watchdog::cli::{Cli, Status, execute, is_debug};
+use watchdog::cli::{Cli, LOG_VARIABLE, Status, execute, is_debug, usual_log};
 use watchdog::signals;
 use watchdog_core::text::visible;
 use watchdog_guard::role;
 
-/// What is logged where WATCHDOG_LOG does not say it, and with `-v`: of the watchdog's own crates,
-/// whose names all begin so.
-const USUAL_LOG: &str = "warn";
-const DEBUG_LOG: &str = "warn,watchdog=debug";
-
 fn main() -> ExitCode {
     // The parser comes too late: what a process gives up is logged as well.
-    let usual = if env::args_os().any(|word| is_debug(&word)) { DEBUG_LOG } else { USUAL_LOG };
-    env_logger::Builder::from_env(env_logger::Env::new().filter_or("WATCHDOG_LOG", usual))
+    let usual = usual_log(env::args_os().any(|word| is_debug(&word)));
+    env_logger::Builder::from_env(env_logger::Env::new().filter_or(LOG_VARIABLE, usual))
         .format(|out, record| {
             let style = out.default_level_style(record.level());
             let (level, said) = (record.level(), record.args().to_string());
@@ -32,7 +27,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // A name from a configuration or an argument may hold anything.
             complain(&format!("watchdog: {error:#}"));
-            ExitCode::from(2)
+            Status::Undecided.into()
         }
     }
 }

@@ -196,7 +196,7 @@ fn last_words(entries: &[Entry]) -> Vec<&Entry> {
 fn by_secret(stage: &Stage) -> Result<()> {
     let shell = |line: &str| stage.machine().node0().shell(line);
     let line = shell(&format!("printf 'open sesame' | {WATCHDOG} guard secret"))?;
-    ensure!(line.success() && line.text().starts_with("disarm_secret = \"$argon2"), "{line}");
+    ensure!(line.success() && line.text().starts_with("disarm = \"$argon2"), "{line}");
     let by = |secret: &str| {
         shell(&format!("printf '{secret}' | {WATCHDOG} guard disarm --secret-file -"))
     };
@@ -249,9 +249,9 @@ fn shown(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Check that nobody takes a sealed guard down, on whatever console.
+/// Check that a sealed guard is not taken down, not on a console either.
 fn sealed(stage: &Stage) -> Result<()> {
-    configured(stage, "[guard]\nsealed = true", || {
+    configured(stage, "[guard]\ndisarm = \"never\"", || {
         stage.halt()?;
         let output = stage.on_console(&format!("{WATCHDOG} guard disarm"))?;
         ensure!(output.status == 2 && output.to_string().contains("is sealed"), "{output}");

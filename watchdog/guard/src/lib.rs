@@ -65,6 +65,6 @@ pub use processes::{enter_first_mounts, this_program};
 pub use processors::Processors;
 pub use reader::{Diverted, JournalReader};
 pub use record::{Record, RecordError};
-pub use release::{Refusal, Release, check_hash, hash};
+pub use release::{Refusal, Release, hash};
 pub use reported::ReportedCounts;
 pub use settings::Settings;

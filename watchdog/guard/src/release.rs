@@ -1,10 +1,11 @@
 //! Who may take the guard down.
 
 use std::fmt;
+use std::str::FromStr;
 
-use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2};
 use serde::{Deserialize, Serialize};
 
 use super::processes::Processes;
@@ -18,10 +19,31 @@ pub enum Release {
     /// Root on a console of the machine: a virtual terminal or a serial line, not the network.
     #[default]
     Console,
-    /// Who knows the secret of this hash (Argon2, as a PHC string).
+    /// Root with the secret of this hash (Argon2, as a PHC string).
     Secret(String),
-    /// Nobody: the guard stays until the machine is started anew.
+    /// The guard stays until the machine restarts.
     Sealed,
+}
+
+impl FromStr for Release {
+    type Err = String;
+
+    /// Reads the value of the configuration's key `disarm`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "root" => Ok(Self::Root),
+            "console" => Ok(Self::Console),
+            "never" => Ok(Self::Sealed),
+            hash if hash.starts_with('$') => {
+                check_hash(hash)?;
+                Ok(Self::Secret(hash.to_owned()))
+            }
+            // Not repeated: it may be a secret in the place of its hash.
+            _ => Err("write `console`, `root`, `never`, or the hash of a secret (`watchdog guard \
+                      secret`)"
+                .to_owned()),
+        }
+    }
 }
 
 /// Why the guard is not taken down.
@@ -42,7 +64,7 @@ pub enum Refusal {
     )]
     NoSecret,
     /// Never.
-    #[error("the guard is sealed: it stays until this machine restarts")]
+    #[error("the guard is sealed (`disarm = \"never\"`): it stays until this machine restarts")]
     Sealed,
 }
 
@@ -108,17 +130,14 @@ pub fn hash(secret: &[u8]) -> Result<String, argon2::password_hash::Error> {
     Ok(Argon2::default().hash_password(secret)?.to_string())
 }
 
-/// Checks that a hash in the configuration is one.
-///
-/// # Errors
-/// A sentence.
-pub fn check_hash(hash: &str) -> Result<(), String> {
-    PasswordHash::new(hash).map(drop).map_err(|error| {
-        format!(
-            "`disarm_secret` is not a hash of a secret ({error}): make one with `watchdog guard \
-             secret`"
-        )
-    })
+/// Checks that there can be a secret of a hash: else no one could take the guard down.
+fn check_hash(hash: &str) -> Result<(), String> {
+    let wrong = |what: &dyn fmt::Display| {
+        format!("this is not a hash of a secret ({what}): make one with `watchdog guard secret`")
+    };
+    let parts = PasswordHash::new(hash).map_err(|error| wrong(&error))?;
+    Algorithm::new(parts.algorithm.as_str()).map_err(|error| wrong(&error))?;
+    parts.salt.and(parts.hash).map(drop).ok_or_else(|| wrong(&"it is cut off"))
 }
 
 /// Whether this process's controlling terminal is a console: a virtual terminal or a serial line,
@@ -142,7 +161,7 @@ fn is_console(stat: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Check that only the secret itself is taken, and that what is no hash is refused.
+    /// Check that only the secret itself is taken.
     #[test]
     fn secrets() {
         let release = Release::Secret(hash(b"open sesame").unwrap());
@@ -150,7 +169,34 @@ mod tests {
         assert_eq!(release.check(Some(b"open sesam")), Err(Refusal::WrongSecret));
         assert_eq!(release.check(None), Err(Refusal::NoSecret));
         assert_eq!(Release::Sealed.check(Some(b"open sesame")), Err(Refusal::Sealed));
-        assert!(check_hash("sesame").unwrap_err().contains("watchdog guard secret"));
+    }
+
+    /// Check that the configuration's words are read, and a hash as it was made. Check that other
+    /// words are refused without a copy of them, and so are hashes that no secret has.
+    #[test]
+    fn configured() {
+        let made = hash(b"open sesame").unwrap();
+        for (text, expected) in [
+            ("root", Release::Root),
+            ("console", Release::Console),
+            ("never", Release::Sealed),
+            (&made, Release::Secret(made.clone())),
+        ] {
+            assert_eq!(text.parse(), Ok(expected));
+        }
+        let cut = &made[..made.rfind('$').unwrap()];
+        for (wrong, why) in [
+            ("", "`never`"),
+            ("Root", "`never`"),
+            ("open sesame", "`never`"),
+            ("$", "not a hash"),
+            (cut, "cut off"),
+            ("$scrypt$ln=16,r=8,p=1$aM15713r3Xsvxbi31lqr1Q$nFNh2CVHVjNldFVKDHDlm4", "not a hash"),
+        ] {
+            let error = wrong.parse::<Release>().unwrap_err();
+            assert!(error.contains(why) && error.contains("watchdog guard secret"), "{error}");
+            assert!(!error.contains("sesame"), "{error}");
+        }
     }
 
     /// Check that virtual terminals and serial lines are consoles, and that pseudo terminals and no

@@ -132,8 +132,11 @@ fn fields(event: &Event) -> Vec<(&'static str, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::alert::{EventKind, Process};
+    use crate::doc_table::{codes, rows};
 
     /// Check that what is known becomes a field of its documented name, and nothing else does.
     #[test]
@@ -162,5 +165,20 @@ mod tests {
                 "WATCHDOG_ACTION"
             ]
         );
+    }
+
+    /// Check that docs/events.md has every field that is sent, and no other.
+    #[test]
+    fn documented_fields() {
+        let rows = rows(include_str!("../../../docs/events.md"), &["field", "content"]);
+        // `_VERDICT` behind `WATCHDOG_NODE` is `WATCHDOG_VERDICT`.
+        let name = |field: &'static str| match field.strip_prefix("WATCHDOG") {
+            Some(name) => name,
+            None => field,
+        };
+        let documented: BTreeSet<_> = rows.iter().flat_map(|row| codes(row[0])).map(name).collect();
+        let (code, _) = include_str!("journal.rs").split_once("#[cfg(test)]").unwrap();
+        let sent = code.split("(\"WATCHDOG").skip(1).map(|rest| rest.split('"').next().unwrap());
+        assert_eq!(documented, sent.collect());
     }
 }

@@ -49,7 +49,7 @@ pub enum Command {
     /// Show where each node's kernel text is, and which witnesses say so
     #[command(after_help = LOCATE_HELP)]
     Locate(LocateArgs),
-    /// Make, show or check baselines: what a node's kernel text should be
+    /// Make or check baselines: what a node's kernel text should be
     #[command(subcommand)]
     Baseline(BaselineCommand),
     /// Show, test or take down the guard, which stays in force without `run`
@@ -169,10 +169,11 @@ pub enum BaselineCommand {
     /// Make a node's baseline from the vendor's image of its kernel
     #[command(after_help = IMPORT_HELP)]
     Import(ImportArgs),
-    /// Show which kernel each node's baseline is for, and what it was made from
-    Show(StoredArgs),
-    /// Check that each node's baseline is whole, and signed where a key is configured
-    Check(StoredArgs),
+    /// Check that each node's baseline is whole and signed, and show what it was made from
+    ///
+    /// A signature is required if the configuration has a `baseline_key`.
+    #[command(after_help = CHECK_HELP)]
+    Check(CheckArgs),
 }
 
 const IMPORT_HELP: &str = "\
@@ -183,6 +184,9 @@ Examples:
 The second command signs it. `baseline_key` in the configuration requires that.
 
 Exit status: 0 if every baseline was made; 2 if not.";
+
+const CHECK_HELP: &str = "\
+Exit status: 0 if every baseline is good; 2 if one is not, or if there is none.";
 
 /// `watchdog baseline import`.
 #[derive(Debug, Args)]
@@ -198,9 +202,9 @@ pub struct ImportArgs {
     pub place: PlaceArgs,
 }
 
-/// `watchdog baseline show` and `watchdog baseline check`.
+/// `watchdog baseline check`.
 #[derive(Debug, Args)]
-pub struct StoredArgs {
+pub struct CheckArgs {
     /// Only this node's baseline; repeatable [default: every node's]
     #[arg(long = "node", value_name = "NAME")]
     pub nodes: Vec<NodeName>,
@@ -230,7 +234,9 @@ impl PlaceArgs {
     /// When the configuration cannot be read or is wrong.
     pub(super) fn config(&self) -> Result<Config, config::ConfigError> {
         let mut config = Config::load(self.config.as_deref())?;
-        config.state_dir = self.state_dir.clone().or(config.state_dir);
+        if let Some(state_dir) = &self.state_dir {
+            config.state_dir.clone_from(state_dir);
+        }
         Ok(config)
     }
 }
@@ -291,7 +297,9 @@ impl MemoryArgs {
     /// When the configuration cannot be read or is wrong.
     pub(super) fn config(&self) -> Result<Config, config::ConfigError> {
         let mut config = self.place.config()?;
-        config.memory = self.memory.clone().or(config.memory);
+        if let Some(memory) = &self.memory {
+            config.memory.clone_from(memory);
+        }
         Ok(config)
     }
 
@@ -314,8 +322,7 @@ impl MemoryArgs {
         } else {
             named(&self.nodes)
         };
-        let source = config.memory.clone().unwrap_or_default();
-        Target::open(&source, nodes)?.with_images(images)
+        Target::open(&config.memory, nodes)?.with_images(images)
     }
 }
 

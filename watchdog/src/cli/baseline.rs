@@ -5,14 +5,14 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::Status;
-use super::args::{BaselineCommand, ImportArgs, PlaceArgs, StoredArgs};
+use super::args::{BaselineCommand, CheckArgs, ImportArgs, PlaceArgs};
 use super::report::{json, people, row, size};
 use super::state::store;
 use watchdog_core::digest::Digest;
 use watchdog_core::text::{chain, printable};
 use watchdog_core::verify::{Baseline, BaselineKind, BaselineStore, StoreError};
 
-/// What is said of one baseline: `baseline … --json`.
+/// One baseline, as `baseline … --json` prints it.
 #[derive(Debug, Serialize)]
 struct BaselineReport<'a> {
     node: &'a str,
@@ -39,7 +39,7 @@ struct BaselineReport<'a> {
 pub(super) fn execute(command: BaselineCommand) -> anyhow::Result<Status> {
     match command {
         BaselineCommand::Import(args) => import(&args),
-        BaselineCommand::Show(args) | BaselineCommand::Check(args) => stored(&args),
+        BaselineCommand::Check(args) => check(&args),
     }
 }
 
@@ -81,8 +81,8 @@ fn is_eperm(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EPERM)
 }
 
-/// Loads baselines, which checks them, and says what they are.
-fn stored(args: &StoredArgs) -> anyhow::Result<Status> {
+/// Loads baselines, which checks them, and prints what each was made from.
+fn check(args: &CheckArgs) -> anyhow::Result<Status> {
     let store = open(&args.place)?;
     let nodes: Vec<String> = if args.nodes.is_empty() {
         store.nodes()?

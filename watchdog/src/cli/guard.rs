@@ -205,7 +205,7 @@ fn user() -> String {
     }
 }
 
-/// Asks for a secret and prints its line for the configuration.
+/// Asks for a secret and prints the line of the configuration that requires it.
 fn secret() -> anyhow::Result<Status> {
     let secret = if io::stdin().is_terminal() {
         let first = rpassword::prompt_password("Secret: ")?;
@@ -222,7 +222,7 @@ fn secret() -> anyhow::Result<Status> {
     }
     let hash =
         hash(&secret).map_err(|error| anyhow::anyhow!("the secret cannot be hashed: {error}"))?;
-    writeln!(io::stdout(), "disarm_secret = \"{hash}\"")?;
+    writeln!(io::stdout(), "disarm = \"{hash}\"")?;
     writeln!(
         io::stderr(),
         "Put this line under [guard] in the configuration, before the guard is armed."

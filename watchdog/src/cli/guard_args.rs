@@ -24,6 +24,7 @@ pub enum GuardCommand {
     #[command(after_help = LEASE_HELP)]
     Lease(LeaseArgs),
     /// Print the configuration line for a secret that takes the guard down
+    #[command(after_help = SECRET_HELP)]
     Secret,
 }
 
@@ -37,10 +38,10 @@ no guard is in force or it cannot be tested.";
 
 const DISARM_HELP: &str = "\
 Who may do it was configured under [guard] before the guard was armed:
-  disarm = \"console\"    root on a virtual terminal or serial line (the default)
-  disarm = \"root\"       root, from anywhere
-  disarm_secret = \"…\"   anyone with the secret (`watchdog guard secret`)
-  sealed = true         no one: the guard stays until the machine restarts
+  disarm = \"console\"      root on a virtual terminal or serial line (default)
+  disarm = \"root\"         root, from anywhere
+  disarm = \"$argon2id$…\"  root with the secret (`watchdog guard secret`)
+  disarm = \"never\"        no one: the guard stays until the machine restarts
 
 Stop the watchdog first (systemctl stop integrity-watchdog).
 
@@ -55,11 +56,15 @@ the lease. When the lease ends, processes that still have the memory mapped are
 killed. The node is then located and judged again.
 
 A lease needs the same permission as taking the guard down (`watchdog guard
-disarm --help`). A sealed guard grants no lease. The watchdog must be running.
+disarm --help`). With `disarm = \"never\"`, there is no lease. The watchdog must
+be running.
 
 Example: sudo watchdog guard lease --node mint-2 --for 30s --exe /sbin/loader
 
 Exit status: 0 if the lease is in force, or has ended with --end; 2 if not.";
+
+const SECRET_HELP: &str = "\
+Exit status: 0 if the line was printed; 2 if not.";
 
 /// How the result is printed.
 #[derive(Debug, Args)]

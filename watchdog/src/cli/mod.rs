@@ -2,10 +2,13 @@
 
 mod args;
 mod baseline;
+#[cfg(test)]
+mod documented;
 mod guard;
 mod guard_args;
 mod kernel;
 mod locate;
+mod log_level;
 mod man;
 mod progress;
 mod report;
@@ -17,6 +20,7 @@ mod state;
 mod status;
 
 pub use args::{Cli, Command, MemoryArgs, is_debug};
+pub use log_level::{LOG_VARIABLE, usual_log};
 pub use status::Status;
 
 /// Runs a parsed command line.

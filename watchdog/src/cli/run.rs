@@ -1,26 +1,17 @@
 //! `watchdog run`.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context;
 
 use super::Status;
 use super::args::RunArgs;
 use super::progress::Progress;
-use super::state::STATE_DIR;
 use crate::alert::Outlet;
 use crate::config::DEFAULT_PATH;
 use crate::watch::{ReportedAttempts, WatchOptions, watch};
 use watchdog_core::memory::MemorySource;
 use watchdog_guard::enter_first_mounts;
-
-/// Time from one sweep to the next when nothing else is said.
-const PERIOD: Duration = Duration::from_secs(1);
-
-/// How long a node may boot when nothing else is said: under emulation it takes half a minute.
-const BOOT_LIMIT: Duration = Duration::from_secs(120);
 
 /// Watches until stopped.
 pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
@@ -34,11 +25,11 @@ pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
     let config = args.memory.config()?;
     let target = args.memory.target(&config)?;
     let options = WatchOptions {
-        period: args.period.or(config.period).unwrap_or(PERIOD),
+        period: args.period.unwrap_or(config.period),
         degraded: args.degraded,
         wait: args.wait,
-        boot_limit: config.booting.unwrap_or(BOOT_LIMIT),
-        state_dir: config.state_dir.clone().unwrap_or_else(|| PathBuf::from(STATE_DIR)),
+        boot_limit: config.booting,
+        state_dir: config.state_dir,
         baseline_key: config.baseline_key,
         policies: config.guard.policies,
         release: config.guard.release,

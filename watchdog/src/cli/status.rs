@@ -6,22 +6,17 @@ use std::process::ExitCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Everything is as it should be.
-    Good,
+    Good = 0,
     /// A node is tampered with.
-    Tampered,
+    Tampered = 1,
     /// No judgement: something was lost, unverified, missing or wrong.
-    Undecided,
+    Undecided = 2,
     /// A watch that had begun cannot go on.
-    Broken,
+    Broken = 3,
 }
 
 impl From<Status> for ExitCode {
     fn from(status: Status) -> Self {
-        Self::from(match status {
-            Status::Good => 0,
-            Status::Tampered => 1,
-            Status::Undecided => 2,
-            Status::Broken => 3,
-        })
+        Self::from(status as u8)
     }
 }

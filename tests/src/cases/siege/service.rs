@@ -15,7 +15,7 @@ pub(in crate::cases) const CASES: List = &[
     ("siege: the service killed, stopped and started", Start::Standard, |it| lives(it, "")),
     ("siege: the same under strict", Start::Strict, |it| lives(it, STRICT)),
     ("siege: the same under strict, sealed", Start::Learned, |it| {
-        lives(it, &format!("{STRICT}\nsealed = true"))
+        lives(it, &format!("{STRICT}\ndisarm = \"never\""))
     }),
 ];
 
