@@ -5,22 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::outcome::Outcome;
 use super::{Policies, Policy, Preset, WritePath};
-
-/// What became of the attempt on a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The policy was seen to be carried out.
-    Seen,
-    /// The same, by other means than usual: which.
-    SeenBy(&'static str),
-    /// Nothing is done about this path.
-    Off,
-    /// It is carried out as far as is known, and cannot be tried without harm: why.
-    NotTried(&'static str),
-    /// It is not carried out, or not by the guard: why.
-    Missing(String),
-}
 
 /// What the self-test found of one path.
 #[derive(Clone, Debug, PartialEq, Eq)]

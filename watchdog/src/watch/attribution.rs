@@ -94,7 +94,11 @@ impl WriteLog {
         };
         let grace = if event.leaves_mappings() { SHARED } else { Duration::ZERO };
         let write = PassedWrite { at: Instant::now() + grace, memory, what };
-        if path.is_some_and(lasts) { self.add_lasting(write) } else { self.add(write) }
+        if path.is_some_and(WritePath::leaves_access) {
+            self.add_lasting(write)
+        } else {
+            self.add(write)
+        }
     }
 
     /// Whether policy refuses what goes a path, all of it.
@@ -175,18 +179,6 @@ impl WriteLog {
                 }
             })
         })
-    }
-}
-
-/// Whether who was let take this path may write later, without anybody looking.
-fn lasts(path: WritePath) -> bool {
-    use WritePath as P;
-    match path {
-        P::Mmap | P::RemapFilePages | P::Mprotect | P::Held => true,
-        P::Frames | P::Fault | P::Iommu | P::Dma | P::Ioremap | P::Hotplug => true,
-        P::Open | P::Write | P::Pci | P::Parameters | P::Module | P::Lockdown => false,
-        P::KexecSegments | P::Kexec | P::SelfProtection | P::Ftrace => false,
-        P::Bpf | P::Processors | P::Tracing => false,
     }
 }
 
