@@ -51,3 +51,5 @@ impl Lease {
         record: [0; LEASE_RECORD_BYTES],
     };
 }
+
+const _: () = assert!(size_of::<Lease>() == 8 + 16 + LEASE_RANGES * 16 + 16 + LEASE_RECORD_BYTES);

@@ -1,139 +1,209 @@
 //! Where the fields of kernel structures are.
+//!
+//! Rust has no CO-RE, and `struct file` alone differs between 6.1, 6.12 and 7.2. The loader
+//! therefore resolves the fields from BTF.
 
-/// Byte offsets of kernel structure fields, resolved from BTF when the programs are loaded:
-/// Rust has no CO-RE, and `struct file` alone differs between 6.1, 6.12 and 7.2.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Offsets {
-    /// `struct file`, `f_inode`.
-    pub file_inode: u32,
-    /// `struct file`, `f_mode`.
-    pub file_mode: u32,
-    /// `struct file`, `f_path.dentry`.
-    pub file_dentry: u32,
-    /// `struct inode`, `i_rdev`.
-    pub inode_rdev: u32,
-    /// `struct inode`, `i_mode`.
-    pub inode_mode: u32,
-    /// `struct vm_area_struct`, `vm_start`.
-    pub vma_start: u32,
-    /// `struct vm_area_struct`, `vm_end`.
-    pub vma_end: u32,
-    /// `struct vm_area_struct`, `vm_flags`.
-    pub vma_flags: u32,
-    /// `struct vm_area_struct`, `vm_pgoff`.
-    pub vma_pgoff: u32,
-    /// `struct vm_area_struct`, `vm_file`.
-    pub vma_file: u32,
-    /// `struct vm_area_struct`, `vm_mm`.
-    pub vma_mm: u32,
-    /// `struct vm_fault`, `vma`.
-    pub fault_vma: u32,
-    /// `struct resource`, `start`.
-    pub resource_start: u32,
-    /// `struct resource`, `end`: the last byte.
-    pub resource_end: u32,
-    /// `struct task_struct`, `pid`: the thread.
-    pub task_pid: u32,
-    /// `struct task_struct`, `tgid`: the process.
-    pub task_tgid: u32,
-    /// `struct task_struct`, `comm`.
-    pub task_comm: u32,
-    /// `struct task_struct`, `real_parent`.
-    pub task_parent: u32,
-    /// `struct task_struct`, `real_cred`.
-    pub task_cred: u32,
-    /// `struct cred`, `uid`.
-    pub cred_uid: u32,
-    /// `struct task_struct`, `mm`.
-    pub task_mm: u32,
-    /// `struct mm_struct`, `exe_file`.
-    pub mm_exe_file: u32,
-    /// `struct mm_struct`, `pgd`: its topmost page table, by its place in the direct map.
-    pub mm_pgd: u32,
-    /// `struct dentry`, `d_parent`.
-    pub dentry_parent: u32,
-    /// `struct dentry`, `d_name.name`.
-    pub dentry_name: u32,
-    /// `struct dentry`, `d_inode`.
-    pub dentry_inode: u32,
-    /// `struct path`, `dentry`.
-    pub path_dentry: u32,
-    /// `struct inode`, `i_sb`.
-    pub inode_superblock: u32,
-    /// `struct inode`, `i_ino`.
-    pub inode_number: u32,
-    /// `struct super_block`, `s_dev`.
-    pub superblock_device: u32,
-    /// `struct vfsmount`, `mnt_root`.
-    pub vfsmount_root: u32,
-    /// `struct mount`, `mnt`: where its `struct vfsmount` is in it.
-    pub mount_vfsmount: u32,
-    /// `struct mount`, `mnt_ns`.
-    pub mount_namespace: u32,
-    /// `struct mount`, `mnt_parent`.
-    pub mount_parent: u32,
-    /// `struct mount`, `mnt_group_id`: not 0 where it is shared with others.
-    pub mount_group: u32,
-    /// `struct mnt_namespace`, `ns.inum`.
-    pub namespace_number: u32,
-    /// `struct bpf_map`, `id`.
-    pub map_id: u32,
-    /// `struct bpf_prog`, `aux`.
-    pub program_aux: u32,
-    /// `struct bpf_prog_aux`, `id`.
-    pub aux_id: u32,
-    /// `struct task_struct`, `ptrace`.
-    pub task_ptrace: u32,
-    /// `struct task_struct`, `seccomp.mode`.
-    pub task_seccomp: u32,
-    /// `struct linux_binprm`, `file`.
-    pub binprm_file: u32,
-    /// `struct mm_struct`, `context.ctx_id`.
-    pub mm_context_id: u32,
-    /// `struct task_struct`, `nvcsw`: how often it gave its processor up.
-    pub task_switches: u32,
-    /// `struct task_struct`, `nivcsw`: how often it was taken from it.
-    pub task_preemptions: u32,
-    /// `struct kimage`, `segment`; 0 for a kernel without kexec.
-    pub kimage_segment: u32,
-    /// `struct path`, `mnt`.
-    pub path_mount: u32,
-    /// `struct super_block`, `s_magic`.
-    pub superblock_magic: u32,
-    /// `struct bpf_prog`, `type`.
-    pub program_type: u32,
-    /// `struct bpf_prog`, `expected_attach_type`.
-    pub program_attach_type: u32,
-    /// `struct bpf_prog`, `len`: instructions.
-    pub program_length: u32,
-    /// `struct bpf_prog`, `insnsi`: the first of them.
-    pub program_instructions: u32,
-    /// `struct bpf_prog_aux`, `attach_btf_id`.
-    pub aux_attach_id: u32,
-    /// `struct bpf_prog_aux`, `kprobe_write_ctx`; 0 for a kernel without it.
-    pub aux_writes_registers: u32,
-    /// `struct proc_inode`, `pid`.
-    pub proc_pid: u32,
-    /// `struct proc_inode`, `vfs_inode`: where its `struct inode` is in it.
-    pub proc_inode: u32,
-    /// `struct pid`, `tasks`: the task of this number is first.
-    pub pid_tasks: u32,
-    /// `struct task_struct`, `pid_links`: where it is in such a list.
-    pub task_pid_links: u32,
-    /// `struct socket`, `file`.
-    pub socket_file: u32,
-    /// `struct iattr`, `ia_valid`.
-    pub attributes_valid: u32,
-    /// `struct perf_event`, `hw.target`.
-    pub event_target: u32,
-    /// `struct vm_area_struct`, `vm_mm`, or [`ITSELF`](crate::ITSELF) where breakpoints are set in
-    /// a `struct mm_struct`.
-    pub probed_mm: u32,
-    /// `struct socket`, `sk`.
-    pub socket_sock: u32,
-    /// `struct sock`, `sk_filter`.
-    pub sock_filter: u32,
-    /// `struct sock`, `sk_user_data`: of a Unix socket, what a BPF map of sockets keeps with it.
-    pub sock_user_data: u32,
+/// The offset of a pointer that leads to the object itself.
+pub const ITSELF: u32 = u32::MAX;
+
+/// A field of a kernel structure that programs read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its structure.
+    pub structure: &'static str,
+    /// Its name; fields of nested structures are joined by dots.
+    pub member: &'static str,
+    /// Its size in bytes; `None` where programs do not read it in one go.
+    pub size: Option<u64>,
+    /// Which kernels have it.
+    pub presence: Presence,
+}
+
+/// Which kernels have a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Every kernel that the guard loads on.
+    Required,
+    /// Some; the offset is 0 for the others.
+    Optional,
+    /// Programs reach it through a function's parameter of this index, which points to the
+    /// structure on some kernels. On the others the parameter is what the field holds, and the
+    /// offset is [`ITSELF`].
+    Through(&'static str, usize),
+}
+
+/// Makes [`Offsets`] and the table of its fields from rows `name: structure.member [bytes],`. The
+/// size is `any` for a field that is not read in one go. A note in parentheses says which kernels
+/// have the field, if not all of them have: `(optional)`, `(through FUNCTION PARAMETER)`.
+macro_rules! offsets {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident: $structure:ident.$member:ident$(.$nested:ident)* [$($size:tt)+]
+            $(($($note:tt)+))?,
+    )+) => {
+        /// Byte offsets of kernel structure fields, resolved from BTF when the programs are loaded.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[repr(C)]
+        pub struct Offsets {
+            $(
+                #[doc = concat!(
+                    "`struct ", stringify!($structure), "`, `",
+                    stringify!($member) $(, ".", stringify!($nested))*, "`."
+                )]
+                $(#[$doc])*
+                pub $name: u32,
+            )+
+        }
+
+        impl Offsets {
+            /// As the programs have them before the loader fills them in.
+            pub const ZERO: Self = Self { $($name: 0),+ };
+
+            /// Looks up every field.
+            ///
+            /// # Errors
+            /// The first that `offset_of` returns.
+            pub fn resolve<E>(
+                mut offset_of: impl FnMut(&Field) -> Result<u32, E>,
+            ) -> Result<Self, E> {
+                Ok(Self {
+                    $($name: offset_of(&Field {
+                        structure: stringify!($structure),
+                        member: concat!(stringify!($member) $(, ".", stringify!($nested))*),
+                        size: offsets!(@size $($size)+),
+                        presence: offsets!(@presence $($($note)+)?),
+                    })?,)+
+                })
+            }
+        }
+
+        const _: () = assert!(size_of::<Offsets>() == [$(stringify!($name)),+].len() * 4);
+    };
+    (@size any) => { None };
+    (@size $size:expr) => { Some($size) };
+    (@presence) => { Presence::Required };
+    (@presence optional) => { Presence::Optional };
+    (@presence through $function:ident $parameter:literal) => {
+        Presence::Through(stringify!($function), $parameter)
+    };
+}
+
+offsets! {
+    file_inode: file.f_inode [8],
+    file_mode: file.f_mode [4],
+    file_dentry: file.f_path.dentry [8],
+    inode_rdev: inode.i_rdev [4],
+    inode_mode: inode.i_mode [2],
+    vma_start: vm_area_struct.vm_start [8],
+    vma_end: vm_area_struct.vm_end [8],
+    vma_flags: vm_area_struct.vm_flags [8],
+    vma_pgoff: vm_area_struct.vm_pgoff [8],
+    vma_file: vm_area_struct.vm_file [8],
+    vma_mm: vm_area_struct.vm_mm [8],
+    fault_vma: vm_fault.vma [8],
+    resource_start: resource.start [8],
+    /// The last byte.
+    resource_end: resource.end [8],
+    /// The thread.
+    task_pid: task_struct.pid [4],
+    /// The process.
+    task_tgid: task_struct.tgid [4],
+    task_comm: task_struct.comm [16],
+    task_parent: task_struct.real_parent [8],
+    task_cred: task_struct.real_cred [8],
+    cred_uid: cred.uid [4],
+    task_mm: task_struct.mm [8],
+    mm_exe_file: mm_struct.exe_file [8],
+    /// Its topmost page table, by its place in the direct map.
+    mm_pgd: mm_struct.pgd [8],
+    dentry_parent: dentry.d_parent [8],
+    dentry_name: dentry.d_name.name [8],
+    dentry_inode: dentry.d_inode [8],
+    path_dentry: path.dentry [8],
+    inode_superblock: inode.i_sb [8],
+    inode_number: inode.i_ino [8],
+    superblock_device: super_block.s_dev [4],
+    vfsmount_root: vfsmount.mnt_root [8],
+    /// Its `struct vfsmount` is there.
+    mount_vfsmount: mount.mnt [32],
+    mount_namespace: mount.mnt_ns [8],
+    mount_parent: mount.mnt_parent [8],
+    /// Not 0 where it is shared with others.
+    mount_group: mount.mnt_group_id [4],
+    namespace_number: mnt_namespace.ns.inum [4],
+    map_id: bpf_map.id [4],
+    program_aux: bpf_prog.aux [8],
+    aux_id: bpf_prog_aux.id [4],
+    task_ptrace: task_struct.ptrace [4],
+    task_seccomp: task_struct.seccomp.mode [4],
+    binprm_file: linux_binprm.file [8],
+    mm_context_id: mm_struct.context.ctx_id [8],
+    /// How often it gave its processor up.
+    task_switches: task_struct.nvcsw [8],
+    /// How often it was taken from its processor.
+    task_preemptions: task_struct.nivcsw [8],
+    /// `KEXEC_SEGMENT_MAX` of 32 bytes each. 0 for a kernel without kexec.
+    kimage_segment: kimage.segment [16 * 32] (optional),
+    path_mount: path.mnt [8],
+    superblock_magic: super_block.s_magic [8],
+    program_type: bpf_prog.type [4],
+    program_attach_type: bpf_prog.expected_attach_type [4],
+    /// In instructions.
+    program_length: bpf_prog.len [4],
+    /// The first of them.
+    program_instructions: bpf_prog.insnsi [any],
+    aux_attach_id: bpf_prog_aux.attach_btf_id [4],
+    /// Since 6.18.
+    aux_writes_registers: bpf_prog_aux.kprobe_write_ctx [1] (optional),
+    proc_pid: proc_inode.pid [8],
+    /// Its `struct inode` is there.
+    proc_inode: proc_inode.vfs_inode [any],
+    /// `PIDTYPE_MAX` of 8 bytes each. The task of this number is first.
+    pid_tasks: pid.tasks [4 * 8],
+    /// `PIDTYPE_MAX` of 16 bytes each: its places in the lists of `tasks`.
+    task_pid_links: task_struct.pid_links [4 * 16],
+    socket_file: socket.file [8],
+    attributes_valid: iattr.ia_valid [4],
+    event_target: perf_event.hw.target [8],
+    /// [`ITSELF`] where breakpoints are set in a `struct mm_struct`.
+    probed_mm: vm_area_struct.vm_mm [8] (through set_swbp 1),
+    socket_sock: socket.sk [8],
+    sock_filter: sock.sk_filter [8],
+    /// Of a Unix socket, what a BPF map of sockets keeps with it.
+    sock_user_data: sock.sk_user_data [8],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that every offset is filled in from its own row, that a nested field keeps its dots,
+    /// and that the first error ends it.
+    #[test]
+    fn rows() {
+        let mut number = 0;
+        let offsets = Offsets::resolve(|field| {
+            number += 1;
+            let (size, presence) = (field.size, field.presence);
+            match (field.structure, field.member) {
+                ("file", "f_path.dentry") => assert_eq!(size, Some(8)),
+                ("kimage", "segment") => {
+                    assert_eq!((size, presence), (Some(512), Presence::Optional));
+                    return Ok(7);
+                }
+                ("bpf_prog", "insnsi") => assert_eq!((size, presence), (None, Presence::Required)),
+                ("vm_area_struct", "vm_mm") if presence != Presence::Required => {
+                    assert_eq!(presence, Presence::Through("set_swbp", 1));
+                    return Ok(ITSELF);
+                }
+                _ => {}
+            }
+            Ok::<_, ()>(number)
+        });
+        let offsets = offsets.expect("every field has an offset");
+        assert_eq!((offsets.file_inode, offsets.file_mode, offsets.file_dentry), (1, 2, 3));
+        assert_eq!((offsets.kimage_segment, offsets.probed_mm), (7, ITSELF));
+        assert_eq!(offsets.sock_user_data as usize * 4, size_of::<Offsets>());
+        assert_eq!(Offsets::resolve(|field| Err::<u32, _>(field.member)), Err("f_inode"));
+    }
 }

@@ -44,12 +44,21 @@ impl House {
         let mut reader =
             Reader { module: module.clone(), names: BTreeMap::new(), uses: BTreeSet::new() };
         reader.visit_file(&tree);
+        let mut names = BTreeSet::new();
+        let mut tests = BTreeSet::new();
         for item in &tree.items {
             let syn::Item::Mod(it) = item else { continue };
-            if it.content.is_some() || is_for_tests(&it.attrs) {
+            if it.content.is_some() {
                 continue;
             }
-            let name = it.ident.to_string();
+            let kind = if is_for_tests(&it.attrs) { &mut tests } else { &mut names };
+            kind.insert(it.ident.to_string());
+        }
+        // A macro may declare modules as well: every file beside a `mod.rs` is one.
+        if file.ends_with("mod.rs") {
+            names.extend(files_of_modules(folder).filter(|name| !tests.contains(name)));
+        }
+        for name in names {
             let inner = [module.clone(), vec![name.clone()]].concat();
             let one = folder.join(format!("{name}.rs"));
             let file = if one.exists() { one } else { folder.join(&name).join("mod.rs") };
@@ -117,6 +126,13 @@ impl House {
         }
         circles
     }
+}
+
+/// The names of the modules that have a file in a folder, but for the folder's own.
+fn files_of_modules(folder: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter_map(|name| Some(name.strip_suffix(".rs")?.to_owned())).filter(|it| it != "mod")
 }
 
 /// All files to which arrows lead from a file, in any number of steps.

@@ -32,8 +32,8 @@ fn no_circle_of_files() {
     assert!(circles.is_empty(), "{} circles\n{}", circles.len(), circles.join("\n"));
 }
 
-/// Check that circles are seen: also through a name that a module hands on, and not where names
-/// lead one way.
+/// Check that circles are seen: also through a name that a module hands on, and of files that a
+/// macro declares, and not where names lead one way.
 #[test]
 fn circles_are_seen() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -47,6 +47,15 @@ fn circles_are_seen() {
     assert_eq!(circles(), 0);
     put("two.rs", "pub struct Two; fn back(_: crate::one::One) {}");
     assert_eq!(circles(), 1);
+    // Files that a macro declares.
+    fs::create_dir(folder.path().join("many")).expect("a folder");
+    put("lib.rs", "mod one; mod two; mod many; pub use two::Two;");
+    put("many/mod.rs", "mod known; modules!();");
+    put("many/known.rs", "pub struct Known(super::listed::Listed);");
+    put("many/listed.rs", "pub struct Listed;");
+    assert_eq!(circles(), 1);
+    put("many/listed.rs", "pub struct Listed; fn back(_: super::known::Known) {}");
+    assert_eq!(circles(), 2);
 }
 
 /// Check that every line can be read at 100 columns, and that one which cannot is seen.

@@ -13,7 +13,8 @@ use super::bpf::{self, CgroupHook};
 use super::control_groups::root_cgroup;
 use super::error::GuardError;
 use super::pins::Generation;
-use super::programs::{Kind, PROGRAMS, Program};
+use super::program::{Kind, Program, Stage};
+use super::programs::attach_order;
 use watchdog_core::btf as kernel_types;
 
 /// What the name of a hook's function begins with (kernel/bpf/bpf_lsm.c).
@@ -31,10 +32,11 @@ pub(super) fn attach(
     late: bool,
     generation: &Generation,
 ) -> Result<(), GuardError> {
-    let of_now = PROGRAMS.iter().filter(|it| it.is_late == late);
-    for program in of_now {
+    let of_now = attach_order().into_iter().filter(|it| (it.program.stage == Stage::Late) == late);
+    for needed in of_now {
+        let program = needed.program;
         let name = program.name;
-        if !program.is_needed(policies) {
+        if !needed.is_needed(policies) {
             log::debug!("program {name}: not attached, no policy needs it");
         } else if !program.fits(kernel, has_lsm) {
             log::debug!("program {name}: not attached, {}", misfit(program.kind, has_lsm));

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 
-use watchdog_common::{Attempt, EXE_NAMES, action, path};
+use watchdog_common::{Attempt, EXE_NAMES};
 
+use super::paths::AttemptDetail;
 use super::processes::Processes;
-use super::{Policy, WritePath, foreign};
+use super::{Policy, WritePath};
 use watchdog_core::memory::{PhysAddr, PhysRange};
 
 /// Somebody took a write path, and the guard did what policy says.
@@ -55,19 +56,12 @@ impl WriteAttempt {
         // SAFETY: long enough, and every bit pattern is an `Attempt`; read unaligned.
         let attempt = unsafe { record.as_ptr().cast::<Attempt>().read_unaligned() };
         let Attempt { range, path, action, tgid, tid, uid, parent, detail, .. } = attempt;
+        let (path, action) = (WritePath::of_number(path)?, Policy::of_number(action)?);
+        let is_observed = action == Policy::Observe;
         Some(Self {
-            path: WritePath::of_number(path)?,
-            action: Policy::of_number(action)?,
-            detail: match path {
-                path::SELF_PROTECTION => self_act_word(detail).map(str::to_owned),
-                // One of the lockdown's reasons is among them.
-                path::BPF if foreign::word(detail).is_none() => reasons.get(&detail).cloned(),
-                path::BPF | path::TRACING => foreign::word(detail).map(str::to_owned),
-                path::PROCESSORS if action == u32::from(action::OBSERVE) => {
-                    Some(format!("processor {detail}"))
-                }
-                _ => reasons.get(&detail).cloned(),
-            },
+            path,
+            action,
+            detail: path.detail(&AttemptDetail { number: detail, is_observed, reasons }),
             range: PhysRange::new(PhysAddr(range.start), PhysAddr(range.end)),
             process: Attacker {
                 pid: tgid,
@@ -107,29 +101,6 @@ impl Attacker {
         let unified = groups.split(|&byte| byte == b'\n').find_map(|it| it.strip_prefix(b"0::"));
         unified.map(<[u8]>::to_vec)
     }
-}
-
-/// What was done to the guard or the watchdog, in a few words.
-fn self_act_word(detail: u32) -> Option<&'static str> {
-    use watchdog_common::self_act;
-    Some(match detail {
-        self_act::MAP => "opening a table",
-        self_act::PROGRAM => "opening a program",
-        self_act::UNLINK => "removing a file",
-        self_act::RENAME => "renaming a file",
-        self_act::CREATE => "creating a file",
-        self_act::TRUNCATE => "truncating a file",
-        self_act::OPEN => "writing a file",
-        self_act::UNMOUNT => "unmounting the guard's pins",
-        self_act::SIGNAL => "sending a signal",
-        self_act::TRACE => "tracing the watchdog",
-        self_act::LIMIT => "changing the watchdog's limits",
-        self_act::CGROUP => "changing the watchdog's control group",
-        self_act::MOUNT => "mounting over its files, or moving a mount",
-        self_act::MODE => "changing a file's mode or owner",
-        self_act::PROC => "opening the watchdog's files below /proc",
-        _ => return None,
-    })
 }
 
 /// The path the kernel side gathered: names from the last one up.

@@ -8,8 +8,11 @@ use rustix::fs::statfs;
 
 /// Where the BPF file system is mounted.
 pub(super) const BPFFS: &str = "/sys/fs/bpf";
+/// The file system that it is mounted on.
+pub(super) const SYSFS: &str = "/sys";
 /// What the guard keeps there.
 pub(super) const PINS: &str = "/sys/fs/bpf/watchdog";
+
 /// Why pins cannot be made, read or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {

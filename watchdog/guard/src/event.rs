@@ -43,6 +43,6 @@ impl GuardEvent {
             Self::Lost { path, .. } | Self::RecursionMisses { path, .. } => *path,
             Self::Attempt(_) | Self::Inherited(_) | Self::Unreported { .. } => return false,
         };
-        matches!(path, WritePath::Frames | WritePath::Fault)
+        path.leaves_mappings()
     }
 }

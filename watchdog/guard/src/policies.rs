@@ -1,24 +1,33 @@
 //! The policy of every path.
 
+use watchdog_common::path;
+
 use super::paths::WritePath;
 use super::policy::{Policy, Preset};
 
-/// The policy of every path.
+/// The policy of every path, by its number. Numbers that no path has are `Off`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policies([Policy; WritePath::ALL.len()]);
+pub struct Policies([Policy; path::COUNT as usize]);
 
 impl Policies {
     /// Those of a preset.
     #[must_use]
     pub fn of(preset: Preset) -> Self {
-        Self(WritePath::ALL.map(|path| path.preset(preset)))
+        let mut policies = Self([Policy::Off; path::COUNT as usize]);
+        for path in WritePath::ALL {
+            *policies.slot(path) = path.preset(preset);
+        }
+        policies
     }
 
     /// One path's.
     #[must_use]
     pub fn get(&self, path: WritePath) -> Policy {
-        let all = WritePath::ALL.iter().zip(&self.0);
-        all.into_iter().find(|(it, _)| **it == path).map_or(Policy::Off, |(_, policy)| *policy)
+        self.0[path.number() as usize]
+    }
+
+    fn slot(&mut self, path: WritePath) -> &mut Policy {
+        &mut self.0[path.number() as usize]
     }
 
     /// The same where no program can judge a use of `/dev/mem`: what would be denied by range is
@@ -29,12 +38,8 @@ impl Policies {
         let uses = [Open, Write, Mmap, RemapFilePages, Mprotect].map(|path| self.get(path));
         let strictest = uses.into_iter().max().unwrap_or(Policy::Off);
         let mut policies = self.clone();
-        for (path, slot) in WritePath::ALL.into_iter().zip(&mut policies.0) {
-            if path == Open {
-                // Nothing kills there.
-                *slot = strictest.min(Policy::Deny);
-            }
-        }
+        // Nothing kills there.
+        *policies.slot(Open) = strictest.min(Policy::Deny);
         policies
     }
 
@@ -44,11 +49,7 @@ impl Policies {
     /// As [`WritePath::allows`].
     pub fn set(&mut self, path: WritePath, policy: Policy) -> Result<(), String> {
         path.allows(policy)?;
-        for (it, slot) in WritePath::ALL.into_iter().zip(&mut self.0) {
-            if it == path {
-                *slot = policy;
-            }
-        }
+        *self.slot(path) = policy;
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use aya::programs::Program as Loaded;
 
 use super::WritePath;
 use super::processes::Processes;
-use super::programs::PROGRAMS;
+use super::programs::attach_order;
 
 /// From one report of a path to the next.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
@@ -34,11 +34,11 @@ struct Counted {
 impl RecursionMisses {
     /// Begins to count for the programs that were loaded.
     pub(super) fn of(programs: &Ebpf) -> Self {
-        let last = PROGRAMS.iter().filter(|program| program.is_last);
+        let last = attach_order().into_iter().filter(|it| it.program.is_last);
         Self(
-            last.filter_map(|program| {
-                let path = *program.paths.first()?;
-                let program = descriptor(programs.program(program.name)?)?;
+            last.filter_map(|last| {
+                let path = *last.paths.first()?;
+                let program = descriptor(programs.program(last.program.name)?)?;
                 Some(Counted { path, program, reported: 0, at: None })
             })
             .collect(),

@@ -75,9 +75,7 @@ pub(super) fn rules(config: &GuardConfig, policies: &Policies) -> Result<Rules, 
         return Err(GuardError::TooManyRanges(ranges.len()));
     }
     for path in WritePath::ALL {
-        if let Some(slot) = rules.policy.get_mut(path.number() as usize) {
-            *slot = policies.get(path).number();
-        }
+        rules.policy[path.number() as usize] = policies.get(path).number();
     }
     fill(&mut rules.ranges, &config.ranges);
     if config.writable.ranges().len() > rules.writable.len() {

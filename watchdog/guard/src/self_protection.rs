@@ -1,8 +1,7 @@
-//! Self-protection: registers with the programs what belongs to the guard, and probes it.
+//! Self-protection: registers with the programs what belongs to the guard.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -10,18 +9,16 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
 use watchdog_common::{FileKey, SIEVED, State, file_kind};
 
-use super::bpf;
-use super::bpffs::{BPFFS, PINS, is_bpf};
+use super::bpffs::{BPFFS, PINS, SYSFS};
 use super::control_groups::ROOT_CGROUP;
 use super::error::GuardError;
 use super::pins::Generation;
 use super::processes::Processes;
+pub(super) use super::self_probes::SelfProbes;
 
 /// Values of the tables of ids.
 const PROTECTED: u32 = 1;
 const CANARY: u32 = 2;
-/// What [`BPFFS`] is mounted on.
-const SYSFS: &str = "/sys";
 /// Leads to the executable by its inode, whatever became of its name.
 const EXECUTABLE: &str = "self/exe";
 /// The table and the program that the watchdog itself is refused.
@@ -159,64 +156,4 @@ fn own_cgroups(processes: &Processes) -> Vec<PathBuf> {
     let own = Path::new(own);
     let above = own.ancestors().filter(|group| !group.as_os_str().is_empty());
     above.map(|group| Path::new(ROOT_CGROUP).join(group)).filter(|path| path.is_dir()).collect()
-}
-
-/// What is probed to see that the guard protects itself.
-#[derive(Clone, Debug)]
-pub(super) struct SelfProbes {
-    /// A pin.
-    pub(super) pin: PathBuf,
-    /// The id of a program.
-    pub(super) program: u32,
-    /// The watchdog.
-    pub(super) watchdog: u32,
-}
-
-/// One probe of several.
-pub(super) type SelfProbe = (&'static str, fn(&SelfProbes) -> io::Result<()>);
-
-impl SelfProbes {
-    /// Everything that is tried; each must fail, by the guard.
-    pub(super) const ALL: [SelfProbe; 6] = [
-        ("opening a table", Self::table),
-        ("opening a program", Self::program),
-        ("removing a pin", Self::unlink),
-        ("renaming a pin", Self::rename),
-        ("unmounting the pins", Self::unmount),
-        ("sending a signal to the watchdog", Self::signal),
-    ];
-
-    fn table(&self) -> io::Result<()> {
-        bpf::pinned(&self.pin).map(drop)
-    }
-
-    fn program(&self) -> io::Result<()> {
-        bpf::program_by_id(self.program).map(drop)
-    }
-
-    fn unlink(&self) -> io::Result<()> {
-        fs::remove_file(&self.pin)
-    }
-
-    fn rename(&self) -> io::Result<()> {
-        fs::rename(&self.pin, self.pin.with_file_name("moved"))
-    }
-
-    /// With flags that no unmount may have together: refused behind the hook (`do_umount()`,
-    /// fs/namespace.c). Where the pins are mounted no more, what they were mounted on is tried.
-    fn unmount(&self) -> io::Result<()> {
-        let target = if is_bpf(Path::new(BPFFS)) { BPFFS } else { SYSFS };
-        let target = std::ffi::CString::new(target)?;
-        // SAFETY: the kernel reads the name.
-        let result = unsafe { libc::umount2(target.as_ptr(), libc::MNT_EXPIRE | libc::MNT_FORCE) };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
-
-    /// The signal that is none.
-    fn signal(&self) -> io::Result<()> {
-        let watchdog = libc::pid_t::try_from(self.watchdog).unwrap_or(0);
-        // SAFETY: signal 0 is only asked for leave.
-        let result = unsafe { libc::kill(watchdog, 0) };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
 }

@@ -21,17 +21,19 @@ use watchdog_common::DmaDevices;
 
 use super::attempt::WriteAttempt;
 use super::canary::Canary;
-use super::coverage::{Coverage, CoverageRow, Outcome};
+use super::coverage::{Coverage, CoverageRow};
 use super::error::GuardError;
 use super::foreign::{self, Foreign};
 use super::frames::{self, Frames};
+use super::outcome::Outcome;
+use super::paths::TestContext;
 use super::pins::Generation;
 use super::preflight::Running;
 use super::programs::lacking;
 use super::record::Record;
 use super::self_protection::SelfProbes;
 use super::stale_access::{StaleAccessSearch, StaleAccessWatch};
-use super::{Policies, Policy, WritePath, bpf, dma_devices, probes};
+use super::{Policies, Policy, WritePath, bpf, dma_devices};
 
 /// How long is waited before an attempt is made once more, each time twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(1);
@@ -108,96 +110,21 @@ impl SelfTest {
 
     fn test_path(&self, path: WritePath, stale_access: &Outcome) -> CoverageRow {
         let policy = self.policies.get(path);
-        let seen = |act: &dyn Fn() -> io::Result<()>| self.probe(path, policy, act);
-        let canary = |act: fn(&Canary) -> io::Result<()>| match &self.canary {
-            Some(canary) => seen(&|| act(canary)),
-            None => Outcome::NotTried("/dev/mem can no longer be opened for writing"),
-        };
-        let is_read_only = self.canary.as_ref().is_some_and(|canary| !canary.is_writable);
-        let outcome = match path {
+        let outcome = match self.lacking.get(&path) {
             _ if policy == Policy::Off => Outcome::Off,
-            path if self.lacking.contains_key(&path) => {
-                Outcome::Missing(self.lacking.get(&path).cloned().unwrap_or_default())
-            }
-            WritePath::Open => match seen(&Canary::try_open) {
-                Outcome::Seen if is_read_only => Outcome::SeenBy("the device program"),
-                outcome => outcome,
-            },
-            WritePath::Write => canary(Canary::try_write),
-            WritePath::Mmap => canary(Canary::try_mmap),
-            WritePath::RemapFilePages => canary(Canary::try_remap),
-            WritePath::Mprotect => canary(Canary::try_mprotect),
-            WritePath::Held => stale_access.clone(),
-            WritePath::Pci => seen(&probes::ports),
-            WritePath::Frames if is_read_only => {
-                Outcome::NotTried("it needs /dev/mem open for writing, which no process has")
-            }
-            WritePath::Frames => canary(|canary| canary.try_frames().map(drop)),
-            WritePath::Ioremap => canary(Canary::try_ioremap),
-            WritePath::Module => seen(&probes::module),
-            WritePath::KexecSegments if self.policies.get(WritePath::Kexec) >= Policy::Deny => {
-                Outcome::NotTried("every kexec is denied before it")
-            }
-            WritePath::KexecSegments => seen(&probes::kexec_segment),
-            WritePath::Kexec => seen(&probes::kexec_nothing),
-            WritePath::Lockdown => seen(&probes::port),
-            WritePath::SelfProtection => self.test_self_protection(),
-            WritePath::Ftrace => seen(&probes::ftrace),
-            WritePath::Bpf => self.test_bpf(policy),
-            WritePath::Tracing => seen(&probes::bpf_traces),
-            WritePath::Processors if !probes::has_processors() => {
-                Outcome::NotTried("this kernel cannot start processors")
-            }
-            WritePath::Processors => seen(&probes::processor),
-            WritePath::Iommu if policy < Policy::Deny => {
-                Outcome::NotTried("only VFIO, iommufd or a driver can do it")
-            }
-            WritePath::Iommu => match self.dma_devices.as_ref().and_then(dma_devices::unknown_to) {
-                Some(why) => Outcome::Missing(why),
-                None => seen(&probes::dma_device),
-            },
-            WritePath::Dma => Outcome::NotTried("only a driver can do it"),
-            WritePath::Fault => Outcome::NotTried("only a driver can do it"),
-            WritePath::Parameters => Outcome::NotTried("only a loaded module can do it"),
-            WritePath::Hotplug => Outcome::NotTried("it cannot be undone"),
+            Some(why) => Outcome::Missing(why.clone()),
+            None => path.test(&PathTest { self_test: self, path, policy, stale_access }),
         };
         CoverageRow::of(path, policy, outcome)
     }
 
-    /// Programs of others: one that is loaded is refused, and there is none from before.
-    fn test_bpf(&self, policy: Policy) -> Outcome {
-        let refused = self.probe(WritePath::Bpf, policy, &probes::bpf_answers);
-        if refused != Outcome::Seen {
-            return refused;
-        }
-        match self.foreign.programs() {
-            Err(error) => {
-                Outcome::Missing(format!("the loaded BPF programs cannot be listed: {error}"))
-            }
-            Ok(all) if !all.is_empty() => Outcome::Missing(format!(
-                "{}; it was loaded before the guard: remove it (bpftool prog show names it)",
-                all.join(", ")
-            )),
-            Ok(_) if !self.foreign.knows_helpers => {
-                Outcome::SeenBy("program types alone: /proc/kallsyms shows no addresses of helpers")
-            }
-            Ok(_) => Outcome::Seen,
-        }
-    }
-
-    /// The guard's own: each of several acts is refused, whatever policy says of others.
-    fn test_self_protection(&self) -> Outcome {
-        for (name, act) in SelfProbes::ALL {
-            let outcome =
-                self.probe(WritePath::SelfProtection, Policy::Deny, &|| act(&self.self_probes));
-            if let Outcome::Missing(why) = outcome {
-                return Outcome::Missing(format!("{name}: {why}"));
-            }
-        }
-        Outcome::Seen
-    }
-
-    fn probe(&self, path: WritePath, policy: Policy, act: &dyn Fn() -> io::Result<()>) -> Outcome {
+    /// Makes an attempt until it is seen to be dealt with as `policy` says.
+    fn attempt(
+        &self,
+        path: WritePath,
+        policy: Policy,
+        act: &dyn Fn() -> io::Result<()>,
+    ) -> Outcome {
         let count = || self.probes_seen.get(&path.number(), 0).ok();
         // Programs that only kill or see let the act itself succeed.
         let must_fail = policy >= Policy::Deny && path.allows(Policy::Deny).is_ok();
@@ -215,6 +142,59 @@ impl SelfTest {
             thread::sleep(wait);
             wait *= 2;
         }
+    }
+}
+
+/// The test of one path.
+struct PathTest<'a> {
+    self_test: &'a SelfTest,
+    path: WritePath,
+    policy: Policy,
+    stale_access: &'a Outcome,
+}
+
+impl TestContext for PathTest<'_> {
+    fn attempt(&self, act: &dyn Fn() -> io::Result<()>) -> Outcome {
+        self.self_test.attempt(self.path, self.policy, act)
+    }
+
+    fn attempt_refused(&self, act: &dyn Fn() -> io::Result<()>) -> Outcome {
+        self.self_test.attempt(self.path, Policy::Deny, act)
+    }
+
+    fn attempt_on_canary(&self, act: fn(&Canary) -> io::Result<()>) -> Outcome {
+        match &self.self_test.canary {
+            Some(canary) => self.attempt(&|| act(canary)),
+            None => Outcome::NotTried("/dev/mem can no longer be opened for writing"),
+        }
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.self_test.canary.as_ref().is_some_and(|canary| !canary.is_writable)
+    }
+
+    fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    fn denies_every_kexec(&self) -> bool {
+        self.self_test.policies.get(WritePath::Kexec) >= Policy::Deny
+    }
+
+    fn stale_access(&self) -> Outcome {
+        self.stale_access.clone()
+    }
+
+    fn dma_devices(&self) -> Option<&DmaDevices> {
+        self.self_test.dma_devices.as_ref()
+    }
+
+    fn foreign(&self) -> &Foreign {
+        &self.self_test.foreign
+    }
+
+    fn self_probes(&self) -> &SelfProbes {
+        &self.self_test.self_probes
     }
 }
 

@@ -14,8 +14,8 @@ use watchdog_common::DmaDevices;
 
 use super::attempt::{Attacker, WriteAttempt};
 use super::canary::Canary;
-use super::coverage::Outcome;
 use super::frames::{Frames, Mapped};
+use super::outcome::Outcome;
 use super::processes::{Device, Open, Processes};
 use super::{Policies, Policy, Processors, WritePath};
 use watchdog_core::memory::PhysRange;

@@ -88,7 +88,7 @@ fn run_help() -> String {
     );
     for path in WritePath::ALL {
         let [standard, strict] = [Preset::Standard, Preset::Strict].map(|it| path.preset(it));
-        help += &format!("\n  {path:<19}{standard:<10}{strict:<10}{}", path.what());
+        help += &format!("\n  {path:<19}{standard:<10}{strict:<10}{}", path.summary());
     }
     help
 }

@@ -164,17 +164,11 @@ fn attempt_event(attempt: &WriteAttempt, owners: &Owners, count: u64) -> Event {
 /// The kind of event: an attempt on the guard itself is one of the worst.
 fn kind(attempt: &WriteAttempt) -> EventKind {
     match attempt.action {
-        _ if is_about_the_guard(attempt.path) => EventKind::GuardTampered,
+        _ if attempt.path.is_about_the_guard() => EventKind::GuardTampered,
         Policy::Deny => EventKind::WriteDenied,
         Policy::Kill => EventKind::WriteKilled,
         Policy::Observe | Policy::Off => EventKind::WriteObserved,
     }
-}
-
-/// Whether a path leads to the guard, its watchdog or a node's processor, not to memory.
-fn is_about_the_guard(path: WritePath) -> bool {
-    use WritePath::{Bpf, Ftrace, Processors, SelfProtection, Tracing};
-    matches!(path, Ftrace | SelfProtection | Bpf | Processors | Tracing)
 }
 
 /// What happened, in a sentence.

@@ -46,20 +46,8 @@ impl Access {
         match self {
             Self::Allowed { path, .. }
             | Self::Unreported { path, .. }
-            | Self::Unjudged { path, .. } => leaves_access(*path),
+            | Self::Unjudged { path, .. } => path.leaves_access(),
             Self::Killed { .. } | Self::Used(_) | Self::Leased { .. } => false,
         }
-    }
-}
-
-/// Whether a process that took a path can write later without another call.
-fn leaves_access(path: WritePath) -> bool {
-    use WritePath as P;
-    match path {
-        P::Mmap | P::RemapFilePages | P::Mprotect | P::Held => true,
-        P::Frames | P::Fault | P::Iommu | P::Dma | P::Ioremap | P::Hotplug => true,
-        P::Open | P::Write | P::Pci | P::Parameters | P::Module | P::Lockdown => false,
-        P::KexecSegments | P::Kexec | P::SelfProtection | P::Ftrace => false,
-        P::Bpf | P::Processors | P::Tracing => false,
     }
 }

@@ -1,0 +1,18 @@
+//! Devices through which a process programs an IOMMU.
+
+/// Numbers of the devices through which a process has an IOMMU map memory; 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct DmaDevices {
+    /// Devices: the major number above 20 bits of the minor.
+    pub numbers: [u32; 2],
+    /// Major numbers that stand for all of their devices.
+    pub majors: [u32; 2],
+}
+
+impl DmaDevices {
+    /// No device at all.
+    pub const NONE: Self = Self { numbers: [0; 2], majors: [0; 2] };
+}
+
+const _: () = assert!(size_of::<DmaDevices>() == 4 * 4);

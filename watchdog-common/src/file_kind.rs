@@ -1,0 +1,14 @@
+//! What a file or folder is to the guard: values of its table of files.
+
+/// The watchdog's executable: a process that executes it is trusted.
+pub const EXECUTABLE: u32 = 1;
+/// A folder of pins.
+pub const PINS: u32 = 2;
+/// A file or folder that only the watchdog writes.
+pub const PROTECTED: u32 = 3;
+/// The root of a mount that must stay.
+pub const MOUNT: u32 = 4;
+/// A control group of the watchdog or above it.
+pub const CGROUP: u32 = 5;
+/// A folder above pins or above what only the watchdog writes.
+pub const ABOVE: u32 = 6;

@@ -1,0 +1,13 @@
+//! Physical ranges.
+
+/// A range of physical addresses: its first byte, and the first byte behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Range {
+    /// First byte.
+    pub start: u64,
+    /// First byte behind.
+    pub end: u64,
+}
+
+const _: () = assert!(size_of::<Range>() == 16);

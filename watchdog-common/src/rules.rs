@@ -1,0 +1,93 @@
+//! The rules of the programs.
+
+use crate::{Range, action, path};
+
+/// Ranges the guard can hold.
+pub const MAX_RANGES: usize = 64;
+/// Ranges of `/dev/mem` that may be written.
+pub const MAX_WRITABLE: usize = 8;
+/// Values of a kernel enumeration that a table of [`Rules`] holds.
+pub const ENUM_VALUES: usize = 64;
+/// Words of a set of processors, by number; no x86-64 kernel has more (`NR_CPUS_RANGE_END`).
+pub const PROCESSOR_WORDS: usize = 8192 / 64;
+/// Helpers and kernel functions that the guard looks for in programs.
+pub const HELPERS: usize = 5;
+/// Structures by which a program schedules processes, and a place that no kernel needs yet.
+pub const SCHEDULERS: usize = 3;
+/// Places in a table indexed by [`path`]: a multiple of eight, so that nothing is padded.
+pub const PATHS: usize = (path::COUNT as usize).next_multiple_of(8);
+
+/// What the programs protect, and from which processes; frozen once they are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Rules {
+    /// The other nodes' memory; unused places are empty.
+    pub ranges: [Range; MAX_RANGES],
+    /// What may be written by `/dev/mem`: none of it is in `ranges`. Unused places are empty.
+    pub writable: [Range; MAX_WRITABLE],
+    /// Processors that may be started, a bit each.
+    pub processors: [u64; PROCESSOR_WORDS],
+    /// A range on which the watchdog itself attempts what must be denied.
+    pub canary: Range,
+    /// Another one, which only programs that cannot refuse count as protected: no other program
+    /// denies the watchdog's attempt there before it reaches them.
+    pub inner_canary: Range,
+    /// The watchdog's process (thread group) id: no process may stop it.
+    pub watchdog: u32,
+    /// The inode number of the mount namespace of process 1: its mounts stay. 0 where LSM programs
+    /// do not fire, so that no mount can be kept.
+    pub init_mnt_ns: u32,
+    /// One of [`action`] for each [`path`].
+    pub policy: [u8; PATHS],
+    /// The [`path`] that each value of `enum lockdown_reason` belongs to; 0 for none.
+    pub lockdown: [u8; ENUM_VALUES],
+    /// The same of `enum kernel_read_file_id`.
+    pub read_file: [u8; ENUM_VALUES],
+    /// The same of `enum kernel_load_data_id`.
+    pub load_data: [u8; ENUM_VALUES],
+    /// One of [`bpf_use`](crate::bpf_use) for each value of `enum bpf_prog_type`; 0 for none.
+    pub program_types: [u8; ENUM_VALUES],
+    /// The same for `enum bpf_attach_type`.
+    pub attach_types: [u8; ENUM_VALUES],
+    /// What a call of each helper has in its instruction: the helper's address less
+    /// `__bpf_call_base`'s. Unused places are 0, which no helper has.
+    pub helpers: [i32; HELPERS],
+    /// The numbers of the structures in the kernel's type information by which a program schedules
+    /// processes; 0 for none.
+    pub schedulers: [u32; SCHEDULERS],
+}
+
+impl Rules {
+    /// Rules that protect nothing.
+    pub const EMPTY: Self = Self {
+        ranges: [Range { start: 0, end: 0 }; MAX_RANGES],
+        writable: [Range { start: 0, end: 0 }; MAX_WRITABLE],
+        processors: [0; PROCESSOR_WORDS],
+        canary: Range { start: 0, end: 0 },
+        inner_canary: Range { start: 0, end: 0 },
+        watchdog: 0,
+        init_mnt_ns: 0,
+        policy: [action::OFF; PATHS],
+        lockdown: [0; ENUM_VALUES],
+        read_file: [0; ENUM_VALUES],
+        load_data: [0; ENUM_VALUES],
+        program_types: [0; ENUM_VALUES],
+        attach_types: [0; ENUM_VALUES],
+        helpers: [0; HELPERS],
+        schedulers: [0; SCHEDULERS],
+    };
+}
+
+const _: () = {
+    assert!(
+        size_of::<Rules>()
+            == (MAX_RANGES + MAX_WRITABLE) * 16
+                + PROCESSOR_WORDS * 8
+                + 32
+                + 8
+                + PATHS
+                + 5 * ENUM_VALUES
+                + (HELPERS + SCHEDULERS) * 4
+    );
+    assert!(PATHS >= path::COUNT as usize);
+};

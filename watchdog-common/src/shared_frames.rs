@@ -1,0 +1,34 @@
+//! Guarded frames in the page tables of processes.
+
+/// Bytes of `struct page` (include/linux/mm_types.h) by which programs calculate; the loader checks
+/// them.
+pub const PAGE_STRUCT: u64 = 64;
+
+/// How programs find and walk page tables; all 0 where that is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct PageTables {
+    /// The kernel's mapping of physical address 0: a virtual address.
+    pub direct_map: u64,
+    /// 4 or 5.
+    pub levels: u64,
+}
+
+/// Guarded frames that a process has mapped writable, as the kernel lists them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SharedFrames {
+    /// The first of them: a physical address.
+    pub start: u64,
+    /// Bytes of consecutive frames; 0 where the mapping could not be walked.
+    pub bytes: u64,
+    /// The process.
+    pub tgid: u32,
+    /// The number of the device's file: the major above 20 bits of the minor.
+    pub device: u32,
+}
+
+const _: () = {
+    assert!(size_of::<PageTables>() == 16);
+    assert!(size_of::<SharedFrames>() == 24);
+};

@@ -1,0 +1,8 @@
+//! System calls by which paths are tried.
+
+use std::io;
+
+/// The result of a system call.
+pub(super) fn checked(result: libc::c_long) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
