@@ -6,12 +6,12 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use watchdog_core::locate::{Budget, Finding, Kernel, Recheck, Text, locate, page_tables, recheck};
 use watchdog_core::memory::Memory;
-use watchdog_fuzz::made_up::{Layout, kernel};
+use watchdog_fuzz::made_up::kernel;
 use watchdog_fuzz::{Input, bounded, search};
 
 /// A kernel to put in what the claims say.
 static KERNEL: LazyLock<Kernel> = LazyLock::new(|| {
-    let input = Input::decode(&kernel(Layout::From64, 5).finish());
+    let input = Input::decode(&kernel().finish());
     let found = locate(&input.memory, &input.within, &search(), &mut |_, _| ());
     match found.expect("all of it can be read").remove(0) {
         Finding::Located(kernel) => *kernel,

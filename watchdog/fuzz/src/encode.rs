@@ -4,8 +4,12 @@ use watchdog_core::memory::PAGE_SIZE;
 
 use crate::input::{BYTES, CHANGE, HOLE, PAGES, RAMP, REPEAT, SEARCH};
 
-/// Bytes that a ramp's record takes; what it would not shorten is written as it is.
-const RAMP_RECORD: usize = 24;
+/// Bytes of a record's kind, place and count.
+const HEAD: usize = 7;
+/// Numbers, or repetitions, in a record at most.
+const MOST: usize = u16::MAX as usize;
+/// Bytes that are looked for as repeated: a function's name is one of few.
+const MOST_REPEATED: usize = 16;
 
 /// An input in the making. Physical addresses are below 4 GiB.
 #[derive(Debug, Default)]
@@ -66,36 +70,39 @@ impl Encoder {
         self.0.push(byte);
     }
 
-    /// A page table, or anything else made of `u64`: ramps as such, and no zeros.
+    /// A page table, or anything else made of `u64`.
     pub fn table(&mut self, at: u64, entries: &[u64]) {
+        let bytes: Vec<u8> = entries.iter().flat_map(|entry| entry.to_le_bytes()).collect();
+        self.memory(at, &bytes);
+    }
+
+    /// Memory as it is from physical `at` on: ramps and repetitions as such, and no zeros.
+    pub fn memory(&mut self, at: u64, memory: &[u8]) {
         let mut plain = 0;
         let mut n = 0;
-        while n < entries.len() {
-            let length = ramp_length(&entries[n..]);
-            let is_zero = entries[n] == 0;
-            if !is_zero && length * 8 <= RAMP_RECORD {
+        while n < memory.len() {
+            let rest = &memory[n..];
+            let zeros = rest.iter().take_while(|byte| **byte == 0).count();
+            let short = Short::of(at + n as u64, rest).filter(|_| zeros < HEAD);
+            let length = short.as_ref().map_or(zeros, |short| short.length());
+            if short.is_none() && zeros < HEAD && zeros < rest.len() {
                 n += 1;
                 continue;
             }
-            self.entries(at, entries, plain..n);
-            if is_zero {
-                n += entries[n..].iter().take_while(|entry| **entry == 0).count();
-            } else {
-                let step = entries[n + 1].wrapping_sub(entries[n]);
-                self.ramp(at + n as u64 * 8, length as u16, 8, entries[n], step);
-                n += length;
+            self.bytes(at + plain as u64, &memory[plain..n]);
+            match short {
+                Some(Short::Ramp { count, width, first, step }) => {
+                    self.ramp(at + n as u64, count as u16, width, first, step);
+                }
+                Some(Short::Repeat { count, bytes }) => {
+                    self.repeat(at + n as u64, count as u16, bytes);
+                }
+                None => {}
             }
+            n += length;
             plain = n;
         }
-        self.entries(at, entries, plain..n);
-    }
-
-    fn entries(&mut self, at: u64, entries: &[u64], which: std::ops::Range<usize>) {
-        if !which.is_empty() {
-            let place = at + which.start as u64 * 8;
-            let bytes: Vec<_> = entries[which].iter().flat_map(|e| e.to_le_bytes()).collect();
-            self.bytes(place, &bytes);
-        }
+        self.bytes(at + plain as u64, &memory[plain..]);
     }
 
     fn range(&mut self, kind: u8, at: u64, size: u64) {
@@ -111,9 +118,57 @@ impl Encoder {
     }
 }
 
-/// How many entries go on as the first two do.
-fn ramp_length(entries: &[u64]) -> usize {
-    let step = |pair: &[u64]| pair[1].wrapping_sub(pair[0]);
-    let Some(first) = entries.get(..2).map(step) else { return entries.len() };
-    1 + entries.windows(2).take_while(|pair| step(pair) == first).count()
+/// Memory that a record describes in fewer bytes than it has.
+enum Short<'a> {
+    Ramp { count: usize, width: usize, first: u64, step: u64 },
+    Repeat { count: usize, bytes: &'a [u8] },
+}
+
+impl<'a> Short<'a> {
+    /// What `memory` at physical `at` begins with, in the record that saves most. Numbers are where
+    /// a compiler puts them: at multiples of their width.
+    fn of(at: u64, memory: &'a [u8]) -> Option<Self> {
+        let widths = [2, 4, 8].into_iter().filter(|width| at.is_multiple_of(*width as u64));
+        let ramps = widths.filter_map(|width| Self::ramp(memory, width));
+        let repeats = (1..=MOST_REPEATED).filter_map(|length| Self::repeat(memory, length));
+        ramps.chain(repeats).filter(|short| short.saved() > 0).max_by_key(Self::saved)
+    }
+
+    fn ramp(memory: &[u8], width: usize) -> Option<Self> {
+        let number = |bytes: &[u8]| {
+            let mut all = [0; 8];
+            all[..width].copy_from_slice(bytes);
+            u64::from_le_bytes(all)
+        };
+        let mut numbers = memory.chunks_exact(width).map(number).take(MOST);
+        let (first, second) = (numbers.next()?, numbers.next()?);
+        let (step, mask) = (second.wrapping_sub(first), u64::MAX >> (64 - 8 * width));
+        let follows =
+            |(n, number): &(u64, u64)| first.wrapping_add(step.wrapping_mul(*n)) & mask == *number;
+        let count = 2 + (2..).zip(numbers).take_while(follows).count();
+        Some(Self::Ramp { count, width, first, step })
+    }
+
+    fn repeat(memory: &'a [u8], length: usize) -> Option<Self> {
+        let bytes = memory.get(..length)?;
+        let count = memory.chunks_exact(length).take(MOST).take_while(|it| *it == bytes).count();
+        Some(Self::Repeat { count, bytes })
+    }
+
+    /// Bytes of memory that it describes.
+    const fn length(&self) -> usize {
+        match self {
+            Self::Ramp { count, width, .. } => *count * *width,
+            Self::Repeat { count, bytes } => *count * bytes.len(),
+        }
+    }
+
+    /// Bytes that its record is shorter.
+    const fn saved(&self) -> isize {
+        let record = match self {
+            Self::Ramp { .. } => HEAD + 1 + 16,
+            Self::Repeat { bytes, .. } => HEAD + 1 + bytes.len(),
+        };
+        self.length() as isize - record as isize
+    }
 }

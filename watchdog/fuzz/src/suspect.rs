@@ -14,7 +14,7 @@ use watchdog_core::verify::reference::{
 };
 use watchdog_core::verify::{Baseline, BaselineKind, Identity, Origin, Verifier};
 
-use crate::made_up::{self, Layout};
+use crate::made_up;
 use crate::{Encoder, Input, search};
 
 mod reference;
@@ -176,7 +176,7 @@ impl Suspect {
 #[must_use]
 pub fn kernel_for(size: u64) -> Kernel {
     static LOCATED: LazyLock<Kernel> = LazyLock::new(|| {
-        let input = Input::decode(&made_up::kernel(Layout::From64, 5).finish());
+        let input = Input::decode(&made_up::kernel().finish());
         let found = locate(&input.memory, &input.within, &search(), &mut |_, _| ());
         match found.expect("all of it can be read").remove(0) {
             Finding::Located(kernel) => *kernel,

@@ -1,8 +1,9 @@
-//! lz4's legacy format, the one that kernels are packed in.
+//! lz4's legacy format, in which kernels are packed.
 //!
 //! A magic number, then blocks: their packed size as 32 bits, and bytes that unpack to 8 MiB, in
-//! the last block to what is left (lib/decompress_unlz4.c). `lz4_flex` reads the newer format only,
-//! but unpacks the blocks of both.
+//! the last block to what is left (lib/decompress_unlz4.c). The frame decoder of `lz4_flex` 0.14
+//! reads this format too, but less of it than the kernel does: it refuses a magic number between
+//! blocks, and a block that packing made larger. So its block decoder is used here.
 
 use std::io::{self, Read};
 

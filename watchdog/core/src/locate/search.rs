@@ -17,7 +17,8 @@ pub struct Search {
 
 /// Finds every kernel in the physical memory `within`, in ascending order of text address.
 ///
-/// `progress` hears of bytes searched and bytes in all.
+/// `progress` gets the bytes searched so far and the bytes in all. Once all are searched, it is
+/// called again with each sign that memory is read for.
 ///
 /// # Errors
 /// When memory of `within` cannot be read. What the memory holds is never an error: a kernel
@@ -34,7 +35,8 @@ pub fn locate(
     signs.log(within);
     let mut budget = Budget::for_memory(within.size());
     let mut kept = Kept::for_memory(within.size());
-    let claims = claims(memory, &signs, &search.images, &mut budget, &mut kept);
+    let mut followed = || progress(within.size(), within.size());
+    let claims = claims(memory, &signs, &search.images, &mut budget, &mut kept, &mut followed);
     let findings = agreement::decide(claims, within, &search.images);
     if signs.flooded || budget.is_exhausted() || kept.is_exhausted {
         log::debug!(
@@ -80,25 +82,34 @@ impl Kept {
     }
 }
 
-/// Asks every witness about every sign of its kind.
+/// Asks every witness about every sign of its kind. `followed` is called with each sign that memory
+/// is read for: all of them together may take longer than the search.
 fn claims(
     memory: &dyn Memory,
     signs: &Signs,
     images: &[VendorSign],
     budget: &mut Budget,
     kept: &mut Kept,
+    followed: &mut dyn FnMut(),
 ) -> Claims {
     let mappings = signs.level3.iter();
-    let mappings = mappings.map(|&at| (at, page_tables::examine(memory, at, budget)));
+    let mappings = mappings.map(|&at| {
+        followed();
+        (at, page_tables::examine(memory, at, budget))
+    });
     let mappings = claims_of("page-tables", mappings, |claim| claim.text.phys);
     let tables = signs.token_indexes.iter().map(|&at| {
+        followed();
         let table = kallsyms::examine(memory, at, budget);
         let too_many = "more symbol tables parse than are kept";
         (at, table.and_then(|it| kept.keep(it.symbols.size()).then_some(it).ok_or(too_many)))
     });
     let tables = claims_of("kallsyms", tables, |claim| claim.phys);
     let resources = signs.resources.iter();
-    let resources = resources.map(|&at| (at, iomem::examine(memory, at, budget)));
+    let resources = resources.map(|&at| {
+        followed();
+        (at, iomem::examine(memory, at, budget))
+    });
     let resources = claims_of("iomem", resources, |claim| claim.phys);
     let notes = signs.notes.iter().map(|(at, note)| (*at, vmcoreinfo::examine(note)));
     let notes = claims_of("vmcoreinfo", notes, |claim| claim.phys);
@@ -145,9 +156,22 @@ mod tests {
         for (left, tables) in [(size, 1), (size - 1, 0)] {
             let mut kept = Kept { left: left as u64, is_exhausted: false };
             let mut budget = Budget::for_memory(0);
-            let claims = claims(&machine, &signs, &[], &mut budget, &mut kept);
+            let claims = claims(&machine, &signs, &[], &mut budget, &mut kept, &mut || ());
             assert_eq!(claims.tables.len(), tables);
             assert_eq!(kept.is_exhausted, tables == 0);
         }
+    }
+
+    /// Check that progress is heard of while signs are followed: a search that a watch waits for
+    /// must not look like one that hangs.
+    #[test]
+    fn progress_of_following() {
+        let machine = Machine::with(FIRST);
+        let all = machine.ranges().size();
+        let mut searched = 0;
+        let mut progress = |done, total| searched += u32::from(done == all && total == all);
+        locate(&machine, machine.ranges(), &Search::default(), &mut progress).unwrap();
+        // The end of the search, and one sign of each of three kinds.
+        assert!(searched >= 4, "{searched}");
     }
 }

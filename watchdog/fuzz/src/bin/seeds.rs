@@ -70,6 +70,7 @@ fn made_up_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     seeds.extend(traced::seeds().into_iter().map(of("judge")));
     seeds.extend(stored::seeds().into_iter().map(of("baseline")));
     seeds.extend(types::seeds().into_iter().map(of("types")));
+    seeds.extend(made_up::learned_seeds().into_iter().map(of("learned")));
     seeds
 }
 

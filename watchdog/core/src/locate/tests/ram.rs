@@ -1,5 +1,5 @@
-// Kernels made up by an encoder of its own, that shares nothing with the decoders. Nothing of the
-// crate is used here: the example of its documentation includes this file.
+// The one encoder of made-up kernels. It shares nothing with the decoders, and uses nothing of the
+// crate: the example of its documentation includes this file, and so do the fuzz targets' seeds.
 
 /// Bytes of the made-up machine.
 pub(crate) const RAM: usize = 32 << 20;
@@ -8,11 +8,11 @@ pub(crate) const TEXT_SIZE: u64 = 0x1f_f123;
 pub(crate) const IMAGE_SIZE: u64 = 0x80_0000;
 const RODATA: u64 = 0x20_0000;
 const BANNER: u64 = RODATA + 0x100;
-const NAME: u64 = RODATA + 0x200;
+pub(crate) const NAME: u64 = RODATA + 0x200;
 const TABLES: u64 = RODATA + 0x1000;
 const DATA: u64 = 0x50_0000;
 const PAGE_TABLES: u64 = 0x60_0000;
-const PAGE: u64 = 0x1000;
+pub(crate) const PAGE: u64 = 0x1000;
 
 pub(crate) const NX: u64 = 1 << 63;
 pub(crate) const RX: u64 = 0x121;
@@ -38,6 +38,8 @@ pub(crate) struct MadeUp {
     /// Physical and virtual address of its text.
     pub(crate) text: u64,
     pub(crate) virt: u64,
+    /// Bytes of its text, at most those in front of its read-only data.
+    pub(crate) text_size: u64,
     /// Where its VMCOREINFO is.
     pub(crate) note: u64,
     pub(crate) layout: Layout,
@@ -48,6 +50,7 @@ pub(crate) struct MadeUp {
 pub(crate) const FIRST: MadeUp = MadeUp {
     text: 0x40_0000,
     virt: 0xffff_ffff_9260_0000,
+    text_size: TEXT_SIZE,
     note: 0x180_0000,
     layout: Layout::From64,
     levels: 5,
@@ -131,13 +134,24 @@ impl Ram {
 
     /// Puts a whole kernel into memory.
     pub(crate) fn add(&mut self, kernel: MadeUp) {
+        let functions = (1..1500).map(|n| (format!("tfunction_{n}"), kernel.virt + n * 0x100));
+        self.add_with(kernel, functions);
+    }
+
+    /// The same with functions of one's choice: name behind its type letter, virtual address.
+    pub(crate) fn add_with(
+        &mut self,
+        kernel: MadeUp,
+        functions: impl Iterator<Item = (String, u64)>,
+    ) {
         self.write(kernel.banner(), b"Linux version 6.1.0-made-up (somebody) #1 SMP\n\0");
         self.write(kernel.note, kernel.note(kernel.virt, kernel.text, kernel.root()).as_bytes());
         self.write(kernel.text + NAME, b"Kernel code\0");
-        let resource = [kernel.text, kernel.text + TEXT_SIZE - 1, kernel.virt + NAME, 0x8100_0200];
+        let resource =
+            [kernel.text, kernel.text + kernel.text_size - 1, kernel.virt + NAME, 0x8100_0200];
         self.write(kernel.resource(), &resource.map(u64::to_le_bytes).concat());
         self.page_tables(kernel);
-        self.kallsyms(kernel);
+        self.symbols(kernel, functions);
     }
 
     /// Text by 4 KiB pages, the rest of the image and the direct map by 2 MiB pages.
@@ -150,7 +164,7 @@ impl Ram {
         let first = kernel.first_entry();
         self.entry(kernel.level2(), first, kernel.level1() | TABLE);
         for page in 0..512 {
-            let rights = if page * PAGE < TEXT_SIZE { RX } else { RW };
+            let rights = if page * PAGE < kernel.text_size { RX } else { RW };
             self.entry(kernel.level1(), page, (kernel.text + page * PAGE) | rights);
         }
         for n in 1..IMAGE_SIZE >> 21 {
@@ -167,19 +181,14 @@ impl Ram {
         }
     }
 
-    fn kallsyms(&mut self, kernel: MadeUp) {
-        let functions = (1..1500).map(|n| (format!("tfunction_{n}"), kernel.virt + n * 0x100));
-        self.symbols(kernel, functions);
-    }
-
     /// Symbols as scripts/kallsyms.c lays them out, each letter a token of its own: those that a
     /// kernel cannot do without, and more.
     pub(crate) fn symbols(&mut self, kernel: MadeUp, more: impl Iterator<Item = (String, u64)>) {
-        let MadeUp { virt, text, layout, .. } = kernel;
+        let MadeUp { virt, text, text_size, layout, .. } = kernel;
         let mut symbols = vec![
             ("T_text".to_owned(), virt),
             ("T_stext".to_owned(), virt),
-            ("T_etext".to_owned(), virt + TEXT_SIZE),
+            ("T_etext".to_owned(), virt + text_size),
             ("Dlinux_banner".to_owned(), virt + BANNER),
             ("Djiffies_64".to_owned(), virt + DATA + 0x100),
             ("B_end".to_owned(), virt + IMAGE_SIZE),
@@ -197,13 +206,7 @@ impl Ram {
             names.extend(if high == 0 { vec![low] } else { vec![low | 0x80, high] });
             names.extend(name.bytes());
         }
-        let mut token_table = Vec::new();
-        let mut token_index = Vec::new();
-        for token in 0..=255_u8 {
-            token_index.extend((token_table.len() as u16).to_le_bytes());
-            let printable = if token.is_ascii_graphic() { token } else { b'?' };
-            token_table.extend([printable, 0]);
-        }
+        let tokens = tokens();
         let mut at = kernel.tables();
         let mut put = |bytes: &[u8]| {
             self.write(at, bytes);
@@ -229,13 +232,19 @@ impl Ram {
         put(&(symbols.len() as u32).to_le_bytes());
         put(&names);
         put(&markers);
-        put(&token_table);
-        let index = put(&token_index);
+        let behind = put(&tokens) + tokens.len() as u64;
         if layout != Layout::To63 {
-            put(&relative(index + 512));
+            put(&relative(behind));
         }
         if layout == Layout::From64 {
             put(&virt.to_le_bytes());
         }
     }
+}
+
+/// The token table, each letter a token of its own, and its index right behind it.
+pub(crate) fn tokens() -> Vec<u8> {
+    let printable = |token: u8| if token.is_ascii_graphic() { token } else { b'?' };
+    let table = (0..=255).flat_map(|token| [printable(token), 0]);
+    table.chain((0..256_u16).flat_map(|token| (2 * token).to_le_bytes())).collect()
 }
