@@ -9,6 +9,7 @@ mod life;
 mod messages;
 mod no_kernel;
 mod nodes;
+mod options;
 mod patrol;
 mod pulse;
 mod search_backoff;
@@ -21,5 +22,7 @@ mod sweeper;
 mod unsaved;
 mod watching;
 
+pub use error::WatchError;
 pub use nodes::WatchedNodes;
-pub use service::{WatchError, WatchOptions, watch};
+pub use options::WatchOptions;
+pub use service::watch;

@@ -1,6 +1,5 @@
 //! The whole of `run`: arm the guard, find the nodes, then everything at once until told to stop.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use libsystemd::daemon::NotifyState;
@@ -9,11 +8,12 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::attempts::{Attempts, Owners};
 use super::attribution::WriteLog;
-use super::error::SweepError;
+use super::error::WatchError;
 use super::invariant::{self, Invariant};
 use super::leases::Leases;
 use super::messages;
 use super::nodes::{WatchedNodes, enough};
+use super::options::WatchOptions;
 use super::patrol::Patrol;
 use super::pulse::{Heart, Pulse, Startup, notify};
 use super::second::Second;
@@ -21,11 +21,8 @@ use super::self_test::{SelfTestWatch, armed, degraded, holder_lost, judged_by_le
 use super::sweeper::Sweeper;
 use crate::alert::{Event, Outlet};
 use crate::node::{Found, Nodes, Target};
-use watchdog_core::memory::{MapError, RangeSet, ReadError};
-use watchdog_core::verify::{BaselineKey, BaselineStore};
-use watchdog_guard::{
-    Guard, GuardConfig, GuardError, GuardEvent, Policies, Processors, Release, Settings, role,
-};
+use watchdog_core::memory::{RangeSet, ReadError};
+use watchdog_guard::{Guard, GuardEvent, role};
 
 /// How long systemd waits for a sign of life at least: a sweep may have to search all of a node's
 /// memory on a busy machine, and who is started anew meanwhile knows less than before.
@@ -35,119 +32,6 @@ const UNHEARD: Duration = Duration::from_secs(15);
 
 /// Periods for which a node's clocks may stand still at least.
 const STILL: u32 = 3;
-
-/// How the watch is run.
-#[derive(Clone, Debug)]
-pub struct WatchOptions {
-    /// From the beginning of one sweep to the next.
-    pub period: Duration,
-    /// Go on with an incomplete guard.
-    pub degraded: bool,
-    /// Go on without nodes that are not there yet.
-    pub wait: bool,
-    /// Where baselines are kept.
-    pub state_dir: PathBuf,
-    /// Whose signature baselines must carry.
-    pub baseline_key: Option<BaselineKey>,
-    /// How long a node may boot before it counts as lost.
-    pub boot_limit: Duration,
-    /// What the guard does about each path.
-    pub policies: Policies,
-    /// Who may take it down.
-    pub release: Release,
-    /// What may be written by `/dev/mem` all the same.
-    pub writable: RangeSet,
-    /// Processors that may be started.
-    pub processors: Processors,
-    /// The configuration file, whether it exists or not.
-    pub config: PathBuf,
-}
-
-impl WatchOptions {
-    /// What nobody but the watchdog may change while the guard is in force: the configuration's
-    /// folder where it is the watchdog's own, else the file, and the baselines.
-    fn protected_files(&self) -> Vec<PathBuf> {
-        let folder = self.config.parent().filter(|it| it.file_name() == Some("watchdog".as_ref()));
-        let config = folder.unwrap_or(&self.config).to_owned();
-        vec![config, self.state_dir.clone(), BaselineStore::folder(&self.state_dir)]
-    }
-
-    /// Where baselines are kept.
-    fn store(&self) -> BaselineStore {
-        let key = self.baseline_key.as_ref().map(|key| key.public().clone());
-        BaselineStore::in_state_dir(&self.state_dir, key)
-    }
-
-    /// What the guard remembers of the watch.
-    fn settings(&self, target: &Target) -> Settings {
-        Settings {
-            period: self.period,
-            booting: self.boot_limit,
-            baseline_key: self.baseline_key.as_ref().map(|key| key.text().to_owned()),
-            images: target.images.digests(),
-            baselines: self.store().digests(),
-        }
-    }
-}
-
-/// Why the watch did not start, or ended.
-#[derive(Debug, thiserror::Error)]
-pub enum WatchError {
-    /// The guard could not be loaded.
-    #[error(transparent)]
-    Guard(#[from] GuardError),
-    /// The guard is not whole.
-    #[error(
-        "the guard is not armed: {0}. Repair that, or run with --degraded to continue without \
-         these denials"
-    )]
-    NotArmed(String),
-    /// The memory is this kernel's own.
-    #[error("{0}")]
-    InUse(String),
-    /// It is unknown which node owns the memory.
-    #[error(transparent)]
-    Map(#[from] MapError),
-    /// Nothing to watch.
-    #[error("{0}")]
-    NoNode(String),
-    /// Memory could not be searched.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// Sweeping cannot go on.
-    #[error(transparent)]
-    Sweep(#[from] SweepError),
-    /// Sweeping, which had begun, cannot go on.
-    #[error("the watch cannot continue: {0}")]
-    Broken(#[source] SweepError),
-    /// The sweeper is gone.
-    #[error("the sweeper thread died. This is a bug in watchdog; please report it")]
-    SweeperDied,
-    /// No event is reported.
-    #[error(
-        "the journal, or another destination of events, accepted nothing for {UNHEARD:?}. A \
-         watchdog that cannot report puts no guard in force. Check that journald runs (systemctl \
-         status systemd-journald.socket), and that no policy confines the watchdog (AppArmor, \
-         Landlock)"
-    )]
-    Unheard,
-    /// The role of an earlier guard remains.
-    #[error(
-        "no guard was armed, and the watchdog cannot give up the role that an earlier guard trusts"
-    )]
-    Role(#[source] std::io::Error),
-    /// No signal handler.
-    #[error("cannot listen for signals")]
-    Signal(#[source] std::io::Error),
-}
-
-impl WatchError {
-    /// Whether the watch had begun, so that another try may succeed.
-    #[must_use]
-    pub fn had_begun(&self) -> bool {
-        matches!(self, Self::Broken(_) | Self::SweeperDied | Self::Unheard)
-    }
-}
 
 /// Watches until SIGTERM or SIGINT.
 ///
@@ -219,7 +103,7 @@ pub async fn watch(
         startup.step("putting the guard in force");
         guard.set_baselines(options.store().digests());
         if !outlet.is_heard(UNHEARD) {
-            return Err(WatchError::Unheard);
+            return Err(WatchError::Unheard(UNHEARD));
         }
         // From here on the guard stays, whatever becomes of this process.
         let events = guard.keep()?;
@@ -318,18 +202,7 @@ fn arm(
     outlet: &Outlet,
     mut to_event: impl FnMut(GuardEvent) -> Option<Event>,
 ) -> Result<Option<Guard>, WatchError> {
-    let config = GuardConfig {
-        ranges,
-        writable: options.writable.clone(),
-        processors: options.processors.clone(),
-        policies: options.policies.clone(),
-        release: options.release.clone(),
-        protected_files: options.protected_files(),
-        baselines: BaselineStore::folder(&options.state_dir),
-        settings: options.settings(target),
-        without_lsm: options.degraded,
-    };
-    let mut guard = match Guard::load(&config) {
+    let mut guard = match Guard::load(&options.guard_config(target, ranges)) {
         Ok(guard) => guard,
         Err(error) if options.degraded => {
             outlet.send(unguarded(&error));
