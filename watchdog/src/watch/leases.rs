@@ -1,14 +1,14 @@
-//! Leases: who may write a node's memory for some time. The watchdog gives them, and tidies up when
-//! they are over.
+//! Leases: an executable may write a node's memory for some time. The watchdog grants a lease, and
+//! ends the access that is left when the lease is over.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::attempts::{Attempts, Owners};
 use super::attribution::WriteLog;
 use super::messages;
+use super::reporter::Reporter;
 use crate::alert::Event;
 use crate::node::{Nodes, Target};
 use watchdog_core::memory::RangeSet;
@@ -63,6 +63,9 @@ impl LeasedRanges {
 
 /// The lease in force, if there is one.
 pub(super) struct Leases {
+    nodes: Nodes,
+    /// All memory that the guard covers.
+    guarded: RangeSet,
     leased: LeasedRanges,
     write_log: WriteLog,
     current: Option<Current>,
@@ -77,29 +80,26 @@ struct Current {
     writes_before: u64,
 }
 
-/// The result of an update: events, and stale access to what was leased.
+/// What an update led to: an event about the lease, and stale access to what was leased.
 #[derive(Default)]
 pub(super) struct LeaseUpdate {
-    pub(super) events: Vec<Event>,
-    pub(super) stale_access: Vec<GuardEvent>,
+    event: Option<Event>,
+    stale_access: Vec<GuardEvent>,
 }
 
 impl LeaseUpdate {
-    /// All of it, as events.
-    pub(super) fn into_events(
-        self,
-        attempts: &mut Attempts,
-        owners: &Owners,
-    ) -> impl Iterator<Item = Event> {
-        let stale_access =
-            self.stale_access.into_iter().filter_map(|it| attempts.event(it, owners));
-        stale_access.chain(self.events)
+    /// Reports the stale access, and then the lease.
+    pub(super) fn report(self, reporter: &mut Reporter) {
+        self.stale_access.into_iter().for_each(|it| reporter.guard_event(it));
+        self.event.into_iter().for_each(|it| reporter.report(it));
     }
 }
 
 impl Leases {
-    pub(super) fn new(leased: LeasedRanges, write_log: WriteLog) -> Self {
-        Self { leased, write_log, current: None }
+    /// Leases of the nodes of `target`. What is leased is shared with the sweeper by `leased`.
+    pub(super) fn new(target: &Target, leased: LeasedRanges, write_log: WriteLog) -> Self {
+        let (nodes, guarded) = (target.nodes.clone(), target.guarded.clone().unwrap_or_default());
+        Self { nodes, guarded, leased, write_log, current: None }
     }
 
     /// Waits until the lease in force is over; for ever without one.
@@ -110,13 +110,11 @@ impl Leases {
         }
     }
 
-    /// Gives a lease that was asked for, or ends one that is over.
-    pub(super) fn update(&mut self, guard: &mut Guard, target: &Target) -> LeaseUpdate {
+    /// Grants a lease that was requested, or ends the one that is over.
+    pub(super) fn update(&mut self, guard: &mut Guard) -> LeaseUpdate {
         let state = guard.leases().state();
         match state {
-            Ok(LeaseState::Asked(terms)) if self.current.is_none() => {
-                self.give(guard, target, terms)
-            }
+            Ok(LeaseState::Asked(terms)) if self.current.is_none() => self.give(guard, terms),
             Ok(LeaseState::InForce(_, left)) => {
                 if let Some(current) = &mut self.current {
                     current.over = Instant::now() + left;
@@ -135,11 +133,11 @@ impl Leases {
         }
     }
 
-    fn give(&mut self, guard: &mut Guard, target: &Target, terms: LeaseTerms) -> LeaseUpdate {
+    fn give(&mut self, guard: &mut Guard, terms: LeaseTerms) -> LeaseUpdate {
         let writes_before = guard.leases().writes().unwrap_or_default();
-        let guarded = target.guarded.clone().unwrap_or_default();
-        let given = leasable(&target.nodes, guarded, &terms.node).and_then(|memory| {
-            // Before anybody may write it.
+        let memory = leasable(&self.nodes, self.guarded.clone(), &terms.node);
+        let given = memory.and_then(|memory| {
+            // Before the guard lets any process write it.
             self.leased.begin(memory.clone());
             let given = guard.leases().give(&terms, &memory).map(|()| memory);
             given.map_err(|error| chain(&error))
@@ -149,7 +147,7 @@ impl Leases {
                 let event = messages::lease_begun(&terms, &memory);
                 let over = Instant::now() + Duration::from_millis(terms.milliseconds);
                 self.current = Some(Current { terms, memory, over, writes_before });
-                LeaseUpdate { events: vec![event], stale_access: Vec::new() }
+                LeaseUpdate { event: Some(event), stale_access: Vec::new() }
             }
             Err(why) => {
                 self.leased.end();
@@ -161,8 +159,8 @@ impl Leases {
         }
     }
 
-    /// Ends the lease in force: what its holder has mapped is taken from him, and the node is
-    /// looked at anew.
+    /// Ends the lease in force: the guard ends the access that its holder still has, and the
+    /// sweeper locates and judges the node again.
     pub(super) fn end(&mut self, guard: &mut Guard) -> LeaseUpdate {
         let Some(current) = self.current.take() else { return LeaseUpdate::default() };
         if let Err(error) = guard.leases().end() {
@@ -174,12 +172,12 @@ impl Leases {
         let writes = writes.saturating_sub(current.writes_before);
         self.leased.end();
         let event = messages::lease_ended(&current.terms, writes, stale_access.len());
-        LeaseUpdate { events: vec![event], stale_access }
+        LeaseUpdate { event: Some(event), stale_access }
     }
 }
 
-/// What a lease of a node is for: its memory, and what is guarded and no node's, which is the local
-/// APIC: without it nobody starts another processor.
+/// The memory that a lease of a node covers: the node's own, and guarded memory of no node. That is
+/// the local APIC: a loader needs it to start the node's processors.
 fn leasable(nodes: &Nodes, guarded: RangeSet, name: &str) -> Result<RangeSet, String> {
     let Nodes::Configured(nodes) = nodes else {
         return Err(format!(
@@ -197,7 +195,12 @@ fn leasable(nodes: &Nodes, guarded: RangeSet, name: &str) -> Result<RangeSet, St
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use super::super::made_up;
     use super::*;
+    use crate::alert::EventKind;
+    use watchdog_guard::Policy;
 
     fn set(ranges: &[&str]) -> RangeSet {
         ranges.iter().map(|range| range.parse().expect("a range")).collect()
@@ -240,5 +243,21 @@ mod tests {
         leased.end();
         assert_eq!(leased.take_ended(), set(&["0x1000..0x2000", "0x8000..0x9000"]));
         assert!(leased.take_ended().is_empty());
+    }
+
+    /// Check that access which outlives a lease is recorded like any other, and reported before the
+    /// end of the lease.
+    #[test]
+    fn reported_end() {
+        let (send, reported) = mpsc::channel();
+        let write_log = WriteLog::default();
+        let mut reporter =
+            Reporter::new(write_log.clone(), None, move |event| send.send(event).expect("sent"));
+        let event = Some(Event::new(EventKind::LeaseEnded, "the end"));
+        let stale_access = vec![made_up::attempt(Policy::Observe)];
+        LeaseUpdate { event, stale_access }.report(&mut reporter);
+        let kinds: Vec<_> = reported.try_iter().map(|event| event.kind).collect();
+        assert_eq!(kinds, [EventKind::WriteObserved, EventKind::LeaseEnded]);
+        assert!(made_up::is_recorded(&write_log));
     }
 }

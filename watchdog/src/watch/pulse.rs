@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use libsystemd::daemon::{self, NotifyState};
 
+/// How long systemd waits for a sign of life at least. On a busy machine, a sweep may have to
+/// search all of a node's memory, and a restarted watchdog knows less than this one.
+const SIGN_OF_LIFE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long systemd waits for the next step of a start at least, however short `TimeoutStartSec=`
 /// is. The slowest step, loading the guard's programs, took 54 s on an emulated machine that shared
 /// its processors.
@@ -38,6 +41,17 @@ impl Startup {
         if self.extended.elapsed() >= STEP_PROGRESS {
             self.extend();
         }
+    }
+
+    /// The start is over: from now on, a sign of life follows every self-test that comes after a
+    /// sweep. So systemd waits for several of these `period`s, however long they are.
+    pub(super) fn end(self, period: Duration) {
+        let timeout = u64::try_from((period * 4).max(SIGN_OF_LIFE_TIMEOUT).as_micros());
+        notify(&[
+            NotifyState::Ready,
+            NotifyState::WatchdogUsec(timeout.unwrap_or(u64::MAX)),
+            NotifyState::Status("watching".to_owned()),
+        ]);
     }
 
     fn extend(&mut self) {

@@ -16,12 +16,15 @@ const PERIOD: Duration = Duration::from_secs(60);
 /// How long it may take, on a machine that has much else to do.
 const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What a second process finds, as it does.
+/// What a second process found of each path, or why its test failed.
+pub(super) type SecondReport = Result<Coverage, String>;
+
+/// The repeated test by a second process.
 #[derive(Debug)]
-pub(super) struct Second(Receiver<Result<Coverage, String>>);
+pub(super) struct Second(Receiver<SecondReport>);
 
 impl Second {
-    /// Begins; it goes on for as long as this is kept.
+    /// Starts the first test. The tests are repeated until this is dropped.
     pub(super) fn start() -> Self {
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
@@ -36,17 +39,17 @@ impl Second {
         Self(receiver)
     }
 
-    /// Waits for the next test; an event where a path was open or the test failed. Cancel safe.
-    pub(super) async fn next(&mut self) -> Option<Event> {
+    /// Waits for the report of the next test. Cancel safe.
+    pub(super) async fn next(&mut self) -> SecondReport {
         match self.0.recv().await {
-            Some(found) => event(found),
+            Some(report) => report,
             None => std::future::pending().await,
         }
     }
 }
 
-/// Tries every path by a second process.
-async fn test() -> Result<Coverage, String> {
+/// Tests every path by a second process.
+async fn test() -> SecondReport {
     let mut command = Command::from(this_program());
     command.args(ARGUMENTS).stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let output = match timeout(TEST_TIMEOUT, command.output()).await {
@@ -59,9 +62,9 @@ async fn test() -> Result<Coverage, String> {
     })
 }
 
-/// An event for paths that a second process found open, or for a test that failed.
-fn event(found: Result<Coverage, String>) -> Option<Event> {
-    let message = match found {
+/// The event of paths that a second process found open, or of a test that failed.
+pub(super) fn event(report: SecondReport) -> Option<Event> {
+    let message = match report {
         Err(why) => format!(
             "A second process could not test the guard: {why}. The guard may treat it differently \
              from the watchdog"

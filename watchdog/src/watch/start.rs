@@ -1,0 +1,215 @@
+//! The whole of `run`: the start, step by step, and then the service until a signal stops it.
+
+use std::time::Duration;
+
+use super::attribution::WriteLog;
+use super::error::WatchError;
+use super::invariant::{self, Invariant};
+use super::leases::Leases;
+use super::messages;
+use super::nodes::{WatchedNodes, enough};
+use super::options::WatchOptions;
+use super::patrol::Patrol;
+use super::pulse::{Heart, Startup};
+use super::receipts::ReportedAttempts;
+use super::reporter::Reporter;
+use super::second::Second;
+use super::self_test::{SelfTestWatch, armed, degraded, judged_by_less, unguarded};
+use super::service::Service;
+use super::sweeper::Sweeper;
+use super::wakeup::{Signals, Wakeups};
+use super::watched_guard::{BaselineWatch, WatchedGuard};
+use crate::alert::Outlet;
+use crate::node::{Found, Nodes, Target};
+use watchdog_core::memory::{RangeSet, ReadError};
+use watchdog_guard::{Guard, role};
+
+/// How long the journal may take to accept all events before the guard is put in force.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Periods for which a node's clocks may stand still at least.
+const STILL: u32 = 3;
+
+/// Watches until SIGTERM or SIGINT.
+///
+/// `search` finds the nodes once the guard is armed. While it makes progress, it calls the function
+/// that it is given. `reported` gets the receipts of what `outlet` delivered.
+///
+/// # Errors
+/// [`WatchError`]; every one is final and says what to do.
+pub async fn watch(
+    target: Target,
+    options: WatchOptions,
+    outlet: &Outlet,
+    reported: &mut ReportedAttempts,
+    search: impl FnOnce(&Target, &mut dyn FnMut()) -> Result<Vec<Found>, ReadError>,
+) -> Result<(), WatchError> {
+    // Before anything else: a signal that arrives during the start is answered after it.
+    let signals = Signals::listen().map_err(WatchError::Signal)?;
+    let mut start = Start::begin(&target, &options, outlet);
+    // Before anything is looked at: node 0 cannot change what is found later.
+    let armed = start.arm()?;
+    let found = start.find(search)?;
+    let nodes = start.judge(found)?;
+    // After the first sweep: ready means that every text was judged once.
+    let guard = start.put_in_force(armed, &nodes, reported)?;
+    let sweeps = Heart::default();
+    let sweeper = start.sweep(nodes, sweeps.clone());
+    // Without security modules the programs trust no process but this one.
+    let trusts_second = guard.as_ref().is_some_and(|it| it.guard.knows_the_executable());
+    let second = trusts_second.then(Second::start);
+    let wakeups = Wakeups::new(reported, signals, options.period, second, sweeper);
+    start.progress.end(options.period);
+    Service::new(guard, start.reporter, sweeps).run(wakeups).await
+}
+
+/// A guard that denies writes, and ends with this process unless it is put in force.
+struct Armed {
+    guard: Guard,
+    self_tests: SelfTestWatch,
+}
+
+/// The start, with what its steps share.
+struct Start<'a> {
+    target: &'a Target,
+    options: &'a WatchOptions,
+    outlet: &'a Outlet,
+    reporter: Reporter,
+    progress: Startup,
+}
+
+impl<'a> Start<'a> {
+    fn begin(target: &'a Target, options: &'a WatchOptions, outlet: &'a Outlet) -> Self {
+        outlet.send(messages::started(target));
+        let write_log = WriteLog::new(options.policies.clone());
+        let invariant = target.guarded.clone().map(|it| Invariant::new(it, write_log.clone()));
+        let queue = outlet.clone();
+        let reporter = Reporter::new(write_log, invariant, move |event| queue.send(event));
+        reporter.owners.set(configured(&target.nodes));
+        Self { target, options, outlet, reporter, progress: Startup::begin("arming the guard") }
+    }
+
+    /// Arms and tests the guard. `None` if nothing is guarded, or if the guard cannot be loaded and
+    /// `--degraded` allows that.
+    fn arm(&mut self) -> Result<Option<Armed>, WatchError> {
+        let mut armed = match &self.target.guarded {
+            Some(ranges) => {
+                invariant::check(ranges)?.map_or(Ok(()), |why| Err(WatchError::InUse(why)))?;
+                self.load(ranges.clone())?
+            }
+            None => None,
+        };
+        match &mut armed {
+            Some(Armed { guard, .. }) => {
+                guard.take_reader().into_iter().for_each(|it| self.outlet.confirm_by(it));
+            }
+            // Otherwise this process could write what an earlier guard denies to root.
+            None => role::give_up().map_err(WatchError::Role)?,
+        }
+        self.reporter.check_uses();
+        Ok(armed)
+    }
+
+    /// Loads and tests the guard. `--degraded` allows an incomplete guard, or none.
+    fn load(&mut self, ranges: RangeSet) -> Result<Option<Armed>, WatchError> {
+        let is_degraded = self.options.degraded;
+        let mut guard = match Guard::load(&self.options.guard_config(self.target, ranges)) {
+            Ok(guard) => guard,
+            Err(error) if is_degraded => {
+                self.reporter.report(unguarded(&error));
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        guard.take_changed().iter().for_each(|it| self.reporter.report(judged_by_less(it)));
+        guard.take_stale_access().into_iter().for_each(|it| self.reporter.guard_event(it));
+        let coverage = guard.self_test();
+        let open = coverage.open();
+        if open.is_empty() {
+            self.reporter.report(armed(&coverage));
+        } else if is_degraded {
+            self.reporter.report(degraded(&coverage));
+        } else {
+            return Err(WatchError::NotArmed(open.join("; ")));
+        }
+        let self_tests = SelfTestWatch::new(&coverage, self.reporter.write_log.clone());
+        Ok(Some(Armed { guard, self_tests }))
+    }
+
+    /// Searches memory for the nodes. Unless `--wait` is given, there must be enough of them.
+    fn find(
+        &mut self,
+        search: impl FnOnce(&Target, &mut dyn FnMut()) -> Result<Vec<Found>, ReadError>,
+    ) -> Result<Vec<Found>, WatchError> {
+        self.progress.step("searching memory for kernels");
+        let found = search(self.target, &mut || self.progress.progress())?;
+        if !self.options.wait {
+            enough(&self.target.nodes, &found).map_err(WatchError::NoNode)?;
+        }
+        Ok(found)
+    }
+
+    /// Loads or learns the baselines, and sweeps once. This takes longer than any later sweep.
+    fn judge(&mut self, found: Vec<Found>) -> Result<WatchedNodes, WatchError> {
+        self.progress.step("judging each node for the first time");
+        let (target, options) = (self.target, self.options);
+        let write_log = self.reporter.write_log.clone();
+        let mut report = |event| self.reporter.report(event);
+        let (store, limit) = (options.store(), options.boot_limit);
+        let mut nodes = WatchedNodes::take_up(target, store, limit, found, &mut report)?;
+        nodes.write_log = write_log;
+        nodes.still = target.guarded.is_some().then(|| options.period * STILL);
+        nodes.sweep(&*target.memory, &mut report)?;
+        self.reporter.owners.set(nodes.owners());
+        Ok(nodes)
+    }
+
+    /// Puts the guard in force, if every event so far was delivered.
+    fn put_in_force(
+        &mut self,
+        armed: Option<Armed>,
+        nodes: &WatchedNodes,
+        reported: &mut ReportedAttempts,
+    ) -> Result<Option<WatchedGuard>, WatchError> {
+        let Some(Armed { guard, self_tests }) = armed else { return Ok(None) };
+        self.progress.step("putting the guard in force");
+        let leases =
+            Leases::new(self.target, nodes.leased.clone(), self.reporter.write_log.clone());
+        let baselines = BaselineWatch::new(self.options.store());
+        let mut watched = WatchedGuard::new(guard, leases, self_tests, baselines);
+        watched.update_baselines();
+        if !self.outlet.is_heard(DELIVERY_TIMEOUT) {
+            return Err(WatchError::Unheard(DELIVERY_TIMEOUT));
+        }
+        // From here on the guard stays in force, even if this process is killed.
+        let inherited = watched.guard.keep()?;
+        inherited.into_iter().for_each(|it| self.reporter.guard_event(it));
+        watched.guard.take_reported().into_iter().for_each(|it| reported.count_into(it));
+        Ok(Some(watched))
+    }
+
+    /// Starts the threads that sweep the nodes and search all memory.
+    fn sweep(&self, nodes: WatchedNodes, heart: Heart) -> Sweeper {
+        let Target { memory, nodes: plan, images, .. } = self.target;
+        let patrol = Patrol::start(plan.clone(), images.clone(), memory.clone());
+        Sweeper::start(
+            nodes,
+            patrol,
+            memory.clone(),
+            self.options.period,
+            self.outlet.clone(),
+            self.reporter.owners.clone(),
+            heart,
+        )
+    }
+}
+
+/// Which node owns which memory, before any kernel was found.
+fn configured(nodes: &Nodes) -> Vec<(String, RangeSet)> {
+    match nodes {
+        Nodes::Configured(nodes) => {
+            nodes.iter().map(|(name, memory)| (name.to_string(), memory.clone())).collect()
+        }
+        Nodes::Discovered { .. } => Vec::new(),
+    }
+}
