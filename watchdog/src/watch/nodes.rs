@@ -119,8 +119,8 @@ impl WatchedNodes {
     /// Sweeps every node once and reports what is new.
     ///
     /// # Errors
-    /// [`SweepError::Learn`] when a kernel's text cannot be read. What a node's memory or its stored
-    /// baseline holds is never an error here: it makes the node lost or tampered.
+    /// [`SweepError::Learn`] when a kernel's text cannot be read. What a node's memory, or its
+    /// stored baseline, holds is never an error here: it makes the node lost or tampered.
     pub fn sweep(
         &mut self,
         memory: &dyn Memory,
