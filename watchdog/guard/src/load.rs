@@ -1,6 +1,5 @@
 //! The guard as it runs: its programs, the rules they go by, and what comes back from them.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -36,11 +35,8 @@ use super::record::Record;
 use super::recursion_misses::RecursionMisses;
 use super::reported::ReportedCounts;
 use super::rules::{record, rules};
-use super::self_protection::{
-    SelfProbes, pin_tables, protect_files_of, register_files, register_ids,
-};
-use super::self_test::SelfTest;
-use super::stale_access::{StaleAccessSearch, StaleAccessWatch};
+use super::self_protection::{pin_tables, protect_files_of, register_files, register_ids};
+use super::self_test::{Handles, SelfTest};
 use super::{WritePath, dma_devices, kernel_enums};
 use crate::role;
 
@@ -169,34 +165,20 @@ impl Guard {
             others.collect(),
             helpers.is_some(),
         );
-        let search = StaleAccessSearch::new(
-            frames,
-            &policies,
-            has_lsm,
-            dma_devices,
-            record.processors.clone(),
-        );
-        let mut stale_access =
-            StaleAccessWatch::new(search, policies.get(WritePath::Held), record.pid);
-        let ended = stale_access.end(Some(&canary));
         let mut map = |name| programs.take_map(name).ok_or(GuardError::Missing(name));
         let attempts = RingBuf::try_from(map("ATTEMPTS")?)?;
         let leases = LeaseTable::new(map("LEASE")?, map("LEASED")?)?;
-        let self_test = SelfTest {
+        let handles = Handles {
             canary: Some(canary),
-            stale_access,
-            waits: Cell::default(),
             probes_seen: Array::try_from(map("PROOFS")?)?,
-            lacking: lacking(&running.btf, &policies, no_lsm),
-            policies,
-            dma_devices: Some(dma_devices),
+            pin: pinned.generation.canary(),
+            frames,
             foreign,
-            self_probes: SelfProbes {
-                pin: pinned.generation.canary(),
-                program: record.programs.first().copied().unwrap_or_default(),
-                watchdog: record.pid,
-            },
+            dma_devices: Some(dma_devices),
         };
+        let lacking = lacking(&running.btf, &policies, no_lsm);
+        let mut self_test = SelfTest::new(&record, lacking, has_lsm, handles);
+        let ended = self_test.end_stale_access();
         Ok(Self {
             attempts: listen(attempts)?,
             lost: Array::try_from(map("LOST")?)?,
