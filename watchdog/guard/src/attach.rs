@@ -1,132 +1,99 @@
-//! Attaching the programs to what this kernel has.
+//! Loading the programs, and attaching them to what this kernel has.
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use aya::programs::links::FdLink;
-use aya::programs::{
-    CgroupDevice, CgroupSysctl, FEntry, FExit, Iter, Lsm, ProgramError, ProgramFd,
-};
+use aya::programs::{CgroupDevice, CgroupSysctl, FEntry, FExit, Iter, Lsm, ProgramError};
 use aya::{Btf, Ebpf};
 
-use super::Policies;
+use super::attachment::Attachment;
 use super::bpf::{self, CgroupHook};
 use super::control_groups::root_cgroup;
 use super::error::GuardError;
 use super::pins::Generation;
-use super::program::{Kind, Program, Stage};
-use super::programs::attach_order;
-use watchdog_core::btf as kernel_types;
+use super::program::Kind;
 
 /// What the name of a hook's function begins with (kernel/bpf/bpf_lsm.c).
 const LSM_FUNCTION: &str = "bpf_lsm_";
-/// Attaches every program that some policy needs and the kernel has a place for, and pins it.
-/// `btf`: the kernel's types as the loader reads them. `has_lsm`: whether LSM programs would ever
-/// fire; where not, others stand in for them. `late`: only those that refuse what loading the
-/// others takes, else all but them.
-pub(super) fn attach(
+
+/// Has the kernel verify a program. One that makes lists is pinned here, since nothing attaches it.
+/// `btf`: the kernel's types as the loader reads them.
+pub(super) fn load(
     programs: &mut Ebpf,
-    kernel: &kernel_types::Btf,
+    attachment: &Attachment,
     btf: &Btf,
-    policies: &Policies,
-    has_lsm: bool,
-    late: bool,
     generation: &Generation,
 ) -> Result<(), GuardError> {
-    let of_now = attach_order().into_iter().filter(|it| (it.program.stage == Stage::Late) == late);
-    for needed in of_now {
-        let program = needed.program;
-        let name = program.name;
-        if !needed.is_needed(policies) {
-            log::debug!("program {name}: not attached, no policy needs it");
-        } else if !program.fits(kernel, has_lsm) {
-            log::debug!("program {name}: not attached, {}", misfit(program.kind, has_lsm));
-        } else {
-            match program.function(kernel) {
-                Ok(function) => {
-                    attach_one(programs, program, function, btf, generation)?;
-                    log::debug!("program {name}: attached, {}", place(program.kind, function));
-                }
-                Err(why) => log::debug!("program {name}: not attached: {why}"),
-            }
+    let Attachment { program, function } = attachment;
+    let name = program.name;
+    let loaded = match program.kind {
+        Kind::Entry => find::<FEntry>(programs, name)?.load(function, btf),
+        Kind::Exit => find::<FExit>(programs, name)?.load(function, btf),
+        Kind::Lsm => {
+            let hook = function.trim_start_matches(LSM_FUNCTION);
+            find::<Lsm>(programs, name)?.load(hook, btf)
         }
+        Kind::Listing(objects) => find::<Iter>(programs, name)?.load(objects, btf),
+        Kind::Sysctl => find::<CgroupSysctl>(programs, name)?.load(),
+        Kind::Device => find::<CgroupDevice>(programs, name)?.load(),
+    };
+    loaded.map_err(|error| GuardError::Program(name, refusal(error)))?;
+    match program.kind {
+        // Without a link, which others could give another program: each list has its own.
+        Kind::Listing(_) => pin(programs, name, generation.program(name)),
+        _ => Ok(()),
     }
+}
+
+/// Attaches a program that is loaded. A pin holds it from here on, with this process or without.
+pub(super) fn attach(
+    programs: &mut Ebpf,
+    attachment: &Attachment,
+    generation: &Generation,
+) -> Result<(), GuardError> {
+    let name = attachment.program.name;
+    // Three types with the same methods, and aya has no trait for them.
+    macro_rules! link {
+        ($kind:ty) => {{
+            let program: &mut $kind = find(programs, name)?;
+            let link = program.attach().and_then(|id| program.take_link(id));
+            let link =
+                FdLink::from(link.map_err(|error| GuardError::Program(name, refusal(error)))?);
+            let path = generation.link(name);
+            link.pin(&path).map(drop).map_err(|error| GuardError::Pin(path, error.into()))?;
+        }};
+    }
+    match attachment.program.kind {
+        Kind::Entry => link!(FEntry),
+        Kind::Exit => link!(FExit),
+        Kind::Lsm => link!(Lsm),
+        Kind::Sysctl => attach_to_cgroup(programs, name, CgroupHook::Settings, generation)?,
+        Kind::Device => attach_to_cgroup(programs, name, CgroupHook::Device, generation)?,
+        Kind::Listing(_) => {}
+    }
+    log::debug!("program {name}: attached, {}", attachment.place());
     Ok(())
 }
 
-/// Why a program does not fit a kernel, for the log.
-const fn misfit(kind: Kind, has_lsm: bool) -> &'static str {
-    match (kind, has_lsm) {
-        (Kind::Lsm, false) => "no LSM program fires on this kernel",
-        (Kind::Device, true) => "LSM programs do its work on this kernel",
-        _ => "another program covers it on this kernel",
-    }
-}
-
-/// Where a program is attached, for the log.
-fn place(kind: Kind, function: &str) -> String {
-    match kind {
-        Kind::Lsm => format!("to the LSM hook {function}"),
-        Kind::Entry => format!("to the entry of {function}"),
-        Kind::Exit => format!("to the exit of {function}"),
-        Kind::Sysctl => "to settings, in the root control group".to_owned(),
-        Kind::Device => "to opens of devices, in the root control group".to_owned(),
-        Kind::Listing(objects) => format!("to no hook; it lists {objects}"),
-    }
-}
-
-fn attach_one(
+/// Attaches a program to the root cgroup without a link, which others could detach.
+fn attach_to_cgroup(
     programs: &mut Ebpf,
-    program: &Program,
-    function: &str,
-    btf: &Btf,
+    name: &'static str,
+    hook: CgroupHook,
     generation: &Generation,
 ) -> Result<(), GuardError> {
-    let name = program.name;
-    let refused = |error| GuardError::Program(name, refusal(error));
-    // Three types with the same methods, and no trait of aya's that has them.
-    macro_rules! traced {
-        ($kind:ty, $function:expr) => {{
-            let program: &mut $kind = find(programs, name)?;
-            program.load($function, btf).map_err(refused)?;
-            let link = program.attach().and_then(|id| program.take_link(id));
-            link.map_err(refused)?.into()
-        }};
-    }
-    let link: FdLink = match program.kind {
-        Kind::Entry => traced!(FEntry, function),
-        Kind::Exit => traced!(FExit, function),
-        Kind::Lsm => traced!(Lsm, function.trim_start_matches(LSM_FUNCTION)),
-        Kind::Listing(objects) => {
-            let program: &mut Iter = find(programs, name)?;
-            program.load(objects, btf).map_err(refused)?;
-            // Without a link, which others could give another program: each list has its own.
-            let path = generation.program(name);
-            return program.pin(&path).map_err(|error| GuardError::Pin(path, error.into()));
-        }
-        Kind::Sysctl => {
-            let program: &mut CgroupSysctl = find(programs, name)?;
-            program.load().map_err(refused)?;
-            let path = generation.on_cgroup(CgroupHook::Settings);
-            program.pin(&path).map_err(|error| GuardError::Pin(path, error.into()))?;
-            return attach_to_cgroup(program.fd().map_err(refused)?, CgroupHook::Settings);
-        }
-        Kind::Device => {
-            let program: &mut CgroupDevice = find(programs, name)?;
-            program.load().map_err(refused)?;
-            let path = generation.on_cgroup(CgroupHook::Device);
-            program.pin(&path).map_err(|error| GuardError::Pin(path, error.into()))?;
-            return attach_to_cgroup(program.fd().map_err(refused)?, CgroupHook::Device);
-        }
-    };
-    let path = generation.link(name);
-    // The pin holds it from here on, with this process or without.
-    link.pin(&path).map(drop).map_err(|error| GuardError::Pin(path, error.into()))
-}
-
-/// Attaches a program to the root cgroup without a link, which others could detach.
-fn attach_to_cgroup(program: &ProgramFd, hook: CgroupHook) -> Result<(), GuardError> {
+    // First: the end of the guard detaches what is pinned.
+    pin(programs, name, generation.on_cgroup(hook))?;
+    let program = programs.program(name).ok_or(GuardError::Missing(name))?;
+    let program = program.fd().map_err(|error| GuardError::Program(name, refusal(error)))?;
     let root = root_cgroup().map_err(GuardError::Cgroup)?;
     bpf::attach_to_cgroup(&root, program.as_fd(), hook).map_err(GuardError::Cgroup)
+}
+
+fn pin(programs: &mut Ebpf, name: &'static str, path: PathBuf) -> Result<(), GuardError> {
+    let program = programs.program_mut(name).ok_or(GuardError::Missing(name))?;
+    program.pin(&path).map_err(|error| GuardError::Pin(path, error.into()))
 }
 
 /// Why the kernel refused a program: of the verifier's log, which may have a million lines, the

@@ -1,5 +1,6 @@
 //! Guards that are in force already: what they say of themselves, and how one gives way to another.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,15 +10,18 @@ use watchdog_common::{State, path};
 
 use super::attempt::WriteAttempt;
 use super::bpffs::PinError;
+use super::canary::Canary;
 use super::error::{GuardError, InForceError};
 use super::event::GuardEvent;
-use super::kernel_enums;
+use super::foreign::{self, Foreign};
+use super::frames::{self, Frames};
 use super::lease::LeaseTable;
 use super::pins::{Generation, RELEASE_TIMEOUT, remove_empty};
-use super::preflight;
+use super::preflight::{self, Running};
+use super::programs::lacking;
 use super::record::{Record, RecordError};
-use super::self_test::SelfTest;
-use super::{Coverage, WritePath, bpf};
+use super::self_test::{Handles, SelfTest};
+use super::{Coverage, WritePath, bpf, kernel_enums};
 
 /// A guard that is in force.
 pub struct InForce {
@@ -99,12 +103,31 @@ impl InForce {
     /// # Errors
     /// [`GuardError`] when its tables cannot be used.
     pub fn self_test(&self) -> Result<Coverage, GuardError> {
-        let running = preflight::check(true)?;
-        let mut self_test = SelfTest::of_record(&self.record, &self.generation, &running)?;
+        let kernel = preflight::check(true)?;
+        let no_lsm = kernel.no_lsm.as_deref();
+        let lacking = lacking(&kernel.btf, &self.record.policies(), no_lsm);
+        let handles = self.handles(&kernel)?;
+        let mut self_test = SelfTest::new(&self.record, lacking, no_lsm.is_none(), handles);
         self_test.stale_access.is_leased = LeaseTable::of(&self.generation)?.is_taken();
         let coverage = self_test.run();
         coverage.log(&Coverage::default());
         Ok(coverage)
+    }
+
+    /// What a test needs of it, by its pins.
+    fn handles(&self, kernel: &Running) -> Result<Handles, PinError> {
+        let canary =
+            if kernel.no_lsm.is_some() { Canary::open_for_reading() } else { Canary::open() };
+        let list = |name| bpf::pinned(&self.generation.program(name));
+        let frames = list(frames::PROGRAM).map(Frames::new).map_err(|error| error.to_string());
+        Ok(Handles {
+            canary: canary.inspect_err(|error| log::info!("{error}")).ok(),
+            probes_seen: self.generation.open("PROOFS", Map::Array)?,
+            pin: self.generation.canary(),
+            frames,
+            foreign: Foreign::new(list(foreign::PROGRAM), &kernel.btf, BTreeSet::new(), true),
+            dma_devices: None,
+        })
     }
 
     /// Gives way to a guard that is in force as well: takes this one down, and returns what it saw

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use watchdog_common::{ENUM_VALUES, Rules, bpf_use};
+use watchdog_common::{ENUM_VALUES, SCHEDULERS, bpf_use};
 
 use super::WritePath;
 use watchdog_core::btf::{Btf, BtfError};
@@ -80,31 +80,54 @@ const OPTIONAL: [&str; 9] = [
 /// The operations by which a program schedules processes.
 const SCHEDULERS_OF: [&str; 2] = ["sched_ext_ops", "sched_ext_ops_cid"];
 
-/// Resolves the tables of the rules.
-///
-/// # Errors
-/// When the kernel lacks a name that it must have.
-pub(super) fn resolve(btf: &Btf, rules: &mut Rules) -> Result<(), BtfError> {
-    let paths = |enumerators: &[(&'static str, WritePath)]| -> Vec<_> {
-        enumerators.iter().map(|(enumerator, path)| (*enumerator, path.number())).collect()
-    };
-    table(btf, "lockdown_reason", &paths(&LOCKDOWN), &mut rules.lockdown)?;
-    table(btf, "kernel_read_file_id", &paths(&READ_FILE), &mut rules.read_file)?;
-    table(btf, "kernel_load_data_id", &paths(&LOAD_DATA), &mut rules.load_data)?;
-    table(btf, "bpf_prog_type", &PROGRAM_TYPES, &mut rules.program_types)?;
-    table(btf, "bpf_attach_type", &ATTACH_TYPES, &mut rules.attach_types)?;
-    for (slot, name) in rules.schedulers.iter_mut().zip(SCHEDULERS_OF) {
-        *slot = btf.structure(name).unwrap_or_default();
+/// What the rules take from a kernel's enumerations. A table has an entry for each value of an
+/// enumeration, and 0 where the guard does nothing about that value.
+#[derive(Clone, Debug)]
+pub(super) struct KernelEnums {
+    /// `enum lockdown_reason`: the path's number.
+    pub(super) lockdown: [u8; ENUM_VALUES],
+    /// `enum kernel_read_file_id`: the path's number.
+    pub(super) read_file: [u8; ENUM_VALUES],
+    /// `enum kernel_load_data_id`: the path's number.
+    pub(super) load_data: [u8; ENUM_VALUES],
+    /// `enum bpf_prog_type`: one of [`bpf_use`].
+    pub(super) program_types: [u8; ENUM_VALUES],
+    /// `enum bpf_attach_type`: one of [`bpf_use`].
+    pub(super) attach_types: [u8; ENUM_VALUES],
+    /// The type numbers of [`SCHEDULERS_OF`]; 0 for one that the kernel does not have.
+    pub(super) schedulers: [u32; SCHEDULERS],
+}
+
+impl KernelEnums {
+    /// Looks up every name in the kernel's types.
+    ///
+    /// # Errors
+    /// [`BtfError::Enumerator`] when the kernel lacks a name that is not [`OPTIONAL`].
+    pub(super) fn resolve(btf: &Btf) -> Result<Self, BtfError> {
+        let paths = |enumerators: &[(&'static str, WritePath)]| -> Vec<_> {
+            enumerators.iter().map(|(enumerator, path)| (*enumerator, path.number())).collect()
+        };
+        let mut schedulers = [0; SCHEDULERS];
+        for (slot, name) in schedulers.iter_mut().zip(SCHEDULERS_OF) {
+            *slot = btf.structure(name).unwrap_or_default();
+        }
+        Ok(Self {
+            lockdown: table(btf, "lockdown_reason", &paths(&LOCKDOWN))?,
+            read_file: table(btf, "kernel_read_file_id", &paths(&READ_FILE))?,
+            load_data: table(btf, "kernel_load_data_id", &paths(&LOAD_DATA))?,
+            program_types: table(btf, "bpf_prog_type", &PROGRAM_TYPES)?,
+            attach_types: table(btf, "bpf_attach_type", &ATTACH_TYPES)?,
+            schedulers,
+        })
     }
-    Ok(())
 }
 
 fn table(
     btf: &Btf,
     name: &'static str,
     enumerators: &[(&'static str, u32)],
-    table: &mut [u8; ENUM_VALUES],
-) -> Result<(), BtfError> {
+) -> Result<[u8; ENUM_VALUES], BtfError> {
+    let mut table = [0; ENUM_VALUES];
     for (enumerator, number) in enumerators {
         let value = match btf.enumerator(name, enumerator) {
             Err(_) if OPTIONAL.contains(enumerator) => continue,
@@ -115,7 +138,7 @@ fn table(
         // The numbers fit a byte.
         *slot = u8::try_from(*number).unwrap_or_default();
     }
-    Ok(())
+    Ok(table)
 }
 
 /// The reasons' names by their values, for a sentence: `LOCKDOWN_MSR` is `msr`.

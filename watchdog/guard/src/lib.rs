@@ -1,12 +1,14 @@
 //! The guard: eBPF programs that deny node 0's own writes to other nodes' memory.
 //!
-//! [`Guard::load`] checks what the kernel offers, loads and attaches; [`Guard::self_test`] tries
-//! each forbidden thing on a canary. The guard is armed only when every path was seen to be dealt
-//! with as policy says, and the self-test is repeated for as long as it runs. [`Guard::keep`] puts
-//! it in force for good: it outlives its process, and gives way only to one that is at least as
-//! strict, or to [`InForce::disarm`].
+//! [`Guard::load`] reads what the kernel offers, plans the guard, loads its programs and attaches
+//! them. [`Guard::self_test`] tries each forbidden thing on a canary. The guard is armed only when
+//! every path was seen to be dealt with as policy says, and the self-test is repeated for as long
+//! as it runs. [`Guard::keep`] puts it in force for good: it outlives its process, and gives way
+//! only to one that is at least as strict, or to [`InForce::disarm`].
 
+mod armed;
 mod attach;
+mod attachment;
 mod attempt;
 mod bpf;
 mod bpffs;
@@ -17,18 +19,22 @@ mod coverage;
 mod dma_devices;
 mod error;
 mod event;
+mod facts;
 mod foreign;
 mod frames;
+mod guard;
 mod holders;
 mod in_force;
+mod kept;
 mod kernel_enums;
 mod lease;
 mod lease_client;
-mod load;
+mod loaded;
 mod outcome;
 mod paths;
 mod pinned;
 mod pins;
+mod plan;
 mod policies;
 mod policy;
 mod preflight;
@@ -41,8 +47,10 @@ mod record;
 mod recursion_misses;
 mod release;
 mod reported;
+mod reports;
 pub mod role;
 mod rules;
+mod search_schedule;
 mod self_probes;
 mod self_protection;
 mod self_test;
@@ -56,9 +64,9 @@ pub use config::GuardConfig;
 pub use coverage::{Coverage, CoverageRow, Covered};
 pub use error::{GuardError, InForceError};
 pub use event::GuardEvent;
+pub use guard::Guard;
 pub use in_force::{InForce, is_hidden};
 pub use lease::{LONGEST_LEASE, LeaseError, LeaseState, LeaseTable, LeaseTerms};
-pub use load::Guard;
 pub use paths::WritePath;
 pub use policies::Policies;
 pub use policy::{Policy, Preset};

@@ -1,6 +1,6 @@
 //! The pins of the guard that this process arms.
 
-use aya::maps::{Array, MapData};
+use aya::maps::{Array, Map, MapData};
 use watchdog_common::State;
 
 use super::error::GuardError;
@@ -10,14 +10,34 @@ use super::record::Record;
 /// The pins of a guard, which go with this unless they are kept.
 pub(super) struct Pinned {
     pub(super) generation: Generation,
-    pub(super) state: Option<Array<MapData, State>>,
+    /// The table with the record, once there is one.
+    state: Option<Array<MapData, State>>,
     pub(super) keep: bool,
 }
 
 impl Pinned {
+    /// A folder for pins without any yet.
+    pub(super) const fn new(generation: Generation) -> Self {
+        Self { generation, state: None, keep: false }
+    }
+
+    /// Takes the table for the record, and writes the first one.
+    pub(super) fn begin(&mut self, state: Map, record: &Record) -> Result<(), GuardError> {
+        self.state = Some(Array::try_from(state)?);
+        self.write(record)
+    }
+
+    /// The folder, and the table with the record.
+    pub(super) fn parts(
+        &mut self,
+    ) -> Result<(&Generation, &mut Array<MapData, State>), GuardError> {
+        let state = self.state.as_mut().ok_or(GuardError::Missing("STATE"))?;
+        Ok((&self.generation, state))
+    }
+
     /// Writes the record to the guard's own table.
     pub(super) fn write(&mut self, record: &Record) -> Result<(), GuardError> {
-        let state = self.state.as_mut().ok_or(GuardError::Missing("STATE"))?;
+        let (_, state) = self.parts()?;
         let mut now = state.get(&0, 0)?;
         record.write(&mut now)?;
         Ok(state.set(0, now, 0)?)

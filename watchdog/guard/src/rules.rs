@@ -1,24 +1,46 @@
-//! What the programs are told, and what the guard says of itself.
+//! The rules that the programs get, and the record of the guard.
 
-use std::{fs, io, process};
-
-use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use watchdog_common::{Offsets, Range, Rules};
 
 use super::canary::{CANARY, INNER_CANARY};
 use super::config::GuardConfig;
+use super::facts::KernelFacts;
 use super::record::{Record, by_name};
 use super::{Coverage, GuardError, Policies, Processors, WritePath};
 use watchdog_core::memory::RangeSet;
 
-/// What the guard will say of itself.
+/// The record of a guard with these rules. Its programs are not loaded yet, so it names none.
 pub(super) fn record(
     config: &GuardConfig,
     policies: &Policies,
-    offsets: &Offsets,
+    facts: &KernelFacts,
     rules: &Rules,
-) -> Result<Record, GuardError> {
+) -> Record {
+    let pairs = |set: &RangeSet| -> Vec<(u64, u64)> {
+        set.ranges().iter().map(|range| (range.start().0, range.end().0)).collect()
+    };
+    Record {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: facts.pid,
+        in_force: false,
+        armed: facts.now,
+        ranges: pairs(&config.ranges),
+        writable: pairs(&config.writable),
+        processors: processors(config, facts),
+        settings: config.settings.clone(),
+        policies: by_name(policies),
+        release: config.release.clone(),
+        kept: config.protected_files.clone(),
+        programs: Vec::new(),
+        kernel: digest(&facts.kernel.offsets, rules),
+        proven: facts.now,
+        coverage: Coverage::default(),
+    }
+}
+
+/// SHA-256 of everything in the programs' constants that comes from the kernel, as hex.
+fn digest(offsets: &Offsets, rules: &Rules) -> String {
     let mut kernel = Sha256::new();
     // SAFETY: `repr(C)` and no padding, as `watchdog-common` proves.
     kernel.update(unsafe {
@@ -36,66 +58,55 @@ pub(super) fn record(
     kernel.update(helpers.collect::<Vec<_>>());
     let numbers = rules.schedulers.iter().chain([&rules.init_mnt_ns]);
     numbers.for_each(|it| kernel.update(it.to_ne_bytes()));
-    let now = Timestamp::now();
-    let pairs = |set: &RangeSet| -> Vec<(u64, u64)> {
-        set.ranges().iter().map(|range| (range.start().0, range.end().0)).collect()
-    };
-    Ok(Record {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: process::id(),
-        in_force: false,
-        armed: now,
-        ranges: pairs(&config.ranges),
-        writable: pairs(&config.writable),
-        processors: processors(config)?,
-        settings: config.settings.clone(),
-        policies: by_name(policies),
-        release: config.release.clone(),
-        kept: config.protected_files.clone(),
-        programs: Vec::new(),
-        kernel: watchdog_core::text::hex(&kernel.finalize()),
-        proven: now,
-        coverage: Coverage::default(),
-    })
+    watchdog_core::text::hex(&kernel.finalize())
 }
 
-/// Where the kernel lists the processors that run.
-const ONLINE: &str = "/sys/devices/system/cpu/online";
-
 /// The rules as the programs hold them.
-pub(super) fn rules(config: &GuardConfig, policies: &Policies) -> Result<Rules, GuardError> {
-    let ranges = config.ranges.ranges();
+///
+/// # Errors
+/// [`GuardError::TooManyRanges`], [`GuardError::TooManyWritable`], [`GuardError::WritableNode`].
+pub(super) fn rules(
+    config: &GuardConfig,
+    policies: &Policies,
+    facts: &KernelFacts,
+) -> Result<Rules, GuardError> {
+    let enums = &facts.enums;
     let mut rules = Rules {
+        processors: processors(config, facts).words(),
         canary: CANARY,
         inner_canary: INNER_CANARY,
-        watchdog: process::id(),
+        watchdog: facts.pid,
+        init_mnt_ns: if facts.has_lsm() { facts.init_mnt_ns } else { 0 },
+        lockdown: enums.lockdown,
+        read_file: enums.read_file,
+        load_data: enums.load_data,
+        program_types: enums.program_types,
+        attach_types: enums.attach_types,
+        helpers: facts.helpers.unwrap_or_default(),
+        schedulers: enums.schedulers,
         ..Rules::EMPTY
     };
+    let (ranges, writable) = (config.ranges.ranges(), config.writable.ranges());
     if ranges.len() > rules.ranges.len() {
         return Err(GuardError::TooManyRanges(ranges.len()));
     }
-    for path in WritePath::ALL {
-        rules.policy[path.number() as usize] = policies.get(path).number();
-    }
-    fill(&mut rules.ranges, &config.ranges);
-    if config.writable.ranges().len() > rules.writable.len() {
-        return Err(GuardError::TooManyWritable(config.writable.ranges().len()));
+    if writable.len() > rules.writable.len() {
+        return Err(GuardError::TooManyWritable(writable.len()));
     }
     if let Some(range) = ranges.iter().find(|range| config.writable.overlaps(range)) {
         return Err(GuardError::WritableNode(*range));
     }
+    fill(&mut rules.ranges, &config.ranges);
     fill(&mut rules.writable, &config.writable);
-    rules.processors = processors(config)?.words();
+    for path in WritePath::ALL {
+        rules.policy[path.number() as usize] = policies.get(path).number();
+    }
     Ok(rules)
 }
 
 /// Processors that may be started: those that run, and those that are configured.
-fn processors(config: &GuardConfig) -> Result<Processors, GuardError> {
-    let online = fs::read_to_string(ONLINE).map_err(GuardError::Processors)?;
-    let online: Processors = online.trim().parse().map_err(|why: String| {
-        GuardError::Processors(io::Error::new(io::ErrorKind::InvalidData, why))
-    })?;
-    Ok(online.with(&config.processors))
+fn processors(config: &GuardConfig, facts: &KernelFacts) -> Processors {
+    facts.online.with(&config.processors)
 }
 
 /// Puts ranges into a table of the rules.
@@ -107,10 +118,8 @@ fn fill(table: &mut [Range], ranges: &RangeSet) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
-    use crate::{Release, Settings};
+    use crate::facts::made_up::{config, facts};
     use watchdog_core::memory::PhysRange;
 
     /// Check that exactly 64 ranges fit, and that more are refused, not cut.
@@ -118,40 +127,52 @@ mod tests {
     fn ranges_fit() {
         let rules = |count: u64| {
             let range = |n| format!("{}..{}", n * 0x2000, n * 0x2000 + 0x1000).parse();
-            rules(&config((0..count).flat_map(range).collect()), &Policies::default())
+            let config = config((0..count).flat_map(range).collect());
+            rules(&config, &Policies::default(), &facts(&[]))
         };
         let full = rules(64).unwrap();
         assert_eq!(full.ranges[63], Range { start: 63 * 0x2000, end: 63 * 0x2000 + 0x1000 });
         assert!(matches!(rules(65), Err(GuardError::TooManyRanges(65))));
     }
 
-    /// Check that nothing of a node is left to be written, and that the processors are those that
+    /// Check that no node's memory can be left writable, and that the processors are those that
     /// run and those that are named.
     #[test]
     fn writable_and_processors() {
         let set = |text: &str| RangeSet::from_iter([text.parse::<PhysRange>().unwrap()]);
         let mut config = config(set("0x1000..0x3000"));
         config.writable = set("0x2000..0x4000");
-        let refused = rules(&config, &Policies::default());
-        assert!(matches!(refused, Err(GuardError::WritableNode(_))));
+        let rules = |config: &GuardConfig| rules(config, &Policies::default(), &facts(&[]));
+        assert!(matches!(rules(&config), Err(GuardError::WritableNode(_))));
         config.writable = set("0x3000..0x4000");
         config.processors = "8000".parse().unwrap();
-        let now = rules(&config, &Policies::default()).unwrap();
+        let now = rules(&config).unwrap();
         assert_eq!(now.writable[0], Range { start: 0x3000, end: 0x4000 });
-        assert!(now.processors[0] & 1 == 1 && now.processors[125] == 1);
+        assert_eq!((now.processors[0], now.processors[125]), (0b1111, 1));
     }
 
-    fn config(ranges: RangeSet) -> GuardConfig {
-        GuardConfig {
-            ranges,
-            writable: RangeSet::default(),
-            processors: Processors::default(),
-            policies: Policies::default(),
-            release: Release::Console,
-            protected_files: Vec::new(),
-            baselines: PathBuf::new(),
-            settings: Settings::default(),
-            without_lsm: false,
+    /// Check that the record's digest changes with an offset, with an enumeration and with a
+    /// helper's address, and not with what is configured.
+    #[test]
+    fn digest_of_the_kernel() {
+        let of = |facts: &KernelFacts, policies: &Policies| {
+            let config = config(RangeSet::default());
+            let rules = rules(&config, policies, facts).unwrap();
+            record(&config, policies, facts, &rules).kernel
+        };
+        let (known, policies) = (facts(&[]), Policies::default());
+        let strict = Policies::of(crate::Preset::Strict);
+        assert_eq!(of(&known, &policies), of(&facts(&[]), &strict));
+        let changes: [fn(&mut KernelFacts); 4] = [
+            |facts| facts.kernel.offsets.file_mode = 8,
+            |facts| facts.enums.attach_types[3] = 1,
+            |facts| facts.helpers = Some([4; watchdog_common::HELPERS]),
+            |facts| facts.init_mnt_ns += 1,
+        ];
+        for change in changes {
+            let mut other = facts(&[]);
+            change(&mut other);
+            assert_ne!(of(&known, &policies), of(&other, &policies), "{other:?}");
         }
     }
 }

@@ -11,29 +11,26 @@
 //! once another one did succeed: then the guard is off, and there is nothing to wait for.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, MapData};
 use watchdog_common::DmaDevices;
 
 use super::attempt::WriteAttempt;
 use super::canary::Canary;
 use super::coverage::{Coverage, CoverageRow};
-use super::error::GuardError;
-use super::foreign::{self, Foreign};
-use super::frames::{self, Frames};
+use super::foreign::Foreign;
+use super::frames::Frames;
 use super::outcome::Outcome;
 use super::paths::TestContext;
-use super::pins::Generation;
-use super::preflight::Running;
-use super::programs::lacking;
 use super::record::Record;
 use super::self_protection::SelfProbes;
 use super::stale_access::{StaleAccessSearch, StaleAccessWatch};
-use super::{Policies, Policy, WritePath, bpf, dma_devices};
+use super::{Policies, Policy, WritePath, dma_devices};
 
 /// How long is waited before an attempt is made once more, each time twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(1);
@@ -56,44 +53,52 @@ pub(super) struct SelfTest {
     pub(super) waits: Cell<bool>,
 }
 
+/// The way to a guard that is to be tested, beside its record. The process that armed the guard has
+/// the objects themselves, and another process reaches them by their pins.
+pub(super) struct Handles {
+    /// `None` if it cannot be opened any more.
+    pub(super) canary: Option<Canary>,
+    /// The table in which the programs count probes.
+    pub(super) probes_seen: Array<MapData, u64>,
+    /// A pin that the guard refuses to give.
+    pub(super) pin: PathBuf,
+    /// The list of guarded frames that processes have mapped, or why there is none.
+    pub(super) frames: Result<Frames, String>,
+    pub(super) foreign: Foreign,
+    /// Devices by which an IOMMU is reached, as the programs know them, if that is known.
+    pub(super) dma_devices: Option<DmaDevices>,
+}
+
 impl SelfTest {
-    /// For a guard that another process armed.
-    pub(super) fn of_record(
+    /// The test of the guard with this record. `lacking`: paths for which this kernel has no hook,
+    /// with the reason. `has_lsm`: whether LSM programs fire.
+    pub(super) fn new(
         record: &Record,
-        generation: &Generation,
-        running: &Running,
-    ) -> Result<Self, GuardError> {
+        lacking: BTreeMap<WritePath, String>,
+        has_lsm: bool,
+        guard: Handles,
+    ) -> Self {
         let policies = record.policies();
-        let no_lsm = running.no_lsm.as_deref();
-        let canary = if no_lsm.is_some() { Canary::open_for_reading() } else { Canary::open() };
-        let canary = canary.inspect_err(|error| log::info!("{error}")).ok();
-        let probes_seen = generation.open("PROOFS", Map::Array)?;
-        let program = record.programs.first().copied().unwrap_or_default();
-        let self_probes = SelfProbes { pin: generation.canary(), program, watchdog: record.pid };
-        let lacking = lacking(&running.btf, &policies, no_lsm);
-        let dma_devices = dma_devices::of_this_kernel();
-        let listing = |name| bpf::pinned(&generation.program(name));
-        let frames = listing(frames::PROGRAM).map(Frames::new).map_err(|error| error.to_string());
-        let foreign = Foreign::new(listing(foreign::PROGRAM), &running.btf, BTreeSet::new(), true);
         let search = StaleAccessSearch::new(
-            frames,
+            guard.frames,
             &policies,
-            no_lsm.is_none(),
-            dma_devices,
+            has_lsm,
+            guard.dma_devices.unwrap_or_else(dma_devices::of_this_kernel),
             record.processors.clone(),
         );
         let stale_access = StaleAccessWatch::new(search, policies.get(WritePath::Held), record.pid);
-        Ok(Self {
-            canary,
-            probes_seen,
+        let program = record.programs.first().copied().unwrap_or_default();
+        Self {
+            canary: guard.canary,
+            probes_seen: guard.probes_seen,
             policies,
             lacking,
-            dma_devices: None,
-            foreign,
-            self_probes,
+            dma_devices: guard.dma_devices,
+            foreign: guard.foreign,
+            self_probes: SelfProbes { pin: guard.pin, program, watchdog: record.pid },
             stale_access,
             waits: Cell::default(),
-        })
+        }
     }
 
     /// Tries every path.

@@ -1,0 +1,32 @@
+//! A guard that denies: its programs are attached, and know what belongs to the guard.
+
+use super::attach;
+use super::error::GuardError;
+use super::loaded::Loaded;
+use super::processes::Processes;
+use super::self_protection::{protect_files_of, register_files, register_ids};
+
+/// A guard whose programs run. Nothing is left of it when this is dropped.
+pub(super) struct Armed(pub(super) Loaded);
+
+impl Armed {
+    /// Attaches the programs, and registers the guard's own files, tables and programs with them.
+    ///
+    /// # Errors
+    /// [`GuardError`]: the kernel's refusals, and files that cannot be opened.
+    pub(super) fn new(mut guard: Loaded, processes: &Processes) -> Result<Self, GuardError> {
+        let Loaded { programs, pinned, tables, plan, earlier, .. } = &mut guard;
+        for attachment in plan.attachments(false) {
+            attach::attach(programs, attachment, &pinned.generation)?;
+        }
+        let (generation, state) = pinned.parts()?;
+        register_files(state, generation, &plan.record.kept, processes)?;
+        earlier.iter().try_for_each(|guard| protect_files_of(&guard.generation, programs))?;
+        // From here on the programs know this process, which may load what others may not.
+        for attachment in plan.attachments(true) {
+            attach::attach(programs, attachment, &pinned.generation)?;
+        }
+        plan.record.programs = register_ids(programs, tables)?;
+        Ok(Self(guard))
+    }
+}

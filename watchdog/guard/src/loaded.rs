@@ -1,0 +1,85 @@
+//! A guard whose programs the kernel has verified and pinned, and none of which runs yet.
+
+use std::io;
+
+use aya::{Btf, Ebpf, EbpfLoader, Endianness, include_bytes_aligned};
+
+use super::attach;
+use super::canary::Canary;
+use super::error::GuardError;
+use super::facts::KernelFacts;
+use super::in_force::InForce;
+use super::pinned::Pinned;
+use super::pins::Generation;
+use super::plan::Plan;
+use super::preflight::PreflightError;
+use super::reports::EbpfLog;
+use super::self_protection::pin_tables;
+
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/watchdog-ebpf"));
+
+/// A guard whose programs are loaded. Nothing is left of it when this is dropped.
+pub(super) struct Loaded {
+    /// Holds the programs' descriptors.
+    pub(super) programs: Ebpf,
+    pub(super) pinned: Pinned,
+    /// Ids of the tables, each with what it is to the programs.
+    pub(super) tables: Vec<(u32, u32)>,
+    pub(super) log: EbpfLog,
+    pub(super) canary: Canary,
+    pub(super) facts: KernelFacts,
+    pub(super) plan: Plan,
+    /// Guards that it is to replace.
+    pub(super) earlier: Vec<InForce>,
+}
+
+impl Loaded {
+    /// Loads the programs of a plan that replaces the `earlier` guards.
+    ///
+    /// # Errors
+    /// [`GuardError`]: the kernel's refusals, and a canary page that cannot be opened.
+    pub(super) fn new(
+        facts: KernelFacts,
+        plan: Plan,
+        mut earlier: Vec<InForce>,
+    ) -> Result<Self, GuardError> {
+        // Before arming: with policy `deny` it could not be opened any more.
+        let canary = open_canary(&mut earlier, facts.has_lsm())?;
+        let mut pinned = Pinned::new(Generation::create()?);
+        let mut programs = load_object(&facts, &plan)?;
+        let tables = pin_tables(&programs, &pinned.generation)?;
+        let state = programs.take_map("STATE").ok_or(GuardError::Missing("STATE"))?;
+        // From here on every watchdog sees whose guard it is, and that it is not in force yet.
+        pinned.begin(state, &plan.record)?;
+        let log = EbpfLog::init(&mut programs);
+        let btf = Btf::parse(facts.kernel.btf.bytes(), Endianness::default())
+            .map_err(|error| PreflightError::NoBtf(io::Error::other(error)))?;
+        for attachment in &plan.attachments {
+            attach::load(&mut programs, attachment, &btf, &pinned.generation)?;
+        }
+        Ok(Self { programs, pinned, tables, log, canary, facts, plan, earlier })
+    }
+}
+
+/// Has the kernel make the tables. It freezes those with the constants.
+fn load_object(facts: &KernelFacts, plan: &Plan) -> Result<Ebpf, GuardError> {
+    let page_tables = facts.page_tables.as_ref().copied().unwrap_or_default();
+    Ok(EbpfLoader::new()
+        .override_global("OFFSETS", &facts.kernel.offsets, true)
+        .override_global("RULES", &plan.rules, true)
+        .override_global("DMA_DEVICES", &facts.dma_devices, true)
+        .override_global("PAGE_TABLES", &page_tables, true)
+        .load(OBJECT)?)
+}
+
+/// Opens the canary page. Guards in force that let no process open it let this one, for that
+/// moment. Where the programs cannot judge a write, it is opened for reading.
+fn open_canary(earlier: &mut [InForce], has_lsm: bool) -> Result<Canary, GuardError> {
+    if !has_lsm {
+        return Ok(Canary::open_for_reading()?);
+    }
+    earlier.iter_mut().try_for_each(|guard| guard.let_open(true))?;
+    let opened = Canary::open();
+    earlier.iter_mut().try_for_each(|guard| guard.let_open(false))?;
+    Ok(opened?)
+}
