@@ -7,7 +7,7 @@
 mod lease;
 mod offsets;
 
-pub use lease::{LEASE_RANGES, LEASE_RECORD_BYTES, Lease, role};
+pub use lease::{LEASE_RANGES, LEASE_RECORD_BYTES, Lease, phase, role};
 pub use offsets::Offsets;
 
 /// Ranges the guard can hold.
@@ -126,6 +126,8 @@ pub mod peer {
 /// What makes a BPF program one that the guard refuses: the detail of an attempt on [`path::BPF`]
 /// or [`path::TRACING`], and values of [`Rules`]' tables of program types and attach types.
 pub mod bpf_use {
+    /// Nothing: the guard lets it be.
+    pub const NONE: u32 = 0;
     /// It replaces what a kernel function returns (`BPF_MODIFY_RETURN`).
     pub const MODIFY_RETURN: u32 = 1;
     /// It answers for security modules (`BPF_PROG_TYPE_LSM`).
@@ -148,6 +150,8 @@ pub mod bpf_use {
 
 /// What a file or folder is to the guard: values of its table of files.
 pub mod file_kind {
+    /// Nothing.
+    pub const NONE: u32 = 0;
     /// The watchdog's executable: who runs it may do what others may not.
     pub const EXECUTABLE: u32 = 1;
     /// A folder of pins.
@@ -160,6 +164,14 @@ pub mod file_kind {
     pub const CGROUP: u32 = 5;
     /// A folder above pins or above what only the watchdog writes.
     pub const ABOVE: u32 = 6;
+}
+
+/// What a table or program of the guard is to it: values of its tables of ids.
+pub mod object_kind {
+    /// Only the watchdog gets a descriptor of it.
+    pub const PROTECTED: u32 = 1;
+    /// The watchdog itself is refused it, as a probe.
+    pub const CANARY: u32 = 2;
 }
 
 /// A file as the kernel itself tells it from others: the device of its superblock and its inode
@@ -177,6 +189,16 @@ pub struct FileKey {
 pub const SIEVED: usize = 4096;
 
 impl FileKey {
+    /// No file, or one whose inode cannot be read: the guard registers no inode number 0.
+    pub const NONE: Self = Self { device: 0, inode: 0 };
+
+    /// Whether this is no file.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_none(&self) -> bool {
+        self.inode == 0
+    }
+
     /// Where the sieve has a file: by the last bits of its inode number.
     #[must_use]
     #[inline(always)]
@@ -197,6 +219,7 @@ pub struct State {
     /// Not 0: the guard may be taken down by whoever runs the watchdog's executable.
     pub released: u32,
     /// One of [`file_kind`]: files that the watchdog opens now are of this kind.
+    /// [`file_kind::NONE`]: it registers none.
     pub registering: u32,
     /// How many bytes of the record are used.
     pub length: u32,
@@ -219,10 +242,13 @@ pub const MAX_WRITABLE: usize = 8;
 pub const PROCESSOR_WORDS: usize = 8192 / 64;
 /// Helpers and kernel functions that the guard looks for in programs.
 pub const HELPERS: usize = 5;
-/// Structures by which a program schedules processes, and a place that no kernel needs yet.
-pub const SCHEDULERS: usize = 3;
+/// Structures by which a program schedules processes.
+pub const SCHEDULERS: usize = 2;
 /// The offset of nothing: a pointer leads to what is wanted itself.
 pub const ITSELF: u32 = u32::MAX;
+/// The offset of a field that not every kernel has, where the kernel does not have it. No such
+/// field is the first of its structure.
+pub const MISSING: u32 = 0;
 /// Places in a table indexed by [`path`]: a multiple of four, so that nothing is padded.
 pub const PATHS: usize = 32;
 
@@ -234,6 +260,11 @@ pub struct Range {
     pub start: u64,
     /// First byte behind.
     pub end: u64,
+}
+
+impl Range {
+    /// No memory.
+    pub const EMPTY: Self = Self { start: 0, end: 0 };
 }
 
 /// What the programs protect and from whom; frozen once they are loaded.
@@ -253,51 +284,64 @@ pub struct Rules {
     pub inner_canary: Range,
     /// The watchdog's process (thread group) id, whom nobody may stop.
     pub watchdog: u32,
-    /// The inode number of the mount namespace that process 1 is in: whose mounts stay. 0 where LSM
-    /// programs do not fire, and so nothing can be kept.
+    /// Not 0: LSM programs fire. Without them no process is trusted by its executable, and nothing
+    /// can be kept.
+    pub has_lsm: u32,
+    /// The inode number of the mount namespace that process 1 is in: its mounts stay. Unused
+    /// without LSM programs.
     pub init_mnt_ns: u32,
     /// One of [`action`] for each [`path`].
     pub policy: [u8; PATHS],
-    /// The [`path`] that each value of `enum lockdown_reason` belongs to; 0 for none.
+    /// The [`path`] that each value of `enum lockdown_reason` belongs to, or [`Rules::NO_ENTRY`].
     pub lockdown: [u8; ENUM_VALUES],
     /// The same of `enum kernel_read_file_id`.
     pub read_file: [u8; ENUM_VALUES],
     /// The same of `enum kernel_load_data_id`.
     pub load_data: [u8; ENUM_VALUES],
-    /// One of [`bpf_use`] for each value of `enum bpf_prog_type`; 0 for none.
+    /// One of [`bpf_use`] for each value of `enum bpf_prog_type`, or [`Rules::NO_ENTRY`].
     pub program_types: [u8; ENUM_VALUES],
     /// The same for `enum bpf_attach_type`.
     pub attach_types: [u8; ENUM_VALUES],
     /// What the call of a helper that is looked for has in its instruction: the helper's address
-    /// less `__bpf_call_base`'s. Unused places are 0, which no helper has.
+    /// less `__bpf_call_base`'s. Unused places are [`Rules::NO_HELPER`].
     pub helpers: [i32; HELPERS],
     /// The numbers of the structures in the kernel's type information by which a program schedules
-    /// processes; 0 where there is none.
+    /// processes, or [`Rules::NO_TYPE`].
     pub schedulers: [u32; SCHEDULERS],
 }
 
 impl Rules {
+    /// What a table of an enumeration has for a value that does not matter: no path and no use of
+    /// BPF has this number.
+    pub const NO_ENTRY: u8 = 0;
+    /// An unused place among the helpers. No helper is `__bpf_call_base` itself.
+    pub const NO_HELPER: i32 = 0;
+    /// A structure that this kernel does not have: in BTF this number is `void`.
+    pub const NO_TYPE: u32 = 0;
+
     /// Rules that protect nothing.
     pub const EMPTY: Self = Self {
-        ranges: [Range { start: 0, end: 0 }; MAX_RANGES],
-        writable: [Range { start: 0, end: 0 }; MAX_WRITABLE],
+        ranges: [Range::EMPTY; MAX_RANGES],
+        writable: [Range::EMPTY; MAX_WRITABLE],
         processors: [0; PROCESSOR_WORDS],
-        canary: Range { start: 0, end: 0 },
-        inner_canary: Range { start: 0, end: 0 },
+        canary: Range::EMPTY,
+        inner_canary: Range::EMPTY,
         watchdog: 0,
+        has_lsm: 0,
         init_mnt_ns: 0,
         policy: [action::OFF; PATHS],
-        lockdown: [0; ENUM_VALUES],
-        read_file: [0; ENUM_VALUES],
-        load_data: [0; ENUM_VALUES],
-        program_types: [0; ENUM_VALUES],
-        attach_types: [0; ENUM_VALUES],
-        helpers: [0; HELPERS],
-        schedulers: [0; SCHEDULERS],
+        lockdown: [Self::NO_ENTRY; ENUM_VALUES],
+        read_file: [Self::NO_ENTRY; ENUM_VALUES],
+        load_data: [Self::NO_ENTRY; ENUM_VALUES],
+        program_types: [Self::NO_ENTRY; ENUM_VALUES],
+        attach_types: [Self::NO_ENTRY; ENUM_VALUES],
+        helpers: [Self::NO_HELPER; HELPERS],
+        schedulers: [Self::NO_TYPE; SCHEDULERS],
     };
 }
 
-/// Numbers of the devices through which a process has an IOMMU map memory; 0 where there is none.
+/// Numbers of the devices through which a process has an IOMMU map memory, or
+/// [`DmaDevices::ABSENT`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct DmaDevices {
@@ -308,11 +352,13 @@ pub struct DmaDevices {
 }
 
 impl DmaDevices {
+    /// The number of a device that this kernel does not have: no character device has it.
+    pub const ABSENT: u32 = 0;
     /// No device at all.
-    pub const NONE: Self = Self { numbers: [0; 2], majors: [0; 2] };
+    pub const NONE: Self = Self { numbers: [Self::ABSENT; 2], majors: [Self::ABSENT; 2] };
 }
 
-/// How the kernel's own page tables are found and followed; all 0 where that is not known.
+/// How the kernel's own page tables are found and followed, or [`PageTables::UNKNOWN`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct PageTables {
@@ -320,6 +366,18 @@ pub struct PageTables {
     pub direct_map: u64,
     /// 4 or 5.
     pub levels: u64,
+}
+
+impl PageTables {
+    /// The kernel does not say: no table can be followed.
+    pub const UNKNOWN: Self = Self { direct_map: 0, levels: 0 };
+
+    /// Whether tables can be followed.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_known(&self) -> bool {
+        self.levels != 0
+    }
 }
 
 /// Guarded frames that a process has mapped to be written, as the kernel lists it.
@@ -390,7 +448,7 @@ const _: () = {
             == (MAX_RANGES + MAX_WRITABLE) * 16
                 + PROCESSOR_WORDS * 8
                 + 32
-                + 8
+                + 12
                 + PATHS
                 + 5 * ENUM_VALUES
                 + (HELPERS + SCHEDULERS) * 4

@@ -94,7 +94,7 @@ pub(super) fn resolve(btf: &Btf, rules: &mut Rules) -> Result<(), BtfError> {
     table(btf, "bpf_prog_type", &PROGRAM_TYPES, &mut rules.program_types)?;
     table(btf, "bpf_attach_type", &ATTACH_TYPES, &mut rules.attach_types)?;
     for (slot, name) in rules.schedulers.iter_mut().zip(SCHEDULERS_OF) {
-        *slot = btf.structure(name).unwrap_or_default();
+        *slot = btf.structure(name).unwrap_or(Rules::NO_TYPE);
     }
     Ok(())
 }

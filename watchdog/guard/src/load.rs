@@ -102,6 +102,7 @@ impl Guard {
             return Err(GuardError::Mounts);
         }
         if no_lsm.is_none() {
+            rules.has_lsm = 1;
             rules.init_mnt_ns = processes.init_mnt_ns().map_err(GuardError::Processes)?;
         }
         let helpers = foreign::helpers(&processes).unwrap_or_else(|error| {

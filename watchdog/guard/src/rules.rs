@@ -34,7 +34,7 @@ pub(super) fn record(
     tables.iter().for_each(|it| kernel.update(it));
     let helpers = rules.helpers.iter().flat_map(|it| it.to_ne_bytes());
     kernel.update(helpers.collect::<Vec<_>>());
-    let numbers = rules.schedulers.iter().chain([&rules.init_mnt_ns]);
+    let numbers = rules.schedulers.iter().chain([&rules.has_lsm, &rules.init_mnt_ns]);
     numbers.for_each(|it| kernel.update(it.to_ne_bytes()));
     let now = Timestamp::now();
     let pairs = |set: &RangeSet| -> Vec<(u64, u64)> {

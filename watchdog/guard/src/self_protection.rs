@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
-use watchdog_common::{FileKey, SIEVED, State, file_kind};
+use watchdog_common::{FileKey, SIEVED, State, file_kind, object_kind};
 
 use super::bpf;
 use super::bpffs::{BPFFS, PINS, is_bpf};
@@ -17,9 +17,6 @@ use super::error::GuardError;
 use super::pins::Generation;
 use super::processes::Processes;
 
-/// Values of the tables of ids.
-const PROTECTED: u32 = 1;
-const CANARY: u32 = 2;
 /// What [`BPFFS`] is mounted on.
 const SYSFS: &str = "/sys";
 /// Leads to the executable by its inode, whatever became of its name.
@@ -43,7 +40,7 @@ pub(super) fn pin_tables(
         let path = if is_canary { generation.canary() } else { generation.table(name) };
         table.pin(&path).map_err(|error| GuardError::Pin(path.clone(), error.into()))?;
         let info = MapInfo::from_pin(&path)?;
-        ids.push((info.id(), if is_canary { CANARY } else { PROTECTED }));
+        ids.push((info.id(), if is_canary { object_kind::CANARY } else { object_kind::PROTECTED }));
     }
     Ok(ids)
 }
@@ -57,14 +54,16 @@ pub(super) fn register_ids(
     let mut loaded = Vec::new();
     for (name, program) in programs.programs() {
         let Ok(info) = program.info() else { continue };
-        loaded.push((info.id(), if name == CANARY_PROGRAM { CANARY } else { PROTECTED }));
+        let is_canary = name == CANARY_PROGRAM;
+        let kind = if is_canary { object_kind::CANARY } else { object_kind::PROTECTED };
+        loaded.push((info.id(), kind));
     }
     for (name, ids) in [("MAPS", tables), ("PROGRAMS", loaded.as_slice())] {
         let table = programs.map_mut(name).ok_or(GuardError::Missing(name))?;
         let mut table: HashMap<&mut MapData, u32, u32> = HashMap::try_from(table)?;
         ids.iter().try_for_each(|(id, kind)| table.insert(id, kind, 0))?;
     }
-    loaded.sort_by_key(|(_, kind)| *kind != CANARY);
+    loaded.sort_by_key(|(_, kind)| *kind != object_kind::CANARY);
     Ok(loaded.into_iter().map(|(id, _)| id).collect())
 }
 
@@ -92,14 +91,14 @@ pub(super) fn register_files(
     ];
     set_registering(state, file_kind::EXECUTABLE)?;
     let opened = processes.file(EXECUTABLE);
-    set_registering(state, 0)?;
+    set_registering(state, file_kind::NONE)?;
     opened.map_err(|error| GuardError::Register(Path::new("/proc").join(EXECUTABLE), error))?;
     for (kind, paths) in kinds {
         set_registering(state, kind)?;
         let opened = paths.iter().try_for_each(|path| {
             File::open(path).map(drop).map_err(|error| GuardError::Register(path.clone(), error))
         });
-        set_registering(state, 0)?;
+        set_registering(state, file_kind::NONE)?;
         opened?;
     }
     Ok(())
