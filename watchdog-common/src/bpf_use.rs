@@ -2,6 +2,8 @@
 //! [`TRACING`](crate::path::TRACING), and the values in the tables of program types and attach
 //! types of [`Rules`](crate::Rules).
 
+/// Nothing: the guard allows it.
+pub const NONE: u32 = 0;
 /// It replaces what a kernel function returns (`BPF_MODIFY_RETURN`).
 pub const MODIFY_RETURN: u32 = 1;
 /// It answers for security modules (`BPF_PROG_TYPE_LSM`).

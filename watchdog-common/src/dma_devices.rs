@@ -1,6 +1,7 @@
 //! Devices through which a process programs an IOMMU.
 
-/// Numbers of the devices through which a process has an IOMMU map memory; 0 for none.
+/// Numbers of the devices through which a process has an IOMMU map memory, or
+/// [`DmaDevices::ABSENT`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct DmaDevices {
@@ -11,8 +12,10 @@ pub struct DmaDevices {
 }
 
 impl DmaDevices {
+    /// The number of a device that this kernel does not have: no character device has it.
+    pub const ABSENT: u32 = 0;
     /// No device at all.
-    pub const NONE: Self = Self { numbers: [0; 2], majors: [0; 2] };
+    pub const NONE: Self = Self { numbers: [Self::ABSENT; 2], majors: [Self::ABSENT; 2] };
 }
 
 const _: () = assert!(size_of::<DmaDevices>() == 4 * 4);

@@ -15,6 +15,16 @@ pub struct FileKey {
 pub const SIEVED: usize = 4096;
 
 impl FileKey {
+    /// No file, or one whose inode cannot be read: the guard registers no inode number 0.
+    pub const NONE: Self = Self { device: 0, inode: 0 };
+
+    /// Whether this is no file.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_none(&self) -> bool {
+        self.inode == 0
+    }
+
     /// Its place in the sieve: the last bits of its inode number.
     #[must_use]
     #[inline(always)]

@@ -1,5 +1,7 @@
 //! What a file or folder is to the guard: values of its table of files.
 
+/// Nothing.
+pub const NONE: u32 = 0;
 /// The watchdog's executable: a process that executes it is trusted.
 pub const EXECUTABLE: u32 = 1;
 /// A folder of pins.

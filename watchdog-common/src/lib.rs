@@ -12,6 +12,7 @@ mod file_key;
 pub mod file_kind;
 mod foreign_program;
 mod lease;
+pub mod object_kind;
 mod offsets;
 pub mod path;
 pub mod peer;
@@ -27,8 +28,8 @@ pub use attempt::{Attempt, EXE_NAME_BYTES, EXE_NAMES};
 pub use dma_devices::DmaDevices;
 pub use file_key::{FileKey, SIEVED};
 pub use foreign_program::ForeignProgram;
-pub use lease::{LEASE_RANGES, LEASE_RECORD_BYTES, Lease, role};
-pub use offsets::{Field, ITSELF, Offsets, Presence};
+pub use lease::{LEASE_RANGES, LEASE_RECORD_BYTES, Lease, phase, role};
+pub use offsets::{Field, ITSELF, MISSING, Offsets, Presence};
 pub use range::Range;
 pub use rules::{
     ENUM_VALUES, HELPERS, MAX_RANGES, MAX_WRITABLE, PATHS, PROCESSOR_WORDS, Rules, SCHEDULERS,

@@ -5,6 +5,9 @@
 
 /// The offset of a pointer that leads to the object itself.
 pub const ITSELF: u32 = u32::MAX;
+/// The offset of an optional field that the kernel does not have. No such field is the first of its
+/// structure.
+pub const MISSING: u32 = 0;
 
 /// A field of a kernel structure that programs read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +27,7 @@ pub struct Field {
 pub enum Presence {
     /// Every kernel that the guard loads on.
     Required,
-    /// Some; the offset is 0 for the others.
+    /// Some; the offset is [`MISSING`] for the others.
     Optional,
     /// Programs reach it through a function's parameter of this index, which points to the
     /// structure on some kernels. On the others the parameter is what the field holds, and the

@@ -10,4 +10,9 @@ pub struct Range {
     pub end: u64,
 }
 
+impl Range {
+    /// No memory.
+    pub const EMPTY: Self = Self { start: 0, end: 0 };
+}
+
 const _: () = assert!(size_of::<Range>() == 16);

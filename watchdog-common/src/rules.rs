@@ -12,8 +12,8 @@ pub const ENUM_VALUES: usize = 64;
 pub const PROCESSOR_WORDS: usize = 8192 / 64;
 /// Helpers and kernel functions that the guard looks for in programs.
 pub const HELPERS: usize = 5;
-/// Structures by which a program schedules processes, and a place that no kernel needs yet.
-pub const SCHEDULERS: usize = 3;
+/// Structures by which a program schedules processes.
+pub const SCHEDULERS: usize = 2;
 /// Places in a table indexed by [`path`]: a multiple of eight, so that nothing is padded.
 pub const PATHS: usize = (path::COUNT as usize).next_multiple_of(8);
 
@@ -34,47 +34,60 @@ pub struct Rules {
     pub inner_canary: Range,
     /// The watchdog's process (thread group) id: no process may stop it.
     pub watchdog: u32,
-    /// The inode number of the mount namespace of process 1: its mounts stay. 0 where LSM programs
-    /// do not fire, so that no mount can be kept.
+    /// Not 0: LSM programs fire. Without them no process is trusted by its executable, and no mount
+    /// can be kept.
+    pub has_lsm: u32,
+    /// The inode number of the mount namespace of process 1: its mounts stay. Unused without LSM
+    /// programs.
     pub init_mnt_ns: u32,
     /// One of [`action`] for each [`path`].
     pub policy: [u8; PATHS],
-    /// The [`path`] that each value of `enum lockdown_reason` belongs to; 0 for none.
+    /// The [`path`] that each value of `enum lockdown_reason` belongs to, or [`Rules::NO_ENTRY`].
     pub lockdown: [u8; ENUM_VALUES],
     /// The same of `enum kernel_read_file_id`.
     pub read_file: [u8; ENUM_VALUES],
     /// The same of `enum kernel_load_data_id`.
     pub load_data: [u8; ENUM_VALUES],
-    /// One of [`bpf_use`](crate::bpf_use) for each value of `enum bpf_prog_type`; 0 for none.
+    /// One of [`bpf_use`](crate::bpf_use) for each value of `enum bpf_prog_type`, or
+    /// [`Rules::NO_ENTRY`].
     pub program_types: [u8; ENUM_VALUES],
     /// The same for `enum bpf_attach_type`.
     pub attach_types: [u8; ENUM_VALUES],
     /// What a call of each helper has in its instruction: the helper's address less
-    /// `__bpf_call_base`'s. Unused places are 0, which no helper has.
+    /// `__bpf_call_base`'s. Unused places are [`Rules::NO_HELPER`].
     pub helpers: [i32; HELPERS],
     /// The numbers of the structures in the kernel's type information by which a program schedules
-    /// processes; 0 for none.
+    /// processes, or [`Rules::NO_TYPE`].
     pub schedulers: [u32; SCHEDULERS],
 }
 
 impl Rules {
+    /// The entry of a value that does not matter in the table of an enumeration: no path and no use
+    /// of BPF has this number.
+    pub const NO_ENTRY: u8 = 0;
+    /// An unused place among the helpers. No helper is `__bpf_call_base` itself.
+    pub const NO_HELPER: i32 = 0;
+    /// A structure that this kernel does not have: in BTF this number is `void`.
+    pub const NO_TYPE: u32 = 0;
+
     /// Rules that protect nothing.
     pub const EMPTY: Self = Self {
-        ranges: [Range { start: 0, end: 0 }; MAX_RANGES],
-        writable: [Range { start: 0, end: 0 }; MAX_WRITABLE],
+        ranges: [Range::EMPTY; MAX_RANGES],
+        writable: [Range::EMPTY; MAX_WRITABLE],
         processors: [0; PROCESSOR_WORDS],
-        canary: Range { start: 0, end: 0 },
-        inner_canary: Range { start: 0, end: 0 },
+        canary: Range::EMPTY,
+        inner_canary: Range::EMPTY,
         watchdog: 0,
+        has_lsm: 0,
         init_mnt_ns: 0,
         policy: [action::OFF; PATHS],
-        lockdown: [0; ENUM_VALUES],
-        read_file: [0; ENUM_VALUES],
-        load_data: [0; ENUM_VALUES],
-        program_types: [0; ENUM_VALUES],
-        attach_types: [0; ENUM_VALUES],
-        helpers: [0; HELPERS],
-        schedulers: [0; SCHEDULERS],
+        lockdown: [Self::NO_ENTRY; ENUM_VALUES],
+        read_file: [Self::NO_ENTRY; ENUM_VALUES],
+        load_data: [Self::NO_ENTRY; ENUM_VALUES],
+        program_types: [Self::NO_ENTRY; ENUM_VALUES],
+        attach_types: [Self::NO_ENTRY; ENUM_VALUES],
+        helpers: [Self::NO_HELPER; HELPERS],
+        schedulers: [Self::NO_TYPE; SCHEDULERS],
     };
 }
 
@@ -84,7 +97,7 @@ const _: () = {
             == (MAX_RANGES + MAX_WRITABLE) * 16
                 + PROCESSOR_WORDS * 8
                 + 32
-                + 8
+                + 12
                 + PATHS
                 + 5 * ENUM_VALUES
                 + (HELPERS + SCHEDULERS) * 4

@@ -4,7 +4,7 @@
 /// them.
 pub const PAGE_STRUCT: u64 = 64;
 
-/// How programs find and walk page tables; all 0 where that is unknown.
+/// How programs find and walk page tables, or [`PageTables::UNKNOWN`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct PageTables {
@@ -12,6 +12,18 @@ pub struct PageTables {
     pub direct_map: u64,
     /// 4 or 5.
     pub levels: u64,
+}
+
+impl PageTables {
+    /// The kernel does not say: no table can be walked.
+    pub const UNKNOWN: Self = Self { direct_map: 0, levels: 0 };
+
+    /// Whether tables can be walked.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_known(&self) -> bool {
+        self.levels != 0
+    }
 }
 
 /// Guarded frames that a process has mapped writable, as the kernel lists them.

@@ -13,6 +13,7 @@ pub struct State {
     /// Not 0: a process that executes the watchdog's executable may take the guard down.
     pub released: u32,
     /// One of [`file_kind`](crate::file_kind): files that the watchdog opens now are of this kind.
+    /// With `NONE`, it registers none.
     pub registering: u32,
     /// How many bytes of the record are used.
     pub length: u32,

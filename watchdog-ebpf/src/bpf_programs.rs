@@ -8,15 +8,15 @@
 //! bpf_iter_meta *, struct bpf_prog *)` (kernel/bpf/prog_iter.c, 6.1 to 7.2). Needs `bpf` among the
 //! active LSMs.
 //!
-//! What a program is (its type, where it may be attached) is judged when it is loaded, and once
-//! more when a descriptor of it is made (`bpf_prog`), together with the helpers that it calls: by
-//! then the verifier has put their addresses into the instructions. Programs from before the guard
-//! are listed for the watchdog, which does not arm beside them.
+//! A program is judged by its type and where it may be attached when it is loaded. It is judged
+//! again when a descriptor of it is made (`bpf_prog`), then also by the helpers that it calls: the
+//! verifier has put their addresses into the instructions. Programs from before the guard are
+//! listed for the watchdog, which does not arm beside them.
 //!
-//! An earlier program's verdict is not looked at: where there is one, this one is not asked
-//! (`invoke_bpf_mod_ret()`, arch/x86/net/bpf_jit_comp.c).
+//! The program does not look at an earlier program's verdict: where there is one, the kernel does
+//! not run this program (`invoke_bpf_mod_ret()`, arch/x86/net/bpf_jit_comp.c).
 //!
-//! Fails open where attributes cannot be read; a call that the kernel refuses behind the hook is
+//! Fails open where attributes cannot be read. A call that the kernel refuses behind the hook is
 //! the watchdog's probe.
 
 use core::ffi::c_void;
@@ -25,13 +25,14 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::{ForeignProgram, bpf_use, path};
 
-use crate::access;
+use crate::access::Access;
 use crate::bpf_usage::{usage, usage_of, usage_of_type};
 use crate::identity::is_trusted;
-use crate::kernel::{Object, field, offset};
+use crate::kernel::{Object, read};
 use crate::listing::{self, Meta};
 use crate::rules::Table;
 use crate::self_objects;
+use crate::structures::{BpfAux, BpfProgram};
 
 /// Commands (`enum bpf_cmd`, include/uapi/linux/bpf.h).
 const PROG_LOAD: i32 = 5;
@@ -44,12 +45,13 @@ const LOAD_COUNT: u32 = 4;
 const LOAD_ATTACH_TYPE: u32 = 68;
 const LOAD_ATTACH_ID: u32 = 108;
 const ATTACH_TYPE: u32 = 8;
+
 /// Judges a call of bpf(2).
 #[lsm(hook = "bpf")]
 pub(crate) fn bpf(ctx: LsmContext) -> i32 {
     let command: i32 = ctx.arg(0);
     let attributes: Object = ctx.arg(1);
-    let word = |at: u32| field::<u32>(attributes, at).unwrap_or_default();
+    let word = |at: u32| read::<u32>(attributes, at).unwrap_or_default();
     let (usage, is_empty) = match command {
         PROG_LOAD => {
             let usage = usage(word(LOAD_TYPE), word(LOAD_ATTACH_TYPE), || word(LOAD_ATTACH_ID));
@@ -58,19 +60,19 @@ pub(crate) fn bpf(ctx: LsmContext) -> i32 {
         PROG_ATTACH | LINK_CREATE => (usage_of_type(Table::AttachTypes, word(ATTACH_TYPE)), false),
         _ => return 0,
     };
-    if usage == 0 {
+    if usage == bpf_use::NONE {
         return 0;
     }
-    // A program without instructions is none: the watchdog tries that as a probe.
+    // The kernel refuses a program without instructions: the watchdog loads that as a probe.
     let path = if usage == bpf_use::TRACING { path::TRACING } else { path::BPF };
-    if is_trusted() && !is_empty { 0 } else { access::deny_program(path, usage) }
+    if is_trusted() && !is_empty { 0 } else { Access::to_resource(path, usage).deny() }
 }
 
 /// `struct bpf_iter__bpf_prog` (kernel/bpf/prog_iter.c); each field is eight bytes.
 #[repr(C)]
 struct Context {
     meta: *const Meta,
-    program: Object,
+    program: Option<BpfProgram>,
 }
 
 /// One program of all there are; at the end of all, once without any.
@@ -79,16 +81,17 @@ struct Context {
 fn foreign_programs(ctx: *mut c_void) -> i32 {
     // SAFETY: the kernel's own context of this kind of program.
     let Context { meta, program } = unsafe { core::ptr::read(ctx.cast::<Context>()) };
-    if program.is_null() || self_objects::belongs_to_guard(program) {
+    let Some(program) = program else { return 0 };
+    if self_objects::belongs_to_guard(program) {
         return 0;
     }
     let usage = usage_of(program);
-    if usage == 0 || usage == bpf_use::TRACING {
+    if usage == bpf_use::NONE || usage == bpf_use::TRACING {
         return 0;
     }
-    let aux = field::<Object>(program, offset!(program_aux)).unwrap_or(core::ptr::null());
-    let word = |offset| field(aux, offset).unwrap_or(0);
-    let (id, target) = (word(offset!(aux_id)), word(offset!(aux_attach_id)));
+    let aux = program.aux();
+    let id = aux.and_then(BpfAux::id).unwrap_or_default();
+    let target = aux.and_then(BpfAux::attach_id).unwrap_or_default();
     let found = ForeignProgram { id, usage, target };
     // SAFETY: the kernel's own; a structure of three words.
     unsafe { listing::write(meta, &found) };

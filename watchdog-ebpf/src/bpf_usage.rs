@@ -4,10 +4,11 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
-use watchdog_common::{HELPERS, bpf_use};
+use watchdog_common::{HELPERS, Rules, bpf_use};
 
-use crate::kernel::{Object, field, offset};
+use crate::kernel::{Object, offset, read};
 use crate::rules::{self, Table};
+use crate::structures::{BpfAux, BpfProgram};
 
 /// `BPF_PROG_TYPE_STRUCT_OPS`.
 const STRUCT_OPS: u32 = 27;
@@ -16,24 +17,25 @@ const STRUCT_OPS: u32 = 27;
 const CALL: u8 = 0x85;
 const HELPER: u8 = 0;
 const KERNEL_FUNCTION: u8 = 2;
-/// More instructions than `bpf_loop` goes through, which no program has
+/// More instructions than `bpf_loop` visits, which no program has
 /// (`BPF_COMPLEXITY_LIMIT_INSNS` is a million, before the verifier puts in its own).
 const MOST_INSTRUCTIONS: u32 = 1 << 23;
 
-/// What makes a program of these types one that is refused, by its place in the rules; 0 for
-/// nothing.
+/// What makes a program of these types one that is refused: one of `watchdog_common::bpf_use`.
 #[inline(always)]
 pub(crate) fn usage(kind: u32, attach: u32, attach_id: impl Fn() -> u32) -> u32 {
     if kind == STRUCT_OPS {
         let operations = attach_id();
         let (one, other) = (rules::scheduler(0), rules::scheduler(1));
-        if operations != 0 && (operations == one || operations == other) {
+        if operations != Rules::NO_TYPE && (operations == one || operations == other) {
             return bpf_use::SCHEDULER;
         }
     }
     match usage_of_type(Table::ProgramTypes, kind) {
         // The worse of both.
-        0 | bpf_use::TRACING if usage_of_type(Table::AttachTypes, attach) != 0 => {
+        bpf_use::NONE | bpf_use::TRACING
+            if usage_of_type(Table::AttachTypes, attach) != bpf_use::NONE =>
+        {
             usage_of_type(Table::AttachTypes, attach)
         }
         usage => usage,
@@ -42,44 +44,43 @@ pub(crate) fn usage(kind: u32, attach: u32, attach_id: impl Fn() -> u32) -> u32 
 
 #[inline(always)]
 pub(crate) fn usage_of_type(table: Table, value: u32) -> u32 {
-    rules::entry(table, value).unwrap_or(0)
+    rules::entry(table, value).unwrap_or(bpf_use::NONE)
 }
 
-/// What makes a loaded program one that is refused; 0 for nothing.
+/// What makes a loaded program one that is refused: one of `watchdog_common::bpf_use`.
 #[inline(always)]
-pub(crate) fn usage_of(program: Object) -> u32 {
-    let aux = field::<Object>(program, offset!(program_aux)).unwrap_or(core::ptr::null());
-    let kind = field(program, offset!(program_type)).unwrap_or(0);
-    let attach = field(program, offset!(program_attach_type)).unwrap_or(0);
-    let by_type = usage(kind, attach, || field(aux, offset!(aux_attach_id)).unwrap_or(0));
-    if by_type != 0 && by_type != bpf_use::TRACING {
+pub(crate) fn usage_of(program: BpfProgram) -> u32 {
+    let aux = program.aux();
+    let kind = program.kind().unwrap_or(0);
+    let attach = program.attach_type().unwrap_or(0);
+    let by_type = usage(kind, attach, || aux.and_then(BpfAux::attach_id).unwrap_or(Rules::NO_TYPE));
+    if by_type != bpf_use::NONE && by_type != bpf_use::TRACING {
         return by_type;
     }
-    let writes = offset!(aux_writes_registers);
-    if writes != 0 && field::<u8>(aux, writes).unwrap_or(1) != 0 {
+    if aux.is_none_or(BpfAux::writes_registers) {
         return bpf_use::REGISTERS;
     }
-    let length = field::<u32>(program, offset!(program_length)).unwrap_or(MOST_INSTRUCTIONS);
-    let mut search = Search { program: program as u64, is_found: 0 };
+    let length = program.length().unwrap_or(MOST_INSTRUCTIONS);
+    let mut search = Search { program: program.address(), is_found: 0 };
     // SAFETY: the function is one that the helper may call, and `search` outlives the call.
     let done =
         unsafe { bpf_loop(length, check_instruction as *mut c_void, (&raw mut search).cast(), 0) };
     if search.is_found != 0 || done < 0 { bpf_use::HELPER } else { by_type }
 }
 
-/// A program whose instructions are gone through.
+/// A program whose instructions are searched.
 #[repr(C)]
 struct Search {
     program: u64,
     is_found: u64,
 }
 
-/// Looks at one instruction; ends with 1 at one that calls what is looked for.
+/// Looks at one instruction. Ends with 1 at a call of a helper of the rules.
 unsafe extern "C" fn check_instruction(n: u32, search: *mut Search) -> u64 {
     // SAFETY: on the stack of the program above, which waits.
     let search = unsafe { &mut *search };
     let at = offset!(program_instructions) + (n & (MOST_INSTRUCTIONS - 1)) * 8;
-    let Some([code, registers, _, _, low @ ..]) = field::<[u8; 8]>(search.program as Object, at)
+    let Some([code, registers, _, _, low @ ..]) = read::<[u8; 8]>(search.program as Object, at)
     else {
         search.is_found = 1;
         return 1;
@@ -90,7 +91,7 @@ unsafe extern "C" fn check_instruction(n: u32, search: *mut Search) -> u64 {
     let called = i32::from_ne_bytes(low);
     let mut n = 0;
     while n < HELPERS {
-        if called != 0 && called == rules::helper(n) {
+        if called != Rules::NO_HELPER && called == rules::helper(n) {
             search.is_found = 1;
             return 1;
         }

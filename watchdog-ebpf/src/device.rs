@@ -5,18 +5,18 @@
 //! kernel/bpf/cgroup.c, 6.1 to 7.2, called by `devcgroup_inode_permission()`): every process is in
 //! it. Needs no LSM and no ftrace.
 //!
-//! It sees an open before it is done, by the device's number, and cannot know what will be done
-//! with the descriptor: all opens for writing are denied, the watchdog's own included. mknod is
-//! let through: a node that nobody can open does no harm. Fails open for descriptors that were
-//! there before it.
+//! It sees an open before the kernel does it, by the device's number. It cannot know what the
+//! process will do with the descriptor, so it denies all opens for writing, those of the watchdog
+//! too. It lets mknod through: a node that no process can open does no harm. It may send no
+//! signal. Fails open for descriptors from before it.
 
 use aya_ebpf::bindings::{BPF_DEVCG_ACC_WRITE, BPF_DEVCG_DEV_CHAR};
 use aya_ebpf::macros::cgroup_device;
 use aya_ebpf::programs::DeviceContext;
 use watchdog_common::path;
 
-use crate::access;
-use crate::kernel::{DEV_MEM, DEV_PORT};
+use crate::access::Access;
+use crate::structures::{DEV_MEM, DEV_PORT};
 
 const ALLOWED: i32 = 1;
 const DENIED: i32 = 0;
@@ -45,7 +45,7 @@ pub(crate) fn device(ctx: DeviceContext) -> i32 {
         DEV_PORT => path::PCI,
         _ => return ALLOWED,
     };
-    if kind != BPF_DEVCG_DEV_CHAR || !is_write || access::deny_open(path) == 0 {
+    if kind != BPF_DEVCG_DEV_CHAR || !is_write || Access::to_resource(path, 0).only_deny() == 0 {
         ALLOWED
     } else {
         DENIED

@@ -20,11 +20,11 @@ use aya_ebpf::macros::{fentry, fexit};
 use aya_ebpf::programs::{FEntryContext, FExitContext};
 use watchdog_common::{PAGE_STRUCT, path};
 
-use crate::{access, search};
+use crate::access::Access;
+use crate::memory::{self, PAGE_SHIFT};
 
 /// `DMA_TO_DEVICE` (include/linux/dma-direction.h): the device only reads.
 const TO_DEVICE: u32 = 1;
-const PAGE_SHIFT: u32 = 12;
 /// `vmemmap_base` is a multiple of this (`kernel_randomize_memory()`, arch/x86/mm/kaslr.c).
 const ALIGNMENT: u64 = 1 << 30;
 
@@ -35,8 +35,8 @@ pub(crate) fn dma_phys(ctx: FEntryContext) -> i32 {
     let bytes: u64 = ctx.arg(2);
     let direction: u32 = ctx.arg(3);
     let end = start.saturating_add(bytes);
-    if direction != TO_DEVICE && search::is_protected(start, end) {
-        access::kill_or_report_protected(path::DMA, start, end);
+    if direction != TO_DEVICE && memory::is_protected(start, end) {
+        Access::to_node_memory(path::DMA, start, end).kill_or_report();
     }
     0
 }
@@ -51,16 +51,16 @@ pub(crate) fn dma_page(ctx: FExitContext) -> i32 {
     let start: u64 = ctx.arg(6);
     let end = start.saturating_add(bytes);
     if direction != TO_DEVICE
-        && search::is_protected(start, end)
+        && memory::is_protected(start, end)
         && let Some(page) = page(&ctx)
         && is_address_of(start.wrapping_sub(offset), page)
     {
-        access::kill_or_report_protected(path::DMA, start, end);
+        Access::to_node_memory(path::DMA, start, end).kill_or_report();
     }
     0
 }
 
-/// Where the `struct page` is, as a number: the verifier lets nobody reckon with the argument
+/// Where the `struct page` is, as a number: the verifier allows no arithmetic with the argument
 /// itself.
 #[inline(always)]
 fn page(ctx: &FExitContext) -> Option<u64> {

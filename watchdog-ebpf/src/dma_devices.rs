@@ -1,4 +1,5 @@
 //! The devices through which a process has an IOMMU map memory: VFIO and iommufd, by their numbers.
+//! An absent one has a number that no character device has.
 
 use watchdog_common::DmaDevices;
 
@@ -8,7 +9,7 @@ use crate::identity;
 #[unsafe(no_mangle)]
 static DMA_DEVICES: DmaDevices = DmaDevices::NONE;
 
-/// `/dev/full` is 1:7 (`DEVLIST`, drivers/char/mem.c). No harm is done when the self-test opens it.
+/// `/dev/full` is 1:7 (`DEVLIST`, drivers/char/mem.c). The self-test opens it without harm.
 const PROBED: u32 = (1 << 20) | 7;
 const MINOR_BITS: u32 = 20;
 

@@ -11,9 +11,11 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::{Range, path};
 
-use crate::access;
-use crate::kernel::{Object, field, is_dev_mem, offset};
+use crate::access::{Access, earlier};
+use crate::memory;
+use crate::pointer::Structure;
 use crate::registers::{Entry, current};
+use crate::structures::{File, Vma};
 
 const PROT_WRITE: u64 = 2;
 /// `VM_SHARED` (include/linux/mm.h).
@@ -23,40 +25,37 @@ const PAGE: u64 = 4096;
 /// Judges a change of protection.
 #[lsm(hook = "file_mprotect")]
 pub(crate) fn file_mprotect(ctx: LsmContext) -> i32 {
-    let vma: Object = ctx.arg(0);
     let protection: u64 = ctx.arg(2);
-    if let Some(verdict) = access::earlier(ctx.arg(3)) {
+    if let Some(verdict) = earlier(ctx.arg(3)) {
         return verdict;
     }
     if protection & PROT_WRITE == 0 {
         return 0;
     }
-    let file = field::<Object>(vma, offset!(vma_file)).unwrap_or(core::ptr::null());
-    if !is_dev_mem(file) {
+    let Some(vma) = Vma::at(ctx.arg(0)) else { return 0 };
+    if !vma.file().is_some_and(File::is_dev_mem) {
         return 0;
     }
-    let flags = field::<u64>(vma, offset!(vma_flags));
+    let flags = vma.flags();
     if flags.is_some_and(|flags| flags & VM_SHARED == 0) {
         return 0;
     }
-    access::deny_write(path::MPROTECT, flags.and_then(|_| aimed(vma)))
+    Access::to_memory(path::MPROTECT, flags.and_then(|_| aimed(vma))).deny()
 }
 
 /// The memory that is about to become writable.
 #[inline(always)]
-fn aimed(vma: Object) -> Option<Range> {
-    let start = field::<u64>(vma, offset!(vma_start))?;
-    let end = field::<u64>(vma, offset!(vma_end))?;
-    let pgoff = field::<u64>(vma, offset!(vma_pgoff))?;
+fn aimed(vma: Vma) -> Option<Range> {
+    let (start, end, pgoff) = (vma.start()?, vma.end()?, vma.pgoff()?);
     let (mut first, mut behind) = (start, end);
     if let Some(Entry::Mprotect { at, bytes }) = current() {
         let asked = at.wrapping_add(bytes.wrapping_add(PAGE - 1) & !(PAGE - 1));
-        // Only a part that makes sense narrows what is judged.
+        // Only a part of this mapping narrows what is judged.
         if at < asked && at < end && start < asked {
             first = start.max(at);
             behind = end.min(asked);
         }
     }
     let offset = first.wrapping_sub(start);
-    access::pages(pgoff.wrapping_add(offset / PAGE), behind.wrapping_sub(first))
+    memory::pages(pgoff.wrapping_add(offset / PAGE), behind.wrapping_sub(first))
 }

@@ -5,19 +5,19 @@
 //! match-proto: `int bpf_lsm_file_open(struct file *)` (6.1 to 7.2). Needs `bpf` among the active
 //! LSMs. The devices are known by their numbers, never by path: mknod and bind mounts make others.
 //!
-//! By default the first and the last are allowed: what is done with the descriptor is judged by
-//! range. Who holds a lease may open `/dev/mem` whatever policy says of it. `/dev/iommu` of a
-//! module that is loaded after the guard has a number that is not known here: open; the self-test
-//! says so.
+//! The preset `standard` allows opening `/dev/mem`: other programs judge each use by range. A
+//! process with a lease may open `/dev/mem` under every policy. Fails open for `/dev/iommu` of a
+//! module that is loaded after the guard: its number is not known here. The self-test reports that.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use watchdog_common::{file_kind, path};
+use watchdog_common::{file_kind, path, self_act};
 
-use crate::kernel::{DEV_MEM, DEV_PORT, Object, OpenFile};
-use crate::{
-    access, dma_devices, identity, lease, processors, rules, self_process, self_protection,
-};
+use crate::access::{Access, earlier};
+use crate::arguments::FileArgument;
+use crate::pointer::Structure;
+use crate::structures::{DEV_MEM, DEV_PORT, Dentry};
+use crate::{dma_devices, identity, lease, processors, rules, self_process, self_protection};
 
 /// `PROC_SUPER_MAGIC` (include/uapi/linux/magic.h).
 const PROC: u64 = 0x9fa0;
@@ -25,31 +25,30 @@ const PROC: u64 = 0x9fa0;
 /// Judges an open.
 #[lsm(hook = "file_open")]
 pub(crate) fn file_open(ctx: LsmContext) -> i32 {
-    let file: Object = ctx.arg(0);
-    if let Some(verdict) = access::earlier(ctx.arg(1)) {
+    if let Some(verdict) = earlier(ctx.arg(1)) {
         return verdict;
     }
-    // SAFETY: the hook's own argument, which the kernel never leaves out.
-    let open = unsafe { OpenFile::argument(file) };
-    let is_writable = open.is_writable();
+    // SAFETY: the hook's argument, which the kernel never leaves out.
+    let file = unsafe { FileArgument::new(ctx.arg(0)) };
+    let is_writable = file.is_writable();
     if !is_writable {
         self_protection::register_file(file);
         lease::register_executable(file);
     }
-    let (path, is_judged) = match open.device() {
+    let (path, is_judged) = match file.device() {
         Some(DEV_MEM) => (path::OPEN, is_writable),
         Some(DEV_PORT) => (path::PCI, is_writable),
-        // Their descriptors take ioctl(2) however they were opened. Only looking is no reason to
-        // report every virtual machine.
+        // Their descriptors take ioctl(2) however they were opened. A policy that only observes
+        // would report every virtual machine.
         Some(number) if dma_devices::contains(number) => (path::IOMMU, rules::refuses(path::IOMMU)),
-        None if is_writable => return judge_file(open),
+        None if is_writable => return judge_file(file),
         _ => return 0,
     };
     let is_left = || lease::allows_to_begin() || self_protection::may_open();
     if !is_judged || (path == path::OPEN && is_left()) {
         return 0;
     }
-    access::deny(path, 0)
+    Access::to_resource(path, 0).deny()
 }
 
 /// Judges the writable open of a file: one that belongs to the guard; of the watchdog's control
@@ -57,17 +56,20 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
 /// one that starts a processor. The control group is process 1's to write: it thaws it whenever a
 /// service stops.
 #[inline(always)]
-fn judge_file(file: OpenFile) -> i32 {
-    let (inode, kind) = file.inode();
+fn judge_file(file: FileArgument) -> i32 {
+    let inode = file.inode();
+    let file_system = inode.file_system();
     let folder = identity::kind(file.folder());
-    if self_protection::is_protected_file(file.key(), folder) {
-        self_protection::deny_untrusted(watchdog_common::self_act::OPEN, false)
+    if self_protection::is_protected_file(inode.key(), folder) {
+        self_protection::deny_untrusted(self_act::OPEN, false)
     } else if folder == file_kind::CGROUP && !self_protection::is_init() {
-        self_protection::deny_untrusted(watchdog_common::self_act::CGROUP, false)
-    } else if kind == PROC && self_process::is_its(inode) {
-        self_protection::deny_untrusted(watchdog_common::self_act::PROC, false)
-    } else if kind == processors::SYSFS && processors::is_switch(file.name()) {
-        access::deny(path::PROCESSORS, 0)
+        self_protection::deny_untrusted(self_act::CGROUP, false)
+    } else if file_system == PROC && self_process::is_its(inode) {
+        self_protection::deny_untrusted(self_act::PROC, false)
+    } else if file_system == processors::SYSFS
+        && Dentry::at(file.dentry().object()).is_some_and(processors::is_switch)
+    {
+        Access::to_resource(path::PROCESSORS, 0).deny()
     } else {
         0
     }

@@ -16,8 +16,10 @@ use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
 use watchdog_common::path;
 
-use crate::access;
-use crate::kernel::{Object, field, is_dev_mem, offset};
+use crate::access::Access;
+use crate::memory;
+use crate::pointer::Structure;
+use crate::structures::{Fault, File, Vma};
 
 /// `VM_WRITE`, `VM_SHARED`, `VM_MAYWRITE` (include/linux/mm.h).
 const VM_WRITE: u64 = 2;
@@ -32,7 +34,7 @@ const PUD: u64 = 1 << 30;
 /// A range of frames.
 #[fentry]
 pub(crate) fn frames(ctx: FEntryContext) -> i32 {
-    judge_frames(path::FRAMES, ctx.arg(0), ctx.arg(2), ctx.arg(3));
+    judge_frames(path::FRAMES, Vma::at(ctx.arg(0)), ctx.arg(2), ctx.arg(3));
     0
 }
 
@@ -40,7 +42,7 @@ pub(crate) fn frames(ctx: FEntryContext) -> i32 {
 #[fentry]
 pub(crate) fn fault_page(ctx: FEntryContext) -> i32 {
     let frame: u64 = ctx.arg(2);
-    judge_frames(path::FAULT, ctx.arg(0), frame & PFN, PAGE);
+    judge_frames(path::FAULT, Vma::at(ctx.arg(0)), frame & PFN, PAGE);
     0
 }
 
@@ -60,30 +62,29 @@ pub(crate) fn fault_pud(ctx: FEntryContext) -> i32 {
 
 #[inline(always)]
 fn fault(ctx: &FEntryContext, bytes: u64) {
-    let vma = field::<Object>(ctx.arg(0), offset!(fault_vma)).unwrap_or(core::ptr::null());
+    let vma = Fault::at(ctx.arg(0)).and_then(Fault::vma);
     let frame: u64 = ctx.arg(1);
     judge_frames(path::FAULT, vma, frame & PFN & !(bytes / PAGE - 1), bytes);
 }
 
 /// Judges frames that become part of a mapping.
 #[inline(always)]
-fn judge_frames(path: u32, vma: Object, frame: u64, bytes: u64) {
-    if is_writable(vma)
-        && let Some(range) = access::pages(frame, bytes)
+fn judge_frames(path: u32, vma: Option<Vma>, frame: u64, bytes: u64) {
+    if vma.is_none_or(is_writable)
+        && let Some(range) = memory::pages(frame, bytes)
     {
-        access::kill_or_report(path, range.start, range.end);
+        Access::to_memory(path, Some(range)).kill_or_report();
     }
 }
 
-/// Whether anybody can write by a mapping: a store into a private one is made into a copy. One of
-/// `/dev/mem` that is read-only is judged again when it is made writable; nobody looks at other
-/// devices' then.
+/// Whether a process can write by a mapping: a store into a private one goes to a copy. A read-only
+/// mapping of `/dev/mem` is judged again when it is made writable. Those of other devices are not.
 #[inline(always)]
-pub(crate) fn is_writable(vma: Object) -> bool {
-    let Some(flags) = field::<u64>(vma, offset!(vma_flags)) else { return true };
+pub(crate) fn is_writable(vma: Vma) -> bool {
+    let Some(flags) = vma.flags() else { return true };
     if flags & VM_SHARED == 0 {
         return false;
     }
-    let file = field::<Object>(vma, offset!(vma_file)).unwrap_or(core::ptr::null());
-    flags & VM_WRITE != 0 || (flags & VM_MAYWRITE != 0 && !is_dev_mem(file))
+    let is_dev_mem = || vma.file().is_some_and(File::is_dev_mem);
+    flags & VM_WRITE != 0 || (flags & VM_MAYWRITE != 0 && !is_dev_mem())
 }

@@ -9,23 +9,25 @@
 
 use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
-use watchdog_common::path;
+use watchdog_common::{Range, path};
 
-use crate::access;
-use crate::kernel::{Object, field, offset};
+use crate::access::Access;
+use crate::memory;
+use crate::pointer::Structure;
+use crate::structures::Resource;
 
 const PAGE: u64 = 4096;
 
 /// Memory is added.
 #[fentry(function = "add_memory_resource")]
 pub(crate) fn add_memory(ctx: FEntryContext) -> i32 {
-    let resource: Object = ctx.arg(1);
-    let start = field::<u64>(resource, offset!(resource_start));
-    let last = field::<u64>(resource, offset!(resource_end));
-    if let (Some(start), Some(last)) = (start, last) {
-        access::kill_or_report(path::HOTPLUG, start, last.saturating_add(1));
-    }
+    judge(Resource::at(ctx.arg(1)).and_then(range));
     0
+}
+
+#[inline(always)]
+fn range(resource: Resource) -> Option<Range> {
+    Some(Range { start: resource.start()?, end: resource.last()?.saturating_add(1) })
 }
 
 /// Memory is given to the allocator.
@@ -33,8 +35,14 @@ pub(crate) fn add_memory(ctx: FEntryContext) -> i32 {
 pub(crate) fn online_pages(ctx: FEntryContext) -> i32 {
     let frame: u64 = ctx.arg(0);
     let count: u64 = ctx.arg(1);
-    if let Some(range) = access::pages(frame, count.saturating_mul(PAGE)) {
-        access::kill_or_report(path::HOTPLUG, range.start, range.end);
-    }
+    judge(memory::pages(frame, count.saturating_mul(PAGE)));
     0
+}
+
+/// Judges memory that becomes RAM; it fails open where the program cannot tell which.
+#[inline(always)]
+fn judge(range: Option<Range>) {
+    if let Some(range) = range {
+        Access::to_memory(path::HOTPLUG, Some(range)).kill_or_report();
+    }
 }

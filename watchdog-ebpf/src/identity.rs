@@ -8,10 +8,10 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap};
-use watchdog_common::{FileKey, SIEVED, role};
+use watchdog_common::{FileKey, SIEVED, file_kind, role};
 
-use crate::kernel::{Object, current_task, field, offset};
 use crate::rules;
+use crate::structures::{Mm, Task};
 
 /// Files and folders that belong to the guard, and what each is.
 #[map]
@@ -25,29 +25,30 @@ static SIEVE: Array<[u8; SIEVED]> = Array::with_max_entries(1, 0);
 
 /// Address spaces that execute the watchdog, or a leased executable, by `ctx_id`, which is never
 /// used twice (`mm_context_t`, arch/x86/include/asm/mmu.h, 6.1 to 7.2); the value is their
-/// `watchdog_common::role`. Those that are asked for stay.
+/// `watchdog_common::role`. A full table drops those that no program looked up for long.
 #[map]
 static EXECUTED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(256, 0);
 
-/// The watchdog's own address space, by the same number: whoever executes much pushes none out of
-/// here.
+/// The watchdog's own address space, by the same number. Many executions push none out of here.
 #[map]
 static SPACE: Array<u64> = Array::with_max_entries(1, 0);
 
+/// The number of no address space: that of a kernel thread, which has none.
+const NO_SPACE: u64 = 0;
 /// `SECCOMP_MODE_DISABLED` (include/uapi/linux/seccomp.h).
 const NO_FILTER: i32 = 0;
 
-/// What a file is to the guard; 0 for nothing.
+/// What a file is to the guard: one of `watchdog_common::file_kind`.
 #[inline(always)]
 pub(crate) fn kind(key: FileKey) -> u32 {
     if !may_be_known(&key) {
-        return 0;
+        return file_kind::NONE;
     }
     // SAFETY: entries are never removed; a value is one word.
-    unsafe { FILES.get(key) }.copied().unwrap_or(0)
+    unsafe { FILES.get(key) }.copied().unwrap_or(file_kind::NONE)
 }
 
-/// Whether a file may be known to the guard. It is not known for certain.
+/// Whether a file may be known to the guard: `false` is certain.
 #[inline(always)]
 pub(crate) fn may_be_known(key: &FileKey) -> bool {
     let Some(sieve) = SIEVE.get_ptr(0) else { return true };
@@ -55,7 +56,7 @@ pub(crate) fn may_be_known(key: &FileKey) -> bool {
     unsafe { core::ptr::read_volatile(sieve.cast::<u8>().add(key.sieved())) != 0 }
 }
 
-/// Takes note that a file is known to the guard from now on.
+/// Notes that a file is known to the guard from now on.
 #[inline(always)]
 pub(crate) fn mark(key: &FileKey) {
     if let Some(sieve) = SIEVE.get_ptr_mut(0) {
@@ -70,29 +71,27 @@ pub(crate) fn is_trusted() -> bool {
     has_role(role::WATCHDOG)
 }
 
-/// Whether the current process has a role in the guard, and nobody speaks for it.
+/// Whether the current process has a role in the guard, and neither a tracer nor a seccomp filter.
 #[inline(always)]
 pub(crate) fn has_role(wanted: u32) -> bool {
-    let task = current_task();
+    let task = Task::current();
     // Values, not whether there are any: the verifier knows no arithmetic with pointers.
-    let role = role_of(address_space());
-    if role == 0 || role != wanted {
+    let role = role_of(number_of(task.mm()));
+    if role == role::NONE || role != wanted {
         return false;
     }
-    let filter = field::<i32>(task, offset!(task_seccomp)).unwrap_or(1);
-    let tracer = field::<u32>(task, offset!(task_ptrace)).unwrap_or(1);
-    filter == NO_FILTER && tracer == 0
+    task.seccomp_mode() == Some(NO_FILTER) && !task.may_be_traced()
 }
 
-/// The role of an address space; 0 for none.
+/// The role of an address space, by its number: one of `watchdog_common::role`.
 #[inline(always)]
 pub(crate) fn role_of(space: u64) -> u32 {
     // SAFETY: the map's own memory; one word of it.
-    if space != 0 && SPACE.get_ptr(0).is_some_and(|own| unsafe { *own } == space) {
+    if space != NO_SPACE && SPACE.get_ptr(0).is_some_and(|own| unsafe { *own } == space) {
         return role::WATCHDOG;
     }
     // SAFETY: a value is one word.
-    unsafe { EXECUTED.get(space) }.copied().unwrap_or(0)
+    unsafe { EXECUTED.get(space) }.copied().unwrap_or(role::NONE)
 }
 
 /// Takes the role of an address space away.
@@ -102,45 +101,47 @@ pub(crate) fn forget(space: u64) {
     // SAFETY: the map's own memory; one word of it.
     if let Some(own) = SPACE.get_ptr_mut(0).filter(|own| unsafe { **own } == space) {
         // SAFETY: as above.
-        unsafe { *own = 0 };
+        unsafe { *own = NO_SPACE };
     }
 }
 
-/// Whether the current process is one whose attempts on canaries are probes: one that is trusted,
-/// or where nothing can be registered, for want of LSM programs, the watchdog that armed the guard.
+/// Whether attempts of the current process on canaries are probes. It must be trusted; or, where no
+/// process can be registered for want of LSM programs, be the watchdog that armed the guard.
 #[inline(always)]
 pub(crate) fn is_tester() -> bool {
-    if rules::init_mnt_ns() != 0 {
-        return is_trusted();
-    }
-    field(current_task(), offset!(task_tgid)) == Some(rules::watchdog())
+    if rules::has_lsm() { is_trusted() } else { is_watchdog(Task::current()) }
 }
 
-/// The number of the current address space; 0, which none has, for a kernel thread.
+/// Whether a task is one of the watchdog's threads.
 #[inline(always)]
-fn address_space() -> u64 {
-    let mm = field::<Object>(current_task(), offset!(task_mm)).unwrap_or(core::ptr::null());
-    field(mm, offset!(mm_context_id)).unwrap_or(0)
+pub(crate) fn is_watchdog(task: Task) -> bool {
+    task.tgid() == Some(rules::watchdog())
 }
 
-/// Takes note that a file belongs to the guard from now on.
+/// The number of an address space.
+#[inline(always)]
+pub(crate) fn number_of(mm: Option<Mm>) -> u64 {
+    mm.and_then(Mm::context_id).unwrap_or(NO_SPACE)
+}
+
+/// Notes that a file belongs to the guard from now on.
 #[inline(always)]
 pub(crate) fn add_file(key: &FileKey, kind: u32) {
     mark(key);
     let _ = FILES.insert(key, kind, 0);
 }
 
-/// Takes note that the current process executes the watchdog or a leased executable from now on.
+/// Notes that the current process executes the watchdog or a leased executable from now on.
 #[inline(always)]
 pub(crate) fn add_executor(role: u32) {
-    let _ = EXECUTED.insert(address_space(), role, 0);
+    let _ = EXECUTED.insert(number_of(Task::current().mm()), role, 0);
 }
 
-/// Takes note that the current process is the watchdog that arms the guard.
+/// Notes that the current process is the watchdog that arms the guard.
 #[inline(always)]
 pub(crate) fn set_watchdog() {
     if let Some(own) = SPACE.get_ptr_mut(0) {
         // SAFETY: the map's own memory; one word of it.
-        unsafe { *own = address_space() };
+        unsafe { *own = number_of(Task::current().mm()) };
     }
 }

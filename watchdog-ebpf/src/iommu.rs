@@ -6,16 +6,16 @@
 //! parameters: behind iommu_map, iommu_map_sg, and in 7.2 dma_iova_link. The tracepoint `iommu:map`
 //! in both does not say whether the device may write.
 //!
-//! Observed only: neither has a hook that could refuse, and nobody's signal takes a map back. What
-//! can be denied is the opening of VFIO and iommufd (`file_open`). Fails open where these functions
-//! are inlined away. Called for every packet where DMA is translated, so memory is looked up before
-//! anything else is done.
+//! Observed only: neither has a hook that could refuse, and no signal takes a map back. `file_open`
+//! can deny the opening of VFIO and iommufd. Fails open where these functions are inlined away.
+//! Called for every packet where DMA is translated, so it looks the memory up before anything else.
 
 use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
 use watchdog_common::path;
 
-use crate::{access, search};
+use crate::access::Access;
+use crate::memory;
 
 /// `IOMMU_WRITE` (include/linux/iommu.h).
 const WRITE: u64 = 2;
@@ -27,8 +27,8 @@ pub(crate) fn iommu(ctx: FEntryContext) -> i32 {
     let bytes: u64 = ctx.arg(3);
     let protection: u64 = ctx.arg(4);
     let end = start.saturating_add(bytes);
-    if protection & WRITE != 0 && search::is_protected(start, end) {
-        access::kill_or_report_protected(path::IOMMU, start, end);
+    if protection & WRITE != 0 && memory::is_protected(start, end) {
+        Access::to_node_memory(path::IOMMU, start, end).kill_or_report();
     }
     0
 }

@@ -6,15 +6,15 @@
 //! what is no RAM; and `ssize_t read_mem(struct file *, char *, size_t, loff_t *)`
 //! (drivers/char/mem.c), which does the same for a plain read of `/dev/mem`.
 //!
-//! Observed only: the mapping is the kernel's own and nobody can be stopped from using it.
+//! Observed only: the mapping is the kernel's own, and no signal stops the kernel from using it.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::{fentry, fexit, map};
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::{FEntryContext, FExitContext};
-use watchdog_common::path;
+use watchdog_common::{Range, path};
 
-use crate::access;
+use crate::access::Access;
 
 /// Threads that are reading `/dev/mem`. One that finds no room is reported like a driver.
 #[map]
@@ -41,11 +41,12 @@ pub(crate) fn ioremap(ctx: FEntryContext) -> i32 {
     let bytes: u64 = ctx.arg(1);
     // SAFETY: only this thread's own programs touch its entry.
     let is_reading = unsafe { READERS.get(bpf_get_current_pid_tgid()) }.is_some();
-    let end = start.saturating_add(bytes);
+    let range = Range { start, end: start.saturating_add(bytes) };
+    let access = Access::to_memory(path::IOREMAP, Some(range));
     if is_reading {
-        access::is_probe(path::IOREMAP, start, end);
+        access.counts_as_probe();
     } else {
-        access::kill_or_report(path::IOREMAP, start, end);
+        access.kill_or_report();
     }
     0
 }

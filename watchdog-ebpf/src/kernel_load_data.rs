@@ -4,10 +4,10 @@
 //! match-proto: `int bpf_lsm_kernel_load_data(enum kernel_load_data_id, bool)` (6.1 to 7.2). Needs
 //! `bpf` among the active LSMs, and for the segments of a kexec the system call's registers.
 //!
-//! Where kexec as a whole is not refused, or its caller holds a lease, its segments are judged by
-//! where they are to lie. Fails closed: segments that cannot be read are denied. They are in the
-//! caller's memory, which another thread may change until the kernel has read them again:
-//! `kexec_segment` sees what it read.
+//! Where policy allows kexec as a whole, or its caller holds a lease, its segments are judged by
+//! their destinations. Fails closed: segments that cannot be read are denied. They are in the
+//! caller's memory, which another thread may change until the kernel reads them again.
+//! `kexec_segment` sees what the kernel read.
 
 use core::ffi::c_void;
 
@@ -16,10 +16,10 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::{Range, path};
 
-use crate::access;
-use crate::lease;
+use crate::access::{Access, earlier};
 use crate::registers::{Entry, current};
 use crate::rules::{self, Table};
+use crate::{lease, memory};
 
 /// `KEXEC_SEGMENT_MAX` (include/uapi/linux/kexec.h); the kernel refuses more.
 const MAX_SEGMENTS: u64 = 16;
@@ -32,12 +32,12 @@ const MEMORY: u64 = 16;
 #[lsm(hook = "kernel_load_data")]
 pub(crate) fn kernel_load_data(ctx: LsmContext) -> i32 {
     let kind: u32 = ctx.arg(0);
-    if let Some(verdict) = access::earlier(ctx.arg(2)) {
+    if let Some(verdict) = earlier(ctx.arg(2)) {
         return verdict;
     }
     match rules::entry(Table::LoadData, kind) {
         Some(path::KEXEC) if lease::allows_to_begin() => segments(),
-        Some(path) => match access::deny(path, 0) {
+        Some(path) => match Access::to_resource(path, 0).deny() {
             0 if path == path::KEXEC => segments(),
             verdict => verdict,
         },
@@ -52,7 +52,7 @@ fn segments() -> i32 {
     if !rules::is_on(path::KEXEC_SEGMENTS) {
         return 0;
     }
-    // Nobody loads a kernel by a 32-bit system call: those are not known here, and so denied.
+    // No program loads a kernel by a 32-bit system call: those are not known here, and so denied.
     let (count, at, mut unknown) = match current() {
         Some(Entry::Kexec { count, at }) => (count, at, 0_i64),
         _ => (0, 0, -1),
@@ -73,7 +73,7 @@ fn segments() -> i32 {
         let [first, bytes] = segment;
         let behind = first.wrapping_add(bytes);
         unknown |= (first | bytes | behind).cast_signed();
-        let aimed = access::signs(first, behind) & lease::outside(lease, first, behind);
+        let aimed = memory::guarded_sign(first, behind) & lease::outside_sign(lease, first, behind);
         // The first one that is aimed at a node is the one that is reported.
         let mask = (aimed & !found) >> 63;
         start |= first & mask.cast_unsigned();
@@ -84,5 +84,6 @@ fn segments() -> i32 {
     if unknown >= 0 && found >= 0 {
         return 0;
     }
-    access::deny_write(path::KEXEC_SEGMENTS, (unknown >= 0).then_some(Range { start, end }))
+    let range = (unknown >= 0).then_some(Range { start, end });
+    Access::to_memory(path::KEXEC_SEGMENTS, range).deny()
 }

@@ -8,18 +8,18 @@
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
-use crate::access;
+use crate::access::{Access, earlier};
 use crate::rules::{self, Table};
 
 /// Judges a file that the kernel is about to read.
 #[lsm(hook = "kernel_read_file")]
 pub(crate) fn kernel_read_file(ctx: LsmContext) -> i32 {
     let kind: u32 = ctx.arg(1);
-    if let Some(verdict) = access::earlier(ctx.arg(3)) {
+    if let Some(verdict) = earlier(ctx.arg(3)) {
         return verdict;
     }
     match rules::entry(Table::ReadFile, kind) {
-        Some(path) => access::deny(path, 0),
+        Some(path) => Access::to_resource(path, 0).deny(),
         None => 0,
     }
 }

@@ -1,5 +1,5 @@
-//! Path `kexec-segments`, once more: a segment of a kexec as the kernel has copied it, out of reach
-//! of the caller's other threads, which may have changed it after `kernel_load_data`.
+//! Path `kexec-segments`, second check: a segment of a kexec as the kernel has copied it, out of
+//! reach of the caller's other threads, which may have changed it after `kernel_load_data`.
 //!
 //! match-proto: `int kimage_load_segment(struct kimage *, struct kexec_segment *)`, in 7.2
 //! `int kimage_load_segment(struct kimage *, int)` with the place in the image's own table
@@ -13,10 +13,10 @@
 use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
-use watchdog_common::path;
+use watchdog_common::{Range, path};
 
-use crate::access;
-use crate::kernel::{Object, field, offset};
+use crate::access::Access;
+use crate::kernel::{Object, offset, read};
 
 /// `KEXEC_SEGMENT_MAX` (include/uapi/linux/kexec.h).
 const MAX_SEGMENTS: u64 = 16;
@@ -28,8 +28,8 @@ const MEMORY: u32 = 16;
 /// Judges a segment.
 #[fentry]
 pub(crate) fn kexec_segment(ctx: FEntryContext) -> i32 {
-    // As numbers: with pointers that it knows the verifier allows no arithmetic.
-    let number = |n: u32| field::<u64>(ctx.as_ptr(), n * 8).unwrap_or(0);
+    // As numbers: the verifier allows no arithmetic with pointers that it knows.
+    let number = |n: u32| read::<u64>(ctx.as_ptr(), n * 8).unwrap_or(0);
     let (image, segment) = (number(0), number(1));
     // An `int` leaves the upper half of its register undefined.
     let index = segment & 0xffff_ffff;
@@ -39,7 +39,8 @@ pub(crate) fn kexec_segment(ctx: FEntryContext) -> i32 {
     } else {
         segment
     };
-    let [start, bytes] = field::<[u64; 2]>(segment as Object, MEMORY).unwrap_or_default();
-    access::kill(path::KEXEC_SEGMENTS, start, start.saturating_add(bytes));
+    let [start, bytes] = read::<[u64; 2]>(segment as Object, MEMORY).unwrap_or_default();
+    let range = Range { start, end: start.saturating_add(bytes) };
+    Access::to_memory(path::KEXEC_SEGMENTS, Some(range)).kill();
     0
 }

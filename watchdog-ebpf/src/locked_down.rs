@@ -11,18 +11,18 @@
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
-use crate::access;
+use crate::access::{Access, earlier};
 use crate::rules::{self, Table};
 
 /// Judges a reason.
 #[lsm(hook = "locked_down")]
 pub(crate) fn locked_down(ctx: LsmContext) -> i32 {
     let reason: u32 = ctx.arg(0);
-    if let Some(verdict) = access::earlier(ctx.arg(1)) {
+    if let Some(verdict) = earlier(ctx.arg(1)) {
         return verdict;
     }
     match rules::entry(Table::Lockdown, reason) {
-        Some(path) => access::deny(path, reason),
+        Some(path) => Access::to_resource(path, reason).deny(),
         None => 0,
     }
 }

@@ -1,15 +1,16 @@
 //! The guard's eBPF programs, grouped by what they watch.
 //!
 //! LSM programs decide; fentry programs save for them what a hook does not get to see, or catch
-//! what no hook sees. Each
-//! program file says what it needs, which kernel prototype it relies on (`match-proto:`, checked
-//! against the kernel's BTF when the guard is loaded) and why it fails open or closed.
+//! what no hook sees. Each program file says what it needs, which kernel prototype it relies on
+//! (`match-proto:`, checked against the kernel's BTF when the guard is loaded), and why it fails
+//! open or closed.
 #![no_std]
 #![no_main]
 // For one instruction, in `report`; the build allows it for the sake of `core`.
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod access;
+mod arguments;
 mod bpf_programs;
 mod bpf_usage;
 mod device;
@@ -30,14 +31,15 @@ mod kexec_segment;
 mod lease;
 mod listing;
 mod locked_down;
+mod memory;
 mod mmap_file;
+mod pointer;
 mod processors;
 mod registers;
 mod report;
 mod rules;
 mod rw_verify_area;
 mod saved;
-mod search;
 mod self_files;
 mod self_mount;
 mod self_objects;
@@ -46,6 +48,7 @@ mod self_perf;
 mod self_process;
 mod self_protection;
 mod shared_frames;
+mod structures;
 mod sysctl;
 
 // On the host this crate is only checked, where its dependencies may bring in `std`.

@@ -3,21 +3,23 @@
 //!
 //! match-proto: `int bpf_lsm_mmap_file(struct file *, unsigned long, unsigned long, unsigned long)`
 //! (6.1 to 7.2; 7.2 marks the file as possibly null). Needs `bpf` among the active LSMs. The hook
-//! gets neither place nor length: they stand in the system call's registers, for which nothing but
-//! a system call of the thread's own maps `/dev/mem`.
+//! gets neither place nor length: they are in the system call's registers, since only a system call
+//! of the thread itself maps `/dev/mem`.
 //!
-//! Fails closed: a shared writable mapping of `/dev/mem` by any other call is denied, as the mmap
-//! of 32-bit programs that has its arguments in memory. Private mappings are copies and read-only
-//! ones are judged when mprotect makes them writable.
+//! Fails closed: a shared writable mapping of `/dev/mem` by any other call is denied, such as the
+//! mmap of 32-bit programs that has its arguments in memory. Private mappings are copies. Read-only
+//! mappings are judged when mprotect makes them writable.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use aya_log_ebpf::debug;
 use watchdog_common::path;
 
-use crate::access;
-use crate::kernel::{Object, is_dev_mem};
+use crate::access::{Access, earlier};
+use crate::memory;
+use crate::pointer::Structure;
 use crate::registers::{Entry, current};
+use crate::structures::File;
 
 const PROT_WRITE: u64 = 2;
 /// `MAP_TYPE` and its values (include/uapi/linux/mman.h).
@@ -28,13 +30,12 @@ const MAP_SHARED_VALIDATE: u64 = 3;
 /// Judges a mapping.
 #[lsm(hook = "mmap_file")]
 pub(crate) fn mmap_file(ctx: LsmContext) -> i32 {
-    let file: Object = ctx.arg(0);
     let protection: u64 = ctx.arg(2);
     let flags: u64 = ctx.arg(3);
-    if let Some(verdict) = access::earlier(ctx.arg(4)) {
+    if let Some(verdict) = earlier(ctx.arg(4)) {
         return verdict;
     }
-    if !is_dev_mem(file) {
+    if !File::at(ctx.arg(0)).is_some_and(File::is_dev_mem) {
         return 0;
     }
     let shared = matches!(flags & MAP_TYPE, MAP_SHARED | MAP_SHARED_VALIDATE);
@@ -43,13 +44,13 @@ pub(crate) fn mmap_file(ctx: LsmContext) -> i32 {
     }
     let (path, aimed) = match current() {
         Some(Entry::RemapFilePages { bytes, pgoff }) => {
-            (path::REMAP_FILE_PAGES, access::pages(pgoff, bytes))
+            (path::REMAP_FILE_PAGES, memory::pages(pgoff, bytes))
         }
-        Some(Entry::Mmap { bytes, pgoff }) => (path::MMAP, access::pages(pgoff, bytes)),
+        Some(Entry::Mmap { bytes, pgoff }) => (path::MMAP, memory::pages(pgoff, bytes)),
         _ => (path::MMAP, None),
     };
     if aimed.is_none() {
         debug!(&ctx, "a mapping of /dev/mem at an unknown place");
     }
-    access::deny_write(path, aimed)
+    Access::to_memory(path, aimed).deny()
 }

@@ -2,20 +2,22 @@
 //! Starting one sends it INIT, which ends whatever another node's kernel does on it.
 //!
 //! match-proto: `int _cpu_up(unsigned int, int, enum cpuhp_state)` (kernel/cpu.c, 6.1 to 7.2):
-//! every processor that is started goes through it, whoever asked. It cannot be refused there, so
-//! that is an alert; what is refused is opening the switches for writing, in `file_open`: `online`
-//! and `hotplug/target` below `/sys/devices/system/cpu/cpuN` (drivers/base/core.c, kernel/cpu.c),
-//! and `smt/control` beside them, which starts processors it chooses itself.
+//! every start of a processor goes through it. It cannot be refused there, only seen.
+//! `file_open` refuses opening the switches for writing: `online` and `hotplug/target` below
+//! `/sys/devices/system/cpu/cpuN` (drivers/base/core.c, kernel/cpu.c), and `smt/control` beside
+//! them, which starts processors of its own choice.
 //!
-//! They are known by their names on a sysfs, of which there may be many: each network namespace has
-//! its own. Fails closed: a number that is not read is one of no processor that may be started.
+//! The switches are known by their names on a sysfs, of which there may be many: each network
+//! namespace has its own. Fails closed for a number that the rules do not know, and open for a name
+//! that cannot be read.
 
 use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
 use watchdog_common::path;
 
-use crate::kernel::{Object, field, offset};
-use crate::{access, rules};
+use crate::access::Access;
+use crate::rules;
+use crate::structures::Dentry;
 
 /// `SYSFS_MAGIC` (include/uapi/linux/magic.h).
 pub(crate) const SYSFS: u64 = 0x6265_6572;
@@ -33,32 +35,32 @@ const PROCESSORS: [u8; 4] = *b"cpu\0";
 pub(crate) fn processor_up(ctx: FEntryContext) -> u32 {
     let number: u32 = ctx.arg(0);
     if !rules::may_start(number) {
-        access::kill_or_report_detail(path::PROCESSORS, number);
+        Access::to_resource(path::PROCESSORS, number).kill_or_report();
     }
     0
 }
 
 /// Whether a file of a sysfs, by its name there, starts a processor that may not be started.
 #[inline(always)]
-pub(crate) fn is_switch(entry: Object) -> bool {
-    let above = parent(entry);
-    if name::<7>(entry) == Some(ONLINE) {
+pub(crate) fn is_switch(entry: Dentry) -> bool {
+    let Some(above) = entry.parent() else { return false };
+    if entry.name_starts() == Some(ONLINE) {
         return is_foreign(above);
     }
-    if name::<7>(entry) == Some(TARGET) {
-        return name::<8>(above) == Some(HOTPLUG) && is_foreign(parent(above));
+    if entry.name_starts() == Some(TARGET) {
+        return above.name_starts() == Some(HOTPLUG) && above.parent().is_some_and(is_foreign);
     }
-    name::<8>(entry) == Some(CONTROL)
-        && name::<4>(above) == Some(SMT)
-        && name::<4>(parent(above)) == Some(PROCESSORS)
+    entry.name_starts() == Some(CONTROL)
+        && above.name_starts() == Some(SMT)
+        && above.parent().and_then(Dentry::name_starts) == Some(PROCESSORS)
 }
 
 /// Whether a folder is a processor's that may not be started.
 #[inline(always)]
-fn is_foreign(folder: Object) -> bool {
-    let Some(name) = name::<8>(folder) else { return false };
-    let [c, p, u, digits @ ..] = name;
-    if [c, p, u] != PROCESSOR || self::name::<4>(parent(folder)) != Some(PROCESSORS) {
+fn is_foreign(folder: Dentry) -> bool {
+    let Some([c, p, u, digits @ ..]) = folder.name_starts::<8>() else { return false };
+    let is_in_processors = || folder.parent().and_then(Dentry::name_starts) == Some(PROCESSORS);
+    if [c, p, u] != PROCESSOR || !is_in_processors() {
         return false;
     }
     let mut number = 0_u32;
@@ -69,17 +71,4 @@ fn is_foreign(folder: Object) -> bool {
         number = number * 10 + u32::from(digit - b'0');
     }
     !rules::may_start(number)
-}
-
-#[inline(always)]
-fn parent(entry: Object) -> Object {
-    field(entry, offset!(dentry_parent)).unwrap_or(core::ptr::null())
-}
-
-/// The beginning of a name. A short one is followed by whatever is there: a name is in a place of
-/// at least 32 bytes, its own or a larger one (`d_iname`, `struct external_name`, fs/dcache.c).
-#[inline(always)]
-fn name<const N: usize>(entry: Object) -> Option<[u8; N]> {
-    let name = field::<Object>(entry, offset!(dentry_name))?;
-    field::<[u8; N]>(name, 0)
 }

@@ -3,9 +3,10 @@
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 
-use crate::kernel::{Object, field};
+use crate::kernel::{self, Object};
+use crate::memory::PAGE_SHIFT;
 
-/// System calls that are told apart.
+/// The system calls that programs know.
 pub(crate) enum Entry {
     /// `mmap(addr, len, prot, flags, fd, off)`, and `mmap2` with pages for bytes.
     Mmap { bytes: u64, pgoff: u64 },
@@ -28,10 +29,8 @@ const DX: u32 = 96;
 const DI: u32 = 112;
 const ORIG_AX: u32 = 120;
 
-const PAGE_SHIFT: u32 = 12;
-
-/// Numbers (arch/x86/entry/syscalls). None of them means another call that reaches the hooks in
-/// the other table, so a number alone tells the entry: a 64-bit process may use `int 0x80`.
+/// Numbers (arch/x86/entry/syscalls). In the other table, none of them is a call that reaches the
+/// hooks. So the number alone is enough, though a 64-bit process may use `int 0x80`.
 mod number {
     pub(super) const MMAP: u64 = 9;
     pub(super) const REMAP_FILE_PAGES: u64 = 216;
@@ -49,9 +48,9 @@ mod number {
 /// The current system call, if it is one of [`Entry`].
 #[inline(always)]
 pub(crate) fn current() -> Option<Entry> {
-    // SAFETY: the helpers take and return kernel objects; reads below are checked by the kernel.
+    // SAFETY: the helpers take and return kernel objects; the kernel checks the reads below.
     let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as Object;
-    let read = |offset: u32| field::<u64>(registers, offset);
+    let read = |offset: u32| kernel::read::<u64>(registers, offset);
     match read(ORIG_AX)? & 0xffff_ffff & !number::X32 {
         number::MMAP => Some(Entry::Mmap { bytes: read(SI)?, pgoff: read(R9)? >> PAGE_SHIFT }),
         number::MMAP_32 => {

@@ -5,12 +5,12 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, RingBuf};
 use watchdog_common::{Attempt, EXE_NAMES, Range, action, path};
 
-use crate::kernel::{Object, current_task, field, offset};
+use crate::structures::{Cred, Dentry, File, Task};
 
 /// Room for attempts.
 const BYTES: u32 = 512 << 10;
-/// The last of it is for those that ended a process: none of them shall drown in a flood of what
-/// was merely refused.
+/// The last of it is for attempts that ended a process: a flood of refused ones displaces none of
+/// them.
 const BYTES_FOR_KILLED: u32 = 64 << 10;
 /// `BPF_RB_AVAIL_DATA` (include/uapi/linux/bpf.h): how much waits to be read.
 const WAITING: u64 = 0;
@@ -23,11 +23,11 @@ static ATTEMPTS: RingBuf = RingBuf::with_byte_size(BYTES, 0);
 #[map]
 static COUNTS: Array<u64> = Array::with_max_entries(path::COUNT, 0);
 
-/// Those for which the ring buffer had no room.
+/// Attempts for which the ring buffer had no room, by path.
 #[map]
 static LOST: Array<u64> = Array::with_max_entries(path::COUNT, 0);
 
-/// Those that were reported, as the watchdog keeps it here: what a next one has to make good.
+/// Attempts that the watchdog reported, by path. It keeps the counts here for the next watchdog.
 #[map]
 static TOLD: Array<u64> = Array::with_max_entries(path::COUNT, 0);
 
@@ -52,9 +52,8 @@ pub(crate) fn attempt(path: u32, aimed: Range, done: u8, detail: u32) {
         count(LOST.get_ptr_mut(path));
         return;
     };
-    let task = current_task();
-    let parent = field::<Object>(task, offset!(task_parent)).unwrap_or(core::ptr::null());
-    let cred = field::<Object>(task, offset!(task_cred)).unwrap_or(core::ptr::null());
+    let task = Task::current();
+    let parent = task.parent();
     let attempt = entry.as_mut_ptr();
     // Read by field, since not every kind of program may call the helpers for it.
     // SAFETY: `attempt` is the entry's own memory; every field is written before it is submitted.
@@ -62,42 +61,37 @@ pub(crate) fn attempt(path: u32, aimed: Range, done: u8, detail: u32) {
         (&raw mut (*attempt).range).write(aimed);
         (&raw mut (*attempt).path).write(path);
         (&raw mut (*attempt).action).write(done.into());
-        (&raw mut (*attempt).tgid).write(field(task, offset!(task_tgid)).unwrap_or_default());
-        (&raw mut (*attempt).tid).write(field(task, offset!(task_pid)).unwrap_or_default());
-        (&raw mut (*attempt).uid).write(field(cred, offset!(cred_uid)).unwrap_or_default());
-        (&raw mut (*attempt).parent).write(field(parent, offset!(task_tgid)).unwrap_or_default());
+        (&raw mut (*attempt).tgid).write(task.tgid().unwrap_or_default());
+        (&raw mut (*attempt).tid).write(task.pid().unwrap_or_default());
+        (&raw mut (*attempt).uid).write(task.cred().and_then(Cred::uid).unwrap_or_default());
+        (&raw mut (*attempt).parent).write(parent.and_then(Task::tgid).unwrap_or_default());
         (&raw mut (*attempt).detail).write(detail);
-        (&raw mut (*attempt).comm).write(field(task, offset!(task_comm)).unwrap_or_default());
-        (&raw mut (*attempt).parent_comm)
-            .write(field(parent, offset!(task_comm)).unwrap_or_default());
+        (&raw mut (*attempt).comm).write(task.comm().unwrap_or_default());
+        (&raw mut (*attempt).parent_comm).write(parent.and_then(Task::comm).unwrap_or_default());
         write_exe(attempt, task);
     }
     entry.submit(0);
 }
 
-/// Writes the names of the current executable's path. A process that is gone by the time the
-/// watchdog looks into /proc is named all the same.
+/// Writes the names of an executable's path. So a process that is gone when the watchdog looks into
+/// /proc has a name too.
 ///
 /// # Safety
 /// `attempt` must be valid for writes.
 #[inline(always)]
-unsafe fn write_exe(attempt: *mut Attempt, task: Object) {
-    let mut dentry = field::<Object>(task, offset!(task_mm))
-        .and_then(|mm| field::<Object>(mm, offset!(mm_exe_file)))
-        .and_then(|file| field::<Object>(file, offset!(file_dentry)))
-        .unwrap_or(core::ptr::null());
+unsafe fn write_exe(attempt: *mut Attempt, task: Task) {
+    let mut dentry = task.executable().and_then(File::dentry);
     let mut n = 0;
     while n < EXE_NAMES {
         // SAFETY: `n` is inside the array; the caller answers for the rest.
         let name = unsafe { &mut *(&raw mut (*attempt).exe[0]).add(n) };
         name[0] = 0;
-        if let Some(from) = field::<*const u8>(dentry, offset!(dentry_name)) {
-            // SAFETY: the helper checks the address by itself and bounds the copy by the slice.
-            let _ = unsafe { bpf_probe_read_kernel_str_bytes(from, name) };
+        if let Some(from) = dentry.and_then(Dentry::name) {
+            // SAFETY: the helper checks the address and bounds the copy by the slice.
+            let _ = unsafe { bpf_probe_read_kernel_str_bytes(from.cast(), name) };
         }
-        let parent = field::<Object>(dentry, offset!(dentry_parent)).unwrap_or(core::ptr::null());
         // The root is its own parent: nothing follows it.
-        dentry = if parent == dentry { core::ptr::null() } else { parent };
+        dentry = dentry.and_then(Dentry::parent).filter(|parent| Some(*parent) != dentry);
         n += 1;
     }
 }
@@ -110,8 +104,8 @@ pub(crate) fn count(counter: Option<*mut u64>) {
     }
 }
 
-/// Adds one, whoever else does at the same time: `core` has no such thing for this target, since
-/// not every processor has all of what it would be made of.
+/// Adds one, atomically. `core` has no atomic addition for this target, of which not every version
+/// has all atomic instructions.
 ///
 /// # Safety
 /// `counter` must be valid and aligned.

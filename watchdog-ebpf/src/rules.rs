@@ -1,4 +1,4 @@
-//! The rules that the loader filled in: what is protected, and what policy says of each path.
+//! The rules as the loader wrote them: what is protected, and the policy of each path.
 
 use watchdog_common::{
     ENUM_VALUES, HELPERS, MAX_RANGES, PROCESSOR_WORDS, Range, Rules, SCHEDULERS, action, path,
@@ -21,6 +21,13 @@ pub(crate) fn watchdog() -> u32 {
     unsafe { core::ptr::read_volatile(&raw const (*rules()).watchdog) }
 }
 
+/// Whether LSM programs fire.
+#[inline(always)]
+pub(crate) fn has_lsm() -> bool {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const (*rules()).has_lsm) != 0 }
+}
+
 /// The number of the mount namespace whose mounts stay.
 #[inline(always)]
 pub(crate) fn init_mnt_ns() -> u32 {
@@ -39,13 +46,13 @@ pub(crate) fn policy(path: u32) -> u8 {
     unsafe { core::ptr::read_volatile((&raw const (*rules()).policy[0]).add(path as usize)) }
 }
 
-/// Whether anything is done about a path.
+/// Whether policy does anything about a path.
 #[inline(always)]
 pub(crate) fn is_on(path: u32) -> bool {
     policy(path) != action::OFF
 }
 
-/// Whether policy refuses what goes a path.
+/// Whether policy refuses accesses on a path.
 #[inline(always)]
 pub(crate) fn refuses(path: u32) -> bool {
     policy(path) >= action::DENY
@@ -68,8 +75,8 @@ pub(crate) enum Table {
     AttachTypes,
 }
 
-/// What the rules say of a value of an enumeration: the path that it belongs to, or of BPF programs
-/// one of `watchdog_common::bpf_use`.
+/// What the rules have for a value of an enumeration: the path that it belongs to, or for BPF
+/// programs one of `watchdog_common::bpf_use`.
 #[inline(always)]
 pub(crate) fn entry(table: Table, value: u32) -> Option<u32> {
     let index = value as usize;
@@ -87,18 +94,17 @@ pub(crate) fn entry(table: Table, value: u32) -> Option<u32> {
         };
         core::ptr::read_volatile(first.add(index))
     };
-    if entry == 0 { None } else { Some(entry.into()) }
+    if entry == Rules::NO_ENTRY { None } else { Some(entry.into()) }
 }
 
-/// The number of a type by which a program schedules processes; 0 for a place that is not used.
+/// The number of a structure by which a program schedules processes, or `Rules::NO_TYPE`.
 #[inline(always)]
 pub(crate) fn scheduler(n: usize) -> u32 {
     // SAFETY: inside the array, which is in a static of this program.
     unsafe { core::ptr::read_volatile((&raw const (*rules()).schedulers[0]).add(n % SCHEDULERS)) }
 }
 
-/// What a call of a helper that is looked for has in its instruction; 0 for a place that is not
-/// used.
+/// What a call of a helper that is looked for has in its instruction, or `Rules::NO_HELPER`.
 #[inline(always)]
 pub(crate) fn helper(n: usize) -> i32 {
     // SAFETY: inside the array, which is in a static of this program.

@@ -11,8 +11,9 @@ use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
 
-use crate::kernel::{DEV_MEM, Object, OpenFile};
+use crate::arguments::FileArgument;
 use crate::saved::save;
+use crate::structures::DEV_MEM;
 
 /// `WRITE` (include/linux/kernel.h).
 const WRITE: i32 = 1;
@@ -21,13 +22,13 @@ const WRITE: i32 = 1;
 #[fentry(function = "rw_verify_area")]
 pub(crate) fn write_position(ctx: FEntryContext) -> i32 {
     let direction: i32 = ctx.arg(0);
-    let file: Object = ctx.arg(1);
     let count: u64 = ctx.arg(3);
     if direction != WRITE {
         return 0;
     }
-    // SAFETY: the function's own argument, which it follows by itself.
-    if unsafe { OpenFile::argument(file) }.device() == Some(DEV_MEM) {
+    // SAFETY: the function's argument, which it dereferences too.
+    let file = unsafe { FileArgument::new(ctx.arg(1)) };
+    if file.device() == Some(DEV_MEM) {
         let position: *const i64 = ctx.arg(2);
         // A stream has no position (null since 5.3): nothing is saved, which refuses.
         // SAFETY: the helper checks the address by itself.
@@ -40,8 +41,8 @@ pub(crate) fn write_position(ctx: FEntryContext) -> i32 {
     0
 }
 
-/// Whether the function refuses this by itself, so that nobody would take what is saved: a count or
-/// an end beyond what is signed (`/dev/mem` has positions that are not).
+/// Whether the function refuses this itself, so that no program would take what is saved: a count
+/// or an end beyond a signed number (positions of `/dev/mem` are unsigned).
 #[inline(always)]
 fn is_refused(position: i64, count: u64) -> bool {
     count.cast_signed() < 0 || position < 0 && count >= position.unsigned_abs()

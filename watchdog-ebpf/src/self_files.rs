@@ -12,13 +12,13 @@
 //! *)` (from 6.2 on; before, ACLs are set as other attributes are) (6.1 to 7.2). Needs `bpf` among
 //! the active LSMs. Opening for writing is judged in `file_open`.
 //!
-//! Mode, owner and size are judged where every file system that is put over another ends up
-//! (`notify_change()`, fs/attr.c), not by the path that somebody names.
+//! Mode, owner and size are judged in `notify_change()` (fs/attr.c), not by the path that a process
+//! names: every file system that is mounted over another calls it.
 //!
-//! What is above pins and protected files keeps its name too: who renames a folder above has the
-//! next watchdog read another configuration.
+//! Folders above pins and protected files keep their names too. If a process renamed one, the next
+//! watchdog would read another configuration.
 //!
-//! Pins go only once the guard is released. A folder that holds something cannot be removed, so
+//! Pins go only once the guard is released. The kernel removes no folder that is not empty, so
 //! rmdir(2) needs no program.
 //!
 //! Fails open for a file whose inode cannot be read; the self-test tries a canary.
@@ -27,10 +27,13 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::{file_kind, self_act};
 
-use crate::access;
+use crate::access::{Access, earlier};
+use crate::arguments::{DentryArgument, InodeArgument, PathArgument};
 use crate::identity::kind;
-use crate::kernel::{Name, Object, field, key_of_inode, offset};
+use crate::kernel::Object;
+use crate::pointer::Structure;
 use crate::self_protection::{deny_untrusted, is_protected_file, is_released};
+use crate::structures::{Attributes, Dentry};
 
 /// What the name of a canary begins with.
 const CANARY: [u8; 5] = *b"decoy";
@@ -39,10 +42,10 @@ const CANARY: [u8; 5] = *b"decoy";
 #[lsm(hook = "inode_unlink")]
 pub(crate) fn inode_unlink(ctx: LsmContext) -> i32 {
     let (folder, entry): (Object, Object) = (ctx.arg(0), ctx.arg(1));
-    if let Some(verdict) = access::earlier(ctx.arg(2)) {
+    if let Some(verdict) = earlier(ctx.arg(2)) {
         return verdict;
     }
-    let kinds = [folder_kind(folder), name_kind(entry), 0, 0];
+    let kinds = [folder_kind(folder), name_kind(entry), file_kind::NONE, file_kind::NONE];
     change(self_act::UNLINK, kinds, entry)
 }
 
@@ -51,7 +54,7 @@ pub(crate) fn inode_unlink(ctx: LsmContext) -> i32 {
 pub(crate) fn inode_rename(ctx: LsmContext) -> i32 {
     let (from, entry): (Object, Object) = (ctx.arg(0), ctx.arg(1));
     let (to, replaced): (Object, Object) = (ctx.arg(2), ctx.arg(3));
-    if let Some(verdict) = access::earlier(ctx.arg(4)) {
+    if let Some(verdict) = earlier(ctx.arg(4)) {
         return verdict;
     }
     let kinds = [folder_kind(from), name_kind(entry), folder_kind(to), name_kind(replaced)];
@@ -85,8 +88,9 @@ pub(crate) fn inode_link(ctx: LsmContext) -> i32 {
 /// Judges a new pin.
 #[lsm(hook = "path_mknod")]
 pub(crate) fn path_mknod(ctx: LsmContext) -> i32 {
-    // SAFETY: the hook's own argument, which the kernel never leaves out.
-    made(kind(unsafe { Name::of_path(ctx.arg(0)) }.key()), ctx.arg(4))
+    // SAFETY: the hook's argument, which the kernel never leaves out.
+    let folder = unsafe { PathArgument::new(ctx.arg(0)) }.dentry();
+    made(kind(folder.key()), ctx.arg(4))
 }
 
 /// Judges a change of mode, owner or size.
@@ -113,27 +117,27 @@ pub(crate) fn inode_set_acl(ctx: LsmContext) -> i32 {
     changed(self_act::MODE, ctx.arg(1), ctx.arg(4))
 }
 
-/// Judges what is to be set of a file; times are anybody's.
+/// Judges attributes that are to be set of a file; every process may set times.
 #[inline(always)]
-fn set(entry: Object, attributes: Object, earlier: i32) -> i32 {
+fn set(entry: Object, attributes: Object, verdict: i32) -> i32 {
     // `ATTR_MODE`, `ATTR_UID`, `ATTR_GID`, `ATTR_SIZE` (include/linux/fs.h).
     const SIZE: u32 = 1 << 3;
     const JUDGED: u32 = 1 | 1 << 1 | 1 << 2 | SIZE;
-    let valid = field(attributes, offset!(attributes_valid)).unwrap_or(JUDGED);
+    let valid = Attributes::at(attributes).and_then(Attributes::valid).unwrap_or(JUDGED);
     if valid & JUDGED == 0 {
-        return access::earlier(earlier).unwrap_or(0);
+        return earlier(verdict).unwrap_or(0);
     }
-    changed(if valid & SIZE != 0 { self_act::TRUNCATE } else { self_act::MODE }, entry, earlier)
+    changed(if valid & SIZE != 0 { self_act::TRUNCATE } else { self_act::MODE }, entry, verdict)
 }
 
-/// Judges a change of a file that only who is trusted may write.
+/// Judges a change of a file that perhaps only a trusted process may write.
 #[inline(always)]
-fn changed(detail: u32, entry: Object, earlier: i32) -> i32 {
-    if let Some(verdict) = access::earlier(earlier) {
+fn changed(detail: u32, entry: Object, verdict: i32) -> i32 {
+    if let Some(verdict) = earlier(verdict) {
         return verdict;
     }
     // SAFETY: called with arguments of the hooks above alone, whose names are there.
-    let name = unsafe { Name::argument(entry) };
+    let name = unsafe { DentryArgument::new(entry) };
     if is_protected_file(name.key(), kind(name.folder())) {
         deny_untrusted(detail, false)
     } else {
@@ -145,20 +149,20 @@ fn changed(detail: u32, entry: Object, earlier: i32) -> i32 {
 #[inline(always)]
 fn folder_kind(folder: Object) -> u32 {
     // SAFETY: called with arguments of the hooks above alone, whose folders are there.
-    kind(unsafe { key_of_inode(folder) })
+    kind(unsafe { InodeArgument::new(folder) }.key())
 }
 
 /// What the file that has a name is to the guard.
 #[inline(always)]
 fn name_kind(entry: Object) -> u32 {
     // SAFETY: called with arguments of the hooks above alone, whose names are there.
-    kind(unsafe { Name::argument(entry) }.key())
+    kind(unsafe { DentryArgument::new(entry) }.key())
 }
 
 /// Judges something new in a folder, by what that is to the guard.
 #[inline(always)]
-fn made(folder: u32, earlier: i32) -> i32 {
-    if let Some(verdict) = access::earlier(earlier) {
+fn made(folder: u32, verdict: i32) -> i32 {
+    if let Some(verdict) = earlier(verdict) {
         return verdict;
     }
     match folder {
@@ -172,10 +176,10 @@ fn made(folder: u32, earlier: i32) -> i32 {
 fn change(detail: u32, kinds: [u32; 4], entry: Object) -> i32 {
     let any = |wanted: u32| kinds.contains(&wanted);
     if any(file_kind::PINS) {
-        // Who is trusted is refused a canary, and everything else until the guard is released.
+        // A trusted process is refused a canary, and everything else until the guard is released.
         let is_canary = is_canary(entry);
         if !is_canary && !is_released() {
-            return access::deny_self_act(detail);
+            return Access::to_guard(detail).deny();
         }
         return deny_untrusted(detail, is_canary && !is_released());
     }
@@ -190,6 +194,5 @@ fn change(detail: u32, kinds: [u32; 4], entry: Object) -> i32 {
 /// Whether a name is a canary's.
 #[inline(always)]
 fn is_canary(entry: Object) -> bool {
-    let name = field::<Object>(entry, offset!(dentry_name)).unwrap_or(core::ptr::null());
-    field::<[u8; 5]>(name, 0) == Some(CANARY)
+    Dentry::at(entry).and_then(Dentry::name_starts) == Some(CANARY)
 }

@@ -7,24 +7,27 @@
 //! struct path *, const struct path *)`, `int bpf_lsm_sb_pivotroot(const struct path *, const
 //! struct path *)` (6.1 to 7.2). Needs `bpf` among the active LSMs.
 //!
-//! Only mounts of the namespace that process 1 is in are kept, and such as are shared with others:
-//! what is done in another namespace then happens there too
+//! The programs keep the mounts of the namespace that process 1 is in, and those that are shared
+//! with others: a change in another namespace then happens there too
 //! (Documentation/filesystems/sharedsubtree.rst, 6.12). Containers come and go with copies that are
-//! not. In the first nothing at all is moved by mount(2): the hook is not told what, and only a
-//! change of the root does so. Whether a mount is shared is asked of no hook (mount_setattr(2));
-//! who changes it in the namespace of process 1 gains nothing by that alone.
+//! not shared. In the namespace of process 1, mount(2) moves nothing at all: the hook does not get
+//! the source, and only a change of the root moves mounts. No hook sees a change of sharing
+//! (mount_setattr(2)), which gains nothing by itself.
 //!
-//! Fails open for a mount that cannot be read; the watchdog's own unmount, with flags that the
+//! Fails open for a mount that cannot be read. The watchdog's own unmount, with flags that the
 //! kernel refuses behind the hook, is the probe.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use watchdog_common::{file_kind, self_act};
+use watchdog_common::{FileKey, file_kind, self_act};
 
+use crate::access::earlier;
+use crate::arguments::PathArgument;
 use crate::identity::{is_trusted, kind};
-use crate::kernel::{Object, dentry_key, field, offset};
+use crate::pointer::Structure;
+use crate::rules;
 use crate::self_protection::{deny_untrusted, is_init};
-use crate::{access, rules};
+use crate::structures::{Dentry, Mount, MountNamespace, VfsMount};
 
 /// `MS_REMOUNT`, `MS_BIND`, `MS_MOVE`, and those that change how a mount is shared
 /// (include/uapi/linux/mount.h).
@@ -33,22 +36,22 @@ const BIND: u64 = 1 << 12;
 const MOVE: u64 = 1 << 13;
 const SHARING: u64 = 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20;
 
-/// Judges an unmount. What is above protected files may go when the machine is shut down, by
-/// process 1.
+/// Judges an unmount. Process 1 may unmount what is above protected files: it does so when the
+/// machine shuts down.
 #[lsm(hook = "sb_umount")]
 pub(crate) fn sb_umount(ctx: LsmContext) -> i32 {
-    let mount: Object = ctx.arg(0);
-    if let Some(verdict) = access::earlier(ctx.arg(2)) {
+    if let Some(verdict) = earlier(ctx.arg(2)) {
         return verdict;
     }
-    let root = field::<Object>(mount, offset!(vfsmount_root)).unwrap_or(core::ptr::null());
-    match kind(dentry_key(root)) {
-        file_kind::MOUNT if reaches_init(mount, parent(mount)) || is_trusted() => {
+    let vfsmount = VfsMount::at(ctx.arg(0));
+    let mount = vfsmount.and_then(VfsMount::mount);
+    let reaches_init = || reaches_init(mount, mount.and_then(Mount::parent));
+    let root = vfsmount.and_then(VfsMount::root);
+    match kind(root.map_or(FileKey::NONE, Dentry::key)) {
+        file_kind::MOUNT if reaches_init() || is_trusted() => {
             deny_untrusted(self_act::UNMOUNT, true)
         }
-        file_kind::ABOVE | file_kind::PROTECTED
-            if reaches_init(mount, parent(mount)) && !is_init() =>
-        {
+        file_kind::ABOVE | file_kind::PROTECTED if reaches_init() && !is_init() => {
             deny_untrusted(self_act::UNMOUNT, false)
         }
         _ => 0,
@@ -58,8 +61,9 @@ pub(crate) fn sb_umount(ctx: LsmContext) -> i32 {
 /// Judges mount(2): something mounted over what is protected or above it, or moved.
 #[lsm(hook = "sb_mount")]
 pub(crate) fn sb_mount(ctx: LsmContext) -> i32 {
-    let (path, flags): (Object, u64) = (ctx.arg(1), ctx.arg(3));
-    if let Some(verdict) = access::earlier(ctx.arg(5)) {
+    // SAFETY: the hook's argument, which the kernel never leaves out.
+    let (path, flags) = (unsafe { PathArgument::new(ctx.arg(1)) }, ctx.arg::<u64>(3));
+    if let Some(verdict) = earlier(ctx.arg(5)) {
         return verdict;
     }
     // Of several flags the first of these counts: remount, bind, sharing, move (`path_mount()`,
@@ -70,71 +74,60 @@ pub(crate) fn sb_mount(ctx: LsmContext) -> i32 {
     }
     let mount = mount_of(path);
     let is_moved = flags & (BIND | MOVE) == MOVE && is_of_init(mount);
-    let is_hidden = hides(path) && reaches_init(mount, whole(mount));
+    let is_hidden = hides(path) && reaches_init(mount, mount);
     if is_moved || is_hidden { deny_untrusted(self_act::MOUNT, false) } else { 0 }
 }
 
 /// Judges move_mount(2), which also puts in place what fsmount(2) made.
 #[lsm(hook = "move_mount")]
 pub(crate) fn move_mount(ctx: LsmContext) -> i32 {
-    let (from, to): (Object, Object) = (ctx.arg(0), ctx.arg(1));
-    if let Some(verdict) = access::earlier(ctx.arg(2)) {
+    // SAFETY: the hook's arguments, which the kernel never leaves out.
+    let (from, to) = unsafe { (PathArgument::new(ctx.arg(0)), PathArgument::new(ctx.arg(1))) };
+    if let Some(verdict) = earlier(ctx.arg(2)) {
         return verdict;
     }
     let is_moved = is_of_init(mount_of(from)) && hides(from);
-    let is_hidden = hides(to) && reaches_init(mount_of(to), whole(mount_of(to)));
+    let is_hidden = hides(to) && reaches_init(mount_of(to), mount_of(to));
     if is_moved || is_hidden { deny_untrusted(self_act::MOUNT, false) } else { 0 }
 }
 
 /// Judges another root, which takes everything with it.
 #[lsm(hook = "sb_pivotroot")]
 pub(crate) fn sb_pivotroot(ctx: LsmContext) -> i32 {
-    if let Some(verdict) = access::earlier(ctx.arg(2)) {
+    if let Some(verdict) = earlier(ctx.arg(2)) {
         return verdict;
     }
-    if is_of_init(mount_of(ctx.arg(1))) { deny_untrusted(self_act::MOUNT, false) } else { 0 }
+    // SAFETY: the hook's argument, which the kernel never leaves out.
+    let old_root = unsafe { PathArgument::new(ctx.arg(1)) };
+    if is_of_init(mount_of(old_root)) { deny_untrusted(self_act::MOUNT, false) } else { 0 }
 }
 
 /// Whether a path is one of the guard's, above one, or in a folder that it keeps: what is mounted
 /// there hides it.
 #[inline(always)]
-fn hides(path: Object) -> bool {
-    let entry = field::<Object>(path, offset!(path_dentry)).unwrap_or(core::ptr::null());
-    let folder = field::<Object>(entry, offset!(dentry_parent)).unwrap_or(core::ptr::null());
-    let is_in = matches!(kind(dentry_key(folder)), file_kind::PROTECTED | file_kind::PINS);
-    is_in || kind(dentry_key(entry)) != 0
+fn hides(path: PathArgument) -> bool {
+    let entry = path.dentry();
+    let is_in = matches!(kind(entry.folder()), file_kind::PROTECTED | file_kind::PINS);
+    is_in || kind(entry.key()) != file_kind::NONE
 }
 
 #[inline(always)]
-fn mount_of(path: Object) -> Object {
-    field(path, offset!(path_mount)).unwrap_or(core::ptr::null())
+fn mount_of(path: PathArgument) -> Option<Mount> {
+    path.mount()?.mount()
 }
 
-/// Whether a change at a `struct vfsmount` is one in the namespace that process 1 is in, or, since
-/// the `struct mount` that it is made on is shared, may become one.
+/// Whether a change of a mount is one in the namespace that process 1 is in; or may become one,
+/// since the mount that it is made on is shared.
 #[inline(always)]
-fn reaches_init(mount: Object, on: Object) -> bool {
-    is_of_init(mount) || field::<u32>(on, offset!(mount_group)).unwrap_or(1) != 0
+fn reaches_init(mount: Option<Mount>, on: Option<Mount>) -> bool {
+    is_of_init(mount) || on.and_then(Mount::group).unwrap_or(1) != 0
 }
 
-/// Whether a `struct vfsmount` is in the namespace that process 1 is in.
+/// Whether a mount is in the namespace that process 1 is in.
 #[inline(always)]
-fn is_of_init(mount: Object) -> bool {
-    let namespace =
-        field::<Object>(whole(mount), offset!(mount_namespace)).unwrap_or(core::ptr::null());
+fn is_of_init(mount: Option<Mount>) -> bool {
     // Numbers, not whether there are any: the verifier follows each branch with what the others
     // left.
-    field::<u32>(namespace, offset!(namespace_number)).unwrap_or(0) == rules::init_mnt_ns()
-}
-
-/// The `struct mount` that a `struct vfsmount` is mounted on.
-#[inline(always)]
-fn parent(mount: Object) -> Object {
-    field(whole(mount), offset!(mount_parent)).unwrap_or(core::ptr::null())
-}
-
-/// The `struct mount` around a `struct vfsmount` (`real_mount()`, fs/mount.h).
-#[inline(always)]
-fn whole(mount: Object) -> Object {
-    mount.wrapping_byte_sub(offset!(mount_vfsmount) as usize)
+    let namespace = mount.and_then(Mount::namespace).and_then(MountNamespace::number);
+    namespace.unwrap_or(0) == rules::init_mnt_ns()
 }

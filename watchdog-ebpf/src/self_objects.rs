@@ -6,23 +6,25 @@
 //! LSMs. A program that was just loaded gets its first descriptor here, so one of others that is
 //! refused ends here (`bpf_programs`).
 //!
-//! Without a descriptor nothing can be read, changed, replaced, detached or extended: links of
-//! tracing and LSM programs cannot be detached by anyone, and the program on the root cgroup is
-//! attached without a link, so that detaching it takes a descriptor of it.
+//! Without a descriptor nothing can be read, changed, replaced, detached or extended. The kernel
+//! detaches no links of tracing and LSM programs. The program on the root cgroup is attached
+//! without a link, so detaching it takes a descriptor of it.
 //!
 //! Fails open for an object whose id cannot be read; the self-test tries a canary.
 
 use aya_ebpf::macros::{lsm, map};
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::LsmContext;
-use watchdog_common::{bpf_use, path, self_act};
+use watchdog_common::{bpf_use, object_kind, path, self_act};
 
+use crate::access::{Access, earlier};
+use crate::bpf_usage;
 use crate::identity::is_trusted;
-use crate::kernel::{Object, field, offset};
+use crate::pointer::Structure;
 use crate::self_protection::deny_untrusted;
-use crate::{access, bpf_usage};
+use crate::structures::{BpfMap, BpfProgram};
 
-/// Ids of the guard's tables; the value is 1, and 2 for the canary.
+/// Ids of the guard's tables; the value is one of `watchdog_common::object_kind`.
 #[map]
 static MAPS: HashMap<u32, u32> = HashMap::with_max_entries(64, 0);
 /// Ids of its programs, likewise.
@@ -33,19 +35,16 @@ static PROGRAMS: HashMap<u32, u32> = HashMap::with_max_entries(128, 0);
 #[map]
 static DECOY: aya_ebpf::maps::Array<u32> = aya_ebpf::maps::Array::with_max_entries(1, 0);
 
-const IS_CANARY: u32 = 2;
-
 /// Judges a descriptor of a table.
 #[lsm(hook = "bpf_map")]
 pub(crate) fn bpf_map(ctx: LsmContext) -> i32 {
-    let map: Object = ctx.arg(0);
-    if let Some(verdict) = access::earlier(ctx.arg(2)) {
+    if let Some(verdict) = earlier(ctx.arg(2)) {
         return verdict;
     }
-    let id = field::<u32>(map, offset!(map_id)).unwrap_or(0);
+    let Some(id) = BpfMap::at(ctx.arg(0)).and_then(BpfMap::id) else { return 0 };
     // SAFETY: entries are never removed; a value is one word.
     match unsafe { MAPS.get(id) }.copied() {
-        Some(kind) => deny_untrusted(self_act::MAP, kind == IS_CANARY),
+        Some(kind) => deny_untrusted(self_act::MAP, kind == object_kind::CANARY),
         None => 0,
     }
 }
@@ -53,32 +52,31 @@ pub(crate) fn bpf_map(ctx: LsmContext) -> i32 {
 /// Judges a descriptor of a program.
 #[lsm(hook = "bpf_prog")]
 pub(crate) fn bpf_prog(ctx: LsmContext) -> i32 {
-    let program: Object = ctx.arg(0);
-    if let Some(verdict) = access::earlier(ctx.arg(1)) {
+    if let Some(verdict) = earlier(ctx.arg(1)) {
         return verdict;
     }
+    let Some(program) = BpfProgram::at(ctx.arg(0)) else { return 0 };
     match kind(program) {
-        Some(kind) => deny_untrusted(self_act::PROGRAM, kind == IS_CANARY),
+        Some(kind) => deny_untrusted(self_act::PROGRAM, kind == object_kind::CANARY),
         None if is_trusted() => 0,
         None => match bpf_usage::usage_of(program) {
-            0 => 0,
-            bpf_use::TRACING => access::deny_program(path::TRACING, bpf_use::TRACING),
-            usage => access::deny_program(path::BPF, usage),
+            bpf_use::NONE => 0,
+            bpf_use::TRACING => Access::to_resource(path::TRACING, bpf_use::TRACING).deny(),
+            usage => Access::to_resource(path::BPF, usage).deny(),
         },
     }
 }
 
 /// Whether a program is one of the guard's.
 #[inline(always)]
-pub(crate) fn belongs_to_guard(program: Object) -> bool {
+pub(crate) fn belongs_to_guard(program: BpfProgram) -> bool {
     kind(program).is_some()
 }
 
-/// What a program is to the guard.
+/// What a program is to the guard; `None` for one of others.
 #[inline(always)]
-fn kind(program: Object) -> Option<u32> {
-    let aux = field::<Object>(program, offset!(program_aux)).unwrap_or(core::ptr::null());
-    let id = field::<u32>(aux, offset!(aux_id)).unwrap_or(0);
+fn kind(program: BpfProgram) -> Option<u32> {
+    let id = program.aux()?.id()?;
     // SAFETY: as above.
     unsafe { PROGRAMS.get(id) }.copied()
 }

@@ -1,5 +1,4 @@
-//! Path `self`: what changes the watchdog's process by probes and counters, for which nobody needs
-//! to trace it.
+//! Path `self`: probes and counters, which change the watchdog's process without a tracer.
 //!
 //! match-proto: `int bpf_lsm_perf_event_alloc(struct perf_event *)` (6.1 to 7.2): a counter may
 //! send its process SIGTRAP (`perf_event_attr::sigtrap`), which the kernel does itself and asks no
@@ -8,29 +7,29 @@
 //! match-proto: `int set_swbp(struct arch_uprobe *, struct mm_struct *, unsigned long)`
 //! (kernel/events/uprobes.c, 6.1 to 6.15; later a `struct vm_area_struct *`): every breakpoint of a
 //! uprobe is written by it, wherever the probe came from. One in the middle of an instruction makes
-//! another one of it. Nothing can be refused there: who asked is killed, and the kernel, which gets
-//! the page in the name of that process, then does not write (`get_user_pages_remote()` with a
-//! fatal signal pending). A process into which a probe comes as it maps the executable is killed
-//! itself.
+//! another one of it. Nothing can be refused there. The guard kills the process that asked; the
+//! kernel, which gets the page in the name of that process, then does not write
+//! (`get_user_pages_remote()` with a fatal signal pending). A process that gets a probe while it
+//! maps the executable is killed itself.
 
 use aya_ebpf::macros::{fentry, lsm};
 use aya_ebpf::programs::{FEntryContext, LsmContext};
-use watchdog_common::{ITSELF, role, self_act};
+use watchdog_common::{role, self_act};
 
-use crate::identity::{forget, role_of};
-use crate::kernel::{Object, field, offset};
-use crate::self_process::is_watchdog;
+use crate::access::{Access, earlier};
+use crate::identity::{forget, is_watchdog, number_of, role_of};
+use crate::pointer::Structure;
 use crate::self_protection::deny_untrusted;
-use crate::{access, self_process};
+use crate::structures::{Mm, PerfEvent, Task};
 
 /// Judges a counter of what one of the watchdog's threads does.
 #[lsm(hook = "perf_event_alloc")]
 pub(crate) fn perf_event_alloc(ctx: LsmContext) -> i32 {
-    if let Some(verdict) = access::earlier(ctx.arg(1)) {
+    if let Some(verdict) = earlier(ctx.arg(1)) {
         return verdict;
     }
-    let counted = field::<Object>(ctx.arg(0), offset!(event_target)).unwrap_or(core::ptr::null());
-    if counted.is_null() || !is_watchdog(counted) {
+    let target = PerfEvent::at(ctx.arg(0)).and_then(PerfEvent::target);
+    if !target.is_some_and(is_watchdog) {
         return 0;
     }
     deny_untrusted(self_act::TRACE, false)
@@ -39,17 +38,13 @@ pub(crate) fn perf_event_alloc(ctx: LsmContext) -> i32 {
 /// Sees a breakpoint before it is written.
 #[fentry]
 pub(crate) fn breakpoint(ctx: FEntryContext) -> u32 {
-    let place: Object = ctx.arg(1);
-    let mm = match offset!(probed_mm) {
-        ITSELF => place,
-        offset => field(place, offset).unwrap_or(core::ptr::null()),
-    };
-    let space = field::<u64>(mm, offset!(mm_context_id)).unwrap_or(0);
+    let mm = Mm::probed(ctx.arg(1));
+    let space = number_of(mm);
     if role_of(space) == role::WATCHDOG {
-        if mm == self_process::memory() {
+        if mm == Task::current().mm() {
             forget(space);
         }
-        access::kill_self_act(self_act::TRACE);
+        Access::to_guard(self_act::TRACE).kill();
     }
     0
 }

@@ -19,13 +19,13 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use watchdog_common::self_act;
 
-use crate::identity::is_trusted;
-use crate::kernel::{Object, current_task, field, file_key, offset};
-use crate::self_protection::{deny_untrusted, is_executable, is_init, register_execution};
-use crate::{access, rules};
+use crate::access::{Access, earlier};
+use crate::arguments::InodeArgument;
+use crate::identity::{is_trusted, is_watchdog};
+use crate::pointer::Structure;
+use crate::self_protection::{INIT, deny_untrusted, is_executable, is_init, register_execution};
+use crate::structures::{Execution, Inode, Pid, ProcInode, Task, key_of};
 
-/// The process that starts and stops services.
-const INIT: u32 = 1;
 /// `PTRACE_MODE_ATTACH` (include/linux/ptrace.h): more than a look at /proc.
 const ATTACH: u32 = 2;
 
@@ -33,10 +33,10 @@ const ATTACH: u32 = 2;
 #[lsm(hook = "task_kill")]
 pub(crate) fn task_kill(ctx: LsmContext) -> i32 {
     let signal: i32 = ctx.arg(2);
-    if let Some(verdict) = access::earlier(ctx.arg(4)) {
+    if let Some(verdict) = earlier(ctx.arg(4)) {
         return verdict;
     }
-    if !is_watchdog(ctx.arg(0)) || is_init() {
+    if !Task::at(ctx.arg(0)).is_some_and(is_watchdog) || is_init() {
         return 0;
     }
     // By signal 0 journald and many others only ask whether a process is there.
@@ -46,109 +46,98 @@ pub(crate) fn task_kill(ctx: LsmContext) -> i32 {
     deny_untrusted(self_act::SIGNAL, signal == 0)
 }
 
-/// Judges a signal about a file, which fcntl(2) can direct at anyone.
+/// Judges a signal about a file, which fcntl(2) can direct at any process.
 #[lsm(hook = "file_send_sigiotask")]
 pub(crate) fn file_send_sigiotask(ctx: LsmContext) -> i32 {
-    if let Some(verdict) = access::earlier(ctx.arg(3)) {
+    if let Some(verdict) = earlier(ctx.arg(3)) {
         return verdict;
     }
-    if is_watchdog(ctx.arg(0)) { access::deny_self_act(self_act::SIGNAL) } else { 0 }
+    if Task::at(ctx.arg(0)).is_some_and(is_watchdog) {
+        Access::to_guard(self_act::SIGNAL).deny()
+    } else {
+        0
+    }
 }
 
 /// Judges a tracer of any process that runs the watchdog's executable, or a leased one; and of
-/// process 1, which may do what others may not.
+/// process 1, which may do what other processes may not.
 #[lsm(hook = "ptrace_access_check")]
 pub(crate) fn ptrace_access_check(ctx: LsmContext) -> i32 {
     let mode: u32 = ctx.arg(1);
-    if let Some(verdict) = access::earlier(ctx.arg(2)) {
+    if let Some(verdict) = earlier(ctx.arg(2)) {
         return verdict;
     }
     if mode & ATTACH == 0 {
         return 0;
     }
-    if field(ctx.arg(0), offset!(task_tgid)) == Some(INIT) {
-        return access::deny_self_act(self_act::TRACE);
+    let task = Task::at(ctx.arg(0));
+    if task.and_then(Task::tgid) == Some(INIT) {
+        return Access::to_guard(self_act::TRACE).deny();
     }
-    let mm = field::<Object>(ctx.arg(0), offset!(task_mm)).unwrap_or(core::ptr::null());
-    let file = field::<Object>(mm, offset!(mm_exe_file)).unwrap_or(core::ptr::null());
-    if is_executable(file_key(file)) { access::deny_self_act(self_act::TRACE) } else { 0 }
+    let file = task.and_then(Task::executable);
+    if is_executable(key_of(file)) { Access::to_guard(self_act::TRACE).deny() } else { 0 }
 }
 
-/// Judges who executes one of these while somebody traces him.
+/// Judges the execution of one of these by a process that has a tracer.
 #[lsm(hook = "bprm_check_security")]
 pub(crate) fn bprm_check_security(ctx: LsmContext) -> i32 {
-    if let Some(verdict) = access::earlier(ctx.arg(1)) {
+    if let Some(verdict) = earlier(ctx.arg(1)) {
         return verdict;
     }
-    if field(current_task(), offset!(task_ptrace)) == Some(0_u32) {
+    if !Task::current().may_be_traced() {
         return 0;
     }
-    let file = field::<Object>(ctx.arg(0), offset!(binprm_file)).unwrap_or(core::ptr::null());
-    if is_executable(file_key(file)) { access::deny_self_act(self_act::TRACE) } else { 0 }
+    let file = Execution::at(ctx.arg(0)).and_then(Execution::file);
+    if is_executable(key_of(file)) { Access::to_guard(self_act::TRACE).deny() } else { 0 }
 }
 
-/// Takes note of who executes the watchdog or what is leased. The address space is the new one by
-/// now (`begin_new_exec()`, fs/exec.c).
+/// Registers a process that executes the watchdog or the leased executable. Its address space is
+/// the new one by now (`begin_new_exec()`, fs/exec.c).
 #[lsm(hook = "bprm_committing_creds")]
 pub(crate) fn bprm_committing_creds(ctx: LsmContext) -> i32 {
-    register_execution(field(ctx.arg(0), offset!(binprm_file)).unwrap_or(core::ptr::null()));
+    register_execution(Execution::at(ctx.arg(0)).and_then(Execution::file));
     0
 }
 
 /// Judges a limit, which would have the kernel stop the watchdog.
 #[lsm(hook = "task_setrlimit")]
 pub(crate) fn task_setrlimit(ctx: LsmContext) -> i32 {
-    limit(ctx.arg(0), ctx.arg(3))
+    limit(Task::at(ctx.arg(0)), ctx.arg(3))
 }
 
-/// Judges scheduling, which would have the watchdog wait for ever.
+/// Judges scheduling, which could keep the watchdog from running.
 #[lsm(hook = "task_setscheduler")]
 pub(crate) fn task_setscheduler(ctx: LsmContext) -> i32 {
-    limit(ctx.arg(0), ctx.arg(1))
+    limit(Task::at(ctx.arg(0)), ctx.arg(1))
 }
 
 /// Judges a nice value.
 #[lsm(hook = "task_setnice")]
 pub(crate) fn task_setnice(ctx: LsmContext) -> i32 {
-    limit(ctx.arg(0), ctx.arg(2))
+    limit(Task::at(ctx.arg(0)), ctx.arg(2))
 }
 
 /// Judges the order in which a disk serves it.
 #[lsm(hook = "task_setioprio")]
 pub(crate) fn task_setioprio(ctx: LsmContext) -> i32 {
-    limit(ctx.arg(0), ctx.arg(2))
+    limit(Task::at(ctx.arg(0)), ctx.arg(2))
 }
 
 #[inline(always)]
-fn limit(task: Object, earlier: i32) -> i32 {
-    if let Some(verdict) = access::earlier(earlier) {
+fn limit(task: Option<Task>, verdict: i32) -> i32 {
+    if let Some(verdict) = earlier(verdict) {
         return verdict;
     }
-    if !is_watchdog(task) || is_init() {
+    if !task.is_some_and(is_watchdog) || is_init() {
         return 0;
     }
     deny_untrusted(self_act::LIMIT, false)
 }
 
-/// The memory of the current process, a `struct mm_struct`.
+/// Whether an inode of a procfs is one of the watchdog's own files there. By them a process makes
+/// the watchdog the victim of the next shortage of memory, or puts it behind all others.
 #[inline(always)]
-pub(crate) fn memory() -> Object {
-    field(current_task(), offset!(task_mm)).unwrap_or(core::ptr::null())
-}
-
-/// Whether a task is one of the watchdog's threads.
-#[inline(always)]
-pub(crate) fn is_watchdog(task: Object) -> bool {
-    field(task, offset!(task_tgid)) == Some(rules::watchdog())
-}
-
-/// Whether an inode of a procfs is one of the watchdog's own files there, by which it is made a
-/// victim of the next shortage of memory, or put behind all others: `struct proc_inode` is around
-/// it (`PROC_I()`, fs/proc/internal.h), and leads to the task. Files of no process have no task.
-#[inline(always)]
-pub(crate) fn is_its(inode: Object) -> bool {
-    let whole: Object = inode.wrapping_byte_sub(offset!(proc_inode) as usize);
-    let pid = field::<Object>(whole, offset!(proc_pid)).unwrap_or(core::ptr::null());
-    let link = field::<Object>(pid, offset!(pid_tasks)).unwrap_or(core::ptr::null());
-    !link.is_null() && is_watchdog(link.wrapping_byte_sub(offset!(task_pid_links) as usize))
+pub(crate) fn is_its(inode: InodeArgument) -> bool {
+    let pid = Inode::at(inode.object()).and_then(Inode::proc_inode).and_then(ProcInode::pid);
+    pid.and_then(Pid::task).is_some_and(is_watchdog)
 }

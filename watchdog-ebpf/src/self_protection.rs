@@ -1,18 +1,23 @@
-//! What belongs to the guard, and who may touch it.
+//! What belongs to the guard, and which processes may touch it.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
-use watchdog_common::{FileKey, State, file_kind, role};
+use watchdog_common::{FileKey, State, file_kind, path, role};
 
-use crate::identity::{self, is_trusted, kind};
-use crate::kernel::{Object, current_task, field, file_key, offset};
-use crate::{access, lease, report, rules};
+use crate::access::{self, Access};
+use crate::arguments::FileArgument;
+use crate::identity::{self, is_trusted, is_watchdog, kind};
+use crate::structures::{File, Task, key_of};
+use crate::{lease, report};
+
+/// The process that starts and stops services.
+pub(crate) const INIT: u32 = 1;
 
 /// Whether the guard may be taken down, and what user space keeps about it.
 #[map]
 static STATE: Array<State> = Array::with_max_entries(1, 0);
 
-/// Whether only who is trusted may write a file, by what it and its folder are.
+/// Whether only a trusted process may write a file, by what the file and its folder are.
 #[inline(always)]
 pub(crate) fn is_protected_file(file: FileKey, folder: u32) -> bool {
     folder == file_kind::PROTECTED
@@ -20,7 +25,7 @@ pub(crate) fn is_protected_file(file: FileKey, folder: u32) -> bool {
         || lease::is_executable(file)
 }
 
-/// Whether a file is one whose processes nobody may trace.
+/// Whether no process may trace those that execute a file.
 #[inline(always)]
 pub(crate) fn is_executable(key: FileKey) -> bool {
     kind(key) == file_kind::EXECUTABLE || lease::is_executable(key)
@@ -29,14 +34,13 @@ pub(crate) fn is_executable(key: FileKey) -> bool {
 /// The file that the current process executes.
 #[inline(always)]
 fn executable() -> FileKey {
-    let mm = field::<Object>(current_task(), offset!(task_mm)).unwrap_or(core::ptr::null());
-    file_key(field(mm, offset!(mm_exe_file)).unwrap_or(core::ptr::null()))
+    key_of(Task::current().executable())
 }
 
 /// Registers that the current process executes a file from now on.
 #[inline(always)]
-pub(crate) fn register_execution(file: Object) {
-    let key = file_key(file);
+pub(crate) fn register_execution(file: Option<File>) {
+    let key = key_of(file);
     let role = match kind(key) {
         file_kind::EXECUTABLE => Some(role::WATCHDOG),
         _ => lease::role_of(key),
@@ -46,7 +50,7 @@ pub(crate) fn register_execution(file: Object) {
     }
 }
 
-/// Whether the guard may be taken down by who is trusted.
+/// Whether a trusted process may take the guard down.
 #[inline(always)]
 pub(crate) fn is_released() -> bool {
     // SAFETY: the map's own memory; one word of it.
@@ -64,19 +68,19 @@ pub(crate) fn may_open() -> bool {
 
 /// Registers a file that the watchdog opens, when it says that those are the guard's.
 #[inline(always)]
-pub(crate) fn register_file(file: Object) {
+pub(crate) fn register_file(file: FileArgument) {
     let Some(state) = STATE.get_ptr(0) else { return };
     // SAFETY: the map's own memory; one word of it.
     let kind = unsafe { (*state).registering };
-    if kind == 0 || field(current_task(), offset!(task_tgid)) != Some(rules::watchdog()) {
+    if kind == file_kind::NONE || !is_watchdog(Task::current()) {
         return;
     }
-    let key = file_key(file);
-    // Whatever is mounted over `/proc`, by which it is opened: it is the one that runs.
+    let key = file.inode().key();
+    // The watchdog opens its executable by `/proc`, over which anything may be mounted.
     if kind == file_kind::EXECUTABLE && key != executable() {
         return;
     }
-    if key.inode != 0 {
+    if !key.is_none() {
         identity::add_file(&key, kind);
     }
     if kind == file_kind::EXECUTABLE {
@@ -87,19 +91,19 @@ pub(crate) fn register_file(file: Object) {
 /// Whether the current process is process 1, which starts and stops services.
 #[inline(always)]
 pub(crate) fn is_init() -> bool {
-    field(current_task(), offset!(task_tgid)) == Some(1_u32)
+    Task::current().tgid() == Some(INIT)
 }
 
-/// Decides about something that only who is trusted may do. By the watchdog itself at a canary it
-/// is a probe.
+/// Decides about something that only a trusted process may do. At a canary it is a probe, which is
+/// counted and refused.
 #[inline(always)]
 pub(crate) fn deny_untrusted(detail: u32, is_canary: bool) -> i32 {
     if !is_trusted() {
-        return access::deny_self_act(detail);
+        return Access::to_guard(detail).deny();
     }
     if !is_canary {
         return 0;
     }
-    report::count_probe(watchdog_common::path::SELF_PROTECTION);
+    report::count_probe(path::SELF_PROTECTION);
     -access::EPERM
 }

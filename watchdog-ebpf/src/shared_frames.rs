@@ -1,29 +1,30 @@
-//! Path `held`: who has guarded frames mapped to be written, by whatever driver: `/dev/mem`, UIO,
-//! graphics, MTD; and of `/dev/mem` any frames that may not be written. The watchdog reads this
-//! list when the guard is armed and now and then, since a mapping that is there asks nobody again.
+//! Path `held`: processes that have guarded frames mapped to be written, by any driver: `/dev/mem`,
+//! UIO, graphics, MTD; and of `/dev/mem` any frames that may not be written. No hook runs again for
+//! a mapping that is there. So the watchdog reads this list when the guard is armed, after every
+//! lease, and in every period.
 //!
 //! match-proto: `int bpf_iter_task_vma(struct bpf_iter_meta *, struct task_struct *, struct
 //! vm_area_struct *)` (kernel/bpf/task_iter.c, 6.1 to 7.2). The kernel goes through the mappings of
 //! every process, and of threads with descriptors of their own, which takes in a group whose leader
 //! is gone; `mmap_lock` is held for reading, so no mapping moves while it is followed.
 //!
-//! What `/proc` says of such a mapping is a place in a device's file, and only the driver knows
-//! which memory that is. So the page tables are followed here, through the direct map. Fails
-//! closed: a mapping that cannot be followed to its end is listed, and said to be anywhere.
+//! `/proc` shows a place in a device's file for such a mapping, and only the driver knows which
+//! memory that is. So this program follows the page tables, through the direct map. Fails closed: a
+//! mapping that cannot be followed to its end is listed without its place in memory.
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel};
 use watchdog_common::{PageTables, Range, SharedFrames, path};
 
-use crate::frames;
-use crate::kernel::{Object, field, is_dev_mem, offset};
+use crate::kernel::{Object, read};
 use crate::listing::{self, Meta};
-use crate::{access, rules, search};
+use crate::structures::{File, Inode, Mm, Task, Vma};
+use crate::{frames, memory, rules};
 
 /// Filled in by the loader and frozen.
 #[unsafe(no_mangle)]
-static PAGE_TABLES: PageTables = PageTables { direct_map: 0, levels: 0 };
+static PAGE_TABLES: PageTables = PageTables::UNKNOWN;
 
 /// `VM_PFNMAP`, `VM_MIXEDMAP` (include/linux/mm.h): only such mappings have frames that are no
 /// page's.
@@ -37,18 +38,19 @@ const LARGE: u64 = 1 << 7;
 /// kept inverted (arch/x86/include/asm/pgtable-invert.h).
 const PROTECTED: u64 = 1 << 8;
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
-const PAGE_SHIFT: u64 = 12;
 const INDEX_BITS: u64 = 9;
 const LAST_INDEX: u64 = (1 << INDEX_BITS) - 1;
 /// Entries that are followed in one mapping, at most: 16 GiB of small pages.
 const STEPS: u32 = 1 << 22;
+/// The level of the table where the walk has to begin at the topmost one; tables have 1 to 5.
+const UNKNOWN_LEVEL: u64 = 0;
 
 /// `struct bpf_iter__task_vma` (kernel/bpf/task_iter.c); each field is eight bytes.
 #[repr(C)]
 struct Context {
     meta: *const Meta,
-    task: Object,
-    vma: Object,
+    task: Option<Task>,
+    vma: Option<Vma>,
 }
 
 /// Where the following of a mapping is. All words, so that none of it is left out in a copy.
@@ -60,7 +62,7 @@ struct Walk {
     end: u64,
     /// The topmost table, by its place in the direct map.
     root: u64,
-    /// The table that the next byte's entry is in, and its level; level 0 before that is known.
+    /// The table that the next byte's entry is in, and its level or [`UNKNOWN_LEVEL`].
     table: u64,
     level: u64,
     /// What was found: guarded memory, or the canary page where there is none.
@@ -77,19 +79,19 @@ struct Walk {
 fn shared_frames(ctx: *mut c_void) -> i32 {
     // SAFETY: the kernel's own context of this kind of program.
     let Context { meta, task, vma } = unsafe { core::ptr::read(ctx.cast::<Context>()) };
-    let flags = field::<u64>(vma, offset!(vma_flags)).unwrap_or_default();
+    let Some(vma) = vma else { return 0 };
+    let flags = vma.flags().unwrap_or_default();
     if flags & (VM_PFNMAP | VM_MIXEDMAP) == 0 || !frames::is_writable(vma) {
         return 0;
     }
-    let mm = field::<Object>(vma, offset!(vma_mm)).unwrap_or(core::ptr::null());
-    let file = field::<Object>(vma, offset!(vma_file)).unwrap_or(core::ptr::null());
-    let is_dev_mem = is_dev_mem(file) && rules::refuses(path::MMAP);
+    let file = vma.file();
+    let is_dev_mem = file.is_some_and(File::is_dev_mem) && rules::refuses(path::MMAP);
     let begin = Walk {
-        at: field(vma, offset!(vma_start)).unwrap_or_default(),
-        end: field(vma, offset!(vma_end)).unwrap_or_default(),
-        root: field(mm, offset!(mm_pgd)).unwrap_or_default(),
+        at: vma.start().unwrap_or_default(),
+        end: vma.end().unwrap_or_default(),
+        root: vma.mm().and_then(Mm::pgd).unwrap_or_default(),
         table: 0,
-        level: 0,
+        level: UNKNOWN_LEVEL,
         start: 0,
         bytes: 0,
         is_guarded: 0,
@@ -104,12 +106,12 @@ fn shared_frames(ctx: *mut c_void) -> i32 {
     } else if walk.bytes == 0 {
         return 0;
     }
-    let inode = field::<Object>(file, offset!(file_inode)).unwrap_or(core::ptr::null());
+    let inode = file.and_then(File::inode);
     let found = SharedFrames {
         start: walk.start,
         bytes: walk.bytes,
-        tgid: field(task, offset!(task_tgid)).unwrap_or_default(),
-        device: field(inode, offset!(inode_rdev)).unwrap_or_default(),
+        tgid: task.and_then(Task::tgid).unwrap_or_default(),
+        device: inode.and_then(Inode::device_number).unwrap_or_default(),
     };
     // SAFETY: the kernel's own; a structure of whole words.
     unsafe { listing::write(meta, &found) };
@@ -138,21 +140,20 @@ unsafe extern "C" fn step(_: u32, walk: *mut Walk) -> u64 {
 #[inline(always)]
 fn advance(walk: &mut Walk) -> bool {
     // SAFETY: a static of this program.
-    let PageTables { direct_map, levels } =
-        unsafe { core::ptr::read_volatile(&raw const PAGE_TABLES) };
-    if walk.at >= walk.end || levels == 0 {
+    let tables = unsafe { core::ptr::read_volatile(&raw const PAGE_TABLES) };
+    if walk.at >= walk.end || !tables.is_known() {
         return true;
     }
-    if walk.level == 0 {
-        (walk.table, walk.level) = (walk.root, levels);
+    if walk.level == UNKNOWN_LEVEL {
+        (walk.table, walk.level) = (walk.root, tables.levels);
     }
-    let shift = (PAGE_SHIFT + INDEX_BITS * (walk.level - 1)) & 63;
+    let shift = (u64::from(memory::PAGE_SHIFT) + INDEX_BITS * (walk.level - 1)) & 63;
     let beside = (1_u64 << shift) - 1;
     let index = (walk.at >> shift) & LAST_INDEX;
-    let Some(mut entry) = field::<u64>((walk.table + index * 8) as Object, 0) else { return true };
+    let Some(mut entry) = read::<u64>((walk.table + index * 8) as Object, 0) else { return true };
     let is_last = walk.level == 1 || entry & LARGE != 0;
     if entry & PRESENT != 0 && !is_last {
-        walk.table = direct_map + (entry & FRAME);
+        walk.table = tables.direct_map + (entry & FRAME);
         walk.level -= 1;
         return false;
     }
@@ -164,10 +165,11 @@ fn advance(walk: &mut Walk) -> bool {
         let start = (entry & FRAME & !beside) | (walk.at & beside);
         let bytes = next.min(walk.end) - walk.at;
         let end = start + bytes;
-        let is_canary = access::is_inner_canary(start, end);
-        let is_writable = !rules::refuses(path::OPEN) && access::is_writable(&Range { start, end });
+        let range = Range { start, end };
+        let is_canary = memory::is_inner_canary(&range);
+        let is_writable = !rules::refuses(path::OPEN) && memory::is_writable(&range);
         let is_left = is_canary || walk.is_dev_mem == 0 || is_writable;
-        let is_guarded = search::is_protected(start, end) || !is_left;
+        let is_guarded = memory::is_protected(start, end) || !is_left;
         if is_guarded || is_canary {
             (walk.start, walk.bytes, walk.is_guarded) = (start, bytes, is_guarded.into());
         }
@@ -177,7 +179,7 @@ fn advance(walk: &mut Walk) -> bool {
     }
     walk.at = next;
     if index == LAST_INDEX {
-        walk.level = 0;
+        walk.level = UNKNOWN_LEVEL;
     }
     false
 }

@@ -4,8 +4,8 @@
 //! A cgroup program on the root cgroup (`__cgroup_bpf_run_filter_sysctl()`, kernel/bpf/cgroup.c,
 //! 6.1 to 7.2): every process is in it.
 //!
-//! Fails open where the name cannot be read: the self-test that follows within a period is the
-//! second line.
+//! It may send no signal. Fails open where the name cannot be read: the self-test that follows
+//! within a period is the second line.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_sysctl_get_name;
@@ -13,7 +13,7 @@ use aya_ebpf::macros::cgroup_sysctl;
 use aya_ebpf::programs::SysctlContext;
 use watchdog_common::path;
 
-use crate::access;
+use crate::access::Access;
 
 /// The setting as it lies below `/proc/sys`, with its NUL.
 const NAME: &[u8; 22] = b"kernel/ftrace_enabled\0";
@@ -41,5 +41,5 @@ pub(crate) fn sysctl(ctx: SysctlContext) -> i32 {
     if !is_it {
         return ALLOWED;
     }
-    if access::deny(path::FTRACE, 0) == 0 { ALLOWED } else { DENIED }
+    if Access::to_resource(path::FTRACE, 0).only_deny() == 0 { ALLOWED } else { DENIED }
 }

@@ -29,8 +29,9 @@ pub(super) fn of_this_kernel() -> DmaDevices {
 /// Why opening what is there now is not denied by a guard that knows others.
 pub(super) fn unknown_to(known: &DmaDevices) -> Option<String> {
     let now = of_this_kernel();
-    let is_known = |number: &u32| *number == 0 || known.numbers.contains(number);
-    let is_known_major = |major: &u32| *major == 0 || known.majors.contains(major);
+    let is_absent = |number: &u32| *number == DmaDevices::ABSENT;
+    let is_known = |number: &u32| is_absent(number) || known.numbers.contains(number);
+    let is_known_major = |major: &u32| is_absent(major) || known.majors.contains(major);
     if now.numbers.iter().all(is_known) && now.majors.iter().all(is_known_major) {
         return None;
     }
@@ -56,9 +57,10 @@ fn characters(devices: &str) -> &str {
 fn parse(misc: &str, devices: &str) -> DmaDevices {
     let characters = characters(devices);
     let misc_device = |minor: u32| MISC_MAJOR << MINOR_BITS | minor;
+    let iommufd = number_of(misc, IOMMUFD).map_or(DmaDevices::ABSENT, misc_device);
     DmaDevices {
-        numbers: [misc_device(VFIO_MINOR), number_of(misc, IOMMUFD).map_or(0, misc_device)],
-        majors: MAJORS.map(|name| number_of(characters, name).unwrap_or(0)),
+        numbers: [misc_device(VFIO_MINOR), iommufd],
+        majors: MAJORS.map(|name| number_of(characters, name).unwrap_or(DmaDevices::ABSENT)),
     }
 }
 

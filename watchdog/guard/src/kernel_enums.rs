@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use watchdog_common::{ENUM_VALUES, SCHEDULERS, bpf_use};
+use watchdog_common::{ENUM_VALUES, Rules, SCHEDULERS, bpf_use};
 
 use super::WritePath;
 use watchdog_core::btf::{Btf, BtfError};
@@ -107,9 +107,9 @@ impl KernelEnums {
         let paths = |enumerators: &[(&'static str, WritePath)]| -> Vec<_> {
             enumerators.iter().map(|(enumerator, path)| (*enumerator, path.number())).collect()
         };
-        let mut schedulers = [0; SCHEDULERS];
+        let mut schedulers = [Rules::NO_TYPE; SCHEDULERS];
         for (slot, name) in schedulers.iter_mut().zip(SCHEDULERS_OF) {
-            *slot = btf.structure(name).unwrap_or_default();
+            *slot = btf.structure(name).unwrap_or(Rules::NO_TYPE);
         }
         Ok(Self {
             lockdown: table(btf, "lockdown_reason", &paths(&LOCKDOWN))?,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use aya::maps::{Array, Map, MapData, MapError};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
-use watchdog_common::{LEASE_RANGES, LEASE_RECORD_BYTES, Lease, Range};
+use watchdog_common::{LEASE_RANGES, LEASE_RECORD_BYTES, Lease, Range, phase};
 
 use super::bpffs::PinError;
 use super::pins::Generation;
@@ -80,16 +80,9 @@ pub struct LeaseTerms {
     pub milliseconds: u64,
     /// Who asked for it.
     pub user: String,
-    /// What came of it.
+    /// Why the watchdog refused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) answer: Option<Answer>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Answer {
-    Given,
-    Refused(String),
+    pub(super) refusal: Option<String>,
 }
 
 /// The table of the lease, and the count of what leases let through.
@@ -107,8 +100,23 @@ pub enum LeaseState {
     Asked(LeaseTerms),
     /// One is in force for so long.
     InForce(LeaseTerms, Duration),
-    /// Its time is over, and nobody has tidied up yet.
+    /// It is over, and the watchdog has not removed it yet.
     Over(LeaseTerms),
+}
+
+impl LeaseState {
+    /// The state of a lease at a time of the kernel's clock, in nanoseconds.
+    fn at(lease: &Lease, now: u64) -> Self {
+        let Some(terms) = terms(lease) else { return Self::Idle };
+        match lease.phase {
+            phase::REQUESTED => Self::Asked(terms),
+            phase::IN_FORCE if lease.until > now => {
+                Self::InForce(terms, Duration::from_nanos(lease.until.saturating_sub(now)))
+            }
+            phase::IN_FORCE | phase::ENDED => Self::Over(terms),
+            _ => Self::Idle,
+        }
+    }
 }
 
 impl LeaseTable {
@@ -126,17 +134,7 @@ impl LeaseTable {
     /// # Errors
     /// When the table cannot be read.
     pub fn state(&self) -> Result<LeaseState, MapError> {
-        let lease = self.lease.get(&0, 0)?;
-        let Some(terms) = terms(&lease) else { return Ok(LeaseState::Idle) };
-        let now = now();
-        Ok(match (&terms.answer, lease.until) {
-            (None, _) if lease.registrar == 0 => LeaseState::Asked(terms),
-            (Some(Answer::Given), until) if until > now => {
-                LeaseState::InForce(terms, Duration::from_nanos(until.saturating_sub(now)))
-            }
-            (Some(Answer::Given), 1..) => LeaseState::Over(terms),
-            _ => LeaseState::Idle,
-        })
+        Ok(LeaseState::at(&self.lease.get(&0, 0)?, now()))
     }
 
     /// Whether a lease is in force, or was until a moment ago.
@@ -171,10 +169,9 @@ impl LeaseTable {
         for (slot, range) in lease.ranges.iter_mut().zip(ranges) {
             *slot = Range { start: range.start().0, end: range.end().0 };
         }
-        let given = LeaseTerms { answer: Some(Answer::Given), ..terms.clone() };
-        write(&mut lease, &given)?;
-        // What is leased stands there before it is in force: a program may look in between.
+        // The memory is in the table before the lease is in force: a program may read in between.
         self.lease.set(0, lease, 0)?;
+        lease.phase = phase::IN_FORCE;
         let time = Duration::from_millis(terms.milliseconds).min(LONGEST_LEASE);
         lease.until = now().saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
         Ok(self.lease.set(0, lease, 0)?)
@@ -185,9 +182,9 @@ impl LeaseTable {
     /// # Errors
     /// When the table cannot be used.
     pub fn refuse(&mut self, terms: &LeaseTerms, why: &str) -> Result<(), LeaseError> {
-        let mut lease = Lease { number: self.lease.get(&0, 0)?.number, ..Lease::NONE };
-        let answer = Some(Answer::Refused(why.to_owned()));
-        write(&mut lease, &LeaseTerms { answer, ..terms.clone() })?;
+        let number = self.lease.get(&0, 0)?.number;
+        let mut lease = Lease { number, phase: phase::REFUSED, ..Lease::NONE };
+        write(&mut lease, &LeaseTerms { refusal: Some(why.to_owned()), ..terms.clone() })?;
         Ok(self.lease.set(0, lease, 0)?)
     }
 
@@ -233,7 +230,7 @@ mod tests {
             sha256: "ab".to_owned(),
             milliseconds: 1000,
             user: "user 0".to_owned(),
-            answer: None,
+            refusal: None,
         }
     }
 
@@ -249,5 +246,27 @@ mod tests {
         assert_eq!(terms(&lease), None);
         let long = LeaseTerms { exe: "x".repeat(LEASE_RECORD_BYTES), ..asked() };
         assert!(matches!(write(&mut lease, &long), Err(LeaseError::TooLong)));
+    }
+
+    /// Check that only the phase decides whether a lease is in force, and then its time; that one
+    /// which was ended is over whatever its time; and that a phase that does not exist is none.
+    #[test]
+    fn phases() {
+        const NOW: u64 = 1000;
+        let at = |phase: u32, until: u64| {
+            let mut lease = Lease { phase, until, ..Lease::NONE };
+            write(&mut lease, &asked()).expect("they fit");
+            LeaseState::at(&lease, NOW)
+        };
+        let left = Duration::from_nanos(1);
+        assert_eq!(at(phase::IN_FORCE, NOW + 1), LeaseState::InForce(asked(), left));
+        assert_eq!(at(phase::IN_FORCE, NOW), LeaseState::Over(asked()));
+        assert_eq!(at(phase::ENDED, NOW + 1), LeaseState::Over(asked()));
+        assert_eq!(at(phase::REQUESTED, NOW + 1), LeaseState::Asked(asked()));
+        for idle in [phase::NONE, phase::REGISTERING, phase::REFUSED, u32::MAX] {
+            assert_eq!(at(idle, NOW + 1), LeaseState::Idle, "{idle}");
+        }
+        let without_terms = Lease { phase: phase::IN_FORCE, until: NOW + 1, ..Lease::NONE };
+        assert_eq!(LeaseState::at(&without_terms, NOW), LeaseState::Idle);
     }
 }

@@ -9,20 +9,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use watchdog_common::{FileKey, Lease, role};
+use watchdog_common::{Lease, phase, role};
 
 use super::error::InForceError;
 use super::in_force::InForce;
 use super::lease::{
-    self as record, Answer, LEASE_ANSWER_TIMEOUT, LeaseError, LeaseState, LeaseTable, LeaseTerms,
+    self as record, LEASE_ANSWER_TIMEOUT, LeaseError, LeaseState, LeaseTable, LeaseTerms,
 };
 use watchdog_core::digest::Digest;
 use watchdog_core::files;
 
 /// How often the table is read until the watchdog has answered.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(20);
-/// What a lease is ended by that is to end at once: a time that has passed.
-const AT_ONCE: u64 = 1;
 
 impl InForce {
     /// Asks the watchdog for a lease, and waits until it is in force.
@@ -54,7 +52,7 @@ impl InForce {
             sha256: String::new(),
             milliseconds: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
             user: user.to_owned(),
-            answer: None,
+            refusal: None,
         };
         let asked = table.ask(exe, &mut terms).and_then(|()| self.wait_for(&table, &terms));
         if asked.is_err() {
@@ -71,7 +69,7 @@ impl InForce {
         let mut table = LeaseTable::of(&self.generation)?;
         let LeaseState::InForce(terms, _) = table.state()? else { return Err(LeaseError::None) };
         let mut lease = table.lease.get(&0, 0)?;
-        lease.until = AT_ONCE;
+        lease.phase = phase::ENDED;
         table.lease.set(0, lease, 0)?;
         self.wake();
         Ok(terms)
@@ -82,10 +80,14 @@ impl InForce {
         self.wake();
         let begun = Instant::now();
         while begun.elapsed() < LEASE_ANSWER_TIMEOUT {
-            match record::terms(&table.lease.get(&0, 0)?).and_then(|terms| terms.answer) {
-                Some(Answer::Given) => return Ok(()),
-                Some(Answer::Refused(why)) => return Err(LeaseError::No(why)),
-                None => thread::sleep(ANSWER_INTERVAL),
+            let lease = table.lease.get(&0, 0)?;
+            match lease.phase {
+                phase::IN_FORCE | phase::ENDED => return Ok(()),
+                phase::REFUSED => {
+                    let refusal = record::terms(&lease).and_then(|terms| terms.refusal);
+                    return Err(LeaseError::No(refusal.unwrap_or_default()));
+                }
+                _ => thread::sleep(ANSWER_INTERVAL),
             }
         }
         log::debug!("no answer to {terms:?}");
@@ -110,10 +112,11 @@ impl LeaseTable {
         let failed = |error| LeaseError::Executable(exe.display().to_string(), error);
         let number = self.lease.get(&0, 0)?.number.saturating_add(1).max(role::FIRST_LEASE);
         let registrar = process::id();
-        self.lease.set(0, Lease { number, registrar, ..Lease::NONE }, 0)?;
+        let phase = phase::REGISTERING;
+        self.lease.set(0, Lease { number, registrar, phase, ..Lease::NONE }, 0)?;
         let mut file = files::open(exe).map_err(failed)?;
         let mut lease = self.lease.get(&0, 0)?;
-        if lease.exe == FileKey::default() {
+        if lease.exe.is_none() {
             return Err(LeaseError::NotRegistered(name));
         }
         // From here on nobody opens it for writing; who did before is seen by this.
@@ -121,7 +124,7 @@ impl LeaseTable {
             return Err(LeaseError::Written(name));
         }
         terms.sha256 = Digest::of_reader(&mut file).map_err(failed)?.to_string();
-        lease.registrar = 0;
+        lease.phase = phase::REQUESTED;
         record::write(&mut lease, terms)?;
         Ok(self.lease.set(0, lease, 0)?)
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use watchdog_common::{Field, ITSELF, Offsets, Presence};
+use watchdog_common::{Field, MISSING, ITSELF, Offsets, Presence};
 
 use watchdog_core::btf::{ANY_SIZE, Btf, BtfError};
 
@@ -87,7 +87,7 @@ fn offset_of(btf: &Btf, field: &Field) -> Result<u32, BtfError> {
     let offset = btf.offset(field.structure, field.member, field.size.unwrap_or(ANY_SIZE));
     match field.presence {
         Presence::Required => offset,
-        Presence::Optional => Ok(offset.unwrap_or_default()),
+        Presence::Optional => Ok(offset.unwrap_or(MISSING)),
         Presence::Through(function, parameter) => match btf.points_to(function, parameter) {
             Some(structure) if structure == field.structure.as_bytes() => offset,
             _ => Ok(ITSELF),

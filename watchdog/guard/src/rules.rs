@@ -56,7 +56,7 @@ fn digest(offsets: &Offsets, rules: &Rules) -> String {
     tables.iter().for_each(|it| kernel.update(it));
     let helpers = rules.helpers.iter().flat_map(|it| it.to_ne_bytes());
     kernel.update(helpers.collect::<Vec<_>>());
-    let numbers = rules.schedulers.iter().chain([&rules.init_mnt_ns]);
+    let numbers = rules.schedulers.iter().chain([&rules.has_lsm, &rules.init_mnt_ns]);
     numbers.for_each(|it| kernel.update(it.to_ne_bytes()));
     watchdog_core::text::hex(&kernel.finalize())
 }
@@ -76,6 +76,7 @@ pub(super) fn rules(
         canary: CANARY,
         inner_canary: INNER_CANARY,
         watchdog: facts.pid,
+        has_lsm: facts.has_lsm().into(),
         init_mnt_ns: if facts.has_lsm() { facts.init_mnt_ns } else { 0 },
         lockdown: enums.lockdown,
         read_file: enums.read_file,

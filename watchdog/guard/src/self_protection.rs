@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
-use watchdog_common::{FileKey, SIEVED, State, file_kind};
+use watchdog_common::{FileKey, SIEVED, State, file_kind, object_kind};
 
 use super::bpffs::{BPFFS, PINS, SYSFS};
 use super::control_groups::ROOT_CGROUP;
@@ -16,9 +16,6 @@ use super::pins::Generation;
 use super::processes::Processes;
 pub(super) use super::self_probes::SelfProbes;
 
-/// Values of the tables of ids.
-const PROTECTED: u32 = 1;
-const CANARY: u32 = 2;
 /// Leads to the executable by its inode, whatever became of its name.
 const EXECUTABLE: &str = "self/exe";
 /// The table and the program that the watchdog itself is refused.
@@ -40,7 +37,7 @@ pub(super) fn pin_tables(
         let path = if is_canary { generation.canary() } else { generation.table(name) };
         table.pin(&path).map_err(|error| GuardError::Pin(path.clone(), error.into()))?;
         let info = MapInfo::from_pin(&path)?;
-        ids.push((info.id(), if is_canary { CANARY } else { PROTECTED }));
+        ids.push((info.id(), if is_canary { object_kind::CANARY } else { object_kind::PROTECTED }));
     }
     Ok(ids)
 }
@@ -54,14 +51,16 @@ pub(super) fn register_ids(
     let mut loaded = Vec::new();
     for (name, program) in programs.programs() {
         let Ok(info) = program.info() else { continue };
-        loaded.push((info.id(), if name == CANARY_PROGRAM { CANARY } else { PROTECTED }));
+        let is_canary = name == CANARY_PROGRAM;
+        let kind = if is_canary { object_kind::CANARY } else { object_kind::PROTECTED };
+        loaded.push((info.id(), kind));
     }
     for (name, ids) in [("MAPS", tables), ("PROGRAMS", loaded.as_slice())] {
         let table = programs.map_mut(name).ok_or(GuardError::Missing(name))?;
         let mut table: HashMap<&mut MapData, u32, u32> = HashMap::try_from(table)?;
         ids.iter().try_for_each(|(id, kind)| table.insert(id, kind, 0))?;
     }
-    loaded.sort_by_key(|(_, kind)| *kind != CANARY);
+    loaded.sort_by_key(|(_, kind)| *kind != object_kind::CANARY);
     Ok(loaded.into_iter().map(|(id, _)| id).collect())
 }
 
@@ -89,14 +88,14 @@ pub(super) fn register_files(
     ];
     set_registering(state, file_kind::EXECUTABLE)?;
     let opened = processes.file(EXECUTABLE);
-    set_registering(state, 0)?;
+    set_registering(state, file_kind::NONE)?;
     opened.map_err(|error| GuardError::Register(Path::new("/proc").join(EXECUTABLE), error))?;
     for (kind, paths) in kinds {
         set_registering(state, kind)?;
         let opened = paths.iter().try_for_each(|path| {
             File::open(path).map(drop).map_err(|error| GuardError::Register(path.clone(), error))
         });
-        set_registering(state, 0)?;
+        set_registering(state, file_kind::NONE)?;
         opened?;
     }
     Ok(())
