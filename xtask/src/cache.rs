@@ -27,6 +27,18 @@ pub fn kernels() -> PathBuf {
     directory().join("kernels")
 }
 
+/// Where the programs are that check spelling and dependencies.
+#[must_use]
+pub fn linters() -> PathBuf {
+    directory().join("linters")
+}
+
+/// One of these programs.
+#[must_use]
+pub fn linter(name: &str) -> PathBuf {
+    linters().join("bin").join(name)
+}
+
 /// Node 0's root file system, ext4; machines only write to a copy.
 #[must_use]
 pub fn node0_root() -> PathBuf {

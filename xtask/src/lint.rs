@@ -6,36 +6,42 @@ use std::process::Command;
 use anyhow::Result;
 use xtask::cache;
 
-use crate::build::cargo;
 use crate::setup;
 use crate::steps::Steps;
 
 /// The workspaces, each with a lock file of its own.
 const MANIFESTS: [&str; 2] = ["Cargo.toml", "watchdog/fuzz/Cargo.toml"];
 
-/// Runs both checks, with programs that are installed where they are missing.
+/// Runs both checks. Installs their programs if they are missing.
 pub(crate) fn run(steps: &Steps) -> Result<()> {
     setup::linters(steps)?;
     let step = steps.step("typos", "spelling");
-    step.run(Command::new("typos").current_dir(cache::project_root()))?;
+    step.run(&mut linter("typos"))?;
     let step = steps.step("deny", "licences, sources and versions of the dependencies");
     for manifest in MANIFESTS {
         step.run(deny(manifest).args(["bans", "licenses", "sources"]))?;
     }
     // The list of weaknesses is not in the registry, and not every machine can reach it.
     let step = steps.step("advisories", "known vulnerabilities of the dependencies");
-    if let Err(error) = step.run(cargo().args(["deny", "fetch", "db"])) {
+    if let Err(error) = step.run(linter("cargo-deny").args(["fetch", "db"])) {
         step.say(&format!("NOT checked: the list cannot be fetched: {error:#}"));
         return Ok(());
     }
     MANIFESTS.iter().try_for_each(|manifest| step.run(deny(manifest).arg("advisories")))
 }
 
-/// `cargo deny check`, which says only what is wrong.
+/// `cargo deny check`, which prints only what is wrong.
 fn deny(manifest: &str) -> Command {
-    let mut cargo = cargo();
-    cargo.args(["deny", "--log-level", "error", "--locked"]);
-    cargo.args(["--manifest-path", manifest, "--config", "deny.toml"]);
-    cargo.args(["check", "--hide-inclusion-graph"]);
-    cargo
+    let mut deny = linter("cargo-deny");
+    deny.args(["--log-level", "error", "--locked"]);
+    deny.args(["--manifest-path", manifest, "--config", "deny.toml"]);
+    deny.args(["check", "--hide-inclusion-graph"]);
+    deny
+}
+
+/// A linter, at the project's root.
+fn linter(name: &str) -> Command {
+    let mut command = Command::new(cache::linter(name));
+    command.current_dir(cache::project_root());
+    command
 }

@@ -1,27 +1,43 @@
-//! What is built with, beside the Rust compiler itself: the eBPF half needs
-//! the first two, the fuzz targets the third.
+//! Programs from the Rust registry. The eBPF half is built with Rust's sources and bpf-linker, the
+//! fuzz targets with cargo-fuzz. Two programs check the tree.
 
 use std::{env, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
+use xtask::cache;
 
-use crate::steps::{Steps, ask};
+use crate::steps::{Steps, Workspace, ask};
+
+/// A program of the Rust registry.
+struct Program {
+    package: &'static str,
+    name: &'static str,
+    version: &'static str,
+}
 
 /// The newest that uses rustc's own LLVM; later ones want an LLVM installed.
-const BPF_LINKER: &str = "0.10.4";
+const BPF_LINKER: Program =
+    Program { package: "bpf-linker", name: "bpf-linker", version: "0.10.4" };
 
-/// Seen to work with stable Rust and the address sanitizer.
-const CARGO_FUZZ: &str = "0.13.2";
+/// Works with stable Rust and the address sanitizer.
+const CARGO_FUZZ: Program =
+    Program { package: "cargo-fuzz", name: "cargo-fuzz", version: "0.13.2" };
 
-/// Checks of the tree; the newest that build with the project's Rust.
-const TYPOS: &str = "1.52.0";
-const CARGO_DENY: &str = "0.20.2";
+/// The newest that build with the project's Rust.
+const LINTERS: [Program; 2] = [
+    Program { package: "typos-cli", name: "typos", version: "1.52.0" },
+    Program { package: "cargo-deny", name: "cargo-deny", version: "0.20.2" },
+];
 
-/// Installs what checks spelling and dependencies.
-pub(super) fn install_linters(steps: &Steps) -> Result<()> {
-    cargo_install(steps, "typos-cli", "typos", TYPOS)?;
-    cargo_install(steps, "cargo-deny", "cargo-deny", CARGO_DENY)
-}
+/// The profile in which programs of the registry are compiled. It is the same for all of them, and
+/// for what their build scripts depend on: so a package that several of them need is compiled once.
+const PROFILE: [(&str, &str); 5] = [
+    ("OPT_LEVEL", "0"),
+    ("LTO", "off"),
+    ("STRIP", "debuginfo"),
+    ("CODEGEN_UNITS", "16"),
+    ("BUILD_OVERRIDE_CODEGEN_UNITS", "16"),
+];
 
 /// Installs the sources of Rust's `core` library and `bpf-linker`; `cargo-fuzz` where it is wanted.
 pub(super) fn install(steps: &Steps, fuzzing: bool) -> Result<()> {
@@ -35,31 +51,54 @@ pub(super) fn install(steps: &Steps, fuzzing: bool) -> Result<()> {
         )?;
         ensure!(core.exists(), "rust-src was added, but {} does not exist", core.display());
     }
-    cargo_install(steps, "bpf-linker", "bpf-linker", BPF_LINKER)?;
+    install_for_user(steps, &BPF_LINKER)?;
     if fuzzing {
-        cargo_install(steps, "cargo-fuzz", "cargo-fuzz", CARGO_FUZZ)?;
+        install_for_user(steps, &CARGO_FUZZ)?;
     }
     Ok(())
 }
 
-/// Installs a program of this version from the Rust registry.
-fn cargo_install(
-    steps: &Steps,
-    package: &'static str,
-    program: &'static str,
-    version: &str,
-) -> Result<()> {
-    let installed = ask(Command::new(program).arg("--version")).unwrap_or_default();
-    if installed.trim() == format!("{package} {version}") {
+/// Installs the linters into the cache. They share a target folder: the packages that both depend
+/// on are compiled once.
+pub(super) fn install_linters(steps: &Steps) -> Result<()> {
+    let missing: Vec<_> =
+        LINTERS.iter().filter(|it| !it.is_installed(&cache::linter(it.name))).collect();
+    if missing.is_empty() {
         return Ok(());
     }
-    let step = steps.step(program, "compiled without optimization, to save time");
+    let step = steps.step("linters", "compiled without optimization, to save time");
+    let target = Workspace::new("linters")?;
+    let mut cargo = cargo_install(&missing);
+    step.run(cargo.env("CARGO_TARGET_DIR", target.path()).arg("--root").arg(cache::linters()))
+}
+
+/// Installs a program where cargo and rustc find it.
+fn install_for_user(steps: &Steps, program: &Program) -> Result<()> {
+    if program.is_installed(Path::new(program.name)) {
+        return Ok(());
+    }
+    let step = steps.step(program.name, "compiled without optimization, to save time");
+    step.run(&mut cargo_install(&[program]))
+}
+
+impl Program {
+    /// Whether a file is the program in this version.
+    fn is_installed(&self, file: &Path) -> bool {
+        let version = ask(Command::new(file).arg("--version")).unwrap_or_default();
+        version.trim() == format!("{} {}", self.package, self.version)
+    }
+}
+
+/// `cargo install` of these programs.
+fn cargo_install(programs: &[&Program]) -> Command {
     let mut cargo = Command::new("cargo");
-    // From another directory: the project's own settings, static linking
-    // among them, are not for this.
+    // From another directory: the project's own settings, static linking among them, are not for
+    // these programs.
     cargo.current_dir(env::temp_dir());
-    for (setting, value) in [("OPT_LEVEL", "0"), ("LTO", "off"), ("CODEGEN_UNITS", "16")] {
+    for (setting, value) in PROFILE {
         cargo.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
     }
-    step.run(cargo.args(["install", package, "--version", version, "--locked", "--force"]))
+    cargo.args(["install", "--locked", "--force"]);
+    cargo.args(programs.iter().map(|it| format!("{}@{}", it.package, it.version)));
+    cargo
 }
