@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use watchdog_common::{Field, MISSING, ITSELF, Offsets, Presence};
+use watchdog_common::{Field, ITSELF, MISSING, Offsets, Presence};
 
 use watchdog_core::btf::{ANY_SIZE, Btf, BtfError};
 
