@@ -1,4 +1,4 @@
-//! A guard that denies: its programs are attached, and know what belongs to the guard.
+//! A guard that denies writes: its programs are attached, and know the guard's own objects.
 
 use super::attach;
 use super::error::GuardError;
@@ -6,14 +6,14 @@ use super::loaded::Loaded;
 use super::processes::Processes;
 use super::self_protection::{protect_files_of, register_files, register_ids};
 
-/// A guard whose programs run. Nothing is left of it when this is dropped.
+/// A guard whose programs run. Dropping it removes the guard from the kernel.
 pub(super) struct Armed(pub(super) Loaded);
 
 impl Armed {
     /// Attaches the programs, and registers the guard's own files, tables and programs with them.
     ///
     /// # Errors
-    /// [`GuardError`]: the kernel's refusals, and files that cannot be opened.
+    /// [`GuardError`] if the kernel refuses a program, or a file cannot be opened.
     pub(super) fn new(mut guard: Loaded, processes: &Processes) -> Result<Self, GuardError> {
         let Loaded { programs, pinned, tables, plan, earlier, .. } = &mut guard;
         for attachment in plan.attachments(false) {
@@ -22,7 +22,8 @@ impl Armed {
         let (generation, state) = pinned.parts()?;
         register_files(state, generation, &plan.record.kept, processes)?;
         earlier.iter().try_for_each(|guard| protect_files_of(&guard.generation, programs))?;
-        // From here on the programs know this process, which may load what others may not.
+        // From here on the programs recognize this process. It may load programs that others may
+        // not.
         for attachment in plan.attachments(true) {
             attach::attach(programs, attachment, &pinned.generation)?;
         }

@@ -1,4 +1,4 @@
-//! Loading the programs, and attaching them to what this kernel has.
+//! Loads the programs, and attaches them to the places that this kernel has.
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -14,11 +14,11 @@ use super::error::GuardError;
 use super::pins::Generation;
 use super::program::Kind;
 
-/// What the name of a hook's function begins with (kernel/bpf/bpf_lsm.c).
+/// The prefix of the names of LSM hooks' functions (kernel/bpf/bpf_lsm.c).
 const LSM_FUNCTION: &str = "bpf_lsm_";
 
-/// Has the kernel verify a program. One that makes lists is pinned here, since nothing attaches it.
-/// `btf`: the kernel's types as the loader reads them.
+/// Makes the kernel verify a program. A program that makes a list is also pinned here, because
+/// nothing attaches it. `btf`: the kernel's types as the loader reads them.
 pub(super) fn load(
     programs: &mut Ebpf,
     attachment: &Attachment,
@@ -40,20 +40,21 @@ pub(super) fn load(
     };
     loaded.map_err(|error| GuardError::Program(name, refusal(error)))?;
     match program.kind {
-        // Without a link, which others could give another program: each list has its own.
+        // Pinned without a link: a process could put another program into a link. Each list makes
+        // its own link.
         Kind::Listing(_) => pin(programs, name, generation.program(name)),
         _ => Ok(()),
     }
 }
 
-/// Attaches a program that is loaded. A pin holds it from here on, with this process or without.
+/// Attaches a loaded program. From here on a pin keeps it attached, also without this process.
 pub(super) fn attach(
     programs: &mut Ebpf,
     attachment: &Attachment,
     generation: &Generation,
 ) -> Result<(), GuardError> {
     let name = attachment.program.name;
-    // Three types with the same methods, and aya has no trait for them.
+    // Three types have the same methods, and aya has no trait for them.
     macro_rules! link {
         ($kind:ty) => {{
             let program: &mut $kind = find(programs, name)?;
@@ -76,14 +77,14 @@ pub(super) fn attach(
     Ok(())
 }
 
-/// Attaches a program to the root cgroup without a link, which others could detach.
+/// Attaches a program to the root cgroup, without a link that another process could detach.
 fn attach_to_cgroup(
     programs: &mut Ebpf,
     name: &'static str,
     hook: CgroupHook,
     generation: &Generation,
 ) -> Result<(), GuardError> {
-    // First: the end of the guard detaches what is pinned.
+    // The pin comes first: taking the guard down detaches only pinned programs.
     pin(programs, name, generation.on_cgroup(hook))?;
     let program = programs.program(name).ok_or(GuardError::Missing(name))?;
     let program = program.fd().map_err(|error| GuardError::Program(name, refusal(error)))?;
@@ -96,8 +97,8 @@ fn pin(programs: &mut Ebpf, name: &'static str, path: PathBuf) -> Result<(), Gua
     program.pin(&path).map_err(|error| GuardError::Pin(path, error.into()))
 }
 
-/// Why the kernel refused a program: of the verifier's log, which may have a million lines, the
-/// end.
+/// Why the kernel refused a program, with the end of the verifier's log. The whole log may have a
+/// million lines.
 fn refusal(error: ProgramError) -> String {
     const LINES: usize = 8;
     match error {

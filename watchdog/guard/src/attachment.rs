@@ -1,11 +1,11 @@
-//! Which programs are attached on a kernel, where, and in which order.
+//! The programs that are attached on a kernel, their places, and their order.
 
 use super::Policies;
 use super::program::{Kind, Program};
 use super::programs::{PathProgram, attach_order};
 use watchdog_core::btf::Btf;
 
-/// A program, and what it is attached to.
+/// A program, and the function that it is attached to.
 #[derive(Clone, Debug)]
 pub(super) struct Attachment {
     pub(super) program: &'static Program,
@@ -14,9 +14,8 @@ pub(super) struct Attachment {
 }
 
 impl Attachment {
-    /// Every program that some policy needs and that this kernel has a place for, in the order in
-    /// which they are attached. `has_lsm`: whether LSM programs would ever fire; if not, others
-    /// stand in for them.
+    /// Every program that some policy needs and for which this kernel has a hook, in the order of
+    /// attaching. `has_lsm`: whether LSM programs fire; if not, other programs replace them.
     pub(super) fn all(btf: &Btf, policies: &Policies, has_lsm: bool) -> Vec<Self> {
         let attachment = |needed: PathProgram| {
             let program = needed.program;
@@ -28,7 +27,7 @@ impl Attachment {
         attach_order().into_iter().filter_map(attachment).collect()
     }
 
-    /// Where the program is attached, for the log.
+    /// The place where the program is attached, for the log.
     pub(super) fn place(&self) -> String {
         let function = self.function;
         match self.program.kind {

@@ -1,4 +1,4 @@
-//! An attempt and what was done about it, as the programs reported it.
+//! An attempt, and what the guard did about it, as the programs reported it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,22 +10,22 @@ use super::processes::Processes;
 use super::{Policy, WritePath};
 use watchdog_core::memory::{PhysAddr, PhysRange};
 
-/// Somebody took a write path, and the guard did what policy says.
+/// A process used a write path, and the guard applied its policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteAttempt {
-    /// The way taken.
+    /// The path.
     pub path: WritePath,
-    /// What was done about it: one that could not be killed was only observed.
+    /// The action. A process that could not be killed was only observed.
     pub action: Policy,
-    /// More about the path, where there is: the kernel's reason, as `msr`.
+    /// More about the attempt, for paths that have more: for example the kernel's reason `msr`.
     pub detail: Option<String>,
-    /// Physical memory aimed at, where it could be known.
+    /// The physical memory that was the target, if it is known.
     pub range: Option<PhysRange>,
-    /// Who did it.
+    /// The process.
     pub process: Attacker,
 }
 
-/// Who did it.
+/// The process that made an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attacker {
     /// Process (thread group) id.
@@ -34,26 +34,27 @@ pub struct Attacker {
     pub tid: u32,
     /// Real user id.
     pub uid: u32,
-    /// The task's name; foreign bytes.
+    /// The task's name; untrusted bytes.
     pub comm: Vec<u8>,
-    /// Path of its executable within its mount, as the program gathered it; foreign bytes.
+    /// Path of its executable within its mount, as the program read it; untrusted bytes.
     pub exe: Option<Vec<u8>>,
-    /// Its `/proc/PID/cgroup`, where that was read while it lived; foreign bytes.
+    /// Its `/proc/PID/cgroup`, if that was read while the process lived; untrusted bytes.
     pub cgroup: Option<Vec<u8>>,
     /// Process id of its parent.
     pub parent: u32,
-    /// The parent's name; foreign bytes.
+    /// The parent's name; untrusted bytes.
     pub parent_comm: Vec<u8>,
 }
 
 impl WriteAttempt {
-    /// Reads one record of the ring buffer; `None` when it is none. `reasons` are the kernel's, by
-    /// number.
+    /// Reads one record of the ring buffer; `None` if it is invalid. `reasons` are the kernel's
+    /// lockdown reasons, by number.
     pub(super) fn of_record(record: &[u8], reasons: &BTreeMap<u32, String>) -> Option<Self> {
         if record.len() < size_of::<Attempt>() {
             return None;
         }
-        // SAFETY: long enough, and every bit pattern is an `Attempt`; read unaligned.
+        // SAFETY: the record is long enough, every bit pattern is an `Attempt`, and the read is
+        // unaligned.
         let attempt = unsafe { record.as_ptr().cast::<Attempt>().read_unaligned() };
         let Attempt { range, path, action, tgid, tid, uid, parent, detail, .. } = attempt;
         let (path, action) = (WritePath::of_number(path)?, Policy::of_number(action)?);
@@ -78,21 +79,22 @@ impl WriteAttempt {
 }
 
 impl Attacker {
-    /// Path of its executable: by /proc, which knows mounts, as long as the process lives.
+    /// Path of its executable. `/proc` gives it while the process lives, with mounts resolved.
+    /// Later it is the path that the program read.
     #[must_use]
     pub fn executable(&self) -> Option<Vec<u8>> {
         let path = Processes::of_machine().and_then(|it| it.link(&format!("{}/exe", self.pid)));
         path.or_else(|| self.exe.clone())
     }
 
-    /// Its executable itself, as long as the process lives.
+    /// Opens the executable, while the process lives.
     #[must_use]
     pub fn open_executable(&self) -> Option<File> {
         Processes::of_machine()?.file(&format!("{}/exe", self.pid)).ok()
     }
 
-    /// Its control group by /proc (`/system.slice/cron.service`); gone with the process. Foreign
-    /// bytes.
+    /// Its control group (`/system.slice/cron.service`), from `/proc` while the process lives.
+    /// Untrusted bytes.
     #[must_use]
     pub fn control_group(&self) -> Option<Vec<u8>> {
         let groups =
@@ -103,11 +105,11 @@ impl Attacker {
     }
 }
 
-/// The path the kernel side gathered: names from the last one up.
+/// The path from the names that the program read, the last name first.
 fn joined(names: &[[u8; watchdog_common::EXE_NAME_BYTES]; EXE_NAMES]) -> Option<Vec<u8>> {
     let names: Vec<&[u8]> =
         names.iter().map(|name| until_nul(name)).take_while(|name| !name.is_empty()).collect();
-    // The root calls itself "/"; a path without it is longer than what is gathered.
+    // The root's name is "/". A path without it has more names than the program reads.
     let (root, rest) = match names.split_last() {
         Some((&b"/", rest)) => (&b""[..], rest),
         Some(_) => (&b"..."[..], names.as_slice()),
@@ -137,8 +139,8 @@ mod tests {
         names
     }
 
-    /// Check that an executable's path is put together the right way round, and that one that is
-    /// deeper than what is gathered says so.
+    /// Check that an executable's path has its names in the right order. Check that a path with too
+    /// many names begins with `...`.
     #[test]
     fn paths() {
         let path =

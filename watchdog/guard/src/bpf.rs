@@ -1,4 +1,4 @@
-//! The few calls of bpf(2) that aya does not offer, or hides behind more than is wanted.
+//! Calls of bpf(2) that aya does not offer, or offers only with other work around them.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -21,7 +21,7 @@ const ITER_CREATE: libc::c_int = 33;
 const ITERATOR: u32 = 28;
 const ALLOW_MULTI: u32 = 2;
 
-/// What a program on a cgroup is asked about (`enum bpf_attach_type`).
+/// What a program on a cgroup decides about (`enum bpf_attach_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CgroupHook {
     Device = 6,
@@ -54,19 +54,19 @@ struct Attachment {
     replaced: u32,
 }
 
-/// Opens what is pinned at a path.
+/// Opens a pinned object.
 pub(super) fn pinned(path: &Path) -> io::Result<OwnedFd> {
     let name = CString::new(path.as_os_str().as_bytes())?;
     descriptor(OBJ_GET, &ByPath { name: name.as_ptr() as u64, descriptor: 0, flags: 0 })
 }
 
-/// Opens the program of an id.
+/// Opens the program with an id.
 pub(super) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
     descriptor(PROG_GET_FD_BY_ID, &ById { id, next: 0, flags: 0 })
 }
 
-/// Attaches a program to a cgroup, beside others and without a link: only who has the program can
-/// detach it.
+/// Attaches a program to a cgroup, beside others and without a link. Only a process with a
+/// descriptor of the program can detach it.
 pub(super) fn attach_to_cgroup(
     cgroup: &File,
     program: BorrowedFd<'_>,
@@ -75,7 +75,7 @@ pub(super) fn attach_to_cgroup(
     call(PROG_ATTACH, &attachment(cgroup, program, hook, ALLOW_MULTI)).map(drop)
 }
 
-/// Detaches it.
+/// Detaches a program from a cgroup.
 pub(super) fn detach_from_cgroup(
     cgroup: &File,
     program: BorrowedFd<'_>,
@@ -84,7 +84,7 @@ pub(super) fn detach_from_cgroup(
     call(PROG_DETACH, &attachment(cgroup, program, hook, 0)).map(drop)
 }
 
-/// `struct { __u32 prog_type; __u32 insn_cnt; … }`, as far as the place where it may be attached.
+/// `struct { __u32 prog_type; __u32 insn_cnt; … }`, up to `expected_attach_type`.
 #[repr(C)]
 struct Load {
     kind: u32,
@@ -102,23 +102,24 @@ struct Asked {
     info: u64,
 }
 
-/// Tries to load a program without instructions, of a type that may be attached so: the kernel asks
-/// security modules first, and refuses it then.
+/// Tries to load a program without instructions, of these types. The kernel asks security modules
+/// first. If they allow it, the kernel refuses the program itself.
 pub(super) fn load_nothing(kind: u32, attach: u32) -> io::Result<()> {
     call(PROG_LOAD, &Load { kind, count: 0, between: [0; 7], index: 0, attach }).map(drop)
 }
 
-/// Has the kernel begin a list by a program that makes one.
+/// Makes the kernel start a list that the program fills.
 ///
 /// # Errors
-/// The kernel's; or when somebody else's program came in the place of this one: a link of this kind
-/// can be given another by whoever has a descriptor of it. Nobody can put this one back, so it is
-/// asked afterwards which it is.
+/// The kernel's error. Also an error if the list came from another program: a process with a
+/// descriptor of this kind of link can replace its program. No other process has a descriptor of
+/// the guard's program, so none can put it back. The check after the list was made is therefore
+/// enough.
 pub(super) fn list(program: BorrowedFd<'_>) -> io::Result<File> {
     let number = program.as_raw_fd().cast_unsigned();
     let link = descriptor(LINK_CREATE, &[number, 0, ITERATOR, 0])?;
     let list = descriptor(ITER_CREATE, &[link.as_raw_fd().cast_unsigned(), 0])?;
-    // `struct bpf_link_info` begins with type, id and program, `struct bpf_prog_info` with type and
+    // `struct bpf_link_info` begins with type, id and program; `struct bpf_prog_info` with type and
     // id.
     let [_, _, linked, _] = info(link.as_fd())?;
     let [_, id, ..] = info(program)?;
@@ -128,14 +129,15 @@ pub(super) fn list(program: BorrowedFd<'_>) -> io::Result<File> {
     Ok(File::from(list))
 }
 
-/// The beginning of what the kernel says of an object.
+/// The first words of the kernel's information about an object.
 fn info(object: BorrowedFd<'_>) -> io::Result<[u32; 4]> {
     let mut info = [0_u32; 4];
     ask(object, &mut info)?;
     Ok(info)
 }
 
-/// The name of a program: `name` of `struct bpf_prog_info`, up to which nothing is asked for.
+/// The name of a program: `name` in `struct bpf_prog_info`. All fields before it are 0, so the
+/// kernel copies no further data.
 pub(super) fn program_name(program: BorrowedFd<'_>) -> io::Result<String> {
     let mut info = [0_u8; 80];
     ask(program, &mut info)?;
@@ -155,7 +157,7 @@ fn ask<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
 pub(super) fn programs() -> Vec<u32> {
     let mut all = Vec::new();
     let mut ids = ById { id: 0, next: 0, flags: 0 };
-    // The kernel writes the next one beside it.
+    // The kernel writes the next id into `next`.
     while call_at(PROG_GET_NEXT_ID, &raw mut ids).is_ok() {
         ids.id = ids.next;
         all.push(ids.id);
@@ -170,7 +172,7 @@ fn attachment(cgroup: &File, program: BorrowedFd<'_>, hook: CgroupHook, flags: u
 
 fn descriptor<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {
     let descriptor = call(command, attributes)?;
-    // SAFETY: the call made this descriptor, which nothing else knows of.
+    // SAFETY: the call made this descriptor, and no other code uses it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
@@ -178,10 +180,10 @@ fn call<T>(command: libc::c_int, attributes: &T) -> io::Result<libc::c_int> {
     call_at(command, (&raw const *attributes).cast_mut())
 }
 
-/// The same, where the kernel may write to the attributes.
+/// The same as [`call`], for attributes that the kernel may write.
 fn call_at<T>(command: libc::c_int, attributes: *mut T) -> io::Result<libc::c_int> {
-    // SAFETY: the kernel uses no more than the attributes' size; what they point to outlives the
-    // call.
+    // SAFETY: the kernel uses no more bytes than the attributes have, and what they point to
+    // outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
     libc::c_int::try_from(result)
         .ok()

@@ -10,36 +10,36 @@ use rustix::fs::statfs;
 pub(super) const BPFFS: &str = "/sys/fs/bpf";
 /// The file system that it is mounted on.
 pub(super) const SYSFS: &str = "/sys";
-/// What the guard keeps there.
+/// The folder of the guard's pins.
 pub(super) const PINS: &str = "/sys/fs/bpf/watchdog";
 
 /// Why pins cannot be made, read or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
-    /// The BPF file system is not where it should be.
+    /// The BPF file system is not mounted at its usual place.
     #[error(
         "{BPFFS} is not a BPF file system. Without one, the guard would end with its process. \
          Mount it: mount -t bpf bpf {BPFFS}"
     )]
     NoFileSystem,
-    /// It is another one than process 1 sees.
+    /// It is not the file system that process 1 has there.
     #[error(
         "{BPFFS} is not the file system that process 1 has there, and would vanish with this \
          mount namespace: run the watchdog where {BPFFS} is the machine's own"
     )]
     Private,
-    /// A file or folder.
+    /// A file or folder cannot be used.
     #[error("the pin {path} cannot be {done}")]
     File {
         /// The file.
         path: PathBuf,
-        /// What should have been done with it.
+        /// The operation that failed.
         done: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         error: io::Error,
     },
-    /// A table.
+    /// A table cannot be opened.
     #[error(
         "the guard's table {path} cannot be used: only the executable that armed the guard may \
          use it, without a tracer and without a seccomp filter"
@@ -47,11 +47,11 @@ pub enum PinError {
     Table {
         /// Its pin.
         path: PathBuf,
-        /// What aya says.
+        /// aya's error.
         #[source]
         error: MapError,
     },
-    /// It is not released, or something else keeps it.
+    /// The guard was not released, or another descriptor keeps it.
     #[error("the guard in {0} was not removed: the kernel still holds its programs")]
     Stays(PathBuf),
 }

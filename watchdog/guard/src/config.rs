@@ -1,4 +1,4 @@
-//! What the guard is told to protect, and how.
+//! The configuration of the guard.
 
 use std::path::PathBuf;
 
@@ -8,25 +8,26 @@ use super::release::Release;
 use super::settings::Settings;
 use watchdog_core::memory::RangeSet;
 
-/// What the guard protects.
+/// The configuration of the guard.
 #[derive(Clone, Debug)]
 pub struct GuardConfig {
     /// The other nodes' physical memory.
     pub ranges: RangeSet,
-    /// What else of physical memory may be written by `/dev/mem`.
+    /// Other physical memory that processes may write by `/dev/mem`.
     pub writable: RangeSet,
-    /// Processors that may be started beside those that run.
+    /// Processors that may be started, beside those that run.
     pub processors: Processors,
-    /// What is done about each path.
+    /// The policy of each path.
     pub policies: Policies,
-    /// Who may take it down.
+    /// The rule for taking the guard down.
     pub release: Release,
     /// Files and folders that only the watchdog may write from now on.
     pub protected_files: Vec<PathBuf>,
-    /// The folder of baselines, one of them: it is made where it is not there.
+    /// The folder of baselines, which is one of `protected_files`. The guard makes it if it is
+    /// missing and no earlier guard is in force.
     pub baselines: PathBuf,
-    /// What the watch goes by.
+    /// The settings of the watch.
     pub settings: Settings,
-    /// Whether to go on where `bpf` is no active LSM, with what needs none.
+    /// Whether to continue if `bpf` is not an active LSM, with the paths that do not need it.
     pub without_lsm: bool,
 }

@@ -1,4 +1,4 @@
-//! What the guard covers: each path, what is done about it, and whether the self-test saw that.
+//! The coverage of the guard: what it does about each path, and whether the self-test confirmed it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::outcome::Outcome;
 use super::{Policies, Policy, Preset, WritePath};
 
-/// What is done about a path.
+/// What the guard does about a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Covered {
@@ -16,18 +16,18 @@ pub enum Covered {
     Denied,
     /// The process is killed.
     Killed,
-    /// An attempt is reported.
+    /// An attempt is only reported.
     Observed,
-    /// Nothing, by policy.
+    /// The guard does nothing, by policy.
     Off,
-    /// Nothing, against the policy or because no program can do anything.
+    /// The guard does nothing, although policy demands an action, or because no program can act.
     Uncovered,
 }
 
 impl Covered {
     const ALL: [Self; 5] = [Self::Denied, Self::Killed, Self::Observed, Self::Off, Self::Uncovered];
 
-    /// The word in sentences, in JSON and in the record.
+    /// The word for sentences, for JSON and for the record.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -55,7 +55,7 @@ impl fmt::Display for Covered {
     }
 }
 
-/// Rows beyond the guard's paths: number, name, what is done, and why.
+/// Rows without a path of the guard: number, name, coverage, and reason.
 const BEYOND: [(u32, &str, Covered, &str); 3] = [
     (21, "allocator", Covered::Observed, "checked in /proc/iomem every period"),
     (23, "kernel", Covered::Uncovered, "no program can stop node 0's own kernel"),
@@ -67,26 +67,26 @@ const BEYOND: [(u32, &str, Covered, &str); 3] = [
     ),
 ];
 
-/// One row: a path, what is done about it, and whether the self-test saw that. The record and
-/// `guard self-test --json` have the same fields.
+/// One row: a path, what the guard does about it, and whether the self-test confirmed it. The
+/// record and `guard self-test --json` have the same fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CoverageRow {
-    /// Its number in tables.
+    /// The row's number in tables.
     pub row: u32,
     /// The path's name.
     pub path: Cow<'static, str>,
-    /// What is done about it.
+    /// What the guard does about it.
     pub coverage: Covered,
-    /// Whether the self-test saw that.
+    /// Whether the self-test confirmed it.
     pub seen: bool,
-    /// Why the self-test did not see it. For a path that it saw: the program, if that is not the
-    /// usual one.
+    /// Why the self-test did not confirm it. For a confirmed path: the means, if these are not the
+    /// usual ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 impl CoverageRow {
-    /// The row of a path with `policy`, from the result of its test.
+    /// The row of a path with `policy`, from the outcome of its test.
     pub(super) fn of(path: WritePath, policy: Policy, outcome: Outcome) -> Self {
         let seen = matches!(outcome, Outcome::Seen | Outcome::SeenBy(_));
         let (coverage, reason) = match (outcome, policy) {
@@ -99,7 +99,7 @@ impl CoverageRow {
         Self { row: path.number(), path: path.name().into(), coverage, seen, reason }
     }
 
-    /// The guard's path; `None` for a row beyond its paths.
+    /// The guard's path; `None` for a row without one.
     fn guarded(&self) -> Option<WritePath> {
         self.path.parse().ok()
     }
@@ -109,7 +109,7 @@ impl CoverageRow {
         self.coverage == Covered::Uncovered && self.guarded().is_some()
     }
 
-    /// Whether the guard carries out a policy that cannot be tested without harm.
+    /// Whether the guard carries out a policy that it cannot test without harm.
     fn is_untested(&self) -> bool {
         let is_done = !matches!(self.coverage, Covered::Off | Covered::Uncovered);
         is_done && !self.seen && self.guarded().is_some()
@@ -121,7 +121,7 @@ impl CoverageRow {
 pub struct Coverage(Vec<CoverageRow>);
 
 impl Coverage {
-    /// The rows of all paths, and those beyond them.
+    /// The rows of all paths, and the rows without a path.
     #[must_use]
     pub fn of(paths: impl IntoIterator<Item = CoverageRow>) -> Self {
         let beyond = BEYOND.map(|(row, path, coverage, why)| CoverageRow {
@@ -157,9 +157,9 @@ impl Coverage {
         !self.0.is_empty() && !self.0.iter().any(CoverageRow::is_open)
     }
 
-    /// Whether node 0 can write nothing unseen, as far as programs can see: every path does what
-    /// its policy says, and no path is off that `standard` covers. The paths that are off in
-    /// `standard` lead to other paths.
+    /// Whether the guard denies, kills or reports every write of node 0 that programs can see.
+    /// Every path must do what its policy says. Every path that `standard` covers must be on. The
+    /// paths that are off in `standard` lead to other paths.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         let standard = Policies::of(Preset::Standard);
@@ -215,7 +215,7 @@ impl fmt::Display for Coverage {
 mod tests {
     use super::*;
 
-    /// Check that coverage names the open paths with the reason, counts the others, and has every
+    /// Check that coverage names open paths with their reason, counts the others, and has every
     /// row.
     #[test]
     fn coverage() {
@@ -241,8 +241,9 @@ mod tests {
         assert!(rows.iter().all(|it| is_explained(it) || it.path == "open"), "{rows:?}");
     }
 
-    /// Check that a guard is not as configured before its first test or with an open path, and not
-    /// whole without a path that `standard` covers; and that rows beyond the paths do not count.
+    /// Check that a guard is not as configured before its first test or with an open path. Check
+    /// that it is not whole without a path that `standard` covers, and that rows without a path do
+    /// not count.
     #[test]
     fn whole() {
         let judge = |path, policy, outcome| {
@@ -258,8 +259,8 @@ mod tests {
         assert!(!none.is_as_configured() && !none.is_whole() && none.open().is_empty());
     }
 
-    /// Check that JSON has the documented words, that rows of an older build are read as they were
-    /// written, and that a word which no build wrote is refused.
+    /// Check that JSON has the documented words, and that rows of an older build are read
+    /// unchanged. Check that an unknown word is refused.
     #[test]
     fn json() {
         for covered in Covered::ALL {

@@ -1,32 +1,33 @@
-//! The devices through which a process has an IOMMU map memory: `/dev/vfio/*` and `/dev/iommu`.
+//! The devices by which a process makes an IOMMU map memory: `/dev/vfio/*` and `/dev/iommu`.
 //!
-//! But for VFIO's container their numbers are given out when a module is loaded
-//! (drivers/vfio/group.c, device_cdev.c; drivers/iommu/iommufd/main.c), and known from then on.
+//! VFIO's container has a fixed number. The kernel assigns the other numbers when a module is
+//! loaded (drivers/vfio/group.c, device_cdev.c; drivers/iommu/iommufd/main.c).
 
 use watchdog_common::DmaDevices;
 
 use super::processes::Processes;
 
-/// Below `/proc`.
+/// Files below `/proc`.
 const MISC: &str = "misc";
 const DEVICES: &str = "devices";
 const MISC_MAJOR: u32 = 10;
-/// `VFIO_MINOR` (include/linux/miscdevice.h): `/dev/vfio/vfio`, also where iommufd stands in for
-/// it.
+/// `VFIO_MINOR` (include/linux/miscdevice.h): `/dev/vfio/vfio`. iommufd can also provide this
+/// device.
 const VFIO_MINOR: u32 = 196;
 const MINOR_BITS: u32 = 20;
 const IOMMUFD: &str = "iommu";
-/// Groups and devices (`alloc_chrdev_region()` in the files above).
+/// The majors of groups and of devices (`alloc_chrdev_region()` in the files above).
 const MAJORS: [&str; 2] = ["vfio", "vfio-dev"];
 
-/// Those that this kernel has now. A list that cannot be read has none.
+/// The devices that this kernel has now. A list that cannot be read counts as empty.
 pub(super) fn of_this_kernel() -> DmaDevices {
     let machine = Processes::of_machine();
     let read = |path| machine.and_then(|it| it.read(path).ok()).unwrap_or_default();
     parse(&read(MISC), &read(DEVICES))
 }
 
-/// Why opening what is there now is not denied by a guard that knows others.
+/// `None` if a guard that knows the devices `known` denies opening every current device; otherwise
+/// why it does not.
 pub(super) fn unknown_to(known: &DmaDevices) -> Option<String> {
     let now = of_this_kernel();
     let is_absent = |number: &u32| *number == DmaDevices::ABSENT;
@@ -42,13 +43,13 @@ pub(super) fn unknown_to(known: &DmaDevices) -> Option<String> {
     )
 }
 
-/// The number that stands before a name.
+/// The number before a name.
 fn number_of(lines: &str, name: &str) -> Option<u32> {
     let mut entries = lines.lines().filter_map(|line| line.trim().split_once(' '));
     entries.find(|(_, it)| it.trim() == name).and_then(|(number, _)| number.parse().ok())
 }
 
-/// What `/proc/devices` says of character devices: block devices may have the same names and
+/// The lines of `/proc/devices` about character devices. Block devices may have the same names and
 /// numbers.
 fn characters(devices: &str) -> &str {
     devices.split("Block devices:").next().unwrap_or_default()
@@ -71,8 +72,8 @@ mod tests {
     const DEVICES: &str = "Character devices:\n  1 mem\n 10 misc\n242 vfio\n511 vfio-dev\n\nBlock \
         devices:\n  8 sd\n250 vfio\n";
 
-    /// Check that numbers are taken from the right lists by the whole name, and that the container
-    /// is known without its module.
+    /// Check that numbers are read from the right lists by the whole name. Check that the number of
+    /// VFIO's container is known without its module.
     #[test]
     fn numbers() {
         let container = (10 << 20) | 196;

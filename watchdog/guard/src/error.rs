@@ -1,4 +1,4 @@
-//! Why there is no guard.
+//! Errors of the guard.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,53 +18,53 @@ use watchdog_core::memory::PhysRange;
 /// Why the guard could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum GuardError {
-    /// Something is missing.
+    /// The kernel or this process lacks something that the guard needs.
     #[error(transparent)]
     Preflight(#[from] PreflightError),
-    /// More ranges than the programs hold.
+    /// The configuration has more ranges than the programs can hold.
     #[error(
         "the other nodes' memory has {0} ranges, and the guard holds at most {MAX_RANGES}: name \
          fewer and larger ranges with --node"
     )]
     TooManyRanges(usize),
-    /// More ranges that may be written than the programs hold.
+    /// The configuration has more writable ranges than the programs can hold.
     #[error(
         "`dev_mem_writable` names {0} ranges, and the guard holds at most {MAX_WRITABLE}: name \
          fewer and larger ones"
     )]
     TooManyWritable(usize),
-    /// A range that may be written is another node's.
+    /// A writable range belongs to another node.
     #[error(
         "`dev_mem_writable` names memory in {0}, which belongs to another node: remove it under \
          [guard]"
     )]
     WritableNode(PhysRange),
-    /// Which processors run.
+    /// The list of running processors cannot be read.
     #[error("node 0's processors cannot be read from /sys/devices/system/cpu/online")]
     Processors(#[source] io::Error),
-    /// Its memory can be swapped out.
+    /// The kernel does not lock the process's memory.
     #[error("the watchdog's memory cannot be kept out of swap: give it CAP_IPC_LOCK")]
     Swap(#[source] io::Error),
-    /// A `/proc` of our own.
+    /// The private mount of `/proc` fails, or does not show all processes.
     #[error("the machine's processes cannot be inspected: run the watchdog outside of containers")]
     Processes(#[source] io::Error),
-    /// Names lead elsewhere.
+    /// A file name may mean another file than for process 1.
     #[error(
         "this process has mounts or a root of its own and cannot leave them (CAP_SYS_CHROOT), so \
          a file name may mean another file than for process 1. Run the watchdog outside of \
          containers; as a service, without ProtectSystem=, PrivateTmp= and the like"
     )]
     Mounts,
-    /// The kernel refused the object.
+    /// The kernel refused the eBPF object.
     #[error("the kernel did not load the guard's programs")]
     Load(#[from] EbpfError),
     /// The kernel refused one program.
     #[error("the kernel did not load the guard's program `{0}`: {1}")]
     Program(&'static str, String),
-    /// Part of the embedded object is missing.
+    /// The embedded object lacks a part.
     #[error("this build of watchdog has no `{0}` in its eBPF programs: rebuild it")]
     Missing(&'static str),
-    /// A map could not be used.
+    /// A table cannot be used.
     #[error("the guard's tables cannot be opened")]
     Map(#[from] aya::maps::MapError),
     /// The root cgroup cannot be opened.
@@ -74,28 +74,28 @@ pub enum GuardError {
          `ftrace-enabled = \"off\"` under [guard.paths]"
     )]
     Cgroup(#[source] io::Error),
-    /// The event loop does not take the ring buffer.
+    /// The event loop does not accept the ring buffer.
     #[error("the guard's events cannot be read")]
     Listen(#[source] io::Error),
     /// The canary page cannot be used.
     #[error(transparent)]
     Canary(#[from] CanaryError),
-    /// The pins.
+    /// The pins cannot be made, read or removed.
     #[error(transparent)]
     Pins(#[from] PinError),
-    /// One pin.
+    /// One pin cannot be made.
     #[error("the guard cannot be pinned as {0}")]
     Pin(PathBuf, #[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A file that belongs to the guard.
+    /// A file that belongs to the guard cannot be opened.
     #[error("{0} cannot be opened, so the guard cannot protect it")]
     Register(PathBuf, #[source] io::Error),
-    /// The record.
+    /// The record cannot be stored.
     #[error("the guard's record cannot be stored")]
     Record(#[from] RecordError),
-    /// A guard is in force already.
+    /// A guard in force cannot be read or replaced.
     #[error(transparent)]
     InForce(#[from] InForceError),
-    /// It is the stronger one.
+    /// The guard in force is stricter.
     #[error(
         "the new guard would be weaker than the one in force since {0}: {1}. Configure at least \
          as much as that one has, or take it down first (watchdog guard disarm)"
@@ -103,28 +103,28 @@ pub enum GuardError {
     Weaker(Timestamp, String),
 }
 
-/// Why a guard in force cannot be dealt with.
+/// Why a guard in force cannot be read, replaced or taken down.
 #[derive(Debug, thiserror::Error)]
 pub enum InForceError {
-    /// Its pins.
+    /// Its pins cannot be read or removed.
     #[error(transparent)]
     Pins(#[from] PinError),
-    /// Its record.
+    /// Its record cannot be read.
     #[error(
         "the guard in {0} cannot be read: {1}. If another build of watchdog armed it, take it \
          down with that build"
     )]
     Record(String, #[source] RecordError),
-    /// Its table.
+    /// Its tables cannot be used.
     #[error("the guard's tables cannot be used")]
     Map(#[from] aya::maps::MapError),
-    /// A watchdog runs.
+    /// Its watchdog runs.
     #[error(
         "the watchdog runs as process {0}: stop it first (systemctl stop integrity-watchdog). The \
          guard stays in force until it is taken down"
     )]
     Watched(u32),
-    /// Not by this process.
+    /// This process may not take it down.
     #[error(transparent)]
     Refused(#[from] Refusal),
 }

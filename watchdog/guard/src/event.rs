@@ -6,27 +6,27 @@ use super::{Policy, WritePath};
 /// What the guard reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuardEvent {
-    /// Something was attempted, and policy did something about it.
+    /// A process attempted something, and the guard applied its policy.
     Attempt(WriteAttempt),
-    /// The same, under a guard before this one.
+    /// The same, from a guard before this one.
     Inherited(WriteAttempt),
-    /// Attempts that came too fast to be reported one by one.
+    /// Attempts that were not reported one by one, because the event buffer was full.
     Lost {
-        /// By which path.
+        /// The path.
         path: WritePath,
         /// How many.
         count: u64,
     },
-    /// Calls that were not judged, wherever they were aimed: the kernel skipped the program.
+    /// Calls that no program judged, whatever their target: the kernel skipped the program.
     RecursionMisses {
-        /// By which path.
+        /// The path.
         path: WritePath,
         /// How many.
         count: u64,
     },
-    /// Attempts under a guard before this one, whose watchdog ended before it could report them.
+    /// Attempts under a guard before this one that its watchdog did not report before it ended.
     Unreported {
-        /// By which path.
+        /// The path.
         path: WritePath,
         /// How many.
         count: u64,
@@ -34,8 +34,8 @@ pub enum GuardEvent {
 }
 
 impl GuardEvent {
-    /// Whether frames that a driver mapped may have been left with somebody: with who shares the
-    /// memory of a process that was killed for it, or with who was not judged.
+    /// Whether a process may still have frames that a driver mapped. It may share the memory of a
+    /// process that was killed for them, or no program judged the mapping.
     #[must_use]
     pub fn leaves_mappings(&self) -> bool {
         let path = match self {

@@ -1,5 +1,5 @@
-//! What the guard needs to know of the running kernel and of this process. All of it is read before
-//! anything is decided, so that [`Plan`](super::plan::Plan) reads nothing.
+//! Facts about the running kernel and this process. They are all read before the guard is planned,
+//! so that [`Plan`](super::plan::Plan) reads nothing.
 
 #[cfg(test)]
 pub(super) mod made_up;
@@ -19,7 +19,7 @@ use super::{dma_devices, foreign, frames};
 /// Where the kernel lists the processors that run.
 const ONLINE: &str = "/sys/devices/system/cpu/online";
 
-/// What the running kernel says of itself and of this process.
+/// Facts about the running kernel and this process.
 #[derive(Debug)]
 pub(super) struct KernelFacts {
     /// Types, offsets of fields, and whether LSM programs fire.
@@ -29,11 +29,11 @@ pub(super) struct KernelFacts {
     pub(super) online: Processors,
     /// The inode number of the mount namespace that process 1 is in.
     pub(super) init_mnt_ns: u32,
-    /// What the call of each helper has in its instruction; `None` if the kernel shows no
+    /// The number that a call of each helper has in its instruction; `None` if the kernel shows no
     /// addresses.
     pub(super) helpers: Option<[i32; HELPERS]>,
     pub(super) dma_devices: DmaDevices,
-    /// Where the kernel's page tables are, or why that is unknown.
+    /// Where the kernel's page tables are, or why this is unknown.
     pub(super) page_tables: Result<PageTables, String>,
     /// This process (thread group) id.
     pub(super) pid: u32,
@@ -41,12 +41,12 @@ pub(super) struct KernelFacts {
 }
 
 impl KernelFacts {
-    /// Reads what `kernel` does not have yet.
+    /// Reads the facts that `kernel` does not have.
     ///
     /// # Errors
-    /// - [`GuardError::Mounts`] if a file name may mean another file than for process 1: nothing
-    ///   that is read by name would be a fact.
-    /// - [`GuardError::Preflight`] if the kernel lacks a name of an enumeration.
+    /// - [`GuardError::Mounts`] if a file name may mean another file than for process 1. Files that
+    ///   are read by name could then be the wrong ones.
+    /// - [`GuardError::Preflight`] if one of the kernel's enumerations lacks a name.
     /// - [`GuardError::Processes`], [`GuardError::Processors`] if a file cannot be read.
     pub(super) fn read(kernel: Running, processes: &Processes) -> Result<Self, GuardError> {
         if !processes.finds_as_first().map_err(GuardError::Processes)? {

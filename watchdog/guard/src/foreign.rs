@@ -1,5 +1,6 @@
-//! BPF programs of others that can answer in the place of the guard's, or act on the watchdog, as a
-//! program of the guard lists them: those from before the guard, which was not asked about them.
+//! BPF programs of others that can override the guard's programs, or act on the watchdog. One of
+//! the guard's programs lists those that were loaded before the guard: the guard did not judge
+//! them.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -14,19 +15,19 @@ use super::processes::Processes;
 use watchdog_core::btf::Btf;
 use watchdog_core::text::printable;
 
-/// The program's name.
+/// The name of the program that makes the list.
 pub(super) const PROGRAM: &str = "foreign_programs";
-/// More programs than are listed: each is refused from here on.
+/// The most programs that are read from the list. The guard refuses programs that are loaded later.
 const MOST: usize = 1 << 12;
 /// The hook at which systemd has a program for `RestrictFileSystems=` (src/core/bpf-lsm.c, 250 to
-/// 258). Verdicts there are about opening files alone, and none of them lets anything through that
-/// the guard refuses elsewhere.
+/// 258). A verdict there is only about opening files. It lets nothing through that the guard
+/// refuses elsewhere.
 const MANAGERS_HOOK: &str = "bpf_lsm_file_open";
 /// Where the kernel shows the addresses of its functions, below `/proc`.
 const SYMBOLS: &str = "kallsyms";
-/// What calls of helpers are relative to.
+/// The function that the calls of helpers are relative to.
 const BASE: &str = "__bpf_call_base";
-/// Helpers and kernel functions by which a program acts on processes.
+/// Helpers and kernel functions by which a program can act on processes.
 const HELPERS: [&str; watchdog_common::HELPERS] = [
     "bpf_send_signal",
     "bpf_send_signal_thread",
@@ -35,7 +36,7 @@ const HELPERS: [&str; watchdog_common::HELPERS] = [
     "bpf_probe_write_user",
 ];
 
-/// What makes a program one that the guard refuses, for a sentence.
+/// Why the guard refuses a program, for a sentence.
 pub(super) fn word(usage: u32) -> Option<&'static str> {
     Some(match usage {
         bpf_use::MODIFY_RETURN => "it changes what kernel functions return",
@@ -51,8 +52,8 @@ pub(super) fn word(usage: u32) -> Option<&'static str> {
     })
 }
 
-/// What a call of each helper that is looked for has in its instruction, as far as the kernel has
-/// it; `None` where it shows no addresses.
+/// The number that a call of each of [`HELPERS`] has in its instruction; 0 for a helper that the
+/// kernel does not have. `None` if the kernel shows no addresses.
 pub(super) fn helpers(
     processes: &Processes,
 ) -> io::Result<Option<[i32; watchdog_common::HELPERS]>> {
@@ -67,7 +68,7 @@ fn calls(symbols: impl BufRead) -> io::Result<Option<[i32; watchdog_common::HELP
         if base != 0 && addresses.iter().all(|it| *it != 0) {
             break;
         }
-        // `ffffffff81000000 T _stext`; a module's has its name behind.
+        // `ffffffff81000000 T _stext`; a module's symbol has the module's name after it.
         let line = line?;
         let mut words = line.split(|&byte| byte == b' ');
         let (Some(address), Some(_), Some(name)) = (words.next(), words.next(), words.next())
@@ -91,17 +92,17 @@ fn calls(symbols: impl BufRead) -> io::Result<Option<[i32; watchdog_common::HELP
     Ok((base != 0).then(|| addresses.map(call)))
 }
 
-/// The list.
+/// The list of other programs.
 #[derive(Debug)]
 pub(super) struct Foreign {
     program: io::Result<OwnedFd>,
-    /// Programs of a guard that this one is put beside.
+    /// The ids of the programs of earlier guards, while these are in force.
     excepted: BTreeSet<u32>,
-    /// The type of [`MANAGERS_HOOK`].
+    /// The BTF type of [`MANAGERS_HOOK`].
     managers_hook: Option<u32>,
-    /// Programs that were left to process 1, which is said once of each.
+    /// The service manager's programs that were logged already, each once.
     left: RefCell<BTreeSet<u32>>,
-    /// Whether it is known which helpers programs call.
+    /// Whether the guard knows which helpers programs call.
     pub(super) knows_helpers: bool,
 }
 
@@ -116,17 +117,17 @@ impl Foreign {
         Self { program, excepted, managers_hook, left, knows_helpers }
     }
 
-    /// The guard that this one was put beside is gone.
+    /// Call this when the earlier guards are gone.
     pub(super) fn is_alone(&mut self) {
         self.excepted.clear();
     }
 
-    /// Which programs there are beside the guard that it would refuse, each as a sentence says it.
-    /// The service manager's own is left to process 1, and that is said: anything else that process
-    /// 1 has may have been given to it (`FDSTORE=1`).
+    /// The programs beside the guard that it would refuse, one sentence each. The service manager's
+    /// own program at [`MANAGERS_HOOK`] is left out and logged once. No other program of process 1
+    /// is left out: another process may have stored it there (`FDSTORE=1`).
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// The kernel's, if it cannot make the list.
     pub(super) fn programs(&self) -> io::Result<Vec<String>> {
         let program = self.program.as_ref().map_err(|error| io::Error::other(error.to_string()))?;
         let mut found = read(bpf::list(program.as_fd())?)?;
@@ -160,7 +161,7 @@ fn sentence(program: &ForeignProgram) -> String {
     format!("BPF program {}{name}: {}", program.id, word(program.usage).unwrap_or("unknown"))
 }
 
-/// The programs that process 1 has a descriptor or a link of.
+/// The ids of the programs of which process 1 has a descriptor or a link.
 fn of_process_one() -> BTreeSet<u32> {
     let Some(machine) = Processes::of_machine() else { return BTreeSet::new() };
     let numbers = machine.numbers("1/fdinfo").unwrap_or_default().into_iter();
@@ -171,7 +172,7 @@ fn of_process_one() -> BTreeSet<u32> {
     .collect()
 }
 
-/// Reads the list to its end.
+/// Reads the list to its end, or to [`MOST`].
 fn read(mut list: File) -> io::Result<Vec<ForeignProgram>> {
     let mut bytes = Vec::new();
     let most = MOST * size_of::<ForeignProgram>();
@@ -188,8 +189,8 @@ fn read(mut list: File) -> io::Result<Vec<ForeignProgram>> {
 
 #[cfg(test)]
 mod tests {
-    /// Check that a call is the difference of two addresses, that a helper which the kernel does
-    /// not have is none, and that addresses which are not shown are not known.
+    /// Check that a call is the difference of two addresses. Check that a helper which the kernel
+    /// does not have is 0, and that the result is `None` if the kernel shows no addresses.
     #[test]
     fn addresses() {
         let shown = b"ffffffff81200000 T __bpf_call_base\nffffffff811ff000 T bpf_send_signal\n\

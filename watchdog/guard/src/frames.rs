@@ -1,4 +1,5 @@
-//! Guarded frames that processes have mapped to be written, as a program of the guard lists them.
+//! Guarded frames that processes have mapped writable. One of the guard's programs lists them. It
+//! also lists mappings of `/dev/mem` with other frames that may not be written.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,25 +16,25 @@ use super::canary::INNER_CANARY;
 use super::processes::Device;
 use watchdog_core::memory::{MemoryMap, PhysAddr, PhysRange, VirtAddr, open_kcore};
 
-/// The program's name.
+/// The name of the program that makes the list.
 pub(super) const PROGRAM: &str = "shared_frames";
-/// Bits of a device's number that are its minor (include/linux/kdev_t.h).
+/// Number of bits for the minor in a device's number (include/linux/kdev_t.h).
 const MINOR_BITS: u32 = 20;
-/// How many mappings are read in one look, at most.
+/// The most mappings that one list may have.
 const MOST: usize = 1 << 16;
-/// How long the kernel may take. A process can keep its list of mappings locked.
+/// How long the kernel may take to make a list. A process can keep its list of mappings locked.
 const LISTING_TIMEOUT: Duration = Duration::from_secs(10);
-/// With four levels of page tables the kernel's half begins here, with five below
-/// (Documentation/arch/x86/x86_64/mm.rst, 6.12).
+/// The start of the kernel's half of virtual memory with four levels of page tables. With five
+/// levels it starts lower (Documentation/arch/x86/x86_64/mm.rst, 6.12).
 const FOUR_LEVELS: VirtAddr = VirtAddr(0xffff_8000_0000_0000);
 
 /// A process's mapping of guarded frames, or of the canary page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mapped {
     pub(super) pid: u32,
-    /// Whose file is mapped.
+    /// The device whose file is mapped.
     pub(super) device: Device,
-    /// The first of the frames; none where the mapping could not be followed.
+    /// The physical range of the frames; `None` where the walk could not follow the mapping.
     pub(super) range: Option<PhysRange>,
 }
 
@@ -46,16 +47,16 @@ impl Mapped {
         }
     }
 
-    /// Whether it is of the canary page.
+    /// Whether this is the inner canary page.
     pub(super) fn is_canary(&self) -> bool {
         self.range.is_some_and(|range| range.start().0 == INNER_CANARY.start)
     }
 }
 
-/// Where this kernel's page tables are, as it says in `/proc/kcore`.
+/// Where this kernel's page tables are, from `/proc/kcore`.
 ///
 /// # Errors
-/// Why it does not say so.
+/// A sentence why this is unknown.
 pub(super) fn page_tables() -> Result<PageTables, String> {
     let map = MemoryMap::of_this_machine().map_err(|error| error.to_string())?;
     let kcore = open_kcore(&map, None).map_err(|error| watchdog_core::text::chain(&error))?;
@@ -64,11 +65,11 @@ pub(super) fn page_tables() -> Result<PageTables, String> {
     Ok(PageTables { direct_map: direct_map.0, levels })
 }
 
-/// The list.
+/// The list of mapped frames.
 #[derive(Clone, Debug)]
 pub(super) struct Frames {
     program: Arc<OwnedFd>,
-    /// Whether a look has not come back yet.
+    /// Whether the thread that reads a list has not finished yet.
     is_stuck: Arc<AtomicBool>,
 }
 
@@ -77,10 +78,10 @@ impl Frames {
         Self { program: Arc::new(program), is_stuck: Arc::default() }
     }
 
-    /// Every mapping of guarded frames there is.
+    /// Every writable mapping of frames that no process may write.
     ///
     /// # Errors
-    /// When the kernel does not say, or not in time.
+    /// When the kernel cannot make the list, or not within [`LISTING_TIMEOUT`].
     pub(super) fn mapped(&self) -> io::Result<Vec<Mapped>> {
         if self.is_stuck.swap(true, Ordering::SeqCst) {
             return Err(late());
@@ -90,7 +91,7 @@ impl Frames {
         thread::spawn(move || {
             let found = bpf::list(program.as_fd()).and_then(read);
             is_stuck.store(false, Ordering::SeqCst);
-            // Nobody waits any more when it comes too late.
+            // After the timeout there is no receiver.
             let _ = sender.send(found);
         });
         receiver.recv_timeout(LISTING_TIMEOUT).unwrap_or_else(|_| Err(late()))
@@ -114,7 +115,7 @@ fn read(mut list: impl Read) -> io::Result<Vec<Mapped>> {
             Ok(0) if bytes.is_empty() => return Ok(found),
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(count) => bytes.extend_from_slice(part.get(..count).unwrap_or_default()),
-            // After a million mappings of which none was to be listed.
+            // The kernel returns this after a million mappings of which it lists none.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -145,7 +146,7 @@ fn parse(record: &[u8; size_of::<SharedFrames>()]) -> SharedFrames {
 mod tests {
     use super::*;
 
-    /// Gives its bytes a few at a time, and says in between that there is nothing yet.
+    /// Returns a few bytes at a time, and `WouldBlock` in between.
     struct Hesitant(Vec<u8>, bool);
 
     impl Read for Hesitant {
@@ -161,8 +162,8 @@ mod tests {
         }
     }
 
-    /// Check that the list is read whole however it comes, that a mapping which was not followed
-    /// has no range, and that a list which ends within an entry is an error.
+    /// Check that the list is read whole even in small pieces, and that a mapping which was not
+    /// followed has no range. Check that a list which ends within an entry is an error.
     #[test]
     fn list() {
         let record = |start: u64, bytes: u64, pid: u32, device: u32| {

@@ -30,8 +30,8 @@ use super::search_schedule::SearchSchedule;
 use super::self_test::{Handles, SelfTest};
 use super::{kernel_enums, preflight, role};
 
-/// The loaded guard. It stays in force when this is dropped, once it was [kept](Guard::keep);
-/// before that it goes.
+/// The loaded guard. Before [`Guard::keep`], dropping it takes the guard down. After it, the guard
+/// stays in force.
 pub struct Guard {
     /// Holds the programs' descriptors.
     _programs: Ebpf,
@@ -44,9 +44,9 @@ pub struct Guard {
     handed_over: HandedOver,
 }
 
-/// What other parts of the watchdog take, each once.
+/// Values that other parts of the watchdog take, each once.
 struct HandedOver {
-    /// What an earlier watch judged by, and this one does not.
+    /// Sentences about images and baselines that an earlier watch used and this one does not.
     changed: Vec<String>,
     /// Stale access that was found when the guard was armed.
     stale_access: Vec<WriteAttempt>,
@@ -55,26 +55,26 @@ struct HandedOver {
 }
 
 impl Guard {
-    /// Loads, attaches and pins all programs, beside a guard that is in force already. From here on
-    /// writes are denied; whether they really are, [`Guard::self_test`] says.
+    /// Loads, attaches and pins all programs. A guard that is already in force stays beside it.
+    /// From here on the programs deny writes; [`Guard::self_test`] checks that they do.
     ///
     /// # Errors
-    /// [`GuardError`], each with what to do. Nothing is left of it then.
+    /// [`GuardError`], each with a remedy. A guard that failed to load leaves nothing behind.
     pub fn load(config: &GuardConfig) -> Result<Self, GuardError> {
         let kernel = preflight::check(config.without_lsm)?;
         role::lock_memory().map_err(GuardError::Swap)?;
         let processes = Processes::open().map_err(GuardError::Processes)?;
         let facts = KernelFacts::read(kernel, &processes)?;
-        // In this order: a guard that is put in force between the two calls is listed.
+        // The order matters: a guard that is put in force between the two calls is listed.
         InForce::clear_unfinished()?;
         let earlier = InForce::all()?;
         let records = earlier.iter().map(|guard| &guard.record);
         let replaced: Vec<_> =
             records.map(|record| Earlier { record, is_watched: record.is_watched() }).collect();
         let plan = Plan::new(config, &facts, &replaced)?;
-        // A folder can be protected only once it exists. If it cannot be made, that is reported
-        // when it is needed. It is not made beside an earlier guard, which lets this process make
-        // folders where it lets no other.
+        // The guard can protect a folder only once it exists. A failure is reported when the folder
+        // is needed. Beside an earlier guard the folder is not made here: that guard refuses new
+        // folders to others, but would allow one to this process.
         if earlier.is_empty() {
             let _ = fs::create_dir_all(&config.baselines);
         }
@@ -82,8 +82,8 @@ impl Guard {
         Self::start(Armed::new(loaded, &processes)?)
     }
 
-    /// Does what policy says about access that predates the guard, and takes the tables that the
-    /// programs write to.
+    /// Applies the policy to access that predates the guard, and takes the tables that the programs
+    /// write to.
     fn start(Armed(guard): Armed) -> Result<Self, GuardError> {
         let has_lsm = guard.facts.has_lsm();
         let reasons = kernel_enums::reasons(&guard.facts.kernel.btf);
@@ -122,7 +122,7 @@ impl Guard {
         })
     }
 
-    /// Tries each forbidden thing on a canary, and keeps the record of it. Cheap enough for every
+    /// Tests every path, and enters the result into the record. The test is cheap enough for every
     /// period.
     pub fn self_test(&mut self) -> Coverage {
         self.self_test.stale_access.is_leased = self.leases.is_taken();
@@ -131,34 +131,35 @@ impl Guard {
         coverage
     }
 
-    /// Puts it in force: it stays when the process ends. Guards that were in force before it are
-    /// taken down, and what they saw and did not report is returned.
+    /// Puts the guard in force: it stays when the process ends. Takes earlier guards down, and
+    /// returns the attempts that they counted but did not report.
     ///
     /// # Errors
-    /// [`GuardError`] when the record cannot be kept, or an earlier guard does not go.
+    /// [`GuardError`] when the record cannot be stored, or an earlier guard cannot be removed.
     pub fn keep(&mut self) -> Result<Vec<GuardEvent>, GuardError> {
         let events = self.kept.put_in_force()?;
         self.self_test.foreign.is_alone();
         Ok(events)
     }
 
-    /// Enters into the record which baselines the watch has on disk, by node: SHA-256 of each.
+    /// Enters the baselines that the watch has on disk into the record: by node, the SHA-256 of
+    /// each.
     pub fn set_baselines(&mut self, baselines: BTreeMap<String, String>) {
         self.kept.set_baselines(baselines);
     }
 
-    /// What an earlier watch judged by, and this one does not; once.
+    /// Sentences about images and baselines that an earlier watch used and this one does not; once.
     pub fn take_changed(&mut self) -> Vec<String> {
         std::mem::take(&mut self.handed_over.changed)
     }
 
-    /// What held the guard in force beside this process, and does so no more; each once.
+    /// What kept the guard's pins beside this process, and no longer does; each once.
     pub fn lost_holders(&mut self) -> Vec<&'static str> {
         self.kept.lost_holders()
     }
 
-    /// Whether its programs recognize the watchdog's executable in every process. Without LSM
-    /// programs they recognize this process alone.
+    /// Whether the guard's programs recognize the watchdog's executable in every process. Without
+    /// LSM programs they recognize only this process.
     #[must_use]
     pub const fn knows_the_executable(&self) -> bool {
         self.has_lsm
@@ -176,21 +177,21 @@ impl Guard {
         events
     }
 
-    /// The stale access that was found when the guard was armed; once.
+    /// Reports the stale access that was found when the guard was armed; once.
     pub fn take_stale_access(&mut self) -> Vec<GuardEvent> {
         self.handed_over.stale_access.drain(..).map(GuardEvent::Attempt).collect()
     }
 
-    /// Does what policy says about processes with stale access to guarded memory, or to what policy
-    /// forbids; returns which they were.
+    /// Applies the policy to processes with stale access to guarded memory, or to files that policy
+    /// forbids. Returns one event for each of these processes.
     pub fn end_stale_access(&mut self) -> Vec<GuardEvent> {
         self.search_schedule.begin(Instant::now());
         self.self_test.end_stale_access().into_iter().map(GuardEvent::Attempt).collect()
     }
 
-    /// The same if an event made it due: a driver mapped guarded memory into a process that was
-    /// killed for it, and a process that shares its memory still has the mapping; or no program saw
-    /// where a driver's mapping led. During a lease the search waits.
+    /// Does the same if an event made it due. Either a driver mapped guarded memory into a process
+    /// that was killed for it, and a process that shares its memory still has the mapping. Or no
+    /// program saw where a driver's mapping led. During a lease the search waits.
     pub fn end_new_stale_access(&mut self) -> Vec<GuardEvent> {
         if !self.search_schedule.is_due(Instant::now()) || self.leases.is_taken() {
             return Vec::new();
@@ -203,7 +204,8 @@ impl Guard {
         self.handed_over.reported.take()
     }
 
-    /// Finds the process that reads what goes to the journal, where that can be seen; once.
+    /// The object that finds the process that reads the journal's socket. `None` without LSM
+    /// programs, and after the first call.
     pub fn take_reader(&mut self) -> Option<JournalReader> {
         self.handed_over.reader.take()
     }
@@ -216,8 +218,8 @@ impl Guard {
     }
 }
 
-/// The list of programs of others that were loaded before the guard: those that are loaded later
-/// are judged then. Programs of earlier guards are left out while these are in force.
+/// Lists BPF programs of others that were loaded before the guard. The guard judges later ones when
+/// they are loaded. Programs of earlier guards are left out while these are in force.
 fn foreign_programs(guard: &Loaded) -> Foreign {
     let earlier = guard.earlier.iter().flat_map(|it| it.record.programs.iter().copied());
     Foreign::new(
@@ -228,18 +230,18 @@ fn foreign_programs(guard: &Loaded) -> Foreign {
     )
 }
 
-/// The descriptor of a program that makes lists.
+/// The descriptor of a program that makes a list.
 fn list(programs: &Ebpf, name: &str) -> io::Result<OwnedFd> {
     let program = programs.program(name).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
     program.fd().map_err(io::Error::other)?.as_fd().try_clone_to_owned()
 }
 
-/// Takes a table of the programs.
+/// Takes one of the programs' tables.
 fn take(programs: &mut Ebpf, name: &'static str) -> Result<Map, GuardError> {
     programs.take_map(name).ok_or(GuardError::Missing(name))
 }
 
-/// Finds the process that reads what goes to the journal.
+/// Prepares the search for the process that reads the journal's socket.
 fn journal_reader(peers: Map) -> Option<JournalReader> {
     let peers = HashMap::try_from(peers).ok()?;
     let processes = Processes::open();

@@ -1,7 +1,6 @@
-//! What keeps the guard's pins when nothing is mounted at `/sys/fs/bpf` any more: an open
-//! descriptor of their folder keeps the file system they are on. This process has one, and process
-//! 1 keeps another for it (`FDSTORE=1`, sd_pid_notify_with_fds(3)), which stays while the service
-//! is started again.
+//! What keeps the guard's pins when their file system is no longer mounted at `/sys/fs/bpf`. An
+//! open descriptor of the pins' folder keeps its file system alive. This process has one. Process 1
+//! keeps another for it (`FDSTORE=1`, sd_pid_notify_with_fds(3)), also while the service restarts.
 
 use std::fs::{self, File, Metadata};
 use std::os::fd::AsRawFd;
@@ -19,27 +18,27 @@ use super::processes::{Device, Processes};
 const OF_PROCESS_ONE: &str = "1/fd";
 /// What process 1 sees, below `/proc`.
 const ROOT_OF_PROCESS_ONE: &str = "1/root";
-/// What the descriptor is called in process 1's store.
+/// The name of the descriptor in process 1's store.
 const NAME: &str = "guard-pins";
-/// How often is looked who holds the pins.
+/// How often the holders of the pins are checked.
 const HOLDERS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Who holds the pins of the guard in force.
+/// The holders of the pins of the guard in force.
 #[derive(Debug)]
 pub(super) struct Holders {
     folder: File,
-    /// Whether process 1 took one: not every watchdog is its service.
+    /// Whether process 1 stored a descriptor: not every watchdog is a service of process 1.
     is_stored: bool,
     looked: Instant,
     lost: Vec<&'static str>,
 }
 
-/// Holders of the pins that are gone, by what they are.
+/// Holders of the pins, as events name them when they are lost.
 const BY_PATH: &str = "the mount at /sys/fs/bpf";
 const BY_STORE: &str = "process 1's file descriptor store";
 
 impl Holders {
-    /// Holds the pins in this folder, and has process 1 hold them.
+    /// Opens the folder of the pins, and hands a descriptor of it to process 1.
     pub(super) fn hold(folder: &Path) -> Result<Self, PinError> {
         let failed = |error| PinError::File { path: folder.to_owned(), done: "opened", error };
         let folder = File::open(folder).map_err(failed)?;
@@ -47,7 +46,8 @@ impl Holders {
         Ok(Self { folder, is_stored, looked: Instant::now(), lost: Vec::new() })
     }
 
-    /// Looks now and then who holds the pins; says who no longer does, each once.
+    /// Checks the holders once per [`HOLDERS_INTERVAL`]. Returns those that were lost since the
+    /// last check.
     pub(super) fn newly_lost(&mut self) -> Vec<&'static str> {
         if self.looked.elapsed() < HOLDERS_INTERVAL {
             return Vec::new();
@@ -60,7 +60,7 @@ impl Holders {
         }
         if self.is_stored && !kept_by_process_one().any(|(_, it)| it == own) {
             lost.push(BY_STORE);
-            // Process 1 may have been asked to forget it; it is asked to keep another.
+            // Another process may have made process 1 drop the descriptor, so it gets another.
             store(&self.folder);
         }
         let new = lost.iter().filter(|it| !self.lost.contains(it)).copied().collect();
@@ -69,7 +69,7 @@ impl Holders {
     }
 }
 
-/// Gives process 1 a descriptor to keep; whether there is a service manager that was asked.
+/// Hands a descriptor to process 1. Returns whether a service manager received the message.
 fn store(folder: &File) -> bool {
     let words =
         [NotifyState::Fdstore, NotifyState::Fdname(NAME.to_owned()), NotifyState::FdpollDisable];
@@ -79,7 +79,7 @@ fn store(folder: &File) -> bool {
     })
 }
 
-/// Which folder it is, wherever it is mounted: the device of its file system, and its inode.
+/// The identity of a folder, wherever it is mounted: the device of its file system, and its inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     device: Device,
@@ -97,7 +97,7 @@ impl Place {
     }
 }
 
-/// Folders with pins: where they are mounted, and those that only process 1 still has.
+/// The folders with pins: the one that is mounted, and those that only process 1 still has open.
 pub(super) fn folders() -> Vec<PathBuf> {
     let mounted = fs::metadata(PINS).ok().map(|it| Place::of(&it));
     let mut found: Vec<(PathBuf, Option<Place>)> = vec![(PINS.into(), mounted)];
@@ -109,7 +109,7 @@ pub(super) fn folders() -> Vec<PathBuf> {
     found.into_iter().map(|(path, _)| path).collect()
 }
 
-/// What process 1 has at a path.
+/// The folder that process 1 has at a path.
 fn seen_by_process_one(path: &str) -> Option<Place> {
     let status = Processes::of_machine()?.status(&format!("{ROOT_OF_PROCESS_ONE}{path}"));
     status.ok().map(|it| Place::of_entry(&it))
@@ -129,8 +129,8 @@ fn kept_by_process_one() -> impl Iterator<Item = (PathBuf, Place)> {
     folders.filter(|(path, _)| is_bpf(path))
 }
 
-/// Where a new guard's pins can be made: where process 1 sees the file system too, else where only
-/// descriptors still lead.
+/// Where a new guard can make its pins: at [`PINS`] if process 1 has the same file system there.
+/// Otherwise in a folder that process 1 has open.
 pub(super) fn place() -> Result<PathBuf, PinError> {
     let here = fs::metadata(BPFFS).ok().map(|it| Place::of(&it));
     let is_there = is_bpf(Path::new(BPFFS));

@@ -1,4 +1,4 @@
-//! Guards that are in force already: what they say of themselves, and how one gives way to another.
+//! Guards that are already in force: their records, and how one gives way to another.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -27,16 +27,17 @@ use super::{Coverage, WritePath, bpf, kernel_enums};
 pub struct InForce {
     pub(super) generation: Generation,
     state: Array<MapData, State>,
-    /// What it says of itself.
+    /// Its record.
     pub record: Record,
 }
 
 impl InForce {
-    /// Every guard in force, the oldest first: more than one only while one gives way to another,
-    /// or where that was interrupted. One that is only being armed is none.
+    /// Every guard in force, the oldest first. There is more than one only while one gives way to
+    /// another, or after that was interrupted. A guard that a watchdog is still arming is not in
+    /// force.
     ///
     /// # Errors
-    /// [`InForceError`], also where another build armed it.
+    /// [`InForceError`], also if another build armed a guard.
     pub fn all() -> Result<Vec<Self>, InForceError> {
         let mut all = Vec::new();
         for generation in Generation::all()? {
@@ -49,10 +50,10 @@ impl InForce {
         Ok(all)
     }
 
-    /// Removes what a watchdog left that ended before its guard was in force.
+    /// Removes guards whose watchdog ended before it put them in force.
     ///
     /// # Errors
-    /// [`InForceError`], also where a watchdog is just arming one.
+    /// [`InForceError`], also if a watchdog is arming a guard now.
     pub fn clear_unfinished() -> Result<(), InForceError> {
         for generation in Generation::all()? {
             match read_state(&generation)? {
@@ -70,7 +71,7 @@ impl InForce {
     /// Checks that this process may take the guard down.
     ///
     /// # Errors
-    /// [`InForceError`] when a watchdog runs, or when `secret` is not the one.
+    /// [`InForceError`] when a watchdog runs, or when `secret` is wrong.
     pub fn check(&self, secret: Option<&[u8]>) -> Result<(), InForceError> {
         if self.record.is_watched() {
             return Err(InForceError::Watched(self.record.pid));
@@ -78,10 +79,10 @@ impl InForce {
         Ok(self.record.release.check(secret)?)
     }
 
-    /// Takes the guard down: whoever may write to the other nodes' memory may from now on.
+    /// Takes the guard down. From then on it denies no writes to the other nodes' memory.
     ///
     /// # Errors
-    /// As [`Self::check`], and when the kernel does not let go.
+    /// As [`Self::check`], and when the kernel does not release the programs.
     pub fn disarm(self, secret: Option<&[u8]>) -> Result<(), InForceError> {
         self.check(secret)?;
         discard(self.state, &self.generation)?;
@@ -90,18 +91,18 @@ impl InForce {
         Ok(())
     }
 
-    /// Lets who runs the watchdog's executable open `/dev/mem` for writing whatever policy says of
-    /// it, or no more.
+    /// Allows processes that execute the watchdog's executable to open `/dev/mem` for writing,
+    /// whatever the policy of `open`; or ends that permission.
     pub(super) fn let_open(&mut self, leave: bool) -> Result<(), InForceError> {
         let mut now = self.state.get(&0, 0)?;
         now.opens = leave.into();
         Ok(self.state.set(0, now, 0)?)
     }
 
-    /// Tries every path of it, from this process.
+    /// Tests every path of the guard, from this process.
     ///
     /// # Errors
-    /// [`GuardError`] when its tables cannot be used.
+    /// [`GuardError`] when the guard's tables cannot be used.
     pub fn self_test(&self) -> Result<Coverage, GuardError> {
         let kernel = preflight::check(true)?;
         let no_lsm = kernel.no_lsm.as_deref();
@@ -114,7 +115,7 @@ impl InForce {
         Ok(coverage)
     }
 
-    /// What a test needs of it, by its pins.
+    /// The handles that a test needs, from the guard's pins.
     fn handles(&self, kernel: &Running) -> Result<Handles, PinError> {
         let canary =
             if kernel.no_lsm.is_some() { Canary::open_for_reading() } else { Canary::open() };
@@ -130,8 +131,8 @@ impl InForce {
         })
     }
 
-    /// Gives way to a guard that is in force as well: takes this one down, and returns what it saw
-    /// and did not report.
+    /// Takes this guard down after another was put in force. Returns the attempts that this one
+    /// counted and did not report.
     pub(super) fn give_way(self) -> Result<Vec<GuardEvent>, InForceError> {
         let Self { generation, state, record } = self;
         let mut attempts: RingBuf<MapData> = generation.open("ATTEMPTS", Map::RingBuf)?;
@@ -139,7 +140,7 @@ impl InForce {
         let reported: Array<MapData, u64> = generation.open("TOLD", Map::Array)?;
         discard(state, &generation)?;
         wait_for_end(&record.programs, &generation)?;
-        // Nothing is added any more.
+        // The counts no longer change.
         let reasons = preflight::check(true).map(|running| kernel_enums::reasons(&running.btf));
         let reasons = reasons.unwrap_or_default();
         let mut events = Vec::new();
@@ -164,8 +165,8 @@ impl InForce {
     }
 }
 
-/// Whether a program is loaded that nobody may open: the canary of some guard, wherever its pins
-/// are.
+/// Whether some guard's canary program is loaded, which no process may open. The guard may be
+/// pinned in a folder that this process cannot find.
 #[must_use]
 pub fn is_hidden() -> bool {
     let is_refused = |error: io::Error| error.kind() == io::ErrorKind::PermissionDenied;
@@ -175,7 +176,7 @@ pub fn is_hidden() -> bool {
 /// A guard's state, and its record once there is one.
 type StateAndRecord = (Array<MapData, State>, Option<Record>);
 
-/// Reads the state of a guard; `None` for one that has not even that.
+/// Reads the state of a guard; `None` if it does not have a state table yet.
 fn read_state(generation: &Generation) -> Result<Option<StateAndRecord>, InForceError> {
     let Some(state) = generation.state()? else { return Ok(None) };
     let now = state.get(&0, 0)?;
@@ -189,11 +190,12 @@ fn read_state(generation: &Generation) -> Result<Option<StateAndRecord>, InForce
     }
 }
 
-/// Waits until the kernel has let go of programs, which it does some time after their last pin is
-/// gone.
+/// Waits until the kernel has released the programs. This takes some time after their last pin is
+/// removed.
 fn wait_for_end(programs: &[u32], generation: &Generation) -> Result<(), PinError> {
     let begun = Instant::now();
-    // The one that is there to be reached for is refused for as long as it acts.
+    // While the guard acts, no process can open its canary program. So any error but `NotFound`
+    // means that a program is still loaded.
     let is_alive = |id: &u32| match bpf::program_by_id(*id) {
         Ok(_) => true,
         Err(error) => error.kind() != io::ErrorKind::NotFound,
@@ -207,7 +209,7 @@ fn wait_for_end(programs: &[u32], generation: &Generation) -> Result<(), PinErro
     Ok(())
 }
 
-/// Releases a guard and removes it.
+/// Releases a guard, and removes its pins.
 fn discard(mut state: Array<MapData, State>, generation: &Generation) -> Result<(), InForceError> {
     let mut now = state.get(&0, 0)?;
     now.released = 1;

@@ -1,5 +1,5 @@
-//! What stays of the guard in the kernel when its process ends: pins and record, and how it takes
-//! the place of earlier guards.
+//! The parts of the guard that stay in the kernel when its process ends: pins and record. Also how
+//! the guard replaces earlier guards.
 
 use std::collections::BTreeMap;
 
@@ -17,9 +17,9 @@ use super::record::Record;
 pub(super) struct Kept {
     pinned: Pinned,
     record: Record,
-    /// Guards that it is to replace.
+    /// Guards that this one will replace.
     earlier: Vec<InForce>,
-    /// What holds the pins, once the guard is in force.
+    /// The holders of the pins, once the guard is in force.
     holders: Option<Holders>,
 }
 
@@ -28,8 +28,8 @@ impl Kept {
         Self { pinned, record, earlier, holders: None }
     }
 
-    /// Enters the results of a self-test into the record. The record in the kernel is renewed only
-    /// while the guard is in force.
+    /// Enters the result of a self-test into the record. Writes the record to the kernel only while
+    /// the guard is in force.
     pub(super) fn enter(&mut self, coverage: &Coverage) {
         self.record.proven = Timestamp::now();
         coverage.log(&self.record.coverage);
@@ -46,8 +46,8 @@ impl Kept {
         self.record.settings.baselines = baselines;
     }
 
-    /// Puts the guard in force, takes the earlier ones down, and returns what they saw and did not
-    /// report.
+    /// Puts the guard in force and takes earlier guards down. Returns the attempts that these
+    /// counted and did not report.
     pub(super) fn put_in_force(&mut self) -> Result<Vec<GuardEvent>, GuardError> {
         self.record.in_force = true;
         self.pinned.write(&self.record)?;
@@ -60,7 +60,7 @@ impl Kept {
         Ok(events)
     }
 
-    /// What held the pins beside this process, and does so no more; each once.
+    /// What kept the pins beside this process, and no longer does; each once.
     pub(super) fn lost_holders(&mut self) -> Vec<&'static str> {
         self.holders.as_mut().map_or_else(Vec::new, Holders::newly_lost)
     }

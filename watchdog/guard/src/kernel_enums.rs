@@ -1,7 +1,7 @@
-//! The kernel's own names for what it asks security modules about, and the path of each.
+//! The kernel's names for what it asks security modules about, and the path of each.
 //!
-//! Their values are looked up in BTF: `enum lockdown_reason` (include/linux/security.h) has had
-//! values put in between.
+//! Their values are looked up in BTF, because kernels insert new values between others: for example
+//! into `enum lockdown_reason` (include/linux/security.h).
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,9 @@ use watchdog_common::{ENUM_VALUES, Rules, SCHEDULERS, bpf_use};
 use super::WritePath;
 use watchdog_core::btf::{Btf, BtfError};
 
-/// Reasons for which `security_locked_down()` is asked. Not among them: those for which reading is
-/// refused, and debugfs, which is much more than writes to memory.
+/// Reasons for which the kernel calls `security_locked_down()`. The table leaves out reasons about
+/// reading, and debugfs, which is used for much more than writes to memory. It also leaves out
+/// reasons that other hooks cover: `/dev/mem`, module signatures and kexec.
 const LOCKDOWN: [(&str, WritePath); 15] = [
     ("LOCKDOWN_BPF_WRITE_USER", WritePath::Bpf),
     ("LOCKDOWN_PCI_ACCESS", WritePath::Pci),
@@ -29,18 +30,18 @@ const LOCKDOWN: [(&str, WritePath); 15] = [
     ("LOCKDOWN_XMON_RW", WritePath::Lockdown),
     ("LOCKDOWN_DBG_WRITE_KERNEL", WritePath::Lockdown),
 ];
-/// Files that the kernel reads.
+/// Files that the kernel reads for itself, by purpose.
 const READ_FILE: [(&str, WritePath); 4] = [
     ("READING_MODULE", WritePath::Module),
     ("READING_MODULE_COMPRESSED", WritePath::Module),
     ("READING_KEXEC_IMAGE", WritePath::Kexec),
     ("READING_KEXEC_INITRAMFS", WritePath::Kexec),
 ];
-/// Memory that it loads.
+/// Data that the kernel loads from a process's memory, by purpose.
 const LOAD_DATA: [(&str, WritePath); 2] =
     [("LOADING_MODULE", WritePath::Module), ("LOADING_KEXEC_IMAGE", WritePath::Kexec)];
 
-/// Types of BPF programs, and what makes them refused.
+/// Types of BPF programs, each with the reason why the guard refuses it.
 const PROGRAM_TYPES: [(&str, u32); 9] = [
     ("BPF_PROG_TYPE_LSM", bpf_use::LSM),
     ("BPF_PROG_TYPE_EXT", bpf_use::EXTENSION),
@@ -52,7 +53,7 @@ const PROGRAM_TYPES: [(&str, u32); 9] = [
     ("BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE", bpf_use::TRACING),
     ("BPF_PROG_TYPE_TRACING", bpf_use::TRACING),
 ];
-/// Where they may be attached.
+/// Attach types of BPF programs, each with the reason why the guard refuses it.
 const ATTACH_TYPES: [(&str, u32); 9] = [
     ("BPF_MODIFY_RETURN", bpf_use::MODIFY_RETURN),
     ("BPF_LSM_MAC", bpf_use::LSM),
@@ -65,7 +66,7 @@ const ATTACH_TYPES: [(&str, u32); 9] = [
     ("BPF_CGROUP_UNIX_GETSOCKNAME", bpf_use::SOCKETS),
 ];
 
-/// Names that not every kernel has.
+/// Names that some kernels lack.
 const OPTIONAL: [&str; 9] = [
     "READING_MODULE_COMPRESSED",
     "LOCKDOWN_XMON_WR",
@@ -77,11 +78,11 @@ const OPTIONAL: [&str; 9] = [
     "BPF_CGROUP_UNIX_GETPEERNAME",
     "BPF_CGROUP_UNIX_GETSOCKNAME",
 ];
-/// The operations by which a program schedules processes.
+/// The structures of operations by which a BPF program schedules processes.
 const SCHEDULERS_OF: [&str; 2] = ["sched_ext_ops", "sched_ext_ops_cid"];
 
-/// What the rules take from a kernel's enumerations. A table has an entry for each value of an
-/// enumeration, and 0 where the guard does nothing about that value.
+/// The numbers that the rules take from a kernel's enumerations. Each table has one entry per value
+/// of an enumeration. It is 0 if the guard ignores that value.
 #[derive(Clone, Debug)]
 pub(super) struct KernelEnums {
     /// `enum lockdown_reason`: the path's number.
@@ -135,13 +136,13 @@ fn table(
         };
         let slot = usize::try_from(value).ok().and_then(|value| table.get_mut(value));
         let slot = slot.ok_or(BtfError::Enumerator(name, enumerator))?;
-        // The numbers fit a byte.
+        // All these numbers fit into a byte.
         *slot = u8::try_from(*number).unwrap_or_default();
     }
     Ok(table)
 }
 
-/// The reasons' names by their values, for a sentence: `LOCKDOWN_MSR` is `msr`.
+/// The names of lockdown reasons by their values, for a sentence: `LOCKDOWN_MSR` is `msr`.
 pub(super) fn reasons(btf: &Btf) -> BTreeMap<u32, String> {
     let named = |(name, _): &(&'static str, WritePath)| {
         let value = u32::try_from(btf.enumerator("lockdown_reason", name).ok()?).ok()?;

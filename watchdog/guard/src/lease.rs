@@ -1,8 +1,9 @@
-//! Leases: leave for one executable to write one node's memory for some time.
+//! Leases: permission for one executable to write one node's memory for a limited time.
 //!
-//! A lease is asked for by `watchdog guard lease` and given by the watchdog, which knows the nodes.
-//! Both go through one table of the guard's, which nobody else can open; the programs end it by the
-//! kernel's clock, whatever becomes of either.
+//! `watchdog guard lease` requests a lease, and the watchdog grants it, because the watchdog knows
+//! the nodes. Both use one of the guard's tables, which only processes of the watchdog's executable
+//! can open. The guard's programs end the lease by the kernel's clock, even if both processes are
+//! gone.
 
 use std::io;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::pins::Generation;
 use super::release::Refusal;
 use watchdog_core::memory::RangeSet;
 
-/// The longest that a lease may last.
+/// The longest time that a lease may last.
 pub const LONGEST_LEASE: Duration = Duration::from_secs(3600);
 
 /// How long the watchdog may take to answer a request.
@@ -26,81 +27,81 @@ pub(super) const LEASE_ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Why there is no lease.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
-    /// Nobody would end it.
+    /// No watchdog runs that would end it.
     #[error("no watchdog runs that could grant a lease and end it: start it first")]
     Unwatched,
-    /// Not by this process.
+    /// This process may not have one.
     #[error("a lease needs the same permission as taking the guard down: {0}")]
     Refused(#[from] Refusal),
-    /// One at a time.
+    /// Another lease is in force: there is one at a time.
     #[error("a lease is already in force, for node {0}: end it first (watchdog guard lease --end)")]
     Taken(String),
-    /// There is none.
+    /// There is no lease.
     #[error("there is no lease to end")]
     None,
-    /// The executable.
+    /// The executable cannot be opened or read.
     #[error("{0} cannot get a lease: {1}")]
     Executable(String, io::Error),
-    /// Somebody could still write it.
+    /// A process could still write the executable.
     #[error("{0} is open for writing, so its content could still be changed")]
     Written(String),
-    /// The guard did not see it opened.
+    /// The guard did not register the executable when this process opened it.
     #[error(
         "the guard did not accept {0}: run `watchdog guard lease` from the executable that armed \
          the guard, without a tracer"
     )]
     NotRegistered(String),
-    /// The watchdog says no.
+    /// The watchdog refused the lease. The text says why.
     #[error("{0}")]
     No(String),
-    /// It says nothing.
+    /// The watchdog did not answer.
     #[error("the watchdog (process {0}) did not answer within {LEASE_ANSWER_TIMEOUT:?}")]
     NoAnswer(u32),
-    /// The table.
+    /// The table's pin cannot be opened.
     #[error(transparent)]
     Pins(#[from] PinError),
-    /// The table.
+    /// The table cannot be read or written.
     #[error("the guard's lease cannot be read or written")]
     Map(#[from] MapError),
-    /// The terms do not fit.
+    /// The terms are longer than the table's record.
     #[error("the lease's terms do not fit: shorten the executable's path")]
     TooLong,
 }
 
-/// Who asks for what.
+/// The terms of a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseTerms {
     /// The node's name.
     pub node: String,
-    /// The executable, as it was named.
+    /// The executable, as the request named it.
     pub exe: String,
-    /// Its SHA-256, taken once nobody could write it any more.
+    /// Its SHA-256, computed once no process could write it.
     pub sha256: String,
-    /// For how many milliseconds.
+    /// The duration in milliseconds.
     pub milliseconds: u64,
-    /// Who asked for it.
+    /// The user who requested it.
     pub user: String,
     /// Why the watchdog refused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) refusal: Option<String>,
 }
 
-/// The table of the lease, and the count of what leases let through.
+/// The table of the lease, and the count of writes that leases let through.
 pub struct LeaseTable {
     pub(super) lease: Array<MapData, Lease>,
     leased: Array<MapData, u64>,
 }
 
-/// How a lease stands.
+/// The state of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseState {
     /// There is none.
     Idle,
-    /// One was asked for.
+    /// A process requested one.
     Asked(LeaseTerms),
-    /// One is in force for so long.
+    /// One is in force for this remaining time.
     InForce(LeaseTerms, Duration),
-    /// It is over, and the watchdog has not removed it yet.
+    /// Its time is over, or it was ended, and the watchdog has not removed it yet.
     Over(LeaseTerms),
 }
 
@@ -129,7 +130,7 @@ impl LeaseTable {
         Ok(Self { lease, leased })
     }
 
-    /// How the lease stands.
+    /// The current state of the lease.
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -137,13 +138,13 @@ impl LeaseTable {
         Ok(LeaseState::at(&self.lease.get(&0, 0)?, now()))
     }
 
-    /// Whether a lease is in force, or was until a moment ago.
+    /// Whether a lease is in force, or has ended and is not removed yet.
     #[must_use]
     pub fn is_taken(&self) -> bool {
         matches!(self.state(), Ok(LeaseState::InForce(..) | LeaseState::Over(_)))
     }
 
-    /// How many writes leases have let through, all of them together.
+    /// How many writes all leases together have let through.
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -151,10 +152,10 @@ impl LeaseTable {
         self.leased.get(&0, 0)
     }
 
-    /// Gives what was asked for: memory, from now on.
+    /// Grants the requested lease for the ranges in `memory`, from now on.
     ///
     /// # Errors
-    /// When the table cannot be used, or memory is in too many pieces.
+    /// When the table cannot be used, or `memory` has more ranges than a lease holds.
     pub fn give(&mut self, terms: &LeaseTerms, memory: &RangeSet) -> Result<(), LeaseError> {
         let mut lease = self.lease.get(&0, 0)?;
         let ranges = memory.ranges();
@@ -169,7 +170,7 @@ impl LeaseTable {
         for (slot, range) in lease.ranges.iter_mut().zip(ranges) {
             *slot = Range { start: range.start().0, end: range.end().0 };
         }
-        // The memory is in the table before the lease is in force: a program may read in between.
+        // Written before the phase changes: a program may read the table between the two writes.
         self.lease.set(0, lease, 0)?;
         lease.phase = phase::IN_FORCE;
         let time = Duration::from_millis(terms.milliseconds).min(LONGEST_LEASE);
@@ -177,7 +178,7 @@ impl LeaseTable {
         Ok(self.lease.set(0, lease, 0)?)
     }
 
-    /// Says why nothing is given.
+    /// Refuses the requested lease, with the reason in `why`.
     ///
     /// # Errors
     /// When the table cannot be used.
@@ -188,7 +189,7 @@ impl LeaseTable {
         Ok(self.lease.set(0, lease, 0)?)
     }
 
-    /// Ends the lease: nothing is left of it but its number.
+    /// Ends the lease, and clears everything in the table but its number.
     ///
     /// # Errors
     /// When the table cannot be used.
@@ -198,7 +199,7 @@ impl LeaseTable {
     }
 }
 
-/// The terms that stand in a lease; `None` where there are none.
+/// The terms in a lease; `None` where there are none.
 pub(super) fn terms(lease: &Lease) -> Option<LeaseTerms> {
     let record = lease.record.get(..usize::try_from(lease.length).ok()?)?;
     serde_json::from_slice(record).ok()
@@ -213,7 +214,7 @@ pub(super) fn write(lease: &mut Lease, terms: &LeaseTerms) -> Result<(), LeaseEr
     Ok(())
 }
 
-/// The kernel's clock that programs go by, in nanoseconds.
+/// The kernel's clock that programs use (`CLOCK_BOOTTIME`), in nanoseconds.
 fn now() -> u64 {
     let now: Duration = clock_gettime(ClockId::Boottime).try_into().unwrap_or_default();
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
@@ -234,8 +235,8 @@ mod tests {
         }
     }
 
-    /// Check that terms come back as they were written, that none are read where none are, whatever
-    /// the length says, and that terms which do not fit are refused.
+    /// Check that terms are read back as they were written. Check that an empty lease and a lease
+    /// with a wrong length have no terms, and that terms which do not fit are refused.
     #[test]
     fn written_and_read() {
         let mut lease = Lease::NONE;
@@ -248,8 +249,9 @@ mod tests {
         assert!(matches!(write(&mut lease, &long), Err(LeaseError::TooLong)));
     }
 
-    /// Check that only the phase decides whether a lease is in force, and then its time; that one
-    /// which was ended is over whatever its time; and that a phase that does not exist is none.
+    /// Check that the phase decides whether a lease is in force, and its time how long. Check that
+    /// a lease which was ended is over, whatever its time, and that an unknown phase means no
+    /// lease.
     #[test]
     fn phases() {
         const NOW: u64 = 1000;

@@ -1,4 +1,4 @@
-//! Asking for a lease, as `watchdog guard lease` does, from another process than the watchdog's.
+//! Requests a lease, as `watchdog guard lease` does, from another process than the watchdog's.
 
 use std::fs::File;
 use std::io;
@@ -19,14 +19,14 @@ use super::lease::{
 use watchdog_core::digest::Digest;
 use watchdog_core::files;
 
-/// How often the table is read until the watchdog has answered.
+/// How often the table is read while the watchdog has not answered.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(20);
 
 impl InForce {
-    /// Asks the watchdog for a lease, and waits until it is in force.
+    /// Requests a lease from the watchdog, and waits until the lease is in force.
     ///
     /// # Errors
-    /// [`LeaseError`]; then there is none.
+    /// [`LeaseError`]; then there is no lease.
     pub fn lease(
         &self,
         node: &str,
@@ -61,10 +61,10 @@ impl InForce {
         asked.map(|()| terms)
     }
 
-    /// Ends the lease before its time.
+    /// Ends the lease before its time is over.
     ///
     /// # Errors
-    /// When there is none, or its table cannot be used.
+    /// When there is no lease, or the table cannot be used.
     pub fn end_lease(&self) -> Result<LeaseTerms, LeaseError> {
         let mut table = LeaseTable::of(&self.generation)?;
         let LeaseState::InForce(terms, _) = table.state()? else { return Err(LeaseError::None) };
@@ -94,7 +94,7 @@ impl InForce {
         Err(LeaseError::NoAnswer(self.record.pid))
     }
 
-    /// Has the watchdog look at the lease now; it does every period.
+    /// Makes the watchdog read the lease now, not only in its next period.
     fn wake(&self) {
         let watchdog = i32::try_from(self.record.pid).ok().and_then(Pid::from_raw);
         if let Some(watchdog) = watchdog
@@ -106,7 +106,7 @@ impl InForce {
 }
 
 impl LeaseTable {
-    /// Asks for a lease: has the guard register the executable, and keep it from being written.
+    /// Requests a lease. Makes the guard register the executable and deny writes to it.
     fn ask(&mut self, exe: &Path, terms: &mut LeaseTerms) -> Result<(), LeaseError> {
         let name = exe.display().to_string();
         let failed = |error| LeaseError::Executable(exe.display().to_string(), error);
@@ -119,7 +119,8 @@ impl LeaseTable {
         if lease.exe.is_none() {
             return Err(LeaseError::NotRegistered(name));
         }
-        // From here on nobody opens it for writing; who did before is seen by this.
+        // From here on no process can open the file for writing. This check finds processes that
+        // already have it open.
         if !has_no_writer(&file).map_err(failed)? {
             return Err(LeaseError::Written(name));
         }
@@ -136,11 +137,11 @@ impl From<InForceError> for LeaseError {
     }
 }
 
-/// Whether nobody has a file open for writing: only then the kernel gives a lease for reading it
-/// (`check_conflicting_open()`, fs/locks.c), which is given back at once.
+/// Whether no process has a file open for writing. Only then the kernel grants a file lease for
+/// reading (`check_conflicting_open()`, fs/locks.c). This function returns that lease at once.
 fn has_no_writer(file: &File) -> io::Result<bool> {
     let set = |kind: libc::c_int| {
-        // SAFETY: a command with a number, on a descriptor that is open.
+        // SAFETY: the command takes a number, and the descriptor is open.
         match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
@@ -163,8 +164,8 @@ mod tests {
 
     use super::*;
 
-    /// Check that whoever has a file open for writing is seen, also when it cannot be opened for
-    /// writing any more, and only as long as that lasts.
+    /// Check that an open descriptor for writing is detected, even if the file can no longer be
+    /// opened for writing. Check that it is not detected once it is closed.
     #[test]
     fn writers_are_seen() {
         let file = tempfile::NamedTempFile::new().expect("a file");

@@ -1,10 +1,11 @@
 //! The guard: eBPF programs that deny node 0's own writes to other nodes' memory.
 //!
 //! [`Guard::load`] reads what the kernel offers, plans the guard, loads its programs and attaches
-//! them. [`Guard::self_test`] tries each forbidden thing on a canary. The guard is armed only when
-//! every path was seen to be dealt with as policy says, and the self-test is repeated for as long
-//! as it runs. [`Guard::keep`] puts it in force for good: it outlives its process, and gives way
-//! only to one that is at least as strict, or to [`InForce::disarm`].
+//! them. [`Guard::self_test`] tests every path against a canary or with a harmless call. Without
+//! `--degraded`, the watchdog arms the guard only if every path does what its policy says. It
+//! repeats the test for as long as it runs. [`Guard::keep`] puts the guard in force: it outlives
+//! its process. A guard in force gives way only to a guard that is at least as strict, or to
+//! [`InForce::disarm`].
 
 mod armed;
 mod attach;

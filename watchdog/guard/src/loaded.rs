@@ -1,4 +1,5 @@
-//! A guard whose programs the kernel has verified and pinned, and none of which runs yet.
+//! A guard whose programs the kernel has verified. Its tables are pinned, and no program is
+//! attached.
 
 use std::io;
 
@@ -18,18 +19,18 @@ use super::self_protection::pin_tables;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/watchdog-ebpf"));
 
-/// A guard whose programs are loaded. Nothing is left of it when this is dropped.
+/// A guard whose programs are loaded. Dropping it removes it from the kernel.
 pub(super) struct Loaded {
     /// Holds the programs' descriptors.
     pub(super) programs: Ebpf,
     pub(super) pinned: Pinned,
-    /// Ids of the tables, each with what it is to the programs.
+    /// The ids of the tables, each with one of [`watchdog_common::object_kind`].
     pub(super) tables: Vec<(u32, u32)>,
     pub(super) log: EbpfLog,
     pub(super) canary: Canary,
     pub(super) facts: KernelFacts,
     pub(super) plan: Plan,
-    /// Guards that it is to replace.
+    /// Guards that this one will replace.
     pub(super) earlier: Vec<InForce>,
 }
 
@@ -43,13 +44,14 @@ impl Loaded {
         plan: Plan,
         mut earlier: Vec<InForce>,
     ) -> Result<Self, GuardError> {
-        // Before arming: with policy `deny` it could not be opened any more.
+        // Opened before arming: if policy denies `open`, it cannot be opened later.
         let canary = open_canary(&mut earlier, facts.has_lsm())?;
         let mut pinned = Pinned::new(Generation::create()?);
         let mut programs = load_object(&facts, &plan)?;
         let tables = pin_tables(&programs, &pinned.generation)?;
         let state = programs.take_map("STATE").ok_or(GuardError::Missing("STATE"))?;
-        // From here on every watchdog sees whose guard it is, and that it is not in force yet.
+        // From here on, every watchdog can read which process arms this guard, and that it is not
+        // in force.
         pinned.begin(state, &plan.record)?;
         let log = EbpfLog::init(&mut programs);
         let btf = Btf::parse(facts.kernel.btf.bytes(), Endianness::default())
@@ -61,7 +63,7 @@ impl Loaded {
     }
 }
 
-/// Has the kernel make the tables. It freezes those with the constants.
+/// Makes the kernel create the tables. The tables with constants are frozen.
 fn load_object(facts: &KernelFacts, plan: &Plan) -> Result<Ebpf, GuardError> {
     let page_tables = facts.page_tables.as_ref().copied().unwrap_or_default();
     Ok(EbpfLoader::new()
@@ -72,8 +74,8 @@ fn load_object(facts: &KernelFacts, plan: &Plan) -> Result<Ebpf, GuardError> {
         .load(OBJECT)?)
 }
 
-/// Opens the canary page. Guards in force that let no process open it let this one, for that
-/// moment. Where the programs cannot judge a write, it is opened for reading.
+/// Opens the canary page. Guards in force may deny that to every process; they allow it to this
+/// process for a moment. It is opened for reading if programs cannot judge a write.
 fn open_canary(earlier: &mut [InForce], has_lsm: bool) -> Result<Canary, GuardError> {
     if !has_lsm {
         return Ok(Canary::open_for_reading()?);

@@ -1,4 +1,4 @@
-//! What the self-test finds of a path.
+//! The results of the self-test.
 
 /// The result of the self-test of one path.
 #[derive(Clone, Debug, PartialEq, Eq)]

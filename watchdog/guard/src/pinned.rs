@@ -7,27 +7,27 @@ use super::error::GuardError;
 use super::pins::Generation;
 use super::record::Record;
 
-/// The pins of a guard, which go with this unless they are kept.
+/// The pins of a guard. Dropping this removes them, unless they are kept.
 pub(super) struct Pinned {
     pub(super) generation: Generation,
-    /// The table with the record, once there is one.
+    /// The table with the state and the record, once it exists.
     state: Option<Array<MapData, State>>,
     pub(super) keep: bool,
 }
 
 impl Pinned {
-    /// A folder for pins without any yet.
+    /// The folder of a guard that has no pins yet.
     pub(super) const fn new(generation: Generation) -> Self {
         Self { generation, state: None, keep: false }
     }
 
-    /// Takes the table for the record, and writes the first one.
+    /// Takes the table with the state, and writes the first record.
     pub(super) fn begin(&mut self, state: Map, record: &Record) -> Result<(), GuardError> {
         self.state = Some(Array::try_from(state)?);
         self.write(record)
     }
 
-    /// The folder, and the table with the record.
+    /// The folder, and the table with the state and the record.
     pub(super) fn parts(
         &mut self,
     ) -> Result<(&Generation, &mut Array<MapData, State>), GuardError> {

@@ -1,8 +1,9 @@
-//! Pins: what keeps a guard in force when the process that armed it is gone.
+//! Pins: they keep a guard in force when the process that armed it is gone.
 //!
-//! Every guard has a folder of its own below `/sys/fs/bpf/watchdog`, named by a number that grows:
-//! its tables, the links of its programs, and those on the root cgroup, which have no link. A
-//! new guard is put beside the one in force; only when it is seen to work the old one goes.
+//! Every guard has its own folder below `/sys/fs/bpf/watchdog`, named by an increasing number. The
+//! folder has the guard's tables, the links of its programs, and the programs on the root cgroup,
+//! which have no link. A new guard is pinned beside the one in force. The old guard is removed only
+//! after the new one was tested and put in force.
 
 use std::fs;
 use std::io;
@@ -20,18 +21,18 @@ use super::bpffs::{PINS, PinError};
 use super::control_groups::root_cgroup;
 use super::holders;
 
-/// Programs on the root cgroup.
+/// Programs on the root cgroup: the names of their pins, and their hooks.
 const ON_CGROUP: [(&str, CgroupHook); 2] =
     [("cgroup-sysctl", CgroupHook::Settings), ("cgroup-device", CgroupHook::Device)];
-/// The table with the record.
+/// The table with the state and the record.
 const STATE: &str = "STATE";
-/// What links are pinned as, and what is pinned to be refused.
+/// The prefix of the pins of links.
 const LINK: &str = "link-";
-/// What programs are pinned as that make lists.
+/// The prefix of the pins of programs that make lists.
 const LISTING: &str = "list-";
-/// A pin that is there to be reached for.
+/// The canary's pin: the guard lets no process open, remove or rename it.
 const CANARY: &str = "decoy";
-/// How long the kernel may take to let go of a link whose last pin is gone.
+/// How long the kernel may take to release a link after its last pin is removed.
 pub(super) const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pins of one guard.
@@ -42,7 +43,7 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    /// Makes the folder of a new guard, behind all that are there.
+    /// Makes the folder of a new guard, with a number above all others.
     pub(super) fn create() -> Result<Self, PinError> {
         let place = holders::place()?;
         make_directory(&place)?;
@@ -52,7 +53,7 @@ impl Generation {
         Ok(Self { number, directory })
     }
 
-    /// All guards that are pinned, the oldest first.
+    /// All pinned guards, the oldest first.
     pub(super) fn all() -> Result<Vec<Self>, PinError> {
         let mut all = Vec::new();
         for folder in holders::folders() {
@@ -78,12 +79,12 @@ impl Generation {
         Ok(all)
     }
 
-    /// The folder of all guards' folders.
+    /// The folder that contains the folders of all guards.
     pub(super) fn place(&self) -> &Path {
         self.directory.parent().unwrap_or(Path::new(PINS))
     }
 
-    /// The folder.
+    /// The guard's folder.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
@@ -109,7 +110,7 @@ impl Generation {
         self.directory.join(named.map_or_else(String::new, |(name, _)| (*name).to_owned()))
     }
 
-    /// A pin that is there to be reached for.
+    /// The canary's pin.
     pub(super) fn canary(&self) -> PathBuf {
         self.directory.join(CANARY)
     }
@@ -125,7 +126,7 @@ impl Generation {
             .map_err(|error| PinError::Table { path, error })
     }
 
-    /// The table with the record; `None` for a guard that did not get as far.
+    /// The table with the state and the record; `None` if the guard does not have it yet.
     pub(super) fn state(&self) -> Result<Option<Array<MapData, State>>, PinError> {
         if !self.table(STATE).exists() {
             return Ok(None);
@@ -133,7 +134,8 @@ impl Generation {
         self.open(STATE, Map::Array).map(Some)
     }
 
-    /// Takes the guard down, which must have been released: first what acts, then what it used.
+    /// Takes the guard down; it must be released before. Removes the links and programs first, then
+    /// the tables.
     pub(super) fn remove(&self) -> Result<(), PinError> {
         let failed = |error| PinError::File { path: self.directory.clone(), done: "listed", error };
         let mut others = Vec::new();
@@ -148,7 +150,7 @@ impl Generation {
             }
         }
         others.iter().try_for_each(|path| unlink(path))?;
-        // The kernel lets go of programs by and by.
+        // The kernel releases programs with a delay.
         let begun = Instant::now();
         while let Err(error) = fs::remove_dir(&self.directory) {
             if error.kind() == io::ErrorKind::NotFound {
@@ -163,7 +165,7 @@ impl Generation {
     }
 }
 
-/// Removes the folder of all guards, if none is left in it.
+/// Removes the folder of all guards if it is empty.
 pub(super) fn remove_empty() {
     let _ = fs::remove_dir(PINS);
 }
@@ -190,7 +192,7 @@ fn detach(path: &Path, hook: CgroupHook) -> Result<(), PinError> {
     let program = bpf::pinned(path).map_err(failed)?;
     let root = root_cgroup().map_err(failed)?;
     match bpf::detach_from_cgroup(&root, program.as_fd(), hook) {
-        // It was pinned, and not attached any more.
+        // The program was pinned, but no longer attached.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         result => result.map_err(failed)?,
     }

@@ -1,4 +1,4 @@
-//! What a guard will be: decided before the kernel is changed, out of facts alone.
+//! The plan of a guard. It is made from facts alone, before anything in the kernel changes.
 
 use std::collections::BTreeMap;
 
@@ -14,18 +14,18 @@ use super::programs::lacking;
 use super::record::Record;
 use super::rules::{record, rules};
 
-/// A guard that may be put in force on this kernel.
+/// A guard that can be put in force on this kernel.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) rules: Rules,
     /// The programs, in the order in which they are attached.
     pub(super) attachments: Vec<Attachment>,
-    /// Paths that some policy is about and that this kernel has no hook for, each with the reason.
+    /// Paths whose policy is not `off` and for which this kernel has no hook, each with the reason.
     pub(super) lacking: BTreeMap<WritePath, String>,
-    /// With the policies as they apply on this kernel. Without the programs' ids, which the kernel
-    /// gives out later.
+    /// The record, with the policies as they apply on this kernel. It has no ids of programs: the
+    /// kernel assigns them later.
     pub(super) record: Record,
-    /// What an earlier watch judged by, and this one does not; a sentence each.
+    /// Images and baselines that an earlier watch used and this one does not; a sentence each.
     pub(super) changed: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Plan {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Earlier<'a> {
     pub(super) record: &'a Record,
-    /// Whether a watchdog runs that belongs to it.
+    /// Whether this guard's watchdog still runs.
     pub(super) is_watched: bool,
 }
 
@@ -64,15 +64,15 @@ impl Plan {
         })
     }
 
-    /// The programs that are attached first (`late`: false), and those that are attached once they
-    /// know this process: they deny bpf(2) to others.
+    /// The programs that are attached first (`late`: false) or last (`late`: true). The last ones
+    /// deny bpf(2) to others, so they are attached once the programs know this process.
     pub(super) fn attachments(&self, late: bool) -> impl Iterator<Item = &Attachment> {
         self.attachments.iter().filter(move |it| (it.program.stage == Stage::Late) == late)
     }
 }
 
-/// Checks that a guard with the record `new` may replace the earlier ones. Returns what an earlier
-/// watch judged by and the new one does not.
+/// Checks that a guard with the record `new` may replace the earlier ones. Returns the images and
+/// baselines that an earlier watch used and the new one does not.
 fn replace(earlier: &[Earlier<'_>], new: &Record) -> Result<Vec<String>, GuardError> {
     let mut changed = Vec::new();
     for Earlier { record, is_watched } in earlier {
@@ -106,9 +106,9 @@ mod tests {
         plan.attachments(late).map(|it| it.program.name).collect()
     }
 
-    /// Check that on a kernel with everything no path is lacking, that what the rules and the
-    /// record say is what is configured, and that programs are attached in their order, those
-    /// last that refuse to load others.
+    /// Check that no path is lacking on a kernel with every hook, and that rules and record have
+    /// the configured values. Check that programs are attached in their order, and those last that
+    /// deny loading others.
     #[test]
     fn everything_there() {
         let plan = plan(&node(), &facts(&[]));
@@ -124,16 +124,16 @@ mod tests {
         let in_order = in_order.filter(|name| first.contains(name));
         assert_eq!(first, in_order.collect::<Vec<_>>());
         assert!(first.contains(&"sysctl") && !first.contains(&"device"), "{first:?}");
-        // No policy of the standard preset is about this path.
+        // In the standard preset, the policy of this path is `off`.
         assert!(!first.contains(&"dma_phys"), "{first:?}");
         let mut strict = node();
         strict.policies = Policies::of(Preset::Strict);
         assert!(names(&self::plan(&strict, &facts(&[])), false).contains(&"dma_phys"));
     }
 
-    /// Check that without LSM programs the device program stands in for them: uses of `/dev/mem`
-    /// are denied at the open, no LSM program is attached, each path that only those deny is
-    /// lacking for that reason, and nothing is said of mounts, which no program keeps.
+    /// Check the plan without LSM programs. The device program replaces them: it denies opening
+    /// `/dev/mem`. No LSM program is attached. Each path that only LSM programs deny is lacking for
+    /// that reason. The rules name no mount namespace, because no program uses it.
     #[test]
     fn no_lsm() {
         let mut facts = facts(&[]);
@@ -151,8 +151,8 @@ mod tests {
         assert!(plan.lacking[&WritePath::Pci].contains("/dev/port"));
     }
 
-    /// Check that a path whose function the kernel lacks is lacking and gets no program, that
-    /// nothing else changes, and that a path is not lacking if other programs are enough for it.
+    /// Check that a path whose function the kernel lacks is lacking and gets no program, and that
+    /// nothing else changes. Check that a path is not lacking if its other programs suffice.
     #[test]
     fn no_hook() {
         let all = plan(&node(), &facts(&[]));
@@ -171,9 +171,9 @@ mod tests {
         assert!(plan(&node(), &facts(&["vmf_insert_pfn_pud"])).lacking.is_empty());
     }
 
-    /// Check that a guard replaces one that is as strict, and says what that one's watch judged by
-    /// and this one does not; and that it replaces none that is stricter, nor one that a watchdog
-    /// belongs to.
+    /// Check that a guard replaces one that is as strict, and names the images that only the
+    /// earlier watch used. Check that it replaces neither a stricter guard nor one whose watchdog
+    /// runs.
     #[test]
     fn earlier_guards() {
         let facts = facts(&[]);
@@ -192,7 +192,7 @@ mod tests {
             matches!(&refused, Err(GuardError::Weaker(_, why)) if why.contains("0x5000..0x6000")),
             "{refused:?}"
         );
-        // Each earlier guard counts.
+        // Each earlier guard is checked.
         let weak = plan(&node(), &facts).record;
         let both = [&weak, &record].map(|record| Earlier { record, is_watched: false });
         assert!(matches!(Plan::new(&node(), &facts, &both), Err(GuardError::Weaker(..))));

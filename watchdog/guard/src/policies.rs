@@ -5,12 +5,12 @@ use watchdog_common::path;
 use super::paths::WritePath;
 use super::policy::{Policy, Preset};
 
-/// The policy of every path, by its number. Numbers that no path has are `Off`.
+/// The policy of every path, indexed by the path's number. A number without a path has `Off`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policies([Policy; path::COUNT as usize]);
 
 impl Policies {
-    /// Those of a preset.
+    /// The policies of a preset.
     #[must_use]
     pub fn of(preset: Preset) -> Self {
         let mut policies = Self([Policy::Off; path::COUNT as usize]);
@@ -20,7 +20,7 @@ impl Policies {
         policies
     }
 
-    /// One path's.
+    /// The policy of one path.
     #[must_use]
     pub fn get(&self, path: WritePath) -> Policy {
         self.0[path.number() as usize]
@@ -30,20 +30,20 @@ impl Policies {
         &mut self.0[path.number() as usize]
     }
 
-    /// The same where no program can judge a use of `/dev/mem`: what would be denied by range is
-    /// denied at the open.
+    /// The same policies for a kernel where no program can judge a use of `/dev/mem`. Where a use
+    /// would be denied by range, opening `/dev/mem` is denied.
     #[must_use]
     pub(super) fn deny_at_open(&self) -> Self {
         use WritePath::{Mmap, Mprotect, Open, RemapFilePages, Write};
         let uses = [Open, Write, Mmap, RemapFilePages, Mprotect].map(|path| self.get(path));
         let strictest = uses.into_iter().max().unwrap_or(Policy::Off);
         let mut policies = self.clone();
-        // Nothing kills there.
+        // The device program cannot kill.
         *policies.slot(Open) = strictest.min(Policy::Deny);
         policies
     }
 
-    /// Replaces one path's.
+    /// Replaces the policy of one path.
     ///
     /// # Errors
     /// As [`WritePath::allows`].
@@ -64,7 +64,7 @@ impl Default for Policies {
 mod tests {
     use super::*;
 
-    /// Check that what cannot be carried out is refused with what can.
+    /// Check that an impossible policy is refused, and that the error names the possible ones.
     #[test]
     fn means() {
         let mut policies = Policies::default();
@@ -75,7 +75,7 @@ mod tests {
         assert!(policies.set(WritePath::Frames, Policy::Deny).is_err());
     }
 
-    /// Check that opening is denied where its uses would be, is looked at where they would be, and
+    /// Check that `open` gets the strictest policy of the uses of `/dev/mem`, at most `deny`, and
     /// that nothing else changes.
     #[test]
     fn denied_at_open() {

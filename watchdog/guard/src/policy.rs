@@ -1,21 +1,22 @@
-//! What can be done about a path, and the presets.
+//! The policy of a path, and the presets.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use watchdog_common::action;
 
-/// What is done about a path.
+/// What the guard does about a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
-    /// Nothing.
+    /// The guard does nothing.
     Off,
-    /// It is reported.
+    /// The guard reports the attempt.
     Observe,
-    /// It fails with EPERM, and is reported.
+    /// The attempt fails with EPERM, and the guard reports it.
     Deny,
-    /// The process is killed; where the path can be denied, that as well.
+    /// The guard kills the process and reports the attempt. On a path that can be denied, the
+    /// attempt also fails.
     Kill,
 }
 
@@ -30,7 +31,7 @@ impl Policy {
         }
     }
 
-    /// The policy of a number.
+    /// The policy with a number.
     pub(super) fn of_number(number: u32) -> Option<Self> {
         [Self::Off, Self::Observe, Self::Deny, Self::Kill]
             .into_iter()
@@ -53,11 +54,12 @@ impl fmt::Display for Policy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
-    /// What `standard` would stop is reported, and nothing is stopped: for the first days.
+    /// Reports what `standard` would stop, and stops nothing: for the first days.
     Observe,
-    /// Whatever aims at protected memory is stopped; this node goes on as before.
+    /// Stops every attempt on protected memory. This node works as before.
     #[default]
     Standard,
-    /// What could be aimed there is closed as well: `/dev/mem` for writing, modules, kexec.
+    /// Also closes ways by which a process could reach protected memory: `/dev/mem` for writing,
+    /// modules, kexec.
     Strict,
 }

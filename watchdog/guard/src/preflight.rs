@@ -1,4 +1,4 @@
-//! What must be there before the guard can be loaded, each lack with its remedy.
+//! Checks before the guard is loaded. Each error has a remedy.
 
 use std::fs;
 use std::io;
@@ -10,53 +10,53 @@ use watchdog_core::btf::{ANY_SIZE, Btf, BtfError};
 const LSM_LIST: &str = "/sys/kernel/security/lsm";
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 
-/// What is missing.
+/// A requirement that is not met.
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
-    /// Not root.
+    /// This process is not root.
     #[error(
         "the guard needs root (CAP_SYS_ADMIN, CAP_BPF, CAP_PERFMON and CAP_SYS_RAWIO): run it \
          with sudo"
     )]
     Privilege,
-    /// No type information.
+    /// The kernel has no type information.
     #[error(
         "{BTF} cannot be read ({0}): the guard needs a kernel built with CONFIG_DEBUG_INFO_BTF=y, \
          as distribution kernels are"
     )]
     NoBtf(io::Error),
-    /// The LSM list is not there.
+    /// The list of LSMs cannot be read.
     #[error(
         "{LSM_LIST} cannot be read ({0}), so it is unknown whether `bpf` is an active LSM: mount \
          securityfs (mount -t securityfs securityfs /sys/kernel/security)"
     )]
     NoSecurityfs(io::Error),
-    /// BPF is no active LSM: programs would attach and never fire.
+    /// `bpf` is not an active LSM: programs would attach and never fire.
     #[error(
         "`bpf` is not among the active LSMs ({active}), so eBPF cannot deny anything: add \
          lsm={active},bpf to the kernel command line and reboot"
     )]
     NoBpfLsm {
-        /// The active ones.
+        /// The active LSMs.
         active: String,
     },
-    /// The kernel is another than this program knows.
+    /// A structure of this kernel is not as the guard expects.
     #[error("the guard does not fit this kernel: {0}")]
     Kernel(#[from] BtfError),
 }
 
-/// What the running kernel says of itself.
+/// Information about the running kernel.
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) btf: Btf,
-    /// Where the programs read.
+    /// The offsets at which the programs read.
     pub(super) offsets: Offsets,
-    /// Why no LSM program would ever fire, where that is so and tolerated.
+    /// Why LSM programs never fire, if the caller accepts that; `None` if they fire.
     pub(super) no_lsm: Option<String>,
 }
 
-/// Checks everything and resolves the offsets the programs read at. Whether the guard goes on
-/// where `bpf` is no active LSM is the caller's to say.
+/// Checks all requirements, and resolves the offsets at which the programs read. `without_lsm`:
+/// whether the caller accepts that `bpf` is not an active LSM.
 pub(super) fn check(without_lsm: bool) -> Result<Running, PreflightError> {
     // SAFETY: geteuid has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
@@ -82,7 +82,7 @@ fn check_lsm(active: &str) -> Result<(), PreflightError> {
     Err(PreflightError::NoBpfLsm { active: active.to_owned() })
 }
 
-/// Where a kernel has a field that the programs read.
+/// The offset of a field that the programs read.
 fn offset_of(btf: &Btf, field: &Field) -> Result<u32, BtfError> {
     let offset = btf.offset(field.structure, field.member, field.size.unwrap_or(ANY_SIZE));
     match field.presence {
@@ -99,7 +99,7 @@ fn offset_of(btf: &Btf, field: &Field) -> Result<u32, BtfError> {
 mod tests {
     use super::*;
 
-    /// Check that the remedy for a missing LSM is the whole line to type.
+    /// Check that the remedy for a missing LSM is the whole text for the kernel command line.
     #[test]
     fn lsm() {
         assert!(check_lsm("lockdown,capability,bpf").is_ok());

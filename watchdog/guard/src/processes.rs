@@ -1,8 +1,8 @@
-//! What the kernel says of itself and of processes, by a `/proc` of our own: nothing that is
-//! mounted over the machine's hides a process from it.
+//! What the kernel says about itself and about processes. It is read from a private mount of
+//! `/proc`: no mount over the machine's `/proc` can hide a process from it.
 //!
-//! Everything read there is another process's doing: names may be anything, lists may be long and
-//! change while they are read, and a process may be gone at any time, which is no error.
+//! Other processes control what is read there. Names may contain any byte. Lists may be long, and
+//! change while they are read. A process may exit at any time, which is not an error.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,11 +16,11 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags, openat
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
-/// `PROC_PID_INIT_INO` (include/linux/proc_ns.h): the pid namespace that all processes are in.
+/// `PROC_PID_INIT_INO` (include/linux/proc_ns.h): the pid namespace that contains all processes.
 const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
-/// `PROC_TIME_INIT_INO`: the time namespace whose clocks are the kernel's own, by which leases end.
+/// `PROC_TIME_INIT_INO`: the time namespace with the kernel's own clocks. Leases end by these.
 const FIRST_TIME_NAMESPACE: u64 = 0xefff_fffa;
-/// The longest of the small files that are read whole.
+/// The most bytes that are read of a small file.
 const LONGEST_FILE: u64 = 16 * 1024;
 
 /// A view of all processes.
@@ -30,12 +30,12 @@ pub(super) struct Processes(OwnedFd);
 /// A device: its major and minor numbers.
 pub(super) type Device = (u32, u32);
 
-/// What a process has open that may matter.
+/// A file that a process has open and that the guard may forbid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Open {
     /// A character device, whatever its name.
     Device(Device),
-    /// What starts and stops a processor of this number, in a sysfs.
+    /// A file of some sysfs that starts and stops the processor with this number.
     Processor(u32),
 }
 
@@ -43,7 +43,7 @@ impl Processes {
     /// Opens a view of all processes of the machine.
     ///
     /// # Errors
-    /// When the kernel gives none, or this process does not see all others.
+    /// When the kernel does not allow the mount, or this process does not see all others.
     pub(super) fn open() -> io::Result<Self> {
         let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_create(&context)?;
@@ -55,7 +55,7 @@ impl Processes {
                 "this process is in a pid namespace of its own and does not see all processes",
             ));
         }
-        // Kernels without such namespaces have no such file.
+        // The file is missing on kernels without time namespaces.
         let time = statat(&root, "self/ns/time", AtFlags::empty());
         if time.is_ok_and(|it| it.st_ino != FIRST_TIME_NAMESPACE) {
             return Err(io::Error::other("this process is in a time namespace of its own"));
@@ -63,7 +63,8 @@ impl Processes {
         Ok(Self(root))
     }
 
-    /// One view for the whole program, for what can do without.
+    /// One view for the whole program; `None` if it cannot be opened. It is for callers that can
+    /// work without it.
     pub(super) fn of_machine() -> Option<&'static Self> {
         static OPEN: OnceLock<Option<Processes>> = OnceLock::new();
         OPEN.get_or_init(|| {
@@ -73,24 +74,25 @@ impl Processes {
         .as_ref()
     }
 
-    /// The process ids (thread groups) there are.
+    /// The ids of all processes (thread groups).
     pub(super) fn all(&self) -> io::Result<Vec<u32>> {
         Ok(self.numbers(".")?)
     }
 
-    /// What a process has open, and whether for writing.
+    /// The files that a process has open and that the guard may forbid, each with whether it is
+    /// open for writing.
     pub(super) fn open_files(&self, pid: u32) -> io::Result<Vec<(Open, bool)>> {
         let mut found = Vec::new();
         for (thread, number) in self.descriptors(pid)? {
             let Some(open) = self.open_file(&format!("{thread}/fd/{number}")) else { continue };
-            // One that cannot be known counts as open for writing.
+            // A descriptor with unknown flags counts as open for writing.
             let info = self.read(&format!("{thread}/fdinfo/{number}")).unwrap_or_default();
             found.push((open, is_for_writing(&info)));
         }
         Ok(found)
     }
 
-    /// Whether a process has a socket, by the socket's number.
+    /// Whether a process has the socket with this inode number open.
     pub(super) fn has_socket(&self, pid: u32, socket: u64) -> bool {
         let is_it = |(thread, number): &(String, u32)| {
             statat(&self.0, format!("{thread}/fd/{number}"), AtFlags::empty()).is_ok_and(|it| {
@@ -100,16 +102,16 @@ impl Processes {
         self.descriptors(pid).is_ok_and(|all| all.iter().any(is_it))
     }
 
-    /// Whether a process is seen to have anything open.
+    /// Whether this process can see at least one descriptor of the process `pid`.
     pub(super) fn has_any(&self, pid: u32) -> bool {
         self.descriptors(pid).is_ok_and(|all| !all.is_empty())
     }
 
-    /// The descriptors of a process: where the table's owner is, and their numbers.
+    /// The descriptors of a process: the thread that owns each table, and the numbers in it.
     fn descriptors(&self, pid: u32) -> io::Result<Vec<(String, u32)>> {
         let mut found = Vec::new();
-        // Threads may have descriptors of their own, and outlive the one that the process is named
-        // by.
+        // Threads may have a descriptor table of their own, and may outlive the thread group's
+        // leader.
         for thread in self.numbers(&format!("{pid}/task"))? {
             if thread != pid && share_descriptors(pid, thread) {
                 continue;
@@ -121,24 +123,24 @@ impl Processes {
         Ok(found)
     }
 
-    /// A small file, as text.
+    /// Reads a small file as text.
     pub(super) fn read(&self, path: &str) -> io::Result<String> {
         Ok(String::from_utf8_lossy(&self.bytes(path)?).into_owned())
     }
 
-    /// A small file.
+    /// Reads a small file.
     pub(super) fn bytes(&self, path: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.file(path)?.take(LONGEST_FILE).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// Where a link of a process leads, as its own words.
+    /// The target of a symbolic link of a process, as the kernel writes it.
     pub(super) fn link(&self, path: &str) -> Option<Vec<u8>> {
         rustix::fs::readlinkat(&self.0, path, Vec::new()).ok().map(|it| it.into_bytes())
     }
 
-    /// What an open file is, if it may matter.
+    /// The file behind a descriptor, if the guard may forbid it.
     fn open_file(&self, path: &str) -> Option<Open> {
         let status = statat(&self.0, path, AtFlags::empty()).ok()?;
         match FileType::from_raw_mode(status.st_mode) {
@@ -146,7 +148,7 @@ impl Processes {
                 let number = status.st_rdev;
                 Some(Open::Device((rustix::fs::major(number), rustix::fs::minor(number))))
             }
-            // On sysfs every file has a page, whatever it says.
+            // sysfs reports a size of one page for every file, whatever its content.
             FileType::RegularFile if status.st_size == 4096 => {
                 processor_of(&self.link(path)?).map(Open::Processor)
             }
@@ -165,14 +167,13 @@ impl Processes {
         Ok(found)
     }
 
-    /// The number of the mount namespace of process 1: its file's inode number (fs/nsfs.c), 32 bits
-    /// of it.
+    /// The inode number of process 1's mount namespace (fs/nsfs.c). It has 32 bits.
     pub(super) fn init_mnt_ns(&self) -> io::Result<u32> {
         let number = statat(&self.0, "1/ns/mnt", AtFlags::empty())?.st_ino;
         u32::try_from(number).map_err(io::Error::other)
     }
 
-    /// Whether two processes, by number or `self`, execute the same file.
+    /// Whether two processes, given by number or `self`, execute the same file.
     pub(super) fn execute_the_same(&self, one: &str, other: &str) -> bool {
         let executable = |it: &str| {
             let status = statat(&self.0, format!("{it}/exe"), AtFlags::empty()).ok()?;
@@ -181,17 +182,17 @@ impl Processes {
         executable(one).is_some_and(|it| Some(it) == executable(other))
     }
 
-    /// What is known of a file of a process, or behind a link of it; where it is mounted as well.
+    /// The status of a file of a process, or of a link's target, with the id of its mount.
     pub(super) fn status(&self, path: &str) -> io::Result<Statx> {
         let flags = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
         Ok(statx(&self.0, path, AtFlags::empty(), flags)?)
     }
 
-    /// Whether names lead this process where they lead process 1: both have the same root, on the
-    /// same mount, which is of one namespace.
+    /// Whether file names mean the same files for this process as for process 1. Both must have the
+    /// same root on the same mount; a mount belongs to one namespace.
     pub(super) fn finds_as_first(&self) -> io::Result<bool> {
         let (own, first) = (self.status("self/root")?, self.status("1/root")?);
-        // Since 5.8 the kernel says which mount it is.
+        // The kernel reports the mount's id since 5.8.
         let is_known = [own.stx_mask, first.stx_mask]
             .iter()
             .all(|it| StatxFlags::from_bits_retain(*it).contains(StatxFlags::MNT_ID));
@@ -212,15 +213,15 @@ impl AsFd for Processes {
     }
 }
 
-/// Goes into the mount namespace of process 1 and to its root, whatever the caller mounted in a
-/// namespace of its own. A process that is there keeps its working directory. What another process
-/// shares its root with (`CLONE_FS`, which execve(2) leaves) is shared no more: that one could give
-/// it another root later.
+/// Enters the mount namespace of process 1 and its root, whatever the caller mounted in its own
+/// namespace. A process that is already there keeps its working directory. The process also stops
+/// sharing its root with other processes. They share it by `CLONE_FS`, also across execve(2), and
+/// could change it later.
 ///
 /// # Errors
-/// When this process has other threads, or may not.
+/// When this process has other threads, or lacks the permission.
 pub fn enter_first_mounts() -> io::Result<()> {
-    // SAFETY: only the root and the working directory become this thread's own.
+    // SAFETY: the call only gives this thread its own root and working directory.
     unsafe { unshare_unsafe(UnshareFlags::FS)? };
     let processes = Processes::open()?;
     if processes.finds_as_first()? {
@@ -230,21 +231,21 @@ pub fn enter_first_mounts() -> io::Result<()> {
     Ok(move_into_link_name_space(mounts.as_fd(), Some(LinkNameSpaceType::Mount))?)
 }
 
-/// A command that begins the executable which this process executes, whatever became of its name.
+/// A command that starts the executable of this process, even if its file was renamed or removed.
 #[must_use]
 pub fn this_program() -> Command {
-    /// By the working directory: a path could lead to what is mounted over `/proc`.
+    /// Relative to the working directory: an absolute path could lead to a mount over `/proc`.
     const EXECUTABLE: &str = "self/exe";
     let Some(machine) = Processes::of_machine() else {
         return Command::new(Path::new("/proc").join(EXECUTABLE));
     };
     let mut command = Command::new(EXECUTABLE);
-    // SAFETY: between fork and exec only fchdir(2) is called.
+    // SAFETY: the code between fork and exec only calls fchdir(2).
     unsafe { command.pre_exec(move || Ok(rustix::process::fchdir(machine)?)) };
     command
 }
 
-/// The processor that a file starts, by where it is: `…/cpu/cpu7/online`,
+/// The processor that a file starts, from the file's path: `…/cpu/cpu7/online`,
 /// `…/cpu/cpu7/hotplug/target`.
 fn processor_of(path: &[u8]) -> Option<u32> {
     let path = str::from_utf8(path).ok()?;
@@ -252,15 +253,16 @@ fn processor_of(path: &[u8]) -> Option<u32> {
     folder.rsplit_once("/cpu/cpu")?.1.parse().ok()
 }
 
-/// Whether two threads have the same table of descriptors; no, where the kernel does not say.
+/// Whether two threads share a descriptor table; `false` if the kernel does not say.
 fn share_descriptors(one: u32, other: u32) -> bool {
     /// include/uapi/linux/kcmp.h
     const KCMP_FILES: libc::c_int = 2;
-    // SAFETY: the call compares, and takes numbers only.
+    // SAFETY: the call compares, and its arguments are numbers.
     unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_FILES, 0, 0) == 0 }
 }
 
-/// Whether `/proc/PID/fdinfo/N` is of a descriptor that may write (`seq_show()`, fs/proc/fd.c).
+/// Whether the text of `/proc/PID/fdinfo/N` is about a descriptor that may write (`seq_show()`,
+/// fs/proc/fd.c).
 fn is_for_writing(info: &str) -> bool {
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
     let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
@@ -271,7 +273,7 @@ fn is_for_writing(info: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Check that what starts a processor is known by where it is, and nothing else.
+    /// Check that files which start a processor are recognized by their path, and no other files.
     #[test]
     fn processors() {
         let base = "/sys/devices/system";
@@ -283,7 +285,7 @@ mod tests {
         }
     }
 
-    /// Check that a descriptor counts as one that writes unless it is known to be for reading.
+    /// Check that a descriptor counts as open for writing unless it is known to be read-only.
     #[test]
     fn descriptors() {
         assert!(!is_for_writing("pos:\t0\nflags:\t0100000\nmnt_id:\t9\n"));

@@ -1,4 +1,4 @@
-//! Sets of processors, as the kernel lists them.
+//! Sets of processors, in the kernel's list format.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,13 +24,13 @@ impl Processors {
         self.0.contains(&number)
     }
 
-    /// Those of both.
+    /// The processors of both sets.
     #[must_use]
     pub fn with(&self, others: &Self) -> Self {
         Self(self.0.union(&others.0).copied().collect())
     }
 
-    /// As the guard's programs hold them: a bit each.
+    /// One bit per processor, as the guard's programs hold them.
     pub(super) fn words(&self) -> [u64; PROCESSOR_WORDS] {
         let mut words = [0; PROCESSOR_WORDS];
         for number in self.iter() {
@@ -102,7 +102,8 @@ impl TryFrom<String> for Processors {
 mod tests {
     use super::*;
 
-    /// Check that lists are read as the kernel writes them, and that what is none is refused.
+    /// Check that lists in the kernel's format are read and printed, and that other texts are
+    /// refused.
     #[test]
     fn lists() {
         let read = |text: &str| text.parse::<Processors>().map(|it| it.iter().collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! A program of the eBPF object, and what of the kernel it attaches to.
+//! A program of the eBPF object, and the place in the kernel that it attaches to.
 
 use watchdog_core::btf::{Btf, BtfError};
 
@@ -11,52 +11,56 @@ pub(super) enum Kind {
     Entry,
     /// To a function's exit.
     Exit,
-    /// To settings, for every process.
+    /// To the settings in `/proc/sys`, for every process.
     Sysctl,
-    /// To nothing. For a list, the kernel runs it for each of its objects of this kind.
+    /// To nothing: the program makes a list. The kernel runs it for each of its objects of this
+    /// kind.
     Listing(&'static str),
-    /// To opens of devices, for every process. It stands in for LSM programs where none fires.
+    /// To opens of devices, for every process. It replaces LSM programs on kernels where these
+    /// never fire.
     Device,
 }
 
 /// When a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
-    /// Before the programs that need what it saves: they deny what was not saved.
+    /// Attached first: these programs save values. The deciding programs deny a call if its values
+    /// were not saved.
     Save,
-    /// Then.
+    /// Attached second: these programs decide.
     Decide,
-    /// When all others are: it denies the calls by which the guard loads itself.
+    /// Attached last: these programs deny the calls by which the guard loads itself.
     Late,
 }
 
 /// A function, with the number of parameters that the program relies on.
 pub(super) type Function = (&'static str, usize);
 
-/// A program of the eBPF object. A path's file defines it, with what it needs of the kernel.
+/// A program of the eBPF object. A path's file defines it, with the functions it needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Program {
-    /// Its name in the object.
+    /// The program's name in the object.
     pub(super) name: &'static str,
     pub(super) kind: Kind,
-    /// Functions, from the innermost out: it attaches to the first that the kernel has.
+    /// Functions, the innermost first. The program attaches to the first one that the kernel has.
     pub(super) functions: &'static [Function],
     pub(super) stage: Stage,
     /// Whether kernels may lack all of its functions, because other programs of its paths suffice.
     pub(super) is_optional: bool,
-    /// Whether the guard needs it even if policy does nothing about its paths.
+    /// Whether the guard needs it even if the policies of all its paths are `off`.
     pub(super) is_always: bool,
-    /// Whether no other program sees what it does not see.
+    /// Whether no other program detects what this one misses.
     pub(super) is_last: bool,
-    /// A function through which all that this program would see goes as well; or another form of
-    /// its own function, for which there is another program. Where it exists, this one is left out.
+    /// A function that makes this program unnecessary. All calls that the program would see also go
+    /// through that function, or it is another form of the program's own function, with another
+    /// program. If the kernel has it, this program is left out.
     pub(super) within: Option<Function>,
-    /// A structure whose size in bytes it relies on.
+    /// A structure, and the size in bytes that the program relies on.
     pub(super) structure: Option<(&'static str, u64)>,
 }
 
 impl Program {
-    /// A program that decides, and that the kernel must have a function for.
+    /// A program that decides. The kernel must have one of its functions.
     pub(super) const fn new(
         name: &'static str,
         kind: Kind,
@@ -103,8 +107,8 @@ impl Program {
         Self { structure: Some((structure, size)), ..self }
     }
 
-    /// Whether it belongs on this kernel: LSM programs where they fire, their stand-in where they
-    /// do not, and no program whose work another one does.
+    /// Whether the program belongs on this kernel. LSM programs belong where they fire, and the
+    /// device program where they do not. A program whose work another one does is left out.
     pub(super) fn fits(&self, btf: &Btf, has_lsm: bool) -> bool {
         let is_within = |(function, count)| btf.check_function(function, count).is_ok();
         match self.kind {
@@ -116,10 +120,11 @@ impl Program {
         }
     }
 
-    /// The function of this kernel that it attaches to, empty for a program that needs none.
+    /// The function of this kernel that the program attaches to; empty for a program that needs
+    /// none.
     ///
     /// # Errors
-    /// Why no function fits, in a sentence.
+    /// A sentence why no function fits.
     pub(super) fn function(&self, btf: &Btf) -> Result<&'static str, String> {
         let mut refusals = Vec::new();
         for (function, parameters) in self.functions {
@@ -131,7 +136,7 @@ impl Program {
         if self.functions.is_empty() { Ok("") } else { Err(refusals.join(", ")) }
     }
 
-    /// Checks the structure that it relies on.
+    /// Checks the size of the structure that the program relies on.
     pub(super) fn check_structure(&self, btf: &Btf) -> Result<(), BtfError> {
         self.structure.map_or(Ok(()), |(name, size)| btf.check_size(name, size))
     }

@@ -1,4 +1,4 @@
-//! All programs of all paths, and the paths that this kernel has no place for.
+//! The programs of all paths, and the paths for which this kernel has no hook.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::program::{Kind, Program};
 use super::{Policies, Policy, WritePath};
 use watchdog_core::btf::Btf;
 
-/// A program, and the paths that cannot be judged without it.
+/// A program, and the paths that need it.
 #[derive(Debug)]
 pub(super) struct PathProgram {
     pub(super) program: &'static Program,
@@ -15,18 +15,18 @@ pub(super) struct PathProgram {
 }
 
 impl PathProgram {
-    /// Whether some policy needs it.
+    /// Whether some policy needs the program.
     pub(super) fn is_needed(&self, policies: &Policies) -> bool {
         self.program.is_always || self.about(policies).next().is_some()
     }
 
-    /// Its paths that policy does something about.
+    /// The program's paths whose policy is not `off`.
     fn about<'a>(&'a self, policies: &'a Policies) -> impl Iterator<Item = WritePath> + 'a {
         self.paths.iter().copied().filter(|path| policies.get(*path) != Policy::Off)
     }
 }
 
-/// All programs in the order in which they are attached: by stage, then by path.
+/// All programs in the order of attaching: by stage, then by path.
 pub(super) fn attach_order() -> Vec<PathProgram> {
     let mut all: Vec<PathProgram> = Vec::new();
     for path in WritePath::ALL {
@@ -41,8 +41,8 @@ pub(super) fn attach_order() -> Vec<PathProgram> {
     all
 }
 
-/// Paths that some policy is about and that this kernel has no place for, each with the reason.
-/// `no_lsm` is why LSM programs would never fire, where that is so.
+/// Paths whose policy is not `off` and for which this kernel has no hook, each with the reason.
+/// `no_lsm`: why LSM programs would never fire; `None` if they fire.
 pub(super) fn lacking(
     btf: &Btf,
     policies: &Policies,
@@ -73,8 +73,8 @@ pub(super) fn lacking(
     lacking
 }
 
-/// What to say beside the reason if a path is lost because its LSM programs never fire; `None` if
-/// it is not.
+/// What to add to the reason if a path is lost because LSM programs never fire; `None` if the path
+/// is not lost.
 fn loss(path: WritePath, policies: &Policies) -> Option<&'static str> {
     match path.without_lsm() {
         WithoutLsm::Kept => None,
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(order.len(), named.len(), "two programs have one name");
     }
 
-    /// Check that what saves comes before what decides, and what denies loading comes last.
+    /// Check that programs that save come first, and programs that deny loading come last.
     #[test]
     fn order() {
         let order = attach_order();
@@ -125,8 +125,8 @@ mod tests {
         assert_eq!(order[place("bpf_prog")].paths.len(), 3);
     }
 
-    /// Check that exactly the paths with LSM programs are lost without them, but for `open`, which
-    /// the device program denies; and that `iommu` is not where nothing refuses it.
+    /// Check that exactly the paths with LSM programs are lost without them. `open` is not lost,
+    /// because the device program denies it. `iommu` is not lost if its policy denies nothing.
     #[test]
     fn without_lsm() {
         let policies = Policies::of(Preset::Strict);

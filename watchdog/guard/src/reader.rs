@@ -1,4 +1,5 @@
-//! Who reads what the watchdog sends to the journal: journald, or somebody who has taken its name.
+//! Finds the process that reads the watchdog's messages to the journal: journald, or a process that
+//! took its socket's name.
 
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
@@ -10,35 +11,35 @@ use watchdog_common::peer;
 use super::processes::Processes;
 use watchdog_core::text::printable;
 
-/// For how long a reader is not looked for once more.
+/// How long a socket that was found good is not checked again.
 const GOOD: Duration = Duration::from_secs(1);
-/// Behind any folder: where distributions have it.
+/// The end of journald's path; the folder before it depends on the distribution.
 const JOURNALD: &[u8] = b"/lib/systemd/systemd-journald";
-/// Behind the name of a file that an update has replaced.
+/// The kernel adds this to the path of a file that an update has replaced.
 const REPLACED: &[u8] = b" (deleted)";
-/// An entry that there is, or none (include/uapi/linux/bpf.h).
+/// Change an entry only if it exists (include/uapi/linux/bpf.h).
 const BPF_EXIST: u64 = 2;
-/// The process that binds journald's socket, and keeps it while journald is started again.
+/// The process that binds journald's socket, and keeps it open while journald restarts.
 const INIT: u32 = 1;
 
 /// Why journald may not have received what was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Diverted {
-    /// Another process reads it. The text names that process for a sentence.
+    /// Another process reads the socket. The text names that process for a sentence.
     Read(String),
-    /// The process that received it has exited.
+    /// The process that received the message has exited.
     Gone,
-    /// A filter may drop it or cut it short.
+    /// A filter may drop the message or truncate it.
     Filtered,
 }
 
 /// Finds the processes that have a socket.
 #[derive(Debug)]
 pub struct JournalReader {
-    /// What each thread sent to last ([`peer`]).
+    /// The socket that each thread last sent to ([`peer`]).
     peers: HashMap<MapData, u32, u64>,
     processes: Processes,
-    /// The socket that was found good, and when.
+    /// The socket that was last found good, and when.
     good: Option<(u64, Instant)>,
 }
 
@@ -47,8 +48,8 @@ impl JournalReader {
         Self { peers, processes, good: None }
     }
 
-    /// Checks that process 1, a process started by it at this moment, or journald has a socket, and
-    /// nobody else. Whoever had it until a moment ago may have read what was sent.
+    /// Checks which processes have a socket open. Only process 1, a process that it just forked,
+    /// and journald may. A process that just closed the socket may have read the message.
     fn check(&self, socket: u64) -> Result<(), Diverted> {
         let init = self.processes.link("1/exe");
         let is_other = |pid: u32| {
@@ -60,14 +61,15 @@ impl JournalReader {
         readers.retain(|pid| self.processes.has_socket(*pid, socket));
         match readers.iter().find(|pid| is_other(**pid)) {
             Some(other) => Err(Diverted::Read(self.name(*other))),
-            // Process 1 has it as well, if what it has can be seen.
+            // Process 1 also keeps the socket open. If no process has it, the socket is gone,
+            // provided that the descriptors of process 1 can be read.
             None if readers.is_empty() && self.processes.has_any(INIT) => Err(Diverted::Gone),
             None => Ok(()),
         }
     }
 
-    /// Whether the program sees what is sent: not where somebody has switched all of them off,
-    /// which the self-test reports. Tried by a datagram to oneself.
+    /// Whether the program sees sent datagrams. It does not if a process switched all programs off;
+    /// the self-test reports that. This is tested with a datagram to this process itself.
     fn sees(&self) -> bool {
         let sent = UnixDatagram::pair().and_then(|(one, _other)| one.send(&[0]));
         sent.is_ok() && self.peers.get(&thread(), 0).is_ok_and(|it| it != peer::NONE)
@@ -82,19 +84,20 @@ impl JournalReader {
 }
 
 impl JournalReader {
-    /// Comes before this thread sends anything, so that what it sent earlier is not taken for it.
+    /// Call this before this thread sends. It clears the thread's entry, so that an earlier
+    /// datagram does not count.
     pub fn prepare(&mut self) {
-        // What is dropped by a filter comes to no program. A thread that none has seen stays
-        // unknown.
+        // A filter may drop the datagram before the program sees it; then the entry stays `NONE`. A
+        // thread without an entry stays unknown.
         let _ = self.peers.insert(thread(), peer::NONE, BPF_EXIST);
     }
 
-    /// Checks who got what this thread has sent since [`Self::prepare`].
+    /// Checks which process received what this thread sent since [`Self::prepare`].
     ///
     /// # Errors
-    /// [`Diverted`]: journald may not have got it.
+    /// [`Diverted`]: journald may not have received it.
     pub fn confirm(&mut self) -> Result<(), Diverted> {
-        // Nothing is known of a socket that no program saw.
+        // Without an entry, no program has ever seen this thread send.
         let Ok(socket) = self.peers.get(&thread(), 0) else { return Ok(()) };
         if socket == peer::NONE && !self.sees() {
             return Ok(());
@@ -124,7 +127,7 @@ fn is_journald(exe: &[u8]) -> bool {
 mod tests {
     use super::is_journald;
 
-    /// Check that journald is known wherever a distribution has it, also while it is updated.
+    /// Check that journald is recognized in any folder, and also while it is updated.
     #[test]
     fn journald() {
         assert!(is_journald(b"/usr/lib/systemd/systemd-journald"));

@@ -1,5 +1,5 @@
-//! What an armed guard says of itself, kept in its own table: for whoever asks, and for the next
-//! watchdog, which must not be the weaker one.
+//! The record of an armed guard, stored in the guard's own table. `watchdog guard status` prints
+//! it. The next watchdog reads it, because its guard must not be weaker.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,54 +15,57 @@ use watchdog_core::memory::{PhysAddr, PhysRange, RangeSet};
 /// The record of a guard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Of the watchdog that armed it.
+    /// The version of the watchdog that armed the guard.
     pub version: String,
-    /// Its process.
+    /// The watchdog's process id.
     pub pid: u32,
-    /// Whether it was seen to work: not before that it is in force.
+    /// Whether the guard is in force. This is false until the watchdog has tested it.
     pub in_force: bool,
-    /// When it was armed.
+    /// When the guard was armed.
     pub armed: Timestamp,
-    /// The physical memory that is guarded: first byte, and first byte behind.
+    /// The guarded physical memory. Each range has its first byte and the first byte after it.
     pub ranges: Vec<(u64, u64)>,
-    /// What is done about each path.
+    /// The policy of each path, by name.
     pub policies: BTreeMap<String, Policy>,
-    /// Who may take it down.
+    /// The rule for taking the guard down.
     pub release: Release,
     /// Files and folders that only the watchdog writes.
     pub kept: Vec<PathBuf>,
-    /// What may be written by `/dev/mem` all the same: first byte, and first byte behind.
+    /// Other memory that processes may write by `/dev/mem`. Each range has its first byte and the
+    /// first byte after it.
     pub writable: Vec<(u64, u64)>,
     /// Processors that may be started.
     pub processors: Processors,
-    /// What the watch goes by.
+    /// The settings of the watch.
     pub settings: Settings,
-    /// The ids of its programs; the first is there to be reached for.
+    /// The ids of the guard's programs. The first is the canary program, which the guard lets no
+    /// process open.
     pub(super) programs: Vec<u32>,
-    /// Digest of what the programs were told of this kernel: offsets and enumerations.
+    /// Digest of the kernel's values in the programs' constants: offsets, enumerations, addresses
+    /// of helpers, process 1's mount namespace, and whether LSM programs fire.
     pub kernel: String,
-    /// When each path was last tried.
+    /// When the self-test last ran.
     pub proven: Timestamp,
-    /// The result of that test.
+    /// The result of that self-test.
     pub coverage: Coverage,
 }
 
 /// Why a record cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// Nothing was written, or not all.
+    /// The record is empty, or not complete.
     #[error("it was never finished")]
     Unfinished,
-    /// It is no record.
+    /// The content is not a record that this build can read.
     #[error("this build of watchdog cannot read it: {0}")]
     Format(#[from] serde_json::Error),
-    /// It does not fit.
+    /// The record is longer than the table.
     #[error("it has {0} bytes, and at most {RECORD_BYTES} fit")]
     TooLong(usize),
 }
 
 impl Record {
-    /// Reads the record out of a guard's state.
+    /// Reads the record from a guard's state.
     pub(super) fn of(state: &State) -> Result<Self, RecordError> {
         let length = usize::try_from(state.length).unwrap_or(usize::MAX);
         match state.record.get(..length) {
@@ -71,7 +74,7 @@ impl Record {
         }
     }
 
-    /// Puts it into a guard's state.
+    /// Writes the record to a guard's state.
     pub(super) fn write(&self, state: &mut State) -> Result<(), RecordError> {
         let bytes = serde_json::to_vec(self)?;
         let place = state.record.get_mut(..bytes.len()).ok_or(RecordError::TooLong(bytes.len()))?;
@@ -86,31 +89,32 @@ impl Record {
         set(&self.ranges)
     }
 
-    /// What may be written by `/dev/mem` all the same.
+    /// Other memory that processes may write by `/dev/mem`.
     fn writable(&self) -> RangeSet {
         set(&self.writable)
     }
 
-    /// What is done about each path.
+    /// The policies of all paths.
     #[must_use]
     pub fn policies(&self) -> Policies {
         let mut policies = Policies::default();
         for path in WritePath::ALL {
             let policy = self.policies.get(path.name()).copied().unwrap_or(Policy::Off);
-            // What was armed could be carried out.
+            // This cannot fail: the guard was armed with this policy.
             let _ = policies.set(path, policy);
         }
         policies
     }
 
-    /// Whether the watchdog that armed it, or took it over, still runs.
+    /// Whether the watchdog of this guard still runs.
     #[must_use]
     pub fn is_watched(&self) -> bool {
         let processes = Processes::open();
         processes.is_ok_and(|it| it.execute_the_same(&self.pid.to_string(), "self"))
     }
 
-    /// Whether a guard with this record may be replaced by one with another.
+    /// Whether a guard with this record may be replaced by one with the record `new`. If not, the
+    /// error says why.
     pub(super) fn yields_to(&self, new: &Self) -> Result<(), String> {
         let memory = new.memory();
         if let Some(range) = self.memory().ranges().iter().find(|range| !memory.covers(range)) {
@@ -156,7 +160,7 @@ fn set(ranges: &[(u64, u64)]) -> RangeSet {
     ranges.iter().filter_map(range).collect()
 }
 
-/// Policies by name, as a record has them.
+/// Policies by the paths' names, as in a record.
 pub(super) fn by_name(policies: &Policies) -> BTreeMap<String, Policy> {
     WritePath::ALL.map(|path| (path.name().to_owned(), policies.get(path))).into()
 }
@@ -190,8 +194,8 @@ mod tests {
         State { released: 0, registering: 0, length: 0, opens: 0, record: [0; RECORD_BYTES] }
     }
 
-    /// Check that a record comes back as it was written, and that what is none is refused: nothing,
-    /// a length beyond the table, and bytes that are no record.
+    /// Check that a record is read back as it was written. Check that an empty state, a length
+    /// beyond the table and other bytes are refused.
     #[test]
     fn written_and_read() {
         let mut state = state();
@@ -208,8 +212,8 @@ mod tests {
         assert!(matches!(long.write(&mut state), Err(RecordError::TooLong(_))));
     }
 
-    /// Check that a guard yields to one that guards as much or more, and to none that is weaker in
-    /// memory, in a policy, or in who may take it down.
+    /// Check that a guard yields to one that is as strict or stricter. Check that it does not yield
+    /// to one that is weaker in memory, in a policy, or in the rule for taking it down.
     #[test]
     fn never_weaker() {
         let now = record(Preset::Standard, &[(0x1000, 0x3000)]);

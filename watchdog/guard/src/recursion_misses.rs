@@ -1,9 +1,9 @@
-//! Calls that nobody judged: the kernel skips a program at a function while another thread was
-//! preempted in the midst of it, on the same processor, and counts that
-//! (`bpf_prog_inc_misses_counter()`, kernel/bpf/syscall.c, 6.1 to 7.2).
+//! Calls that no program judged. The kernel skips a program at a function if a preempted thread is
+//! inside it on the same processor. It counts these misses (`bpf_prog_inc_misses_counter()`,
+//! kernel/bpf/syscall.c, 6.1 to 7.2).
 //!
-//! Where a hook decides, that which was not saved for it is refused. What only a program at a
-//! function sees is missed, and reported here.
+//! If a hook decides, it denies a call whose values were not saved. If only a program at a function
+//! sees the call, the call is missed, and this file reports it.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
@@ -15,24 +15,24 @@ use super::WritePath;
 use super::processes::Processes;
 use super::programs::attach_order;
 
-/// From one report of a path to the next.
+/// The shortest time from one report of a path to the next.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The counts of programs behind which nobody looks.
+/// The counts of programs whose misses no other program detects.
 #[derive(Debug)]
 pub(super) struct RecursionMisses(Vec<Counted>);
 
 #[derive(Debug)]
 struct Counted {
     path: WritePath,
-    /// Of the guard's own, which outlives this.
+    /// The guard's own descriptor, which lives longer than this.
     program: RawFd,
     reported: u64,
     at: Option<Instant>,
 }
 
 impl RecursionMisses {
-    /// Begins to count for the programs that were loaded.
+    /// Starts to count for the programs that were loaded.
     pub(super) fn of(programs: &Ebpf) -> Self {
         let last = attach_order().into_iter().filter(|it| it.program.is_last);
         Self(
@@ -45,7 +45,8 @@ impl RecursionMisses {
         )
     }
 
-    /// How many calls were missed since the last report, by path; seldom.
+    /// How many calls were missed since the last report, by path. Each path is reported at most
+    /// once per [`REPORT_INTERVAL`].
     pub(super) fn new_ones(&mut self) -> Vec<(WritePath, u64)> {
         let new = |counted: &mut Counted| {
             if counted.at.is_some_and(|at| at.elapsed() < REPORT_INTERVAL) {
@@ -67,7 +68,8 @@ fn descriptor(program: &Loaded) -> Option<RawFd> {
     Some(program.fd().ok()?.as_fd().as_raw_fd())
 }
 
-/// What a program's `/proc/PID/fdinfo/N` says (`bpf_prog_show_fdinfo()`, kernel/bpf/syscall.c).
+/// Reads the count from a program's `/proc/PID/fdinfo/N` (`bpf_prog_show_fdinfo()`,
+/// kernel/bpf/syscall.c).
 fn misses(info: &str) -> Option<u64> {
     info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
 }
@@ -76,7 +78,7 @@ fn misses(info: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// Check that the count is read out of what the kernel says, and that nothing is made up.
+    /// Check that the count is read, and that a text without it gives none.
     #[test]
     fn counts() {
         assert_eq!(misses("prog_id:\t7\nrecursion_misses:\t12\nverified_insns:\t9\n"), Some(12));

@@ -1,4 +1,4 @@
-//! Who may take the guard down.
+//! Rules for taking the guard down.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,18 +10,18 @@ use serde::{Deserialize, Serialize};
 
 use super::processes::Processes;
 
-/// Who may take the guard down, with the watchdog's own executable.
+/// The rule for taking the guard down. The watchdog's own executable is always needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Release {
-    /// Root, from anywhere.
+    /// Root may, from anywhere.
     Root,
-    /// Root on a console of the machine: a virtual terminal or a serial line, not the network.
+    /// Root may, on a console of the machine: a virtual terminal or a serial line, not the network.
     #[default]
     Console,
-    /// Root with the secret of this hash (Argon2, as a PHC string).
+    /// Root may, with the secret of this hash (Argon2, as a PHC string).
     Secret(String),
-    /// The guard stays until the machine restarts.
+    /// No process may: the guard stays until the machine restarts.
     Sealed,
 }
 
@@ -38,7 +38,7 @@ impl FromStr for Release {
                 check_hash(hash)?;
                 Ok(Self::Secret(hash.to_owned()))
             }
-            // Not repeated: it may be a secret in the place of its hash.
+            // The text is not repeated: it may be a secret in place of its hash.
             _ => Err("write `console`, `root`, `never`, or the hash of a secret (`watchdog guard \
                       secret`)"
                 .to_owned()),
@@ -49,27 +49,27 @@ impl FromStr for Release {
 /// Why the guard is not taken down.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Refusal {
-    /// Not on a console.
+    /// This process is not on a console.
     #[error(
         "the guard can be taken down only from a console of this machine: a virtual terminal \
          (tty1) or a serial line, not over the network or by a script"
     )]
     NotOnConsole,
-    /// The secret is another.
+    /// The secret is wrong.
     #[error("this is not the secret that takes the guard down")]
     WrongSecret,
-    /// There is no secret.
+    /// No secret was given.
     #[error(
         "the guard is taken down by a secret: type it at the prompt, or use --secret-file FILE"
     )]
     NoSecret,
-    /// Never.
+    /// The guard is sealed.
     #[error("the guard is sealed (`disarm = \"never\"`): it stays until this machine restarts")]
     Sealed,
 }
 
 impl Release {
-    /// Whether a guard with this may be replaced by one with `new`.
+    /// Whether a guard with this rule may be replaced by one with the rule `new`.
     pub(super) fn yields_to(&self, new: &Self) -> bool {
         match (self, new) {
             (Self::Secret(old), Self::Secret(new)) => old == new,
@@ -86,7 +86,7 @@ impl Release {
         }
     }
 
-    /// Whether a secret is asked for.
+    /// Whether taking the guard down needs a secret.
     #[must_use]
     pub const fn wants_secret(&self) -> bool {
         matches!(self, Self::Secret(_))
@@ -95,7 +95,7 @@ impl Release {
     /// Checks that this process may take the guard down.
     ///
     /// # Errors
-    /// Why not.
+    /// [`Refusal`]: the reason why not.
     pub fn check(&self, secret: Option<&[u8]>) -> Result<(), Refusal> {
         match self {
             Self::Root => Ok(()),
@@ -130,7 +130,7 @@ pub fn hash(secret: &[u8]) -> Result<String, argon2::password_hash::Error> {
     Ok(Argon2::default().hash_password(secret)?.to_string())
 }
 
-/// Checks that there can be a secret of a hash: else no one could take the guard down.
+/// Checks that some secret can have this hash. Otherwise no secret could take the guard down.
 fn check_hash(hash: &str) -> Result<(), String> {
     let wrong = |what: &dyn fmt::Display| {
         format!("this is not a hash of a secret ({what}): make one with `watchdog guard secret`")
@@ -140,20 +140,20 @@ fn check_hash(hash: &str) -> Result<(), String> {
     parts.salt.and(parts.hash).map(drop).ok_or_else(|| wrong(&"it is cut off"))
 }
 
-/// Whether this process's controlling terminal is a console: a virtual terminal or a serial line,
-/// which have the major number 4 (Documentation/admin-guide/devices.txt). Terminals of ssh and the
-/// like are pseudo terminals.
+/// Whether this process's controlling terminal is a console: a virtual terminal or a serial line.
+/// Both have the major number 4 (Documentation/admin-guide/devices.txt). Terminals of ssh and of
+/// similar programs are pseudo terminals.
 fn is_on_console() -> bool {
     let stat = Processes::open().and_then(|it| it.read("self/stat"));
     stat.is_ok_and(|stat| is_console(&stat))
 }
 
-/// The same by `/proc/PID/stat`, whose seventh field is the terminal's device.
+/// The same from the text of `/proc/PID/stat`. Its seventh field is the terminal's device.
 fn is_console(stat: &str) -> bool {
-    // The second field is the name, in parentheses, with anything in it.
+    // The second field is the name in parentheses. It may contain any byte, also parentheses.
     let behind = stat.rsplit_once(')').map(|(_, behind)| behind);
     let device = behind.and_then(|rest| rest.split_whitespace().nth(4)?.parse::<u32>().ok());
-    // `new_encode_dev()`: bits 8 to 19 are the major number, 0 to 7 and 20 to 31 the minor one.
+    // `new_encode_dev()`: bits 8 to 19 are the major number, 0 to 7 and 20 to 31 the minor number.
     device.is_some_and(|device| (device >> 8) & 0xfff == 4 && device & 0xff != 0)
 }
 
@@ -161,7 +161,7 @@ fn is_console(stat: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Check that only the secret itself is taken.
+    /// Check that only the right secret is accepted.
     #[test]
     fn secrets() {
         let release = Release::Secret(hash(b"open sesame").unwrap());
@@ -171,8 +171,8 @@ mod tests {
         assert_eq!(Release::Sealed.check(Some(b"open sesame")), Err(Refusal::Sealed));
     }
 
-    /// Check that the configuration's words are read, and a hash as it was made. Check that other
-    /// words are refused without a copy of them, and so are hashes that no secret has.
+    /// Check that the configuration's words and a complete hash are read. Check that other words
+    /// and incomplete or unknown hashes are refused, and that the error does not repeat them.
     #[test]
     fn configured() {
         let made = hash(b"open sesame").unwrap();
@@ -199,8 +199,8 @@ mod tests {
         }
     }
 
-    /// Check that virtual terminals and serial lines are consoles, and that pseudo terminals and no
-    /// terminal are none, whatever a process calls itself.
+    /// Check that virtual terminals and serial lines are consoles. Check that pseudo terminals and
+    /// a missing terminal are not, whatever the name of the process.
     #[test]
     fn consoles() {
         let stat = |device: u32| format!("7 (a) 4) b) S 1 7 7 {device} 7 0");

@@ -1,4 +1,4 @@
-//! What the programs report: attempts, how many of them were lost, and their own messages.
+//! Reports of the programs: attempts, the number of lost attempts, and log messages.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
@@ -16,7 +16,7 @@ use super::error::GuardError;
 use super::event::GuardEvent;
 use super::recursion_misses::RecursionMisses;
 
-/// Reads what the programs report.
+/// Reads the reports of the programs.
 pub(super) struct Reports {
     attempts: AsyncFd<RingBuf<MapData>>,
     /// How many attempts by each path did not fit into the ring buffer.
@@ -24,15 +24,15 @@ pub(super) struct Reports {
     lost_reported: [u64; path::COUNT as usize],
     recursion_misses: RecursionMisses,
     log: EbpfLog,
-    /// The kernel's reasons for asking security modules, by number.
+    /// The kernel's lockdown reasons, by number.
     reasons: BTreeMap<u32, String>,
 }
 
 impl Reports {
-    /// Takes the tables of the programs that it reads.
+    /// Takes the tables that it reads from the programs.
     ///
     /// # Errors
-    /// [`GuardError`] if a table is missing, or the event loop does not take the ring buffer.
+    /// [`GuardError`] if a table is missing, or the event loop does not accept the ring buffer.
     pub(super) fn of(
         programs: &mut Ebpf,
         log: EbpfLog,
@@ -60,7 +60,7 @@ impl Reports {
             }
             tokio::select! {
                 ready = self.attempts.readable_mut() => {
-                    // Cleared first: what arrives after the next look is seen as ready again.
+                    // Cleared before the buffer is read again: later records make it ready again.
                     if let Ok(mut ready) = ready {
                         ready.clear_ready();
                     }
@@ -70,14 +70,14 @@ impl Reports {
         }
     }
 
-    /// Calls that no program judged since the last time, for each path not more often than
-    /// [`RecursionMisses`] allows.
+    /// Calls that no program judged since the last report. Each path is reported at most as often
+    /// as [`RecursionMisses`] allows.
     pub(super) fn recursion_misses(&mut self) -> Vec<GuardEvent> {
         let misses = self.recursion_misses.new_ones().into_iter();
         misses.map(|(path, count)| GuardEvent::RecursionMisses { path, count }).collect()
     }
 
-    /// Attempts by one path that were lost since the last time.
+    /// Attempts by one path that were lost since the last report.
     fn newly_lost(&mut self) -> Option<GuardEvent> {
         WritePath::ALL.into_iter().find_map(|path| {
             let reported = self.lost_reported.get_mut(path.number() as usize)?;
@@ -89,18 +89,18 @@ impl Reports {
     }
 }
 
-/// The messages of the programs themselves, if they can be read.
+/// The log messages of the programs, if they can be read.
 pub(super) struct EbpfLog(Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>);
 
 impl EbpfLog {
-    /// Begins to collect them.
+    /// Starts to collect them.
     pub(super) fn init(programs: &mut Ebpf) -> Self {
         let logger = EbpfLogger::init(programs)
             .inspect_err(|error| log::debug!("eBPF's own messages are not shown: {error}"));
         Self(logger.ok().and_then(|logger| listen(logger).ok()))
     }
 
-    /// Waits for messages, and passes them on to the log. Cancel safe.
+    /// Waits for log messages, and passes them on to the log. Cancel safe.
     async fn relay(&mut self) {
         let Self(Some(log)) = self else { return std::future::pending().await };
         if let Ok(mut ready) = log.readable_mut().await {
@@ -112,8 +112,8 @@ impl EbpfLog {
 
 /// Registers a ring buffer with the event loop.
 fn listen<T: AsRawFd>(buffer: T) -> Result<AsyncFd<T>, GuardError> {
-    // SAFETY: both kinds of ring buffer own their descriptor and keep it open and the same for as
-    // long as they live; nothing takes them out of the `AsyncFd`.
+    // SAFETY: both kinds of ring buffer own their descriptor and keep it open and unchanged while
+    // they live. No code takes them out of the `AsyncFd`.
     unsafe { AsyncFd::register_with_interest(buffer, Interest::READABLE) }
         .map_err(|refused| GuardError::Listen(refused.into()))
 }

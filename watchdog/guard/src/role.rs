@@ -1,15 +1,14 @@
 //! The role that the guard trusts, and how a command gives it up.
 //!
 //! The guard trusts every process that executed the watchdog's executable, because `run` and
-//! `guard` need its tables. A command that takes names of files from its caller would lend that
-//! trust to whoever calls it: root could have it write what the guard keeps from root. So each
-//! command but those two gives the role up before it reads an argument, and `run` gives it up
-//! where it arms no guard.
+//! `guard` need its tables. A command that takes file names from its caller would lend that trust
+//! to the caller: root could use it to write files that the guard protects from root. So every
+//! other command gives the role up before it reads an argument. `run` gives it up if it arms no
+//! guard.
 //!
-//! The guard's programs refuse a process that has a seccomp filter, and no process can ever take
-//! one off. The filter here allows every system call: it is there to be seen by the guard. The
-//! kernel runs it once for each system call that is new (`seccomp_cache_prepare`,
-//! kernel/seccomp.c, 5.11).
+//! The guard's programs do not trust a process that has a seccomp filter, and no process can ever
+//! remove one. The filter here allows every system call: it only marks the process. The kernel runs
+//! the filter once for each system call number (`seccomp_cache_prepare`, kernel/seccomp.c, 5.11).
 
 use std::ffi::OsStr;
 use std::io;
@@ -17,19 +16,19 @@ use std::io;
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::thread::set_no_new_privs;
 
-/// Whether a command needs the role. It is told by the first argument as it stands, `-v` left out:
-/// everything that is not exactly one of these words gives the role up, whatever the parser makes
-/// of it later.
+/// Whether a command needs the role. `command` is the first argument other than `-v`, as it stands.
+/// Any other word than these two gives the role up, even if the parser later accepts it.
 #[must_use]
 pub fn is_needed_by(command: Option<&OsStr>) -> bool {
     command.is_some_and(|command| command == "run" || command == "guard")
 }
 
-/// Gives the role up, for all threads of this process and for ever.
+/// Gives the role up for all threads of this process, and forever.
 ///
 /// # Errors
-/// When the kernel takes no filter, and the process is root's. Nobody else could do with the role
-/// what his own leave does not let him do, so other users' dumps are judged in a sandbox as well.
+/// When the kernel accepts no filter and the process is root's. For another user that is not an
+/// error: the role allows that user nothing more. So another user can check dumps even in a sandbox
+/// that accepts no filter.
 pub fn give_up() -> io::Result<()> {
     match install_filter() {
         // SAFETY: geteuid has no preconditions.
@@ -42,20 +41,21 @@ pub fn give_up() -> io::Result<()> {
     }
 }
 
-/// Keeps the memory of this process out of swap, all that it has and will have: whoever owns the
-/// disk could change there what the process reads back.
+/// Keeps all memory of this process out of swap, also later memory. Otherwise a process that can
+/// write the disk could change pages before the kernel reads them back.
 ///
 /// # Errors
-/// When the kernel locks none, for want of CAP_IPC_LOCK.
+/// When the kernel does not lock the memory: without CAP_IPC_LOCK.
 pub fn lock_memory() -> io::Result<()> {
-    // Read back first, then locked as it comes: what is mapped later need not all be there.
+    // The first call reads everything back and locks it. Later mappings are locked page by page,
+    // when the process touches them.
     mlockall(MlockAllFlags::CURRENT)?;
     Ok(mlockall(MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)?)
 }
 
 /// Installs a filter that allows everything.
 fn install_filter() -> io::Result<()> {
-    // Without it only CAP_SYS_ADMIN may install a filter.
+    // Without this, only a process with CAP_SYS_ADMIN may install a filter.
     set_no_new_privs(true)?;
     let mut allow = libc::sock_filter {
         code: (libc::BPF_RET | libc::BPF_K) as u16,
@@ -64,8 +64,8 @@ fn install_filter() -> io::Result<()> {
         k: libc::SECCOMP_RET_ALLOW,
     };
     let program = libc::sock_fprog { len: 1, filter: &raw mut allow };
-    // Kernels before 5.16 slow a process with a filter down unless it says that it needs no
-    // defence against its own speculation.
+    // Kernels before 5.16 slow a process with a filter down, unless it declares that it needs no
+    // mitigation of its own speculation.
     let flags = libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
     // SAFETY: `program` and the instruction that it points to outlive the call, which copies both.
     let installed = unsafe {
@@ -95,8 +95,7 @@ mod tests {
         assert!(!is_needed_by(None));
     }
 
-    /// Check that the filter is on afterwards, in other threads as well, and that files are read
-    /// as before.
+    /// Check that all threads have the filter afterwards, and that files can still be read.
     #[test]
     fn a_filter_that_is_seen() {
         let mode = |status: String| {
@@ -107,7 +106,7 @@ mod tests {
         let own = fs::read_to_string("/proc/thread-self/status").expect("read");
         assert_eq!(mode(own), "Seccomp:\t2");
         for thread in fs::read_dir("/proc/self/task").expect("threads").flatten() {
-            // A thread may have ended since.
+            // A thread may have exited since the list was read.
             if let Ok(status) = fs::read_to_string(thread.path().join("status")) {
                 assert_eq!(mode(status), "Seccomp:\t2");
             }

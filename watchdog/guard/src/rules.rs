@@ -1,4 +1,4 @@
-//! The rules that the programs get, and the record of the guard.
+//! The rules for the programs, and the record of the guard.
 
 use sha2::{Digest, Sha256};
 use watchdog_common::{Offsets, Range, Rules};
@@ -10,7 +10,7 @@ use super::record::{Record, by_name};
 use super::{Coverage, GuardError, Policies, Processors, WritePath};
 use watchdog_core::memory::RangeSet;
 
-/// The record of a guard with these rules. Its programs are not loaded yet, so it names none.
+/// The record of a guard with these rules. It has no ids of programs: none is loaded yet.
 pub(super) fn record(
     config: &GuardConfig,
     policies: &Policies,
@@ -39,10 +39,10 @@ pub(super) fn record(
     }
 }
 
-/// SHA-256 of everything in the programs' constants that comes from the kernel, as hex.
+/// SHA-256 of all kernel values in the programs' constants, as hex.
 fn digest(offsets: &Offsets, rules: &Rules) -> String {
     let mut kernel = Sha256::new();
-    // SAFETY: `repr(C)` and no padding, as `watchdog-common` proves.
+    // SAFETY: `repr(C)` without padding, as an assertion in `watchdog-common` checks.
     kernel.update(unsafe {
         std::slice::from_raw_parts((&raw const *offsets).cast::<u8>(), size_of::<Offsets>())
     });
@@ -61,7 +61,7 @@ fn digest(offsets: &Offsets, rules: &Rules) -> String {
     watchdog_core::text::hex(&kernel.finalize())
 }
 
-/// The rules as the programs hold them.
+/// The rules in the form that the programs use.
 ///
 /// # Errors
 /// [`GuardError::TooManyRanges`], [`GuardError::TooManyWritable`], [`GuardError::WritableNode`].
@@ -105,12 +105,12 @@ pub(super) fn rules(
     Ok(rules)
 }
 
-/// Processors that may be started: those that run, and those that are configured.
+/// Processors that may be started: those that run now, and those that are configured.
 fn processors(config: &GuardConfig, facts: &KernelFacts) -> Processors {
     facts.online.with(&config.processors)
 }
 
-/// Puts ranges into a table of the rules.
+/// Writes ranges into a table of the rules.
 fn fill(table: &mut [Range], ranges: &RangeSet) {
     for (slot, range) in table.iter_mut().zip(ranges.ranges()) {
         *slot = Range { start: range.start().0, end: range.end().0 };
@@ -123,7 +123,7 @@ mod tests {
     use crate::facts::made_up::{config, facts};
     use watchdog_core::memory::PhysRange;
 
-    /// Check that exactly 64 ranges fit, and that more are refused, not cut.
+    /// Check that exactly 64 ranges fit, and that more are refused, not truncated.
     #[test]
     fn ranges_fit() {
         let rules = |count: u64| {
@@ -136,8 +136,8 @@ mod tests {
         assert!(matches!(rules(65), Err(GuardError::TooManyRanges(65))));
     }
 
-    /// Check that no node's memory can be left writable, and that the processors are those that
-    /// run and those that are named.
+    /// Check that no range of a node can be writable. Check that the processors are those that run
+    /// and those that are configured.
     #[test]
     fn writable_and_processors() {
         let set = |text: &str| RangeSet::from_iter([text.parse::<PhysRange>().unwrap()]);
@@ -152,8 +152,8 @@ mod tests {
         assert_eq!((now.processors[0], now.processors[125]), (0b1111, 1));
     }
 
-    /// Check that the record's digest changes with an offset, with an enumeration and with a
-    /// helper's address, and not with what is configured.
+    /// Check that the record's digest changes with an offset, an enumeration, a helper's address
+    /// and the mount namespace, but not with the configuration.
     #[test]
     fn digest_of_the_kernel() {
         let of = |facts: &KernelFacts, policies: &Policies| {

@@ -1,10 +1,10 @@
-//! When processes are searched for stale access outside of the self-test's own searches.
+//! When the guard searches processes for stale access, beside the self-test's own searches.
 
 use std::time::{Duration, Instant};
 
 use super::event::GuardEvent;
 
-/// From one search to the next.
+/// The shortest time from one search to the next.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Whether a search is due, and when the last one was.
@@ -15,7 +15,7 @@ pub(super) struct SearchSchedule {
 }
 
 impl SearchSchedule {
-    /// An event after which a process may have guarded memory mapped makes a search due.
+    /// Makes a search due after an event that may have left guarded memory mapped in a process.
     pub(super) fn note(&mut self, event: &GuardEvent) {
         self.is_due |= event.leaves_mappings();
     }
@@ -26,7 +26,7 @@ impl SearchSchedule {
         self.is_due && self.last.is_none_or(is_time)
     }
 
-    /// A search begins now, and finds what any event so far may have left.
+    /// Notes that a search begins now. It covers all events so far.
     pub(super) fn begin(&mut self, now: Instant) {
         *self = Self { is_due: false, last: Some(now) };
     }
@@ -37,8 +37,8 @@ mod tests {
     use super::*;
     use crate::WritePath;
 
-    /// Check that only what may leave a mapping makes a search due, until one begins, and that the
-    /// next search waits for the interval and is not forgotten.
+    /// Check that only an event that may leave a mapping makes a search due, until one begins.
+    /// Check that the next search waits for the interval and still happens.
     #[test]
     fn due() {
         let (mut schedule, begun) = (SearchSchedule::default(), Instant::now());

@@ -1,4 +1,4 @@
-//! Attempts on what belongs to the guard: each must fail, by the guard.
+//! Attempts on the guard's own objects. The guard must deny each of them.
 
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,18 @@ use std::{fs, io};
 use super::bpf;
 use super::bpffs::{BPFFS, SYSFS, is_bpf};
 
-/// What the attempts aim at.
+/// The targets of the attempts.
 #[derive(Clone, Debug)]
 pub(super) struct SelfProbes {
-    /// A pin of a table.
+    /// The pin of the canary table.
     pub(super) pin: PathBuf,
-    /// The id of a program.
+    /// The id of the canary program.
     pub(super) program: u32,
     /// The watchdog's process id.
     pub(super) watchdog: u32,
 }
 
-/// An attempt, and what it does.
+/// The name of an attempt, and the attempt.
 pub(super) type SelfProbe = (&'static str, fn(&SelfProbes) -> io::Result<()>);
 
 impl SelfProbes {
@@ -48,18 +48,18 @@ impl SelfProbes {
         fs::rename(&self.pin, self.pin.with_file_name("moved"))
     }
 
-    /// With flags that no unmount may have together: the kernel refuses them behind the hook
-    /// (`do_umount()`, fs/namespace.c). Where the pins' file system is gone, the attempt is on the
-    /// one below it.
+    /// Unmounts with flags that exclude each other. The kernel refuses them only after the hook
+    /// (`do_umount()`, fs/namespace.c). If the pins' file system is not mounted, the attempt is on
+    /// the file system below it.
     fn unmount(&self) -> io::Result<()> {
         let target = if is_bpf(Path::new(BPFFS)) { BPFFS } else { SYSFS };
         let target = CString::new(target)?;
-        // SAFETY: the kernel reads the name.
+        // SAFETY: the kernel only reads the name.
         let result = unsafe { libc::umount2(target.as_ptr(), libc::MNT_EXPIRE | libc::MNT_FORCE) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Signal 0, which is not delivered.
+    /// Sends signal 0, which the kernel does not deliver.
     fn signal(&self) -> io::Result<()> {
         let watchdog = libc::pid_t::try_from(self.watchdog).map_err(io::Error::other)?;
         // SAFETY: the kernel only checks the permission for signal 0.

@@ -1,4 +1,4 @@
-//! Self-protection: registers with the programs what belongs to the guard.
+//! Self-protection: registers the guard's own objects with its programs.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -16,20 +16,20 @@ use super::pins::Generation;
 use super::processes::Processes;
 pub(super) use super::self_probes::SelfProbes;
 
-/// Leads to the executable by its inode, whatever became of its name.
+/// Leads to the executable by its inode, even if its file was renamed or removed.
 const EXECUTABLE: &str = "self/exe";
-/// The table and the program that the watchdog itself is refused.
+/// The table and the program that no process may open, not even the watchdog.
 const CANARY_TABLE: &str = "DECOY";
 const CANARY_PROGRAM: &str = "bpf_prog";
 
-/// Pins every table, and returns their ids; the canary's with its mark.
+/// Pins every table. Returns their ids, each with its kind: the canary, or a protected table.
 pub(super) fn pin_tables(
     programs: &Ebpf,
     generation: &Generation,
 ) -> Result<Vec<(u32, u32)>, GuardError> {
     let mut ids = Vec::new();
     for (name, table) in programs.maps() {
-        // Constants and the like, which have no name that a pin may have, are frozen.
+        // Tables of constants are frozen. They have a dot in their name, which a pin cannot have.
         if name.contains('.') {
             continue;
         }
@@ -42,8 +42,8 @@ pub(super) fn pin_tables(
     Ok(ids)
 }
 
-/// Registers which tables and programs are the guard's; returns the ids of the programs,
-/// the canary's first.
+/// Registers the ids of the guard's tables and programs. Returns the ids of the programs, the
+/// canary's first.
 pub(super) fn register_ids(
     programs: &mut Ebpf,
     tables: &[(u32, u32)],
@@ -64,9 +64,9 @@ pub(super) fn register_ids(
     Ok(loaded.into_iter().map(|(id, _)| id).collect())
 }
 
-/// Registers with the programs which files are the guard's: they take up what this process opens.
-/// `protected_files` are files and folders that only the watchdog writes; those that are not there
-/// are left out.
+/// Registers the guard's files with the programs: they register each file that this process opens.
+/// `protected_files` are files and folders that only the watchdog may write. Missing ones are left
+/// out.
 pub(super) fn register_files(
     state: &mut Array<MapData, State>,
     generation: &Generation,
@@ -75,7 +75,8 @@ pub(super) fn register_files(
 ) -> Result<(), GuardError> {
     let cgroups = own_cgroups(processes);
     let owned = |paths: &[&Path]| paths.iter().map(|path| path.to_path_buf()).collect::<Vec<_>>();
-    // What is registered later stands: a folder above may be a protected one.
+    // A later registration of a file replaces an earlier one: a folder above may itself be
+    // protected.
     let kinds = [
         (file_kind::ABOVE, above(protected_files, processes)),
         (file_kind::MOUNT, owned(&[Path::new(BPFFS), Path::new(SYSFS), Path::new("/")])),
@@ -101,7 +102,8 @@ pub(super) fn register_files(
     Ok(())
 }
 
-/// Has the programs protect the files of an earlier guard: their paths may lead elsewhere by now.
+/// Makes the programs protect the files of an earlier guard too. Their paths may lead to other
+/// files by now.
 pub(super) fn protect_files_of(
     earlier: &Generation,
     programs: &mut Ebpf,
@@ -120,7 +122,7 @@ pub(super) fn protect_files_of(
     sieve.set(0, marks, 0)?;
     let files = programs.map_mut("FILES").ok_or(GuardError::Missing("FILES"))?;
     let mut files: HashMap<&mut MapData, FileKey, u32> = HashMap::try_from(files)?;
-    // What this watchdog has registered of a file stands.
+    // The kind that this watchdog registered for a file takes precedence.
     let new = protected_files
         .into_iter()
         .filter(|(key, _)| files.get(key, 0).is_err())
@@ -128,7 +130,7 @@ pub(super) fn protect_files_of(
     Ok(new.into_iter().try_for_each(|(key, kind)| files.insert(key, kind, 0))?)
 }
 
-/// The folders above pins, the executable and protected files, wherever links lead.
+/// The folders above the pins, the executable and the protected files, with all links resolved.
 fn above(protected_files: &[PathBuf], processes: &Processes) -> Vec<PathBuf> {
     let executable = processes.link(EXECUTABLE).unwrap_or_default();
     let executable = Path::new(OsStr::from_bytes(&executable));
@@ -148,7 +150,8 @@ fn set_registering(state: &mut Array<MapData, State>, kind: u32) -> Result<(), G
     Ok(state.set(0, now, 0)?)
 }
 
-/// The control group of this process and those above it, but the root, which cannot be stopped.
+/// The control group of this process and all groups above it, except the root, which cannot be
+/// frozen or killed.
 fn own_cgroups(processes: &Processes) -> Vec<PathBuf> {
     let groups = processes.read("self/cgroup").unwrap_or_default();
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();

@@ -1,14 +1,15 @@
-//! Whether each path is really denied: tried, not assumed.
+//! The self-test: tests each path, and assumes nothing.
 //!
-//! A BPF LSM program attaches without error where it never fires, and one write to
-//! `kernel.ftrace_enabled` turns all of them off without detaching them. A path counts as denied
-//! only when the attempt failed with EPERM *and* the program counted it.
+//! A BPF LSM program attaches without error where it never fires. One write to
+//! `kernel.ftrace_enabled` turns all of them off without detaching them. So a path counts as denied
+//! only if the attempt failed with EPERM *and* the program counted it.
 //!
-//! The kernel skips a program at a function while another thread is in the midst of it that was
-//! preempted there, on the same processor (`__bpf_prog_enter_recur`, kernel/bpf/trampoline.c, 6.1
-//! to 7.2). What it saves is then missing: denied, but not known to be the canary page. So an
-//! attempt that did not succeed where it must not is made again before anything is said; but not
-//! once another one did succeed: then the guard is off, and there is nothing to wait for.
+//! The kernel skips a program at a function if a preempted thread is inside it on the same
+//! processor (`__bpf_prog_enter_recur`, kernel/bpf/trampoline.c, 6.1 to 7.2). Then the values that
+//! the program saves are missing, and the attempt is denied without being recognized as one on the
+//! canary page. So the self-test repeats an attempt whose result is not as expected before it
+//! reports anything. If any forbidden attempt succeeded, the guard is off, and the self-test
+//! repeats no more attempts.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -32,46 +33,49 @@ use super::self_protection::SelfProbes;
 use super::stale_access::{StaleAccessSearch, StaleAccessWatch};
 use super::{Policies, Policy, WritePath, dma_devices};
 
-/// How long is waited before an attempt is made once more, each time twice as long.
+/// The first and the last wait before an attempt is repeated. Each wait is twice as long as the one
+/// before.
 const FIRST_WAIT: Duration = Duration::from_millis(1);
 const LAST_WAIT: Duration = Duration::from_millis(256);
 
-/// What is needed to try every path.
+/// The self-test of one guard.
 pub(super) struct SelfTest {
-    /// None where it cannot be opened any more.
+    /// `None` if `/dev/mem` can no longer be opened.
     pub(super) canary: Option<Canary>,
     pub(super) probes_seen: Array<MapData, u64>,
     pub(super) policies: Policies,
-    /// Paths for which this kernel has no place.
+    /// Paths for which this kernel has no hook, each with the reason.
     pub(super) lacking: BTreeMap<WritePath, String>,
-    /// Devices by which an IOMMU is reached, as the programs know them, where that is known.
+    /// Devices of an IOMMU that the programs know; `None` if this process does not know which these
+    /// are.
     pub(super) dma_devices: Option<DmaDevices>,
     pub(super) foreign: Foreign,
     pub(super) self_probes: SelfProbes,
     pub(super) stale_access: StaleAccessWatch,
-    /// Whether nothing succeeded so far that must not.
+    /// Whether failed attempts are repeated: until a forbidden attempt succeeds.
     pub(super) waits: Cell<bool>,
 }
 
-/// The way to a guard that is to be tested, beside its record. The process that armed the guard has
-/// the objects themselves, and another process reaches them by their pins.
+/// Access to the guard that is tested, beside its record. The process that armed the guard has the
+/// objects themselves. Another process opens their pins.
 pub(super) struct Handles {
-    /// `None` if it cannot be opened any more.
+    /// `None` if `/dev/mem` can no longer be opened.
     pub(super) canary: Option<Canary>,
     /// The table in which the programs count probes.
     pub(super) probes_seen: Array<MapData, u64>,
-    /// A pin that the guard refuses to give.
+    /// The canary's pin, which the guard lets no process open.
     pub(super) pin: PathBuf,
-    /// The list of guarded frames that processes have mapped, or why there is none.
+    /// The list of guarded frames that processes have mapped, or why it is missing.
     pub(super) frames: Result<Frames, String>,
     pub(super) foreign: Foreign,
-    /// Devices by which an IOMMU is reached, as the programs know them, if that is known.
+    /// Devices of an IOMMU that the programs know; `None` if this process does not know which these
+    /// are.
     pub(super) dma_devices: Option<DmaDevices>,
 }
 
 impl SelfTest {
-    /// The test of the guard with this record. `lacking`: paths for which this kernel has no hook,
-    /// with the reason. `has_lsm`: whether LSM programs fire.
+    /// The self-test of the guard with this record. `lacking`: paths for which this kernel has no
+    /// hook, each with the reason. `has_lsm`: whether LSM programs fire.
     pub(super) fn new(
         record: &Record,
         lacking: BTreeMap<WritePath, String>,
@@ -101,14 +105,14 @@ impl SelfTest {
         }
     }
 
-    /// Tries every path.
+    /// Tests every path.
     pub(super) fn run(&mut self) -> Coverage {
         self.waits.set(true);
         let stale_access = self.stale_access.outcome(self.canary.as_ref());
         Coverage::of(WritePath::ALL.map(|path| self.test_path(path, &stale_access)))
     }
 
-    /// Does what policy says about stale access; returns what was found.
+    /// Applies the policy to stale access. Returns one attempt for each process that had some.
     pub(super) fn end_stale_access(&mut self) -> Vec<WriteAttempt> {
         self.stale_access.end(self.canary.as_ref())
     }
@@ -123,7 +127,7 @@ impl SelfTest {
         CoverageRow::of(path, policy, outcome)
     }
 
-    /// Makes an attempt until it is seen to be dealt with as `policy` says.
+    /// Makes an attempt, and repeats it until the guard does with it what `policy` says.
     fn attempt(
         &self,
         path: WritePath,
@@ -131,7 +135,7 @@ impl SelfTest {
         act: &dyn Fn() -> io::Result<()>,
     ) -> Outcome {
         let count = || self.probes_seen.get(&path.number(), 0).ok();
-        // Programs that only kill or see let the act itself succeed.
+        // On a path that can only be killed or observed, the attempt itself succeeds.
         let must_fail = policy >= Policy::Deny && path.allows(Policy::Deny).is_ok();
         let mut wait = FIRST_WAIT;
         loop {
@@ -203,7 +207,7 @@ impl TestContext for PathTest<'_> {
     }
 }
 
-/// What an attempt's result means, given whether the program counted it.
+/// The meaning of an attempt's result. `counted`: whether the program counted the attempt.
 fn judge_probe(result: &io::Result<()>, counted: bool, must_fail: bool) -> Outcome {
     let is_denied = matches!(result, Err(error) if error.raw_os_error() == Some(libc::EPERM));
     if counted && (is_denied || !must_fail) {
@@ -220,8 +224,9 @@ fn judge_probe(result: &io::Result<()>, counted: bool, must_fail: bool) -> Outco
 mod tests {
     use super::*;
 
-    /// Check that only an EPERM that the program counted is a denial: another security module's
-    /// EPERM, another error and a success are not; and that what is only seen need not fail.
+    /// Check that only an EPERM that the program counted is a denial. Another module's EPERM,
+    /// another error and a success are not. Check that an attempt which is only observed need not
+    /// fail.
     #[test]
     fn what_counts() {
         let failure = |errno| Err(io::Error::from_raw_os_error(errno));

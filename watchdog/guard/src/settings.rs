@@ -1,19 +1,21 @@
-//! What a watch is run with beside the guard's own rules, as the guard's record has it: the next
-//! watchdog must not look less often, nor judge by less.
+//! The settings of a watch beside the guard's own rules, as the guard's record stores them. The
+//! next watchdog must not sweep less often, and must not accept baselines that this watch would
+//! refuse.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What the watch goes by. Files are known by what is in them, not by where they are.
+/// The settings of a watch. Images and baselines are identified by their content, not by their
+/// path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// From the beginning of one sweep to the next.
+    /// The time from the beginning of one sweep to the next.
     pub period: Duration,
     /// How long a node may boot before it counts as lost.
     pub booting: Duration,
-    /// Whose signature baselines must carry: minisign's public key.
+    /// The key that must have signed the baselines: minisign's public key.
     pub baseline_key: Option<String>,
     /// SHA-256 of each vendor's image, by its node and file.
     pub images: BTreeMap<String, String>,
@@ -22,7 +24,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Whether a watch with these may be followed by one with others: why not.
+    /// Whether a watch with these settings may be followed by one with the settings `new`. If not,
+    /// the error says why.
     pub(super) fn yields_to(&self, new: &Self) -> Result<(), String> {
         for (what, old, now) in [
             ("a sweep begins", self.period, new.period),
@@ -43,7 +46,7 @@ impl Settings {
         }
     }
 
-    /// What is judged by something else from now on, a sentence each.
+    /// The images and baselines that are missing or different in `new`, one sentence each.
     pub(super) fn changed(&self, new: &Self) -> Vec<String> {
         let mut changed = differing("the vendor's image", &self.images, &new.images);
         changed.extend(differing("the baseline", &self.baselines, &new.baselines));
@@ -51,7 +54,7 @@ impl Settings {
     }
 }
 
-/// What is gone, or has another content.
+/// The entries of `old` that are missing in `new`, or have another digest there.
 fn differing(
     what: &str,
     old: &BTreeMap<String, String>,
@@ -69,8 +72,8 @@ fn differing(
 mod tests {
     use super::*;
 
-    /// Check that a watch gives way to none that looks less often or takes baselines that it would
-    /// not, and that what it judged by and is no more is named.
+    /// Check that a watch does not give way to one that sweeps less often or accepts other
+    /// baselines. Check that missing and changed images and baselines are named.
     #[test]
     fn never_less() {
         let files = |name: &str, digest: &str| [(name.to_owned(), digest.to_owned())].into();

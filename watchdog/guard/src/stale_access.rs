@@ -1,8 +1,9 @@
-//! Path `held`: what processes hold from before the guard, or from a lease that is over.
+//! Path `held`: access that processes have from before the guard, or from a lease that is over.
 //!
-//! A mapping that is writable already never asks anybody again, so it must be found, whichever
-//! driver made it, and its process ended. A descriptor of `/dev/mem` is judged at each use, and
-//! ended only where policy says that nobody shall have one, or no program judges uses.
+//! No hook runs again for a mapping that is already writable. So the guard searches for such
+//! mappings, of any driver, and kills their processes. The programs judge each use of a descriptor
+//! of `/dev/mem`. The guard kills a process for a descriptor only where policy forbids every
+//! descriptor, or where no program judges its uses.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,39 +21,40 @@ use super::processes::{Device, Open, Processes};
 use super::{Policies, Policy, Processors, WritePath};
 use watchdog_core::memory::PhysRange;
 
-/// `MEM_MAJOR`, and the minors of `/dev/mem` and `/dev/port` (drivers/char/mem.c).
+/// `MEM_MAJOR`, and the minor numbers of `/dev/mem` and `/dev/port` (drivers/char/mem.c).
 const DEV_MEM: Device = (1, 1);
 const DEV_PORT: Device = (1, 4);
-/// How often is looked again, and for how long in all: who multiplies faster than he is killed, or
-/// cannot be killed, is not waited for.
+/// How many rounds one search has, and how long all rounds together may take. This bounds the
+/// search if a process forks faster than it is killed, or cannot be killed.
 const ROUNDS: usize = 8;
 const ALL_ROUNDS: Duration = Duration::from_secs(10);
-/// How long one process may take to end.
+/// How long one process may take to exit after the signal.
 const KILL_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often all processes are looked at while the guard is in force.
+/// How often the self-test searches all processes while the guard is in force.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Searches for access that only the watchdog may have.
 #[derive(Debug)]
 pub(super) struct StaleAccessSearch {
-    /// Who has guarded memory mapped to be written; or why that is not seen.
+    /// The list of writable mappings of guarded memory, or why it is missing.
     frames: Result<Frames, String>,
-    /// `/dev/mem` open for writing.
+    /// Whether to search for `/dev/mem` open for writing.
     mem: bool,
-    /// `/dev/port` open for writing.
+    /// Whether to search for `/dev/port` open for writing.
     port: bool,
-    /// Devices by which an IOMMU is reached.
+    /// Devices of an IOMMU. `None`: they are not searched for.
     dma_devices: Option<DmaDevices>,
-    /// What starts a processor, but for these.
+    /// The processors that this node may start. The search is for open files that start another
+    /// one. `None`: there is no such search.
     processors: Option<Processors>,
 }
 
-/// Something that a process holds.
+/// One kind of access that a process has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct StaleAccess {
     what: &'static str,
     range: Option<PhysRange>,
-    /// Whether it is known that nobody may have it.
+    /// Whether it is certain that policy forbids it.
     is_certain: bool,
 }
 
@@ -69,7 +71,8 @@ impl StaleAccess {
 }
 
 impl StaleAccessSearch {
-    /// By policies. `uses_are_judged`: whether programs see what is done with a descriptor.
+    /// A search with these policies. `uses_are_judged`: whether programs judge each use of a
+    /// descriptor.
     pub(super) fn new(
         frames: Result<Frames, String>,
         policies: &Policies,
@@ -87,7 +90,9 @@ impl StaleAccessSearch {
         }
     }
 
-    /// Every mapping that nobody may have. What this process maps for it meanwhile must be seen.
+    /// Every writable mapping of memory that no process may write. Mappings that could not be
+    /// walked are included. To test the list, this process maps the inner canary page, and the list
+    /// must contain that mapping.
     fn mapped(&self, canary: Option<&Canary>) -> io::Result<Vec<Mapped>> {
         let frames = self.frames.as_ref().map_err(|why| io::Error::other(why.clone()))?;
         let canary = canary.filter(|canary| canary.is_writable);
@@ -101,7 +106,7 @@ impl StaleAccessSearch {
         Ok(mapped)
     }
 
-    /// What nobody may have and a process has open.
+    /// A file or device that the process has open and that policy forbids.
     fn open(&self, processes: &Processes, pid: u32) -> Option<StaleAccess> {
         if !(self.mem || self.port || self.dma_devices.is_some() || self.processors.is_some()) {
             return None;
@@ -129,7 +134,7 @@ impl StaleAccessSearch {
         dma_devices.majors.contains(&major) || dma_devices.numbers.contains(&number)
     }
 
-    /// Finds the processes that hold anything of it, but for this one and `excepted`.
+    /// Finds the processes with forbidden access, except this process and `excepted`.
     fn find(
         &self,
         processes: &Processes,
@@ -141,7 +146,7 @@ impl StaleAccessSearch {
             all.filter_map(|pid| Some((pid, self.open(processes, pid)?))).collect();
         for mapped in self.mapped(canary)? {
             let access = StaleAccess::mapped(&mapped);
-            // What is known stands before what is not.
+            // A certain finding takes precedence over an uncertain one.
             if access.is_certain || !found.contains_key(&mapped.pid) {
                 found.insert(mapped.pid, access);
             }
@@ -150,8 +155,8 @@ impl StaleAccessSearch {
         Ok(found)
     }
 
-    /// Does what policy says about every process that holds anything of it: reports it, or ends
-    /// it. Who could not be ended is reported as such.
+    /// Applies the policy to every process with forbidden access: reports it, or kills it. A
+    /// process that could not be killed is returned as only observed.
     fn end(&self, policy: Policy, canary: Option<&Canary>) -> io::Result<Vec<WriteAttempt>> {
         let mut attempts: Vec<WriteAttempt> = Vec::new();
         if policy == Policy::Off {
@@ -178,11 +183,11 @@ impl StaleAccessSearch {
         Ok(attempts)
     }
 
-    /// Ends a process, if it still holds something; whether it is gone.
+    /// Kills a process if it still has the access. Returns whether the process is gone.
     fn kill(&self, processes: &Processes, pid: u32, access: StaleAccess) -> bool {
-        // Process 1 takes no signal that it does not want.
+        // Process 1 ignores signals that it does not handle.
         let id = i32::try_from(pid).ok().filter(|id| *id > 1).and_then(Pid::from_raw);
-        // From here on the number is not another's.
+        // From here on the kernel cannot give the number to another process.
         let Some(process) = id.and_then(|id| pidfd_open(id, PidfdFlags::empty()).ok()) else {
             return false;
         };
@@ -209,16 +214,16 @@ impl StaleAccessSearch {
     }
 }
 
-/// What is done about path `held`, and how it stands.
+/// The policy of path `held`, and the result of its searches.
 #[derive(Debug)]
 pub(super) struct StaleAccessWatch {
     search: StaleAccessSearch,
     policy: Policy,
-    /// The watchdog, which may hold what nobody else may.
+    /// The watchdog's process, which may have this access.
     watchdog: u32,
-    /// When all processes were last looked at, and what was found wrong.
+    /// When all processes were last searched, and the result.
     last: Option<(Instant, Outcome)>,
-    /// Whether somebody holds a lease, and with it what nobody else may hold.
+    /// Whether a lease is in force: its process may then have this access.
     pub(super) is_leased: bool,
 }
 
@@ -227,18 +232,19 @@ impl StaleAccessWatch {
         Self { search, policy, watchdog, last: None, is_leased: false }
     }
 
-    /// Does what policy says, once: who held what.
+    /// Applies the policy once. Returns the processes that had forbidden access.
     pub(super) fn end(&mut self, canary: Option<&Canary>) -> Vec<WriteAttempt> {
         self.search.end(self.policy, canary).unwrap_or_else(|error| {
-            // What is wrong with it is reported by the next self-test.
+            // The next self-test searches at once, and reports the error.
             self.last = None;
             log::warn!("the access that processes hold cannot be listed: {error}");
             Vec::new()
         })
     }
 
-    /// How it stands: somebody may still hold what should have been taken from him, or it is not
-    /// seen what processes hold. Looks now and then only, and not during a lease.
+    /// The result for the self-test. It is [`Outcome::Missing`] if a process still has access that
+    /// the guard should have ended, or if the access cannot be listed. A search runs at most once
+    /// per [`SEARCH_INTERVAL`], and not during a lease.
     pub(super) fn outcome(&mut self, canary: Option<&Canary>) -> Outcome {
         let is_recent = |at: &Instant| self.is_leased || at.elapsed() < SEARCH_INTERVAL;
         if let Some((_, outcome)) = self.last.as_ref().filter(|(at, _)| is_recent(at)) {
@@ -268,7 +274,7 @@ impl StaleAccessWatch {
     }
 }
 
-/// Who holds something, as it is reported; `/proc` is asked while the process lives.
+/// The report about a process with forbidden access. It reads `/proc` while the process is alive.
 fn attempt(processes: &Processes, pid: u32, access: StaleAccess) -> WriteAttempt {
     let status = processes.read(&format!("{pid}/status")).unwrap_or_default();
     let first = |key: &str| {

@@ -1,4 +1,4 @@
-//! Facts of a kernel that does not exist, and a configuration to go with them.
+//! Facts about an invented kernel, and a configuration for it.
 
 #[path = "../../../core/src/btf/made_up.rs"]
 #[expect(dead_code, reason = "the tests of type information use the rest")]
@@ -19,8 +19,8 @@ const STRUCT: u32 = 4;
 const FUNC: u32 = 12;
 const FUNC_PROTO: u32 = 13;
 
-/// A kernel that fires LSM programs and has the first of each program's functions, but for those
-/// in `without`.
+/// A kernel that fires LSM programs. It has the first function of each program, except those in
+/// `without`.
 pub(crate) fn facts(without: &[&str]) -> KernelFacts {
     let none = [0; ENUM_VALUES];
     KernelFacts {
@@ -59,7 +59,7 @@ fn types_without(without: &[&str]) -> Btf {
     Btf::parse(types.finish()).expect("type information")
 }
 
-/// A configuration that guards `ranges` and leaves everything else as it is by default.
+/// A configuration that guards `ranges` and has defaults for everything else.
 pub(crate) fn config(ranges: RangeSet) -> GuardConfig {
     GuardConfig {
         ranges,

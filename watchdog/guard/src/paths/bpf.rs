@@ -1,4 +1,4 @@
-//! Path `bpf`: BPF programs that can answer in place of the guard's, or act on the watchdog.
+//! Path `bpf`: BPF programs that can override the guard, or act on the watchdog.
 
 use super::attempt_detail;
 use super::guard_path::{GuardPath, Leaves, Means, Target, WithoutLsm};
@@ -17,7 +17,7 @@ const ATTACH_LSM: u32 = 27;
 static FOREIGN_PROGRAMS: Program =
     Program::new(foreign::PROGRAM, Kind::Listing("bpf_prog"), &[("bpf_loop", 5)]);
 
-/// Decides about bpf(2).
+/// Judges calls of bpf(2).
 pub(super) static BPF: Program =
     Program::new("bpf", Kind::Lsm, &[("bpf_lsm_bpf", 3), ("bpf_lsm_bpf", 4)]).late();
 
@@ -32,7 +32,7 @@ pub(super) const PATH: GuardPath = GuardPath {
     leaves: Leaves::Nothing,
     without_lsm: WithoutLsm::Lost,
     programs: &[&FOREIGN_PROGRAMS, &BPF_PROG, &BPF],
-    // One of the lockdown's reasons is on this path.
+    // A reason of the kernel's lockdown also belongs to this path.
     detail: |detail| match foreign::word(detail.number) {
         Some(word) => Some(word.to_owned()),
         None => attempt_detail::reason(detail),
@@ -40,7 +40,8 @@ pub(super) const PATH: GuardPath = GuardPath {
     test,
 };
 
-/// A program that is loaded now is refused, and there is none from before.
+/// Tests that the guard refuses a new program, and that no such program was loaded before the
+/// guard.
 fn test(context: &dyn TestContext) -> Outcome {
     let refused = context.attempt(&|| bpf::load_nothing(PROGRAM_LSM, ATTACH_LSM));
     if refused != Outcome::Seen {

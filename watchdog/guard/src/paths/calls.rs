@@ -1,4 +1,4 @@
-//! System calls by which paths are tried.
+//! System calls that the tests of paths use.
 
 use std::io;
 

@@ -11,7 +11,7 @@ use crate::program::{Kind, Program};
 static DMA_PHYS: Program =
     Program::new("dma_phys", Kind::Entry, &[("dma_map_phys", 5), ("dma_map_resource", 5)]).last();
 
-/// Memory that is given as a page, before 7.2.
+/// Judges memory that a driver gives as a page, before 7.2.
 static DMA_PAGE: Program = Program::new("dma_page", Kind::Exit, &[("dma_map_page_attrs", 6)])
     .last()
     .within("dma_map_phys", 5)

@@ -1,4 +1,4 @@
-//! The documents that list paths say what the guard does.
+//! Tests that the documents describe the paths as the code does.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,7 @@ fn document(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A document's rows of tables, cell by cell, from one line on to the next heading.
+/// The rows of a document's tables from one line to the next heading, as cells.
 fn rows(text: &str, from: &str) -> Vec<Vec<String>> {
     let mut lines = text.lines().skip_while(|line| *line != from).skip(1);
     let lines = lines.by_ref().take_while(|line| !line.starts_with('#'));
@@ -33,7 +33,7 @@ fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-/// The part of a text between two others, on one line.
+/// The part of a text between two others, with all white space as one blank.
 fn between(text: &str, start: &str, end: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let rest = line.split_once(start).unwrap_or_else(|| panic!("there is no `{start}`")).1;
@@ -44,7 +44,7 @@ fn names(is_meant: impl Fn(WritePath) -> bool) -> BTreeSet<&'static str> {
     WritePath::ALL.into_iter().filter(|path| is_meant(*path)).map(WritePath::name).collect()
 }
 
-/// Check that the table of docs/guard.md has every path once, with the presets' policies.
+/// Check that the table in docs/guard.md has every path once, with the policies of the presets.
 #[test]
 fn table_of_paths() {
     let text = document("docs/guard.md");
@@ -79,7 +79,8 @@ fn policies_that_a_path_can_have() {
     }
 }
 
-/// Check that the example of a self-test in docs/guard.md is that of the preset `standard`.
+/// Check that docs/guard.md has the coverage of the preset `standard` as its example of a
+/// self-test.
 #[test]
 fn example_of_a_self_test() {
     let list = |policy| -> Vec<&str> {
@@ -111,8 +112,8 @@ fn paths_to_the_guard() {
     assert_eq!(listed, names(|path| path.facts().target == Target::Guard));
 }
 
-/// Check that the table of programs in ARCHITECTURE.md has every path, and that each row names
-/// programs that there are, with their paths.
+/// Check that the table of programs in ARCHITECTURE.md has every path. Check that each row names
+/// existing programs, with their paths.
 #[test]
 fn table_of_programs() {
     let text = document("ARCHITECTURE.md");
@@ -136,7 +137,7 @@ fn table_of_programs() {
     assert_eq!(listed, names(|_| true));
 }
 
-/// Check that a summary fits its column of `watchdog run --help`.
+/// Check that each summary fits its column in `watchdog run --help`.
 #[test]
 fn summaries_fit() {
     for path in WritePath::ALL {

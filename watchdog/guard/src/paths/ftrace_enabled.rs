@@ -1,4 +1,4 @@
-//! Path `ftrace-enabled`: a write to `kernel.ftrace_enabled`, which switches the guard off.
+//! Path `ftrace-enabled`: a process writes `kernel.ftrace_enabled`, which switches the guard off.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use crate::program::{Kind, Program};
 
 const SETTING: &str = "/proc/sys/kernel/ftrace_enabled";
 
-/// Needs no ftrace itself.
+/// This program does not need ftrace.
 static SYSCTL: Program = Program::new("sysctl", Kind::Sysctl, &[]);
 
 pub(super) const PATH: GuardPath = GuardPath {
@@ -28,7 +28,7 @@ pub(super) const PATH: GuardPath = GuardPath {
     test: |context| context.attempt(&set),
 };
 
-/// Sets the value that is set.
+/// Writes the current value again.
 fn set() -> io::Result<()> {
     let now = fs::read(SETTING)?;
     OpenOptions::new().write(true).open(SETTING)?.write_all(&now)

@@ -1,4 +1,4 @@
-//! What the guard knows about a path.
+//! The facts about a path.
 
 use super::attempt_detail::AttemptDetail;
 use super::test_context::TestContext;
@@ -6,29 +6,29 @@ use crate::outcome::Outcome;
 use crate::policy::Policy;
 use crate::program::Program;
 
-/// All that the guard knows about a path, but for its number.
+/// Everything that the guard knows about a path, except its number.
 pub(super) struct GuardPath {
-    /// Its name in configuration and events.
+    /// The path's name in configuration and events.
     pub(super) name: &'static str,
     /// What the kernel lets eBPF do about it.
     pub(super) means: Means,
-    /// What the preset `standard` does about it.
+    /// The policy of the preset `standard`.
     pub(super) standard: Policy,
-    /// What the preset `strict` does about it.
+    /// The policy of the preset `strict`.
     pub(super) strict: Policy,
-    /// What it is, for `--help`: at most 39 columns.
+    /// A short description for `--help`: at most 39 columns.
     pub(super) summary: &'static str,
-    /// What a process on this path did, for the sentence of an event; `None` for a write to a
-    /// range, which the sentence names.
+    /// What a process on this path did, for the sentence of an event. `None` for a write to a
+    /// range; the sentence then names the range.
     pub(super) deed: Option<&'static str>,
     pub(super) target: Target,
     pub(super) leaves: Leaves,
     pub(super) without_lsm: WithoutLsm,
-    /// The programs without which it cannot be judged.
+    /// The programs that are needed to judge the path.
     pub(super) programs: &'static [&'static Program],
-    /// What the number says that its programs report with an attempt.
+    /// Explains the number that the path's programs report with an attempt.
     pub(super) detail: fn(&AttemptDetail<'_>) -> Option<String>,
-    /// How the self-test tries it.
+    /// Tests the path.
     pub(super) test: fn(&dyn TestContext) -> Outcome,
 }
 
@@ -39,39 +39,40 @@ pub(super) enum Means {
     Refuse,
     /// The process can be killed after the call.
     Kill,
-    /// The call can be seen.
+    /// The call can only be observed.
     See,
 }
 
-/// What a path leads to.
+/// The target of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     /// Another node's memory.
     Memory,
-    /// The guard, its watchdog or another node's processor: every attempt is one of the worst.
+    /// The guard, its watchdog or another node's processor. Every attempt is reported as
+    /// `guard-tampered`.
     Guard,
 }
 
-/// What a call that was let through leaves behind.
+/// What an allowed call leaves behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaves {
-    /// Nothing: it wrote, or it did not.
+    /// Nothing: the call wrote, or it did not.
     Nothing,
-    /// Access by which memory can be written later, when no hook runs.
+    /// Access by which a process can write memory later, when no hook runs.
     Access,
-    /// The same, in the page tables of a process. Killing that process leaves it to the processes
-    /// that share its memory.
+    /// The same, in the page tables of a process. If that process is killed, other processes that
+    /// share its memory keep it.
     Mappings,
 }
 
-/// What is left of a path where its LSM programs never fire.
+/// What is left of a path if its LSM programs never fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WithoutLsm {
-    /// All: it has no LSM program, or another program stands in for them.
+    /// Everything: the path has no LSM program, or another program replaces them.
     Kept,
-    /// It is seen, and cannot be refused.
+    /// The path is observed, and cannot be denied.
     Unrefused,
-    /// A part: which, for a sentence.
+    /// A part. The text names it for a sentence.
     Partly(&'static str),
     /// Nothing.
     Lost,

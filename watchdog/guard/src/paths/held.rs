@@ -8,8 +8,8 @@ use crate::frames;
 use crate::policy::Policy;
 use crate::program::{Kind, Program};
 
-/// Walks the page tables of every process. The list of mappings is in 5.8; the helper by which the
-/// program walks a mapping is younger (5.17).
+/// Walks the page tables of every process. The kernel can list mappings since 5.8. The helper that
+/// walks a mapping came later (5.17).
 static SHARED_FRAMES: Program =
     Program::new(frames::PROGRAM, Kind::Listing("task_vma"), &[("bpf_loop", 5)]);
 

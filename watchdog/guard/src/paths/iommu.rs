@@ -1,4 +1,4 @@
-//! Path `iommu`: an IOMMU lets a device write.
+//! Path `iommu`: an IOMMU lets a device write to memory.
 
 use std::fs::File;
 
@@ -11,7 +11,7 @@ use crate::outcome::Outcome;
 use crate::policy::Policy;
 use crate::program::{Kind, Program};
 
-/// The guard takes it for a device of an IOMMU when the watchdog opens it.
+/// The guard treats this as a device of an IOMMU when the watchdog opens it.
 const STAND_IN: &str = "/dev/full";
 
 static IOMMU: Program =

@@ -8,9 +8,9 @@ use crate::program::{Function, Kind, Program};
 
 const READ_MEM: &[Function] = &[("read_mem", 4)];
 
-/// Saves that a read of `/dev/mem` begins: the kernel maps what it reads.
+/// Saves that a read of `/dev/mem` begins: the kernel maps the memory that it reads.
 static READING: Program = Program::new("reading", Kind::Entry, READ_MEM).saves();
-/// Saves that it is over.
+/// Saves that the read has ended.
 static READING_DONE: Program = Program::new("reading_done", Kind::Exit, READ_MEM).saves();
 
 static IOREMAP: Program = Program::new("ioremap", Kind::Entry, &[("__ioremap_caller", 5)]).last();

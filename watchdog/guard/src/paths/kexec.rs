@@ -9,8 +9,8 @@ use super::lockdown::LOCKED_DOWN;
 use super::module::{KERNEL_LOAD_DATA, KERNEL_READ_FILE};
 use crate::policy::Policy;
 
-/// Flags that no kexec_load has: the kernel refuses them behind the hook (`kexec_load_check()`,
-/// kernel/kexec.c).
+/// A flag that kexec_load(2) does not have. The kernel refuses it only after the hook
+/// (`kexec_load_check()`, kernel/kexec.c).
 const NO_FLAGS: libc::c_ulong = 0x4000;
 
 pub(super) const PATH: GuardPath = GuardPath {
@@ -28,9 +28,9 @@ pub(super) const PATH: GuardPath = GuardPath {
     test: |context| context.attempt(&|| load_segments(&[])),
 };
 
-/// Tries a kexec_load(2) of segments.
+/// Tries kexec_load(2) with these segments.
 pub(super) fn load_segments(segments: &[[u64; 4]]) -> io::Result<()> {
     let (count, first) = (segments.len(), segments.as_ptr());
-    // SAFETY: the kernel reads `count` segments, and refuses the flags.
+    // SAFETY: the kernel reads `count` segments, and refuses the flag.
     checked(unsafe { libc::syscall(libc::SYS_kexec_load, 0_u64, count, first, NO_FLAGS) })
 }

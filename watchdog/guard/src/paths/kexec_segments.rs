@@ -1,4 +1,4 @@
-//! Path `kexec-segments`: kexec_load(2) of segments in another node's memory.
+//! Path `kexec-segments`: kexec_load(2) with segments in another node's memory.
 
 use std::io;
 
@@ -12,7 +12,7 @@ use crate::outcome::Outcome;
 use crate::policy::Policy;
 use crate::program::{Kind, Program};
 
-/// Sees the segments that the kernel copied, in case a process changed them after the hook.
+/// Judges the segments that the kernel copied, in case a process changed them after the hook.
 static KEXEC_SEGMENT: Program =
     Program::new("kexec_segment", Kind::Entry, &[("kimage_load_segment", 2)]).last().optional();
 

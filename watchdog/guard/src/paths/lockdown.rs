@@ -1,4 +1,4 @@
-//! Path `lockdown`: ports, MSRs, ACPI tables and the like.
+//! Path `lockdown`: a process uses ports, MSRs, ACPI tables or similar hardware access.
 
 use std::io;
 
@@ -8,11 +8,11 @@ use super::guard_path::{GuardPath, Leaves, Means, Target, WithoutLsm};
 use crate::policy::Policy;
 use crate::program::{Kind, Program};
 
-/// The POST code's port (0x80). Programs write to it to wait.
+/// The port of the POST code (0x80). Programs write to it for a short delay.
 const PORT: libc::c_ulong = 0x80;
 
-/// Decides about what the kernel's lockdown would refuse. Which path a reason belongs to is in
-/// `kernel_enums.rs`.
+/// Judges what the kernel's lockdown would refuse. `kernel_enums.rs` has the path of each lockdown
+/// reason.
 pub(super) static LOCKED_DOWN: Program =
     Program::new("locked_down", Kind::Lsm, &[("bpf_lsm_locked_down", 1)]);
 
@@ -31,9 +31,9 @@ pub(super) const PATH: GuardPath = GuardPath {
     test: |context| context.attempt(&use_port),
 };
 
-/// Asks for one port, and gives it back.
+/// Requests access to one port, and returns it.
 fn use_port() -> io::Result<()> {
-    // SAFETY: changes nothing but which ports this thread may use.
+    // SAFETY: the calls only change which ports this thread may use.
     unsafe {
         checked(libc::syscall(libc::SYS_ioperm, PORT, 1, 1))?;
         checked(libc::syscall(libc::SYS_ioperm, PORT, 1, 0))

@@ -6,7 +6,7 @@ use crate::canary::Canary;
 use crate::policy::Policy;
 use crate::program::{Kind, Program};
 
-/// Decides about mappings of files, by the registers of the system call.
+/// Judges mappings of files, by the registers of the system call.
 pub(super) static MMAP_FILE: Program =
     Program::new("mmap_file", Kind::Lsm, &[("bpf_lsm_mmap_file", 4)]);
 

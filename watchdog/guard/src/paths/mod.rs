@@ -1,4 +1,4 @@
-//! The write paths. Each has a file with one constant: all that the guard knows about it.
+//! The write paths. Each has a file with one constant: everything that the guard knows about it.
 //!
 //! The list in `watchdog-common` declares the modules. A path that is not in the list, or that has
 //! no file, does not compile.

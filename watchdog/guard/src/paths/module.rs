@@ -1,4 +1,4 @@
-//! Path `module`: a module is loaded.
+//! Path `module`: a process loads a module.
 
 use std::io;
 
@@ -8,14 +8,14 @@ use super::guard_path::{GuardPath, Leaves, Means, Target, WithoutLsm};
 use crate::policy::Policy;
 use crate::program::{Kind, Program};
 
-/// Bytes that are no module, as many as the kernel reads before the hook (kernel/module/main.c).
+/// Bytes that are not a module, as many as the kernel reads before the hook (kernel/module/main.c).
 const NO_MODULE: [u8; 64] = [0; 64];
 
-/// Decides about files that the kernel reads for itself.
+/// Judges files that the kernel reads for itself.
 pub(super) static KERNEL_READ_FILE: Program =
     Program::new("kernel_read_file", Kind::Lsm, &[("bpf_lsm_kernel_read_file", 3)]);
 
-/// Decides about data that the kernel loads from a process's memory.
+/// Judges data that the kernel loads from a process's memory.
 pub(super) static KERNEL_LOAD_DATA: Program =
     Program::new("kernel_load_data", Kind::Lsm, &[("bpf_lsm_kernel_load_data", 2)]);
 
@@ -34,7 +34,7 @@ pub(super) const PATH: GuardPath = GuardPath {
     test: |context| context.attempt(&load),
 };
 
-/// Loads what is no module.
+/// Tries to load bytes that are not a module.
 fn load() -> io::Result<()> {
     let (image, bytes) = (NO_MODULE.as_ptr(), NO_MODULE.len());
     // SAFETY: the kernel copies the bytes and the empty parameters.

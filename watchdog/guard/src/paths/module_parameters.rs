@@ -1,4 +1,4 @@
-//! Path `module-parameters`: a module gets addresses or ports as parameters.
+//! Path `module-parameters`: a process gives a module addresses or ports as parameters.
 
 use super::attempt_detail;
 use super::guard_path::{GuardPath, Leaves, Means, Target, WithoutLsm};

@@ -8,11 +8,11 @@ use crate::outcome::Outcome;
 use crate::policy::Policy;
 use crate::program::{Kind, Program};
 
-/// Decides about opened files. It also registers which files are the guard's own.
+/// Judges opened files. It also registers the guard's own files.
 pub(super) static FILE_OPEN: Program =
     Program::new("file_open", Kind::Lsm, &[("bpf_lsm_file_open", 1)]).always();
 
-/// Stands in for LSM programs at the open of `/dev/mem` and `/dev/port`.
+/// Replaces LSM programs when `/dev/mem` or `/dev/port` is opened.
 pub(super) static DEVICE: Program = Program::new("device", Kind::Device, &[]);
 
 pub(super) const PATH: GuardPath = GuardPath {

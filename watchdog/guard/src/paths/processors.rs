@@ -1,4 +1,5 @@
-//! Path `processors`: a processor starts that was not this node's when the guard was armed.
+//! Path `processors`: a process starts a processor that did not belong to node 0 when the guard was
+//! armed.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -10,7 +11,7 @@ use crate::outcome::Outcome;
 use crate::policy::Policy;
 use crate::program::{Kind, Program};
 
-/// Starts and stops processors of this node. The open alone changes nothing.
+/// Controls processors of this node. Opening it changes nothing.
 const SMT: &str = "/sys/devices/system/cpu/smt/control";
 
 static PROCESSOR_UP: Program = Program::new("processor_up", Kind::Entry, &[("_cpu_up", 3)]).last();
@@ -26,7 +27,7 @@ pub(super) const PATH: GuardPath = GuardPath {
     leaves: Leaves::Nothing,
     without_lsm: WithoutLsm::Lost,
     programs: &[&FILE_OPEN, &PROCESSOR_UP],
-    // Where the start was only observed, the number is the processor's.
+    // If the start was only observed, the number is the processor's.
     detail: |detail| detail.is_observed.then(|| format!("processor {}", detail.number)),
     test,
 };

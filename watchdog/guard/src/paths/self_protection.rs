@@ -1,5 +1,4 @@
-//! Path `self`: the guard itself and the watchdog: its objects in the kernel, its files, its
-//! process.
+//! Path `self`: the guard and the watchdog, with their kernel objects, files and process.
 
 use watchdog_common::self_act;
 
@@ -12,11 +11,11 @@ use crate::policy::Policy;
 use crate::program::{Kind, Program};
 use crate::self_probes::SelfProbes;
 
-/// Decides about descriptors of BPF programs.
+/// Judges descriptors of BPF programs.
 pub(super) static BPF_PROG: Program =
     Program::new("bpf_prog", Kind::Lsm, &[("bpf_lsm_bpf_prog", 1)]).late();
 
-/// Most of its programs are at an LSM hook each, and no other path has them.
+/// Most programs of this path have an LSM hook of their own, and no other path needs them.
 static PROGRAMS: [&Program; 30] = [
     &FILE_OPEN,
     &BPF_PROG,
@@ -90,7 +89,7 @@ fn detail(detail: &AttemptDetail<'_>) -> Option<String> {
     Some(act.to_owned())
 }
 
-/// Each of several acts is refused.
+/// Tests that the guard refuses each of several attempts.
 fn test(context: &dyn TestContext) -> Outcome {
     for (name, act) in SelfProbes::ALL {
         let outcome = context.attempt_refused(&|| act(context.self_probes()));

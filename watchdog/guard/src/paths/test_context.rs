@@ -1,4 +1,4 @@
-//! What the self-test lends to the test of a path.
+//! The tools that the self-test gives to the test of a path.
 
 use std::io;
 
@@ -10,37 +10,38 @@ use crate::outcome::Outcome;
 use crate::policy::Policy;
 use crate::self_probes::SelfProbes;
 
-/// What the test of one path has at hand. The self-test skips paths that are `off` and paths that
-/// this kernel has no place for.
+/// The tools for the test of one path. The self-test skips paths that are `off`, and paths for
+/// which this kernel has no hook.
 pub(crate) trait TestContext {
-    /// Makes an attempt and judges it. The path's program must count it; where policy denies, the
-    /// call must also fail with EPERM.
+    /// Makes an attempt and judges the result. The path's program must count the attempt. Where
+    /// policy denies, the call must also fail with EPERM.
     fn attempt(&self, act: &dyn Fn() -> io::Result<()>) -> Outcome;
 
-    /// The same for a call that must fail whatever the path's policy is.
+    /// The same for a call that must fail with any policy.
     fn attempt_refused(&self, act: &dyn Fn() -> io::Result<()>) -> Outcome;
 
-    /// An attempt on the canary page.
+    /// Makes an attempt on the canary page, and judges the result.
     fn attempt_on_canary(&self, act: fn(&Canary) -> io::Result<()>) -> Outcome;
 
-    /// Whether the canary page is open, and only for reading.
+    /// Whether the canary page is open only for reading.
     fn is_read_only(&self) -> bool;
 
     /// The path's policy.
     fn policy(&self) -> Policy;
 
-    /// Whether policy denies every kexec, before its segments are judged.
+    /// Whether policy denies every kexec, before a program judges its segments.
     fn denies_every_kexec(&self) -> bool;
 
-    /// What was found of access that predates the guard.
+    /// The result of the search for access that predates the guard.
     fn stale_access(&self) -> Outcome;
 
-    /// The devices of an IOMMU that the programs know, where this process knows them.
+    /// Devices of an IOMMU that the programs know; `None` if this process does not know which these
+    /// are.
     fn dma_devices(&self) -> Option<&DmaDevices>;
 
-    /// BPF programs that are not the guard's.
+    /// BPF programs of others.
     fn foreign(&self) -> &Foreign;
 
-    /// Attempts on what belongs to the guard.
+    /// Attempts on the guard's own objects.
     fn self_probes(&self) -> &SelfProbes;
 }

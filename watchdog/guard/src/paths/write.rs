@@ -6,11 +6,11 @@ use crate::canary::Canary;
 use crate::policy::Policy;
 use crate::program::{Kind, Program};
 
-/// Saves the position, which the hook does not get.
+/// Saves the file position, which the hook does not get.
 static WRITE_POSITION: Program =
     Program::new("write_position", Kind::Entry, &[("rw_verify_area", 4)]).saves();
 
-/// Decides about reads and writes of open files.
+/// Judges reads and writes of open files.
 pub(super) static FILE_PERMISSION: Program =
     Program::new("file_permission", Kind::Lsm, &[("bpf_lsm_file_permission", 2)]);
 

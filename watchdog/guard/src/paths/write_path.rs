@@ -1,4 +1,4 @@
-//! The write paths by name, and what can be done about each.
+//! The write paths by name, and what the guard can do about each.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,7 +28,7 @@ macro_rules! write_paths {
             /// Every path, in the order of their numbers.
             pub const ALL: [Self; [$($value),+].len()] = [$(Self::$variant),+];
 
-            /// What the guard knows about it.
+            /// The facts about the path.
             pub(super) const fn facts(self) -> &'static GuardPath {
                 match self {
                     $(Self::$variant => &super::$module::PATH,)+
@@ -40,74 +40,75 @@ macro_rules! write_paths {
 watchdog_common::paths!(write_paths);
 
 impl WritePath {
-    /// The number that programs use for it, and its row in reports.
+    /// The path's number in programs, and its row in reports.
     #[must_use]
     pub const fn number(self) -> u32 {
         self as u32
     }
 
-    /// Its name in configuration and events.
+    /// The path's name in configuration and events.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.facts().name
     }
 
-    /// What a process on this path did, for a sentence; `None` where it is a write to a range.
+    /// What a process on this path did, for a sentence; `None` for a write to a range.
     #[must_use]
     pub const fn deed(self) -> Option<&'static str> {
         self.facts().deed
     }
 
-    /// What it is, in a few words.
+    /// A short description.
     #[must_use]
     pub const fn summary(self) -> &'static str {
         self.facts().summary
     }
 
-    /// Whether it leads to the guard, its watchdog or another node's processor, not to memory.
+    /// Whether the path leads to the guard, its watchdog or another node's processor, not to
+    /// memory.
     #[must_use]
     pub const fn is_about_the_guard(self) -> bool {
         matches!(self.facts().target, Target::Guard)
     }
 
-    /// Whether a process that was let through may write later, when no hook runs.
+    /// Whether a process with an allowed call may write later, when no hook runs.
     #[must_use]
     pub const fn leaves_access(self) -> bool {
         matches!(self.facts().leaves, Leaves::Access | Leaves::Mappings)
     }
 
-    /// Whether a driver's mapping may be left with other processes when its process was killed.
+    /// Whether other processes may keep a driver's mapping when its process was killed.
     pub(crate) const fn leaves_mappings(self) -> bool {
         matches!(self.facts().leaves, Leaves::Mappings)
     }
 
-    /// What is left of it where LSM programs never fire.
+    /// What is left of the path if LSM programs never fire.
     pub(crate) const fn without_lsm(self) -> WithoutLsm {
         self.facts().without_lsm
     }
 
-    /// The programs without which it cannot be judged.
+    /// The programs that are needed to judge the path.
     pub(crate) const fn programs(self) -> &'static [&'static Program] {
         self.facts().programs
     }
 
-    /// What the number says that came with an attempt.
+    /// Explains the number that a program reported with an attempt.
     pub(crate) fn detail(self, detail: &AttemptDetail<'_>) -> Option<String> {
         (self.facts().detail)(detail)
     }
 
-    /// Tries it.
+    /// Tests the path.
     pub(crate) fn test(self, context: &dyn TestContext) -> Outcome {
         (self.facts().test)(context)
     }
 
-    /// The path of a number.
+    /// The path with a number.
     #[must_use]
     pub fn of_number(number: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|path| path.number() == number)
     }
 
-    /// What a preset does about it.
+    /// The policy of a preset for the path.
     #[must_use]
     pub fn preset(self, preset: Preset) -> Policy {
         let facts = self.facts();
@@ -118,10 +119,10 @@ impl WritePath {
         }
     }
 
-    /// Whether a policy can be carried out here.
+    /// Checks that the guard can carry out a policy on the path.
     ///
     /// # Errors
-    /// A sentence when the kernel has no means for it.
+    /// A sentence, if the kernel offers no means for the policy.
     pub fn allows(self, policy: Policy) -> Result<(), String> {
         let can: &[Policy] = match self.facts().means {
             Means::Refuse => return Ok(()),
@@ -168,7 +169,7 @@ impl FromStr for WritePath {
 mod tests {
     use super::*;
 
-    /// Check that every preset is one that the kernel has the means for, and that no stricter one
+    /// Check that the kernel offers the means for every preset, and that a stricter preset never
     /// does less.
     #[test]
     fn presets() {
@@ -183,8 +184,8 @@ mod tests {
         }
     }
 
-    /// Check that numbers and names lead back to their path, and that a wrong name is refused with
-    /// the right ones.
+    /// Check that numbers and names lead back to their path. Check that the error for a wrong name
+    /// lists the right ones.
     #[test]
     fn names() {
         for path in WritePath::ALL {
