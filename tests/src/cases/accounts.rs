@@ -1,5 +1,5 @@
-//! Nothing is left untold: neither what is too much to be told one by one, nor what happened while
-//! nobody was there to tell it.
+//! Every attempt is accounted for, even if there are too many to report one by one, or if no
+//! watchdog ran to report them.
 
 use anyhow::{Result, ensure};
 
@@ -20,8 +20,8 @@ pub(super) const CASES: List = &[
     ),
 ];
 
-/// Check that of many attempts at once not one succeeds, and that those that are told, those that
-/// are folded and those that were too many to be told make up all of them.
+/// Check that no attempt of a flood succeeds and that all are accounted for: reported one by one,
+/// folded into one event, or counted as lost by the buffer.
 fn flood(stage: &Stage) -> Result<()> {
     const ATTEMPTS: u64 = 20_000;
     configured(stage, "", || {
@@ -29,7 +29,8 @@ fn flood(stage: &Stage) -> Result<()> {
         let (before, mark) = (stage.byte(target)?, stage.mark()?);
         let value = format!("{:#x}", before ^ 0xff);
         let count = ATTEMPTS.to_string();
-        // The attacker stays until it is told of: /proc has no executable of one that has ended.
+        // The attacker stays until it is reported: `/proc` has no executable of a process that has
+        // ended.
         let more = format!("--value {value} --count {count} --stay /run/told");
         let pid = begin(stage, "attack", "flood", target, &more)?;
         let told = stage.wait_for(mark, "its digest", |it| it.field("WATCHDOG_PID") == pid)?;
@@ -65,9 +66,9 @@ fn flood(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that the next watchdog names a process that the guard killed while no watchdog ran, though
-/// more attempts came before it than the buffer holds. Text that was changed then is reported, and
-/// no cause is ruled out.
+/// Check that the next watchdog names a process that the guard killed while no watchdog ran. More
+/// attempts come before that one than the buffer holds. Text that changed in that time must be
+/// reported with an unknown cause.
 fn while_nobody_watched(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let target = stage.machine().truth(2)?.text_phys_start + 0x2000;

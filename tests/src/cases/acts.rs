@@ -1,4 +1,4 @@
-//! One act of an attacker, as cases try it and as the documentation lists it.
+//! One act of an attacker, as the cases try it and as the documentation lists it.
 
 use anyhow::{Context, Result};
 
@@ -12,44 +12,44 @@ use super::stage::UNIT;
 pub(super) struct Act {
     /// What the attacker does, for people.
     pub(super) means: &'static str,
-    /// The word by which `disarm` does it.
+    /// The argument of `disarm --by` for it.
     pub(super) by: &'static str,
     file: File,
 }
 
-/// The file that an act is about.
+/// The file that an act uses.
 #[derive(Clone, Copy)]
 enum File {
     None,
     At(&'static str),
-    /// One of the pins of the guard in force, by its name; their folder for none.
+    /// A pin of the guard in force, by its name. An empty name is the folder of the pins.
     Pin(&'static str),
-    /// One of the watchdog's control group.
+    /// A file of the watchdog's control group.
     Group(&'static str),
 }
 
-/// An act that is about no file.
+/// An act without a file.
 pub(super) const fn act(means: &'static str, by: &'static str) -> Act {
     Act { means, by, file: File::None }
 }
 
 impl Act {
-    /// About this file.
+    /// The act on this file.
     pub(super) const fn at(self, path: &'static str) -> Self {
         Self { file: File::At(path), ..self }
     }
 
-    /// About this pin.
+    /// The act on this pin.
     pub(super) const fn on_pin(self, name: &'static str) -> Self {
         Self { file: File::Pin(name), ..self }
     }
 
-    /// About this file of the watchdog's control group.
+    /// The act on this file of the watchdog's control group.
     pub(super) const fn on_group(self, name: &'static str) -> Self {
         Self { file: File::Group(name), ..self }
     }
 
-    /// Checks that it is refused and reported with this path.
+    /// Checks that the act is refused, and reported with this path.
     pub(super) fn is_refused(&self, stage: &Stage, path: &str) -> Result<()> {
         let file = match self.file {
             File::None => String::new(),
@@ -62,7 +62,7 @@ impl Act {
     }
 }
 
-/// Checks that under `standard` each act is refused and reported with this path.
+/// Checks that each act is refused under `standard`, and reported with this path.
 pub(super) fn all_refused(stage: &Stage, path: &str, acts: &[Act]) -> Result<()> {
     configured(stage, "", || acts.iter().try_for_each(|act| act.is_refused(stage, path)))
 }

@@ -29,14 +29,14 @@ pub(super) const CASES: List = &[
     ("run: a node that boots is booting, and lost when it takes too long", Start::Ready, booting),
 ];
 
-/// Node 1, with the reserved memory below it that belongs to nobody: there things are planted
+/// Node 1, with the reserved memory below it that belongs to no node. Things can be planted there
 /// without harm to a node.
 const NODE: &str = "service-1=0x20000000..0x50000000";
 const CONFIGURATION: &str =
     "[[node]]\nname = \"service-1\"\nranges = [\"0x20000000..0x50000000\"]\n";
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// What `watchdog locate` on the host says of node 1, and its exit status.
+/// The report of `watchdog locate` on the host about node 1, and its exit status.
 fn locate(memory: &str) -> Result<(Value, Option<i32>)> {
     let output = Command::new(cache::guest_programs().join("watchdog"))
         .args(["locate", "--json", "--memory", memory, "--node", NODE])
@@ -51,8 +51,8 @@ fn live(stage: &Stage) -> String {
     format!("raw:{}", stage.machine().ram().path().display())
 }
 
-/// Check that beside a whole copy of itself the living kernel is located, and the copy reported as
-/// a stray; and that in memory at rest, where neither lives, nothing is chosen.
+/// Check that `locate` finds the living kernel beside a whole copy of it, and reports the copy as a
+/// stray. In memory at rest, neither shows a sign of life, and `locate` must choose none.
 fn decoy(stage: &Stage) -> Result<()> {
     let node = NodeKernel::of(stage.machine(), 1)?;
     node.plant_decoy(NOBODYS)?;
@@ -77,14 +77,15 @@ fn decoy(stage: &Stage) -> Result<()> {
     result
 }
 
-/// Bits of page-table entries, by physical address, that open the text, and what must be said.
+/// Bits of page-table entries, by physical address, that open the text, and the expected finding.
 struct Opening {
     bits: Vec<(u64, u64)>,
     finding: &'static str,
 }
 
-/// Check that each way to open the text's frames is a finding and exit status 1: writable in the
-/// image mapping and in the direct map, open to user mode, executable beyond the text.
+/// Check that each way to open the text's frames is a finding with exit status 1. They are:
+/// writable in the image mapping and in the direct map, open to user mode, executable beyond the
+/// text.
 fn mappings(stage: &Stage) -> Result<()> {
     let node = NodeKernel::of(stage.machine(), 1)?;
     let Truth { text_phys_start, text_phys_end, stext_virt, .. } = node.truth;
@@ -102,7 +103,7 @@ fn mappings(stage: &Stage) -> Result<()> {
         Opening { bits: user, finding: "are open to user mode" },
         Opening { bits: vec![(beyond, NO_EXECUTE)], finding: "outside the text are executable" },
     ];
-    // Processors that run on with such page tables would fault.
+    // The processors must not run: with such page tables they would fault.
     stage.machine().pause()?;
     let result = openings.into_iter().try_for_each(|Opening { bits, finding }| {
         let mut old = Vec::new();
@@ -124,8 +125,8 @@ fn mappings(stage: &Stage) -> Result<()> {
     result
 }
 
-/// Check that a decoy and a forged crash note that appear while the node is watched are alerted,
-/// each once, that the place under watch stays, and that the node is judged as before.
+/// Check that a decoy and a forged crash note that appear while the node is watched are reported.
+/// The watched address must stay, and the node must be judged as before.
 fn planted_later(stage: &Stage) -> Result<()> {
     let node = NodeKernel::of(stage.machine(), 1)?;
     let watch = HostWatch::start(stage.machine(), CONFIGURATION, &[])?;
@@ -168,15 +169,15 @@ fn planted_later(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Check that a translation that leads to a copy of the text is tampering although the old frames
-/// are clean and the node lives on, and that a changed crash note is alerted.
+/// Check that a translation that leads to a copy of the text is reported as tampering. The old
+/// frames are clean, and the node keeps running. A changed crash note must be reported.
 fn redirected(stage: &Stage) -> Result<()> {
     let node = NodeKernel::of(stage.machine(), 1)?;
     let text = node.truth.text_phys_start;
     let leaf = node.entries(node.truth.stext_virt)?.last().copied().context("no entry")?;
     let entry = node.word(leaf)?;
     let size = if entry & LARGE != 0 { 2 << 20 } else { PAGE };
-    // The node runs on in the copy, which is the same: it must not notice.
+    // The node now runs in the copy. The copy is identical, so the node must not notice.
     let mut copy = vec![0; usize::try_from(size)?];
     stage.machine().ram().read(text, &mut copy)?;
     stage.machine().ram().write(NOBODYS, &copy)?;
@@ -209,10 +210,10 @@ fn redirected(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Check that a reboot under KASLR is noticed within two periods of the new kernel's start and
-/// reported as such, whatever of the old kernel is left in memory, and that the new one is watched.
+/// Check that a reboot under KASLR is reported within two periods of the new kernel's start,
+/// whatever the old kernel left in memory. The new kernel must be watched.
 fn rebooted(stage: &Stage) -> Result<()> {
-    // A search of all its memory takes long on a machine that has much else to do.
+    // A search of all the node's memory takes long on a busy host.
     const PERIOD: Duration = Duration::from_secs(3);
     let before = stage.machine().truth(1)?;
     let configuration = format!("period = \"{}s\"\n{CONFIGURATION}", PERIOD.as_secs());
@@ -234,7 +235,7 @@ fn rebooted(stage: &Stage) -> Result<()> {
     stage.note(&format!("a rebooted node: watched {took:.1?} after it was up ({alert})"));
     ensure!(took <= PERIOD * 2, "it took {took:?}");
     ensure!(before != truth, "KASLR chose the same place: run the case again");
-    // What is changed before the baseline is learned belongs to it.
+    // A change before the baseline is learned would become part of the baseline.
     watch.wait_for(mark, "its baseline", |event| {
         event["event"] == "baseline-learned" && event["phys"] == place.as_str()
     })?;
@@ -247,8 +248,8 @@ fn rebooted(stage: &Stage) -> Result<()> {
     tampered.map(drop)
 }
 
-/// Check that a node caught in the middle of its boot is `booting`, that the watch begins all the
-/// same, that it is lost when the boot takes longer than configured, and found once it is done.
+/// Check that a node in the middle of its boot is `booting`, and that the watch begins anyway. The
+/// node must be lost when the boot takes longer than configured, and found when it is done.
 fn booting(stage: &Stage) -> Result<()> {
     let machine = stage.machine();
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Attacks as node 0's root makes them, by programs that are in `/host`.
+//! Attacks by root on node 0, with programs from `/host`.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -6,17 +6,17 @@ use serde_json::Value;
 use super::Stage;
 use crate::machine::Output;
 
-/// What came of an attack.
+/// The outcome of an attack.
 #[derive(Clone, Debug)]
 pub struct Attack {
     /// `ok`, the name of the error, or `SIGKILL`.
     pub result: String,
-    /// The attacking process.
+    /// The process id of the attacker.
     pub pid: String,
 }
 
 impl Attack {
-    /// By what the attacking program wrote and how it ended.
+    /// Reads the outcome from what the attacking program wrote and how it ended.
     fn told_by(output: &Output) -> Result<Self> {
         const KILLED: i32 = 128 + libc::SIGKILL;
         if output.status == KILLED {
@@ -35,7 +35,7 @@ impl Attack {
 }
 
 impl Stage {
-    /// Really tries to write at a physical address, as root on node 0. The attacker may be killed.
+    /// Tries to write at a physical address, as root on node 0. The guard may kill the attacker.
     ///
     /// # Errors
     /// When the attack could not be tried.
@@ -47,10 +47,10 @@ impl Stage {
             .with_context(|| format!("attack --path {path} --at {at}: {output}"))
     }
 
-    /// Really tries to disarm the guard, or to stop the watchdog, as root on node 0.
+    /// Tries to disarm the guard, or to stop the watchdog, as root on node 0.
     ///
     /// # Errors
-    /// When it could not be tried.
+    /// When the attempt could not be made.
     pub fn disarm_by(&self, by: &str, file: &str) -> Result<Attack> {
         let pid = self.watchdog()?.to_string();
         let mut argv = vec!["disarm", "--by", by, "--pid", &pid];
@@ -62,8 +62,8 @@ impl Stage {
             .with_context(|| format!("disarm --by {by} --file {file}: {output}"))
     }
 
-    /// As [`Self::attack`], where the host sees that nothing was written. Registers of a device
-    /// are no memory of the host's.
+    /// Attacks as [`Self::attack`] does, and checks from the host that the byte did not change.
+    /// Device registers are not part of the host's memory, so they are not compared.
     ///
     /// # Errors
     /// When the attack could not be tried, or changed memory.
@@ -79,8 +79,8 @@ impl Stage {
 mod tests {
     use super::*;
 
-    /// Check that an attacker that was killed is known by its pid, and one that failed is no
-    /// attack.
+    /// Check that the outcome of a denied and of a killed attacker is read with its pid. Incomplete
+    /// or contradictory output must be an error.
     #[test]
     fn attacks() {
         let told = |status, stdout: &str, stderr: &str| {

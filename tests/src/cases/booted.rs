@@ -1,4 +1,4 @@
-//! A node 0 that boots under the strict guard, and starts the other nodes under it.
+//! A node 0 that boots under the strict guard and starts the other nodes under it.
 
 use anyhow::{Result, ensure};
 
@@ -10,7 +10,7 @@ use super::snapshots::STRICT;
 use super::stage::{UNIT, WATCHDOG};
 use crate::layout;
 
-/// A key for root to log in with, and a package to install.
+/// An SSH key for root, and a package to install.
 const PREPARE: &str = "systemctl --quiet enable ssh.service
 home=$(getent passwd root | cut -d: -f6)
 mkdir -p -m 700 $home/.ssh
@@ -22,12 +22,12 @@ Maintainer: nobody <n@o>\\nDescription: a test\\n' >/srv/packages/build/DEBIAN/c
 printf '#!/bin/sh\\ntouch /srv/packages/installed\\n' >/srv/packages/build/DEBIAN/postinst
 chmod 755 /srv/packages/build/DEBIAN/postinst";
 
-/// Checks that node 0 boots to the end with the watchdog and its strict guard among its services
-/// and none of them failing, that the journal, apt and ssh work under it, that what it closes is
-/// closed, and that the other nodes are started by their loader under leases, found, and watched.
+/// Checks that node 0 boots to the end with the watchdog and its strict guard, and that no service
+/// fails. The journal, apt and ssh must work, and the guard must deny what it closes. Their loader
+/// must start the other nodes under leases, and the watchdog must find and watch them.
 ///
 /// # Errors
-/// When anything is otherwise.
+/// When a check fails.
 pub fn strict_from_boot(kernel: &str) -> Result<()> {
     let configuration = configuration(&format!("{STRICT}\n{TRAMPOLINE}"));
     let stage = Stage::watched_from_boot(kernel, &configuration, PREPARE)?;

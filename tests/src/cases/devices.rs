@@ -1,5 +1,5 @@
-//! Devices that write to memory by themselves: what a driver lets them, what an IOMMU lets them,
-//! and who may tell it to.
+//! Devices that write memory by themselves: what a driver lets them write, what an IOMMU lets them
+//! write, and the device files that control it.
 
 use anyhow::{Result, ensure};
 
@@ -20,14 +20,14 @@ pub(super) const CASES: List = &[
     ("devices: a map of the IOMMU to a node is seen", Start::Devices, iommu_is_seen),
 ];
 
-/// What [`Start::Devices`] adds to the preset.
+/// The lines that [`Start::Devices`] adds to the configuration.
 pub(super) const POLICY: &str = "[guard.paths]\niommu = \"deny\"\ndma = \"observe\"";
-/// VFIO's container, under a name of its own: its number is always the same.
+/// VFIO's container under another name. Its device number is always the same.
 const CONTAINER: &str = "/mnt/container";
 const IOMMUFD: &str = "/dev/iommu";
 
-/// Check that without a guard all of it works: the machine has an IOMMU, modules reach it and the
-/// devices, and the devices of VFIO and iommufd open.
+/// Check that all of it works without a guard. The machine has an IOMMU, and modules reach the
+/// IOMMU and the devices. The devices of VFIO and iommufd open.
 fn all_work(stage: &Stage) -> Result<()> {
     let iommu = Kind::Iommu { writes: true };
     for kind in [Kind::DmaPage, Kind::DmaResource, iommu] {
@@ -41,8 +41,9 @@ fn all_work(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that VFIO does not open before its module is there, with one alert; that a module loaded
-/// later is told as a hole in the guard, and what a guard that was there later does with it.
+/// Check that VFIO does not open before its module is loaded, with one alert. A module that is
+/// loaded later must be reported as a gap in the guard. A guard that is armed when the modules are
+/// loaded must deny VFIO and iommufd.
 fn doors_are_closed(stage: &Stage) -> Result<()> {
     configured(stage, POLICY, || {
         let mark = stage.mark()?;
@@ -75,13 +76,13 @@ fn doors_are_closed(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a driver which lets a device write to a node is reported with the address, given as a
-/// page or by its address; one that lets it write elsewhere is not; and that what an IOMMU
-/// translates is reported with the node's address as well.
+/// Check that a driver that lets a device write to a node is reported with the address, whether it
+/// passes a page or an address. A driver that lets it write elsewhere must not be reported. If an
+/// IOMMU translates, the report must have the node's address as well.
 fn dma_is_seen(stage: &Stage) -> Result<()> {
     configured(stage, POLICY, || {
         let target = stage.machine().truth(2)?.text_phys_start + 0x4000;
-        // What is translated goes the IOMMU's path, and before 7.2 no other.
+        // Translated DMA takes the path of the IOMMU, and before 7.2 no other.
         stage.shell(&format!("echo identity >{BRIDGE_DOMAIN}"))?;
         let result = [Kind::DmaPage, Kind::DmaResource]
             .into_iter()
@@ -94,8 +95,8 @@ fn dma_is_seen(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a map of an IOMMU which lets a device write to a node is reported, and one that only
-/// lets it read is not.
+/// Check that an IOMMU mapping is reported if it lets a device write to a node, and not if it only
+/// lets the device read.
 fn iommu_is_seen(stage: &Stage) -> Result<()> {
     configured(stage, POLICY, || {
         let target = stage.machine().truth(2)?.text_phys_start + 0x5000;
@@ -106,7 +107,8 @@ fn iommu_is_seen(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Checks that what a module does to memory that is nobody's is not told, and to a node's once.
+/// Checks that an act of a module is reported once for a node's memory, and not for memory of no
+/// node.
 fn seen(stage: &Stage, kind: Kind, target: u64, path: &str) -> Result<()> {
     let mark = stage.mark()?;
     with_module(stage, kind, NOBODYS, || Ok(()))?;
@@ -129,7 +131,7 @@ fn seen(stage: &Stage, kind: Kind, target: u64, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs a case with VFIO's module loaded, and iommufd's where the kernel has it.
+/// Runs a case with the module of VFIO loaded, and that of iommufd if the kernel has it.
 fn with_doors(stage: &Stage, case: impl FnOnce() -> Result<()>) -> Result<()> {
     let names: &[&str] = if has_iommufd(stage) { &["iommufd", "vfio"] } else { &["vfio"] };
     let modules = stage.kernel.modules(names.iter().copied())?;
@@ -143,12 +145,12 @@ fn with_doors(stage: &Stage, case: impl FnOnce() -> Result<()>) -> Result<()> {
     result.and(removed.map(drop))
 }
 
-/// iommufd came with 6.2.
+/// Whether the kernel has iommufd, which came with 6.2.
 fn has_iommufd(stage: &Stage) -> bool {
     stage.kernel.modules(["iommufd"]).is_ok()
 }
 
-/// The devices there are now.
+/// The devices that exist on this kernel.
 fn doors(stage: &Stage) -> Result<Vec<String>> {
     let mut doors = vec![CONTAINER.to_owned()];
     if has_iommufd(stage) {
@@ -162,7 +164,7 @@ fn closed(stage: &Stage, door: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a device opens; if not, for want of permission and nothing else.
+/// Whether a device opens. If it does not, the reason must be a lack of permission.
 fn opens(stage: &Stage, door: &str) -> Result<bool> {
     let script = format!(
         "mount -t tmpfs none /mnt && mknod {CONTAINER} c 10 196

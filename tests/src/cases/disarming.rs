@@ -1,5 +1,5 @@
-//! Root on node 0 against the guard itself: each way to switch it off or to stop its watchdog. All
-//! are refused and told, and the guard goes on.
+//! Root on node 0 against the guard itself: each way to switch it off or to stop its watchdog. The
+//! guard refuses and reports every attempt, and stays in force.
 
 use anyhow::{Result, ensure};
 
@@ -22,7 +22,7 @@ pub(super) const CASES: List = &[
     ("disarm: a baseline imported", Start::Standard, baseline_imported),
 ];
 
-/// Against the watchdog's process.
+/// Acts against the watchdog's process.
 pub(super) const PROCESS: [Act; 14] = [
     act("SIGKILL", "kill"),
     act("SIGSTOP", "stop"),
@@ -40,7 +40,7 @@ pub(super) const PROCESS: [Act; 14] = [
     act("passing itself off as the watchdog", "impostor").on_pin("STATE"),
 ];
 
-/// Against what the guard is made of.
+/// Acts against the guard's tables, links and pins.
 pub(super) const PINS: [Act; 8] = [
     act("a pinned table", "pinned-table").on_pin("STATE"),
     act("every table by its id", "table-by-id"),
@@ -52,7 +52,7 @@ pub(super) const PINS: [Act; 8] = [
     act("/sys unmounted with the pins", "unmount").at("/sys"),
 ];
 
-/// Against files that the watchdog lives by.
+/// Acts against files that the watchdog depends on.
 pub(super) const FILES: [Act; 11] = [
     act("cgroup.kill", "write").on_group("cgroup.kill"),
     act("cgroup.freeze", "write").on_group("cgroup.freeze"),
@@ -71,27 +71,27 @@ pub(super) const CONFIGURATION: &str = "/etc/watchdog/watchdog.toml";
 pub(super) const BASELINES: &str = "/var/lib/watchdog/baselines";
 const BASELINE: &str = "/var/lib/watchdog/baselines/service-1.baseline";
 
-/// A pin of the guard in force, which is the newest.
+/// A pin of the guard in force. The folder of that guard has the highest number.
 pub(super) fn newest_pin(stage: &Stage, name: &str) -> Result<String> {
     let newest = stage.shell("ls /sys/fs/bpf/watchdog | sort -n | tail -1")?.text();
     Ok(format!("/sys/fs/bpf/watchdog/{}/{name}", newest.trim()))
 }
 
-/// Checks that an attempt is refused with EPERM and told as the worst there is, with this path and
-/// with its process, and that all goes on.
+/// Checks that an attempt is refused, and reported at priority 2 with this path and with its
+/// process. The same watchdog must still run, and the guard must still deny.
 pub(super) fn refused_as(stage: &Stage, path: &str, by: &str, file: &str) -> Result<()> {
     let (mark, watchdog) = (stage.mark()?, stage.watchdog()?);
     let attack = stage.disarm_by(by, file)?;
-    // A tracer's refusal is EACCES where it is a file that is opened.
+    // `/proc/PID/mem` is a file: its open fails with EACCES when the ptrace check refuses.
     let is_refused = match attack.result.as_str() {
         "EPERM" | "EACCES" => true,
-        // The verifier does not know a helper that it was refused.
+        // The verifier does not know a helper that is withheld, and returns EINVAL.
         "EINVAL" => by == "write-user",
         _ => false,
     };
     ensure!(is_refused, "{by} {file}: {}", attack.result);
-    // What an earlier one tried many times is summed up later. A child of it, where it is a child
-    // that is traced.
+    // The summary of an earlier act may arrive now, so the process must match. With `traced-exec`,
+    // the event names the attacker's child, which is the traced process.
     let is_its = |it: &Entry| it.field("WATCHDOG_PID") == attack.pid || by == "traced-exec";
     let entry = stage.wait_for(mark, path, |it| it.field("WATCHDOG_PATH") == path && is_its(it))?;
     ensure!(entry.is("guard-tampered") && entry.field("PRIORITY") == "2", "{entry:?}");
@@ -100,7 +100,7 @@ pub(super) fn refused_as(stage: &Stage, path: &str, by: &str, file: &str) -> Res
     goes_on(stage, watchdog)
 }
 
-/// Checks that a line of shell is refused and told as the worst there is.
+/// Checks that a line of shell is refused, and that the attempt is reported as `guard-tampered`.
 pub(super) fn refused_by_shell(stage: &Stage, line: &str) -> Result<()> {
     let (mark, watchdog) = (stage.mark()?, stage.watchdog()?);
     let output = stage.machine().node0().shell(line)?;
@@ -110,7 +110,7 @@ pub(super) fn refused_by_shell(stage: &Stage, line: &str) -> Result<()> {
     goes_on(stage, watchdog)
 }
 
-/// Checks that the same watchdog runs, that the guard is whole, and that writes are denied.
+/// Checks that the same watchdog still runs and that the guard still denies writes.
 pub(super) fn goes_on(stage: &Stage, watchdog: u32) -> Result<()> {
     ensure!(stage.watchdog()? == watchdog, "the watchdog was started anew");
     still_denies(stage)
@@ -123,8 +123,8 @@ pub(super) fn still_denies(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Check that the executable cannot be written or cut under a guard whose watchdog has ended. While
-/// it runs, the kernel itself refuses that.
+/// Check that the executable cannot be changed, removed or replaced after the watchdog has ended.
+/// While the watchdog runs, the kernel itself refuses to write or truncate it.
 fn executable_stays(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         stage.halt()?;
@@ -136,8 +136,8 @@ fn executable_stays(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that no link can be detached or be given another program: the kernel has no such thing for
-/// the guard's, so nothing needs to be denied.
+/// Check that no link can be detached or given another program. The kernel has no such operation
+/// for the guard's links, so the guard does not have to deny it.
 fn links_stay(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let watchdog = stage.watchdog()?;
@@ -147,9 +147,9 @@ fn links_stay(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that the command which makes baselines does not overwrite what the guard keeps, although
-/// its executable is the one that the guard trusts, that this is told as what it is, and that it
-/// still makes them elsewhere.
+/// Check that `baseline import` does not overwrite a baseline that the guard protects, although it
+/// runs the executable that the guard trusts. The attempt must be reported with that executable.
+/// The command must still import a baseline elsewhere.
 fn baseline_imported(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let (mark, watchdog) = (stage.mark()?, stage.watchdog()?);

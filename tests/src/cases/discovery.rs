@@ -1,4 +1,4 @@
-//! Finding kernels: on node 0 without any configuration, and from the host.
+//! Finding kernels: on node 0 without configuration, and from the host.
 
 use std::process::Command;
 
@@ -29,19 +29,20 @@ pub(super) const CASES: List = &[
     ),
 ];
 
-/// Check that `watchdog locate` on node 0, told nothing, says what the nodes say of themselves.
+/// Check that `watchdog locate` on node 0, without arguments, reports what the nodes say of
+/// themselves.
 fn node0_finds_both(stage: &Stage) -> Result<()> {
     located_on_node0(stage.machine(), &[], &SERVICE_NODES)
 }
 
-/// Check that the host, reading the machine's live RAM file, finds the kernels of all nodes.
+/// Check that the host finds the kernels of all nodes in the machine's live RAM file.
 fn host_finds_all(stage: &Stage) -> Result<()> {
     let memory = format!("raw:{}", stage.machine().ram().path().display());
     located_from_outside(stage.machine(), &memory, &[], &[0, 1, 2])
 }
 
-/// Check that `watchdog scan` judges nothing it has no baseline for, exits with 2, and gives the
-/// SHA-256 that anybody computes from the same bytes.
+/// Check that `watchdog scan` without a baseline judges nothing and exits with 2. It must report
+/// the SHA-256 that another program computes from the same bytes.
 fn scan_without_baseline(stage: &Stage) -> Result<()> {
     let node0 = stage.machine().node0();
     let output = node0.run(["watchdog", "scan", "--json", "--state-dir", "/tmp/none"])?;
@@ -50,7 +51,7 @@ fn scan_without_baseline(stage: &Stage) -> Result<()> {
         ensure!(report["verdict"] == "unverified", "{report}");
         let truth = stage.machine().truth(node)?;
         let (start, size) = (truth.text_phys_start, truth.text_phys_end - truth.text_phys_start);
-        // Another program's word for it, through another reader.
+        // Another program computes it, through another reader.
         let image = stage.machine().ram().path();
         let script =
             format!("tail -c +{} {} | head -c {size} | sha256sum", start + 1, image.display());
@@ -74,8 +75,8 @@ pub fn on_host(arguments: &[&str]) -> Result<Output> {
     Ok(Output { status, stdout: output.stdout, stderr: output.stderr })
 }
 
-/// Runs `watchdog locate` on the host over this `--memory`, with more arguments, and compares what
-/// it finds with what these nodes say of themselves: every one of them, and nothing else.
+/// Runs `watchdog locate` on the host over this `--memory`, with more arguments. The result must be
+/// what these nodes say of themselves: every one of them, and nothing else.
 ///
 /// # Errors
 /// When anything differs.
@@ -103,11 +104,11 @@ pub fn located_from_outside(
     Ok(())
 }
 
-/// What both service nodes are called where nobody names them.
+/// The default names of both service nodes.
 pub const SERVICE_NODES: [(&str, u8); 2] = [("service-1", 1), ("service-2", 2)];
 
-/// Runs `watchdog locate` on node 0 with these arguments and compares what it finds with what the
-/// nodes say of themselves: these, by these names and in this order, and nothing else.
+/// Runs `watchdog locate` on node 0 with these arguments. The result must be what these nodes say
+/// of themselves: with these names, in this order, and nothing else.
 ///
 /// # Errors
 /// When anything differs.
@@ -128,7 +129,7 @@ pub fn located_on_node0(
     Ok(())
 }
 
-/// Checks a report of `locate --json` against a kernel's own word.
+/// Checks a report of `locate --json` against what the kernel says of itself.
 fn agrees(report: &Value, truth: &Truth) -> Result<()> {
     let text = &report["text"];
     let size = truth.text_phys_end - truth.text_phys_start;
@@ -151,7 +152,7 @@ fn agrees(report: &Value, truth: &Truth) -> Result<()> {
 /// The objects of `--json`, one a line.
 ///
 /// # Errors
-/// When a line is none.
+/// When a line is not JSON.
 pub fn json_lines(text: &str) -> Result<Vec<Value>> {
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }

@@ -1,5 +1,5 @@
-//! A node 0 on which `bpf` is no active LSM, and part of whose reserved memory is persistent memory
-//! to it.
+//! A node 0 on which `bpf` is not an active LSM, and on which part of the reserved memory is
+//! persistent memory.
 
 use anyhow::{Result, ensure};
 
@@ -8,17 +8,18 @@ use super::paths::told;
 use super::{Stage, hardware};
 use crate::layout;
 
-/// What to say on node 0's command line for such a machine.
+/// Node 0's command line for such a machine.
 pub const COMMAND_LINE: &str = "lsm=lockdown,yama memmap=0x1000000!0x30000000";
 const PERSISTENT: &str = "0x30000000..0x31000000";
 
-/// Checks that a guard is refused over persistent memory and, without `--degraded`, at all; and
-/// that with it `/dev/mem` cannot be opened for writing under any name, nor `/dev/port`, each with
-/// an alert, that reading goes on, that the coverage says so, and that it stays until it is taken
-/// down. The log of `-v` says which program is attached where, and why a path is uncovered.
+/// Checks that a guard over persistent memory is refused, and that any guard is refused without
+/// `--degraded`. With it, `/dev/mem` cannot be opened for writing under any name, nor `/dev/port`,
+/// and each attempt is reported. Reading must work. The coverage must say what is denied, and what
+/// is not covered. The guard must stay until it is disarmed. The log of `-v` must say which program
+/// is attached where, and why a path is uncovered.
 ///
 /// # Errors
-/// When anything is otherwise.
+/// When a check fails.
 pub fn denied_at_the_door(stage: &Stage) -> Result<()> {
     let node0 = stage.machine().node0();
     let main = layout::main_range(1);
@@ -65,7 +66,7 @@ pub fn denied_at_the_door(stage: &Stage) -> Result<()> {
         std::thread::sleep(std::time::Duration::from_secs(3));
         let entries = stage.entries(mark)?;
         ensure!(entries.iter().all(|it| it.is("write-denied")), "{entries:#?}");
-        // dd(1) tries twice.
+        // Only `open` is counted: dd(1) tries to open `/dev/port` twice.
         let opens = entries.iter().filter(|entry| entry.field("WATCHDOG_PATH") == "open");
         ensure!(opens.count() == 2, "{entries:#?}");
         Ok(())
@@ -81,7 +82,7 @@ pub fn denied_at_the_door(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the log of a guard that is armed has each decision about it.
+/// Checks that the log has each decision about the guard that was armed.
 fn explained(log: &str) -> Result<()> {
     for decision in [
         "program device: attached, to opens of devices, in the root control group",

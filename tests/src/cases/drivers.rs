@@ -1,5 +1,5 @@
 //! What drivers can do: a module of node 0's kernel reaches any physical memory, and gives it to
-//! programs. Without a guard all of it works, which shows that the attacks are real.
+//! programs. All of it works without a guard, which shows that the attacks are real.
 
 use anyhow::{Context, Result, ensure};
 
@@ -16,21 +16,21 @@ pub(super) const CASES: List = &[
     ("drivers: phram writes through its device", Start::Ready, phram_writes),
 ];
 
-/// Reserved, nobody's, and no page that other cases write to.
+/// A reserved page that belongs to no node, and that no other case writes.
 const TARGET: u64 = guard::NOBODYS + 0x2000;
 /// A byte that is not the first one of its page.
 const WITHIN: u64 = TARGET + 0x123;
-/// Beyond all memory of the machine, and within the 40 bits of its processors' addresses.
+/// Beyond all memory of the machine, but within the 40 address bits of its processors.
 const BEYOND: u64 = 0x10_0000_0000;
-/// Whether memory that is added is used at once. What is added here does not exist.
+/// Whether the kernel uses added memory at once. The memory that is added here does not exist.
 const AUTO_ONLINE: &str = "/sys/devices/system/memory/auto_online_blocks";
 
-/// Check that a program writes through a mapping that a driver makes in its mmap handler.
+/// Check that a program can write through a mapping that a driver makes in its mmap handler.
 fn remap_writes(stage: &Stage) -> Result<()> {
     device_writes(stage, Kind::Remap)
 }
 
-/// Check that a program writes through a mapping that a driver makes page by page on access.
+/// Check that a program can write through a mapping that a driver makes page by page on access.
 fn fault_writes(stage: &Stage) -> Result<()> {
     device_writes(stage, Kind::Fault)
 }
@@ -53,12 +53,12 @@ fn device_writes(stage: &Stage, kind: Kind) -> Result<()> {
     })
 }
 
-/// Check that a module writes what it maps as a device's registers.
+/// Check that a module can write memory that it maps as a device's registers.
 fn ioremap_writes(stage: &Stage) -> Result<()> {
     module_writes(stage, Kind::Ioremap)
 }
 
-/// Check that a module writes what it maps as memory.
+/// Check that a module can write memory that it maps as memory.
 fn memremap_writes(stage: &Stage) -> Result<()> {
     module_writes(stage, Kind::Memremap)
 }
@@ -75,8 +75,8 @@ fn module_writes(stage: &Stage, kind: fn(u8) -> Kind) -> Result<()> {
     })
 }
 
-/// Check that a module adds a block of memory to node 0's, and that it can be taken away again:
-/// beyond all memory, and in memory that node 0 was told to leave alone.
+/// Check that a module can add a block of memory to node 0 and remove it again. One block is beyond
+/// all memory, and one is in reserved memory.
 fn memory_is_added(stage: &Stage) -> Result<()> {
     unharmed(stage, || {
         let as_before = stage.shell(&format!("cat {AUTO_ONLINE}"))?.text();
@@ -109,8 +109,8 @@ fn block_is_added(stage: &Stage, at: u64) -> Result<()> {
     Ok(())
 }
 
-/// Check that phram, a driver that takes any address as its parameter, lets a program write there
-/// by write(2).
+/// Check that phram, a driver whose parameter can be any address, lets a program write there by
+/// write(2).
 fn phram_writes(stage: &Stage) -> Result<()> {
     unharmed(stage, || {
         let modules = stage.kernel.modules(["phram"])?;
@@ -140,11 +140,11 @@ fn phram_writes(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Runs a case with the module loaded on node 0; it is unloaded afterwards, whatever came of the
-/// case.
+/// Runs a case with the module loaded on node 0. The module is unloaded afterwards, even if the
+/// case failed.
 ///
 /// # Errors
-/// The case's, or when the module cannot be made, loaded or unloaded.
+/// The error of the case, or when the module cannot be made, loaded or unloaded.
 pub fn with_module(
     stage: &Stage,
     kind: Kind,
@@ -167,13 +167,13 @@ pub(super) fn load(stage: &Stage, name: &str, content: &[u8], parameters: &str) 
     loaded.map(drop).with_context(|| format!("{name} is not loaded"))
 }
 
-/// What node 0's kernel said last.
+/// The last lines of node 0's kernel log.
 fn last_words(stage: &Stage) -> Result<String> {
     Ok(stage.shell("dmesg | tail -n 5")?.text())
 }
 
-/// Runs a case after which node 0 must have the modules that it had before, and its kernel nothing
-/// to complain of.
+/// Runs a case. Afterwards, node 0 must have the same modules as before, and its kernel must not
+/// have logged a new complaint.
 fn unharmed(stage: &Stage, case: impl FnOnce() -> Result<()>) -> Result<()> {
     let modules =
         || -> Result<String> { Ok(stage.shell("cut -d' ' -f1 /proc/modules | sort")?.text()) };

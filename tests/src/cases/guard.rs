@@ -1,4 +1,4 @@
-//! The guard: what it must deny, what it must leave alone, and who tries to switch it off.
+//! The guard: what it must deny, what it must allow, and attempts to switch it off.
 
 use std::thread;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(super) const CASES: List = &[
     ("guard: an alert when it is switched off by ftrace_enabled", Start::Mixed, switched_off),
 ];
 
-/// Paths that write, by the attack's name, and the name of the path in events.
+/// Attacks that write, each with the name of its path in events.
 const WRITES: [(&str, &str); 9] = [
     ("write", "write"),
     ("pwrite", "write"),
@@ -42,19 +42,20 @@ const WRITES: [(&str, &str); 9] = [
     ("mprotect", "mprotect"),
     ("pkey-mprotect", "mprotect"),
 ];
-/// What must stay allowed on protected memory.
+/// Attacks that must stay allowed on protected memory.
 const HARMLESS: [&str; 4] = ["open", "read", "mmap-read", "mmap-private"];
 /// A range that is reserved and belongs to no node: node 0's own place in Mint's scheme.
 pub(super) const NOBODYS: u64 = 0x2000_3000;
-/// Leaves all that is reserved for node 0 in that scheme to who writes it.
+/// Leaves everything that this scheme reserves for node 0 writable.
 pub(super) const BESIDE: &str = "[guard]\ndev_mem_writable = [\"0x20000000..0x38000000\"]";
-/// Leaves the page to loaders where processors begin (`layout::TRAMPOLINE`): it is no node's.
+/// Leaves the page where processors begin (`layout::TRAMPOLINE`) writable for loaders. It belongs
+/// to no node.
 pub const TRAMPOLINE: &str = "dev_mem_writable = [\"0x90000..0x91000\"]";
-/// Two pages of [`BESIDE`] that an attacker may map writable, to start from.
+/// Two pages of [`BESIDE`] that an attacker may map writable first.
 pub(super) const VIA: [&str; 2] = ["--via", "0x20001000"];
 
-/// Check that each way to write into node 2's text fails with EPERM, is alerted exactly once with
-/// the writer's name, and leaves the bytes as they were.
+/// Check that each way to write into node 2's text fails with EPERM and leaves the bytes as they
+/// were. Each must be reported exactly once, with the writer's name.
 fn writes_are_denied(stage: &Stage) -> Result<()> {
     configured(stage, BESIDE, || {
         let target = stage.machine().truth(2)?.text_phys_start + 0x1000;
@@ -88,14 +89,14 @@ fn writes_are_denied(stage: &Stage) -> Result<()> {
             for (field, value) in expected {
                 ensure!(of_it[0].field(field) == value, "{path}: {field} of {:#?}", of_it[0]);
             }
-            // io_uring writes by a worker thread of the process, which has a name of its own.
+            // For io_uring, a worker thread of the process writes. It has a name of its own.
             let comm = of_it[0].field("WATCHDOG_COMM");
             let by_worker = path == "io-uring" && comm.starts_with("iou-wrk-");
             ensure!(comm == "attack" || by_worker, "{path}: comm {comm}");
-            // The process may be gone before /proc is asked: then the path is within its mount.
+            // If the process has ended before /proc is read, the path is relative to its mount.
             let exe = of_it[0].field("WATCHDOG_EXE");
             ensure!(exe == "/host/attack" || exe == "/attack", "{path}: exe {exe}");
-            // Single bytes are named exactly, mappings by their page.
+            // A write is reported with its exact address, a mapping with the address of its page.
             let at = if event_path == "write" { target } else { target & !0xfff };
             ensure!(of_it[0].field("WATCHDOG_PHYS") == format!("{at:#x}"), "{:#?}", of_it[0]);
         }
@@ -104,8 +105,8 @@ fn writes_are_denied(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that reading protected memory, mapping it read-only or as a private copy, and opening
-/// the device for writing all succeed and are no alert.
+/// Check that reading protected memory, mapping it read-only or as a private copy, and opening the
+/// device for writing all succeed without an alert.
 fn reading_is_allowed(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let target = stage.machine().truth(1)?.text_phys_start;
@@ -121,9 +122,9 @@ fn reading_is_allowed(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check, range by range, that the first and the last byte of every range of every node and the
-/// local APIC are guarded, and that the same calls right beside them succeed and really write
-/// where the configuration says so.
+/// Check that the first and the last byte of every range of every node are guarded, and the local
+/// APIC. The same calls right beside them must succeed, and must write where the configuration
+/// allows it.
 fn exactly_the_ranges(stage: &Stage) -> Result<()> {
     configured(stage, BESIDE, || {
         let ranges = [1, 2].into_iter().flat_map(|node| {
@@ -150,15 +151,15 @@ fn exactly_the_ranges(stage: &Stage) -> Result<()> {
                 ensure!(stage.byte(at)? == value, "{path} at {at:#x} wrote nothing");
             }
         }
-        // A mapping may lie across the border: only what is made writable counts.
+        // A mapping may cross the border: only the part that is made writable counts.
         let beside = stage.attack("mprotect-beside", first, &[])?;
         ensure!(beside.result == "ok", "mprotect beside a node: {}", beside.result);
         Ok(())
     })
 }
 
-/// Check that the policy `deny` for opening denies a writable open of the device, under any name,
-/// with one alert, that reading goes on, and that the guard is proven all the same.
+/// Check that `open = "deny"` denies a writable open of the device, under any name, with one alert
+/// each. Reading must work, and the guard must still pass its self-test.
 fn open_denied(stage: &Stage) -> Result<()> {
     configured(stage, "[guard.paths]\nopen = \"deny\"", || {
         let mark = stage.mark()?;
@@ -180,9 +181,9 @@ fn open_denied(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that `sysctl kernel.ftrace_enabled=0`, which turns the guard's programs off, is an alert
-/// within two periods where policy lets it happen, that they really were off, and that their return
-/// is told.
+/// Check `sysctl kernel.ftrace_enabled=0`, which turns the guard's programs off, where policy only
+/// observes it. It must be reported within two periods, and the programs must really be off. Their
+/// return must be reported.
 fn switched_off(stage: &Stage) -> Result<()> {
     configured(stage, MIXED, || {
         let mark = stage.mark()?;
@@ -192,7 +193,8 @@ fn switched_off(stage: &Stage) -> Result<()> {
         let alert = stage.wait_for(mark, "guard-tampered", |entry| {
             entry.is("guard-tampered") && entry.field("MESSAGE").contains("no longer denies")
         });
-        // The same byte again: the text stays as it is although the write goes through.
+        // It writes the byte that is there: the text stays as it is although the write goes
+        // through.
         let write = stage.attack("mmap", target, &[]);
         stage.shell("sysctl -q kernel.ftrace_enabled=1")?;
         let alert = alert?;
@@ -211,8 +213,8 @@ fn switched_off(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that what was denied is denied when the service has ended as well, and succeeds once the
-/// guard is taken down: it was the guard.
+/// Check that denied writes stay denied after the service has ended. They must succeed after the
+/// guard is disarmed, which shows that the guard denied them.
 fn stays_until_disarmed(stage: &Stage) -> Result<()> {
     let target = stage.machine().truth(1)?.text_phys_start;
     configured(stage, "", || {
@@ -226,7 +228,7 @@ fn stays_until_disarmed(stage: &Stage) -> Result<()> {
         let attack = stage.attack(path, target, &VIA)?;
         ensure!(attack.result == "ok", "{path} without a guard: {}", attack.result);
     }
-    // The driver itself takes no write by io_submit(2): nothing is open there to be denied.
+    // The driver itself does not support io_submit(2), so the guard has nothing to deny there.
     let aio = stage.attack("aio", target, &[])?;
     ensure!(aio.result == "EINVAL", "aio without a guard: {}", aio.result);
     Ok(())
@@ -241,7 +243,7 @@ pub(super) fn configured(
     stage.configured(&configuration(more), case)
 }
 
-/// How often nodes are swept: one that a slow machine under emulation can keep.
+/// The period of sweeps: one that a slow machine under emulation can keep.
 pub(super) const PERIOD: Duration = Duration::from_secs(2);
 
 /// A configuration of both nodes with all their ranges, and more lines.

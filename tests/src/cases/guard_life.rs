@@ -1,5 +1,5 @@
-//! The guard's life: how it is shown, who takes it over, who takes it down, and what it does when
-//! its watchdog is killed.
+//! The life of a guard: how it is shown, taken over and disarmed, and what it does when its
+//! watchdog is killed.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ pub(super) const CASES: List = &[
     ("disarm: sealed, which only a restart ends", Start::Learned, sealed),
 ];
 
-/// Check that the guard is not taken down under a watchdog.
+/// Check that the guard is not disarmed while its watchdog runs.
 fn while_it_runs(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let watchdog = stage.watchdog()?;
@@ -42,12 +42,12 @@ fn while_it_runs(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that looking at a guard that is only being armed, or taking it down, leaves it alone.
+/// Check that `guard status` and `guard disarm` do no harm to a guard that is being armed.
 fn while_it_starts(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         stage.halt()?;
         stage.disarm()?;
-        // From the first pin on there is something that could be taken down.
+        // From the first pin on, there is something that could be disarmed.
         stage.shell(&format!(
             "systemctl start --no-block {UNIT}
              until ls /sys/fs/bpf/watchdog/*/STATE >/dev/null 2>&1; do :; done"
@@ -59,7 +59,7 @@ fn while_it_starts(stage: &Stage) -> Result<()> {
         let (begun, mut looked) = (Instant::now(), 0);
         while state()? == "activating" {
             ensure!(begun.elapsed().as_secs() < 300, "it does not start");
-            // Whatever it says: it may be in force by now.
+            // The output does not matter: the guard may be in force by now.
             stage.machine().node0().shell(&format!("{WATCHDOG} guard status"))?;
             let disarmed = stage.on_console(&format!("{WATCHDOG} guard disarm"))?;
             looked += usize::from(disarmed.to_string().contains("runs as process"));
@@ -72,8 +72,9 @@ fn while_it_starts(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that, with the watchdog stopped, the command is refused where there is no console, where
-/// somebody else may answer its system calls, and from a copy of the executable.
+/// Check that `guard disarm` is refused after the watchdog was stopped, if it runs without a
+/// console or from a copy of the executable. A seccomp filter, which may answer its system calls,
+/// must be refused too.
 fn not_like_that(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         stage.halt()?;
@@ -89,7 +90,7 @@ fn not_like_that(stage: &Stage) -> Result<()> {
         still_denies(stage)?;
         let mark = stage.mark()?;
         stage.start()?;
-        // Nobody was there to tell of them when they were made.
+        // No watchdog ran to report the attempts when they were made.
         let is_own = |it: &Entry| it.field("WATCHDOG_PATH") == "self";
         let told = stage.wait_for(mark, "self", is_own)?;
         ensure!(told.is("guard-tampered"), "{told:?}");
@@ -97,8 +98,8 @@ fn not_like_that(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that there is no second watchdog, and that one with less to guard, a weaker policy, or an
-/// easier end does not take over.
+/// Check that a second watchdog does not start beside the first. After the first, a watchdog with
+/// fewer ranges, a weaker policy or an easier way to disarm must not take the guard over.
 fn never_weaker(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let run = |configuration: &str| -> Result<String> {
@@ -111,7 +112,7 @@ fn never_weaker(stage: &Stage) -> Result<()> {
         let same = configuration("");
         let said = run(&same)?;
         ensure!(said.contains("the watchdog runs as process"), "{said}");
-        // The guard trusts it, and it has not begun.
+        // The guard trusts this process, but it ends before it creates anything.
         let elsewhere = format!("timeout 60 {WATCHDOG} run --state-dir /etc/watchdog");
         let output = stage.machine().node0().shell(&elsewhere)?;
         ensure!(output.status == 2, "{output}");
@@ -131,8 +132,9 @@ fn never_weaker(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a watchdog that is killed in the middle of an attack lets no write through and leaves
-/// no attempt untold: what is told, counted and made good by the next one is all of them.
+/// Check that a watchdog that is killed during an attack lets no write through and loses no
+/// attempt. The attempts that are reported, and those that the next watchdog counts, must add up to
+/// all.
 fn killed_in_the_middle(stage: &Stage) -> Result<()> {
     const ATTEMPTS: u64 = 100_000;
     configured(stage, "", || {
@@ -157,7 +159,7 @@ fn killed_in_the_middle(stage: &Stage) -> Result<()> {
         ensure!(output.text().contains("EPERM"), "{output}");
         ensure!(stage.byte(target)? == before, "a write went through");
         ensure!(kills > 0, "the attack was over too soon");
-        // systemd starts it again, but not for ever.
+        // systemd restarts the service, but not without limit.
         stage.shell(&format!("systemctl reset-failed {UNIT}"))?;
         stage.start()?;
         let begun = Instant::now();
@@ -170,7 +172,7 @@ fn killed_in_the_middle(stage: &Stage) -> Result<()> {
             };
             let told = by(&|it| it.is("write-denied"));
             let counted = by(&|it| it.is("guard-degraded"));
-            // Who is killed between telling and taking note of it has the next one count it again.
+            // If a watchdog is killed before it records a report, the next one counts that again.
             let twice: u64 = last_words(&entries).into_iter().map(count).sum();
             if (ATTEMPTS..=ATTEMPTS + twice).contains(&(told + counted)) {
                 stage.note(&format!(
@@ -185,14 +187,14 @@ fn killed_in_the_middle(stage: &Stage) -> Result<()> {
     })
 }
 
-/// The last write that each watchdog told of, but for the one that runs.
+/// The last write that each watchdog reported, except for the one that runs.
 fn last_words(entries: &[Entry]) -> Vec<&Entry> {
     let told: Vec<_> = entries.iter().filter(|it| it.is("write-denied")).collect();
     let pairs = told.windows(2).filter(|pair| pair[0].field("_PID") != pair[1].field("_PID"));
     pairs.map(|pair| pair[0]).collect()
 }
 
-/// Check that a guard with a secret is taken down by that one only, wherever it is typed.
+/// Check that a guard with a secret is disarmed by that secret only, wherever it is typed.
 fn by_secret(stage: &Stage) -> Result<()> {
     let shell = |line: &str| stage.machine().node0().shell(line);
     let line = shell(&format!("printf 'open sesame' | {WATCHDOG} guard secret"))?;
@@ -217,8 +219,8 @@ fn by_secret(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that `guard status` shows the guard in force, and that `guard self-test` tries it from
-/// another process than the one that armed it.
+/// Check that `guard status` shows the guard in force, and that `guard self-test` tests it from
+/// another process than the one that armed it. Without a guard, the status must report that.
 fn shown(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let watchdog = stage.watchdog()?;
@@ -238,7 +240,7 @@ fn shown(stage: &Stage) -> Result<()> {
         let shown = stage.shell(&format!("{WATCHDOG} guard status"))?.text();
         ensure!(shown.contains("watched by process") && shown.lines().count() > 20, "{shown}");
         ensure!(shown.lines().all(|line| line.chars().count() <= 120), "{shown}");
-        // A trial is no attempt.
+        // A self-test is not an attempt.
         let entries = stage.alerts(quiet)?;
         ensure!(entries.is_empty(), "{entries:#?}");
         Ok(())
@@ -249,7 +251,7 @@ fn shown(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Check that a sealed guard is not taken down, not on a console either.
+/// Check that a sealed guard is not disarmed, not even on a console.
 fn sealed(stage: &Stage) -> Result<()> {
     configured(stage, "[guard]\ndisarm = \"never\"", || {
         stage.halt()?;

@@ -1,5 +1,5 @@
-//! Ways around the kernel to hardware, which this machine has: by PCI configuration space, by
-//! ports, and by modules that are told addresses.
+//! Ways to reach hardware around the kernel that this machine has: PCI configuration space, I/O
+//! ports, and module parameters that are addresses.
 
 use anyhow::{Result, ensure};
 
@@ -11,7 +11,7 @@ pub(super) const CASES: List =
 
 const CONFIG: &str = "/sys/bus/pci/devices/0000:00:00.0/config";
 
-/// Check that without a guard all of it works: what is denied later would have been done.
+/// Check that all of it works without a guard, so that a later denial is the guard's work.
 fn all_work(stage: &Stage) -> Result<()> {
     ensure!(pci(stage)?, "PCI configuration space");
     ensure!(port(stage)?, "a port");
@@ -20,8 +20,8 @@ fn all_work(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Whether a byte of PCI configuration space, the interrupt line of the host bridge, could be
-/// written. It stays as it is.
+/// Whether a byte of PCI configuration space can be written: the interrupt line of the host bridge.
+/// The byte keeps its value.
 pub(super) fn pci(stage: &Stage) -> Result<bool> {
     stage.shell(&format!("dd if={CONFIG} of=/run/byte bs=1 count=1 skip=60 status=none"))?;
     succeeds(
@@ -30,12 +30,12 @@ pub(super) fn pci(stage: &Stage) -> Result<bool> {
     )
 }
 
-/// Whether a port, the one that shows progress of the firmware, could be written.
+/// Whether an I/O port can be written: port 0x80, which shows the progress of the firmware.
 pub(super) fn port(stage: &Stage) -> Result<bool> {
     succeeds(stage, "dd if=/dev/zero of=/dev/port bs=1 count=1 seek=128 conv=notrunc status=none")
 }
 
-/// Whether a module could be given a port as a parameter. What it needs stays loaded.
+/// Whether a module accepts an I/O port as a parameter. The modules that it needs stay loaded.
 pub(super) fn parameters(stage: &Stage) -> Result<bool> {
     let modules = stage.kernel.modules(["parport_pc"])?;
     let (last, before) = modules.split_last().expect("parport_pc is a module");

@@ -1,4 +1,4 @@
-//! What processes and drivers have of a node's memory from before the guard.
+//! Access of processes and drivers to a node's memory that predates the guard.
 
 use anyhow::{Context, Result, ensure};
 
@@ -31,11 +31,10 @@ pub(super) const CASES: List = &[
     ),
 ];
 
-/// Check that a process which had a node's memory mapped writable before the guard was armed, and
-/// writes it all the time, is found and killed when it is, that it is told with all that is known
-/// of it, and that nothing is written afterwards; and that one which has other memory mapped, that
-/// is left to it, goes on. And that a driver which has such memory is named, also when the node is
-/// changed through it.
+/// Check that the guard kills a process that mapped a node's memory writable before the guard was
+/// armed, and writes it all the time. The event must have all its fields, and nothing may be
+/// written afterwards. A process that mapped memory which the configuration leaves writable must
+/// live on. A driver that uses a node's memory must be named, also when it changes the node.
 fn held_before(stage: &Stage) -> Result<()> {
     let (at, mark) = (spare_byte(1), stage.mark()?);
     let before = stage.byte(at)?;
@@ -76,10 +75,10 @@ fn held_before(stage: &Stage) -> Result<()> {
     result
 }
 
-/// Check that a node's memory which a driver had mapped into a process before the guard was armed
-/// is found there, though no thread may use it now and the process is half gone; and that a process
-/// which shares the memory of one that is killed for such a mapping is killed as well, before it
-/// can write for long.
+/// Check that the guard finds a node's memory that a driver mapped into a process before the guard
+/// was armed. The mapping has no access rights now, and the main thread of the process is gone. A
+/// process that is killed for such a mapping may share its memory with another process. That one
+/// must be killed too, before it can write for long.
 fn driver_held(stage: &Stage) -> Result<()> {
     let (at, mark) = (spare_byte(1), stage.mark()?);
     let before = stage.byte(at)?;
@@ -117,21 +116,21 @@ fn driver_held(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Makes a device of a page of memory, `/dev/mtd0`, by a module that every distribution has.
+/// Makes a device, `/dev/mtd0`, of a page of memory, with a module that every distribution has.
 /// Returns the names of the modules.
 fn phram(stage: &Stage, at: u64) -> Result<String> {
     let modules = stage.kernel.modules(["phram"])?;
     let (last, before) = modules.split_last().context("phram is no module")?;
     before.iter().try_for_each(|it| load(stage, &it.name, &it.read()?, ""))?;
     load(stage, &last.name, &last.read()?, &format!("phram=page,{at:#x},0x1000"))?;
-    // The module loads whatever it makes of that.
+    // The module loads even if it does not accept its parameter.
     stage.shell("grep -q page /proc/mtd")?;
     let names: Vec<_> = modules.iter().rev().map(|it| it.name.as_str()).collect();
     Ok(names.join(" "))
 }
 
-/// Checks that a driver that has a page of text of node 2 from before is told; and that the text
-/// which is changed through it is not said to have been changed by others.
+/// Checks that the guard reports a driver that has used a page of node 2's text since before the
+/// guard was armed. A change through that driver must be reported as possibly caused by node 0.
 fn written_by_driver(stage: &Stage, mark: usize, page: u64) -> Result<()> {
     let used = |it: &Entry| it.field("MESSAGE").contains("[phram]");
     let used = stage.wait_for(mark, "the driver", used)?;
@@ -154,9 +153,9 @@ fn written_by_driver(stage: &Stage, mark: usize, page: u64) -> Result<()> {
     stage.wait_for(mark, "text-clean", |it| it.is("text-clean")).map(drop)
 }
 
-/// Check that where nobody may have `/dev/mem` open for writing, who has it from before is killed,
-/// and who has it open for reading is not; and that nobody writes a port by a descriptor from
-/// before.
+/// Check `open = "deny"` for files that were open before the guard was armed. A process with
+/// `/dev/mem` open for writing is killed, one with `/dev/mem` open for reading is not. A process
+/// with `/dev/port` open cannot write a port.
 fn open_before(stage: &Stage) -> Result<()> {
     let mark = stage.mark()?;
     let holder = begin(stage, "attack", "hold-open", NOBODYS, "")?;
@@ -176,7 +175,7 @@ fn open_before(stage: &Stage) -> Result<()> {
         let port = stage.shell("cat /tmp/port")?.text();
         ensure!(port.contains("Operation not permitted"), "a port was written: {port}");
         told(stage, mark, "pci", "denied")?;
-        // Who holds a lease may open it.
+        // The holder of a lease may open `/dev/mem`.
         stage.shell(&format!("install -m 755 /host/attack {HOLDER}"))?;
         take(stage, 1, "600s", HOLDER)?;
         let (at, node0) = (format!("{:#x}", spare_byte(1)), stage.machine().node0());

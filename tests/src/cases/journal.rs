@@ -13,12 +13,12 @@ use crate::machine::{Node0, Process};
 pub struct Entry(Value);
 
 impl Entry {
-    /// Reads what `journalctl -o json` prints: a line for each entry.
+    /// Parses the output of `journalctl -o json`, which has one entry a line.
     pub(super) fn all_of(lines: &str) -> Result<Vec<Self>> {
         lines.lines().map(|line| Ok(Self(serde_json::from_str(line)?))).collect()
     }
 
-    /// A field's text; empty when it is not there.
+    /// A field's text, or nothing if the entry does not have the field.
     #[must_use]
     pub fn field(&self, name: &str) -> &str {
         self.0.get(name).and_then(Value::as_str).unwrap_or_default()
@@ -30,7 +30,7 @@ impl Entry {
         self.field("WATCHDOG_EVENT") == kind
     }
 
-    /// When journald took it, since node 0 booted.
+    /// The time from node 0's boot until journald received the entry.
     pub fn since_boot(&self) -> Result<Duration> {
         Ok(Duration::from_micros(self.field("__MONOTONIC_TIMESTAMP").parse()?))
     }
@@ -43,7 +43,7 @@ impl fmt::Display for Entry {
     }
 }
 
-/// A line: the event and what the watchdog says of it, without what journald adds.
+/// One line: the event and the watchdog's fields, without those that journald adds.
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self} [priority {}", self.field("PRIORITY"))?;
@@ -57,22 +57,22 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// Entries as they come: who waits for one takes nothing of node 0's processor.
+/// Entries as they arrive. A case that waits for one takes no time of node 0's processor.
 pub(super) struct Follower {
     journalctl: Process,
     entries: Vec<Entry>,
-    /// Bytes of its output that have been read.
+    /// How many bytes of the output have been read.
     read: usize,
 }
 
 impl Follower {
-    /// Begins with the first entry there is.
+    /// Starts with the first entry of the journal.
     pub(super) fn start(node0: &Node0) -> Result<Self> {
         let follow = ["journalctl", "-t", "watchdog", "-o", "json", "-q", "--no-tail", "--follow"];
         Ok(Self { journalctl: node0.spawn(follow)?, entries: Vec::new(), read: 0 })
     }
 
-    /// All that have come so far.
+    /// All entries so far.
     pub(super) fn entries(&mut self) -> Result<&[Entry]> {
         let output = self.journalctl.so_far()?;
         let new = output.stdout.get(self.read..).unwrap_or_default();

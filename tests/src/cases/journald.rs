@@ -1,4 +1,4 @@
-//! Alerts that journald does not get when they are sent.
+//! Alerts that journald does not receive when they are sent.
 
 use std::thread;
 use std::time::Duration;
@@ -23,14 +23,14 @@ const STOP: &str = "systemctl stop systemd-journald.socket systemd-journald-dev-
 const START: &str = "systemctl start systemd-journald.socket systemd-journald-dev-log.socket \
                          systemd-journald-audit.socket systemd-journald.service";
 
-/// Check that what is denied while journald is away is in the journal once it is back, in order
-/// and with the time at which it was seen.
+/// Check that attempts that are denied while journald is away are in the journal once it is back.
+/// They must be in order, with the time of each attempt.
 fn journal_away(stage: &Stage) -> Result<()> {
     reported_later(stage, &format!("{STOP}; ! pgrep -x systemd-journal"), START, |_| Ok(()))
 }
 
-/// Check the same where another process has journald's name meanwhile, and reads what is sent
-/// there; and that this process is reported.
+/// Check the same where another process takes journald's name for that time and reads what is sent
+/// there. That process must be reported.
 fn journal_taken(stage: &Stage) -> Result<()> {
     let take = format!(
         "{STOP}; rm /run/systemd/journal/socket
@@ -49,8 +49,8 @@ fn journal_taken(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check the same where a filter drops what comes to journald's socket, or a program by a map of
-/// sockets does: for the watchdog it is sent then.
+/// Check the same where a filter on journald's socket, or a program in a map of sockets, drops what
+/// arrives. The watchdog's send succeeds then.
 fn journal_filtered(stage: &Stage) -> Result<()> {
     const PID: &str = "--pid $(pgrep -x systemd-journal)";
     let filter = format!("disarm --by filter-journal {PID}");
@@ -71,8 +71,8 @@ fn journal_filtered(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Check that a watchdog which the journal does not hear takes no guard over, and ends as one that
-/// may be tried again.
+/// Check that a watchdog that the journal does not hear does not take the guard over. It must end
+/// with a status after which systemd restarts it.
 fn journal_deaf(stage: &Stage) -> Result<()> {
     between_watchdogs(stage, || {
         stage.shell(STOP)?;
@@ -85,8 +85,8 @@ fn journal_deaf(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Does something to journald, has some attempts denied, undoes it, and checks that all of them are
-/// reported then; and what else there is to check, given where the journal was before.
+/// Disturbs journald, has some attempts denied, and undoes the disturbance. All attempts must be
+/// reported then. `check` gets the position in the journal from before.
 fn reported_later(
     stage: &Stage,
     meanwhile: &str,

@@ -1,4 +1,5 @@
-//! Leases: who may write a node's memory for some time, and what is left of that afterwards.
+//! Leases: which process may write a node's memory for some time, and what happens to its access
+//! afterwards.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,18 +27,18 @@ pub(super) const CASES: List = &[
     ("lease: a node's own loader starts it anew under the guard", Start::Learned, loaded),
 ];
 
-/// Copies of programs, where the kernel can tell whether somebody may write them.
+/// Copies of programs, on a file system where the kernel knows whether a process may write them.
 pub(super) const HOLDER: &str = "/usr/sbin/lease-holder";
 pub(super) const LOADER: &str = "/usr/sbin/lease-loader";
-/// For how long [`start_by_lease`] takes one: far longer than a node takes to boot.
+/// How long [`start_by_lease`] asks for: far longer than a node takes to boot.
 pub const LEASE: &str = "900s";
 
-/// A byte of a node's memory that its kernel was told to leave alone: behind the loader's tables.
+/// A byte of a node's memory that its kernel does not use: behind the loader's tables.
 pub(super) fn spare_byte(node: u8) -> u64 {
     layout::main_range(node).start + 0xf800
 }
 
-/// Starts an attacker that goes on until it is killed; returns its process id.
+/// Starts an attacker that runs until it is killed, and returns its process id.
 pub(super) fn begin(
     stage: &Stage,
     program: &str,
@@ -54,7 +55,7 @@ pub(super) fn begin(
     Ok(pid.with_context(|| format!("no pid: {said}"))?.1.trim().to_owned())
 }
 
-/// Waits until a byte is what it should be.
+/// Waits until a byte has this value.
 pub(super) fn wait_for_byte(stage: &Stage, at: u64, value: u8) -> Result<()> {
     let begun = Instant::now();
     while stage.byte(at)? != value {
@@ -64,7 +65,7 @@ pub(super) fn wait_for_byte(stage: &Stage, at: u64, value: u8) -> Result<()> {
     Ok(())
 }
 
-/// Checks that nobody writes a byte any more: what the host puts there stays.
+/// Checks that no process writes a byte any more: the value that the host puts there stays.
 pub(super) fn stays(stage: &Stage, at: u64, value: u8) -> Result<()> {
     stage.poke(at, value)?;
     thread::sleep(Duration::from_millis(300));
@@ -72,7 +73,7 @@ pub(super) fn stays(stage: &Stage, at: u64, value: u8) -> Result<()> {
     Ok(())
 }
 
-/// Whether an event is about a process that held on to something.
+/// Whether an event is about access that this process kept from before the guard or from a lease.
 pub(super) fn is_held_by(entry: &Entry, pid: &str) -> bool {
     entry.field("WATCHDOG_PATH") == "held" && entry.field("WATCHDOG_PID") == pid
 }
@@ -81,15 +82,14 @@ pub(super) fn lease(stage: &Stage, options: &str) -> Result<crate::machine::Outp
     stage.on_console(&format!("{WATCHDOG} guard lease {options}"))
 }
 
-/// Takes a lease that must be given.
+/// Takes a lease, which must be granted.
 pub(super) fn take(stage: &Stage, node: u8, time: &str, exe: &str) -> Result<()> {
     let output = lease(stage, &format!("--node service-{node} --for {time} --exe {exe}"))?;
     ensure!(output.success(), "no lease: {output}");
     Ok(())
 }
 
-/// Waits until a lease is over and its node was looked at anew: what comes of that is no other
-/// case's. Returns the event of the end.
+/// Waits until a lease is over and the watchdog found the node again. Returns the event of the end.
 pub(super) fn over(stage: &Stage, mark: usize, node: u8) -> Result<Entry> {
     let ended = stage.wait_for(mark, "lease-ended", |it| it.is("lease-ended"))?;
     let name = format!("service-{node}");
@@ -99,11 +99,11 @@ pub(super) fn over(stage: &Stage, mark: usize, node: u8) -> Result<Entry> {
     Ok(ended)
 }
 
-/// Starts a node, or starts it anew, by its own loader under a lease, and ends that. Returns what
-/// the watchdog then tells of the node.
+/// Starts or restarts a node by its own loader under a lease, and ends the lease. Returns the
+/// watchdog's report about the node.
 ///
 /// # Errors
-/// When there is no lease, the node does not start, or the watchdog finds no kernel where it is.
+/// When no lease is granted, the node does not start, or the watchdog does not find its kernel.
 pub fn start_by_lease(stage: &Stage, node: u8) -> Result<Entry> {
     stage.shell(&format!("install -m 755 /host/node-loader {LOADER}"))?;
     let mark = stage.mark()?;
@@ -117,14 +117,14 @@ pub fn start_by_lease(stage: &Stage, node: u8) -> Result<Entry> {
             && it.field("WATCHDOG_NODE") == name
             && it.field("WATCHDOG_PHYS") == place
     })?;
-    // One that KASLR put where the one before it was has that one's.
+    // A kernel at the same address as the one before keeps that one's baseline.
     if found.is("node-rebooted") {
         learned(stage, mark, node)?;
     }
     Ok(found)
 }
 
-/// Waits until the baseline of a node is learned: what is changed before that belongs to it.
+/// Waits until the baseline of a node is learned. A change before that becomes part of it.
 pub(super) fn learned(stage: &Stage, mark: usize, node: u8) -> Result<Entry> {
     let name = format!("service-{node}");
     stage.wait_for(mark, "its baseline", |it| {
@@ -132,9 +132,9 @@ pub(super) fn learned(stage: &Stage, mark: usize, node: u8) -> Result<Entry> {
     })
 }
 
-/// Check that by a lease only who starts the leased executable while it lasts may write, by each
-/// way, and only the memory of that node; that neither the executable nor its process can be
-/// changed; and that it is over when its time is.
+/// Check that under a lease, only a process that starts the leased executable during the lease may
+/// write. It may write by each way, but only that node. Neither the executable nor its process can
+/// be changed. The lease must end when its time is over.
 fn only_its_holder(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let (at, elsewhere, mark) = (spare_byte(1), spare_byte(2), stage.mark()?);
@@ -191,9 +191,9 @@ fn only_its_holder(stage: &Stage) -> Result<()> {
         let denied = by_holder("pwrite", at, !before)?;
         ensure!(denied.contains("EPERM"), "after the lease: {denied}");
         ensure!(stage.byte(at)? == before, "something was written");
-        // Nobody else's to keep any more.
+        // The executable is no longer protected.
         stage.shell(&format!("install -m 755 /host/attack {HOLDER}"))?;
-        // The kernel's clock ends a lease as well.
+        // A lease also ends by the kernel's clock.
         let mark = stage.mark()?;
         take(stage, 1, "2s", HOLDER)?;
         thread::sleep(Duration::from_secs(3));
@@ -203,8 +203,8 @@ fn only_its_holder(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a process which still has the memory mapped when its lease is over is killed and
-/// told, and that the node is looked at anew.
+/// Check that a process that still has the memory mapped when its lease ends is killed and
+/// reported. The watchdog must then find the node again.
 fn taken_back(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let (at, mark) = (spare_byte(2), stage.mark()?);
@@ -225,8 +225,8 @@ fn taken_back(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a lease which nobody may have is refused with a sentence and status 2, and that
-/// nothing changes by it.
+/// Check that a lease that may not be granted is refused with a message and status 2, and that the
+/// refusal changes nothing.
 fn refused(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         stage.shell(&format!("install -m 755 /host/attack {HOLDER}"))?;
@@ -261,9 +261,8 @@ fn refused(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that the loader which starts the nodes of this machine can start one anew under a lease
-/// and not without, that the node is not judged meanwhile, and that the new kernel is watched
-/// afterwards.
+/// Check that the loader of this machine's nodes can restart a node under a lease, and not without
+/// one. The node must not be judged during the lease. The new kernel must be watched afterwards.
 fn loaded(stage: &Stage) -> Result<()> {
     configured(stage, &format!("[guard]\n{TRAMPOLINE}"), || {
         stage.shell(&format!("install -m 755 /host/node-loader {LOADER}"))?;
@@ -277,7 +276,7 @@ fn loaded(stage: &Stage) -> Result<()> {
         ensure!(before == truth || found.is("node-rebooted"), "{found:?}");
         stage.note(&format!("a node started anew under a lease: {found}"));
         let entries = stage.entries(mark)?;
-        // What is left of the old kernel may be told as a stray.
+        // Remains of the old kernel may be reported as a stray.
         let is_alarm = |it: &Entry| it.is("text-tampered") || it.is("node-lost");
         ensure!(!entries.iter().any(is_alarm), "{entries:#?}");
 

@@ -1,7 +1,8 @@
-//! The cases: what the watchdog must do on a real machine, each of them caused for real.
+//! The cases: what the watchdog must do on a real machine. Each case causes the event that it
+//! checks.
 //!
-//! Each case has a machine of its own, restored from a snapshot as its [`Start`] says: no case
-//! finds what another one left, and none has to clean up behind it.
+//! Each case has its own machine, restored from a snapshot as its [`Start`] says. A case finds
+//! nothing that another case left, and does not have to clean up.
 
 mod accounts;
 mod acts;
@@ -49,41 +50,41 @@ pub use stage::Stage;
 /// One case.
 #[derive(Clone, Copy)]
 pub struct Case {
-    /// Its name, by which it can be chosen.
+    /// The name, by which the case can be selected.
     pub name: &'static str,
-    /// The kernels that it is played on.
+    /// The kernels that the case runs on.
     pub kernels: Kernels,
     start: Start,
     play: Play,
 }
 
-/// Which kernels a case is played on.
+/// Which kernels a case runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernels {
-    /// Each: what it is about depends on the kernel.
+    /// Every kernel: the result depends on the kernel.
     Each,
-    /// One: it is about the program alone.
+    /// One kernel: the case is about the program alone.
     One,
 }
 
-/// Cases of one subject: names, what they start from, and what they do.
+/// Cases of one subject: name, start state and test function of each.
 type List = &'static [(&'static str, Start, Play)];
 type Play = fn(&Stage) -> Result<()>;
 
-/// How long what takes time by itself is done.
+/// How long the cases run that have no end of their own.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     /// How long a healthy machine is swept without a single alert.
     pub soak: Duration,
-    /// How long the guard is raced against.
+    /// How long threads race against the guard.
     pub races: Duration,
 }
 
 impl Times {
-    /// By the environment, in seconds: `WATCHDOG_SOAK` and `WATCHDOG_RACES`.
+    /// Reads the environment, in seconds: `WATCHDOG_SOAK` and `WATCHDOG_RACES`.
     ///
     /// # Errors
-    /// When one of them is no number.
+    /// When one of them is not a number.
     pub fn from_environment() -> Result<Self> {
         let seconds = |name, default: u64| -> Result<Duration> {
             let value = std::env::var(name).map_or(Ok(default), |value| value.parse())?;
@@ -94,10 +95,10 @@ impl Times {
 }
 
 impl Case {
-    /// Plays the case on a machine of its own, all of whose nodes run this kernel.
+    /// Runs the case on a machine of its own, on which every node runs this kernel.
     ///
     /// # Errors
-    /// What did not hold; or when there is no machine.
+    /// When a check fails, or the machine cannot be made.
     pub fn play(&self, kernel: &str) -> Result<()> {
         let stage = Stage::set(kernel, self.start)?;
         (self.play)(&stage)?;

@@ -1,4 +1,4 @@
-//! The guard beyond `/dev/mem`: each path is really taken on a guarded machine, once at another
+//! The guard beyond `/dev/mem`: the cases take each path on a guarded machine, once to another
 //! node's memory and once beside it.
 
 use anyhow::{Result, bail, ensure};
@@ -34,22 +34,22 @@ pub(super) const CASES: List = &[
     ("paths: memory of a node that becomes this node's is seen", Start::Learned, hotplug_is_seen),
 ];
 
-/// Waits for what the guard tells about a path.
+/// Waits for the guard's event about a path.
 pub(super) fn told(stage: &Stage, mark: usize, path: &str, action: &str) -> Result<Entry> {
     stage.wait_for(mark, path, |entry| {
         entry.field("WATCHDOG_PATH") == path && entry.field("WATCHDOG_ACTION") == action
     })
 }
 
-/// Check that there is no entry about a path.
+/// Checks that there is no event about a path.
 pub(super) fn not_told(stage: &Stage, mark: usize, path: &str) -> Result<()> {
     let entries = stage.alerts(mark)?;
     ensure!(entries.iter().all(|entry| entry.field("WATCHDOG_PATH") != path), "{entries:#?}");
     Ok(())
 }
 
-/// Check that a process into which a driver maps a node's page, at once or on touch, is killed
-/// before it writes, and that the same driver's mapping of other memory is left alone.
+/// Check that a process is killed before it writes when a driver maps a node's page into it, at
+/// once or on access. The same driver may map other memory.
 fn frames_kill(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let target = stage.machine().truth(2)?.text_phys_start + 0x2000;
@@ -84,8 +84,8 @@ fn frames_kill(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a module that maps a node's memory by ioremap or memremap is reported, one that maps
-/// other memory is not, and a plain read of the node's memory is not either.
+/// Check that a module that maps a node's memory by ioremap or memremap is reported. A module that
+/// maps other memory must not be, nor a plain read of the node's memory.
 fn ioremap_is_seen(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let target = stage.machine().truth(1)?.text_phys_start + 0x3000;
@@ -97,8 +97,9 @@ fn ioremap_is_seen(stage: &Stage) -> Result<()> {
             let read = stage.attack("read", target, &[])?;
             ensure!(read.result == "ok", "{}", read.result);
             not_told(stage, mark, "ioremap")?;
-            // The same byte again: the text stays as it is. The kernel itself may refuse: x86 maps
-            // no page as a device's registers that the watchdog has mapped as memory.
+            // The module writes the byte that is there, so the text stays as it is. The kernel
+            // itself may refuse: x86 does not map a page as device registers that the watchdog has
+            // mapped as memory.
             let loaded = with_module(stage, kind(stage.byte(target)?), target, || Ok(()));
             if let Err(refusal) = loaded {
                 ensure!(format!("{refusal:#}").contains("Cannot allocate memory"), "{refusal:#}");
@@ -112,8 +113,8 @@ fn ioremap_is_seen(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that memory of a node which is added to node 0's is reported, as the worst there is once
-/// it is node 0's RAM, that a guard is refused over it as long, and that its end is told.
+/// Check that memory of a node that is added to node 0 is reported, at priority 2 once it is System
+/// RAM of node 0. As long as it is, a guard over it must be refused. The end must be reported.
 fn hotplug_is_seen(stage: &Stage) -> Result<()> {
     let (main, block) = (layout::main_range(1), layout::main_range(0).start);
     let ranges = [(main.start, main.end), (block, block + HOTPLUG_SIZE)]
@@ -134,7 +135,7 @@ fn hotplug_is_seen(stage: &Stage) -> Result<()> {
             let refused = stage.machine().node0().shell(&other)?;
             let is_refused = refused.to_string().contains("is System RAM of this kernel");
             ensure!(refused.status == 2 && is_refused, "{refused}");
-            // Told once, however many periods it stays.
+            // It is reported once, however many periods it stays.
             std::thread::sleep(std::time::Duration::from_secs(3));
             let entries = stage.entries(mark)?;
             let worst = entries.iter().filter(|entry| entry.is("guard-tampered"));
@@ -156,8 +157,8 @@ fn hotplug_is_seen(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that what reaches hardware around the kernel is denied with its reason, by each way that
-/// the machine has; without a guard it works.
+/// Check that access to hardware around the kernel is denied with its reason, by each way that the
+/// machine has. Without a guard, all of it works.
 fn hardware_is_denied(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let mark = stage.mark()?;
@@ -177,8 +178,8 @@ fn hardware_is_denied(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that kexec_load of a segment in a node's memory is denied, of one beside it is not, and
-/// that a segment that cannot be read is denied; also where any kexec is reported besides.
+/// Check that kexec_load of a segment in a node's memory is denied, and of one beside it is not. A
+/// table of segments that cannot be read must be denied. The policy also reports every kexec.
 fn kexec_is_judged(stage: &Stage) -> Result<()> {
     stage.preempt()?;
     configured(stage, MIXED, || {
@@ -199,11 +200,11 @@ fn kexec_is_judged(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Checks that a segment which another thread moves into a node between the judgement and the copy
-/// ends its process, and that nothing is loaded by it.
+/// Checks that a process is killed when its other thread moves a segment into a node between the
+/// verdict and the copy. No kexec image may be loaded.
 fn kexec_changed_in_flight(stage: &Stage, target: u64) -> Result<()> {
     let mark = stage.mark()?;
-    // Apart in one byte only: the kernel copies bytes, and may copy some of either.
+    // The two addresses differ in one byte: the kernel copies byte by byte, and may mix them.
     let via = format!("{:#x}", NOBODYS & !0xff_ffff | target & 0xff_ffff);
     let attack = stage.attack("kexec-race", target, &["--via", &via, "--seconds", "30"])?;
     ensure!(attack.result == "SIGKILL", "in flight: {}", attack.result);
@@ -215,8 +216,8 @@ fn kexec_changed_in_flight(stage: &Stage, target: u64) -> Result<()> {
     Ok(())
 }
 
-/// Check that root cannot switch the guard's programs off, is alerted as the worst there is, and
-/// may go on to set everything else.
+/// Check that root cannot switch the guard's programs off, and that the attempt is reported at
+/// priority 2. Other settings must stay writable.
 fn ftrace_stays(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let mark = stage.mark()?;
@@ -234,8 +235,8 @@ fn ftrace_stays(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that the strict preset denies what it says, and that services, the journal, logins by
-/// systemd and programs go on.
+/// Check that the strict preset denies what it lists. Transient services, the journal, systemd and
+/// dpkg must keep working.
 fn strict(stage: &Stage) -> Result<()> {
     configured(stage, STRICT, || {
         let mark = stage.mark()?;
@@ -260,8 +261,8 @@ fn strict(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that the observe preset lets a write through, that the report says who did it, and that
-/// a single path can be killed for all the same.
+/// Check that the observe preset lets a write through, and that the event names the process. A
+/// single path may still have the policy `kill`.
 fn observe(stage: &Stage) -> Result<()> {
     const POLICY: &str =
         "[guard]\npreset = \"observe\"\n[guard.paths]\nremap-file-pages = \"kill\"";
@@ -286,10 +287,10 @@ fn observe(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Writes the byte that is there, by a path that is observed, until the guard has seen where: of a
-/// write whose thread loses its processor between the programs that look at its place and that
-/// judge it, the place is not known. Nothing can be refused then, as it is otherwise, so that it
-/// were tried again.
+/// Writes the byte that is there, by an observed path, until the guard has seen the address. The
+/// address of a write is unknown if the thread loses its processor between the program that reads
+/// the address and the one that judges. Other policies refuse such a write, so that the process
+/// tries again; `observe` cannot.
 fn seen_where(stage: &Stage, attack: &str, path: &str, at: u64) -> Result<(Attack, Entry)> {
     const TRIES: usize = 4;
     for _ in 0..TRIES {
@@ -305,7 +306,7 @@ fn seen_where(stage: &Stage, attack: &str, path: &str, at: u64) -> Result<(Attac
     bail!("{path}: no place was seen in {TRIES} tries")
 }
 
-/// Checks that text which this node changes is told with who it may have been.
+/// Checks that a change of text by node 0 is reported with the process that may have caused it.
 fn changed_by_this_node(stage: &Stage) -> Result<()> {
     let (at, mark) = (stage.machine().truth(1)?.text_phys_start + 0x1234, stage.mark()?);
     let before = stage.byte(at)?;

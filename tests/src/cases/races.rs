@@ -1,4 +1,4 @@
-//! Threads that race one another, against a guard that saves for one program what another saw.
+//! Threads that race one another, against a guard in which one program uses what another one saved.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -18,24 +18,24 @@ pub(super) const CASES: List = &[(
 )];
 
 const PAGE: u64 = 4096;
-/// Four pages that are nobody's, and left to the attacker.
+/// Four pages that belong to no node and that the attacker may write.
 const VIA: u64 = 0x2000_1000;
-/// Between the bytes of a page that one way writes and those of the next.
+/// The distance, in bytes, between the places of two ways to write in one page.
 const PLACE: usize = 64;
-/// Ways to write that are only told by their effect: nothing asks the guard about them.
+/// Ways to write that call no program of the guard: only their effect shows.
 const UNJUDGED: [&str; 2] = ["mremap", "store"];
 /// Events of a guard, or a watch, that did not hold.
 const BROKEN: [&str; 4] = ["guard-tampered", "text-tampered", "node-lost", "write-killed"];
-/// What the attack may need to begin and to end, under emulation.
+/// How long the attack may take to begin and to end, under emulation.
 const AROUND: Duration = Duration::from_secs(240);
 const SAMPLE_EVERY: Duration = Duration::from_millis(20);
-/// Before the journal, which is kept in memory, drops what was told.
+/// How often the journal is read. It is kept in memory, and drops old entries.
 const ASK_EVERY: Duration = Duration::from_secs(30);
 
-/// Check that of many threads that change one another's descriptors, positions, vectors, queue
-/// entries and mappings, on two processors and preempted anywhere, none changes a byte of a node's
-/// text or behind the border of its memory, while each of their ways works beside it; and that the
-/// service is well afterwards.
+/// Check that threads that race one another change no byte of a node's text, and none behind the
+/// border of its memory. They change one another's descriptors, positions, vectors, queue entries
+/// and mappings, on two processors with full preemption. Each way to write must work beside the
+/// node, and the service must be healthy afterwards.
 fn no_race_is_won(stage: &Stage) -> Result<()> {
     stage.preempt()?;
     configured(stage, BESIDE, || race(stage))
@@ -50,7 +50,7 @@ fn race(stage: &Stage) -> Result<()> {
     let (before, mark, process) = (protected()?, stage.mark()?, stage.watchdog()?);
     let since = stage.shell("date +%s")?.text().trim().to_owned();
     let (mut seen, mut asked) = (BTreeSet::new(), Instant::now());
-    // Another one each time; the line that is printed says which.
+    // The seed differs in each run, and is printed.
     let seed = u64::from(rand::random::<u32>());
     let said = run(stage, target, border, seed, || {
         ensure!(protected()? == before, "a write got through (seed {seed})");
@@ -70,7 +70,7 @@ fn race(stage: &Stage) -> Result<()> {
     healthy(stage, mark, target, process)
 }
 
-/// Lets the attack run, with a look at memory again and again. What it counted.
+/// Runs the attack, and calls `look` until it ends. Returns the attack's counts.
 fn run(
     stage: &Stage,
     target: u64,
@@ -98,8 +98,9 @@ fn run(
     serde_json::from_str(output.text().trim()).context("the attack's last line")
 }
 
-/// Check that nothing went through as the threads saw it, and that each way was really denied at
-/// the node and really wrote beside it: `seen` are bytes that were there at some time.
+/// Checks that no thread saw a write to the node succeed. Each way to write must have been denied
+/// at the node, and must have written beside it. `seen` has the bytes that were in memory at some
+/// time.
 fn judge(said: &Value, border: u64, seen: &BTreeSet<(u64, u8)>) -> Result<()> {
     ensure!(said["killed"] == 0, "the attacker was killed: only a mapping that was made does that");
     let value = said["value"].as_u64().context("no value")? as u8;
@@ -121,7 +122,7 @@ fn judge(said: &Value, border: u64, seen: &BTreeSet<(u64, u8)>) -> Result<()> {
     Ok(())
 }
 
-/// Check that nothing was told since the race began but what was denied.
+/// Checks that no event since the race began says that the guard or the watch did not hold.
 fn holds(stage: &Stage, since: &str) -> Result<()> {
     let kinds = BROKEN.map(|kind| format!("WATCHDOG_EVENT={kind}")).join(" + ");
     let told = stage.shell(&format!(
@@ -131,7 +132,7 @@ fn holds(stage: &Stage, since: &str) -> Result<()> {
     Ok(())
 }
 
-/// Check that the service is the one that it was, and still denies and tells.
+/// Checks that the service has the same process, and still denies and reports.
 fn healthy(stage: &Stage, mark: usize, target: u64, process: u32) -> Result<()> {
     ensure!(stage.watchdog()? == process, "the service was started anew");
     let entries = stage.entries(mark)?;
@@ -154,7 +155,7 @@ fn page(stage: &Stage, at: u64) -> Result<Vec<u8>> {
     Ok(page)
 }
 
-/// Prints what was counted.
+/// Prints the counts of the attack.
 fn show(stage: &Stage, seed: u64, said: &Value) {
     let [killed, crashed, signal] = ["killed", "crashed", "last_signal"].map(|what| &said[what]);
     stage.note(&format!(

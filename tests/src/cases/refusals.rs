@@ -1,4 +1,4 @@
-//! Bad input: exit status 2, and a sentence that says what to do.
+//! Bad input: exit status 2, and a message that says what to do.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub(super) const CASES: List = &[
     ("refused: without type information", Start::Learned, no_btf),
 ];
 
-/// Check each mistake: status 2, the sentence, and no word of a panic.
+/// Check that each mistake ends with status 2 and its message, without a panic.
 fn arguments(stage: &Stage) -> Result<()> {
     let main = "0x38000000..0x50000000";
     stage.shell("printf 'perod = \"1s\"\\n' > /tmp/wrong.toml; truncate -s 4096 /tmp/empty.img")?;
@@ -55,7 +55,7 @@ fn arguments(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Check that an ordinary user is told to use sudo, by every command.
+/// Check that every command asks an ordinary user to use sudo.
 fn privilege(stage: &Stage) -> Result<()> {
     for command in ["run", "scan", "locate", "locate --node 0x38000000..0x50000000"] {
         let script = format!("setpriv --reuid 65534 --clear-groups watchdog {command}");
@@ -66,10 +66,10 @@ fn privilege(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Check that a kernel without BTF, and one whose security modules cannot be listed, are refused
-/// by name, and that `--degraded` goes on without a guard and says so.
+/// Check that `run` refuses a kernel without BTF, and one whose security modules cannot be listed,
+/// and names the reason. `--degraded` must go on without a guard and report that.
 fn no_btf(stage: &Stage) -> Result<()> {
-    // In a namespace of its own it would not be hidden from `run`.
+    // This is not a mount namespace of its own: `run` would leave one and see the files.
     let hidden = |what: &str, command: &str| {
         let line = format!(
             "mount -t tmpfs none {what}; watchdog {command}; it=$?; umount {what}; exit $it"

@@ -1,4 +1,4 @@
-//! What would end the watch, blind it or turn it against itself, without any attack on the guard.
+//! What would end the watch, blind it or turn it against itself, without an attack on the guard.
 
 use std::thread;
 use std::time::Duration;
@@ -29,9 +29,9 @@ pub(super) const OF_THE_PROGRAM: List = &[
 const CONFIGURATION: &str = "/etc/watchdog/watchdog.toml";
 const BASELINE: &str = "/var/lib/watchdog/baselines/service-1.baseline";
 
-/// Check that no command but `run` and `guard` can be had to write what the guard keeps: not by a
-/// link in a place that it writes, and not by a watch that arms no guard. What they are for still
-/// works.
+/// Check that no command but `run` and `guard` can be made to write what the guard protects.
+/// Neither a link at a place that a command writes, nor a watch that arms no guard, may do that.
+/// The commands must still work.
 fn deputies(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let watchdog = stage.watchdog()?;
@@ -49,7 +49,7 @@ fn deputies(stage: &Stage) -> Result<()> {
         ensure!(page.text().contains("watchdog"), "{page}");
         let image = std::fs::read(stage.kernel.image())?;
         stage.machine().node0().write("/tmp/vmlinuz", 0o644, &image)?;
-        // Into the folder itself, which only the guard's own may write.
+        // These write into the protected folder itself, which only `run` and `guard` may write.
         for line in [
             format!("{WATCHDOG} man /etc/watchdog"),
             format!(
@@ -73,8 +73,8 @@ fn deputies(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a watch that arms no guard, as where another one is on, stores no baseline beside
-/// those that the guard keeps.
+/// Check that a watch that arms no guard, here because another watchdog runs, stores no baseline
+/// beside the protected ones.
 fn learns_elsewhere(stage: &Stage) -> Result<()> {
     let mark = stage.mark()?;
     let other = stage.machine().node0().spawn([
@@ -95,8 +95,8 @@ fn learns_elsewhere(stage: &Stage) -> Result<()> {
     stage.shell("test ! -e /var/lib/watchdog/baselines/b.baseline").map(drop)
 }
 
-/// Check that the watch survives every signal that is not meant to end it, and that one that ends
-/// it has systemd start it again, where `systemctl stop` does not.
+/// Check that the watch survives every signal that is not meant to end it. When a signal ends it,
+/// systemd must restart it; after `systemctl stop`, systemd must not.
 fn signals(stage: &Stage) -> Result<()> {
     const HARMLESS: [&str; 13] = [
         "HUP", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "STKFLT", "XCPU", "XFSZ", "PIPE",
@@ -122,8 +122,9 @@ fn signals(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check what a command makes of an output that nobody reads, and of files that are none; that a
-/// name reaches no terminal as it is; and that a terminal is told how to end the watch.
+/// Check how commands react to an output that is closed or full, and to files that are not
+/// configurations. Escape sequences in a name must not reach the terminal. On a terminal, `run`
+/// must say how to end it.
 fn surroundings(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let shell = |line: &str| stage.machine().node0().shell(line);
@@ -131,7 +132,7 @@ fn surroundings(stage: &Stage) -> Result<()> {
             let gone = format!("{{ sleep 1; {WATCHDOG} {line}; echo \"status $?\" >&2; }} | true");
             let output = shell(&gone)?;
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            // 128 and SIGPIPE; the parser prints its help and asks no more.
+            // 128 and SIGPIPE. The parser prints its help and ignores a closed output.
             let ends = if line == "--help" { "status " } else { "status 141" };
             ensure!(said.contains(ends) && !said.contains("panicked"), "{line}: {output}");
             let full = shell(&format!("{WATCHDOG} {line} >/dev/full"))?;
@@ -152,7 +153,7 @@ fn surroundings(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that `run --json` goes on when its reader has gone, and says so in the journal.
+/// Check that `run --json` goes on after its reader has gone, and reports that in the journal.
 fn json_reader_gone(stage: &Stage) -> Result<()> {
     let mark = stage.mark()?;
     let line = format!(
@@ -169,8 +170,8 @@ fn json_reader_gone(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Check that a file system without room for a baseline is reported and ends nothing: text is
-/// judged by what was learned, and stored once there is room.
+/// Check that a file system without room for a baseline is reported and does not end the watch.
+/// Text must be judged by the learned baseline, which must be stored once there is room.
 fn no_room(stage: &Stage) -> Result<()> {
     const STATE: &str = "/var/lib/watchdog";
     stage.shell(&format!("mkdir -p {STATE}; mount -t tmpfs -o size=64k none {STATE}"))?;
@@ -207,12 +208,12 @@ fn no_room(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a processor of a node which node 0 takes (Linux resets it by INIT before it starts
-/// it), where policy only lets that be seen, is reported with its number; that the node is, once
-/// its clocks have stood still for longer than they may, by the watch and by `scan`; and that its
-/// text goes on being judged.
+/// Check that the guard reports a node's processor that node 0 takes, with its number, where policy
+/// only observes this. (Linux resets a processor by INIT before it starts it.) `run` and `scan`
+/// must report the node when its clocks have stood still for too long. Its text must still be
+/// judged.
 fn processor_taken(stage: &Stage) -> Result<()> {
-    /// An idle kernel is woken every 4 s, and may be late.
+    /// An idle kernel wakes up every 4 s, and may be late.
     const ASLEEP: Duration = Duration::from_secs(7);
     configured(stage, "[guard.paths]\nprocessors = \"observe\"", || {
         let healthy = stage.machine().node0().run([WATCHDOG, "scan", "--json"])?;

@@ -1,31 +1,31 @@
-//! The machines that cases start from. Each is made once, when the first case wants it, and kept.
+//! The machines that cases start from. Each is made when the first case needs it, and kept.
 
 use anyhow::Result;
 
 use super::{Stage, devices, guard, stage};
 use crate::machine::{Snapshot, snapshot};
 
-/// How a machine is when a case begins.
+/// The state of a machine when a case begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// The watchdog is installed and has never run.
     Ready,
-    /// It has run, knows both nodes by their baselines, and does not run now: its next start takes
-    /// two thirds of the time.
+    /// The watchdog has a baseline of both nodes from an earlier run, and does not run now. Its
+    /// next start takes two thirds of the time.
     Learned,
-    /// It watches both nodes under the preset `standard`.
+    /// The watchdog watches both nodes under the preset `standard`.
     Standard,
     /// The same under the preset `strict`.
     Strict,
-    /// As `Standard`, and by `strict` for what devices do.
+    /// As `Standard`, with the policies of `strict` for `iommu` and `dma`.
     Devices,
-    /// As `Standard`, but some of what that denies is only seen.
+    /// As `Standard`, but `kexec` and `ftrace-enabled` are observed.
     Mixed,
 }
 
-/// What [`Start::Strict`] adds to the configuration.
+/// The lines that [`Start::Strict`] adds to the configuration.
 pub(super) const STRICT: &str = "[guard]\npreset = \"strict\"";
-/// What [`Start::Mixed`] adds to it.
+/// The lines that [`Start::Mixed`] adds to it.
 pub(super) const MIXED: &str = "[guard.paths]\nkexec = \"observe\"\nftrace-enabled = \"observe\"";
 
 impl Start {
@@ -40,7 +40,7 @@ impl Start {
         }
     }
 
-    /// The configuration of the service that runs.
+    /// The configuration of the running service, if it runs.
     pub(super) fn configuration(self) -> Option<String> {
         match self {
             Self::Ready | Self::Learned => None,
@@ -51,7 +51,7 @@ impl Start {
         }
     }
 
-    /// What it is made from; nothing where a machine has to be booted.
+    /// The state that this one is made from, or none if a machine has to be booted.
     fn before(self) -> Option<Self> {
         match self {
             Self::Ready => None,
@@ -62,7 +62,7 @@ impl Start {
     }
 }
 
-/// The machine with this kernel that is so; made where there is none.
+/// The machine with this kernel in this state. It is made if it does not exist.
 pub(super) fn of(kernel: &str, start: Start, progress: &mut dyn FnMut(&str)) -> Result<Snapshot> {
     let name = format!("{}-{kernel}", start.name());
     let builder = Stage::builder(kernel);

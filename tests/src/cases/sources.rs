@@ -1,5 +1,5 @@
-//! Sources of memory beyond `/dev/mem` and the live RAM file: what each serves, and how it says
-//! what it does not. (ELF cores of the whole machine: see the tests of the node machine.)
+//! Sources of memory beyond `/dev/mem` and the live RAM file: what each serves, and how it reports
+//! what it does not serve. (The tests of the node machine cover ELF cores of the whole machine.)
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -32,8 +32,8 @@ pub(super) const OF_THE_PROGRAM: List = &[
     ),
 ];
 
-/// Check that both kernels are found in a LiME image of the nodes' memory, also when the node is
-/// named, and that node 0 is not.
+/// Check that a LiME image of the nodes' memory shows both kernels and no other, also when `--node`
+/// names a node. A range that is not in the image must be refused.
 fn lime(stage: &Stage) -> Result<()> {
     let machine = stage.machine();
     let directory = tempfile::tempdir()?;
@@ -52,7 +52,7 @@ fn lime(stage: &Stage) -> Result<()> {
     refused(&on_host(&["locate", "--memory", &memory, "--node", &node0])?, "is not in the image")
 }
 
-/// Writes the main ranges of nodes 1 and 2 in LiME's format, sparse.
+/// Writes the main ranges of nodes 1 and 2 as a sparse LiME image.
 fn write_lime(ram: &Ram, path: &Path) -> Result<()> {
     const CHUNK: u64 = 1 << 20;
     let mut file = File::create(path)?;
@@ -75,8 +75,8 @@ fn write_lime(ram: &Ram, path: &Path) -> Result<()> {
     file.set_len(end).context("the image cannot be made as long as it is")
 }
 
-/// Check that a hole, a core that was cut short, and dumps of other forms are refused with what to
-/// do about them.
+/// Check that holes, truncated cores and dumps of other formats are refused, with what to do about
+/// them.
 fn images(_: &Stage) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let image = |name: &str, bytes: &[u8]| -> Result<String> {
@@ -118,7 +118,7 @@ fn images(_: &Stage) -> Result<()> {
     refused(&missing, "0x4800..0x5000 of node `node-1` is missing from the image")
 }
 
-/// A core of these stretches of memory, all zero (include/uapi/linux/elf.h).
+/// An ELF core of these ranges of memory, all zero (include/uapi/linux/elf.h).
 fn core(stretches: &[(u64, u64)]) -> Vec<u8> {
     let mut bytes = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x04\0\x3e\0\x01\0\0\0".to_vec();
     for word in [0_u64, 64, 0] {
@@ -140,8 +140,8 @@ fn core(stretches: &[(u64, u64)]) -> Vec<u8> {
     bytes
 }
 
-/// Check that node 0 says which part of a node's memory a source does not show, and which source
-/// does; and who may not read at all.
+/// Check that node 0 reports which part of a node's memory a source does not show, and which source
+/// shows it. A process that may not read memory must learn which privilege it needs.
 fn live_refusals(stage: &Stage) -> Result<()> {
     let reserved = "0x38000000..0x50000000";
     let device = "0xfee00000..0xfee01000";
@@ -158,13 +158,13 @@ fn live_refusals(stage: &Stage) -> Result<()> {
             format!("setpriv --reuid 65534 --clear-groups watchdog locate --memory {source}");
         refused(&stage.machine().node0().shell(&user)?, "run it with sudo")?;
     }
-    // Root who sees the memory map, and may not read memory.
+    // Root that sees the memory map but may not read memory.
     let root = "setpriv --bounding-set=-sys_rawio watchdog locate --memory kcore";
     refused(&stage.machine().node0().shell(root)?, "CAP_SYS_RAWIO")
 }
 
-/// Check that one run over live memory finds node 0's own kernel in its RAM, which `/dev/mem` does
-/// not show, and node 1's in reserved memory, which `/proc/kcore` does not.
+/// Check that one run over live memory finds two kernels. Node 0's own is in its RAM, which
+/// `/dev/mem` does not show. Node 1's is in reserved memory, which `/proc/kcore` does not show.
 fn both_kinds_at_once(stage: &Stage) -> Result<()> {
     let own = format!("own={}", own_ram(stage.machine())?);
     let range = layout::main_range(1);
@@ -173,8 +173,9 @@ fn both_kinds_at_once(stage: &Stage) -> Result<()> {
     located_on_node0(stage.machine(), &arguments, &[("own", 0), ("other", 1)])
 }
 
-/// Check that without `/proc/kcore` live finds the service nodes, without `/dev/mem` node 0, and
-/// that each says what is missing; and that a hidden `/proc/kcore` is called that.
+/// Check that `live` works with one of its halves: without `/proc/kcore` it finds the service
+/// nodes, without `/dev/mem` node 0. Each run must report what is missing. A hidden `/proc/kcore`
+/// must be reported as hidden.
 fn one_half(stage: &Stage) -> Result<()> {
     let without = |mount: &str, command: &str| {
         let script = format!("mount {mount} && exec watchdog locate {command}");
@@ -194,7 +195,7 @@ fn one_half(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Check that the service, told to read live memory, takes both nodes up and denies writes to them.
+/// Check that the service watches both nodes over live memory and denies writes to them.
 fn guarded(stage: &Stage) -> Result<()> {
     let mark = stage.mark()?;
     stage.configured("memory = \"live\"\n", || {
@@ -208,7 +209,7 @@ fn guarded(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Node 0's System RAM, as `--node` takes it.
+/// Node 0's System RAM, as an argument of `--node`.
 fn own_ram(machine: &Machine) -> Result<String> {
     let iomem = String::from_utf8(machine.node0().read("/proc/iomem")?)?;
     let ram = iomem.lines().filter_map(|line| line.strip_suffix(" : System RAM")).map(|range| {
@@ -218,11 +219,11 @@ fn own_ram(machine: &Machine) -> Result<String> {
     Ok(ram.collect::<Result<Vec<_>>>()?.join(","))
 }
 
-/// Raises lockdown on a machine step by step and checks that each step refuses what it should, by
-/// name, and leaves the rest. It cannot be lowered again: throw the machine away.
+/// Raises lockdown on a machine step by step. Each step must refuse the sources that it locks, with
+/// the reason, and leave the others. Lockdown cannot be lowered: discard the machine afterwards.
 ///
 /// # Errors
-/// When a step does anything else.
+/// When a step does something else.
 pub fn locked_down(machine: &Machine) -> Result<()> {
     let own = own_ram(machine)?;
     let raise = |level: &str| -> Result<()> {
@@ -243,7 +244,7 @@ pub fn locked_down(machine: &Machine) -> Result<()> {
     refused(&locate("--memory live")?, "neither /dev/mem nor /proc/kcore can be used")
 }
 
-/// Checks that a command ended with status 2 and this sentence.
+/// Checks that a command ended with status 2 and this message.
 fn refused(output: &Output, sentence: &str) -> Result<()> {
     let said = said(output);
     ensure!(output.status == 2 && said.contains(sentence), "not `{sentence}` with 2: {output}");
@@ -251,7 +252,7 @@ fn refused(output: &Output, sentence: &str) -> Result<()> {
     Ok(())
 }
 
-/// What a command said to people, without line breaks.
+/// The standard error of a command, without line breaks.
 fn said(output: &Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     errors.split_whitespace().collect::<Vec<_>>().join(" ")

@@ -14,30 +14,30 @@ use crate::machine::{Builder, Machine, Output, Snapshot, snapshot};
 
 pub(super) const UNIT: &str = "integrity-watchdog.service";
 const CATALOG: &str = "integrity-watchdog.catalog";
-/// The one that the service runs: the guard takes no other, not even a copy.
+/// The executable that the service runs. The guard trusts no other, not even a copy.
 pub(super) const WATCHDOG: &str = "/usr/bin/watchdog";
 const CONFIGURATION: &str = "/etc/watchdog/watchdog.toml";
 /// Puts the watchdog where its package would put it.
 pub(super) const INSTALL: &str = "install -m 755 /host/watchdog /usr/bin/watchdog
 install -m 644 /host/integrity-watchdog.service /etc/systemd/system/
 install -D -m 644 -t /usr/lib/systemd/catalog /host/integrity-watchdog.catalog";
-/// A processor that no node has, until a case gives it to node 0.
+/// A processor that belongs to no node until a case gives it to node 0.
 pub(super) const SPARE_PROCESSOR: u8 = layout::MAX_SERVICE_NODES + 1;
-/// How node 0 takes a processor from threads that are in the kernel (`sched_dynamic_show`,
+/// Node 0's preemption mode: where its kernel takes a processor from threads (`sched_dynamic_show`,
 /// kernel/sched/debug.c).
 const PREEMPTION: &str = "/sys/kernel/debug/sched/preempt";
-/// How long anything that the watchdog must do may take under emulation.
+/// How long any action of the watchdog may take under emulation.
 const PATIENCE: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// The machine and what cases need of it.
+/// The machine, and what cases need of it.
 pub struct Stage {
     machine: Machine,
     /// The kernel of every node.
     pub kernel: Kernel,
-    /// The configuration of the service, while that runs.
+    /// The configuration of the service while it runs.
     serving: RefCell<Option<String>>,
-    /// Runs once something is waited for.
+    /// Runs from the first wait on.
     journal: RefCell<Option<Follower>>,
 }
 
@@ -45,12 +45,14 @@ impl Stage {
     /// A machine with this kernel on every node, restored from a snapshot.
     ///
     /// # Errors
-    /// When a machine that has to be made first does not become ready, or the snapshot is none.
+    /// When a machine that has to be made does not become ready, or its snapshot cannot be
+    /// restored.
     pub fn set(kernel: &str, start: Start) -> Result<Self> {
         Self::set_with(kernel, start, |_| {})
     }
 
-    /// The same, where `progress` is told what has been reached when a machine has to be booted.
+    /// The same. If a machine has to be booted, `progress` is called with each step that it
+    /// reaches.
     ///
     /// # Errors
     /// As [`Self::set`].
@@ -58,18 +60,18 @@ impl Stage {
         Self::restored(&snapshots::of(kernel, start, &mut progress)?, kernel, start)
     }
 
-    /// The machine of a snapshot that was taken when it was so.
+    /// The machine of a snapshot that was taken in this state.
     pub(super) fn restored(snapshot: &Snapshot, kernel: &str, start: Start) -> Result<Self> {
         let stage = Self::new(snapshot.restore(Self::builder(kernel))?, kernel)?;
         stage.serving.replace(start.configuration());
         Ok(stage)
     }
 
-    /// The same on a machine that is described otherwise, and on which this was run after its boot;
-    /// kept as a snapshot of this name.
+    /// A stage on a machine with another description, on which `prepare` ran after its boot. The
+    /// machine is kept as a snapshot of this name.
     ///
     /// # Errors
-    /// When the machine does not boot, or node 0 does not take the files or what is run.
+    /// When the machine does not boot, or node 0 does not accept the files or fails in `prepare`.
     pub fn on(machine: Builder, kernel: &str, name: &str, prepare: &str) -> Result<Self> {
         let builder = Self::described(machine, kernel);
         let machine = snapshot::kept(name, &builder, &format!("{INSTALL}\n{prepare}"), || {
@@ -81,8 +83,8 @@ impl Stage {
         Self::new(machine.restore(builder)?, kernel)
     }
 
-    /// Boots the machine with the watchdog as a service that is started when node 0 boots, before
-    /// any other node is.
+    /// Boots a machine with the watchdog as a service that starts when node 0 boots, before any
+    /// other node starts.
     ///
     /// # Errors
     /// When the machine does not boot.
@@ -100,12 +102,12 @@ EOF
         Self::new(machine.boot()?, kernel)
     }
 
-    /// The machine that cases are played on.
+    /// The machine that cases run on.
     pub(super) fn builder(kernel: &str) -> Builder {
         Self::described(Machine::builder().iommu().module(1, "loop"), kernel)
     }
 
-    /// A machine with this kernel on every node, and with what belongs to the watchdog.
+    /// A machine with this kernel on every node, and with the files of the watchdog.
     pub(crate) fn described(machine: Builder, kernel: &str) -> Builder {
         let dist = cache::project_root().join("dist");
         machine
@@ -133,7 +135,7 @@ EOF
         self.machine
     }
 
-    /// Shows something that a case measured.
+    /// Prints a measurement of a case.
     pub fn note(&self, text: &str) {
         println!("note: {text}");
     }
@@ -147,7 +149,7 @@ EOF
     /// Runs a line of shell on node 0 that must succeed.
     ///
     /// # Errors
-    /// When it does not.
+    /// When it fails, or node 0 does not answer.
     pub fn shell(&self, script: &str) -> Result<Output> {
         let output = self.machine.node0().shell(&format!("set -e\n{script}"))?;
         ensure!(output.success(), "`{script}` on node 0: {output}");
@@ -155,16 +157,16 @@ EOF
     }
 
     /// Gives node 0 the spare processor, and a kernel that takes a processor from threads wherever
-    /// they are in it. Before there is a guard, which lets nobody start processors.
+    /// they are in it. This must come before the guard, which lets no process start a processor.
     ///
     /// # Errors
-    /// When node 0 does not take them.
+    /// When node 0 does not accept them.
     pub fn preempt(&self) -> Result<()> {
         let online = format!("/sys/devices/system/cpu/cpu{SPARE_PROCESSOR}/online");
         self.shell(&format!("echo 1 >{online}; echo full >{PREEMPTION}")).map(drop)
     }
 
-    /// Starts the watchdog as a service; returns when it says that it is ready.
+    /// Starts the watchdog as a service, and returns when it reports that it is ready.
     ///
     /// # Errors
     /// When it does not start.
@@ -179,20 +181,21 @@ EOF
         Ok(())
     }
 
-    /// Stops the service, which must end well, and takes the guard down, which outlives it.
+    /// Stops the service, which must end without an error, and disarms the guard, which outlives
+    /// it.
     ///
     /// # Errors
-    /// When it did not, or the guard stays.
+    /// When the service ended with an error, or the guard stays.
     pub fn stop(&self) -> Result<()> {
         let halted = self.halt();
         let disarmed = self.disarm();
         halted.and(disarmed)
     }
 
-    /// Takes the guard down as an operator on the machine's console does.
+    /// Disarms the guard as an operator on the machine's console does.
     ///
     /// # Errors
-    /// When it stays.
+    /// When the guard stays.
     pub fn disarm(&self) -> Result<()> {
         let output = self.on_console(&format!("{WATCHDOG} guard disarm"))?;
         if !output.success() {
@@ -202,19 +205,19 @@ EOF
         Ok(())
     }
 
-    /// Runs a command with a virtual terminal as its controlling one.
+    /// Runs a command with a virtual terminal as its controlling terminal.
     ///
     /// # Errors
     /// When node 0 does not answer.
     pub fn on_console(&self, command: &str) -> Result<Output> {
-        // The terminal is opened by the new session, which so gets it.
+        // A new session that opens a terminal gets it as its controlling terminal.
         self.machine.node0().shell(&format!("setsid --wait sh -c 'exec </dev/tty5; {command}'"))
     }
 
-    /// Stops the service; it must end well. The guard stays.
+    /// Stops the service, which must end without an error. The guard stays.
     ///
     /// # Errors
-    /// When it did not.
+    /// When the service ended with an error.
     pub fn halt(&self) -> Result<()> {
         self.shell(&format!("systemctl stop {UNIT}"))?;
         let result = self.shell(&format!("systemctl show -p Result -p ExecMainStatus {UNIT}"))?;
@@ -226,10 +229,11 @@ EOF
         Ok(())
     }
 
-    /// Runs a case with the service on; it is stopped afterwards, whatever came of the case.
+    /// Runs a case while the service runs. The service is stopped afterwards, even if the case
+    /// failed.
     ///
     /// # Errors
-    /// The case's, else the service's.
+    /// The error of the case, else that of the service.
     pub fn watched(&self, case: impl FnOnce() -> Result<()>) -> Result<()> {
         self.idle()?;
         self.start()?;
@@ -238,10 +242,11 @@ EOF
         result.and(stopped)
     }
 
-    /// Runs a case with the service on under this configuration, which it may have already.
+    /// Runs a case while the service runs under this configuration. The service is restarted only
+    /// if it has another one.
     ///
     /// # Errors
-    /// The case's, else the service's.
+    /// The error of the case, else that of the service.
     pub fn configured(&self, text: &str, case: impl FnOnce() -> Result<()>) -> Result<()> {
         if self.serving.borrow().as_deref() != Some(text) {
             self.idle()?;
@@ -253,10 +258,10 @@ EOF
         case()
     }
 
-    /// Stops the service and takes its guard and its configuration away.
+    /// Stops the service, disarms its guard and removes its configuration.
     ///
     /// # Errors
-    /// When it had not run until now, or ended badly.
+    /// When the service was not active, or ended with an error.
     pub fn idle(&self) -> Result<()> {
         if self.serving.take().is_none() {
             return Ok(());
@@ -266,8 +271,8 @@ EOF
         self.shell(&format!("rm {CONFIGURATION}")).map(drop)
     }
 
-    /// A place in the journal: the number of the watchdog's entries so far. (With
-    /// `--after-cursor` and a filter, journalctl of systemd 252 leaves out the next entry.)
+    /// A position in the journal: the number of the watchdog's entries so far. (With
+    /// `--after-cursor` and a filter, journalctl of systemd 252 skips the next entry.)
     ///
     /// # Errors
     /// When node 0 does not answer.
@@ -278,15 +283,15 @@ EOF
     /// The watchdog's entries since a mark.
     ///
     /// # Errors
-    /// When node 0 does not answer, or an entry is no JSON.
+    /// When node 0 does not answer, or an entry is not JSON.
     pub fn entries(&self, mark: usize) -> Result<Vec<Entry>> {
         let output =
             self.shell("journalctl --sync; journalctl -t watchdog -o json --no-pager -q")?;
         Ok(Entry::all_of(&output.text())?.into_iter().skip(mark).collect())
     }
 
-    /// The same, on a kernel that preempts threads anywhere (7.2) without the calls that were not
-    /// judged: such a kernel may skip a program at any time, whatever a case does.
+    /// The same. If the kernel preempts threads anywhere (7.2), reports of calls that were not
+    /// judged are left out. Such a kernel may skip a program at any time, whatever a case does.
     ///
     /// # Errors
     /// As [`Self::entries`].
@@ -298,7 +303,8 @@ EOF
         Ok(entries)
     }
 
-    /// Node 0's preemption mode: `none voluntary (full) lazy`, the one in use in parentheses.
+    /// Node 0's preemption mode. The kernel shows `none voluntary (full) lazy`, with the current
+    /// mode in parentheses.
     fn preemption(&self) -> Result<String> {
         let modes = self.shell(&format!("cat {PREEMPTION}"))?.text();
         Ok(modes.split(['(', ')']).nth(1).context("no preemption mode")?.to_owned())
@@ -307,7 +313,7 @@ EOF
     /// Waits for an entry.
     ///
     /// # Errors
-    /// When none comes in time; it then shows what came instead.
+    /// When none arrives in time. The error lists what arrived instead.
     pub fn wait_for(
         &self,
         mark: usize,
@@ -330,7 +336,7 @@ EOF
         })
     }
 
-    /// Node 0's time since it booted.
+    /// The time since node 0 booted.
     ///
     /// # Errors
     /// When node 0 does not answer.
@@ -340,8 +346,8 @@ EOF
         Ok(Duration::from_secs_f64(seconds))
     }
 
-    /// How long it took from now to an entry, without what the host kept node 0's processor
-    /// waiting.
+    /// A stopwatch: the time from now to an entry, less the time for which the host kept node 0's
+    /// processor waiting.
     ///
     /// # Errors
     /// When node 0 or QEMU does not answer.
@@ -353,7 +359,7 @@ EOF
         })
     }
 
-    /// The watchdog's process: the service's main one.
+    /// The process id of the watchdog: the main process of the service.
     ///
     /// # Errors
     /// When the service does not run.
@@ -364,7 +370,7 @@ EOF
         Ok(process)
     }
 
-    /// A byte of the machine's memory, seen by the host.
+    /// A byte of the machine's memory, as the host sees it.
     ///
     /// # Errors
     /// When there is no such memory.

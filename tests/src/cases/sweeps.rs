@@ -1,4 +1,4 @@
-//! Sweeping: alerts for what changes, silence for what does not.
+//! Sweeps: an alert for each change, and silence on a healthy machine.
 
 use std::thread;
 use std::time::Instant;
@@ -30,8 +30,8 @@ pub(super) const OF_THE_PROGRAM: List = &[
     ),
 ];
 
-/// Check that the service starts without configuration, says what it found, and then has nothing
-/// to say about a healthy machine.
+/// Check that the service starts without configuration and reports what it found. It must then
+/// report nothing about a healthy machine.
 fn silence(stage: &Stage) -> Result<()> {
     let mark = stage.mark()?;
     stage.watched(|| {
@@ -60,8 +60,8 @@ fn silence(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Check that one changed byte of text, in either node, is alerted with everything that is known
-/// of it within two periods, once; and that its return is told.
+/// Check that one changed byte of text, in either node, is reported once, within two periods and
+/// with all its fields. The return of the old byte must be reported too.
 fn flipped_byte(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         for node in [1, 2] {
@@ -107,8 +107,8 @@ fn flipped_byte(stage: &Stage) -> Result<()> {
     })
 }
 
-/// What an address of a node is called, by node 0's kallsyms: it runs the same kernel, placed
-/// elsewhere by KASLR.
+/// The symbol at an address of a node, by node 0's kallsyms. The node runs the same kernel at
+/// another place, because of KASLR.
 fn symbol(stage: &Stage, node: u8, virt: u64) -> Result<String> {
     let kallsyms = String::from_utf8(stage.machine().node0().read("/proc/kallsyms")?)?;
     let (here, there) = (stage.machine().truth(0)?, stage.machine().truth(node)?);
@@ -116,7 +116,7 @@ fn symbol(stage: &Stage, node: u8, virt: u64) -> Result<String> {
     nearest(&kallsyms, at).context("no symbol below the address")
 }
 
-/// The first of the symbols at the greatest address not above `virt`, with the distance.
+/// The first symbol at the greatest address not above `virt`, with the offset.
 fn nearest(kallsyms: &str, virt: u64) -> Option<String> {
     let mut best: Option<(u64, &str)> = None;
     for line in kallsyms.lines() {
@@ -130,10 +130,10 @@ fn nearest(kallsyms: &str, virt: u64) -> Option<String> {
     best.map(|(address, name)| format!("{name}+{:#x}", virt - address))
 }
 
-/// Check that `scan` judges by what `run` learned: clean, then tampered with exit status 1 and
-/// the place, then clean again; and that a damaged baseline is refused.
+/// Check that `scan` judges by the baseline that `run` learned: clean, then tampered with exit
+/// status 1 and the address, then clean again. A damaged baseline must be refused.
 fn scan_with_baseline(stage: &Stage) -> Result<()> {
-    // A guard in force would keep the baseline from damage.
+    // A guard in force would protect the baseline from the damage.
     stage.idle()?;
     let scan = || stage.machine().node0().run(["watchdog", "scan", "--json"]);
     let output = scan()?;
@@ -169,7 +169,7 @@ fn scan_with_baseline(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Check that `journalctl -x` has an explanation for the entries.
+/// Check that `journalctl -x` explains the entries.
 fn catalog(stage: &Stage) -> Result<()> {
     let (mark, at) = (stage.mark()?, stage.machine().truth(1)?.text_phys_start + 0x1234);
     stage.poke(at, stage.byte(at)? ^ 1)?;
@@ -181,7 +181,7 @@ fn catalog(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Check that systemd waits for a start for as long as that goes on.
+/// Check that systemd waits for a start that takes longer than `TimeoutStartSec`.
 fn slow_start(stage: &Stage) -> Result<()> {
     const SECONDS: u64 = 4;
     let drop_in = format!("/run/systemd/system/{UNIT}.d");
@@ -198,8 +198,8 @@ fn slow_start(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that an entry of a table that the kernel sorts at boot is alerted with its bytes when it
-/// is forged, and again when it is forged otherwise.
+/// Check that a forged entry of a table that the kernel sorts at boot is reported with its bytes.
+/// If it is forged differently, it must be reported again.
 fn forged_entry(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let (here, there) = (stage.machine().truth(0)?, stage.machine().truth(1)?);

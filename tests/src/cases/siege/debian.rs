@@ -1,5 +1,5 @@
-//! Programs of Debian that use what attackers use: what goes on beside the guard, and what it
-//! refuses.
+//! Programs of Debian that use the same means as attackers: which ones work beside the guard, and
+//! which ones it refuses.
 
 use anyhow::{Result, ensure};
 
@@ -12,26 +12,27 @@ use crate::cases::{List, Stage, Start};
 pub(in crate::cases) const CASES: List =
     &[("siege: programs of Debian beside the guard", Start::Learned, beside)];
 
-/// What becomes of a program.
+/// What happens to a program under the guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It does what it does without a guard, and there is no alert.
+    /// It works as it does without a guard, and there is no alert.
     Works,
     /// It ends with an error, and the attempt is reported with this path.
     Refused(&'static str),
-    /// It ends well without what was refused, which is reported with this path.
+    /// It succeeds without the part that is refused, which is reported with this path.
     Lacks(&'static str),
 }
 use Outcome::{Lacks, Refused, Works};
 
-/// What a program does.
+/// One use of a program.
 pub(super) struct Use {
-    /// For people.
+    /// A description for people.
     pub(super) means: &'static str,
     line: &'static str,
     pub(super) standard: Outcome,
     pub(super) strict: Outcome,
-    /// Whether Debian 12's version knows every kernel: a tool for its own kernel may not.
+    /// Whether the version of Debian 12 supports every kernel. A tool that belongs to one kernel
+    /// may not.
     is_general: bool,
 }
 
@@ -154,7 +155,7 @@ fn tried(stage: &Stage, it: &Use, expected: Outcome) -> Result<()> {
     match expected {
         Works => {
             let mut alerts = stage.alerts(mark)?;
-            // What `goes_on` tried before.
+            // Leave out the attempt that `goes_on` made before.
             alerts.retain(|entry| entry.field("WATCHDOG_COMM") != "attack");
             ensure!(alerts.is_empty(), "{said}\n{alerts:#?}");
         }

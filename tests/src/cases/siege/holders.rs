@@ -1,5 +1,5 @@
-//! What keeps the guard in force beside the mount of its pins, and what tries it beside the
-//! watchdog. The guard would refuse what is done here; so policy only lets it be seen, or off.
+//! What keeps the guard in force beside the mount of its pins, and what tests it beside the
+//! watchdog. The guard would refuse some of these acts, so their policy is `observe` or `off`.
 
 use anyhow::{Result, ensure};
 
@@ -26,8 +26,9 @@ pub(in crate::cases) const CASES: List = &[
     ("siege: a watch that looks seldom, or without its baselines", Start::Standard, looks_less),
 ];
 
-/// Check that a guard whose pins are unmounted stays in force, that this is told, that its commands
-/// and the next watchdog find it by the descriptor that process 1 keeps, and that it then goes on.
+/// Check that a guard whose pins are unmounted stays in force, and that this is reported. The
+/// commands and the next watchdog must find the guard by the descriptor that process 1 keeps. The
+/// guard must still deny under the next watchdog.
 fn unmounted(stage: &Stage) -> Result<()> {
     configured(stage, "[guard.paths]\nself = \"observe\"", || {
         let (mark, first) = (stage.mark()?, stage.watchdog()?);
@@ -36,7 +37,7 @@ fn unmounted(stage: &Stage) -> Result<()> {
             it.is("guard-tampered") && it.field("MESSAGE").contains("the mount at /sys/fs/bpf")
         })?;
         goes_on(stage, first)?;
-        // It cannot be whole: its pins are not where they were.
+        // The exit status does not matter: the guard is not whole without the mount of its pins.
         let status = stage.machine().node0().shell(&format!("{WATCHDOG} guard status"))?;
         ensure!(status.text().contains("The guard is in force"), "{status}");
         stage.shell(&format!("systemctl kill -s SIGKILL {UNIT}"))?;
@@ -48,8 +49,8 @@ fn unmounted(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that no unmount and no mount comes from a namespace whose mounts are shared with process
-/// 1's.
+/// Check that a process cannot unmount the pins, or mount over files, from a namespace that shares
+/// its mounts with process 1.
 fn shared(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let shared = "unshare --mount --propagation unchanged";
@@ -60,10 +61,10 @@ fn shared(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a guard whose pins nobody can see from where he is, is not said to be none.
+/// Check that a guard whose pins are hidden by a mount namespace is not reported as absent.
 fn hidden(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
-        // Process 1 keeps its descriptor for a service that runs, or is started again.
+        // Process 1 keeps the descriptor only while the service runs or is being restarted.
         stage.halt()?;
         let line =
             format!("unshare --mount sh -c 'umount --lazy /sys/fs/bpf; {WATCHDOG} guard status'");
@@ -77,8 +78,7 @@ fn hidden(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a program which lets the watchdog alone is seen by the second process that tries the
-/// guard.
+/// Check that the second process that tests the guard detects a program that spares the watchdog.
 fn spares_the_watchdog(stage: &Stage) -> Result<()> {
     configured(stage, "[guard.paths]\nbpf = \"off\"", || {
         let mark = stage.mark()?;
@@ -93,8 +93,8 @@ fn spares_the_watchdog(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that no guard is armed beside a program that could answer for its hooks, that this is said
-/// with the program's number, and that it is armed once that is gone.
+/// Check that no guard is armed beside a program that could answer for its hooks, and that the
+/// error has the program's number. When the program is gone, the guard must be armed.
 fn from_before(stage: &Stage) -> Result<()> {
     stage.shell(
         "setsid disarm --by answer-others --pid 1 </dev/null >/tmp/answers 2>&1 & sleep 2",
@@ -108,8 +108,9 @@ fn from_before(stage: &Stage) -> Result<()> {
     kept_by_process_one(stage)
 }
 
-/// Check that a program of which process 1 keeps a descriptor is no better for it, but for one at
-/// the hook where the service manager has its own: that one is left alone, and this is said.
+/// Check that a program is not trusted because process 1 keeps a descriptor of it. The exception is
+/// a program at the hook where the service manager has its own: the guard leaves it alone and
+/// reports that.
 fn kept_by_process_one(stage: &Stage) -> Result<()> {
     let store = |hook: &str| {
         stage.shell(&format!(
@@ -129,8 +130,8 @@ fn kept_by_process_one(stage: &Stage) -> Result<()> {
     still_denies(stage)
 }
 
-/// Check that a watch does not give way to one that looks less often or takes baselines that are
-/// not signed, and that one whose baselines are gone says so.
+/// Check that a watchdog that sweeps less often does not take the guard over. A watchdog with
+/// another state directory must report that the baselines are gone.
 fn looks_less(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         newest_pin(stage, "STATE")?;

@@ -1,5 +1,5 @@
-//! What is no node's, by `/dev/mem`: devices that stop and steer every node, and memory that is
-//! reserved beside them; and `/dev/mem` that nobody is seen to have open.
+//! `/dev/mem` outside the nodes: the devices that stop and steer every node, and reserved memory
+//! that belongs to no node. Also `/dev/mem` that is open, but not in the table of any process.
 
 use anyhow::{Context, Result, ensure};
 
@@ -27,8 +27,8 @@ pub(in crate::cases) const CASES: List = &[
 const IO_APIC: u64 = 0xfec0_0000;
 const HPET: u64 = 0xfed0_0000;
 
-/// Check that no device is written: interrupts, clocks, PCI configuration space, and a device's
-/// own registers.
+/// Check that no device can be written: interrupt controllers, clocks, PCI configuration space, and
+/// a device's own registers.
 fn devices(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let address = |line: &str| -> Result<u64> {
@@ -46,8 +46,8 @@ fn devices(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a range which is named is written as before, also after more threads than the guard
-/// has places for have tried what the kernel refuses by itself; and that nothing else is.
+/// Check that a range which the configuration names stays writable, and that nothing beside it is.
+/// First, more threads than the guard has places for try a write that the kernel itself refuses.
 fn named(stage: &Stage) -> Result<()> {
     let range = "[guard]\ndev_mem_writable = [\"0x20003000..0x20004000\"]";
     configured(stage, range, || {
@@ -63,7 +63,7 @@ fn named(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Checks that each way to write there is refused, told with its path, and changes nothing.
+/// Checks that each way to write there is refused, reported with its path, and changes nothing.
 fn denied(stage: &Stage, paths: &[&'static str], places: &[u64]) -> Result<()> {
     let (mark, mut attacks, mut others) = (stage.mark()?, Vec::new(), Vec::new());
     for (at, path) in places.iter().flat_map(|at| paths.iter().map(move |path| (at, *path))) {
@@ -81,15 +81,15 @@ fn denied(stage: &Stage, paths: &[&'static str], places: &[u64]) -> Result<()> {
     Ok(())
 }
 
-/// Check that `strict` leaves nobody `/dev/mem` open for writing who had it in time, wherever it
-/// was meanwhile, and that the attempt is told.
+/// Check that under `strict` a process cannot write `/dev/mem` that it opened before the guard was
+/// armed. At that moment, no process has the file in its table. The attempt must be reported.
 fn in_flight(stage: &Stage, path: &str) -> Result<()> {
     stage.shell("rm -f /tmp/go")?;
     let (mark, before) = (stage.mark()?, stage.byte(NOBODYS)?);
     let attacker = begin(stage, "attack", path, NOBODYS, "")?;
     stage.shell("until grep -q 'in flight' /tmp/begun; do sleep 0.05; done")?;
     configured(stage, STRICT, || {
-        // Who is killed for it says nothing more.
+        // Wait for the end of the attacker: if it is killed, it prints nothing more.
         stage.shell(&format!(
             "touch /tmp/go; while kill -0 {attacker} 2>/dev/null; do sleep 0.05; done"
         ))?;

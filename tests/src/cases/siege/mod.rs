@@ -1,5 +1,5 @@
-//! Root on node 0 against the guard with what the guard itself is made of: eBPF programs of his
-//! own, and with all that is around its files, its watchdog and its nodes.
+//! Root on node 0 against the guard, with the guard's own means: eBPF programs. Also attacks on
+//! everything around the guard's files, its watchdog and its nodes.
 
 pub(super) mod debian;
 pub(super) mod holders;

@@ -1,4 +1,4 @@
-//! What is mounted over, under and around the guard's files, and names above them.
+//! Mounts over, under and around the guard's files, and renames of the folders above them.
 
 use anyhow::Result;
 
@@ -18,7 +18,7 @@ pub(in crate::cases) const CASES: List = &[
 
 const BPFFS: &str = "/sys/fs/bpf";
 
-/// Everything that is tried; the first of it is about the pins.
+/// All acts. The first eight are about the pins.
 pub(super) const ACTS: [Act; 16] = [
     act("the pins moved (mount(2) MS_MOVE)", "mount-move").at(BPFFS),
     act("the pins moved (move_mount(2))", "move-mount").at(BPFFS),
@@ -40,8 +40,8 @@ pub(super) const ACTS: [Act; 16] = [
 const PINS: &[Act] = ACTS.split_at(8).0;
 const KEPT: &[Act] = ACTS.split_at(8).1;
 
-/// Check that in a mount namespace of its own everything can be mounted, moved and unmounted, and
-/// elsewhere in this one as well.
+/// Check that a process can mount, move and unmount everything in a mount namespace of its own. It
+/// can mount at other places of this one.
 fn elsewhere(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let watchdog = stage.watchdog()?;

@@ -1,4 +1,4 @@
-//! Another node's processor, which this kernel would start anew.
+//! Another node's processor, which node 0's kernel could restart.
 
 use anyhow::{Result, ensure};
 
@@ -16,7 +16,7 @@ pub(in crate::cases) const CASES: List = &[
     ),
 ];
 
-/// Of node 2, whose processor has its number.
+/// Acts on processor 2, which belongs to node 2.
 pub(super) const ACTS: [Act; 3] = [
     act("another node's processor started (`online`)", "processor-online")
         .at("/sys/devices/system/cpu/cpu2/online"),
@@ -26,14 +26,14 @@ pub(super) const ACTS: [Act; 3] = [
         .at("/sys/devices/system/cpu/smt/control"),
 ];
 
-/// Check that each attempt is refused and told, and that the node lives on.
+/// Check that each attempt is refused and reported, and that the node keeps running.
 fn refused(stage: &Stage) -> Result<()> {
     all_refused(stage, "processors", &ACTS)?;
     stage.machine().node(2)?.wait_for_ticks()
 }
 
-/// Check that a process which had such a file open to be written is found and killed when the guard
-/// is armed, and one that has node 0's own open is not.
+/// Check that the guard kills a process that opened such a file for writing before the guard was
+/// armed. A process that opened the file of node 0's own processor must live on.
 fn open_before(stage: &Stage) -> Result<()> {
     let holds = |processor: u8| -> Result<String> {
         let said = stage.shell(&format!(

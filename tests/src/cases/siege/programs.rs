@@ -1,5 +1,5 @@
-//! eBPF programs that answer for the guard's hooks, take back what its programs decide, or act on
-//! its watchdog: none is loaded. What others have programs for goes on.
+//! eBPF programs that answer for the guard's hooks, override the verdicts of its programs, or act
+//! on its watchdog. The guard does not let them load or attach. Other users' programs keep working.
 
 use anyhow::{Result, ensure};
 
@@ -17,7 +17,7 @@ pub(in crate::cases) const CASES: List = &[
     ("siege: programs of services and tracers go on", Start::Standard, innocent),
 ];
 
-/// Each but the last three is one that every kernel has.
+/// Every kernel supports these acts, except the last three.
 pub(super) const ACTS: [Act; 11] = [
     act("a program that answers for a kernel function (`fmod_ret`)", "fmod-ret"),
     act("a program that answers for security modules (LSM)", "lsm-program"),
@@ -31,15 +31,16 @@ pub(super) const ACTS: [Act; 11] = [
     act("a scheduler (`sched_ext`)", "scheduler"),
     act("a scheduler of another kind (`sched_ext_ops_cid`)", "scheduler-cid"),
 ];
-/// A function that the kernel has where it has what the act is about.
+/// Kernel functions that exist only if the kernel supports the act.
 const NEEDED: [(&str, &str); 3] = [
     ("send-signal-task", "bpf_send_signal_task"),
     ("scheduler", "scx_init"),
     ("scheduler-cid", "bpf_scx_reg_cid"),
 ];
 
-/// Programs that only `strict` refuses, and such as nothing does.
+/// Programs that only `strict` refuses.
 const LOOKING: [&str; 1] = ["tracing"];
+/// Programs that no preset refuses.
 const ALLOWED: [&str; 2] = ["cgroup-device", "socket-filter"];
 
 /// Whether node 0's kernel has this function.
@@ -48,7 +49,7 @@ fn has(stage: &Stage, function: &str) -> Result<bool> {
     Ok(stage.machine().node0().shell(&line)?.success())
 }
 
-/// Check that each is refused when it is loaded or attached, and told.
+/// Check that each program is refused when it is loaded or attached, and that this is reported.
 fn refused(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         for act in &ACTS {
@@ -64,7 +65,7 @@ fn refused(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that `strict` refuses what `standard` refuses, and tracing.
+/// Check that `strict` refuses what `standard` refuses, and tracing programs as well.
 fn strict(stage: &Stage) -> Result<()> {
     configured(stage, STRICT, || {
         let pin = newest_pin(stage, "STATE")?;
@@ -78,9 +79,9 @@ fn strict(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that there is no link by which the list of mappings could be given another program, and
-/// that the list is made all the same: by a link that is there for a moment, whose program is
-/// checked.
+/// Check that no link exists through which the list of mappings could get another program. The
+/// guard must still get the list: through a link that exists for a moment, with a program that the
+/// guard verifies.
 fn no_link(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let watchdog = stage.watchdog()?;
@@ -93,8 +94,8 @@ fn no_link(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that programs which look, or are for control groups and sockets of others, are loaded and
-/// attached under `standard`, and are no alert.
+/// Check that tracing programs, and programs for other users' control groups and sockets, load and
+/// attach under `standard` without an alert.
 fn innocent(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         allowed(stage, &LOOKING)?;
@@ -110,7 +111,7 @@ fn allowed(stage: &Stage, acts: &[&str]) -> Result<()> {
     }
     goes_on(stage, watchdog)?;
     let alerts = stage.alerts(mark)?;
-    // What `goes_on` tries is told.
+    // The attempt that `goes_on` makes is reported.
     ensure!(alerts.iter().all(|it| it.field("WATCHDOG_COMM") == "attack"), "{alerts:#?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The service itself: its life under every preset.
+//! The service itself: killed, stopped and started under `standard` and `strict`.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,12 +19,12 @@ pub(in crate::cases) const CASES: List = &[
     }),
 ];
 
-/// How long a service may take to be there again, under emulation.
+/// How long a service may take to run again, under emulation.
 const PATIENCE: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Check that the service comes back by itself when it is killed, and by its commands when it is
-/// stopped, that the guard is whole each time and denies in between, and that it can be tried.
+/// Check that systemd restarts the service when it is killed, and that `systemctl` stops and starts
+/// it. Each time, the guard must be whole and pass its self-test. In between, it must deny.
 fn lives(stage: &Stage, preset: &str) -> Result<()> {
     configured(stage, preset, || {
         let first = stage.watchdog()?;
@@ -40,7 +40,7 @@ fn lives(stage: &Stage, preset: &str) -> Result<()> {
     })
 }
 
-/// Waits until the service is ready, by another process than this.
+/// Waits until the service is ready with another process than `before`, and returns that process.
 pub(super) fn another(stage: &Stage, before: u32) -> Result<u32> {
     let (begun, line) = (Instant::now(), format!("systemctl is-active --quiet {UNIT}"));
     loop {
@@ -54,13 +54,13 @@ pub(super) fn another(stage: &Stage, before: u32) -> Result<u32> {
             let said = stage.shell(&format!("journalctl --no-pager -n 12 -u {UNIT}"))?.text();
             bail!("it does not come back:\n{said}");
         }
-        // What is asked takes time from what is waited for: node 0 has one processor.
+        // Each query takes time from the service: node 0 has one processor.
         thread::sleep(LOOK_EVERY);
     }
 }
 
-/// Does something under the guard that a stopped service leaves, and checks that the guard still
-/// denies and that the service starts again.
+/// Stops the service, acts under the guard that it leaves, and starts the service again. Checks
+/// that the guard denies before that start.
 pub(in crate::cases) fn between_watchdogs(
     stage: &Stage,
     act: impl FnOnce() -> Result<()>,

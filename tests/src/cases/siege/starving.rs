@@ -1,4 +1,4 @@
-//! A watchdog that is left without what it needs.
+//! Attempts to starve the watchdog, and to give its files another mode or owner.
 
 use crate::cases::acts::{Act, act, all_refused};
 use crate::cases::disarming::{BASELINES, CONFIGURATION};

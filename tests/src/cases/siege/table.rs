@@ -1,4 +1,4 @@
-//! The table of an attacker's means in `docs/siege.md`: made from what the cases try.
+//! The table of an attacker's means in `docs/siege.md`, made from what the cases try.
 
 use std::fmt::Write as _;
 
@@ -12,8 +12,8 @@ const REFUSED: &str = "refused, reported";
 const REPORTED: &str = "reported";
 const HARMLESS: &str = "without effect";
 
-/// What is tried by cases of their own: the section, the means, the outcome in `standard` and
-/// `strict`, and the case.
+/// Means that have cases of their own: the section, the means, the outcome under `standard` and
+/// under `strict`, and the case.
 const OTHERS: [[&str; 5]; 31] = [
     [
         "System calls",
@@ -237,7 +237,7 @@ const OTHERS: [[&str; 5]; 31] = [
     ],
 ];
 
-/// The sections, in their order.
+/// The sections, in order.
 const SECTIONS: [&str; 8] = [
     "System calls",
     "eBPF",
@@ -278,7 +278,7 @@ fn rows(section: &str) -> Vec<[String; 3]> {
     rows
 }
 
-/// What becomes of programs of Debian, in Markdown.
+/// What happens to programs of Debian, in Markdown.
 fn beside() -> String {
     let mut text = "| a program of Debian | `standard` | `strict` |\n|---|---|---|\n".to_owned();
     let word = |outcome| match outcome {
@@ -301,8 +301,9 @@ mod tests {
 
     const END: &str = "<!-- until here -->\n";
 
-    /// Check that each row's case is there, that no section is missing, and that the documentation
-    /// has the tables that the cases make; with `WATCHDOG_WRITE_DOCS` they are written there.
+    /// Check that the case of each row exists, that every section is known, and that the
+    /// documentation has the tables that the cases make. With `WATCHDOG_WRITE_DOCS`, the test
+    /// writes the tables.
     #[test]
     fn documented() {
         let all = cases::all();

@@ -1,5 +1,5 @@
-//! What the trusted program goes by, and what it is made of: made up, changed, or ended before it
-//! tells.
+//! Attacks on the trusted program: false surroundings, breakpoints in its executable, and a disarm
+//! that no journal records.
 
 use std::fs;
 
@@ -22,9 +22,9 @@ pub(in crate::cases) const CASES: List = &[
     ("siege: a guard that is taken down unheard", Start::Learned, unheard),
 ];
 
-/// Has the watchdog begin where nothing is as for process 1: `/proc/PID` has the attacker's
-/// executable, journald, memory, control groups and pins are others; and with files of its own to
-/// keep.
+/// Starts the watchdog where nothing is as it is for process 1. `/proc/PID` has the attacker's
+/// executable. The journal, the memory device, the control groups and the pins are others. The
+/// watchdog gets a configuration and a state directory of its own.
 const WORLD: &str = "
     mkdir -p /tmp/w/fake /tmp/w/proc /tmp/w/state
     cp $(command -v disarm) /tmp/w/evil
@@ -45,9 +45,9 @@ const WORLD: &str = "
 END
     systemd-run --quiet --unit=other unshare --mount --propagation private sh /tmp/w/begin";
 
-/// Check that a watchdog which begins in a mount namespace of its own, where all that it goes by
-/// leads elsewhere, and with files of its own, tells the machine's journal, has the guard trust no
-/// other executable and keep no less.
+/// Check a watchdog that starts in its own mount namespace, where everything that it relies on
+/// leads elsewhere, and with files of its own. It must report to the machine's journal. The guard
+/// must trust no other executable, and protect the old files as well as the new ones.
 fn made_up(stage: &Stage) -> Result<()> {
     between_watchdogs(stage, || {
         let mark = stage.mark()?;
@@ -68,8 +68,9 @@ fn made_up(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that no guard is armed where another file is mounted over the memory device, another group
-/// over that of all processes, or by a watchdog that may not leave mounts of its own.
+/// Check that no guard is armed if another file is mounted over the memory device, or another group
+/// over the root of the control groups. A watchdog that cannot leave its own mount namespace must
+/// not arm one either.
 fn mistaken(stage: &Stage) -> Result<()> {
     let over = |file: &str, place: &str| {
         format!("mount --bind {file} {place}; {WATCHDOG} run; echo status $?; umount {place}")
@@ -95,8 +96,8 @@ fn mistaken(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that a watchdog which was begun so that it shares its root with another process keeps it
-/// when that process takes another one: it still finds the journal.
+/// Check a watchdog that starts with a root that it shares with another process. When that process
+/// changes its root, the watchdog must keep the old one and still find the journal.
 fn shared_root(stage: &Stage) -> Result<()> {
     between_watchdogs(stage, || {
         let mark = stage.mark()?;
@@ -115,8 +116,8 @@ fn shared_root(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that no guard gives way to one that knows less of the kernel, or whose clocks are not the
-/// kernel's.
+/// Check that a watchdog does not take the guard over if it sees fewer facts of the kernel or runs
+/// in a time namespace of its own.
 fn hidden_facts(stage: &Stage) -> Result<()> {
     between_watchdogs(stage, || {
         let shell = |line: &str| stage.machine().node0().shell(line);
@@ -132,8 +133,9 @@ fn hidden_facts(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Check that no breakpoint of a uprobe comes into the watchdog, that who sets one is killed, and
-/// so is a process of the executable that gets one as it begins, and that all of it is reported.
+/// Check that no breakpoint of a uprobe gets into the watchdog, and that a process that sets one is
+/// killed. A process of the executable that gets one at its start is killed too. Both must be
+/// reported.
 fn probes(stage: &Stage) -> Result<()> {
     const EVENT: &str = "/sys/kernel/tracing/events/siege/entry/enable";
     configured(stage, "", || {
@@ -150,14 +152,14 @@ fn probes(stage: &Stage) -> Result<()> {
         let killed = stage.wait_for(mark, "who sets it", |it| it.field("WATCHDOG_COMM") == "sh")?;
         ensure!(killed.is("guard-tampered") && killed.field("PRIORITY") == "2", "{killed:?}");
         ensure!(killed.field("WATCHDOG_ACTION") == "killed", "{killed:?}");
-        // A page that was written is the process's own.
+        // A page that was written would be private to the process and dirty.
         let own = stage.shell(&format!(
             "awk '/^[0-9a-f]+-/ {{ text = / r-xp / && /watchdog$/ }}
                   text && /^Private_Dirty:/ {{ sum += $2; n += 1 }}
                   END {{ print n, sum }}' /proc/{watchdog}/smaps"
         ))?;
         ensure!(own.text().trim() == "1 0", "the text was written: {own}");
-        // Nor does any of its memory come back from a disk.
+        // The watchdog's memory is locked, so none of it returns from a disk.
         stage.shell(&format!("awk '/^VmLck:/ {{ exit !($2 > 0) }}' /proc/{watchdog}/status"))?;
         goes_on(stage, watchdog)?;
         stage.halt()?;
@@ -177,7 +179,7 @@ fn probes(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Where the first instruction of the watchdog is in its file.
+/// The offset of the watchdog's first instruction in its file.
 fn entry_in_file() -> Result<u64> {
     let bytes = fs::read(cache::guest_programs().join("watchdog"))?;
     let file = object::File::parse(&*bytes)?;
@@ -188,8 +190,8 @@ fn entry_in_file() -> Result<u64> {
     Ok(segment.file_range().0 + (entry - segment.address()))
 }
 
-/// Check that the journal has it before the guard is down: also where the command runs in a mount
-/// namespace whose `/run` has no journal; and that without a journal nothing is taken down.
+/// Check that the journal has the event before the guard is disarmed. The command may run in a
+/// mount namespace whose `/run` has no journal. Without a journal, the guard must stay in force.
 fn unheard(stage: &Stage) -> Result<()> {
     const UNITS: &str = "systemd-journald.socket systemd-journald-dev-log.socket \
                          systemd-journald-audit.socket systemd-journald.service";
