@@ -1,9 +1,8 @@
-//! What node 0 can be asked to do, and how: frames through a virtio serial
-//! port, answered by `node-agent`, a service of node 0's systemd.
+//! The host's protocol with node 0: frames through a virtio serial port. `node-agent`, a service of
+//! node 0's systemd, answers them.
 //!
-//! A frame is a little-endian `u32`, the length of what follows, and a
-//! [`Tagged`] message in postcard. The tag says which request an event belongs
-//! to, so that many can be under way at once.
+//! A frame is a little-endian `u32`, the length of the rest, and a [`Tagged`] message in postcard.
+//! The tag says to which request an event belongs, so that several requests can be active at once.
 
 use std::io::{self, Read, Write};
 
@@ -14,16 +13,16 @@ use crate::truth::Truth;
 /// The name of the virtio serial port.
 pub const PORT: &str = "watchdog.agent";
 
-/// The tag of the event that no request caused, [`Event::Hello`].
+/// The tag of [`Event::Hello`], the only event without a request.
 pub const UNASKED: u64 = 0;
 
-/// No frame is longer; protects either side from a torn stream.
+/// Maximum length of a frame. It protects both sides from a corrupted stream.
 const LONGEST_FRAME: usize = 256 << 20;
 
 /// A message and the request it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tagged<T> {
-    /// Chosen by the host, unique in a run.
+    /// Chosen by the host, unique within a run.
     pub tag: u64,
     /// The message itself.
     pub message: T,
@@ -37,7 +36,7 @@ pub enum Command {
     Start {
         /// The program (searched for in `PATH` and `/host`) and its arguments.
         argv: Vec<String>,
-        /// What it reads from its standard input.
+        /// What the program reads from its standard input.
         input: Vec<u8>,
     },
     /// Send a signal to the process group of the program started with this tag.
@@ -48,7 +47,7 @@ pub enum Command {
     },
     /// Create or replace a file. Event: [`Event::Done`].
     Write {
-        /// Where.
+        /// The file's path.
         path: String,
         /// Permissions.
         mode: u32,
@@ -57,10 +56,10 @@ pub enum Command {
     },
     /// Read a file. Event: [`Event::Content`].
     Read {
-        /// Where.
+        /// The file's path.
         path: String,
     },
-    /// What does node 0's kernel say about itself? Event: [`Event::Truth`].
+    /// Report what node 0's kernel knows about its text. Event: [`Event::Truth`].
     Truth,
 }
 
@@ -71,28 +70,27 @@ pub enum Event {
     Hello,
     /// A started program wrote something.
     Output {
-        /// Where to.
+        /// The stream that the program wrote to.
         stream: Stream,
-        /// What.
+        /// The bytes that it wrote.
         bytes: Vec<u8>,
     },
     /// A started program ended.
     Exited {
-        /// Its exit status, or 128 plus the number of the signal that ended it,
-        /// as a shell has it.
+        /// Its exit status, or 128 plus the number of the signal that ended it, as in a shell.
         status: i32,
     },
     /// A file's content.
     Content(Vec<u8>),
-    /// It was done.
+    /// The command was carried out.
     Done,
     /// Answer to [`Command::Truth`].
     Truth(Truth),
-    /// It could not be done, and why.
+    /// The command failed, with the reason.
     Failed(String),
 }
 
-/// Where a program writes.
+/// A stream to which a program writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stream {
     /// Standard output.
@@ -111,7 +109,7 @@ pub fn send<T: Serialize>(to: &mut impl Write, message: &Tagged<T>) -> io::Resul
     to.flush()
 }
 
-/// Reads one frame; blocks until there is one.
+/// Reads one frame. Blocks until a frame arrives.
 pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Tagged<T>> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
@@ -128,7 +126,7 @@ pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Tagged<T
 mod tests {
     use super::*;
 
-    /// Check that frames come out as they went in, one after another.
+    /// Check that frames are received as they were sent, one after another.
     #[test]
     fn frames_round_trip() {
         let sent = [
@@ -146,7 +144,7 @@ mod tests {
         assert!(receive::<Event>(&mut wire).is_err());
     }
 
-    /// Check that a torn stream does not make the reader allocate what it says.
+    /// Check that a corrupted length does not make the reader allocate that much memory.
     #[test]
     fn absurd_length_is_refused() {
         let mut wire: &[u8] = &[0xff; 8];

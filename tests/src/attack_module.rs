@@ -1,8 +1,8 @@
-//! A module that does to another node's memory what drivers do to their devices', made for one
-//! kernel and one physical address.
+//! A kernel module that accesses another node's memory as drivers access the memory of their
+//! devices. It is made for one kernel and one physical address.
 //!
-//! Where fields are is taken from the kernel's own type information, and every function that is
-//! called is held against it as well.
+//! The offsets of fields come from the kernel's BTF. The parameters of every called function are
+//! checked against the BTF too.
 
 use anyhow::{Result, ensure};
 use object::write::SymbolId;
@@ -25,11 +25,11 @@ const ROOM: [u8; 0x400] = [0; 0x400];
 const ANY_MINOR: u32 = 255;
 /// `VM_PFNMAP | VM_IO | VM_DONTEXPAND | VM_DONTDUMP` (include/linux/mm.h).
 const DEVICE_MEMORY: u32 = 0x400 | 0x4000 | 0x4_0000 | 0x400_0000;
-/// The device that is let write, and never does: the host bridge, device 0 of bus 0.
+/// The device that gets write access and never uses it: the host bridge, device 0 of bus 0.
 const BRIDGE: u32 = 0;
-/// How the IOMMU treats it, where there is one: `DMA` translates, `identity` does not.
+/// How the IOMMU, if there is one, treats the device: `DMA` translates, `identity` does not.
 pub const BRIDGE_DOMAIN: &str = "/sys/bus/pci/devices/0000:00:00.0/iommu_group/type";
-/// Where an IOMMU's map puts the page for the device.
+/// The I/O virtual address at which the IOMMU maps the page for the device.
 const FOR_DEVICE: u32 = 0x1000_0000;
 /// `IOMMU_READ` and `IOMMU_WRITE` (include/linux/iommu.h).
 const IOMMU_READ: u32 = 1;
@@ -48,36 +48,36 @@ const JNZ: u8 = 0x75;
 /// What the module does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// [`DEVICE`], whose mmap maps the page at once (`remap_pfn_range`).
+    /// [`DEVICE`], whose mmap handler maps the page immediately (`remap_pfn_range`).
     Remap,
-    /// [`DEVICE`], whose mmap maps nothing: the first access does (`vmf_insert_pfn`).
+    /// [`DEVICE`], whose mmap handler maps nothing: the first access does (`vmf_insert_pfn`).
     Fault,
-    /// When loaded, maps the page for the kernel as a device's registers (`ioremap`), and writes
-    /// this byte at its start. Not loaded when the kernel maps nothing.
+    /// When loaded, maps the page for the kernel as device registers (`ioremap`), and writes this
+    /// byte at its start. Loading fails if the kernel does not map it.
     Ioremap(u8),
     /// The same as ordinary memory (`memremap`).
     Memremap(u8),
-    /// When loaded, gives the page to a device to write, as a page (`dma_map_page`), and takes it
-    /// back.
+    /// When loaded, gives a device write access to the page, by its `struct page` (`dma_map_page`),
+    /// and revokes it.
     DmaPage,
-    /// The same by its address (`dma_map_resource`).
+    /// The same by its physical address (`dma_map_resource`).
     DmaResource,
-    /// When loaded, has the IOMMU of a device let it read the page, and write it or not
-    /// (`iommu_map`), and takes that back. Not loaded when there is no IOMMU or it refuses.
+    /// When loaded, maps the page in a device's IOMMU domain, readable and perhaps writable
+    /// (`iommu_map`), and unmaps it. Loading fails if there is no IOMMU or it refuses.
     Iommu {
         /// Whether the device may write.
         writes: bool,
     },
-    /// When loaded, adds [`HOTPLUG_SIZE`] bytes of memory (`add_memory`), and stays loaded whatever
-    /// came of it. When unloaded, takes away what was added.
+    /// When loaded, adds [`HOTPLUG_SIZE`] bytes of memory (`add_memory`), and stays loaded even if
+    /// that fails. When unloaded, removes the added memory.
     Hotplug,
 }
 
-/// The module for this kernel and this physical address, a page's (of memory that is added, a
-/// block's).
+/// Makes the module for this kernel and this physical address. The address is that of a page, or of
+/// a memory block for [`Kind::Hotplug`].
 ///
 /// # Errors
-/// When the kernel has no module to copy from, or lacks what the module needs.
+/// If the kernel has no module to copy from, or lacks something that the module needs.
 pub fn module(kernel: &Kernel, kind: Kind, at: u64) -> Result<Vec<u8>> {
     let boundary = if kind == Kind::Hotplug { HOTPLUG_SIZE } else { PAGE.into() };
     ensure!(at.is_multiple_of(boundary), "{at:#x} is no address for {kind:?}");
@@ -107,7 +107,7 @@ impl Maker {
         Ok(self.module.import(name))
     }
 
-    /// The offset of a field of eight bytes.
+    /// Returns the offset of a field of eight bytes.
     fn field(&self, structure: &str, field: &str) -> Result<u32> {
         Ok(self.types.offset(structure, field, 8)?)
     }
@@ -162,13 +162,13 @@ impl Maker {
         [b"\x48\xba".as_slice(), &(self.at / u64::from(PAGE)).to_le_bytes()].concat()
     }
 
-    /// A module that is a device with this mmap handler.
+    /// Makes a module that registers a device with this mmap handler.
     fn device(mut self, mmap: &Code) -> Result<Vec<u8>> {
         let register = self.import(("misc_register", 1))?;
         let deregister = self.import(("misc_deregister", 1))?;
         let mmap = self.module.function("attack_mmap", mmap)?;
         let this = self.module.this();
-        // An owner: the module stays while the device is open.
+        // With an owner, the module stays loaded while the device is open.
         let operations = self.module.data("attack_file_operations", &ROOM);
         self.module.point(operations, self.field("file_operations", "owner")?.into(), this)?;
         self.module.point(operations, self.field("file_operations", "mmap")?.into(), mmap)?;
@@ -259,7 +259,7 @@ impl Maker {
     /// unmapped = iommu_unmap(domain, FOR_DEVICE, 4096) }; result = unmapped - 4096`.
     fn iommu(mut self, writes: bool) -> Result<Vec<u8>> {
         let domain = self.import(("iommu_get_domain_for_dev", 1))?;
-        // Before 6.3 it takes no flags for its memory: then nobody looks at the sixth argument.
+        // Before 6.3 it takes no allocation flags; then it ignores the sixth argument.
         let map = self.import(("iommu_map", 6)).or_else(|_| self.import(("iommu_map", 5)))?;
         let unmap = self.import(("iommu_unmap", 3))?;
         let protection = if writes { IOMMU_READ | IOMMU_WRITE } else { IOMMU_READ };
@@ -291,7 +291,7 @@ impl Maker {
     }
 
     /// init: `bridge = pci_get_domain_bus_and_slot(0, 0, BRIDGE); if (!bridge) return
-    /// -ENODEV; act; pci_dev_put(bridge); return result`. What acts has the device in rdi and
+    /// -ENODEV; act; pci_dev_put(bridge); return result`. `act` gets the device in rdi and
     /// r12, and leaves its result in r12.
     fn with_device(mut self, act: Code) -> Result<Vec<u8>> {
         let get = self.import(("pci_get_domain_bus_and_slot", 3))?;

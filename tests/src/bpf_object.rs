@@ -1,4 +1,4 @@
-//! Objects with one eBPF program, as a compiler makes them: for Debian's loaders.
+//! Object files with one eBPF program, in the form that a compiler makes, for Debian's loaders.
 
 use anyhow::{Context, Result};
 use object::write::{Object, Symbol, SymbolSection};
@@ -6,10 +6,11 @@ use object::{
     Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
 };
 
-/// An ELF object whose section of this name has a program that returns `verdict`, under the GPL.
+/// Makes an ELF object under the GPL whose section of this name has a program that returns
+/// `verdict`.
 ///
 /// # Errors
-/// When it cannot be written.
+/// If the object cannot be written.
 pub(crate) fn returning(section: &str, verdict: i32) -> Result<Vec<u8>> {
     // `r0 = verdict; exit` (Documentation/bpf/standardization/instruction-set.rst).
     let code = [0xb7 | (u64::from(verdict.cast_unsigned()) << 32), 0x95];

@@ -1,4 +1,4 @@
-//! Disks that are made on the host and only read by node 0: ext4 images of directories.
+//! Disks that the host makes and node 0 only reads: ext4 images of directories.
 
 use std::fs;
 use std::path::Path;
@@ -6,15 +6,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// Bytes of the file system's own tables for each file, with room to spare.
+/// Bytes of the file system's own tables for each file, with a margin.
 const PER_FILE: u64 = 0x1000;
-/// Bytes of an empty file system, with room to spare: what is not used is a hole.
+/// Bytes of an empty file system, with a margin. Unused space is a hole.
 const EMPTY: u64 = 16 << 20;
 
-/// Makes a disk of a directory. The image appears under its name when it is whole.
+/// Makes a disk from a directory. The image gets its name only when it is complete.
 ///
 /// # Errors
-/// When the directory cannot be read or the image cannot be written.
+/// If the directory cannot be read or the image cannot be written.
 pub(crate) fn make(directory: &Path, image: &Path) -> Result<()> {
     let size = EMPTY + size(directory)?;
     let parent = image.parent().context("the image has no directory")?;
@@ -32,7 +32,7 @@ pub(crate) fn make(directory: &Path, image: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What an overlay is put on.
+/// What an overlay is based on.
 pub(crate) enum Base<'a> {
     /// An image of a file system.
     Raw(&'a Path),
@@ -40,10 +40,10 @@ pub(crate) enum Base<'a> {
     Overlay(&'a Path),
 }
 
-/// Makes a qcow2 image for what is written to `base`, which stays as it is.
+/// Makes a qcow2 image for writes to `base`, which stays unchanged.
 ///
 /// # Errors
-/// When it cannot be written.
+/// If the image cannot be written.
 pub(crate) fn overlay(base: Base<'_>, image: &Path) -> Result<()> {
     let (format, base) = match base {
         Base::Raw(base) => ("raw", base),
@@ -59,7 +59,7 @@ pub(crate) fn overlay(base: Base<'_>, image: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Bytes that the files of a directory take, as a bound from above.
+/// Returns an upper bound for the bytes that a directory's files need.
 fn size(directory: &Path) -> Result<u64> {
     let entries =
         fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;

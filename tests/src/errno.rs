@@ -1,16 +1,16 @@
-//! What system calls say, for the programs that attack.
+//! Results of system calls, for the attack programs.
 
 use std::io;
 
-/// The result of a system call that says -1 for an error.
+/// Checks the result of a system call that returns -1 for an error.
 ///
 /// # Errors
-/// What the kernel said.
+/// The error of the system call.
 pub fn checked(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// The name of the errors that cases ask for; others by their text.
+/// Returns the name of an error that cases expect, or the text of any other error.
 #[must_use]
 pub fn name(error: &io::Error) -> String {
     match error.raw_os_error() {

@@ -15,10 +15,10 @@ use crate::cache;
 use crate::machine::Machine;
 use crate::starved::Waits;
 
-/// How long anything that the watchdog must do may take.
+/// Maximum time for anything that the watchdog must do.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// A running watch; it ends when this is dropped.
+/// A running watch. Dropping it ends the watch.
 pub struct HostWatch {
     child: Child,
     events: Arc<Mutex<Vec<Value>>>,
@@ -26,10 +26,10 @@ pub struct HostWatch {
 }
 
 impl HostWatch {
-    /// Starts to watch with this configuration and these arguments, and waits until it watches.
+    /// Starts a watch with this configuration and these arguments, and waits until it watches.
     ///
     /// # Errors
-    /// When it ends instead.
+    /// If the watch ends instead.
     pub fn start(machine: &Machine, configuration: &str, arguments: &[&str]) -> Result<Self> {
         let state = tempfile::tempdir()?;
         let file = state.path().join("watchdog.toml");
@@ -60,31 +60,31 @@ impl HostWatch {
         Ok(watch)
     }
 
-    /// How long each of its threads was ready to run and had no processor.
+    /// Returns how long each of its threads was ready to run and had no processor.
     ///
     /// # Errors
-    /// When it has ended.
+    /// If the watch has ended.
     pub fn starved(&self) -> Result<Waits> {
         Waits::of_process(self.child.id())
     }
 
-    /// The events since a mark, which is the number of events before it.
+    /// Returns the events since a mark, which is the number of earlier events.
     #[must_use]
     pub fn events(&self, mark: usize) -> Vec<Value> {
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         events.iter().skip(mark).cloned().collect()
     }
 
-    /// The number of events so far.
+    /// Returns the number of events so far.
     #[must_use]
     pub fn mark(&self) -> usize {
         self.events(0).len()
     }
 
-    /// Waits for an event; the time it took is returned with it.
+    /// Waits for an event. Returns it with the time it took.
     ///
     /// # Errors
-    /// When none comes; it then shows what came instead.
+    /// If no such event arrives. The error then shows the events that did.
     pub fn wait_for(
         &self,
         mark: usize,
@@ -104,7 +104,7 @@ impl HostWatch {
         }
     }
 
-    /// Waits for an event of a kind whose message holds some words.
+    /// Waits for an event of a kind whose message contains some words.
     ///
     /// # Errors
     /// As [`Self::wait_for`].
@@ -117,7 +117,7 @@ impl HostWatch {
 
 impl Drop for HostWatch {
     fn drop(&mut self) {
-        // Nothing of it is kept, so there is nothing to end in order.
+        // Nothing of the watch is kept, so an orderly end is not necessary.
         let _ended_by_itself = self.child.kill();
         let _status = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! The initramfs of a node, as a cpio archive the kernel takes uncompressed.
+//! The initramfs of a node, as an uncompressed cpio archive.
 
 use std::{fs::File, io::BufWriter, io::Write, path::Path};
 
@@ -11,14 +11,14 @@ const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const FILE: u32 = 0o100_644;
 
-/// Modules that node 0 needs before its root file system is there.
+/// Modules that node 0 needs to mount its root file system.
 ///
-/// ext4's checksum is found by name at run time, so `modules.dep` does not
-/// know it; since 6.14 it is library code and no module.
+/// ext4 finds its checksum by name at run time, so `modules.dep` does not list it. Since 6.14 it is
+/// library code and not a module.
 const NODE0_MODULES: &[&str] =
     &["virtio_pci", "virtio_blk", "virtio_console", "crc32c_generic", "ext4"];
 
-/// Writes node 0's initramfs: `init` and the modules its root needs.
+/// Writes node 0's initramfs: `init`, and the modules for its root file system.
 pub fn for_node0(path: &Path, init: &[u8], kernel: &Kernel) -> Result<()> {
     let wanted = NODE0_MODULES
         .iter()
@@ -27,8 +27,8 @@ pub fn for_node0(path: &Path, init: &[u8], kernel: &Kernel) -> Result<()> {
     write(path, init, kernel, &[("boot", wanted.collect())])
 }
 
-/// Writes a service node's initramfs: `init`, and modules that it can be told
-/// to load. [`livepatch::NAME`] is none of the kernel's own and is made for it.
+/// Writes a service node's initramfs: `init`, and modules that it can load on request.
+/// [`livepatch::NAME`] is not one of the kernel's own modules; it is made for this kernel.
 pub fn for_service_node(
     path: &Path,
     init: &[u8],
@@ -39,7 +39,7 @@ pub fn for_service_node(
     write(path, init, kernel, &sets)
 }
 
-/// Each set of modules becomes a directory `/modules/SET`, with files in load
+/// Writes an initramfs. Each set of modules becomes a directory `/modules/SET`, with files in load
 /// order.
 fn write(path: &Path, init: &[u8], kernel: &Kernel, sets: &[(&str, Vec<&str>)]) -> Result<()> {
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
@@ -69,7 +69,7 @@ struct Archive {
 
 impl Archive {
     fn add(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
-        // Entries with one inode number would become hard links of each other.
+        // Entries with the same inode number would become hard links of each other.
         let entry = Builder::new(name).mode(mode).ino(self.next_inode);
         self.next_inode += 1;
         let mut writer = entry.write(&mut self.out, u32::try_from(content.len())?);

@@ -1,9 +1,9 @@
-//! What the guard costs, in instructions of node 0's processor: the same figures on every host.
+//! The overhead of the guard in instructions of node 0's processor: the same numbers on every host.
 //!
-//! QEMU counts instructions (`-icount shift=0`) and lets the machine's clocks, its time-stamp
-//! counter among them, go on by one nanosecond for each. So what node 0 takes for nanoseconds of
-//! its processor are instructions, of the kernel and of the guard's programs alike. No other node
-//! runs: they would take turns with node 0 on the host's one thread.
+//! QEMU counts instructions (`-icount shift=0`). The machine's clocks, including its time-stamp
+//! counter, advance by one nanosecond per instruction. The nanoseconds that node 0 measures are
+//! therefore instructions, both of the kernel and of the guard's programs. No other node runs,
+//! since it would share the host's one thread with node 0.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,28 +14,28 @@ use serde_json::Value;
 use crate::cases::{Stage, configuration};
 use crate::machine::Machine;
 
-/// The figures of this project's bench, a line each: release, state, what, instructions.
+/// The recorded counts of this project's bench, one per line: release, state, name, instructions.
 pub const RECORD: &str = include_str!("../instructions.tsv");
-/// By what part of it a figure may differ from the one on record.
+/// Largest tolerated difference from the recorded count, as a fraction.
 const TOLERANCE: f64 = 0.03;
-/// Instructions a call that are no difference: what an interrupt's tail or a colder cache of the
-/// kernel's costs.
+/// Differences of this many instructions per call are ignored: the end of an interrupt or a colder
+/// cache in the kernel costs as much.
 const NOISE: f64 = 25.0;
 
-/// Batches of each call, and calls of a batch.
+/// Number of batches of each call, and of calls in a batch.
 const CALLS: &str = "cost calls --batches 5 --size 64 --least";
-/// Processes that make them; the least counts. Where things lie in a process's memory is drawn at
-/// random, and a mapping costs up to 3 % more where others are near (Linux 6.1).
+/// Number of processes that make the calls; the smallest count is kept. The memory layout of a
+/// process is random, and a mapping costs up to 3 % more if others are near (Linux 6.1).
 const PROCESSES: usize = 5;
-/// Each work is done so often, and the least count is kept: an interrupt adds to a count.
+/// Number of runs of each work; the smallest count is kept, since an interrupt adds to a count.
 const WORKS: usize = 3;
-/// Work that is made of many calls, on files that are there already.
+/// Work that consists of many calls, on files that exist already.
 const WORK: [(&str, &str); 2] = [
     ("unpack an archive", "tar xf /dev/shm/archive.tar -C /dev/shm/tree"),
     ("read every file", "find /dev/shm/tree -xdev -type f -exec cat {} +"),
 ];
 
-/// What is on while the same is measured.
+/// What is active during a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
     /// Neither guard nor audit.
@@ -46,7 +46,7 @@ pub enum State {
     Audit,
 }
 
-/// All of them, in the order in which they are measured.
+/// All states, in the order of measurement.
 pub const STATES: [State; 3] = [State::Off, State::Guard, State::Audit];
 
 impl fmt::Display for State {
@@ -59,13 +59,13 @@ impl fmt::Display for State {
     }
 }
 
-/// Instructions, by what they are for and by state: of one call, or of a whole work.
+/// Instructions of one call or of a whole work, by name and state.
 pub type Counts = BTreeMap<(String, State), f64>;
 
-/// Counts on a machine with this kernel. Returns the kernel's release with the counts.
+/// Counts instructions on a machine with this kernel. Returns the kernel's release and the counts.
 ///
 /// # Errors
-/// When the machine, the service or what is measured fails.
+/// If the machine, the service or a measured command fails.
 pub fn count(kernel: &str) -> Result<(String, Counts)> {
     let machine = Machine::builder().iommu().service_nodes(0).counted();
     let stage = Stage::on(machine, kernel, &format!("counted-{kernel}"), PREPARE)?;
@@ -79,7 +79,7 @@ pub fn count(kernel: &str) -> Result<(String, Counts)> {
                 stage.shell("cost audit").map(drop)?;
             }
         }
-        // What a state change left to be done.
+        // Wait for work that the change of state has caused.
         stage.shell("sleep 1")?;
         for _ in 0..PROCESSES {
             for (call, instructions) in numbers(&stage, CALLS)? {
@@ -98,13 +98,13 @@ pub fn count(kernel: &str) -> Result<(String, Counts)> {
     Ok((stage.kernel.release.clone(), counts))
 }
 
-/// Keeps the least.
+/// Keeps the smallest count.
 fn least(counts: &mut Counts, what: &str, state: State, instructions: f64) {
     let least = counts.entry((what.to_owned(), state)).or_insert(instructions);
     *least = least.min(instructions);
 }
 
-/// The same files there before each work.
+/// Restores the same files before each work.
 const UNPACK: &str = "rm -rf /dev/shm/tree; mkdir /dev/shm/tree
 tar xf /dev/shm/archive.tar -C /dev/shm/tree";
 
@@ -123,10 +123,10 @@ fn numbers(stage: &Stage, command: &str) -> Result<BTreeMap<String, f64>> {
     numbers.collect()
 }
 
-/// The figures on record of a kernel's release; `None` where there are none.
+/// Returns the recorded counts of a kernel's release; `None` if there are none.
 ///
 /// # Errors
-/// When a line of the record is none.
+/// If a line of the record is malformed.
 pub fn on_record(release: &str) -> Result<Option<Counts>> {
     let mut counts = Counts::new();
     for line in RECORD.lines().filter(|line| !line.starts_with('#')) {
@@ -141,7 +141,7 @@ pub fn on_record(release: &str) -> Result<Option<Counts>> {
     Ok((!counts.is_empty()).then_some(counts))
 }
 
-/// Lines for the record.
+/// Returns lines for the record.
 #[must_use]
 pub fn record(release: &str, counts: &Counts) -> String {
     let line = |((what, state), instructions): (&(String, State), &f64)| {
@@ -150,10 +150,11 @@ pub fn record(release: &str, counts: &Counts) -> String {
     counts.iter().map(line).collect()
 }
 
-/// Checks counts against those on record.
+/// Compares counts with the recorded ones.
 ///
 /// # Errors
-/// When one differs by more than 3 %, or is of something else.
+/// If a count differs by more than 3 % and more than 25 instructions, or the names are not the
+/// same.
 pub fn compare(counts: &Counts, record: &Counts) -> Result<()> {
     ensure!(counts.keys().eq(record.keys()), "not the same things were counted");
     let other = counts
@@ -175,7 +176,7 @@ pub fn compare(counts: &Counts, record: &Counts) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// Check that the record can be read as it is written, that small differences are none, and
+    /// Check that the record is read as it was written, that small differences are ignored, and
     /// that others are named.
     #[test]
     fn records() {

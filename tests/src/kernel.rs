@@ -1,5 +1,5 @@
-//! A kernel that a node can boot: its image and its modules, as `cargo xtask
-//! setup` unpacked them from a Debian package.
+//! A kernel that a node can boot: its image and its modules, unpacked from a Debian package by
+//! `cargo xtask setup`.
 
 use std::{collections::HashMap, fs, io::Read, path::Path, path::PathBuf};
 
@@ -16,13 +16,13 @@ use crate::disk;
 #[derive(Debug, Clone)]
 pub struct Kernel {
     directory: PathBuf,
-    /// As `uname -r` will say.
+    /// As `uname -r` prints it.
     pub release: String,
 }
 
 impl Kernel {
-    /// The kernel of this name: a version (`6.1`) or a suite (`sid`), which
-    /// means the flavour `amd64`, or one of these and a flavour (`6.12-rt-amd64`).
+    /// Finds the kernel of this name: a version (`6.1`) or a suite (`sid`), both of the flavour
+    /// `amd64`, or one of these with a flavour (`6.12-rt-amd64`).
     pub fn named(name: &str) -> Result<Self> {
         let name = cached_name(name);
         let directory = cache::require(
@@ -35,22 +35,22 @@ impl Kernel {
         Ok(Self { directory, release: release.trim().to_owned() })
     }
 
-    /// The bzImage.
+    /// Returns the path of the bzImage.
     #[must_use]
     pub fn image(&self) -> PathBuf {
         self.directory.join("vmlinuz")
     }
 
-    /// What `/lib/modules` is on a machine that runs this kernel.
+    /// Returns the directory that is `/lib/modules` on a machine with this kernel.
     #[must_use]
     pub fn module_root(&self) -> PathBuf {
         self.directory.join("lib/modules")
     }
 
-    /// The same as a disk; made when it is first asked for.
+    /// Returns a disk with the same content, which is made at the first request.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// If the disk cannot be made.
     pub fn module_disk(&self) -> Result<PathBuf> {
         let image = self.directory.join("modules.ext4");
         if !image.exists() {
@@ -59,8 +59,8 @@ impl Kernel {
         Ok(image)
     }
 
-    /// The modules to load for `names`, dependencies first, each once. A module
-    /// that is built in needs no loading; one that is neither is an error.
+    /// Returns the modules to load for `names`, dependencies first, without duplicates. A built-in
+    /// module needs no loading. A name that is neither a module nor built in is an error.
     pub fn modules<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<Vec<Module>> {
         let tree = self.module_root().join(&self.release);
         let read = |file: &str| {
@@ -88,7 +88,7 @@ impl Kernel {
         Ok(found)
     }
 
-    /// What the kernel's image says of its types.
+    /// Returns the types in the BTF of the kernel's image.
     pub(crate) fn types(&self) -> Result<Btf> {
         let path = self.image();
         let of_image = || -> Result<Btf> {
@@ -100,7 +100,7 @@ impl Kernel {
         of_image().with_context(|| format!("no types in {}", path.display()))
     }
 
-    /// Is there such a module? False when it is built in.
+    /// Does the kernel have this module? False if it is built in.
     pub fn has_module(&self, name: &str) -> bool {
         self.modules([name]).is_ok_and(|modules| !modules.is_empty())
     }
@@ -115,7 +115,7 @@ pub struct Module {
 }
 
 impl Module {
-    /// The module as the kernel takes it, decompressed.
+    /// Returns the module's file, decompressed.
     pub fn read(&self) -> Result<Vec<u8>> {
         let packed = fs::read(&self.path)
             .with_context(|| format!("cannot read module {}", self.path.display()))?;
@@ -133,8 +133,8 @@ fn decompress(path: &Path, packed: Vec<u8>) -> Result<Vec<u8>> {
     }
 }
 
-/// The kernel in a bzImage (Documentation/arch/x86/boot.rst), as Debian packs it; its unpacked size
-/// is behind it.
+/// Unpacks the kernel in a bzImage (Documentation/arch/x86/boot.rst), as packed by Debian. The
+/// unpacked size follows the packed kernel.
 fn unpack(image: &[u8]) -> Result<Vec<u8>> {
     let word = |at: usize| {
         let bytes = image.get(at..).and_then(|bytes| bytes.first_chunk());
@@ -158,7 +158,7 @@ fn unxz(packed: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn unzstd(packed: &[u8]) -> Result<Vec<u8>> {
-    /// What a kernel is packed with (scripts/Makefile.lib).
+    /// The window with which a kernel is packed (scripts/Makefile.lib).
     const WINDOW: u64 = 128 << 20;
     let mut content = Vec::new();
     ruzstd::decoding::StreamingDecoder::new_with_max_window_size(packed, WINDOW)
@@ -167,8 +167,8 @@ fn unzstd(packed: &[u8]) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-/// What `modules.dep` says: for each module everything it needs, so that a
-/// look-up needs no recursion (kmod, `depmod(8)`).
+/// The content of `modules.dep`: for each module all its dependencies, so that a look-up needs no
+/// recursion (kmod, `depmod(8)`).
 struct Dependencies<'a>(HashMap<String, Vec<&'a str>>);
 
 impl<'a> Dependencies<'a> {
@@ -176,7 +176,8 @@ impl<'a> Dependencies<'a> {
         let mut modules = HashMap::new();
         for line in text.lines() {
             let Some((path, needs)) = line.split_once(':') else { continue };
-            // What is needed most comes last; the module itself after all.
+            // The deepest dependency is last in the file. The module itself comes after all of
+            // them.
             let mut order: Vec<&str> = needs.split_whitespace().rev().collect();
             order.push(path);
             modules.insert(module_name(path), order);
@@ -199,7 +200,7 @@ fn module_name(path: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Check that dependencies come before what needs them.
+    /// Check that dependencies come before the modules that need them.
     #[test]
     fn load_order() {
         let dependencies = Dependencies::parse(

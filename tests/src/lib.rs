@@ -1,27 +1,25 @@
-//! The node machine: several unmodified Linux kernels side by side on one
-//! QEMU machine, without a hypervisor between them, and the programs that run
-//! inside it.
+//! The node machine: several unmodified Linux kernels side by side on one QEMU machine, without a
+//! hypervisor between them, and the programs that run on it.
 //!
-//! Node 0 is an ordinary Debian with systemd. `node-loader`, run on node 0,
-//! starts every other node on a core of its own, in memory of its own. What
-//! the host and the guests must agree on is in the modules here; what only
-//! the host needs is in [`machine`].
+//! Node 0 is an ordinary Debian with systemd. `node-loader` runs on node 0 and starts each other
+//! node on its own core and in its own memory. The modules here define what the host and the guests
+//! must agree on. [`machine`] has what only the host needs.
 //!
-//! | module | what it settles |
+//! | module | content |
 //! |---|---|
-//! | [`layout`] | which physical memory belongs to which node |
-//! | [`mailbox`] | how the host talks to a service node: a page range both see |
-//! | [`service`] | what a service node can be asked to do |
-//! | [`agent`] | what node 0 can be asked to do |
-//! | [`truth`] | what a kernel says about its own text |
+//! | [`layout`] | the physical memory of each node |
+//! | [`mailbox`] | the channel between the host and a service node: a page range that both map |
+//! | [`service`] | the requests to a service node |
+//! | [`agent`] | the requests to node 0 |
+//! | [`truth`] | a kernel's report about its own text |
 //! | [`kernel`], [`initramfs`], [`cache`] | what the machine boots, and where it is kept |
 //! | [`machine`] | the machine itself |
-//! | [`node_kernel`] | a node's kernel, seen and changed from the host |
-//! | [`toggles`], [`livepatch`] | what makes a kernel rewrite its own text |
+//! | [`node_kernel`] | a node's kernel, read and changed from the host |
+//! | [`toggles`], [`livepatch`] | features that make a kernel rewrite its own text |
 //! | [`attack_module`] | a module of node 0 that writes as drivers do |
-//! | [`errno`] | what system calls say, for the programs that attack |
+//! | [`errno`] | results of system calls, for the attack programs |
 //! | [`host_watch`] | the watchdog on the host, over the machine's memory |
-//! | [`cases`] | what the watchdog must do on it |
+//! | [`cases`] | what the watchdog must do on the machine |
 
 pub mod agent;
 pub mod attack_module;

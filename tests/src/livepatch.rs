@@ -1,8 +1,8 @@
-//! A livepatch module, made for one kernel: no distribution ships one to load.
+//! A livepatch module, made for one kernel, since no distribution ships one to load.
 //!
-//! It replaces [`FUNCTION`] by one that returns 0. The kernel's structures are needed only as far
-//! as their first fields, which have stood since 4.0 (include/linux/livepatch.h); what is behind
-//! them is zero, as in a patch that fills in nothing else.
+//! It replaces [`FUNCTION`] with one that returns 0. Of the kernel's structures it needs only the
+//! first fields, which have not changed since 4.0 (include/linux/livepatch.h). The fields after
+//! them are zero, as in a patch that sets nothing else.
 
 use anyhow::Result;
 
@@ -11,16 +11,16 @@ use crate::module::{Code, Module};
 
 /// The module's name.
 pub const NAME: &str = "watchdog_livepatch";
-/// The function that it replaces: it prints `/proc/cmdline`, which is empty then.
+/// The replaced function. It prints `/proc/cmdline`, which is empty while the livepatch is on.
 pub const FUNCTION: &str = "cmdline_proc_show";
 
-/// More bytes than the structures have. Arrays end at an element of zeros, of whatever size.
+/// More bytes than the structures have. Arrays end at an element of zeros, whatever its size.
 const ROOM: [u8; 0x1000] = [0; 0x1000];
 
-/// The module for this kernel.
+/// Makes the module for this kernel.
 ///
 /// # Errors
-/// When the kernel has no module to copy from, or one of another shape.
+/// If the kernel has no module to copy from, or one in an unknown format.
 pub fn module(kernel: &Kernel) -> Result<Vec<u8>> {
     let mut module = Module::new(kernel, NAME, &["livepatch=Y"])?;
     let this = module.this();
@@ -30,7 +30,7 @@ pub fn module(kernel: &Kernel) -> Result<Vec<u8>> {
     let objects = module.data("objects", &ROOM);
     let functions = module.data("functions", &ROOM);
     let name = module.data("function_name", format!("{FUNCTION}\0").as_bytes());
-    // `struct klp_patch`: mod, objs. `struct klp_object`: name (none: the kernel), funcs.
+    // `struct klp_patch`: mod, objs. `struct klp_object`: name (NULL for the kernel itself), funcs.
     // `struct klp_func`: old_name, new_func.
     module.point(patch, 0, this)?;
     module.point(patch, 8, objects)?;

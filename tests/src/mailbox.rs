@@ -1,9 +1,8 @@
-//! How the host talks to a service node, which has no device but a UART: a
-//! page range in the node's own memory that its e820 map calls reserved.
+//! The channel between the host and a service node, which has no device except a UART. It is a page
+//! range in the node's own memory that the node's e820 map reserves.
 //!
-//! The node maps it through its own `/dev/mem`, the host through the file that
-//! backs the machine's memory. No driver and no interrupt is involved: both
-//! sides look at sequence numbers.
+//! The node maps it through its own `/dev/mem`, the host through the file that backs the machine's
+//! memory. Neither side uses a driver or an interrupt: both poll sequence numbers.
 //!
 //! | offset | content |
 //! |---|---|
@@ -14,8 +13,8 @@
 //! | 0x1000 | request, postcard |
 //! | 0x4000 | reply, postcard |
 //!
-//! A side writes content and length first and the sequence number last, with
-//! release ordering; a reply bears the sequence number of its request.
+//! A side writes content and length first, and the sequence number last, with release ordering. A
+//! reply has the sequence number of its request.
 
 use std::{ops::Range, sync::atomic::Ordering};
 
@@ -25,7 +24,7 @@ use vm_memory::{Bytes, MmapRegion, VolatileMemory, VolatileSlice};
 
 use crate::layout::MAILBOX_SIZE;
 
-/// Says that a node listens: "WDMAIL01" in memory.
+/// Means that a node listens: "WDMAIL01" in memory.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"WDMAIL01");
 
 const MAGIC_AT: usize = 0x0;
@@ -40,21 +39,21 @@ struct Slot {
     content: Range<usize>,
 }
 
-/// A mapped mailbox, seen from either side.
+/// A mapped mailbox, for either side.
 pub struct Mailbox {
     memory: MmapRegion,
     offset: usize,
 }
 
 impl Mailbox {
-    /// The mailbox `offset` bytes into `memory`.
+    /// Makes a mailbox at `offset` bytes into `memory`.
     pub fn new(memory: MmapRegion, offset: usize) -> Result<Self> {
         let mailbox = Self { memory, offset };
         mailbox.bytes()?;
         Ok(mailbox)
     }
 
-    /// Says that the node listens. What an earlier boot left is dropped.
+    /// Marks the mailbox as open: the node listens. Requests to an earlier boot are dropped.
     pub fn open(&self) -> Result<()> {
         let bytes = self.bytes()?;
         let sequence: u32 = bytes.load(REQUEST.sequence_at, Ordering::Acquire)?;
@@ -62,8 +61,7 @@ impl Mailbox {
         Ok(bytes.store(MAGIC, MAGIC_AT, Ordering::Release)?)
     }
 
-    /// Says that nobody listens, so that a node that is started again is not
-    /// mistaken for the one before.
+    /// Marks the mailbox as closed, so that a restarted node is not mistaken for the earlier one.
     pub fn close(&self) -> Result<()> {
         Ok(self.bytes()?.store(0u64, MAGIC_AT, Ordering::Release)?)
     }
@@ -73,19 +71,19 @@ impl Mailbox {
         Ok(self.bytes()?.load::<u64>(MAGIC_AT, Ordering::Acquire)? == MAGIC)
     }
 
-    /// Shows that the node lives.
+    /// Advances the counter that shows that the node lives.
     pub fn tick(&self) -> Result<()> {
         let bytes = self.bytes()?;
         let ticks: u64 = bytes.load(TICKS_AT, Ordering::Relaxed)?;
         Ok(bytes.store(ticks.wrapping_add(1), TICKS_AT, Ordering::Release)?)
     }
 
-    /// How often the node has ticked since it was started.
+    /// Returns how often the node has ticked since its start.
     pub fn ticks(&self) -> Result<u64> {
         Ok(self.bytes()?.load(TICKS_AT, Ordering::Acquire)?)
     }
 
-    /// Leaves a request and returns its sequence number.
+    /// Writes a request and returns its sequence number.
     pub fn send_request<T: Serialize>(&self, request: &T) -> Result<u32> {
         let last: u32 = self.bytes()?.load(REQUEST.sequence_at, Ordering::Acquire)?;
         let sequence = last.wrapping_add(1);
@@ -93,7 +91,7 @@ impl Mailbox {
         Ok(sequence)
     }
 
-    /// The reply to request `sequence`, once it is there.
+    /// Returns the reply to request `sequence`, if it has arrived.
     pub fn reply_to<T: DeserializeOwned>(&self, sequence: u32) -> Result<Option<T>> {
         match self.bytes()?.load::<u32>(REPLY.sequence_at, Ordering::Acquire)? == sequence {
             true => self.take(&REPLY).map(Some),
@@ -101,7 +99,7 @@ impl Mailbox {
         }
     }
 
-    /// The request that has no reply yet, with its sequence number.
+    /// Returns the request without a reply, if there is one, with its sequence number.
     pub fn pending_request<T: DeserializeOwned>(&self) -> Result<Option<(u32, T)>> {
         let bytes = self.bytes()?;
         let sequence: u32 = bytes.load(REQUEST.sequence_at, Ordering::Acquire)?;
@@ -111,8 +109,8 @@ impl Mailbox {
         Ok(Some((sequence, self.take(&REQUEST)?)))
     }
 
-    /// Leaves the reply to request `sequence`. Fails, with nothing written,
-    /// when the reply has no room.
+    /// Writes the reply to request `sequence`. If the reply is too long, this fails and writes
+    /// nothing.
     pub fn send_reply<T: Serialize>(&self, sequence: u32, reply: &T) -> Result<()> {
         self.put(&REPLY, sequence, reply)
     }
@@ -156,7 +154,7 @@ mod tests {
         Mailbox::new(memory, 0x1_0000).expect("a mailbox in its second half")
     }
 
-    /// Check that a request is seen once, and its reply by its sender.
+    /// Check that the node receives a request once, and that its sender receives the reply.
     #[test]
     fn request_and_reply() {
         let mailbox = mailbox();
@@ -174,8 +172,7 @@ mod tests {
         assert_eq!(mailbox.pending_request::<Request>().expect("readable"), None);
     }
 
-    /// Check that a node that starts again does not answer a request made to
-    /// the node before.
+    /// Check that a restarted node does not answer a request to the earlier node.
     #[test]
     fn stale_request_is_dropped() {
         let mailbox = mailbox();
@@ -184,7 +181,7 @@ mod tests {
         assert_eq!(mailbox.pending_request::<Request>().expect("readable"), None);
     }
 
-    /// Check that a message without room is refused and a forged length caught.
+    /// Check that a message that is too long is refused, and that a forged length is detected.
     #[test]
     fn lengths_are_bounded() {
         let mailbox = mailbox();

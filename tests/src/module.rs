@@ -1,7 +1,7 @@
-//! Loadable modules, made by hand for one kernel: no compiler, no headers of that kernel.
+//! Loadable modules, made for one kernel without a compiler or that kernel's headers.
 //!
-//! What differs between kernels is copied from one of their own modules: the size of
-//! `struct module`, where its two functions are, the version magic.
+//! The differences between kernels are copied from one of their own modules: the size of
+//! `struct module`, the offsets of its two functions, and the version magic.
 
 use anyhow::{Context, Result};
 use object::write::{Object, Relocation, SectionId, Symbol, SymbolId, SymbolSection};
@@ -12,15 +12,15 @@ use object::{
 
 use crate::kernel::Kernel;
 
-/// A module of every kernel, to copy from.
+/// A module that every kernel has, to copy from.
 const TEMPLATE: &str = "loop";
 const THIS_MODULE: &str = ".gnu.linkonce.this_module";
-/// What functions and data begin at a multiple of.
+/// Alignment of functions and data.
 const ALIGNMENT: usize = 64;
-/// `int3`, between functions.
+/// `int3`, which fills the space between functions.
 const FILLING: u8 = 0xcc;
 
-/// A module that is being made.
+/// A module under construction.
 pub(crate) struct Module {
     object: Object<'static>,
     text: SectionId,
@@ -30,10 +30,10 @@ pub(crate) struct Module {
 }
 
 impl Module {
-    /// An empty module of this name, under the GPL. `info` is more of what `modinfo` shows.
+    /// Makes an empty module of this name, under the GPL. `info` is more of what `modinfo` shows.
     ///
     /// # Errors
-    /// When the kernel has no module to copy from, or one of another shape.
+    /// If the kernel has no module to copy from, or one in an unknown format.
     pub(crate) fn new(kernel: &Kernel, name: &str, info: &[&str]) -> Result<Self> {
         let template = kernel.modules([TEMPLATE])?.pop().context("loop is built in")?.read()?;
         let template =
@@ -46,9 +46,9 @@ impl Module {
         let this = section(THIS_MODULE, SectionKind::Data);
         let about = section(".modinfo", SectionKind::ReadOnlyData);
         object.append_section_data(this, &template.this_module, ALIGNMENT as u64);
-        // No `__versions`: the checksums of what is called are not all in modules to copy from.
-        // Kernels with CONFIG_MODVERSIONS and CONFIG_MODULE_FORCE_LOAD, as Debian's, take it and
-        // call themselves tainted (`check_version`, kernel/module/version.c).
+        // No `__versions`: the modules to copy from do not have the checksums of all called
+        // functions. Kernels with CONFIG_MODVERSIONS and CONFIG_MODULE_FORCE_LOAD, such as
+        // Debian's, accept that and become tainted (`check_version`, kernel/module/version.c).
         let named = format!("name={name}");
         let always = ["license=GPL", "depends=", "retpoline=Y", &named, &template.magic];
         let entries = [&always, info].concat().join("\0") + "\0";
@@ -56,31 +56,31 @@ impl Module {
         Ok(Self { object, text, data, this, template })
     }
 
-    /// What the kernel exports under this name.
+    /// Adds a reference to a symbol that the kernel exports.
     pub(crate) fn import(&mut self, name: &str) -> SymbolId {
         self.symbol(name, SymbolSection::Undefined, 0, 0)
     }
 
-    /// The module itself, `THIS_MODULE`.
+    /// Adds a reference to the module itself, `THIS_MODULE`.
     pub(crate) fn this(&mut self) -> SymbolId {
         let size = self.template.this_module.len();
         self.symbol("__this_module", SymbolSection::Section(self.this), 0, size)
     }
 
-    /// Adds data that the module can write to.
+    /// Adds writable data.
     pub(crate) fn data(&mut self, name: &str, content: &[u8]) -> SymbolId {
         let at = self.object.append_section_data(self.data, content, ALIGNMENT as u64);
         self.symbol(name, SymbolSection::Section(self.data), at, content.len())
     }
 
-    /// Writes into data `to` that was added, at an offset.
+    /// Writes into the data `to`, at an offset.
     pub(crate) fn fill(&mut self, to: SymbolId, offset: u64, content: &[u8]) {
         let at = (self.object.symbol(to).value + offset) as usize;
         self.object.section_mut(self.data).data_mut()[at..][..content.len()]
             .copy_from_slice(content);
     }
 
-    /// Has data `from` point, at an offset, to something.
+    /// Makes the data `from` point to a symbol, at an offset.
     pub(crate) fn point(&mut self, from: SymbolId, offset: u64, to: SymbolId) -> Result<()> {
         let at = self.object.symbol(from).value + offset;
         self.relocate(self.data, at, to, 0, elf::R_X86_64_64)
@@ -94,13 +94,13 @@ impl Module {
         for &(at, symbol) in &code.references {
             let undefined = self.object.symbol(symbol).section == SymbolSection::Undefined;
             let kind = if undefined { elf::R_X86_64_PLT32 } else { elf::R_X86_64_PC32 };
-            // Relative to the end of the instruction, whose last four bytes these are.
+            // Relative to the end of the instruction. These are its last four bytes.
             self.relocate(self.text, start + at as u64, symbol, -4, kind)?;
         }
         Ok(self.symbol(name, SymbolSection::Section(self.text), start, code.bytes.len()))
     }
 
-    /// Writes the file, with what is called when the module is loaded and when it is unloaded.
+    /// Writes the file. `init` runs when the module is loaded, `cleanup` when it is unloaded.
     pub(crate) fn finish(mut self, init: &Code, cleanup: &Code) -> Result<Vec<u8>> {
         let init = self.function("init_module", init)?;
         let cleanup = self.function("cleanup_module", cleanup)?;
@@ -140,46 +140,47 @@ impl Module {
     }
 }
 
-/// The code of a function, in bytes. What it refers to is filled in by the kernel.
+/// The code of a function, in bytes. The kernel fills in its references.
 #[derive(Default)]
 pub(crate) struct Code {
     bytes: Vec<u8>,
-    /// Where four bytes are a distance, and to what.
+    /// Offsets of four bytes that are a distance, and the symbols they refer to.
     references: Vec<(usize, SymbolId)>,
 }
 
 impl Code {
-    /// A function's beginning: where indirect branches are tracked, they must lead to `endbr64`.
+    /// The start of a function: with indirect branch tracking, indirect branches must lead to
+    /// `endbr64`.
     pub(crate) fn entry() -> Self {
         Self { bytes: b"\xf3\x0f\x1e\xfa".to_vec(), references: Vec::new() }
     }
 
-    /// Instructions, or the beginning of one.
+    /// Appends instructions, or the beginning of one.
     pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
         self.bytes.extend(bytes);
         self
     }
 
-    /// The end of an instruction: the distance to something.
+    /// Appends the end of an instruction: the distance to a symbol.
     pub(crate) fn to(mut self, symbol: SymbolId) -> Self {
         self.references.push((self.bytes.len(), symbol));
         self.bytes(&[0; 4])
     }
 
-    /// A conditional jump (its first byte) over code.
+    /// Appends a conditional jump (its first byte) over code, and that code.
     pub(crate) fn jump_over(self, condition: u8, skipped: Self) -> Result<Self> {
         let distance = i8::try_from(skipped.bytes.len())?;
         Ok(self.bytes(&[condition, distance.cast_unsigned()]).then(skipped))
     }
 
-    /// More code behind it.
+    /// Appends more code.
     pub(crate) fn then(mut self, more: Self) -> Self {
         let start = self.bytes.len();
         self.references.extend(more.references.iter().map(|&(at, to)| (start + at, to)));
         self.bytes(&more.bytes)
     }
 
-    /// `lea rdi, [rip + symbol]`: it is the first argument.
+    /// `lea rdi, [rip + symbol]`: makes the symbol the first argument.
     pub(crate) fn first_argument(self, symbol: SymbolId) -> Self {
         self.bytes(b"\x48\x8d\x3d").to(symbol)
     }
@@ -189,8 +190,8 @@ impl Code {
         self.bytes(b"\xe8").to(symbol)
     }
 
-    /// `jmp symbol`: a call whose result is the function's. It leaves no frame of a module that the
-    /// unwinder has no table for.
+    /// `jmp symbol`: a call whose result is the function's. It leaves no stack frame of a module
+    /// for which the unwinder has no table.
     pub(crate) fn tail_call(self, symbol: SymbolId) -> Self {
         self.bytes(b"\xe9").to(symbol)
     }
@@ -201,9 +202,9 @@ impl Code {
     }
 }
 
-/// What is taken from a module of the kernel's own.
+/// What is copied from one of the kernel's own modules.
 struct Template {
-    /// `struct module`, zero but for the new name.
+    /// `struct module`, all zero except the new name.
     this_module: Vec<u8>,
     init_at: u64,
     cleanup_at: u64,
@@ -246,8 +247,8 @@ impl Template {
 mod tests {
     use super::*;
 
-    /// Check that code that is jumped over keeps its references, and that what follows it does not
-    /// move.
+    /// Check that code that is jumped over keeps its references, and that the code after it does
+    /// not move.
     #[test]
     fn jumps() {
         let mut object = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);

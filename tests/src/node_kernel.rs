@@ -1,5 +1,5 @@
-//! The kernel of a running node, seen and changed from the host: what an attacker inside the node,
-//! or a device, could do to it. Independent of how the watchdog walks and decodes.
+//! The kernel of a running node, read and changed from the host, as an attacker inside the node or
+//! a device could change it. Independent of the watchdog's page table walker and decoder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -11,23 +11,23 @@ use crate::truth::Truth;
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
-/// Bits of an entry that are an address.
+/// Address bits of a page table entry.
 pub const FRAME: u64 = 0x000f_ffff_ffff_f000;
-/// An entry that leads anywhere.
+/// The entry is present.
 pub const PRESENT: u64 = 1;
-/// An entry's right to write.
+/// The entry allows writing.
 pub const WRITABLE: u64 = 1 << 1;
-/// An entry's right for user mode.
+/// The entry allows access from user mode.
 pub const USER: u64 = 1 << 2;
-/// An entry that maps a large page.
+/// The entry maps a large page.
 pub const LARGE: u64 = 1 << 7;
-/// An entry that forbids execution.
+/// The entry forbids execution.
 pub const NO_EXECUTE: u64 = 1 << 63;
 
-/// Memory that the node machine reserves and gives to no node: a place to plant things in.
+/// Memory that the node machine reserves and gives to no node: a place for planted copies.
 pub const NOBODYS: u64 = 0x2400_0000;
 
-/// Symbols that are asked for.
+/// Symbols whose addresses are needed.
 pub const SYMBOLS: [&str; 10] = [
     "_text",
     "_stext",
@@ -45,17 +45,18 @@ pub const SYMBOLS: [&str; 10] = [
 pub struct NodeKernel<'a> {
     /// The machine's memory.
     pub ram: &'a Ram,
-    /// What the kernel says of itself.
+    /// What the kernel reports about its text.
     pub truth: Truth,
     /// Physical addresses of [`SYMBOLS`].
     symbols: BTreeMap<&'static str, u64>,
 }
 
 impl<'a> NodeKernel<'a> {
-    /// The kernel of a service node that runs the same kernel as node 0, whose symbols are asked.
+    /// Returns the kernel of a service node that runs the same kernel as node 0. The symbols come
+    /// from node 0.
     ///
     /// # Errors
-    /// When a node does not answer.
+    /// If a node does not answer.
     pub fn of(machine: &'a Machine, node: u8) -> Result<Self> {
         let kallsyms = String::from_utf8(machine.node0().read("/proc/kallsyms")?)?;
         let mut there = BTreeMap::new();
@@ -70,10 +71,10 @@ impl<'a> NodeKernel<'a> {
         Self::new(machine.ram(), machine.truth(node)?, distance)
     }
 
-    /// A kernel that says `truth` of itself, and whose symbols are this far from `_stext`.
+    /// Makes a kernel from its report and the distances of its symbols from `_stext`.
     ///
     /// # Errors
-    /// When a symbol is missing.
+    /// If a symbol is missing.
     pub fn new(ram: &'a Ram, truth: Truth, distance: impl Fn(&str) -> Option<u64>) -> Result<Self> {
         let place = |name: &'static str| {
             let distance = distance(name).with_context(|| format!("no symbol {name}"))?;
@@ -83,26 +84,27 @@ impl<'a> NodeKernel<'a> {
         Ok(Self { ram, truth, symbols })
     }
 
-    /// Physical address of one of [`SYMBOLS`].
+    /// Returns the physical address of one of [`SYMBOLS`].
     ///
     /// # Errors
-    /// When it is none of them.
+    /// If the name is not one of them.
     pub fn symbol(&self, name: &str) -> Result<u64> {
         self.symbols.get(name).copied().with_context(|| format!("{name} was not asked for"))
     }
 
-    /// Physical memory of the whole image.
+    /// Returns the physical memory of the whole image.
     ///
     /// # Errors
-    /// Never for a kernel that was made.
+    /// Never, since [`Self::new`] requires the symbols.
     pub fn image(&self) -> Result<Range<u64>> {
         Ok(self.symbol("_text")?..self.symbol("_end")?)
     }
 
-    /// Levels of its page tables: with five, the root leads through `level4_kernel_pgt`.
+    /// Returns the levels of its page tables: with five, the root leads through
+    /// `level4_kernel_pgt`.
     ///
     /// # Errors
-    /// When there is no such memory.
+    /// If there is no such memory.
     pub fn levels(&self) -> Result<u8> {
         let entry = self.word(self.symbol("init_top_pgt")? + 511 * 8)?;
         Ok(if entry & FRAME == self.symbol("level4_kernel_pgt")? { 5 } else { 4 })
@@ -111,28 +113,28 @@ impl<'a> NodeKernel<'a> {
     /// Reads a number.
     ///
     /// # Errors
-    /// When there is no such memory.
+    /// If there is no such memory.
     pub fn word(&self, at: u64) -> Result<u64> {
         let mut bytes = [0; 8];
         self.ram.read(at, &mut bytes)?;
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// Writes a number, as a device would; the old one is returned.
+    /// Writes a number, as a device would. Returns the old one.
     ///
     /// # Errors
-    /// When there is no such memory.
+    /// If there is no such memory.
     pub fn set(&self, at: u64, value: u64) -> Result<u64> {
         let old = self.word(at)?;
         self.ram.write(at, &value.to_le_bytes())?;
         Ok(old)
     }
 
-    /// Physical addresses of the entries that translate `virt`, from the root down to the one that
-    /// maps memory.
+    /// Returns the physical addresses of the entries that translate `virt`, from the root down to
+    /// the entry that maps memory.
     ///
     /// # Errors
-    /// When it is not mapped.
+    /// If the address is not mapped.
     pub fn entries(&self, virt: u64) -> Result<Vec<u64>> {
         let mut table = self.symbol("init_top_pgt")?;
         let mut entries = Vec::new();
@@ -150,18 +152,18 @@ impl<'a> NodeKernel<'a> {
         Ok(entries)
     }
 
-    /// The virtual address of a physical one in the kernel's direct map.
+    /// Returns the virtual address of a physical one in the kernel's direct map.
     ///
     /// # Errors
-    /// When the kernel does not say where that is.
+    /// If the kernel's `page_offset_base` cannot be read.
     pub fn direct_map(&self, phys: u64) -> Result<u64> {
         Ok(self.word(self.symbol("page_offset_base")?)?.wrapping_add(phys))
     }
 
-    /// Pages that begin with this kernel's VMCOREINFO, bare or behind a note's header.
+    /// Returns the pages that begin with this kernel's VMCOREINFO, with or without a note's header.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub fn notes(&self) -> Result<BTreeSet<u64>> {
         let sign = format!("OSRELEASE={}\n", self.truth.release);
         let stext = format!("SYMBOL(_stext)={:x}\n", self.truth.stext_virt);
@@ -181,18 +183,18 @@ impl<'a> NodeKernel<'a> {
         Ok(notes)
     }
 
-    /// Plants a whole copy of the kernel with its text at physical `at`: with page tables, symbol
-    /// table, resource entry and VMCOREINFO that all say so. Only its clocks stand still.
+    /// Plants a complete copy of the kernel with its text at physical `at`. Its page tables, symbol
+    /// table, resource entry and VMCOREINFO all match that address. Only its clocks stand still.
     ///
     /// # Errors
-    /// When the kernel is not made as expected.
+    /// If the kernel's structures are not as expected.
     pub fn plant_decoy(&self, at: u64) -> Result<()> {
         let Range { start, end } = self.image()?;
         let (size, delta) = (end - start, at.wrapping_sub(start));
         let mut image = vec![0; usize::try_from(size)?];
         self.ram.read(start, &mut image)?;
         self.ram.write(at, &image)?;
-        // Behind the image: page tables that were split after boot, then the note.
+        // After the image: the page tables that were split after boot, then the note.
         let mut free = (at + size).next_multiple_of(PAGE);
         for table in ["init_top_pgt", "level4_kernel_pgt", "level3_kernel_pgt", "level2_kernel_pgt"]
         {
@@ -215,7 +217,8 @@ impl<'a> NodeKernel<'a> {
         self.ram.write(free, format!("{before}NUMBER(phys_base)={base}\n{after}").as_bytes())
     }
 
-    /// Makes the entries of a copied table that lead into the image lead into its copy.
+    /// Changes the entries of a copied table that lead into the image, so that they lead into its
+    /// copy.
     fn relocate(&self, table: u64, delta: u64, split: bool, free: &mut u64) -> Result<()> {
         for at in (table..table + PAGE).step_by(8) {
             let entry = self.word(at)?;
@@ -237,10 +240,10 @@ impl<'a> NodeKernel<'a> {
         Ok(())
     }
 
-    /// Clears what was planted at `at`.
+    /// Clears the copy that was planted at `at`.
     ///
     /// # Errors
-    /// When there is no such memory.
+    /// If there is no such memory.
     pub fn clear_decoy(&self, at: u64) -> Result<()> {
         let Range { start, end } = self.image()?;
         let size = (end - start).next_multiple_of(PAGE) + 64 * PAGE;

@@ -1,7 +1,7 @@
-//! What a service node can be asked to do.
+//! Requests to a service node, and its replies.
 //!
-//! Requests and replies travel through the node's [mailbox](crate::mailbox);
-//! `node-init`, process 1 of every service node, answers them.
+//! Both travel through the node's [mailbox](crate::mailbox). `node-init`, process 1 of every
+//! service node, answers the requests.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,18 +10,17 @@ use crate::truth::Truth;
 /// A request of the host to a service node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// What does this kernel say about its own text? Answered by [`Reply::Truth`].
+    /// Report what this kernel knows about its own text. Answered by [`Reply::Truth`].
     Truth,
-    /// Allocate this many mebibytes, fill every page and keep them. Adds to
-    /// what is already held.
+    /// Allocate this many mebibytes in addition to earlier ones, fill every page and keep them.
     Allocate {
         /// How much to allocate.
         mebibytes: u32,
     },
-    /// Give back everything allocated so far.
+    /// Free everything allocated so far.
     Free,
-    /// Switch the function tracer and every trace event on or off; both
-    /// rewrite tens of thousands of places in kernel text.
+    /// Switch the function tracer and every trace event on or off. Both rewrite tens of thousands
+    /// of places in kernel text.
     Tracing {
         /// On or off.
         on: bool,
@@ -38,7 +37,7 @@ pub enum Request {
         /// Its name, as `/proc/modules` shows it.
         name: String,
     },
-    /// The content of a file, such as `/proc/iomem`. Answered by [`Reply::Content`].
+    /// Read a file, such as `/proc/iomem`. Answered by [`Reply::Content`].
     Read {
         /// The file's path.
         path: String,
@@ -47,37 +46,37 @@ pub enum Request {
     Write {
         /// The file's path.
         path: String,
-        /// What to write, in one `write(2)`.
+        /// The content, which is written by one `write(2)`.
         content: Vec<u8>,
     },
-    /// The names in a directory. Answered by [`Reply::Names`].
+    /// List the names in a directory. Answered by [`Reply::Names`].
     List {
         /// The directory's path.
         path: String,
     },
-    /// Make a directory, such as an instance of tracefs; it may exist.
+    /// Make a directory, such as a tracefs instance, unless it exists.
     MakeDirectory {
         /// The directory's path.
         path: String,
     },
-    /// The functions that hold these addresses. Answered by [`Reply::Names`].
+    /// Find the functions that contain these addresses. Answered by [`Reply::Names`].
     Names {
         /// Virtual addresses.
         addresses: Vec<u64>,
     },
     /// Attach a BPF program that does nothing.
     Attach {
-        /// Where.
+        /// The hook.
         hook: Hook,
     },
-    /// Detach the BPF program that was attached there.
+    /// Detach the BPF program from this hook.
     Detach {
-        /// Where.
+        /// The hook.
         hook: Hook,
     },
 }
 
-/// Where a BPF program is attached.
+/// A place to which a BPF program is attached.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Hook {
     /// A function's entry, by a BPF trampoline.
@@ -92,12 +91,12 @@ pub enum Hook {
     },
     /// A hook of the BPF security module, by a BPF trampoline.
     Lsm {
-        /// The hook's name, as `file_open`.
+        /// The hook's name, such as `file_open`.
         hook: String,
     },
     /// A tracepoint.
     Tracepoint {
-        /// Its name, as `sched_switch`.
+        /// Its name, such as `sched_switch`.
         name: String,
     },
     /// A function's entry, by a kprobe behind a perf event.
@@ -110,14 +109,15 @@ pub enum Hook {
 /// A service node's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
-    /// It was done.
+    /// The request was carried out.
     Done,
     /// Answer to [`Request::Truth`].
     Truth(Truth),
     /// Answer to [`Request::Read`].
     Content(Vec<u8>),
-    /// Answer to [`Request::List`], and to [`Request::Names`]: `name+0x12` for each address.
+    /// Answer to [`Request::List`]. As an answer to [`Request::Names`], `name+0x12` for each
+    /// address.
     Names(Vec<String>),
-    /// It could not be done, and why.
+    /// The request failed, with the reason.
     Failed(String),
 }

@@ -1,7 +1,7 @@
 //! How long threads of the host were ready to run and had no processor.
 //!
-//! What a test says of time must hold on a busy host as well: such waits are not the doing of what
-//! is tested, and are taken off.
+//! Time limits in tests must also hold on a busy host. The tested program does not cause these
+//! waits, so the tests subtract them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,23 +11,23 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// Of one thread.
+/// Returns the wait of one thread.
 ///
 /// # Errors
-/// When there is no such thread. A kernel that does not keep account (`CONFIG_SCHED_INFO`) says
-/// that none ever waited.
+/// If there is no such thread. On a kernel without accounting (`CONFIG_SCHED_INFO`), every wait is
+/// zero.
 pub(crate) fn thread(id: u64) -> Result<Duration> {
     of(Path::new("/proc").join(id.to_string()).as_path())
 }
 
-/// Of each thread of a process.
+/// Waits of each thread of a process.
 pub struct Waits(BTreeMap<OsString, Duration>);
 
 impl Waits {
-    /// Of the threads that the process has now.
+    /// Reads the waits of the threads that the process has now.
     ///
     /// # Errors
-    /// When there is no such process.
+    /// If there is no such process.
     pub(crate) fn of_process(id: u32) -> Result<Self> {
         let threads = fs::read_dir(format!("/proc/{id}/task")).context("no such process")?;
         let waits = threads.map(|thread| {
@@ -37,8 +37,8 @@ impl Waits {
         Ok(Self(waits.collect::<Result<_>>()?))
     }
 
-    /// How long the threads that are there now waited since then, all together. What one that has
-    /// ended waited is not known.
+    /// Returns the total wait of the current threads since `earlier`. The waits of threads that
+    /// have ended are unknown.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Duration {
         let before = |thread| earlier.0.get(thread).copied().unwrap_or_default();
@@ -46,8 +46,8 @@ impl Waits {
     }
 }
 
-/// Reads `schedstat`: nanoseconds on a processor, nanoseconds waited for one, and how often
-/// (Documentation/scheduler/sched-stats.rst).
+/// Reads `schedstat`: nanoseconds on a processor, nanoseconds of waiting for one, and the number of
+/// time slices (Documentation/scheduler/sched-stats.rst).
 fn of(thread: &Path) -> Result<Duration> {
     let Ok(text) = fs::read_to_string(thread.join("schedstat")) else { return Ok(Duration::ZERO) };
     let waited = text.split(' ').nth(1).context("schedstat has no second field")?;
@@ -58,7 +58,7 @@ fn of(thread: &Path) -> Result<Duration> {
 mod tests {
     use super::*;
 
-    /// Check that of threads that want more processors than there are, one waits.
+    /// Check that one thread waits if the threads want more processors than there are.
     #[test]
     fn waits_are_counted() {
         let now = || Waits::of_process(std::process::id()).expect("this process");
@@ -79,8 +79,8 @@ mod tests {
         assert!(!keeps_account || during.since(&before) > Duration::ZERO);
     }
 
-    /// Check that a thread which has ended takes nothing off what others waited, and that a new
-    /// thread counts whole.
+    /// Check that a thread that has ended does not reduce the waits of others, and that a new
+    /// thread counts in full.
     #[test]
     fn threads_come_and_go() {
         let waits = |all: &[(&str, u64)]| {

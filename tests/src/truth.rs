@@ -1,12 +1,11 @@
-//! What a kernel says about its own text: the truth that findings made from
-//! physical memory alone are compared with.
+//! A kernel's report about its own text. Tests compare it with findings from physical memory alone.
 
 use std::fs;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-/// A kernel's own account of itself.
+/// A kernel's report about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Truth {
     /// Physical address of the first byte of kernel text.
@@ -17,15 +16,15 @@ pub struct Truth {
     pub stext_virt: u64,
     /// Virtual address of `_etext`.
     pub etext_virt: u64,
-    /// As `uname -r`.
+    /// As `uname -r` prints it.
     pub release: String,
-    /// The line `/proc/version` gives, without its newline.
+    /// The line in `/proc/version`, without its newline.
     pub banner: String,
 }
 
 impl Truth {
-    /// Asks the running kernel, through `/proc`. Needs root: others see zeros
-    /// for addresses.
+    /// Reads the report of the running kernel from `/proc`. Needs root: other users get zeros as
+    /// addresses.
     pub fn of_this_kernel() -> Result<Self> {
         let iomem = read("/proc/iomem")?;
         let kallsyms = read("/proc/kallsyms")?;
@@ -45,8 +44,8 @@ fn read(path: &str) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {path}"))
 }
 
-/// Start and end (exclusive) of the line "Kernel code" of `/proc/iomem`, whose
-/// own end is inclusive (`_etext - 1`, arch/x86/kernel/setup.c, 6.1).
+/// Returns start and end (exclusive) of the line "Kernel code" of `/proc/iomem`. The line's own end
+/// is inclusive (`_etext - 1`, arch/x86/kernel/setup.c, 6.1).
 fn kernel_code(iomem: &str) -> Result<(u64, u64)> {
     let line = iomem
         .lines()
@@ -91,7 +90,7 @@ mod tests {
         assert_eq!(kernel_code(iomem).expect("a range"), (0x3900_0000, 0x39e0_1d52));
     }
 
-    /// Check that what an ordinary user sees is refused, not taken as zero.
+    /// Check that the zeros for an ordinary user are refused and not taken as addresses.
     #[test]
     fn hidden_addresses_are_an_error() {
         assert!(kernel_code("  00000000-00000000 : Kernel code\n").is_err());

@@ -1,4 +1,4 @@
-//! The cases of the library `watchdog_tests::cases`, each with each kernel, as tests of their own:
+//! Each case of the library `watchdog_tests::cases` with each kernel, as a separate test:
 //! `6.12 guard: reading stays allowed`.
 
 use std::env;
@@ -12,12 +12,12 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let kernels = env::var("WATCHDOG_KERNELS").unwrap_or_else(|_| kernels::VERSIONS.join(","));
     let kernels: Vec<String> = kernels.split(',').map(str::to_owned).collect();
-    // By case, not by kernel: machines of all kernels are made at once.
+    // Ordered by case and not by kernel, so that machines of all kernels are made at the same time.
     let trials = cases::all().into_iter().flat_map(|case| trials(case, &kernels));
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
-/// The case with each kernel that it is played on, of those that were asked for.
+/// Returns the trials of a case: one for each of these kernels on which the case runs.
 fn trials(case: Case, kernels: &[String]) -> impl Iterator<Item = Trial> {
     let stable = kernels.iter().position(|it| it == kernels::STABLE).unwrap_or_default();
     let kernels = match case.kernels {

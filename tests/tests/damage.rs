@@ -1,5 +1,5 @@
-//! Random damage to what describes a real kernel: its VMCOREINFO, symbol table, page tables and
-//! resource entry. Whatever becomes of them, the kernel is located where it is, or not at all.
+//! Random damage to the data that describes a real kernel: its VMCOREINFO, symbol table, page
+//! tables and resource entry. The damaged kernel must be located at its real place, or not at all.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,8 +22,8 @@ use xtask::kernels::VERSIONS;
 /// Bytes around the image that are searched as well.
 const MARGIN: u64 = 2 << 20;
 
-/// Check that damage to what describes a real kernel never makes it be located in a wrong place,
-/// and never makes a search long: every kernel, `WATCHDOG_DAMAGE` times in all.
+/// Check that damage to this data never makes the watchdog locate a kernel at a wrong place, and
+/// never makes a search long. Runs on every kernel, `WATCHDOG_DAMAGE` times in total.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn damage_never_misleads() -> Result<()> {
@@ -53,17 +53,17 @@ fn damage_never_misleads() -> Result<()> {
     Ok(())
 }
 
-/// Bytes that one search may read: some ten times a kernel's memory.
+/// Bytes that one search may read: about ten times a kernel's memory.
 const LIMIT: u64 = 1 << 30;
 
-/// What came of many damaged searches.
+/// Results of many searches with damage.
 #[derive(Clone, Copy, Debug, Default)]
 struct Outcome {
-    /// Located exactly where the kernel says it is.
+    /// Located exactly where the kernel reports its text.
     right: usize,
     /// Not located.
     lost: usize,
-    /// Located anywhere else, or with another size.
+    /// Located at any other place, or with another size.
     wrong: usize,
     /// Bytes that the longest search read.
     most: u64,
@@ -76,7 +76,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A kernel's memory, copied from a machine that stands still, with what describes it.
+/// A kernel's memory, copied from a paused machine, with the places to damage.
 struct Specimen {
     truth: Truth,
     pieces: Vec<(u64, Vec<u8>)>,
@@ -85,10 +85,10 @@ struct Specimen {
 }
 
 impl Specimen {
-    /// Copies the memory of a kernel. The machine must stand still.
+    /// Copies the memory of a kernel. The machine must be paused.
     ///
     /// # Errors
-    /// When what is to be damaged is not there, or the copy is not located.
+    /// If the data to damage is missing, or the copy is not located.
     fn take(node: &NodeKernel<'_>) -> Result<Self> {
         let ram = node.ram;
         let mut targets = targets(node)?;
@@ -116,10 +116,10 @@ impl Specimen {
         Self { truth, ranges: ranges.collect(), pieces, targets: Vec::new() }
     }
 
-    /// Searches `runs` times through seeded damage, on every core.
+    /// Searches `runs` times with seeded damage, on every core.
     ///
     /// # Errors
-    /// When memory could not be read, which damage must not cause.
+    /// If memory could not be read. Damage must not cause that.
     fn damage(&self, runs: usize, seed: u64) -> Result<Outcome> {
         let (next, total) = (AtomicUsize::new(0), Mutex::new(Outcome::default()));
         let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -160,8 +160,8 @@ impl Specimen {
             && text.virt.0 == stext_virt
     }
 
-    /// The kernel that is found with these writes done, of several the one that is wrong; and how
-    /// many bytes were read for it.
+    /// Returns the kernel that is found with these writes, and the number of bytes read. If several
+    /// kernels are found and one of them is wrong, it returns that one.
     fn locate(&self, writes: &[(u64, Vec<u8>)]) -> Result<(Option<Kernel>, u64)> {
         let memory = Damaged::of(self, self.pages(writes));
         let search = Search { gentle: true, ..Search::default() };
@@ -173,7 +173,7 @@ impl Specimen {
         Ok((located.min_by_key(|kernel| self.is_right(kernel)), memory.read.into_inner()))
     }
 
-    /// The damage of one run: a few places, some bytes each, in one of several ways.
+    /// Returns the damage of one run: a few places of some bytes each, in one of several ways.
     fn writes(&self, seed: u64) -> Vec<(u64, Vec<u8>)> {
         let mut random = StdRng::seed_from_u64(seed);
         let mut writes = Vec::new();
@@ -192,7 +192,8 @@ impl Specimen {
                 1 => old.fill(0xff),
                 2 => old.fill_with(|| random.random()),
                 3 => old[first] ^= 1 << random.random_range(0..8),
-                // Small steps, as of somebody who wants a text a little shorter or longer.
+                // Small steps, like those of an attacker who wants the text a little shorter or
+                // longer.
                 4 => old[first] = old[first].wrapping_add(random.random_range(1..=16)),
                 _ => old.rotate_left(first),
             }
@@ -201,7 +202,7 @@ impl Specimen {
         writes
     }
 
-    /// Pages with the writes in them, by address.
+    /// Returns the pages that contain the writes, by address.
     fn pages(&self, writes: &[(u64, Vec<u8>)]) -> BTreeMap<u64, Vec<u8>> {
         let whole = Damaged::of(self, BTreeMap::new());
         let mut pages: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
@@ -220,7 +221,7 @@ impl Specimen {
     }
 }
 
-/// A copy of part of a machine's memory.
+/// Copies a part of a machine's memory.
 fn piece(ram: &Ram, range: Range<u64>) -> Result<(u64, Vec<u8>)> {
     let mut bytes = vec![0; usize::try_from(range.end - range.start)?];
     ram.read(range.start, &mut bytes)?;
@@ -231,7 +232,7 @@ fn piece(ram: &Ram, range: Range<u64>) -> Result<(u64, Vec<u8>)> {
 struct Damaged<'a> {
     specimen: &'a Specimen,
     pages: BTreeMap<u64, Vec<u8>>,
-    /// Bytes.
+    /// Number of bytes read.
     read: AtomicU64,
 }
 
@@ -266,8 +267,8 @@ impl Memory for Damaged<'_> {
     }
 }
 
-/// What describes a kernel in its own image: the resource entry and the banner, the static page
-/// tables, those that map the text, and the symbol table.
+/// Returns the data that describes a kernel in its own image: the resource entry, the banner, the
+/// static page tables, the page tables that map the text, and the symbol table.
 fn targets(node: &NodeKernel<'_>) -> Result<Vec<Range<u64>>> {
     let mut targets = Vec::new();
     for (name, size) in [
@@ -281,7 +282,7 @@ fn targets(node: &NodeKernel<'_>) -> Result<Vec<Range<u64>>> {
         let at = node.symbol(name)?;
         targets.push(at..at + size);
     }
-    // Where the text is not mapped by large pages, there are tables of small ones.
+    // If the text is not mapped by large pages, there are tables of small ones.
     let level2 = node.symbol("level2_kernel_pgt")?;
     for at in (level2..level2 + PAGE).step_by(8) {
         let entry = node.word(at)?;
@@ -293,8 +294,8 @@ fn targets(node: &NodeKernel<'_>) -> Result<Vec<Range<u64>>> {
     Ok(targets)
 }
 
-/// The symbol table: found by the token index, as anybody would, and all that stands around it.
-/// Its parts are targets of their own, so that small ones are hit as often as large ones.
+/// Finds the symbol table by its token index, as any program could, and returns the data around it.
+/// Its parts are separate targets, so that small parts are hit as often as large ones.
 fn symbol_table(node: &NodeKernel<'_>) -> Result<[Range<u64>; 6]> {
     let (start, bytes) = piece(node.ram, node.image()?)?;
     let entry = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
@@ -304,7 +305,7 @@ fn symbol_table(node: &NodeKernel<'_>) -> Result<[Range<u64>; 6]> {
     };
     let index = (0..bytes.len() - 512).step_by(4).find(|at| is_index(*at));
     let index = index.context("no token index")? as u64 + start;
-    // What is next to the index is small and matters most; names and offsets are megabytes.
+    // The data next to the index is small and matters most. Names and offsets take megabytes.
     Ok([
         index..index + 512,
         index - 2048..index,

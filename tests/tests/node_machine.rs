@@ -1,5 +1,5 @@
-//! The node machine itself: that kernels of every version boot beside each
-//! other, that each keeps to its own memory, and that what goes wrong is said.
+//! The node machine itself: kernels of every version boot beside each other, each one keeps to its
+//! own memory, and errors are reported.
 
 use std::{
     fs::File,
@@ -19,11 +19,11 @@ use watchdog_tests::{
     service::{Reply, Request},
 };
 
-/// Node 0's kernel and those of nodes 1 and 2: each version in each place.
+/// The kernels of nodes 0, 1 and 2: each version in each place.
 const ASSIGNMENTS: [[&str; 3]; 3] =
     [["6.1", "6.12", "7.2"], ["6.12", "7.2", "6.1"], ["7.2", "6.1", "6.12"]];
 
-/// Where a kernel's text is linked (`__START_KERNEL`, arch/x86/include/asm/page_64_types.h).
+/// Link address of a kernel's text (`__START_KERNEL`, arch/x86/include/asm/page_64_types.h).
 const LINKED_AT: u64 = 0xffff_ffff_8100_0000;
 
 /// Check that one machine can serve tests on several threads.
@@ -33,29 +33,29 @@ fn machine_is_shared_between_threads() {
     is_shared::<Machine>();
 }
 
-/// Check that every kernel boots in every place with KASLR on: here the oldest on node 0.
+/// Check that every kernel boots in every place with KASLR on. Here node 0 has the oldest kernel.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn every_kernel_in_its_first_place() -> Result<()> {
     boots(ASSIGNMENTS[0], true)
 }
 
-/// The same, with the middle one on node 0.
+/// The same, with the middle kernel on node 0.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn every_kernel_in_its_second_place() -> Result<()> {
     boots(ASSIGNMENTS[1], true)
 }
 
-/// The same, with the newest on node 0.
+/// The same, with the newest kernel on node 0.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn every_kernel_in_its_third_place() -> Result<()> {
     boots(ASSIGNMENTS[2], true)
 }
 
-/// Check that every kernel boots with KASLR off and four paging levels, and then lies where it was
-/// linked. Its place in the machine is one more relocation, which the case above has.
+/// Check that every kernel boots with KASLR off and four paging levels, and is then at its link
+/// address. Its place on the machine only adds a relocation, which the case above covers.
 #[test]
 #[ignore = "boots machines: cargo xtask test"]
 fn every_kernel_without_kaslr() -> Result<()> {
@@ -66,7 +66,7 @@ fn boots(kernels: [&str; 3], kaslr: bool) -> Result<()> {
     let mut builder = Machine::builder();
     for (node, kernel) in (0..).zip(kernels) {
         builder = builder.service_kernel(node, kernel).kaslr(node, kaslr);
-        // Half of the boots with the paging of older processors.
+        // Half of the boots use the paging of older processors.
         builder = if kaslr { builder } else { builder.append(node, "no5lvl") };
     }
     let machine = builder
@@ -90,8 +90,8 @@ fn boots(kernels: [&str; 3], kaslr: bool) -> Result<()> {
             machine.node(node)?.wait_for_ticks()?;
         }
     }
-    // Whatever the place, version and neighbours: each kernel is located as it says itself, in
-    // every form in which the host has the machine's memory, and on node 0.
+    // Whatever the place, the version and the neighbours, each kernel is located where it reports
+    // its text. This holds in every form in which the host has the machine's memory, and on node 0.
     let all = [0, 1, 2];
     let live = format!("raw:{}", machine.ram().path().display());
     located_from_outside(&machine, &live, &[], &all)?;
@@ -111,8 +111,8 @@ fn boots(kernels: [&str; 3], kaslr: bool) -> Result<()> {
     located_on_node0(&machine, &["--memory", "kcore"], &[("node-0", 0)])
 }
 
-/// Checks that the image a node boots is one more witness, and that a kernel which is none of the
-/// given images is lost, with both build ids in the reason.
+/// Checks that the image that a node boots is an additional witness. A kernel that matches none of
+/// the given images is lost, and the reason has both build ids.
 fn vendors_images_are_witnesses(machine: &Machine, memory: &str, kernels: [&str; 3]) -> Result<()> {
     let files = kernels.map(|kernel| Kernel::named(kernel).map(|kernel| kernel.image()));
     let files: Vec<String> =
@@ -134,8 +134,8 @@ fn vendors_images_are_witnesses(machine: &Machine, memory: &str, kernels: [&str;
     Ok(())
 }
 
-/// Check that nodes do what they are told, and that one node filling its
-/// memory, as a login on it would, harms no other: the crash of 2016.
+/// Check that nodes carry out requests, and that a node that fills its memory, as a login on it
+/// would, does not harm the others. That was the crash of 2016.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn nodes_do_as_told_and_keep_to_themselves() -> Result<()> {
@@ -161,8 +161,8 @@ fn nodes_do_as_told_and_keep_to_themselves() -> Result<()> {
     Ok(())
 }
 
-/// Check that switching the tracer on rewrites thousands of places in the text
-/// of that node alone, and that switching it off restores every byte.
+/// Check that switching the tracer on rewrites thousands of places in the text of that node only,
+/// and that switching it off restores every byte.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn tracing_rewrites_text_and_restores_it() -> Result<()> {
@@ -189,8 +189,8 @@ fn tracing_rewrites_text_and_restores_it() -> Result<()> {
     Ok(())
 }
 
-/// Check that a saved image is the memory as it stands, sparse, and that the
-/// machine runs on afterwards.
+/// Check that a saved image equals the memory at that time and is sparse, and that the machine
+/// continues to run afterwards.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn memory_is_saved_as_it_stands() -> Result<()> {
@@ -214,8 +214,7 @@ fn memory_is_saved_as_it_stands() -> Result<()> {
     Ok(())
 }
 
-/// Check that a node can be started again, as a reboot of it, while the others
-/// run.
+/// Check that a node can be restarted, as by a reboot, while the others run.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn node_starts_again() -> Result<()> {
@@ -228,8 +227,8 @@ fn node_starts_again() -> Result<()> {
     machine.node(2)?.wait_for_ticks()
 }
 
-/// Check that a panic ends the wait for a node at once, with the words the
-/// node's console had for it.
+/// Check that a panic ends the wait for a node immediately, with the message from the node's
+/// console.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn panic_is_reported() -> Result<()> {
@@ -243,9 +242,10 @@ fn panic_is_reported() -> Result<()> {
     Ok(())
 }
 
-/// Check that `watchdog run` refuses where BPF is no active LSM, because its programs would attach
-/// and never fire, and says what to add to the kernel command line; and that lockdown refuses
-/// `/dev/mem`, then `/proc/kcore`, each by name.
+/// Check that `watchdog run` refuses to start if BPF is not an active LSM, because its programs
+/// would attach and never run. The error must say what to add to the kernel command line.
+///
+/// Also check that lockdown refuses `/dev/mem` and then `/proc/kcore`, each by name.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn refused_without_bpf_lsm_and_under_lockdown() -> Result<()> {
@@ -258,8 +258,8 @@ fn refused_without_bpf_lsm_and_under_lockdown() -> Result<()> {
     locked_down(&machine)
 }
 
-/// Check that programs on node 0 are run, fed, watched, killed, and their end
-/// reported.
+/// Check that programs on node 0 can be started, given input, watched and killed, and that their
+/// end is reported.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn node0_runs_programs() -> Result<()> {
@@ -285,14 +285,14 @@ fn node0_runs_programs() -> Result<()> {
     ensure!(node0.read("/tmp/file")? == b"\0content\n");
     ensure!(node0.read("/tmp/none").is_err());
     ensure!(node0.run(["no-such-program"]).is_err());
-    // What tests lean on: journal, BPF file system, the kernel's own modules.
+    // What other tests need: the journal, the BPF file system, and the kernel's own modules.
     ensure!(node0.run(["journalctl", "--no-pager", "-n", "1"])?.success());
     ensure!(node0.shell("mountpoint -q /sys/fs/bpf")?.success());
     ensure!(node0.shell("modprobe loop && test -d /sys/module/loop")?.success());
     Ok(())
 }
 
-/// Check that node 0 boots, logs, installs packages and lets people in under the strict guard, and
+/// Check that node 0 boots, logs, installs packages and accepts logins under the strict guard, and
 /// starts the other nodes under it.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
@@ -307,8 +307,8 @@ fn the_newest_boots_under_the_strict_guard() -> Result<()> {
     strict_from_boot("7.2")
 }
 
-/// Check what is left to guard with where `bpf` is no active LSM, and that persistent memory is no
-/// node's.
+/// Check what the guard still denies if `bpf` is not an active LSM, and that persistent memory is
+/// not part of any node.
 #[test]
 #[ignore = "boots machines: cargo xtask test"]
 fn without_bpf_as_lsm() -> Result<()> {

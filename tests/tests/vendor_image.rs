@@ -1,5 +1,5 @@
-//! Vendors' kernel images: that the watchdog reads every kernel in the cache,
-//! and reads in it what other programs read.
+//! Vendors' kernel images: the watchdog must read every kernel in the cache, and must read the same
+//! as other programs.
 
 use std::{
     collections::BTreeMap,
@@ -19,10 +19,10 @@ use watchdog_tests::{cache, kernel::Kernel};
 /// Kernels that `cargo xtask setup` always fetches.
 const KERNELS: [&str; 3] = ["6.1", "6.12", "7.2"];
 
-/// Where a kernel's text is linked (`__START_KERNEL`, arch/x86/include/asm/page_64_types.h).
+/// Link address of a kernel's text (`__START_KERNEL`, arch/x86/include/asm/page_64_types.h).
 const LINKED_AT: u64 = 0xffff_ffff_8100_0000;
 
-/// From `_stext` to `_etext` of releases whose own kallsyms were read.
+/// Sizes from `_stext` to `_etext`, from the kallsyms of these releases.
 const TEXT_SIZES: [(&str, u64); 3] = [
     ("6.1.0-56-amd64", 0xe0_1d32),
     ("6.12.118+deb13-amd64", 0x100_0000),
@@ -31,7 +31,7 @@ const TEXT_SIZES: [(&str, u64); 3] = [
 
 const MIB: u64 = 1 << 20;
 
-/// Every kernel in the cache: its image, and its release as its package says it.
+/// Returns every kernel in the cache: its image, and the release from its package.
 fn kernels() -> Result<BTreeMap<PathBuf, String>> {
     let mut kernels = BTreeMap::new();
     for name in KERNELS {
@@ -40,7 +40,7 @@ fn kernels() -> Result<BTreeMap<PathBuf, String>> {
     }
     for entry in fs::read_dir(cache::kernels())? {
         let directory = entry?.path();
-        // A folder that setup is still filling has no release yet.
+        // A folder that `cargo xtask setup` is still filling has no release yet.
         let Ok(release) = fs::read_to_string(directory.join("release")) else { continue };
         let image = fs::canonicalize(directory.join("vmlinuz"))?;
         kernels.insert(image, release.trim().to_owned());
@@ -48,8 +48,8 @@ fn kernels() -> Result<BTreeMap<PathBuf, String>> {
     Ok(kernels)
 }
 
-/// Check that each kernel is the one its package says, that its text is as long as its own symbols
-/// say, and that it is read without much memory.
+/// Check that each kernel is the one its package names, that its text has the size from its own
+/// symbols, and that reading it takes little memory.
 #[test]
 #[ignore = "needs kernels: cargo xtask test"]
 fn every_kernel_is_read() -> Result<()> {
@@ -75,8 +75,8 @@ fn every_kernel_is_read() -> Result<()> {
     Ok(())
 }
 
-/// Check that xz, zstd and lz4 unpack the same bytes, and that readelf reads the same build id in
-/// them, and where it stands.
+/// Check that xz, zstd and lz4 unpack the same bytes, and that readelf finds the same build id at
+/// the same offset.
 #[test]
 #[ignore = "needs kernels: cargo xtask test"]
 fn other_programs_agree() -> Result<()> {
@@ -109,7 +109,7 @@ fn other_programs_agree() -> Result<()> {
     Ok(())
 }
 
-/// Check that the kernel is the same when it is packed by each program that kernels are packed by.
+/// Check that the kernel is the same with each compression that kernels use.
 #[test]
 #[ignore = "needs kernels: cargo xtask test"]
 fn every_packing_is_read() -> Result<()> {
@@ -117,7 +117,7 @@ fn every_packing_is_read() -> Result<()> {
     let (file, image) = (fs::read(&path)?, VendorImage::open(&path)?);
     let vmlinux = image::unpack(&file)?;
     let size = u32::try_from(vmlinux.len())?.to_le_bytes();
-    // As in scripts/Makefile.lib and scripts/xz_wrap.sh, but for levels that take less time.
+    // As in scripts/Makefile.lib and scripts/xz_wrap.sh, but with faster levels.
     for (program, arguments) in [
         ("gzip", "-n -f -1"),
         ("bzip2", "-1"),
@@ -140,7 +140,8 @@ fn every_packing_is_read() -> Result<()> {
     Ok(())
 }
 
-/// Check that a bomb is refused when it has unpacked to what it says, and takes no memory beyond.
+/// Check that a bomb is refused once it has unpacked to its declared size, and that it takes no
+/// memory beyond that.
 #[test]
 #[ignore = "needs kernels: cargo xtask test"]
 fn bombs_take_no_memory() -> Result<()> {
@@ -164,7 +165,7 @@ fn bombs_take_no_memory() -> Result<()> {
     Ok(())
 }
 
-/// The payload by Documentation/arch/x86/boot.rst.
+/// Returns the payload as defined by Documentation/arch/x86/boot.rst.
 fn payload(file: &[u8]) -> Result<&[u8]> {
     let word = |at: usize| -> Result<usize> {
         Ok(u32::from_le_bytes(file[at..at + 4].try_into()?).try_into()?)
@@ -173,7 +174,7 @@ fn payload(file: &[u8]) -> Result<&[u8]> {
     Ok(&file[start..start + word(0x24c)?])
 }
 
-/// A bzImage with another payload, at its end.
+/// Returns a bzImage with another payload at its end.
 fn with_payload(file: &[u8], payload: &[u8]) -> Result<Vec<u8>> {
     let sectors = (usize::from(file[0x1f1]) + 1) * 512;
     let mut changed = file[..sectors].to_vec();
@@ -183,7 +184,7 @@ fn with_payload(file: &[u8], payload: &[u8]) -> Result<Vec<u8>> {
     Ok(changed)
 }
 
-/// Where `.text` stands in an ELF file, as `readelf -SW` says it.
+/// Returns the file offset of an ELF file's `.text`, from `readelf -SW`.
 fn file_offset_of_text(vmlinux: &str) -> Result<usize> {
     let sections = run("readelf", &["-SW", vmlinux], b"")?;
     let sections = String::from_utf8_lossy(&sections);
@@ -193,7 +194,7 @@ fn file_offset_of_text(vmlinux: &str) -> Result<usize> {
     Ok(usize::from_str_radix(offset, 16)?)
 }
 
-/// What a program makes of its input.
+/// Runs a program on an input and returns its output.
 fn run(program: &str, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>> {
     let mut child = Command::new(program)
         .args(arguments)
@@ -217,7 +218,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// The most memory this process had at once since [`forget_peak`] (`VmHWM`, proc(5)).
+/// Returns the peak memory of this process since [`forget_peak`] (`VmHWM`, proc(5)).
 fn peak() -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;

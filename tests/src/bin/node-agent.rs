@@ -1,5 +1,5 @@
-//! The host's hands on node 0: starts programs, carries their output, reads
-//! and writes files. See [`watchdog_tests::agent`] for the protocol.
+//! The host's agent on node 0: starts programs, sends their output to the host, reads and writes
+//! files. See [`watchdog_tests::agent`] for the protocol.
 
 use std::{
     collections::HashMap,
@@ -20,8 +20,8 @@ use watchdog_tests::{
     truth::Truth,
 };
 
-/// How long output is awaited after a program ended: what it left running may
-/// hold its streams open for ever.
+/// How long the agent waits for output after a program has ended: its children may keep the streams
+/// open forever.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 const PATH: &str = "/host:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     }
 }
 
-/// Finds the port by its name; its device number depends on the machine.
+/// Finds the port by its name. Its device number depends on the machine.
 fn open_port() -> Result<File> {
     for entry in fs::read_dir("/sys/class/virtio-ports").context("no virtio serial port")? {
         let entry = entry?;
@@ -91,12 +91,12 @@ impl Agent {
         self.carry(tag, Stream::Out, child.stdout.take(), done.clone());
         self.carry(tag, Stream::Err, child.stderr.take(), done);
         if let Some(mut stdin) = child.stdin.take() {
-            // A program need not read its input; that it did not is no failure.
+            // A program need not read its input, so this error does not count.
             let _unread = stdin.write_all(input);
         }
         let status = child.wait();
         self.groups().remove(&tag);
-        // Ends early when both streams are closed.
+        // Ends early if both streams are closed.
         for _ in 0..2 {
             let _closed = finished.recv_timeout(LAST_OUTPUT);
         }
@@ -124,7 +124,7 @@ impl Agent {
     fn signal(&self, tag: u64, signal: i32) {
         let Some(signal) = Signal::from_named_raw(signal) else { return };
         if let Some(group) = self.groups().get(&tag) {
-            // It may have ended in between; its status is under way then.
+            // The program may have ended in between; then its status is already on its way.
             let _gone = kill_process_group(*group, signal);
         }
     }
@@ -144,7 +144,7 @@ fn start(argv: &[String]) -> Result<Child> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        // A group of its own, so that a signal reaches its children as well.
+        // A separate process group, so that a signal also reaches the program's children.
         .process_group(0)
         .spawn()
         .with_context(|| format!("cannot start {program} on node 0 (PATH={PATH})"))

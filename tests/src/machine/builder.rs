@@ -9,7 +9,7 @@ use super::{Machine, snapshot};
 use crate::kernel::Kernel;
 use crate::layout;
 
-/// What one node boots.
+/// What one node boots, and how.
 #[derive(Debug, Clone)]
 pub struct Node {
     pub(super) kernel: String,
@@ -25,7 +25,7 @@ impl Default for Node {
 }
 
 impl Node {
-    /// What is added to the command line that every node of its kind has.
+    /// The words that are added to the command line of all nodes of its kind.
     pub(super) fn command_line(&self) -> String {
         let kaslr = if self.kaslr { "" } else { "nokaslr " };
         format!("{kaslr}{}", self.append)
@@ -67,13 +67,13 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The kernel of node 0: a name [`Kernel::named`] knows.
+    /// Sets the kernel of node 0: a name that [`Kernel::named`] knows.
     #[must_use]
     pub fn kernel(self, name: &str) -> Self {
         self.service_kernel(0, name)
     }
 
-    /// The kernel of every service node.
+    /// Sets the kernel of every service node.
     #[must_use]
     pub fn service_kernels(mut self, name: &str) -> Self {
         for node in &mut self.nodes[1..] {
@@ -82,14 +82,14 @@ impl Builder {
         self
     }
 
-    /// The kernel of one service node, counted from 1.
+    /// Sets the kernel of one service node, counted from 1.
     #[must_use]
     pub fn service_kernel(mut self, node: u8, name: &str) -> Self {
         name.clone_into(&mut self.node(node).kernel);
         self
     }
 
-    /// Whether one node's kernel picks its place at random; 0 is node 0.
+    /// Sets whether one node's kernel chooses a random address (KASLR); 0 is node 0.
     #[must_use]
     pub fn kaslr(mut self, node: u8, on: bool) -> Self {
         self.node(node).kaslr = on;
@@ -113,50 +113,50 @@ impl Builder {
         self
     }
 
-    /// How many service nodes there are, from 0 to [`layout::MAX_SERVICE_NODES`].
+    /// Sets the number of service nodes, from 0 to [`layout::MAX_SERVICE_NODES`].
     #[must_use]
     pub fn service_nodes(mut self, count: u8) -> Self {
         self.service_nodes = count;
         self
     }
 
-    /// How many processors there are beside each node's own. They come behind the service nodes',
-    /// so that the nodes are where they always are, and rest until node 0 puts them to use:
-    /// `echo 1 >/sys/devices/system/cpu/cpu3/online`.
+    /// Sets the number of processors beside each node's own. They come after the processors of the
+    /// service nodes, so that the numbers of those stay the same. They are offline until node 0
+    /// starts them: `echo 1 >/sys/devices/system/cpu/cpu3/online`.
     #[must_use]
     pub fn spare_processors(mut self, count: u8) -> Self {
         self.spare_processors = count;
         self
     }
 
-    /// The machine's memory; at least 1792 MiB, so that something above the
-    /// nodes' ranges is left for node 0.
+    /// Sets the machine's memory; at least 1792 MiB, so that node 0 has some above the nodes'
+    /// ranges.
     #[must_use]
     pub fn memory_mib(mut self, mebibytes: u32) -> Self {
         self.memory_mib = mebibytes;
         self
     }
 
-    /// Gives the machine an IOMMU, by which node 0 translates what its devices do. The virtual ones
-    /// that it lives on go around it.
+    /// Gives the machine an IOMMU, with which node 0 translates the accesses of its devices. The
+    /// virtual devices that node 0 itself uses bypass it.
     #[must_use]
     pub fn iommu(mut self) -> Self {
         self.iommu = true;
         self
     }
 
-    /// Gives the machine processors that do not claim fast string instructions. QEMU executes `rep
-    /// movsb` a byte at a time; kernels and C libraries then copy by other means, and a machine
-    /// that is mostly waited for is a fifth faster.
+    /// Gives the machine processors without the feature bits for fast string instructions. QEMU
+    /// executes `rep movsb` one byte at a time. Without the bits, kernels and C libraries copy by
+    /// other instructions. A machine for which a test mostly waits is then a fifth faster.
     #[must_use]
     pub fn without_fast_strings(mut self) -> Self {
         self.fast_strings = false;
         self
     }
 
-    /// Has the machine's time go by instructions, a nanosecond each, and not by the host's clock:
-    /// what the machine measures is then the same on every host. It is slow, and no other processor
-    /// runs while one does.
+    /// Makes the machine's time advance by one nanosecond per instruction, independent of the
+    /// host's clock: its measurements are then the same on every host. This is slow, and only one
+    /// processor runs at a time.
     #[must_use]
     pub fn counted(mut self) -> Self {
         self.counted = true;
@@ -170,44 +170,46 @@ impl Builder {
         self
     }
 
-    /// Where the guests' programs are, in place of `cargo xtask build`'s output.
+    /// Sets the directory of the guests' programs. The default is the output of
+    /// `cargo xtask build`.
     #[must_use]
     pub fn programs(mut self, directory: impl Into<PathBuf>) -> Self {
         self.programs = Some(directory.into());
         self
     }
 
-    /// Runs a script of shell on node 0's root file system before systemd starts.
+    /// Runs a shell script on node 0's root file system before systemd starts.
     #[must_use]
     pub fn at_boot(mut self, script: impl Into<String>) -> Self {
         self.at_boot = Some(script.into());
         self
     }
 
-    /// Boots node 0 only; nodes are started by [`Machine::start_node`].
+    /// Boots only node 0; [`Machine::start_node`] starts the other nodes.
     #[must_use]
     pub fn without_starting_nodes(mut self) -> Self {
         self.start_nodes = false;
         self
     }
 
-    /// Boots the machine: node 0 until its agent answers, then the service
-    /// nodes, one after another, until they answer.
+    /// Boots the machine: first node 0, until its agent answers, then the service nodes one by one,
+    /// each until it answers.
     pub fn boot(self) -> Result<Machine> {
         self.boot_with(None, |_| {})
     }
 
-    /// The machine as [`boot`](Self::boot) leaves it, from a snapshot of this name. Where there is
-    /// none that was made of the same, the machine boots and is saved.
+    /// Restores the machine from a snapshot of this name, in the state in which
+    /// [`boot`](Self::boot) leaves it. If there is no snapshot of an equal machine, the machine
+    /// boots and is saved.
     ///
     /// # Errors
-    /// As for `boot`, or when QEMU cannot save or restore it.
+    /// As for `boot`, or if QEMU cannot save or restore it.
     pub fn booted_as(self, name: &str) -> Result<Machine> {
         snapshot::kept(name, &self, "", || self.clone().boot())?.restore(self)
     }
 
-    /// As [`boot`](Self::boot), with node 0's console on `terminal` in place of
-    /// a log alone, and `progress` told what has been reached.
+    /// Boots as [`boot`](Self::boot) does. If `terminal` is given, node 0's console is connected to
+    /// it as well as logged. Calls `progress` after each stage.
     pub fn boot_with(
         self,
         terminal: Option<UnixStream>,

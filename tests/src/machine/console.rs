@@ -1,12 +1,12 @@
-//! What nodes print: a log file for each.
+//! The consoles of the nodes: one log file for each.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// What Linux prints when there is no going on. A soft lockup is not among
-/// them: under emulation on a busy host it is a matter of patience.
+/// Lines that Linux prints when it cannot continue. Soft lockups are not among them: under
+/// emulation on a busy host they are only delays.
 const SIGNS_OF_DEATH: [&str; 6] = [
     "Kernel panic - not syncing",
     "BUG: unable to handle",
@@ -16,15 +16,15 @@ const SIGNS_OF_DEATH: [&str; 6] = [
     "general protection fault",
 ];
 
-/// How much of a console an error message shows.
+/// Number of lines of a console that an error message shows.
 const TAIL_LINES: usize = 25;
 
-/// Where node `node`'s console is logged.
+/// Returns the log file of node `node`'s console.
 pub(super) fn log(directory: &Path, node: u8) -> PathBuf {
     directory.join(format!("node{node}.log"))
 }
 
-/// The line that says that a kernel has died, if there is one.
+/// Returns the line that reports the death of a kernel, if there is one.
 pub(super) fn sign_of_death(log: &Path) -> Option<String> {
     read(log)
         .lines()
@@ -32,15 +32,15 @@ pub(super) fn sign_of_death(log: &Path) -> Option<String> {
         .map(|line| line.trim().to_owned())
 }
 
-/// The last lines of a log.
+/// Returns the last lines of a log.
 pub(super) fn tail(log: &Path) -> String {
     let text = read(log);
     let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
 
-/// The text of a log; nothing where there is none yet. Escape sequences of
-/// consoles are taken out.
+/// Returns the text of a log without console escape sequences. If the log does not exist yet, the
+/// text is empty.
 fn read(log: &Path) -> String {
     let bytes = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
@@ -51,7 +51,7 @@ fn read(log: &Path) -> String {
 mod tests {
     use super::*;
 
-    /// Check that a panic is seen and an ordinary boot is not taken for one.
+    /// Check that a panic is detected and that an ordinary boot is not taken for one.
     #[test]
     fn death_is_told_from_life() {
         let directory = tempfile::tempdir().expect("a directory");

@@ -1,5 +1,5 @@
-//! Whether the machine is well, and what to tell when it is not: no wait is
-//! silent, and none outlives the machine it waits for.
+//! Checks of a running machine, and error reports with its consoles. Every wait reports why it
+//! failed, and ends when the machine ends.
 
 use std::{
     path::PathBuf,
@@ -28,13 +28,13 @@ impl Health {
         Self { directory, qemu, nodes: service_nodes + 1, failed: AtomicBool::new(false) }
     }
 
-    /// The log of node `node`'s console.
+    /// Returns the log file of node `node`'s console.
     #[must_use]
     pub fn console(&self, node: u8) -> PathBuf {
         console::log(self.directory.path(), node)
     }
 
-    /// An error when QEMU has ended or a node's kernel has died.
+    /// Returns an error if QEMU has ended or a node's kernel has died.
     pub fn check(&self) -> Result<()> {
         if let Some(end) = self.qemu.end() {
             let said = console::tail(&self.directory.path().join("qemu.log"));
@@ -48,9 +48,8 @@ impl Health {
         Ok(())
     }
 
-    /// Calls `look` until it finds what it looks for. Fails at once when the
-    /// machine is not well, and after `limit` in any case, with what the
-    /// consoles last said.
+    /// Calls `look` until it returns a value. Fails immediately if QEMU has ended or a kernel has
+    /// died, and after `limit` in any case. The error shows the last lines of the consoles.
     pub(crate) fn wait<T>(
         &self,
         what: &str,
@@ -75,7 +74,7 @@ impl Health {
         }
     }
 
-    /// An error with the last lines of every console; the logs are kept.
+    /// Returns an error with the last lines of every console, and keeps the logs.
     pub(super) fn fail<T>(&self, what: &str) -> Result<T> {
         self.failed.store(true, Ordering::Relaxed);
         let mut report = what.to_owned();

@@ -1,5 +1,5 @@
-//! The machine: one QEMU, node 0 with Debian and systemd, service nodes
-//! beside it, and the host's access to all of them.
+//! The machine: one QEMU with node 0 (Debian and systemd) and service nodes, and the host's access
+//! to all of them.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
@@ -15,12 +15,12 @@
 //! # }
 //! ```
 //!
-//! Under emulation on two cores, Debian's 6.1, 6.12 and 7.2 bring node 0 up in
-//! 10 to 16 s and each service node in another 4 to 9 s.
+//! Under emulation on two cores, node 0 with Debian's 6.1, 6.12 or 7.2 boots in 10 to 16 s. Each
+//! service node takes another 4 to 9 s.
 //!
-//! A machine ends with its [`Machine`], and with the process that made it,
-//! however that ends. Its memory has no name in any file system, so nothing is
-//! left behind; the nodes' consoles are kept when a run fails.
+//! A machine ends with its [`Machine`], and with the process that made it, however that process
+//! ends. Its memory has no name in any file system, so nothing remains. If a run fails, the nodes'
+//! consoles are kept.
 
 mod builder;
 mod console;
@@ -55,19 +55,17 @@ pub use self::{
 };
 use crate::{starved, truth::Truth};
 
-/// From the loader's start to a service node that answers, under emulation on
-/// a busy host.
+/// From the loader's start until a service node answers, under emulation on a busy host.
 const NODE_START: Duration = Duration::from_secs(180);
 
-/// For QEMU to write all memory to a file on a busy host.
+/// For QEMU to write all memory to a file, on a busy host.
 const DUMP: Duration = Duration::from_secs(300);
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A running machine.
 pub struct Machine {
-    // Dropped first, so that nothing still writes to the run's directory when
-    // that goes with `health`.
+    // Dropped first, so that QEMU no longer writes to the run's directory when `health` removes it.
     qemu: qemu::Qemu,
     nodes: Vec<Node>,
     ram: Arc<Ram>,
@@ -80,15 +78,14 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine to be described: by default Debian 6.1 everywhere, two
-    /// service nodes, KASLR on.
+    /// Returns a builder. The default is Debian 6.1 on every node, two service nodes, and KASLR on.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// A machine with one of each kernel, and that stands still: node 0 runs the first of
-    /// [`VERSIONS`], nodes 1 and 2 the others.
+    /// Returns a paused machine with one of each kernel: node 0 runs the first of [`VERSIONS`],
+    /// nodes 1 and 2 run the others.
     ///
     /// # Errors
     /// As for [`Builder::booted_as`].
@@ -96,7 +93,8 @@ impl Machine {
         let builder = (0..)
             .zip(VERSIONS)
             .fold(Self::builder(), |builder, (node, kernel)| builder.service_kernel(node, kernel));
-        // Static calls into a module are not patched but instrumented: node 0 shall have none.
+        // The kernel instruments static calls into a module instead of patching them. Node 0 must
+        // have none.
         let builder = builder.append(0, "modprobe.blacklist=kvm,kvm_amd,kvm_intel");
         let machine = builder.booted_as("one-of-each")?;
         machine.pause()?;
@@ -109,8 +107,7 @@ impl Machine {
         &self.node0
     }
 
-    /// Service node `node`, counted from 1; `None` where the machine has no
-    /// such node.
+    /// Returns service node `node`, counted from 1, or an error if the machine has no such node.
     pub fn node(&self, node: u8) -> Result<&ServiceNode> {
         usize::from(node)
             .checked_sub(1)
@@ -118,18 +115,17 @@ impl Machine {
             .with_context(|| format!("the machine has no service node {node}"))
     }
 
-    /// Starts service node `node`, or starts it anew, and waits until it
-    /// answers. Returns how long that took.
+    /// Starts or restarts service node `node`, and waits until it answers. Returns how long that
+    /// took.
     pub fn start_node(&self, node: u8) -> Result<Duration> {
         self.start_node_by("node-loader", node)
     }
 
-    /// The same with a copy of the loader that is somewhere else on node 0.
+    /// Does the same with a copy of the loader at another path on node 0.
     pub fn start_node_by(&self, loader: &str, node: u8) -> Result<Duration> {
         let begun = Instant::now();
         let service = self.node(node)?;
-        // Before the loader runs: the old kernel's mark must not be taken for
-        // the new one's.
+        // Before the loader runs: the old kernel's mark must not be taken for the new one's.
         service.forget()?;
         self.truths().remove(&node);
         let configuration = &self.nodes[usize::from(node)];
@@ -144,9 +140,9 @@ impl Machine {
         Ok(begun.elapsed())
     }
 
-    /// What node `node`'s own kernel says about its text.
+    /// Returns what node `node`'s own kernel reports about its text.
     ///
-    /// It stays true until the node is started again; each is asked once.
+    /// The report is valid until the node is restarted. Each node is asked only once.
     pub fn truth(&self, node: u8) -> Result<Truth> {
         if let Some(truth) = self.truths().get(&node) {
             return Ok(truth.clone());
@@ -163,24 +159,24 @@ impl Machine {
         self.truths.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The machine's physical memory, to read and to change from outside.
+    /// Returns the machine's physical memory, which the host can read and change.
     #[must_use]
     pub fn ram(&self) -> &Ram {
         &self.ram
     }
 
-    /// Stops every processor, so that memory stands still.
+    /// Stops every processor, so that memory does not change.
     pub fn pause(&self) -> Result<()> {
         self.qmp.execute("stop", json!({})).map(drop)
     }
 
-    /// Lets the processors run on.
+    /// Resumes the processors.
     pub fn resume(&self) -> Result<()> {
         self.qmp.execute("cont", json!({})).map(drop)
     }
 
-    /// Writes memory as it stands at one moment to `path`, a sparse file in
-    /// which offset is physical address.
+    /// Writes a consistent copy of memory to `path`, a sparse file in which the offset is the
+    /// physical address.
     pub fn save_ram(&self, path: &Path) -> Result<()> {
         self.pause()?;
         let saved = self.ram.save(path);
@@ -188,8 +184,8 @@ impl Machine {
         saved
     }
 
-    /// Has QEMU write memory as it stands at one moment to `path`, an ELF core with a segment for
-    /// each block of memory. The machine stands still meanwhile.
+    /// Has QEMU write a consistent copy of memory to `path`, an ELF core with one segment for each
+    /// block of memory. The machine is paused during the dump.
     pub fn dump_core(&self, path: &Path) -> Result<()> {
         let file = format!("file:{}", path.display());
         let arguments = json!({ "paging": false, "protocol": file, "detach": true });
@@ -204,29 +200,31 @@ impl Machine {
         })
     }
 
-    /// Ends the machine and has its disks taken away, before they go with its run's directory.
+    /// Ends the machine and calls `take` with its disks, before they are removed with the run's
+    /// directory.
     fn end<T>(self, take: impl FnOnce(&qemu::Disks) -> Result<T>) -> Result<T> {
         drop(self.qemu);
         take(&self.disks)
     }
 
-    /// How long node 0's processor was ready to run and had none of the host's, since QEMU started.
+    /// Returns how long node 0's processor has waited for a processor of the host since QEMU
+    /// started.
     ///
     /// # Errors
-    /// When QEMU does not answer.
+    /// If QEMU does not answer.
     pub fn starved(&self) -> Result<Duration> {
         let processors = self.qmp.execute("query-cpus-fast", json!({}))?;
         let thread = processors[0]["thread-id"].as_u64().context("QEMU names no thread")?;
         starved::thread(thread)
     }
 
-    /// Where the consoles are logged and whether the machine is well.
+    /// Returns access to the console logs and to the checks of the machine.
     #[must_use]
     pub fn health(&self) -> &Health {
         &self.health
     }
 
-    /// Does the machine still run? It ends by itself when node 0 powers it off.
+    /// Does the machine still run? It ends by itself when node 0 powers off.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.qemu.is_running()

@@ -1,4 +1,4 @@
-//! Node 0, as the host sees it: through its agent.
+//! Node 0 from the host's view: through its agent.
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,7 @@ use crate::{
 /// How long a program run by [`Node0::run`] may take.
 const RUN: Duration = Duration::from_secs(300);
 
-/// Anything the agent does by itself.
+/// Maximum time for anything that the agent does by itself.
 const ANSWER: Duration = Duration::from_secs(60);
 
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -32,7 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Node 0.
 pub struct Node0 {
     link: Arc<Link>,
-    /// Where the agent says that it runs.
+    /// Receives the agent's message that it runs.
     greeting: Mutex<Receiver<Event>>,
 }
 
@@ -44,25 +44,25 @@ struct Link {
     health: Arc<Health>,
 }
 
-/// What a program on node 0 did.
+/// Result of a program on node 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// Exit status, or 128 plus a signal's number, as a shell has it.
+    /// Exit status, or 128 plus the signal's number, as in a shell.
     pub status: i32,
-    /// What it wrote to standard output.
+    /// What the program wrote to standard output.
     pub stdout: Vec<u8>,
-    /// What it wrote to standard error.
+    /// What the program wrote to standard error.
     pub stderr: Vec<u8>,
 }
 
 impl Output {
-    /// Did it end with status 0?
+    /// Did the program end with status 0?
     #[must_use]
     pub fn success(&self) -> bool {
         self.status == 0
     }
 
-    /// Standard output as text.
+    /// Returns standard output as text.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
@@ -78,7 +78,7 @@ impl fmt::Display for Output {
 }
 
 impl Node0 {
-    /// Listens to node 0's agent, which need not run yet.
+    /// Connects to node 0's agent, which need not run yet.
     pub(super) fn connect(port: UnixStream, health: Arc<Health>) -> Result<Self> {
         let (hello, greeting) = mpsc::channel();
         let mut incoming = port.try_clone()?;
@@ -101,28 +101,28 @@ impl Node0 {
         Ok(Self { link, greeting: Mutex::new(greeting) })
     }
 
-    /// Waits until node 0 has booted and its agent says so.
+    /// Waits until node 0 has booted and its agent reports it.
     pub(super) fn booted(&self, limit: Duration) -> Result<()> {
         let greeting = self.greeting.lock().unwrap_or_else(PoisonError::into_inner);
         self.link.next_event(&greeting, "node 0 does not boot", limit).map(drop)
     }
 
-    /// Waits until the agent of a node 0 that was saved while it ran answers.
+    /// Waits until the agent answers on a node 0 that was restored from a snapshot.
     pub(super) fn resumed(&self) -> Result<()> {
         self.read("/proc/uptime").map(drop).context("node 0 does not go on after it was saved")
     }
 
-    /// Runs a program to its end. Programs of `/host` need no path.
+    /// Runs a program to its end. Programs in `/host` need no path.
     pub fn run<S: AsRef<str>>(&self, argv: impl IntoIterator<Item = S>) -> Result<Output> {
         self.spawn(argv)?.wait(RUN)
     }
 
-    /// Runs a line of shell.
+    /// Runs a shell script.
     pub fn shell(&self, script: &str) -> Result<Output> {
         self.run(["sh", "-c", script])
     }
 
-    /// Starts a program and returns while it runs.
+    /// Starts a program and returns while it still runs.
     pub fn spawn<S: AsRef<str>>(&self, argv: impl IntoIterator<Item = S>) -> Result<Process> {
         self.spawn_with_input(argv, Vec::new())
     }
@@ -160,7 +160,7 @@ impl Node0 {
         }
     }
 
-    /// What node 0's kernel says about its text.
+    /// Returns what node 0's kernel reports about its text.
     pub fn truth(&self) -> Result<Truth> {
         match self.link.ask(Command::Truth)? {
             Event::Truth(truth) => Ok(truth),
@@ -183,7 +183,7 @@ impl Link {
         agent::send(&mut *port, &Tagged { tag, message }).context("QEMU's end of the port is gone")
     }
 
-    /// A request with a single answer.
+    /// Sends a request that has a single answer, and returns the answer.
     fn ask(&self, message: Command) -> Result<Event> {
         let what = format!("node 0's agent does not answer {}", name_of(&message));
         let (tag, events) = self.send(message)?;
@@ -198,7 +198,7 @@ impl Link {
     fn next_event(&self, from: &Receiver<Event>, what: &str, limit: Duration) -> Result<Event> {
         self.health.wait(what, limit, LOOK_EVERY, || match from.try_recv() {
             Ok(event) => Ok(Some(event)),
-            // The dispatcher ends with QEMU, which the wait will notice.
+            // The dispatcher ends with QEMU, and the wait detects that.
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => Ok(None),
         })
     }
@@ -228,8 +228,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Waits for its end. When it takes longer than `limit`, it is killed and
-    /// the wait is an error that shows what it wrote.
+    /// Waits for the program to end. If it takes longer than `limit`, it is killed, and the error
+    /// shows what it wrote.
     pub fn wait(mut self, limit: Duration) -> Result<Output> {
         let what = format!("`{}` on node 0 does not end", self.name);
         let health = Arc::clone(&self.link.health);
@@ -243,8 +243,8 @@ impl Process {
         }
     }
 
-    /// Waits until `found` sees what it looks for in what the program wrote so
-    /// far, and returns that. An error when the program ends first.
+    /// Waits until `found` finds something in the program's output so far, and returns that.
+    /// Returns an error if the program ends before that.
     pub fn wait_for<T>(
         &mut self,
         limit: Duration,
@@ -262,19 +262,19 @@ impl Process {
         waited.with_context(|| format!("so far: {}", self.output))
     }
 
-    /// What it wrote so far; the status is meaningless until it has ended.
+    /// Returns the program's output so far. The status is meaningless until the program has ended.
     pub fn so_far(&mut self) -> Result<&Output> {
         self.take_events()?;
         Ok(&self.output)
     }
 
-    /// Whether [`Self::so_far`] has seen its end.
+    /// Returns whether [`Self::so_far`] has received the program's end.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// Sends a signal to it and its children.
+    /// Sends a signal to the program and its children.
     pub fn signal(&self, signal: i32) -> Result<()> {
         self.link.send_tagged(self.tag, Command::Signal { signal })
     }
@@ -303,7 +303,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.link.listeners().remove(&self.tag);
         if !self.ended {
-            // QEMU may be gone already, and the program with it.
+            // QEMU may have ended already, and the program with it.
             let _gone = self.signal(libc::SIGKILL);
         }
     }

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::{console, ram::Ram};
 use crate::{agent, cache, layout};
 
-/// The other end of node 0's console, when somebody sits at it.
+/// The other end of node 0's console, if a user is connected to it.
 pub(super) struct Terminal(OwnedFd);
 
 impl From<UnixStream> for Terminal {
@@ -32,15 +32,15 @@ impl From<UnixStream> for Terminal {
     }
 }
 
-/// Everything QEMU is started with.
+/// Everything that QEMU needs to start.
 pub(super) struct Launch<'a> {
-    /// Where the consoles and QEMU itself are logged.
+    /// Directory of the logs of the consoles and of QEMU itself.
     pub(super) logs: &'a Path,
     /// The disks of node 0 and its initramfs.
     pub(super) disks: &'a Disks,
     /// Node 0's kernel.
     pub(super) image: &'a Path,
-    /// A machine that waits for a saved state in place of booting.
+    /// Whether the machine waits for a saved state instead of booting.
     pub(super) incoming: bool,
     /// Node 0's kernel command line.
     pub(super) command_line: String,
@@ -50,28 +50,27 @@ pub(super) struct Launch<'a> {
     pub(super) counted: bool,
     pub(super) processors: u8,
     pub(super) ram: &'a Ram,
-    /// QEMU's ends of the agent's port and of its own control connection.
+    /// QEMU's ends of the agent's port and of QEMU's control connection.
     pub(super) agent: UnixStream,
     pub(super) control: UnixStream,
     pub(super) terminal: Option<Terminal>,
 }
 
-/// Files that a machine reads: what differs from one boot to the next is made in the run's
-/// directory.
+/// Files that a machine reads. Files that differ between boots are in the run's directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Disks {
-    /// What is written to node 0's root file system, a qcow2 image on top of the one in the cache.
+    /// Changes to node 0's root file system, a qcow2 image on top of the image in the cache.
     pub(super) root: PathBuf,
-    /// What node 0 sees as `/host`, an ext4 image.
+    /// Node 0's `/host`, an ext4 image.
     pub(super) host: PathBuf,
-    /// What node 0 sees as `/lib/modules`, an ext4 image.
+    /// Node 0's `/lib/modules`, an ext4 image.
     pub(super) modules: PathBuf,
     /// Node 0's initramfs.
     pub(super) initramfs: PathBuf,
 }
 
 impl Disks {
-    /// Are all of them there?
+    /// Do all of these files exist?
     pub(super) fn exist(&self) -> bool {
         [&self.root, &self.host, &self.modules, &self.initramfs].iter().all(|file| file.exists())
     }
@@ -83,12 +82,12 @@ pub(super) struct Qemu {
     watch: Watch,
 }
 
-/// Tells whether QEMU has ended.
+/// Reports whether QEMU has ended.
 #[derive(Clone, Default)]
 pub(super) struct Watch(Arc<Mutex<Option<String>>>);
 
 impl Watch {
-    /// How QEMU ended, if it has.
+    /// Returns how QEMU ended, if it has.
     pub(super) fn end(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -104,11 +103,11 @@ impl Qemu {
         let watch = Watch::default();
         let (started, outcome) = mpsc::channel();
         let ended = watch.clone();
-        // The kernel sends the parent-death signal when the *thread* that
-        // started QEMU ends, so a thread is kept for as long as QEMU runs.
+        // The kernel sends the parent-death signal when the *thread* that started QEMU ends. This
+        // thread therefore lives as long as QEMU.
         thread::Builder::new().name("qemu".into()).spawn(move || {
             let child = command.spawn();
-            // The child has its own copies; its sockets must close with it.
+            // The child has its own copies of the sockets. They must close when the child ends.
             drop(command);
             match child {
                 Ok(child) => {
@@ -123,7 +122,7 @@ impl Qemu {
         let id = outcome.recv()?.with_context(|| {
             format!("cannot start {}: run `cargo xtask setup`", cache::qemu().display())
         })?;
-        // QEMU's ends of the sockets live in QEMU alone from here on.
+        // From here on, only QEMU has its ends of the sockets.
         drop(launch);
         Ok(Self { id, watch })
     }
@@ -140,7 +139,7 @@ impl Qemu {
 impl Drop for Qemu {
     fn drop(&mut self) {
         if self.is_running() {
-            // Nothing of a run is kept, so there is nothing to end in order.
+            // Nothing of a run is kept, so an orderly end is not necessary.
             let _ended_by_itself = kill_process(self.id, Signal::KILL);
             while self.is_running() {
                 thread::sleep(std::time::Duration::from_millis(5));
@@ -174,9 +173,9 @@ impl Launch<'_> {
         let mut inherited: Vec<RawFd> =
             vec![self.ram.file().as_raw_fd(), self.agent.as_raw_fd(), self.control.as_raw_fd()];
         inherited.extend(self.terminal.as_ref().map(|terminal| terminal.0.as_raw_fd()));
-        // SAFETY: between fork and exec only system calls are made, nothing is
-        // allocated or locked. The descriptors are open: they belong to `self`,
-        // which outlives the spawning (see `Qemu::launch`).
+        // SAFETY: between fork and exec the child only makes system calls, and neither allocates
+        // nor locks. The descriptors are open: they belong to `self`, which outlives the start of
+        // the child (see `Qemu::launch`).
         unsafe {
             command.pre_exec(move || {
                 set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -192,8 +191,8 @@ impl Launch<'_> {
 
     fn processors_and_memory(&self, command: &mut Command) {
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        // Emulation, even where KVM is at hand: it is what every machine has,
-        // and what the nodes' interplay was tried on.
+        // Emulation, even if KVM is available: every host has it, and the nodes' interplay was
+        // tested with it.
         let processor = if self.fast_strings { "max" } else { "max,erms=off,fsrm=off" };
         command.args(["-cpu", processor]);
         if self.counted {
@@ -205,7 +204,7 @@ impl Launch<'_> {
         command.args(["-m", &format!("{}M", self.memory_mib)]);
         command.args(["-machine", "q35,memory-backend=ram"]);
         if self.iommu {
-            // Before the devices behind it. Interrupts are left as they are.
+            // Before the devices behind it. Interrupts are not remapped.
             command.args(["-device", "intel-iommu,intremap=off"]);
         }
         command.arg("-object");
@@ -225,7 +224,7 @@ impl Launch<'_> {
         }
     }
 
-    /// The serial ports, in the order of the nodes.
+    /// Adds the serial ports, in the order of the nodes.
     fn consoles(&self, command: &mut Command) {
         for node in 0..=layout::MAX_SERVICE_NODES {
             let log = console::log(self.logs, node);
@@ -241,14 +240,14 @@ impl Launch<'_> {
         }
     }
 
-    /// Node 0 tells its disks apart by their serial numbers.
+    /// Adds the disks. Node 0 distinguishes them by their serial numbers.
     fn disks(&self, command: &mut Command) {
         let Disks { root, host, modules, .. } = self.disks;
         let root = format!("format=qcow2,file={}", value(root));
         let [host, modules] =
             [host, modules].map(|file| format!("format=raw,readonly=on,file={}", value(file)));
         for (name, drive) in [("root", root), ("host", host), ("modules", modules)] {
-            // No file of a run outlives a crash of the host.
+            // Writes need no flush: the files of a run need not survive a crash of the host.
             let drive = format!("if=none,id={name},cache=unsafe,{drive}");
             let device = format!("virtio-blk-pci,drive={name},serial={name}");
             command.args(["-drive", &drive, "-device", &device]);
@@ -266,8 +265,7 @@ impl Launch<'_> {
     }
 }
 
-/// A path as the value of one of QEMU's options, where a comma ends a value
-/// unless it is doubled.
+/// Returns a path as the value of a QEMU option. A comma ends a value unless it is doubled.
 fn value(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }

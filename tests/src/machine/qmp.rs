@@ -1,4 +1,4 @@
-//! QEMU's control connection (QMP): JSON, a line for each message.
+//! QEMU's control connection (QMP): JSON, one message per line.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -12,8 +12,7 @@ use serde_json::{Value, json};
 
 use super::health::Health;
 
-/// QEMU answers between two instructions of the guest; a minute is for hosts
-/// that are out of breath.
+/// QEMU answers between two instructions of the guest. A minute is enough for a busy host.
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// The connection.
@@ -23,7 +22,7 @@ pub(super) struct Qmp {
 }
 
 impl Qmp {
-    /// Takes QEMU's greeting and asks for command mode.
+    /// Reads QEMU's greeting and requests command mode.
     pub(super) fn connect(stream: UnixStream, health: Arc<Health>) -> Result<Self> {
         stream.set_read_timeout(Some(ANSWER))?;
         let qmp = Self { stream: Mutex::new(BufReader::new(stream)), health };
@@ -31,7 +30,7 @@ impl Qmp {
         Ok(qmp)
     }
 
-    /// Runs a command with these arguments, an object, and returns what it returns.
+    /// Executes a command with these arguments (an object), and returns its result.
     pub(super) fn execute(&self, command: &str, arguments: Value) -> Result<Value> {
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
         let request = format!("{}\n", json!({ "execute": command, "arguments": arguments }));
@@ -48,7 +47,7 @@ impl Qmp {
                     return self.health.fail(&format!("no answer to `{command}`: {error}"));
                 }
             }
-            // The greeting and events come in between.
+            // The greeting and events may arrive before the answer.
             let message: Value = serde_json::from_str(&line)?;
             if let Some(answer) = message.get("return") {
                 return Ok(answer.clone());

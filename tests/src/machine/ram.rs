@@ -1,4 +1,4 @@
-//! The machine's physical memory, as the host sees it.
+//! The machine's physical memory from the host's view.
 
 use std::{
     fs::File,
@@ -12,19 +12,19 @@ use anyhow::{Context, Result};
 use rustix::fs::{MemfdFlags, SeekFrom, ftruncate, memfd_create, seek};
 use vm_memory::{FileOffset, MmapRegion};
 
-/// Bytes that are copied at a time.
+/// Bytes that are copied at once.
 const CHUNK: usize = 1 << 20;
 const PAGE: usize = 4096;
 
-/// Physical memory; it has no name, so it is gone when the last process that
-/// holds it ends. Below 2 GiB, file offset is physical address.
+/// Physical memory in a file without a name, which disappears when the last process closes it.
+/// Below 2 GiB, the file offset is the physical address.
 pub struct Ram {
     file: File,
     size: u64,
 }
 
 impl Ram {
-    /// Memory of `size` bytes, all zero; pages exist once they are written.
+    /// Makes memory of `size` bytes, all zero. Pages are allocated when they are written.
     pub(super) fn new(size: u64) -> Result<Self> {
         let memory: OwnedFd =
             memfd_create("node-machine-ram", MemfdFlags::CLOEXEC).context("no memory file")?;
@@ -32,24 +32,24 @@ impl Ram {
         Ok(Self { file: memory.into(), size })
     }
 
-    /// Memory as [`Self::save`] left it in a file.
+    /// Loads memory from a file that [`Self::save`] wrote.
     pub(super) fn load(path: &Path) -> Result<Self> {
         let saved = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         let ram = Self::new(saved.metadata()?.len())?;
-        // What was zero is a hole already.
+        // Pages of zeros are holes already.
         copy_data(&saved, &ram.file, |part| std::iter::once((0, part)).collect())
             .with_context(|| format!("cannot load {}", path.display()))?;
         Ok(ram)
     }
 
-    /// Bytes of memory.
+    /// Returns the size of memory in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// A path under which other processes of this user can open the live
-    /// memory while this process lives.
+    /// Returns a path of the live memory, which other processes of this user can open while this
+    /// process lives.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         format!("/proc/{}/fd/{}", process::id(), self.file.as_raw_fd()).into()
@@ -62,15 +62,14 @@ impl Ram {
             .with_context(|| format!("no {} bytes of memory at {at:#x}", bytes.len()))
     }
 
-    /// Writes at a physical address, as a device could: no kernel notices.
+    /// Writes at a physical address, as a device could. No kernel notices it.
     pub fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
         self.file
             .write_all_at(bytes, at)
             .with_context(|| format!("cannot write {} bytes at {at:#x}", bytes.len()))
     }
 
-    /// Copies memory to a sparse file. Stop the machine first, or the copy is
-    /// of no single moment.
+    /// Copies memory to a sparse file. For a consistent copy, stop the machine first.
     pub(super) fn save(&self, path: &Path) -> Result<()> {
         let copy =
             File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
@@ -91,8 +90,8 @@ impl Ram {
     }
 }
 
-/// Copies what is no hole from one file to the same place in another: of each part of it the pieces
-/// that `wanted` gives, with their offsets.
+/// Copies the data of one file, without its holes, to the same offsets in another. `wanted` returns
+/// the pieces of each chunk that are copied, with their offsets.
 fn copy_data(
     from: &File,
     to: &File,
@@ -116,7 +115,7 @@ fn copy_data(
     Ok(())
 }
 
-/// The runs of pages that are not all zero, with their offsets.
+/// Returns the runs of pages that are not all zero, with their offsets.
 fn runs(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let is_zero = |page: &&[u8]| page.iter().all(|byte| *byte == 0);
     let pages = |from: usize| bytes.get(from..).unwrap_or_default().chunks(PAGE);
@@ -132,8 +131,8 @@ fn runs(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 mod tests {
     use super::*;
 
-    /// Check that what is copied is equal, that pages of zeros become holes, and that a last page
-    /// that is not whole is copied as well.
+    /// Check that the copy is equal, that pages of zeros become holes, and that an incomplete last
+    /// page is copied as well.
     #[test]
     fn zeros_become_holes() {
         const SIZE: usize = 3 * CHUNK + 100;

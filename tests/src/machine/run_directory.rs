@@ -1,4 +1,4 @@
-//! Where a run keeps its files: consoles, initramfs images, what guests share.
+//! The directory of a run: consoles, initramfs images, files that are shared with guests.
 
 use std::{fs, path::Path, path::PathBuf, process};
 
@@ -9,10 +9,10 @@ use crate::cache;
 
 const PREFIX: &str = "machine-";
 
-/// Marks the directory of a run that failed, whose consoles are of use.
+/// Marks the directory of a failed run, whose consoles are useful.
 const FAILED: &str = "failed";
 
-/// Makes a directory for a run of this process, below the cache.
+/// Creates a directory in the cache for a run of this process.
 pub(super) fn create() -> Result<TempDir> {
     let parent = parent();
     fs::create_dir_all(&parent).with_context(|| format!("cannot create {}", parent.display()))?;
@@ -21,7 +21,7 @@ pub(super) fn create() -> Result<TempDir> {
     Ok(tempfile::Builder::new().prefix(&prefix).tempdir_in(parent)?)
 }
 
-/// Is this a file of a run?
+/// Is this file in the directory of a run?
 pub(super) fn holds(file: &Path) -> bool {
     file.starts_with(parent())
 }
@@ -30,14 +30,14 @@ fn parent() -> PathBuf {
     cache::directory().join("runs")
 }
 
-/// Lets the directory be after its run.
+/// Keeps the directory after its run.
 pub(super) fn keep(directory: &mut TempDir) {
     directory.disable_cleanup(true);
-    // Without the mark the directory goes with a later run: no harm.
+    // Without the mark, a later run removes the directory. That is harmless.
     let _unmarked = fs::write(directory.path().join(FAILED), "");
 }
 
-/// Removes what killed processes could not.
+/// Removes the directories of processes that were killed.
 fn sweep(parent: &Path) -> Result<()> {
     for entry in fs::read_dir(parent)? {
         let entry = entry?;
@@ -47,7 +47,7 @@ fn sweep(parent: &Path) -> Result<()> {
             .and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
         let abandoned = owner.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists());
         if abandoned && !entry.path().join(FAILED).exists() {
-            // Another process may be at it as well.
+            // Another process may be removing it too.
             let _gone = fs::remove_dir_all(entry.path());
         }
     }

@@ -1,4 +1,4 @@
-//! A service node, as the host sees it: through its mailbox.
+//! A service node from the host's view: through its mailbox.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -15,8 +15,8 @@ use crate::{
     truth::Truth,
 };
 
-/// The longest a request may take; switching the function tracer on rewrites
-/// tens of thousands of places, under emulation.
+/// Maximum time for a request. Switching the function tracer on rewrites tens of thousands of
+/// places, under emulation.
 const ANSWER: Duration = Duration::from_secs(180);
 
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// A service node.
 pub struct ServiceNode {
     number: u8,
-    /// One request at a time.
+    /// Serves one request at a time.
     mailbox: Mutex<Mailbox>,
     health: Arc<Health>,
 }
@@ -36,14 +36,14 @@ impl ServiceNode {
         Ok(Self { number, mailbox: Mutex::new(mailbox), health })
     }
 
-    /// Its number, from 1.
+    /// Returns the node's number, from 1.
     #[must_use]
     pub fn number(&self) -> u8 {
         self.number
     }
 
-    /// Asks the node to do something and waits until it has. A request that
-    /// the node could not fulfil is an error.
+    /// Sends the node a request and waits for the reply. Returns an error if the node could not
+    /// fulfil the request.
     pub fn request(&self, request: &Request) -> Result<Reply> {
         let mailbox = self.mailbox();
         let sequence = mailbox.send_request(request)?;
@@ -55,7 +55,7 @@ impl ServiceNode {
         }
     }
 
-    /// What the node's kernel says about its text.
+    /// Returns what the node's kernel reports about its text.
     pub fn truth(&self) -> Result<Truth> {
         match self.request(&Request::Truth)? {
             Reply::Truth(truth) => Ok(truth),
@@ -63,7 +63,7 @@ impl ServiceNode {
         }
     }
 
-    /// The content of a file on the node, such as `/proc/iomem`, up to 44 KiB.
+    /// Returns the content of a file on the node, such as `/proc/iomem`, up to 44 KiB.
     pub fn read(&self, path: &str) -> Result<Vec<u8>> {
         match self.request(&Request::Read { path: path.to_owned() })? {
             Reply::Content(content) => Ok(content),
@@ -77,12 +77,12 @@ impl ServiceNode {
         self.request(&Request::Write { path: path.to_owned(), content }).map(drop)
     }
 
-    /// The names in a directory on the node.
+    /// Returns the names in a directory on the node.
     pub fn list(&self, path: &str) -> Result<Vec<String>> {
         self.names(&Request::List { path: path.to_owned() })
     }
 
-    /// The functions that hold these virtual addresses, each as `name+0x12`.
+    /// Returns the functions that contain these virtual addresses, each as `name+0x12`.
     pub fn names_of(&self, addresses: &[u64]) -> Result<Vec<String>> {
         self.names(&Request::Names { addresses: addresses.to_vec() })
     }
@@ -94,18 +94,18 @@ impl ServiceNode {
         }
     }
 
-    /// Switches function tracer and trace events on or off.
+    /// Switches the function tracer and trace events on or off.
     pub fn tracing(&self, on: bool) -> Result<()> {
         self.request(&Request::Tracing { on }).map(drop)
     }
 
-    /// How often the node has ticked since it was started; grows as long as it
+    /// Returns how often the node has ticked since its start. The number grows as long as the node
     /// lives.
     pub fn ticks(&self) -> Result<u64> {
         self.mailbox().ticks()
     }
 
-    /// Waits until the node has ticked ten times more: proof of life.
+    /// Waits until the node has ticked ten more times, which proves that it lives.
     pub fn wait_for_ticks(&self) -> Result<()> {
         let mailbox = self.mailbox();
         let first = mailbox.ticks()?;

@@ -1,10 +1,11 @@
-//! A machine that was saved while it ran: restoring it takes seconds, booting it half a minute.
+//! A machine that was saved while it ran. Restoring it takes seconds; booting it takes half a
+//! minute.
 //!
-//! Its memory is a file that QEMU shares, so that QEMU saves only the state of processors and
-//! devices (migration with `x-ignore-shared`), and memory is copied beside it. What node 0 wrote to
-//! its root file system stays in an overlay of its own, on which each restored machine puts
-//! another. So any number of machines can be restored, also at once, and none changes what is
-//! saved.
+//! The machine's memory is a file that it shares with QEMU. QEMU therefore saves only the state of
+//! processors and devices (migration with `x-ignore-shared`), and memory is copied separately. Node
+//! 0's changes to its root file system stay in an overlay, and each restored machine puts another
+//! overlay on top. Any number of machines can therefore be restored, also at the same time, and
+//! none of them changes the snapshot.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -25,13 +26,13 @@ use crate::cache;
 use crate::disk::{self, Base};
 use crate::truth::Truth;
 
-/// For QEMU to save or load the state of its devices on a busy host.
+/// For QEMU to save or load the state of its devices, on a busy host.
 const STATE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 const MANIFEST: &str = "manifest.json";
 
-/// Makes pages of node 0 zero that are free: they are holes in what is saved. It leaves it 32 MiB.
+/// Zeroes the free pages of node 0, so that they become holes in the saved file. 32 MiB stay free.
 const CLEAR_FREE_MEMORY: &str = "set -e
 free=$(sed -n 's/^MemFree: *\\([0-9]*\\) kB$/\\1/p' /proc/meminfo)
 mount -t tmpfs -o size=100% tmpfs /mnt
@@ -45,20 +46,20 @@ pub struct Snapshot {
     manifest: Manifest,
 }
 
-/// What is known of a saved machine; written last, so that what has one is whole.
+/// Description of a saved machine. It is written last, so a snapshot that has one is complete.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Manifest {
     /// What the saved machine was made of.
     key: String,
-    /// Two machines that were made of the same are still two machines.
+    /// Distinguishes two machines that were made of the same.
     id: u64,
     disks: Disks,
-    /// What its kernels say of themselves, by node.
+    /// What its kernels report about their text, by node.
     truths: BTreeMap<u8, Truth>,
 }
 
 impl Snapshot {
-    /// The snapshot in a directory, if it is one of a machine that was made of `key`.
+    /// Returns the snapshot in a directory, if its machine was made of `key`.
     #[must_use]
     pub fn find(directory: &Path, key: &str) -> Option<Self> {
         let manifest = File::open(directory.join(MANIFEST)).ok()?;
@@ -67,10 +68,10 @@ impl Snapshot {
         is_whole.then(|| Self { directory: directory.to_owned(), manifest })
     }
 
-    /// Saves a machine in a directory, in place of what is there. The machine ends by that.
+    /// Saves a machine in a directory, in place of the directory's content. This ends the machine.
     ///
     /// # Errors
-    /// When QEMU or the file system refuses.
+    /// If QEMU or the file system refuses.
     pub fn save(machine: Machine, directory: &Path, key: &str) -> Result<Self> {
         if directory.exists() {
             fs::remove_dir_all(directory)?;
@@ -96,16 +97,18 @@ impl Snapshot {
         Ok(Self { directory: directory.to_owned(), manifest })
     }
 
-    /// What a machine that goes on from this one is made of, beside what is done to it.
+    /// Returns the part of a key that identifies this snapshot, for snapshots of machines restored
+    /// from it.
     #[must_use]
     pub fn id(&self) -> String {
         format!("{:016x}", self.manifest.id)
     }
 
-    /// A machine that goes on where the saved one was. It must be described as that one was.
+    /// Restores a machine that continues where the saved one was. The builder must describe it
+    /// equally.
     ///
     /// # Errors
-    /// When QEMU does not take the state, or node 0 does not answer.
+    /// If QEMU refuses the state, or node 0 does not answer.
     pub fn restore(&self, mut builder: Builder) -> Result<Machine> {
         let kernel = builder.settle()?;
         let directory = run_directory::create()?;
@@ -120,11 +123,11 @@ impl Snapshot {
     }
 }
 
-/// The snapshot of this name in the cache. Where there is none of a machine described so and
-/// treated as `key` says, `make` makes the machine; others that want it wait.
+/// Returns the snapshot of this name in the cache. If there is none for this description and `key`,
+/// `make` makes the machine, and other processes that want the snapshot wait.
 ///
 /// # Errors
-/// When the machine cannot be made or saved.
+/// If the machine cannot be made or saved.
 pub fn kept(
     name: &str,
     machine: &Builder,
@@ -144,7 +147,7 @@ pub fn kept(
     Snapshot::save(machine, &directory, &key)
 }
 
-/// Moves a file of a run to a snapshot; what belongs to another snapshot stays there.
+/// Moves a file of a run to a snapshot. A file of another snapshot stays where it is.
 fn keep(file: &Path, directory: &Path) -> Result<PathBuf> {
     if !run_directory::holds(file) {
         return Ok(file.to_owned());
@@ -154,7 +157,7 @@ fn keep(file: &Path, directory: &Path) -> Result<PathBuf> {
     Ok(place)
 }
 
-/// Stops the machine and saves everything but its memory.
+/// Stops the machine and saves everything except its memory.
 fn save_state(qmp: &Qmp, health: &Health, file: &Path) -> Result<()> {
     qmp.execute("stop", json!({}))?;
     leave_memory_alone(qmp)?;
@@ -163,7 +166,7 @@ fn save_state(qmp: &Qmp, health: &Health, file: &Path) -> Result<()> {
     wait(qmp, health, "save")
 }
 
-/// Loads what [`save_state`] saved into a machine that waits for it, and lets that run.
+/// Loads a state of [`save_state`] into a machine that waits for it, and resumes the machine.
 pub(super) fn load_state(qmp: &Qmp, health: &Health, file: &Path) -> Result<()> {
     leave_memory_alone(qmp)?;
     qmp.execute("migrate-incoming", json!({ "uri": format!("file:{}", file.display()) }))?;

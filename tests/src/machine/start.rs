@@ -1,4 +1,4 @@
-//! From a machine's description to one that runs: by a boot, or from a saved state.
+//! Starts a machine from its description: by a boot, or from a saved state.
 
 use std::{
     collections::BTreeMap,
@@ -25,28 +25,28 @@ use super::{
 };
 use crate::{cache, disk, disk::Base, initramfs, kernel::Kernel, layout, truth::Truth};
 
-/// From QEMU's start to node 0's agent, under emulation on a busy host.
+/// From QEMU's start until node 0's agent answers, under emulation on a busy host.
 const NODE0_BOOT: Duration = Duration::from_secs(300);
 
 /// Programs that every machine has in `/host`.
 const NEEDED_PROGRAMS: [&str; 3] = ["node-init", "node-loader", "node-agent"];
 
-/// Programs that are there as well when they were built.
+/// Programs that `/host` has too, if they were built.
 const MORE_PROGRAMS: [&str; 4] = ["watchdog", "attack", "disarm", "cost"];
 
 /// What a machine starts from.
 pub(super) struct Start<'a> {
     pub(super) disks: Disks,
-    /// A state that QEMU saved, to go on from in place of booting.
+    /// A state that QEMU saved, from which the machine continues instead of booting.
     pub(super) incoming: Option<&'a Path>,
-    /// What is known of the kernels that run already.
+    /// What is known about the kernels that run already.
     pub(super) truths: BTreeMap<u8, Truth>,
     pub(super) terminal: Option<UnixStream>,
 }
 
 impl Builder {
-    /// Everything that a machine of this description is made of, as text: two that have the same
-    /// boot alike. Files are told by their places, sizes and times of change.
+    /// Lists everything of which a machine with this description is made, as text. Two machines
+    /// with the same text boot alike. Files are identified by path, size and modification time.
     pub(super) fn made_of(&self) -> Result<String> {
         let mut files = vec![cache::node0_root(), cache::qemu_path()?];
         files.extend(self.program_files()?.into_iter().map(|(_, file)| file));
@@ -85,7 +85,7 @@ impl Builder {
         Ok(machine)
     }
 
-    /// Checks the description, and finds node 0's kernel.
+    /// Checks the description, and returns node 0's kernel.
     pub(super) fn settle(&mut self) -> Result<Kernel> {
         ensure!(
             self.service_nodes <= layout::MAX_SERVICE_NODES,
@@ -150,7 +150,7 @@ impl Builder {
         })
     }
 
-    /// Makes everything that guests read, in the run's directory.
+    /// Makes the files that guests read, in the run's directory.
     fn fill(&self, directory: &Path, kernel: &Kernel) -> Result<Disks> {
         let base =
             cache::require(cache::node0_root(), "node 0's root file system", "cargo xtask setup")?;
@@ -183,7 +183,7 @@ impl Builder {
         Ok(disks)
     }
 
-    /// The guests' programs, by name.
+    /// Returns the guests' programs, by name.
     pub(super) fn program_files(&self) -> Result<Vec<(String, PathBuf)>> {
         let directory = self.programs.clone().unwrap_or_else(cache::guest_programs);
         let file = |name: &&str| ((*name).to_owned(), directory.join(name));
@@ -205,10 +205,10 @@ impl Builder {
             .iter()
             .map(|(start, size)| format!("memmap={size:#x}${start:#x}"))
             .collect();
-        // iomem=relaxed lets the loader reach the local APIC through /dev/mem,
-        // which is where it starts processors, so no x2APIC mode. Processors that
-        // stay idle make Linux doubt the time-stamp counter, and every look at
-        // the clock slow.
+        // `iomem=relaxed` lets the loader reach the local APIC through /dev/mem. The loader starts
+        // processors that way, which rules out x2APIC mode (`nox2apic`). Idle processors make Linux
+        // distrust the time-stamp counter, and every read of the clock becomes slow.
+        // `tsc=reliable` prevents that.
         let iommu = if self.iommu { "intel_iommu=on " } else { "" };
         format!(
             "console=ttyS0 maxcpus=1 nox2apic tsc=reliable iomem=relaxed panic=-1 {iommu}{} {}",
@@ -218,14 +218,14 @@ impl Builder {
     }
 }
 
-/// What the host's processor is: a saved machine's clock is its time-stamp counter.
+/// Returns the model of the host's processor: a saved machine's clock is its time-stamp counter.
 fn processor() -> Result<String> {
     let all = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
     let model = all.lines().find(|line| line.starts_with("model name"));
     Ok(model.unwrap_or_default().to_owned())
 }
 
-/// Links a file, or copies it where it cannot be linked.
+/// Links a file, or copies it if it cannot be linked.
 fn place(file: &Path, to: &Path) -> Result<()> {
     if fs::hard_link(file, to).is_err() {
         fs::copy(file, to).with_context(|| format!("cannot share {}", file.display()))?;

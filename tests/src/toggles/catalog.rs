@@ -1,34 +1,36 @@
-//! What can be switched, what it does to the text, and which function of the kernel does it.
+//! What can be switched, how it changes the text, and which kernel function makes the change.
 //!
-//! In the end every one of them arrives at `text_poke_bp_batch` (arch/x86/kernel/alternative.c; in
-//! 7.2 `smp_text_poke_batch_finish`): int3 on the first byte, the rest, the first byte.
+//! All changes end in `text_poke_bp_batch` (arch/x86/kernel/alternative.c; in 7.2
+//! `smp_text_poke_batch_finish`). It writes int3 over the first byte, then the other bytes, then
+//! the first byte.
 
 use super::toggle::{How, Mechanism, Place, Shows, TRACING, Toggle};
 use crate::service::Hook;
 
-/// The instance of tracefs in which all but the whole machine's tracers work, so that each can be
-/// switched without regard to the others.
+/// The tracefs instance of all toggles, except the tracers for the whole machine. With an instance,
+/// each toggle can be switched independently of the others.
 pub(super) const INSTANCE: &str = "/sys/kernel/tracing/instances/toggles";
-/// One more, for a tracer of some functions.
+/// A second instance, for a tracer of some functions.
 pub(super) const FILTERED: &str = "/sys/kernel/tracing/instances/toggles-filtered";
 
-/// Modules to pack into a node's initramfs. `kvm_amd` (SVM is in QEMU's `-cpu max`) registers
-/// callbacks with perf: `perf_register_guest_info_callbacks` (kernel/events/core.c) updates static
-/// calls of the core kernel, the only module of many tried that touches core text. The others leave
-/// it alone, and carry static keys and tracepoints of their own.
+/// Modules to pack into a node's initramfs. `kvm_amd` (QEMU's `-cpu max` has SVM) registers
+/// callbacks with perf. For these, `perf_register_guest_info_callbacks` (kernel/events/core.c)
+/// updates static calls of the core kernel. Of the many modules that were tried, only this one
+/// changes core text. The others do not change it, but have static keys and tracepoints of their
+/// own.
 pub const MODULES: [&str; 4] = ["kvm_amd", "loop", "zram", "br_netfilter"];
 
-/// All of it, whether or not a kernel has it.
+/// Lists all toggles, whether or not a kernel has them.
 pub(super) fn all() -> Vec<Toggle> {
     let parts = [tracers(), events(), keys(), calls(), probes(), programs(), modules()];
     parts.into_iter().flatten().collect()
 }
 
-/// Tracers: at each traced function's entry a NOP becomes a call to a trampoline outside core text,
-/// or to `ftrace_caller`: `ftrace_replace_code` (arch/x86/kernel/ftrace.c). Inside `ftrace_caller`
-/// and `ftrace_regs_caller` the call at `ftrace_call` is redirected as well, while more than one
-/// user is registered (`ftrace_update_ftrace_func`), and the jump at `ftrace_graph_call` for
-/// `function_graph` (`ftrace_mod_jmp`). All is restored when the tracer is off.
+/// Tracers. At the entry of each traced function, a NOP becomes a call to a trampoline outside core
+/// text, or to `ftrace_caller`: `ftrace_replace_code` (arch/x86/kernel/ftrace.c). While more than
+/// one user is registered, `ftrace_update_ftrace_func` also redirects the call at `ftrace_call`
+/// inside `ftrace_caller` and `ftrace_regs_caller`. For `function_graph`, `ftrace_mod_jmp`
+/// redirects the jump at `ftrace_graph_call`. When the tracer is off, all bytes are restored.
 fn tracers() -> Vec<Toggle> {
     let tracer = |name: &str, instance: &str, functions: &'static str, heavy| {
         let how = How::Tracer { instance: instance.into(), functions };
@@ -44,11 +46,12 @@ fn tracers() -> Vec<Toggle> {
     ]
 }
 
-/// Trace events: `tracepoint_add_func` (kernel/tracepoint.c) enables the tracepoint's static key
-/// (jump labels, `__jump_label_transform`, arch/x86/kernel/jump_label.c) and leads its static call
-/// to what listens: `__static_call_transform` (arch/x86/kernel/static_call.c) on the calls and on
-/// the trampoline `__SCT__tp_func_…`. The last listener's end restores both. Any event also enables
-/// those of `sched` that record command names (`tracing_start_cmdline_record`).
+/// Trace events. `tracepoint_add_func` (kernel/tracepoint.c) enables the tracepoint's static key
+/// (jump labels, `__jump_label_transform`, arch/x86/kernel/jump_label.c). It also redirects the
+/// tracepoint's static call to the listener: `__static_call_transform`
+/// (arch/x86/kernel/static_call.c) patches the calls and the trampoline `__SCT__tp_func_…`. When
+/// the last listener is removed, both are restored. Any event also enables those of `sched` that
+/// record command names (`tracing_start_cmdline_record`).
 fn events() -> Vec<Toggle> {
     let of = |system: &str| {
         let file = format!("{INSTANCE}/events/{system}/enable");
@@ -65,7 +68,7 @@ fn events() -> Vec<Toggle> {
     systems.into_iter().map(of).chain([all]).collect()
 }
 
-/// Static keys: `__jump_label_transform` (arch/x86/kernel/jump_label.c), for every site that the
+/// Static keys. `__jump_label_transform` (arch/x86/kernel/jump_label.c) patches every site that the
 /// jump table lists for the key.
 fn keys() -> Vec<Toggle> {
     let key = |name: &str, how| toggle(name, Mechanism::JumpLabel, false, how);
@@ -104,15 +107,15 @@ fn keys() -> Vec<Toggle> {
         feature("NO_TTWU_QUEUE", "TTWU_QUEUE"),
         feature("HRTICK", "NO_HRTICK"),
         feature("NO_HRTICK", "HRTICK"),
-        // A key for each message, by `ddebug_change` (lib/dynamic_debug.c).
+        // One key per message, by `ddebug_change` (lib/dynamic_debug.c).
         debug("mm", "file mm/* +p", "file mm/* -p"),
         debug("net", "file net/* +p", "file net/* -p"),
     ]
 }
 
-/// Static calls: `sched_dynamic_update` (kernel/sched/core.c) leads thousands of calls of
-/// `cond_resched`, `might_resched` and `preempt_schedule` to a NOP, to the form that returns 0, or
-/// to the function. In 7.2 the choice is one of two static keys only.
+/// Static calls. `sched_dynamic_update` (kernel/sched/core.c) changes thousands of calls of
+/// `cond_resched`, `might_resched` and `preempt_schedule`. Each becomes a NOP, the form that
+/// returns 0, or a call of the function. In 7.2 the setting only chooses between two static keys.
 fn calls() -> Vec<Toggle> {
     let preempt = |on, off| {
         let how = command("/sys/kernel/debug/sched/preempt", on, off, Shows::Choice);
@@ -121,11 +124,12 @@ fn calls() -> Vec<Toggle> {
     vec![preempt("none", "voluntary"), preempt("full", "voluntary"), preempt("full", "lazy")]
 }
 
-/// Kprobes. At a function's entry, and for its return, ftrace's call is used: `arm_kprobe_ftrace`
-/// (kernel/kprobes.c). Elsewhere an int3: `arch_arm_kprobe` (arch/x86/kernel/kprobes/core.c); a
-/// moment later, by `kprobe_optimizer`, a jump of five bytes into a buffer, where the instructions
-/// allow it: `arch_optimize_kprobes` (arch/x86/kernel/kprobes/opt.c). The original bytes return
-/// when the probe is off, those of a jump after that moment again.
+/// Kprobes. At a function's entry, and for its return, a kprobe uses ftrace's call:
+/// `arm_kprobe_ftrace` (kernel/kprobes.c). Elsewhere it writes an int3: `arch_arm_kprobe`
+/// (arch/x86/kernel/kprobes/core.c). If the instructions allow it, `kprobe_optimizer` replaces the
+/// int3 a moment later with a jump of five bytes into a buffer: `arch_optimize_kprobes`
+/// (arch/x86/kernel/kprobes/opt.c). When the probe is off, the original bytes return; after a jump,
+/// that takes the same moment.
 fn probes() -> Vec<Toggle> {
     let probe = |name: &str, function, place| {
         let how = How::Probe { instance: INSTANCE.into(), function, place };
@@ -144,10 +148,10 @@ fn probes() -> Vec<Toggle> {
     ]
 }
 
-/// BPF programs. `fentry`, `fexit` and the security module's hooks: `register_fentry`
-/// (kernel/bpf/trampoline.c) has ftrace call a trampoline of its own directly; 7.2 *jumps* there
-/// for `fexit` and for hooks. The stub `bpf_lsm_…` is what is patched for a hook. Raw tracepoints
-/// and kprobes do as events and kprobes do.
+/// BPF programs. For `fentry`, `fexit` and LSM hooks, `register_fentry` (kernel/bpf/trampoline.c)
+/// makes ftrace call a BPF trampoline directly. In 7.2 ftrace *jumps* there for `fexit` and for
+/// hooks. For a hook, the stub `bpf_lsm_…` is patched. Raw tracepoints change text as events do,
+/// and kprobes as other kprobes do.
 fn programs() -> Vec<Toggle> {
     let program = |name: &str, hook| toggle(name, Mechanism::Bpf, false, How::Program(hook));
     let function = |name: &str| String::from(name);
@@ -163,7 +167,7 @@ fn programs() -> Vec<Toggle> {
     ]
 }
 
-/// Modules, and the livepatch: `klp_patch_func` (kernel/livepatch/patch.c) has ftrace call a
+/// Modules, and the livepatch. `klp_patch_func` (kernel/livepatch/patch.c) makes ftrace call a
 /// handler at the entry of the replaced function.
 fn modules() -> Vec<Toggle> {
     let module =
@@ -180,7 +184,7 @@ fn setting(path: &str, on: &'static str, off: &'static str) -> How {
     How::Setting { path: path.into(), on, off, shows: Shows::Value }
 }
 
-/// A file that shows something else than the value that is set.
+/// A setting whose file shows something other than the current value.
 fn command(path: &str, on: &'static str, off: &'static str, shows: Shows) -> How {
     How::Setting { path: path.into(), on, off, shows }
 }

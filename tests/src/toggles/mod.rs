@@ -1,5 +1,6 @@
-//! What legitimately makes a kernel rewrite its own text, switched on and off on a running node,
-//! one by one or at random: what a judge of kernel text must tell from tampering.
+//! Legitimate causes for a kernel to rewrite its own text, switched on and off on a running node,
+//! one by one or at random. A verifier of kernel text must distinguish these changes from
+//! tampering.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
@@ -36,16 +37,16 @@ use crate::livepatch;
 use crate::machine::{Builder, ServiceNode};
 use crate::service::Request;
 
-/// Kibibytes of each trace buffer: what is traced is of no interest.
+/// Size of each trace buffer in KiB. It is small, since the traced data is not used.
 const BUFFER_KIB: &str = "64";
 
-/// One random step in so many switches something heavy on, where nothing heavy is on.
+/// If no heavy toggle is on, one of this many random steps switches one on.
 const HEAVY_IN: u32 = 40;
 
-/// Steps after which something heavy is switched off.
+/// Number of steps after which a heavy toggle is switched off.
 const HEAVY_STEPS: usize = 3;
 
-/// Packs what is loaded here into a node's initramfs.
+/// Packs the modules of the toggles into a node's initramfs.
 #[must_use]
 pub fn pack(mut builder: Builder, node: u8) -> Builder {
     for module in MODULES.into_iter().chain([livepatch::NAME]) {
@@ -54,14 +55,14 @@ pub fn pack(mut builder: Builder, node: u8) -> Builder {
     builder
 }
 
-/// What was done.
+/// One step that was carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// How many were done before it.
+    /// Number of earlier steps.
     pub number: usize,
-    /// What was switched.
+    /// Name of the toggle.
     pub name: String,
-    /// On or off.
+    /// Whether the toggle was switched on or off.
     pub on: bool,
     /// How long the node took.
     pub took: Duration,
@@ -74,22 +75,22 @@ impl fmt::Display for Step {
     }
 }
 
-/// All that can be switched on one node, and what is on.
+/// All toggles of one node, and their current states.
 pub struct Toggles<'a> {
     node: &'a ServiceNode,
     seed: u64,
     random: StdRng,
     all: Vec<Toggle>,
-    /// What is on, by its place in `all`, with the step that switched it on.
+    /// The toggles that are on, by index in `all`, with the step that switched each one on.
     on: BTreeMap<usize, usize>,
     steps: usize,
 }
 
 impl<'a> Toggles<'a> {
-    /// What this node can switch; the same seed on the same kernel makes the same steps.
+    /// Finds the toggles of this node. The same seed on the same kernel makes the same steps.
     ///
     /// # Errors
-    /// When the node does not answer, or has no tracefs.
+    /// If the node does not answer or has no tracefs.
     pub fn new(node: &'a ServiceNode, seed: u64) -> Result<Self> {
         for instance in [INSTANCE, FILTERED] {
             node.request(&Request::MakeDirectory { path: instance.into() })?;
@@ -107,46 +108,46 @@ impl<'a> Toggles<'a> {
         Ok(Self { node, seed, random, all, on, steps: 0 })
     }
 
-    /// All that can be switched.
+    /// Returns all toggles.
     #[must_use]
     pub fn all(&self) -> &[Toggle] {
         &self.all
     }
 
-    /// What is on.
+    /// Returns the toggles that are on.
     pub fn on(&self) -> impl Iterator<Item = &Toggle> {
         self.on.keys().filter_map(|index| self.all.get(*index))
     }
 
-    /// Switches something, chosen at random, on or off.
+    /// Switches a random toggle on or off.
     ///
     /// # Errors
-    /// When the node dies, or its kernel refuses.
+    /// If the node dies or its kernel refuses.
     pub fn step(&mut self) -> Result<Step> {
         let index = self.overdue().unwrap_or_else(|| self.choose());
         self.flip(index)
     }
 
-    /// Switches on what has this name, or off when it is on.
+    /// Switches the toggle of this name on, or off if it is on.
     ///
     /// # Errors
-    /// When nothing has, or the node's kernel refuses.
+    /// If no toggle has this name, or the node's kernel refuses.
     pub fn flip_named(&mut self, name: &str) -> Result<Step> {
         let index = self.all.iter().position(|toggle| toggle.name == name);
         self.flip(index.with_context(|| format!("the node cannot switch {name}"))?)
     }
 
-    /// Switches off all that is on, the latest first.
+    /// Switches all toggles off, the latest one first.
     ///
     /// # Errors
-    /// When the node dies, or its kernel refuses.
+    /// If the node dies or its kernel refuses.
     pub fn all_off(&mut self) -> Result<Vec<Step>> {
         let mut on: Vec<(usize, usize)> = self.on.iter().map(|(at, since)| (*at, *since)).collect();
         on.sort_by_key(|(_, since)| std::cmp::Reverse(*since));
         on.into_iter().map(|(index, _)| self.flip(index)).collect()
     }
 
-    /// Something heavy that has been on for long enough.
+    /// Returns a heavy toggle that has been on for long enough.
     fn overdue(&self) -> Option<usize> {
         let is_overdue = |(index, since): &(&usize, &usize)| {
             self.all[**index].heavy && self.steps - **since >= HEAVY_STEPS
@@ -181,7 +182,7 @@ impl<'a> Toggles<'a> {
         Ok(Step { number, name, on, took: begun.elapsed() })
     }
 
-    /// A choice replaces any other of its file.
+    /// Switching a choice on replaces the current choice of its file.
     fn replaces(&mut self, index: usize) {
         let choice = |index: usize| match &self.all[index].how {
             How::Setting { path, shows: Shows::Choice, .. } => Some(path),

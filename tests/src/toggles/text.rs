@@ -1,4 +1,4 @@
-//! A node's kernel text at two moments, read from the host's view of memory.
+//! A node's kernel text at two times, read from the host's view of memory.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,30 +10,31 @@ use crate::machine::Ram;
 use crate::node_kernel::PAGE;
 use crate::truth::Truth;
 
-/// Equal bytes between two places that count as one: an instruction's operand often keeps some.
+/// Two differences with fewer equal bytes in between count as one place: an operand often keeps
+/// some bytes.
 const GAP: usize = 4;
 
-/// A node's kernel text as it stands.
+/// Reads a node's current kernel text.
 ///
 /// # Errors
-/// When there is no such memory.
+/// If there is no such memory.
 pub fn read(ram: &Ram, truth: &Truth) -> Result<Vec<u8>> {
     let mut text = vec![0; usize::try_from(truth.text_phys_end - truth.text_phys_start)?];
     ram.read(truth.text_phys_start, &mut text)?;
     Ok(text)
 }
 
-/// What differs between two readings of a text.
+/// Differences between two readings of a text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Bytes that differ.
+    /// Number of bytes that differ.
     pub bytes: usize,
-    /// Where, as offsets in the text.
+    /// Places that differ, as offsets in the text.
     pub places: Vec<Range<usize>>,
 }
 
 impl Changes {
-    /// The differences of two texts of one length.
+    /// Returns the differences of two texts of equal length.
     #[must_use]
     pub fn between(before: &[u8], after: &[u8]) -> Self {
         let mut changes = Self::default();
@@ -47,13 +48,13 @@ impl Changes {
         changes
     }
 
-    /// Does nothing differ?
+    /// Are both readings equal?
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
     }
 
-    /// Pages on which something differs.
+    /// Returns the number of pages with a difference.
     #[must_use]
     pub fn pages(&self) -> usize {
         let page = |place: &Range<usize>| place.start as u64 / PAGE;
@@ -72,7 +73,7 @@ impl fmt::Display for Changes {
 mod tests {
     use super::*;
 
-    /// Check that neighbouring differences are one place.
+    /// Check that neighbouring differences count as one place.
     #[test]
     fn differences_are_grouped() {
         let (before, mut after) = ([0; 9000], [0; 9000]);

@@ -1,4 +1,4 @@
-//! One thing that can be switched on and off on a node.
+//! A toggle: a feature that can be switched on and off on a node.
 
 use std::fmt;
 use std::thread;
@@ -12,70 +12,70 @@ use crate::service::{Hook, Request};
 
 /// Where tracefs is mounted.
 pub(super) const TRACING: &str = "/sys/kernel/tracing";
-/// The group of the probes that are made here.
+/// The group of the toggles' probes.
 const PROBES: &str = "toggles";
 const LIVEPATCHES: &str = "/sys/kernel/livepatch";
 
-/// Offsets at which the middle of a function is tried, past any prologue that ftrace owns.
+/// Offsets for a probe in the middle of a function, past any prologue that ftrace uses.
 const MIDDLE: std::ops::Range<u32> = 9..64;
 
-/// A livepatch that is switched has to wait for every task to leave the old function, which is
-/// looked at once a second (`klp_try_complete_transition`, kernel/livepatch/transition.c).
+/// Switching a livepatch must wait until every task has left the old function. The kernel checks
+/// that once a second (`klp_try_complete_transition`, kernel/livepatch/transition.c).
 const TRANSITION: Duration = Duration::from_secs(300);
 
-/// By which mechanism a kernel rewrites its text.
+/// The mechanism by which a kernel rewrites its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mechanism {
     /// A static key: a NOP becomes a jump, or the reverse.
     JumpLabel,
-    /// A static call: other targets, a NOP, or the form that returns 0.
+    /// A static call: another target, a NOP, or the form that returns 0.
     StaticCall,
-    /// A tracepoint: its static key, and the static call to what is attached.
+    /// A tracepoint: its static key, and its static call to the attached functions.
     Tracepoint,
     /// The call at a function's entry.
     Ftrace,
     /// A breakpoint or a jump at an instruction, or ftrace at a function's entry.
     Kprobe,
-    /// A BPF trampoline, or a program behind one of the others.
+    /// A BPF trampoline, or a program attached by one of the other mechanisms.
     Bpf,
-    /// Ftrace again.
+    /// A livepatch, which uses ftrace.
     Livepatch,
-    /// A module comes or goes; it may use any of the first two.
+    /// A module is loaded or unloaded. It may use a static key or a static call.
     Module,
 }
 
-/// Where in a function a probe is.
+/// The place of a probe in a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// At its entry.
     Entry,
-    /// At its return, which is caught from its entry.
+    /// At its return. The probe intercepts the entry for this.
     Return,
-    /// At the first instruction past the entry that the kernel takes a probe on.
+    /// At the first instruction past the entry on which the kernel accepts a probe.
     Middle,
 }
 
-/// What a setting's file shows.
+/// What the file of a setting shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shows {
-    /// The value that is set.
+    /// The current value.
     Value,
-    /// All values, the one that is set in parentheses.
+    /// All values, with the current one in parentheses.
     Choice,
-    /// The words that are set, among others.
+    /// The current words, among others.
     Words,
-    /// Nothing that says so.
+    /// Nothing that shows the current value.
     Other,
 }
 
-/// How it is done.
+/// How a toggle is switched.
 #[derive(Debug, Clone)]
 pub(super) enum How {
-    /// A file that takes one content for on, another for off.
+    /// A file that takes one content for on and another one for off.
     Setting { path: String, on: &'static str, off: &'static str, shows: Shows },
-    /// A tracer in an instance of tracefs, for functions whose names match.
+    /// A tracer in a tracefs instance, for functions whose names match.
     Tracer { instance: String, functions: &'static str },
-    /// A kprobe of tracefs, enabled in an instance.
+    /// A tracefs kprobe, enabled in an instance.
     Probe { instance: String, function: &'static str, place: Place },
     /// A BPF program.
     Program(Hook),
@@ -85,14 +85,14 @@ pub(super) enum How {
     Livepatch,
 }
 
-/// Something to switch.
+/// A feature that can be switched on and off.
 #[derive(Debug, Clone)]
 pub struct Toggle {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// By which mechanism it changes text, where it does.
+    /// The mechanism by which it changes text, if it does.
     pub mechanism: Mechanism,
-    /// Does it slow the node down so much that it should soon end?
+    /// Does it slow the node down so much that it must be switched off soon?
     pub heavy: bool,
     pub(super) how: How,
 }
@@ -104,7 +104,7 @@ impl fmt::Display for Toggle {
 }
 
 impl Toggle {
-    /// Has this node's kernel what is switched here, and is it off?
+    /// Does this node's kernel have the feature, and is it off?
     pub(super) fn exists(&self, node: &ServiceNode) -> Result<bool> {
         match &self.how {
             How::Setting { path, on, off, shows } => {
@@ -126,7 +126,7 @@ impl Toggle {
         }
     }
 
-    /// The function in whose text something changes, where it is about one.
+    /// Returns the function whose text changes, if it is a single one.
     #[must_use]
     pub fn function(&self) -> Option<String> {
         match &self.how {
@@ -143,7 +143,7 @@ impl Toggle {
     /// Switches it on.
     ///
     /// # Errors
-    /// When the node's kernel refuses.
+    /// If the node's kernel refuses.
     pub fn on(&self, node: &ServiceNode) -> Result<()> {
         match &self.how {
             How::Setting { path, on, .. } => node.write(path, on),
@@ -169,7 +169,7 @@ impl Toggle {
     /// Switches it off.
     ///
     /// # Errors
-    /// When the node's kernel refuses.
+    /// If the node's kernel refuses.
     pub fn off(&self, node: &ServiceNode) -> Result<()> {
         match &self.how {
             How::Setting { path, off, .. } => node.write(path, off),
@@ -177,7 +177,7 @@ impl Toggle {
                 node.write(&format!("{instance}/current_tracer"), "nop")
             }
             How::Probe { instance, .. } => {
-                // All events together have it on outside the instance as well.
+                // Enabling all events together enables it outside the instance too.
                 for instance in [instance, TRACING] {
                     node.write(&self.probe_file(instance), "0")?;
                 }
@@ -196,8 +196,8 @@ impl Toggle {
         .with_context(|| format!("cannot switch off {self}"))
     }
 
-    /// Tells the kernel of a probe. It refuses a place inside an instruction (`can_probe`,
-    /// arch/x86/kernel/kprobes/core.c), so that the next one is tried.
+    /// Defines a probe in the kernel. The kernel refuses an offset inside an instruction
+    /// (`can_probe`, arch/x86/kernel/kprobes/core.c); then the next one is tried.
     fn define_probe(&self, node: &ServiceNode, function: &str, place: Place) -> Result<()> {
         let (events, event) = (format!("{TRACING}/kprobe_events"), self.event());
         match place {
@@ -216,7 +216,7 @@ impl Toggle {
         }
     }
 
-    /// A probe's name for tracefs: `toggles/kprobe_vfs_read`.
+    /// Returns a probe's name in tracefs: `toggles/kprobe_vfs_read`.
     fn event(&self) -> String {
         format!("{PROBES}/{}", self.name.replace([' ', '-'], "_"))
     }

@@ -1,12 +1,12 @@
-//! The table of bounds on hostile memory (docs/bounds.md), held against the constants.
+//! The table of bounds on hostile memory (docs/bounds.md): its files and constants must exist.
 
 use std::fs;
 use std::path::Path;
 
-/// Where the files of the table are.
+/// Folders in which the table's files are.
 const FOLDERS: [&str; 3] = ["watchdog/core/src", "watchdog/core/src/verify", "watchdog/src"];
 
-/// What the table says and the code does not.
+/// Returns the errors in the table: malformed rows, and files or constants that do not exist.
 pub(crate) fn wrong(root: &Path) -> Vec<String> {
     let table = fs::read_to_string(root.join("docs/bounds.md")).expect("the table");
     let source: String =
@@ -34,7 +34,7 @@ pub(crate) fn wrong(root: &Path) -> Vec<String> {
     wrong
 }
 
-/// The text of all source files below a folder.
+/// Returns the text of all source files below a folder.
 fn all_source(folder: &Path) -> String {
     let mut all = String::new();
     for entry in fs::read_dir(folder).expect("a folder").flatten() {

@@ -1,7 +1,7 @@
-//! No circle of files: each crate's files, and which names they take from one another.
+//! No circle of files: each crate's files, and the names that they use from one another.
 //!
-//! An arrow leads from a file to the file that defines a name it uses, through re-exports. What a
-//! `mod.rs` or `lib.rs` only hands on (`pub use`) is no arrow, and tests are left out.
+//! An arrow leads from a file to the file that defines a name it uses, through re-exports. A pure
+//! re-export (`pub use`) in a `mod.rs` or `lib.rs` makes no arrow. Test modules are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,10 +12,10 @@ use syn::visit::{self, Visit};
 /// A module's path from the crate's root.
 type Module = Vec<String>;
 
-/// Where a chain of re-exports is given up.
+/// Maximum length of a chain of re-exports.
 const LONGEST_CHAIN: usize = 16;
 
-/// A crate's modules, each with its file and what it brings into scope.
+/// A crate's modules, each with its file and its names.
 #[derive(Default)]
 pub(crate) struct House {
     modules: BTreeMap<Module, Room>,
@@ -23,9 +23,9 @@ pub(crate) struct House {
 
 struct Room {
     file: PathBuf,
-    /// Names brought into scope, and the absolute paths that they stand for.
+    /// Names in scope, and the absolute paths that they stand for.
     names: BTreeMap<String, Vec<String>>,
-    /// Absolute paths that the code of the module uses.
+    /// Absolute paths that the module's code uses.
     uses: BTreeSet<Vec<String>>,
 }
 
@@ -68,7 +68,7 @@ impl House {
         self.modules.insert(module, room);
     }
 
-    /// The module that defines what an absolute path names.
+    /// Returns the module that defines the name with this absolute path.
     fn home(&self, path: &[String]) -> Option<Module> {
         let mut path = path.to_vec();
         for _ in 0..LONGEST_CHAIN {
@@ -84,7 +84,7 @@ impl House {
         None
     }
 
-    /// The arrows between files, with a name that each takes.
+    /// Returns the arrows between files, with one of the names behind each.
     pub(crate) fn arrows(&self) -> BTreeMap<PathBuf, BTreeMap<PathBuf, String>> {
         let mut arrows: BTreeMap<PathBuf, BTreeMap<PathBuf, String>> = BTreeMap::new();
         for room in self.modules.values() {
@@ -100,7 +100,7 @@ impl House {
         arrows
     }
 
-    /// Every circle: the files that lead to one another, with the arrows among them.
+    /// Returns every circle: the files that lead to one another, with the arrows among them.
     pub(crate) fn circles(&self) -> Vec<String> {
         let arrows = self.arrows();
         let reach: BTreeMap<_, _> = arrows.keys().map(|it| (it, reachable(&arrows, it))).collect();
@@ -128,14 +128,14 @@ impl House {
     }
 }
 
-/// The names of the modules that have a file in a folder, but for the folder's own.
+/// Returns the names of the modules that have a file in a folder, without the folder's own module.
 fn files_of_modules(folder: &Path) -> impl Iterator<Item = String> {
     let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     names.filter_map(|name| Some(name.strip_suffix(".rs")?.to_owned())).filter(|it| it != "mod")
 }
 
-/// All files to which arrows lead from a file, in any number of steps.
+/// Returns all files that can be reached from a file by arrows.
 fn reachable(
     arrows: &BTreeMap<PathBuf, BTreeMap<PathBuf, String>>,
     from: &PathBuf,
@@ -148,14 +148,14 @@ fn reachable(
     reached
 }
 
-/// Whether something is compiled for tests alone.
+/// Returns whether an item is compiled only for tests.
 fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|it| {
         it.path().is_ident("cfg") && it.parse_args::<syn::Ident>().is_ok_and(|it| it == "test")
     })
 }
 
-/// Collects what a module brings into scope and uses.
+/// Collects the names in scope of a module, and the paths that it uses.
 struct Reader {
     module: Module,
     names: BTreeMap<String, Vec<String>>,
@@ -163,7 +163,8 @@ struct Reader {
 }
 
 impl Reader {
-    /// A path as it is written, from the crate's root; `None` where it leads to another crate.
+    /// Returns the path from the crate's root for a path as written; `None` if it leads to another
+    /// crate.
     fn absolute(&self, path: &[String]) -> Option<Vec<String>> {
         let (first, rest) = path.split_first()?;
         match first.as_str() {
@@ -181,13 +182,13 @@ impl Reader {
             }
             name => {
                 let known = self.names.get(name).map(|it| [it.as_slice(), rest].concat());
-                // A child module, or a name of another crate, which no module has.
+                // A child module, or a name of another crate, which no module of this crate has.
                 known.or_else(|| Some([self.module.as_slice(), path].concat()))
             }
         }
     }
 
-    /// Takes the leaves of a `use` apart.
+    /// Collects the leaves of a `use`.
     fn leaves(&mut self, tree: &syn::UseTree, before: &[String], is_handed_on: bool) {
         match tree {
             syn::UseTree::Path(it) => {
@@ -233,7 +234,7 @@ impl<'a> Visit<'a> for Reader {
     }
 
     fn visit_item_use(&mut self, it: &'a syn::ItemUse) {
-        // What a module hands on under its own name.
+        // Whether the module re-exports the names.
         let is_handed_on =
             matches!(it.vis, syn::Visibility::Public(_) | syn::Visibility::Restricted(_));
         self.leaves(&it.tree, &[], is_handed_on);

@@ -1,17 +1,17 @@
-//! No line of a source or document is longer than 100 columns. Tables of documents are: a row is
-//! one line there.
+//! No line of a source or document is longer than 100 columns, except a table row of a document,
+//! which must be one line.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Columns of a line at most.
+/// Maximum columns of a line.
 const LONGEST: usize = 100;
-/// What is written by people, by the end of its name.
+/// Files that people write, by the end of the name.
 const ENDS: [&str; 7] = [".rs", ".md", ".toml", ".service", ".catalog", ".sh", ".ci/run"];
-/// Folders with what is built, fetched or generated.
+/// Folders with built, downloaded or generated files.
 const LEFT_OUT: [&str; 4] = ["target", ".cache", ".git", "seeds"];
 
-/// Every line that is too long, with its place.
+/// Returns every line that is too long, with its place.
 pub(crate) fn too_long(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for file in files(folder) {
@@ -35,7 +35,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     for entry in fs::read_dir(folder).expect("a folder").flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
-        // A link may lead out of the tree.
+        // A link may lead out of the tree, so links are not followed.
         let kind = entry.file_type().expect("a type");
         if kind.is_dir() && !LEFT_OUT.contains(&&*name) {
             found.extend(files(&path));

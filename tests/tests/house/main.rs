@@ -1,4 +1,4 @@
-//! What the source tree promises of itself.
+//! Rules of the source tree.
 
 mod bounds;
 mod circles;
@@ -24,7 +24,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the project's root")
 }
 
-/// Check that no files of a crate lead to one another. Between crates Cargo allows no circle.
+/// Check that no files of a crate form a circle. Between crates, Cargo does not allow one.
 #[test]
 fn no_circle_of_files() {
     let circles: Vec<_> =
@@ -32,8 +32,8 @@ fn no_circle_of_files() {
     assert!(circles.is_empty(), "{} circles\n{}", circles.len(), circles.join("\n"));
 }
 
-/// Check that circles are seen: also through a name that a module hands on, and of files that a
-/// macro declares, and not where names lead one way.
+/// Check that circles are found, also through a re-exported name and in files that a macro
+/// declares, and that one-way use is not taken for a circle.
 #[test]
 fn circles_are_seen() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -58,7 +58,7 @@ fn circles_are_seen() {
     assert_eq!(circles(), 2);
 }
 
-/// Check that every line can be read at 100 columns, and that one which cannot is seen.
+/// Check that no line is longer than 100 columns, and that a longer one is found.
 #[test]
 fn no_line_is_too_long() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -68,7 +68,7 @@ fn no_line_is_too_long() {
     assert!(found.is_empty(), "{} lines\n{}", found.len(), found.join("\n"));
 }
 
-/// Check that the table of bounds names files and constants that there are.
+/// Check that the table of bounds only names files and constants that exist.
 #[test]
 fn bounds_are_as_documented() {
     let wrong = bounds::wrong(root());

@@ -1,4 +1,4 @@
-//! What attackers do to kernel text, each on every kernel.
+//! Attacks on kernel text, each on every kernel.
 
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,19 +13,19 @@ use crate::WITHIN;
 use crate::overlay::{Overlay, Patch};
 use crate::specimen::{Specimen, jump};
 
-/// A function that every kernel has and that attackers like.
+/// A function that every kernel has and that attackers often change.
 const VICTIM: &str = "commit_creds";
 /// Another function.
 const OTHER: &str = "prepare_kernel_cred";
 const NOP5: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 
-/// Judges a kernel under some changes, by a verifier that knew it before.
+/// Sweeps a changed kernel with a verifier that swept it before the change.
 fn judged(specimen: &Specimen, patches: &[Patch]) -> Result<Sweep> {
     let changed = Overlay::of(&specimen.memory, specimen.kernel.text.phys, patches);
     Ok(specimen.experienced().sweep(&changed, &specimen.kernel, 100)?)
 }
 
-/// Memory of which the n-th read fails, once.
+/// Memory in which the n-th read fails, once.
 struct Interrupted<'a> {
     below: Overlay<'a>,
     left: AtomicUsize,
@@ -49,7 +49,7 @@ impl Memory for Interrupted<'_> {
     }
 }
 
-/// Check that a change is found by the next sweep when the one that read it could not be finished.
+/// Check that a sweep detects a change even if the sweep before read it and then failed.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn change_in_a_sweep_that_is_cut_off() -> Result<()> {
@@ -67,8 +67,8 @@ fn change_in_a_sweep_that_is_cut_off() -> Result<()> {
     Ok(())
 }
 
-/// Checks on every kernel that changes are found where they were made; and by whoever sees the
-/// kernel for the first time as well.
+/// Checks on every kernel that the verifier detects changes where they were made, and that a
+/// verifier that sees the kernel for the first time detects as many.
 fn attack(make: fn(&Specimen) -> Result<Vec<Patch>>) -> Result<()> {
     for specimen in Specimen::all()? {
         let release = &specimen.kernel.release;
@@ -115,7 +115,7 @@ macro_rules! attacks {
     )*};
 }
 
-/// The place of a function's `call __fentry__`.
+/// Returns the place of a function's `call __fentry__`.
 fn fentry(specimen: &Specimen, name: &str) -> Result<u32> {
     let at = specimen.symbol(name)?;
     let sites = &specimen.reference().tables.fentry;
@@ -124,39 +124,39 @@ fn fentry(specimen: &Specimen, name: &str) -> Result<u32> {
 }
 
 attacks! {
-    /// Check: a jump out of the kernel at a function's entry.
+    /// Check that a jump out of the kernel at a function's entry is detected.
     inline_hook_at_entry = |specimen| {
         let at = fentry(specimen, VICTIM)?;
         Ok(vec![(at, jump(0xe9, at, 0x3000_0000))])
     };
-    /// Check: the same, behind the place that tracers use.
+    /// Check that such a jump is detected after the place that tracers use.
     inline_hook_behind_entry = |specimen| {
         let at = fentry(specimen, VICTIM)? + 5;
         Ok(vec![(at, jump(0xe9, at, 0x3000_0000))])
     };
-    /// Check: a static key's jump that goes elsewhere.
+    /// Check that a static key's jump to a wrong target is detected.
     jump_label_to_another_target = |specimen| {
         let (_, sites) = specimen.switchable_key()?;
         let label = sites.iter().find(|label| specimen.live(label.at, 5) == NOP5);
         let at = label.context("no site of five bytes")?.at;
         Ok(vec![(at, jump(0xe9, at, specimen.symbol(VICTIM)?))])
     };
-    /// Check: a static key's jump to where it may go, while the key is off.
+    /// Check that a static key's jump to its target is detected while the key is off.
     jump_label_against_its_key = |specimen| {
         let (_, sites) = specimen.switchable_key()?;
         Ok(vec![specimen.toggled(&sites[0])])
     };
-    /// Check: a static call into a function instead of to its beginning.
+    /// Check that a static call into the middle of a function is detected.
     static_call_to_the_middle = |specimen| {
         let (at, function) = static_call(specimen)?;
         Ok(vec![(at, jump(0xe8, at, function + 8))])
     };
-    /// Check: a static call of another function than its key names.
+    /// Check that a static call of a function that its key does not name is detected.
     static_call_to_another_function = |specimen| {
         let (at, _) = static_call(specimen)?;
         Ok(vec![(at, jump(0xe8, at, specimen.symbol(VICTIM)?))])
     };
-    /// Check: a trampoline of static calls that goes elsewhere.
+    /// Check that a redirected static call trampoline is detected.
     static_call_trampoline_redirected = |specimen| {
         let tramp = specimen.reference().tables.trampolines.iter().find(|tramp| {
             specimen.live(tramp.at, 1) == [0xe9]
@@ -164,21 +164,21 @@ attacks! {
         let at = tramp.context("no trampoline")?.at;
         Ok(vec![(at, jump(0xe9, at, specimen.symbol(VICTIM)?))])
     };
-    /// Check: a call of a function that is no tracer where tracers are called.
+    /// Check that a call of a function that is not a tracer is detected at a place for tracers.
     ftrace_site_calls_no_tracer = |specimen| {
         let at = fentry(specimen, VICTIM)?;
         Ok(vec![(at, jump(0xe8, at, specimen.symbol(OTHER)?))])
     };
-    /// Check: the tracers' own entry called where nobody has registered a tracer.
+    /// Check that a call of the tracers' own entry is detected if no tracer is registered there.
     ftrace_site_calls_an_idle_entry = |specimen| {
         let at = fentry(specimen, VICTIM)?;
         Ok(vec![(at, jump(0xe8, at, specimen.symbol("ftrace_caller")?))])
     };
-    /// Check: a form that another place's alternative may have.
+    /// Check that the alternative of another site is detected.
     alternative_of_another_site = |specimen| {
         let tables = &specimen.reference().tables;
         let text = u32::try_from(specimen.kernel.text.size)?;
-        // `stac` and `clac`, which are each other's opposite, and three bytes each.
+        // `stac` and `clac` are the opposite of each other, and have three bytes each.
         let other = [0x0f, 0x01, 0xcb];
         let clac = tables.alternatives.iter().find(|entry| {
             entry.at < text && entry.length == 3
@@ -186,7 +186,7 @@ attacks! {
         });
         Ok(vec![(clac.context("no clac")?.at, other.to_vec())])
     };
-    /// Check: one place where a feature that the processor has is not used.
+    /// Check that a single site that does not use a feature of the processor is detected.
     alternative_taken_back = |specimen| {
         let tables = &specimen.reference().tables;
         let text = u32::try_from(specimen.kernel.text.size)?;
@@ -200,13 +200,13 @@ attacks! {
         let other = if live == clac { nop } else { clac };
         Ok(vec![(at, other.to_vec())])
     };
-    /// Check: a return that goes to a function.
+    /// Check that a return that was replaced with a jump to a function is detected.
     return_redirected = |specimen| {
         let sites = &specimen.reference().tables.returns;
         let at = *sites.iter().find(|at| specimen.live(**at, 1) == [0xc3]).context("no return")?;
         Ok(vec![(at, jump(0xe9, at, specimen.symbol(VICTIM)?))])
     };
-    /// Check: a conditional jump made nothing.
+    /// Check that a conditional jump that was replaced with NOPs is detected.
     permission_check_skipped = |specimen| {
         let start = specimen.symbol("inode_permission")?;
         let code = specimen.live(start, 256);
@@ -214,12 +214,13 @@ attacks! {
         let at = start + u32::try_from(offset)? + 2;
         Ok(vec![(at, vec![0x90, 0x90])])
     };
-    /// Check: a breakpoint that no probe is for, at an instruction and at a tracer's place.
+    /// Check that breakpoints without a probe are detected, at an instruction and at a tracer's
+    /// place.
     stale_breakpoints = |specimen| {
         let at = fentry(specimen, VICTIM)?;
         Ok(vec![(at, vec![0xcc]), (at + 5, vec![0xcc])])
     };
-    /// Check: an indirect branch that goes through another register.
+    /// Check that an indirect branch through another register is detected.
     indirect_branch_through_another_register = |specimen| {
         let symbols = &specimen.reference().symbols;
         let thunk = specimen.symbol("__x86_indirect_thunk_rax")?;
@@ -232,7 +233,7 @@ attacks! {
     };
 }
 
-/// A static call in the text that calls a function now, and that function.
+/// Finds a static call in the text that calls a function at present. Returns both.
 fn static_call(specimen: &Specimen) -> Result<(u32, u32)> {
     let calls = &specimen.reference().tables.static_calls;
     let text = u32::try_from(specimen.kernel.text.size)?;
@@ -243,15 +244,15 @@ fn static_call(specimen: &Specimen) -> Result<(u32, u32)> {
     call.context("no static call")
 }
 
-/// Bytes of a replacement, as linked.
+/// Returns the bytes of a replacement, as linked.
 fn replacement(specimen: &Specimen, at: u32, length: usize) -> &[u8] {
     let piece = &specimen.reference().replacements;
     let start = (at - piece.offset) as usize;
     &piece.bytes[start..start + length]
 }
 
-/// Check: a constant that was written at boot and is not its variable's value any more (kernels
-/// since 6.12).
+/// Check that a changed runtime constant is detected: the kernel wrote it at boot, and it no longer
+/// equals its variable (kernels since 6.12).
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn runtime_constant_changed() -> Result<()> {
@@ -270,8 +271,8 @@ fn runtime_constant_changed() -> Result<()> {
     Ok(())
 }
 
-/// Check: one lock prefix taken away on a kernel that has several processors. The kernel is made
-/// one by giving all its places their prefix back, which is what a second processor does.
+/// Check that a missing lock prefix is detected on a kernel with several processors. To make one,
+/// the test restores the prefix at all places, as Linux does for a second processor.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn lock_taken_away() -> Result<()> {
@@ -295,7 +296,7 @@ fn lock_taken_away() -> Result<()> {
     Ok(())
 }
 
-/// Check: what is found at one look is still found at the next, and is gone when it is undone.
+/// Check that a later sweep still reports a change, and no longer reports it once it is undone.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn findings_stand_until_undone() -> Result<()> {
@@ -315,8 +316,8 @@ fn findings_stand_until_undone() -> Result<()> {
     Ok(())
 }
 
-/// Check: entries of the system-call tables, an interrupt gate and other read-only data sent
-/// elsewhere; and that what is never judged is counted.
+/// Check that changes of system call tables, an interrupt gate and other read-only data are
+/// detected, and that data that is never verified is counted.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn read_only_data_changed() -> Result<()> {
@@ -329,7 +330,7 @@ fn read_only_data_changed() -> Result<()> {
         println!("{release}: {healthy:?}");
         let mut places = vec![("kill", specimen.symbol("sys_call_table")? + 62 * 8)];
         for table in ["x32_sys_call_table", "ia32_sys_call_table"] {
-            // Kernels that serve no such programs have none.
+            // Kernels that do not run such programs have no such tables.
             places.extend(specimen.symbol(table).ok().map(|at| (table, at + 8)));
         }
         places.push((
@@ -342,13 +343,13 @@ fn read_only_data_changed() -> Result<()> {
             let changed = Overlay::of(&specimen.memory, specimen.kernel.text.phys, &patches);
             let swept = specimen.verifier().sweep(&changed, &specimen.kernel, 10)?;
             ensure!(swept.verdict == Verdict::Tampered, "{release}: {what}");
-            // Where system calls go is looked at in every sweep; the rest takes its turn.
+            // Every sweep verifies the targets of system calls. Other data is verified in turn.
             let at_once = judged(specimen, &patches)?.verdict == Verdict::Tampered;
             ensure!(at_once || what == "file operations", "{release}: {what} not at once");
             let shown = swept.unexplained.first().context("nothing shown")?;
             println!("{release}: {}: {}", shown.symbol.as_deref().unwrap_or("?"), shown.note);
         }
-        // The page fault's gate: its handler in three parts.
+        // The page fault's gate. It has its handler in three parts.
         let gate = specimen.symbol("idt_table")? + 14 * 16;
         let [a, b, c, d, e, f, g, h] = victim.to_le_bytes();
         let patches = [(gate, vec![a, b]), (gate + 6, vec![c, d]), (gate + 8, vec![e, f, g, h])];
@@ -359,15 +360,15 @@ fn read_only_data_changed() -> Result<()> {
     Ok(())
 }
 
-/// Check: an entry of the tables that the kernel sorts at boot, forged twice in one place. Each
-/// forgery is shown as it is, at its place, by a watch that saw the one before.
+/// Check two forgeries at the same entry of a table that the kernel sorts at boot. A verifier that
+/// saw the first one reports the second one too, with its bytes and its place.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn entry_of_a_sorted_table_forged() -> Result<()> {
     for specimen in Specimen::all()? {
         let release = &specimen.kernel.release;
         for (table, bytes) in [("__start___jump_table", 16), ("__start_static_call_sites", 8)] {
-            // Not the first: its place says where the table begins.
+            // Not the first entry, since its place says where the table begins.
             let at = specimen.symbol(table)? + 5 * bytes;
             let healthy = specimen.live(at, bytes as usize);
             let phys = specimen.kernel.text.phys.0 + u64::from(at);
@@ -377,7 +378,7 @@ fn entry_of_a_sorted_table_forged() -> Result<()> {
                 forged[0] ^= change;
                 let patches = [(at, forged.clone())];
                 let changed = Overlay::of(&specimen.memory, specimen.kernel.text.phys, &patches);
-                // Its page takes its turn.
+                // The page is verified in turn.
                 let shown = (0..WITHIN).find_map(|_| {
                     let swept = verifier.sweep(&changed, &specimen.kernel, 10).ok()?;
                     swept.unexplained.into_iter().find(|it| it.phys.0 == phys && it.found == forged)
@@ -391,8 +392,8 @@ fn entry_of_a_sorted_table_forged() -> Result<()> {
     Ok(())
 }
 
-/// Check: type information that never comes to an end, in the memory of a kernel that is judged
-/// without an image. What it is learned from is refused; its text is judged all the same.
+/// Check endless type information in the memory of a kernel without an image. The verifier refuses
+/// the type information, and still verifies the text.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn hostile_type_information() -> Result<()> {

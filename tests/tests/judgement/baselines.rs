@@ -1,5 +1,5 @@
-//! Baselines on disk, by the command line: made, used, and refused when anything is wrong with
-//! them.
+//! Baselines on disk, with the command line: importing them, using them, and refusing them if
+//! anything is wrong with them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,13 @@ use crate::specimen::Specimen;
 const NODE: &str = "service-1";
 const RANGES: &str = "service-1=0x38000000..0x50000000";
 
-/// A state folder with a configuration, and the command on it.
+/// A state folder with a configuration, and the command that uses it.
 struct Desk {
     folder: TempDir,
     memory: String,
 }
 
-/// What a command said.
+/// Output of a command.
 struct Said {
     status: Option<i32>,
     reports: Vec<Value>,
@@ -84,8 +84,8 @@ impl Desk {
     }
 }
 
-/// Check that an imported baseline judges the kernel wherever it is, with no image at hand; and
-/// that a truncated or altered one is refused in words.
+/// Check that an imported baseline verifies the kernel at any address, without an image, and that a
+/// truncated or altered baseline is refused with a reason.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn imported_and_damaged() -> Result<()> {
@@ -115,8 +115,8 @@ fn imported_and_damaged() -> Result<()> {
     Ok(())
 }
 
-/// Check that the image of another kernel, given or imported, is refused with both build ids, and
-/// that no image at all is an error in words.
+/// Check that another kernel's image, given or imported, is refused with both build ids, and that
+/// the lack of any image is an error with an explanation.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn image_of_another_kernel() -> Result<()> {
@@ -142,8 +142,8 @@ fn image_of_another_kernel() -> Result<()> {
     Ok(())
 }
 
-/// Check that with a key configured only its signature counts: none, another key's, and one over
-/// other bytes are refused.
+/// Check that, if a key is configured, only its signature counts. A missing signature, one by
+/// another key, and one over other bytes are refused.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn signatures() -> Result<()> {

@@ -1,4 +1,4 @@
-//! Single bits of the text, turned at random.
+//! Single bits of the text, flipped at random.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use watchdog_core::verify::Verdict;
 use crate::overlay::Overlay;
 use crate::specimen::Specimen;
 
-/// Bits turned in all, a third of them in each kernel.
+/// Number of flipped bits in total, a third of them in each kernel.
 const FLIPS: usize = 10_000;
-/// Bits turned at once, far from each other.
+/// Number of bits flipped at once, far from each other.
 const AT_ONCE: usize = 101;
 
-/// Check that each of 10,000 turned bits is judged unexplained, or makes another form that the
-/// site may have, which is listed.
+/// Check that each of 10,000 flipped bits is reported as unexplained. The only exceptions are bits
+/// that make another form that is allowed at the site. Those are listed.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn single_bits_are_found() -> Result<()> {

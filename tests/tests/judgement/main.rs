@@ -1,5 +1,5 @@
-//! Kernel text judged by the vendor's image: freshly booted kernels are explained to the last byte,
-//! and no attack on them is.
+//! Verification of kernel text against the vendor's image. Every changed byte of a freshly booted
+//! kernel must be explained, and no attack on it may be.
 
 mod attacks;
 mod baselines;
@@ -13,11 +13,11 @@ use watchdog_core::verify::{Baseline, Verdict, Verifier};
 use overlay::Overlay;
 use specimen::Specimen;
 
-/// Sweeps within which every site was held against the kernel's state again.
+/// Number of sweeps within which every site is verified against the kernel's state again.
 const WITHIN: usize = 64;
 
-/// Check that every byte in which a fresh kernel differs from its vendor's image is explained by
-/// closed tables, on each kernel, KASLR on.
+/// Check that closed tables explain every byte in which a fresh kernel differs from its vendor's
+/// image, on each kernel, with KASLR on.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn fresh_kernels_are_patched() -> Result<()> {
@@ -43,13 +43,13 @@ fn fresh_kernels_are_patched() -> Result<()> {
         ensure!(swept.verdict == Verdict::Patched && bytes > 400_000, "{release}: {bytes}");
         moved += usize::from(specimen.kernel.kaslr_offset != 0);
     }
-    // One of some hundred places is the one without KASLR.
+    // KASLR has some hundred places, and one of them is the place without KASLR.
     ensure!(moved > 0, "no kernel was moved");
     Ok(())
 }
 
-/// Check that a kernel equals the baseline learned from its own memory, that a legitimate change
-/// is explained by the tables found there, and that any other is not.
+/// Check that a kernel equals the baseline learned from its own memory, that the tables found there
+/// explain a legitimate change, and that they explain no other.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn learned_baselines_judge() -> Result<()> {
@@ -59,7 +59,7 @@ fn learned_baselines_judge() -> Result<()> {
         let mut verifier = Verifier::new(baseline.clone(), &specimen.kernel);
         let clean = verifier.sweep(&specimen.memory, &specimen.kernel, 10)?;
         ensure!(clean.verdict == Verdict::Clean, "{:x?}", clean.unexplained);
-        // A static key switched with all its sites.
+        // A static key that is switched with all its sites.
         let (key, sites) = specimen.switchable_key()?;
         let mut patches: Vec<_> = sites.iter().map(|label| specimen.toggled(label)).collect();
         patches.push((key, specimen.toggled_key(key)?));
@@ -72,7 +72,7 @@ fn learned_baselines_judge() -> Result<()> {
         let mut fresh = Verifier::new(baseline, &specimen.kernel);
         let swept = fresh.sweep(&forged, &specimen.kernel, 10)?;
         ensure!(swept.verdict == Verdict::Tampered && swept.unexplained_total == sites.len());
-        // Whoever knew the sites with their key looks at them again before long.
+        // A verifier that knows the sites with their key soon verifies them again.
         let found = (0..WITHIN).any(|_| {
             let swept = verifier.sweep(&forged, &specimen.kernel, 10);
             swept.is_ok_and(|swept| swept.unexplained_total == sites.len())

@@ -1,18 +1,18 @@
-//! A kernel's memory with some bytes changed, as an attacker would leave it.
+//! A kernel's memory with some changed bytes, as an attacker would leave it.
 
 use watchdog_core::memory::{Memory, PhysAddr, PhysRange, RangeSet, RawImage, ReadError, Refusal};
 
-/// Bytes to be changed: image offset and what to write there.
+/// A change: the image offset and the bytes to write there.
 pub(crate) type Patch = (u32, Vec<u8>);
 
-/// Memory at rest under a few changes.
+/// Unchanging memory with a few patches over it.
 pub(crate) struct Overlay<'a> {
     below: &'a RawImage,
     patches: Vec<(u64, Vec<u8>)>,
 }
 
 impl<'a> Overlay<'a> {
-    /// Changes the image that begins at physical `stext`.
+    /// Patches the image that begins at physical `stext`.
     pub(crate) fn of(below: &'a RawImage, stext: PhysAddr, patches: &[Patch]) -> Self {
         let place = |(at, bytes): &Patch| (stext.0 + u64::from(*at), bytes.clone());
         Self { below, patches: patches.iter().map(place).collect() }

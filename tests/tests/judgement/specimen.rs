@@ -1,4 +1,4 @@
-//! Freshly booted kernels, kept as they are: one machine with one of each, which stands still.
+//! Freshly booted kernels, kept unchanged: one paused machine with one of each kernel.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -15,7 +15,7 @@ use xtask::kernels::VERSIONS;
 
 use crate::overlay::Patch;
 
-/// One kernel, and what its vendor says of it.
+/// A kernel, and the baseline from its vendor's image.
 pub(crate) struct Specimen {
     pub(crate) memory: RawImage,
     pub(crate) kernel: Box<Kernel>,
@@ -23,7 +23,7 @@ pub(crate) struct Specimen {
     verifier: Verifier,
 }
 
-/// The machine, which stands still.
+/// The paused machine.
 static MACHINE: LazyLock<Result<Machine, String>> =
     LazyLock::new(|| Machine::one_of_each().map_err(|error| format!("{error:#}")));
 static SPECIMENS: LazyLock<Result<Vec<Specimen>, String>> = LazyLock::new(|| {
@@ -35,14 +35,14 @@ static SPECIMENS: LazyLock<Result<Vec<Specimen>, String>> = LazyLock::new(|| {
         .map_err(|error| format!("{error:#}"))
 });
 
-/// The machine's memory as other programs can open it while this one runs.
+/// Returns the path of the machine's memory, which other programs can open while this one runs.
 fn memory() -> Result<PathBuf> {
     let machine = MACHINE.as_ref().map_err(|error| anyhow!("{error}"))?;
     Ok(machine.ram().path())
 }
 
 impl Specimen {
-    /// One of each kernel; the machine is booted once for all tests.
+    /// Returns one of each kernel. The machine is booted once for all tests.
     pub(crate) fn all() -> Result<&'static [Self]> {
         SPECIMENS.as_deref().map_err(|error| anyhow!("{error}"))
     }
@@ -61,17 +61,17 @@ impl Specimen {
         Ok(Self { memory, kernel, baseline, verifier })
     }
 
-    /// The machine's memory as other programs can open it while this one runs.
+    /// Returns the path of the machine's memory, which other programs can open while this one runs.
     pub(crate) fn memory_path() -> Result<String> {
         Ok(memory()?.display().to_string())
     }
 
-    /// A verifier that has seen nothing yet.
+    /// Returns a verifier that has not swept the kernel yet.
     pub(crate) fn verifier(&self) -> Verifier {
         Verifier::new(self.baseline.clone(), &self.kernel)
     }
 
-    /// A verifier that has judged the kernel as it is.
+    /// Returns a verifier that has swept the unchanged kernel.
     pub(crate) fn experienced(&self) -> Verifier {
         self.verifier.clone()
     }
@@ -80,7 +80,7 @@ impl Specimen {
         &self.baseline.reference
     }
 
-    /// Bytes of the image as they are.
+    /// Returns the current bytes of the image.
     pub(crate) fn live(&self, at: u32, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         let phys = self.kernel.text.phys.0 + u64::from(at);
@@ -88,19 +88,19 @@ impl Specimen {
         bytes
     }
 
-    /// A pointer of the image, as an image offset.
+    /// Returns a pointer in the image, as an image offset.
     pub(crate) fn pointer(&self, at: u32) -> Option<u32> {
         let bytes = self.live(at, 8).try_into().expect("eight bytes");
         let offset = u64::from_le_bytes(bytes).checked_sub(self.kernel.text.virt.0)?;
         u32::try_from(offset).ok().filter(|offset| u64::from(*offset) < self.kernel.text.size)
     }
 
-    /// The image offset of a symbol.
+    /// Returns the image offset of a symbol.
     pub(crate) fn symbol(&self, name: &str) -> Result<u32> {
         self.reference().symbols.address(name).with_context(|| format!("no symbol {name}"))
     }
 
-    /// A static key that is off, with all its sites in the text.
+    /// Returns a static key that is off, with all its sites in the text.
     pub(crate) fn switchable_key(&self) -> Result<(u32, Vec<JumpLabel>)> {
         let labels = &self.reference().tables.jump_labels;
         let text = u32::try_from(self.kernel.text.size)?;
@@ -111,7 +111,7 @@ impl Specimen {
         Ok((key, sites))
     }
 
-    /// A jump label's other form.
+    /// Returns the patch that switches a jump label to its other form.
     pub(crate) fn toggled(&self, label: &JumpLabel) -> Patch {
         let (at, distance) = (label.at, i64::from(label.target) - i64::from(label.at));
         let form = match self.live(at, 5).as_slice() {
@@ -123,14 +123,14 @@ impl Specimen {
         (at, form)
     }
 
-    /// The bytes of a key that is switched the other way.
+    /// Returns the bytes of a key that is switched to its other state.
     pub(crate) fn toggled_key(&self, key: u32) -> Result<Vec<u8>> {
         let count = i32::from_le_bytes(self.live(key, 4).as_slice().try_into()?);
         Ok(i32::from(count == 0).to_le_bytes().to_vec())
     }
 }
 
-/// A branch of five bytes from one image offset to another.
+/// Returns a branch of five bytes from one image offset to another.
 pub(crate) fn jump(opcode: u8, from: u32, to: u32) -> Vec<u8> {
     let distance = i64::from(to) - i64::from(from) - 5;
     let distance = i32::try_from(distance).expect("within the image");

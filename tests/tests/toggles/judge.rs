@@ -1,4 +1,4 @@
-//! The watchdog's judgement of a node's text while it is rewritten.
+//! The watchdog's verdict about a node's text while the kernel rewrites it.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,29 +13,29 @@ use watchdog_tests::kernel::Kernel as Packaged;
 use watchdog_tests::machine::Machine;
 use watchdog_tests::truth::Truth;
 
-/// Between two sweeps: the machine needs the processors as well.
+/// Pause between two sweeps, since the machine needs the processors too.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Whoever judges one node by its vendor's image.
+/// A verifier of one node, with its vendor's image.
 pub(crate) struct Judge {
     memory: RawImage,
     kernel: Box<Kernel>,
     verifier: Verifier,
 }
 
-/// What was seen in many sweeps.
+/// Results of many sweeps.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     pub(crate) sweeps: usize,
     pub(crate) instrumented: usize,
-    /// Sweeps that left something open, since the kernel was just patching.
+    /// Sweeps with pending changes, because the kernel was rewriting them at that time.
     pub(crate) pending: usize,
     pub(crate) causes: BTreeSet<String>,
     pub(crate) longest: Duration,
 }
 
 impl Judge {
-    /// A judge of the kernel that says `truth` of itself, by the image of the package `kernel`.
+    /// Makes a judge of the kernel with this report, with the image of the package `kernel`.
     pub(crate) fn of(machine: &Machine, truth: &Truth, kernel: &str) -> Result<Self> {
         let memory = RawImage::open(&machine.ram().path(), PhysAddr(0))?;
         let baseline = Baseline::of_image(&Packaged::named(kernel)?.image())?;
@@ -50,7 +50,7 @@ impl Judge {
         Ok(Self { memory, kernel, verifier })
     }
 
-    /// Sweeps until the kernel has done rewriting itself.
+    /// Sweeps until the kernel has finished rewriting itself.
     pub(crate) fn settled(&mut self) -> Result<Sweep> {
         loop {
             let swept = self.sweep()?;
@@ -61,7 +61,7 @@ impl Judge {
         }
     }
 
-    /// One sweep, in which everything must be explained.
+    /// Sweeps once. Everything must be explained.
     pub(crate) fn sweep(&mut self) -> Result<Sweep> {
         let swept = self.verifier.sweep(&self.memory, &self.kernel, 20)?;
         ensure!(
@@ -74,7 +74,7 @@ impl Judge {
         Ok(swept)
     }
 
-    /// Sweeps until told to stop; everything must be explained at every moment.
+    /// Sweeps until `stop` is set. Everything must be explained in every sweep.
     pub(crate) fn sweep_until(&mut self, stop: &AtomicBool) -> Result<Record> {
         let mut record = Record::default();
         while !stop.load(Ordering::Relaxed) {

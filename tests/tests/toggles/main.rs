@@ -1,6 +1,6 @@
-//! What legitimately makes a kernel rewrite its own text: that each way does so, seen from the
-//! host, that the text is as before when it is over, and that the watchdog explains every byte of
-//! it by the vendor's image at every moment.
+//! Legitimate causes for a kernel to rewrite its own text. The host must see that each one changes
+//! the text, and that all bytes are restored afterwards. The watchdog must be able to explain every
+//! byte by the vendor's image at any time.
 
 mod judge;
 
@@ -17,10 +17,11 @@ use watchdog_tests::toggles::text::{self, Changes};
 use watchdog_tests::toggles::{self, MODULES, Mechanism, Toggles};
 use watchdog_tests::truth::Truth;
 
-/// How long a kernel may take to restore its text: jumps of optimised kprobes go a moment later.
+/// Maximum time for a kernel to restore its text: it removes the jumps of optimised kprobes with a
+/// delay.
 const RESTORED: Duration = Duration::from_secs(180);
 
-/// A node with its text.
+/// A node and its text.
 struct Subject<'a> {
     machine: &'a Machine,
     node: &'a ServiceNode,
@@ -42,7 +43,7 @@ impl Subject<'_> {
         Ok(Changes::between(before, &self.text()?))
     }
 
-    /// Waits until the text is in a state.
+    /// Waits until the text has reached a state.
     fn wait(&self, before: &[u8], what: &str, is_so: impl Fn(&Changes) -> bool) -> Result<Changes> {
         let begun = Instant::now();
         loop {
@@ -55,7 +56,7 @@ impl Subject<'_> {
         }
     }
 
-    /// The places of a few changes, by the kernel's own names; of many, of the first.
+    /// Returns the places of the changes, at most 32, by the kernel's own names.
     fn names(&self, changes: &Changes) -> Result<Vec<String>> {
         let first = changes.places.iter().take(32);
         let first: Vec<u64> = first.map(|at| self.truth.stext_virt + at.start as u64).collect();
@@ -63,7 +64,7 @@ impl Subject<'_> {
     }
 }
 
-/// Does something with a kernel, on a service node.
+/// Runs a test with a kernel, on a service node.
 fn on(kernel: &str, work: impl FnOnce(Subject) -> Result<()>) -> Result<()> {
     let builder = Machine::builder().service_nodes(1).service_kernel(1, kernel);
     let machine = toggles::pack(builder, 1).booted_as(&format!("toggles-{kernel}"))?;
@@ -72,7 +73,7 @@ fn on(kernel: &str, work: impl FnOnce(Subject) -> Result<()>) -> Result<()> {
     work(Subject { machine: &machine, node, truth, kernel }).with_context(|| release)
 }
 
-/// What is tested of each kernel, as tests of their own.
+/// The tests of each kernel, as separate tests.
 macro_rules! with_each {
     ($($module:ident, $kernel:literal;)*) => {
         $(mod $module {
@@ -110,9 +111,9 @@ fn is_in(place: &str, function: &str) -> bool {
     place.strip_prefix(function).is_some_and(|rest| rest.starts_with('+'))
 }
 
-/// Check that whatever is switched on rewrites text on each kernel, that it is explained, and as
-/// instrumented where it leads out of the closed tables, and that every byte is restored when it is
-/// off.
+/// Check on a kernel that every toggle rewrites text and that the watchdog explains the changes.
+/// Changes that lead out of the closed tables are reported as instrumented. When the toggle is off,
+/// every byte is restored.
 fn every_toggle_rewrites_text_and_restores_it(kernel: &str) -> Result<()> {
     on(kernel, |subject| {
         let mut toggles = Toggles::new(subject.node, 0)?;
@@ -143,10 +144,11 @@ fn every_toggle_rewrites_text_and_restores_it(kernel: &str) -> Result<()> {
             let mechanism = toggle.mechanism;
             let place = names.get(place).map_or("", String::as_str);
             println!("{release} | {toggle} | {mechanism:?} | {during} | {took:.2?} | {place}");
-            // Only one of the modules, and a setting that waits for probes, leave text alone.
+            // Only a setting that waits for probes, and all modules except one, may leave text
+            // unchanged.
             let may_do_nothing = toggle.name == "no optimised kprobes"
                 || (mechanism == Mechanism::Module && !toggle.name.contains(MODULES[0]));
-            // Programs on a tracepoint change only what closed tables list.
+            // Programs on a tracepoint only make changes that closed tables list.
             let leads_out = !during.is_empty()
                 && !toggle.name.starts_with("BPF on ")
                 && matches!(
@@ -168,8 +170,8 @@ fn every_toggle_rewrites_text_and_restores_it(kernel: &str) -> Result<()> {
     })
 }
 
-/// Check that a kprobe in a function is an int3 where jumps are not allowed, becomes a jump where
-/// they are, and that both end.
+/// Check that a kprobe in a function is an int3 if jumps are not allowed, that it becomes a jump if
+/// they are, and that both are removed.
 fn kprobes_are_breakpoints_or_jumps(kernel: &str) -> Result<()> {
     const PROBE: &str = "kprobe in vfs_read";
     const NO_JUMPS: &str = "no optimised kprobes";
@@ -178,7 +180,7 @@ fn kprobes_are_breakpoints_or_jumps(kernel: &str) -> Result<()> {
         let before = subject.text()?;
         toggles.flip_named(NO_JUMPS)?;
         toggles.flip_named(PROBE)?;
-        // Any event traced switches on others, so that the probe is not the only change.
+        // Tracing any event also switches others on, so the probe is not the only change.
         let begins_with = |byte: u8| {
             let (text, changes) = (subject.text()?, subject.changes_since(&before)?);
             let mut names = Vec::new();
@@ -201,8 +203,8 @@ fn kprobes_are_breakpoints_or_jumps(kernel: &str) -> Result<()> {
     })
 }
 
-/// Check that every kernel survives any order of all of it, `WATCHDOG_TOGGLES` steps of the seed
-/// `WATCHDOG_SEED`, that nothing is left in its text, and that whoever sweeps it throughout can
+/// Check that every kernel survives all toggles in random order (`WATCHDOG_TOGGLES` steps, seed
+/// `WATCHDOG_SEED`), and that nothing remains in its text. A verifier that sweeps all the time must
 /// explain every byte.
 fn random_toggles_leave_nothing(kernel: &str) -> Result<()> {
     let number = |name, default| std::env::var(name).map_or(Ok(default), |value| value.parse());
@@ -239,7 +241,7 @@ fn random_toggles_leave_nothing(kernel: &str) -> Result<()> {
     })
 }
 
-/// Switches `steps` things at random, then all off; ends early when the judge has.
+/// Switches `steps` random toggles, then all of them off. Ends early if the judge has ended.
 fn toggle_at_random(
     subject: &Subject,
     toggles: &mut Toggles,

@@ -6,19 +6,19 @@ use std::os::fd::AsRawFd;
 
 use io_uring::{IoUring, opcode, types};
 
-/// IORING_OP_WRITE.
+/// Writes by `IORING_OP_WRITE`.
 pub(crate) fn io_uring(device: &File, at: u64, value: u8) -> io::Result<()> {
     let bytes = [value];
     let mut ring = IoUring::new(2)?;
     let write = opcode::Write::new(types::Fd(device.as_raw_fd()), bytes.as_ptr(), 1).offset(at);
-    // SAFETY: `bytes` and `device` live until the completion is waited for below.
+    // SAFETY: `bytes` and `device` outlive the completion, for which the code below waits.
     unsafe { ring.submission().push(&write.build()) }.map_err(io::Error::other)?;
     ring.submit_and_wait(1)?;
     let done = ring.completion().next().ok_or(io::ErrorKind::UnexpectedEof)?;
     outcome(i64::from(done.result()))
 }
 
-/// io_submit(2), as libaio makes it.
+/// Writes by io_submit(2), as libaio does.
 pub(crate) fn aio(device: &File, at: u64, value: u8) -> io::Result<()> {
     /// `struct iocb` (include/uapi/linux/aio_abi.h).
     #[repr(C)]
@@ -53,8 +53,8 @@ pub(crate) fn aio(device: &File, at: u64, value: u8) -> io::Result<()> {
     let mut context: u64 = 0;
     let mut event: IoEvent = [0; 4];
     let blocks = [&raw mut block];
-    // SAFETY: every pointer is to a local of this function of the type the call wants, and all
-    // of them live until the last call has returned.
+    // SAFETY: every pointer leads to a local of this function, of the type that the call expects.
+    // All of these locals live until the last call has returned.
     unsafe {
         call(libc::syscall(libc::SYS_io_setup, 1, &raw mut context))?;
         let submitted = call(libc::syscall(libc::SYS_io_submit, context, 1, blocks.as_ptr()));
@@ -75,7 +75,7 @@ fn call(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// A count, or a negated errno.
+/// Turns a count or a negated errno into a result.
 pub(crate) fn outcome(result: i64) -> io::Result<()> {
     if result < 0 {
         return Err(io::Error::from_raw_os_error(i32::try_from(-result).unwrap_or(libc::EIO)));

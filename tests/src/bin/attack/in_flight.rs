@@ -1,5 +1,5 @@
-//! A device that was opened in time and is in no process's table of descriptors meanwhile: who
-//! looks for holders does not find it there.
+//! A device that was opened before the guard was armed, and that is then in no process's descriptor
+//! table. A search of all descriptor tables does not find it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -13,11 +13,12 @@ use io_uring::{IoUring, opcode, types};
 use crate::asynchronous::outcome;
 use crate::{calls, mappings, wait_for};
 
-/// A descriptor in a control message, and the room it takes.
+/// Size of a descriptor in a control message, and a buffer for that message.
 const DESCRIPTOR: u32 = size_of::<i32>() as u32;
 type Control = [u64; 4];
 
-/// In a socket's queue, until there is a file; then pwrite(2), then mmap(2). Refused if both are.
+/// Keeps the device in a socket's queue until the file `until` exists. Then tries pwrite(2), and
+/// mmap(2) if pwrite(2) was refused.
 pub(crate) fn by_socket(device: &Path, at: u64, until: &Path) -> io::Result<()> {
     let (file, value) = open(device, at)?;
     let (sender, receiver) = UnixStream::pair()?;
@@ -28,7 +29,8 @@ pub(crate) fn by_socket(device: &Path, at: u64, until: &Path) -> io::Result<()> 
     calls::pwrite(&file, at, value).or_else(|_| mappings::mmap(&file, at, value, libc::MAP_SHARED))
 }
 
-/// Among the files of an io_uring, until there is a file; then IORING_OP_WRITE.
+/// Keeps the device among the registered files of an io_uring until the file `until` exists. Then
+/// tries `IORING_OP_WRITE`.
 pub(crate) fn by_ring(device: &Path, at: u64, until: &Path) -> io::Result<()> {
     let (file, value) = open(device, at)?;
     let mut ring = IoUring::new(2)?;
@@ -37,25 +39,25 @@ pub(crate) fn by_ring(device: &Path, at: u64, until: &Path) -> io::Result<()> {
     wait(until);
     loop {
         match write(&mut ring, at, value) {
-            // The guard could not tell where it leads, and has it tried again.
+            // The guard could not determine the target of this write, and requests a retry.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
         }
     }
 }
 
-/// IORING_OP_WRITE to the first of the ring's files.
+/// Submits an `IORING_OP_WRITE` to the ring's first registered file.
 fn write(ring: &mut IoUring, at: u64, value: u8) -> io::Result<()> {
     let bytes = [value];
     let write = opcode::Write::new(types::Fixed(0), bytes.as_ptr(), 1).offset(at);
-    // SAFETY: `bytes` live until the completion is waited for below.
+    // SAFETY: `bytes` outlive the completion, for which the code below waits.
     unsafe { ring.submission().push(&write.build()) }.map_err(io::Error::other)?;
     ring.submit_and_wait(1)?;
     let done = ring.completion().next().ok_or(io::ErrorKind::UnexpectedEof)?;
     outcome(i64::from(done.result()))
 }
 
-/// The device, and the byte that is there.
+/// Opens the device. Returns it and the byte at `at`.
 fn open(device: &Path, at: u64) -> io::Result<(File, u8)> {
     let file = OpenOptions::new().read(true).write(true).open(device)?;
     let value = mappings::load(&file, at)?;
@@ -84,15 +86,16 @@ fn send(socket: &UnixStream, file: &File) -> io::Result<()> {
 
 fn receive(socket: &UnixStream) -> io::Result<File> {
     with_message(|message| {
-        // SAFETY: as above; the kernel fills the buffer, and the descriptor is new and nobody
-        // else's.
+        // SAFETY: as above. The kernel fills the buffer. The descriptor is new and has no other
+        // owner.
         unsafe {
             if libc::recvmsg(socket.as_raw_fd(), message, 0) < 0 {
                 return Err(io::Error::last_os_error());
             }
             let header = libc::CMSG_FIRSTHDR(message);
             if header.is_null() || (*header).cmsg_type != libc::SCM_RIGHTS {
-                // What a security module keeps from the receiver is left out.
+                // The kernel leaves out a descriptor that a security module refuses to the
+                // receiver.
                 return Err(io::Error::from_raw_os_error(libc::EPERM));
             }
             Ok(File::from_raw_fd(libc::CMSG_DATA(header).cast::<i32>().read_unaligned()))
@@ -100,7 +103,7 @@ fn receive(socket: &UnixStream) -> io::Result<File> {
     })
 }
 
-/// Does something with a message of one byte that has room for a descriptor.
+/// Calls `act` with a message of one byte that has room for a descriptor.
 fn with_message<T>(act: impl FnOnce(&mut libc::msghdr) -> io::Result<T>) -> io::Result<T> {
     let (mut byte, mut control): (_, Control) = ([0_u8], [0; 4]);
     let mut vector = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };

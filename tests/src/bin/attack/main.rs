@@ -1,8 +1,9 @@
-//! `attack`: really writes to physical memory, by each path the guard must close, and by some that
-//! it must leave open. Prints one JSON line with what came of it.
+//! `attack`: writes to physical memory by each path that the guard must close, and by some that it
+//! must leave open. Prints one JSON line with the result.
 //!
-//! Exit status: 0 the act succeeded, 1 the kernel refused it, 2 it could not be tried. Its process
-//! id is on the first line of standard error: a process that is killed for it prints nothing more.
+//! Exit status: 0 the act succeeded, 1 the kernel refused it, 2 it could not be tried. The first
+//! line of standard error has the process id, because a process that is killed for the act prints
+//! nothing more.
 
 mod asynchronous;
 mod calls;
@@ -133,8 +134,8 @@ fn main() -> ExitCode {
         return report(&arguments, result);
     }
     let writes = !matches!(arguments.path, Path::Read | Path::MmapRead);
-    // What stands there now, read before anything is tried: by mmap, which also serves what
-    // read(2) does not, such as device registers. A driver's device is mapped once only.
+    // The current byte, read before the attack. mmap also serves what read(2) does not, such as
+    // device registers. A driver's device is mapped only once, so the caller must give the byte.
     let before = match (arguments.path, arguments.value) {
         (Path::DeviceMmap | Path::DeviceHide | Path::DeviceShare, value) => {
             value.map(|value| value as u8).ok_or_else(|| {
@@ -149,7 +150,7 @@ fn main() -> ExitCode {
     let device = OpenOptions::new().read(true).write(writes).open(&arguments.device);
     let (device, before) = match (device, before) {
         (Ok(device), Ok(before)) => (device, before),
-        // Whatever was to come of it: where nobody may open it, that is the refusal.
+        // If the kernel refuses to open the device, that refusal is the result of every act.
         (Err(error), _)
             if arguments.path == Path::Open || error.raw_os_error() == Some(libc::EPERM) =>
         {
@@ -170,8 +171,8 @@ fn main() -> ExitCode {
     report(&arguments, result)
 }
 
-/// Races, and reports what was counted. Success is that anything got through, as far as the attack
-/// itself can tell.
+/// Runs the race and reports its counters. Exits with 0 if any write to protected memory succeeded,
+/// as far as the attack itself can know.
 fn race(arguments: &Arguments) -> ExitCode {
     let page = |address: u64| address & !0xfff;
     let plan = race::Plan {
@@ -193,7 +194,7 @@ fn race(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// The paths that need no device, or open it by themselves.
+/// Runs the paths that need no device or open it themselves.
 fn act_without_device(arguments: &Arguments) -> Option<io::Result<()>> {
     match arguments.path {
         Path::Ioperm => Some(hardware::ioperm(arguments.at)),
@@ -259,7 +260,7 @@ fn report(arguments: &Arguments, result: io::Result<()>) -> ExitCode {
     ExitCode::from(status)
 }
 
-/// Waits until there is this file.
+/// Waits until this file exists.
 fn wait_for(file: Option<&std::path::Path>) {
     while file.is_some_and(|file| !file.exists()) {
         thread::sleep(Duration::from_millis(20));

@@ -1,5 +1,5 @@
-//! The kernel's audit system, spoken to as `auditctl` does: a neighbour of the guard's that also
-//! wants to know who opens `/dev/mem`.
+//! The kernel's audit system, configured as `auditctl` does. Like the guard, it may watch processes
+//! that open `/dev/mem`.
 
 use std::io;
 use std::mem::size_of;
@@ -28,16 +28,17 @@ const EQUAL: u32 = 0x4000_0000;
 const WORDS: usize = 64;
 const HEADER: usize = 16;
 
-/// `-a task,never`: no process that begins from now on is audited, whatever else is set up.
+/// Sets `-a task,never`: the kernel audits no process that starts from now on, whatever other rules
+/// exist.
 pub(crate) fn no_process() -> Result<()> {
     tell(AUDIT_DEL_RULE, &watch(), &[libc::ENOENT]).context("the rule on /dev/mem stays")?;
     tell(AUDIT_ADD_RULE, &task_never(), &[libc::EEXIST]).context("no rule against auditing")
 }
 
-/// `-w /dev/mem -p wa`, with auditing switched on.
+/// Sets `-w /dev/mem -p wa`, and switches auditing on.
 pub(crate) fn dev_mem() -> Result<()> {
     tell(AUDIT_DEL_RULE, &task_never(), &[libc::ENOENT]).context("auditing stays off")?;
-    // `struct audit_status`: which member is meant, and `enabled`.
+    // `struct audit_status`: the mask of the fields to set, then `enabled`.
     tell(AUDIT_SET, &words(&[STATUS_ENABLED, 1, 0, 0, 0, 0, 0, 0]), &[])
         .context("auditing cannot be switched on")?;
     tell(AUDIT_ADD_RULE, &watch(), &[libc::EEXIST]).context("no rule on /dev/mem")
@@ -53,7 +54,7 @@ fn watch() -> Vec<u8> {
     rule(FILTER_EXIT, ALWAYS, u32::MAX, &fields, PATH)
 }
 
-/// `struct audit_rule_data`; every system call is meant, or none in particular.
+/// Builds a `struct audit_rule_data`. `calls` selects every system call or none.
 fn rule(list: u32, action: u32, calls: u32, fields: &[(u32, u32)], text: &str) -> Vec<u8> {
     let column = |value: fn(&(u32, u32)) -> u32| {
         let mut column = [0; WORDS];
@@ -74,9 +75,9 @@ fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
-/// Sends one message and waits for what the kernel says to it; some refusals are as good as done.
+/// Sends one message and waits for the kernel's answer. The errors in `as_good` count as success.
 fn tell(kind: u16, body: &[u8], as_good: &[i32]) -> Result<()> {
-    // SAFETY: the descriptor is new and nobody else's.
+    // SAFETY: the descriptor is new and has no other owner.
     let socket = unsafe {
         let flags = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
         let descriptor = libc::socket(libc::AF_NETLINK, flags, NETLINK_AUDIT);
@@ -89,7 +90,7 @@ fn tell(kind: u16, body: &[u8], as_good: &[i32]) -> Result<()> {
     message.extend(words(&[1, 0]));
     message.extend(body);
     let descriptor = socket.as_raw_fd();
-    // SAFETY: the bytes are a local's.
+    // SAFETY: the bytes belong to a local.
     let sent = unsafe { libc::send(descriptor, message.as_ptr().cast(), message.len(), 0) };
     ensure!(sent == message.len() as isize, "not sent: {}", io::Error::last_os_error());
     loop {

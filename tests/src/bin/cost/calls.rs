@@ -1,4 +1,4 @@
-//! Single calls, in batches that take turns.
+//! Single system calls, in batches that alternate.
 
 use std::ffi::{CStr, c_void};
 use std::fs;
@@ -10,27 +10,27 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value};
 
 const PAGE: usize = 4096;
-/// On a tmpfs, so that no disk takes part.
+/// On a tmpfs, so that no disk is involved.
 const FILE: &CStr = c"/dev/shm/cost";
-/// So many that the tree of the process's mappings (`mm_mt`, a maple tree) has three levels,
+/// Enough pages for three levels in the tree of the process's mappings (`mm_mt`, a maple tree),
 /// whatever else is mapped.
 const PAGES: usize = 224;
-/// From one to the next that is changed: those of a batch lie everywhere in their nodes.
+/// Distance between pages that a batch changes, so that they are spread over the tree's nodes.
 const STRIDE: usize = 7;
 
-/// Of the file, in place of what is mapped there.
+/// Maps the file in place of an existing mapping.
 const MAP_OVER: i32 = libc::MAP_SHARED | libc::MAP_FIXED;
 
-/// What the calls are made with.
+/// Descriptors and mappings that the calls use.
 struct Tools {
     file: OwnedFd,
     zero: OwnedFd,
     null: OwnedFd,
-    /// Mappings of the file's page, shared, each with neighbours of another kind.
+    /// Shared mappings of the file's page. The mappings on both sides of each are of another kind.
     pages: Vec<*mut c_void>,
 }
 
-/// One call, or one that is undone by another; whether it succeeded.
+/// One call, or a call and another one that undoes it. Returns whether it succeeded.
 type Call = fn(&Tools, u32) -> bool;
 
 const CALLS: [(&str, Call); 9] = [
@@ -45,13 +45,13 @@ const CALLS: [(&str, Call); 9] = [
     ("mprotect, a page of a file", mprotect),
 ];
 
-/// The median of each call's batches, or the least, in nanoseconds a call.
+/// Returns the median of each call's batches, or the minimum, in nanoseconds per call.
 pub(crate) fn measure(batches: usize, size: u32, least: bool) -> Result<Value> {
     ensure!(batches > 0 && size > 0, "no batch and no median: give at least 1 of each");
     fs::write(FILE.to_str()?, [0; PAGE])?;
     let tools = Tools::new()?;
     let mut times: Vec<Vec<f64>> = vec![Vec::with_capacity(batches); CALLS.len()];
-    // One batch more, whose time does not count: the first has all the misses.
+    // One extra batch, which does not count: the first batch has all the cache misses.
     for batch in 0..=batches {
         for ((name, call), times) in CALLS.iter().zip(&mut times) {
             let begun = processor_time()?;
@@ -80,10 +80,11 @@ impl Tools {
     }
 }
 
-/// Maps the file's page over every second page of an area without any access.
+/// Maps the file's page over every second page of an inaccessible area.
 fn pages(descriptor: RawFd) -> Result<Vec<*mut c_void>> {
     let area = (2 * PAGES + 1) * PAGE;
-    // SAFETY: a new mapping where the kernel likes; what is mapped over it is a part of it.
+    // SAFETY: a new mapping at an address that the kernel chooses. The pages mapped over it are
+    // inside it.
     let pages: Vec<_> = unsafe {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         let area = libc::mmap(ptr::null_mut(), area, libc::PROT_NONE, flags, -1, 0);
@@ -91,15 +92,17 @@ fn pages(descriptor: RawFd) -> Result<Vec<*mut c_void>> {
         (0..PAGES).map(|n| map(area.byte_add((2 * n + 1) * PAGE), descriptor, MAP_OVER)).collect()
     };
     ensure!(!pages.contains(&libc::MAP_FAILED), "{}", std::io::Error::last_os_error());
-    // mprotect of a page that was never accessed took 2722 instructions here and 2901 there (Linux
-    // 6.12): a page table is there already where something near was accessed.
-    // SAFETY: bytes of the file's page, which nothing else refers to.
+    // mprotect of a page that was never accessed took 2722 instructions in one run and 2901 in
+    // another (Linux 6.12): a page table exists already if an access nearby made one. Therefore
+    // access all pages first.
+    //
+    // SAFETY: these are bytes of the file's page, and nothing else refers to them.
     pages.iter().for_each(|page| unsafe { page.cast::<u8>().write_volatile(0) });
     Ok(pages)
 }
 
 fn opened(name: &CStr) -> Result<OwnedFd> {
-    // SAFETY: the name is a C string; the descriptor is new and nobody else's.
+    // SAFETY: the name is a C string. The descriptor is new and has no other owner.
     unsafe {
         let descriptor = libc::open(name.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
         ensure!(descriptor >= 0, "{name:?}: {}", std::io::Error::last_os_error());
@@ -107,16 +110,16 @@ fn opened(name: &CStr) -> Result<OwnedFd> {
     }
 }
 
-/// Nanoseconds of the processor that this thread has had.
+/// Processor time of this thread in nanoseconds.
 fn processor_time() -> Result<f64> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure is a local one.
+    // SAFETY: the structure is a local.
     let got = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     (got == 0).then_some(()).context("this thread has no clock")?;
     Ok(time.tv_sec as f64 * 1e9 + time.tv_nsec as f64)
 }
 
-/// As near to nothing as a call can be: what is added here is not the guard's.
+/// The smallest possible call. The guard does not run for it, so a difference is not the guard's.
 fn getppid(_: &Tools, _: u32) -> bool {
     // SAFETY: takes nothing.
     unsafe { libc::getppid() >= 0 }
@@ -132,17 +135,17 @@ fn open(_: &Tools, _: u32) -> bool {
 
 fn pread(descriptor: RawFd) -> bool {
     let mut byte = 0_u8;
-    // SAFETY: one byte of a local.
+    // SAFETY: the call writes one byte of a local.
     unsafe { libc::pread(descriptor, (&raw mut byte).cast(), 1, 0) == 1 }
 }
 
 fn pwrite(descriptor: RawFd) -> bool {
-    // SAFETY: one byte of a constant.
+    // SAFETY: the call reads one byte of a constant.
     unsafe { libc::pwrite(descriptor, c"".as_ptr().cast(), 1, 0) == 1 }
 }
 
 fn mmap(tools: &Tools, _: u32) -> bool {
-    // SAFETY: a new mapping that nothing refers to, and its end.
+    // SAFETY: a new mapping that nothing refers to, and its removal.
     unsafe {
         let page = map(ptr::null_mut(), tools.file.as_raw_fd(), libc::MAP_SHARED);
         page != libc::MAP_FAILED && libc::munmap(page, PAGE) == 0
@@ -158,19 +161,19 @@ fn mmap_anonymous(_: &Tools, _: u32) -> bool {
 }
 
 /// # Safety
-/// The caller must not use the page after the file it is of has become shorter, and nothing may
-/// refer to what is mapped at `to` where flags say so.
+/// The caller must not use the page after its file has become shorter. If the flags replace the
+/// mapping at `to`, nothing may refer to that mapping.
 unsafe fn map(to: *mut c_void, descriptor: RawFd, flags: i32) -> *mut c_void {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: a new mapping, in a place that the caller answers for.
+    // SAFETY: a new mapping, at an address for which the caller is responsible.
     unsafe { libc::mmap(to, PAGE, protection, flags, descriptor, 0) }
 }
 
-/// One page after another, now read-only, now writable again: the kernel does nothing where nothing
-/// changes.
+/// Makes one page after another read-only and writable again: the kernel does nothing for a call
+/// that changes nothing.
 fn mprotect(tools: &Tools, n: u32) -> bool {
     let page = tools.pages[n as usize / 2 * STRIDE % PAGES];
     let write = if n.is_multiple_of(2) { 0 } else { libc::PROT_WRITE };
-    // SAFETY: a page that only the kernel touches.
+    // SAFETY: only the kernel accesses the page.
     unsafe { libc::mprotect(page, PAGE, libc::PROT_READ | write) == 0 }
 }

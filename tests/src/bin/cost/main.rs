@@ -1,8 +1,8 @@
-//! `cost`: what system calls cost that have nothing to do with protected memory, and what work
-//! costs that is made of them. Prints one JSON line.
+//! `cost`: measures system calls that have nothing to do with protected memory, and work that
+//! consists of such calls. Prints one JSON line.
 //!
-//! Time is that of the processor which this thread, or the work, really had: who else runs beside
-//! it does not count.
+//! Times are processor time of this thread or of the work: other processes on the machine do not
+//! count. For work, the elapsed time is printed too.
 
 mod audit;
 mod calls;

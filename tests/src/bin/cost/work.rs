@@ -1,4 +1,4 @@
-//! A command as a whole.
+//! Measures a whole command.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-/// Runs a command, and says how long it took.
+/// Runs a command and returns how long it took.
 pub(crate) fn measure(command: &[String]) -> Result<Value> {
     let (program, arguments) = command.split_first().context("no command")?;
     let begun = Instant::now();
@@ -21,9 +21,9 @@ pub(crate) fn measure(command: &[String]) -> Result<Value> {
     Ok(json!({ "processor_ms": millis(processor()?), "clock_ms": millis(clock) }))
 }
 
-/// What of the processor all children had that have ended.
+/// Processor time of all children that have ended.
 fn processor() -> Result<Duration> {
-    // SAFETY: all zero is a value of the structure, which is a local one.
+    // SAFETY: all zero is a valid value of the structure, which is a local.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         let got = libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage);

@@ -1,4 +1,4 @@
-//! bpf(2), as far as it is needed here: objects by their ids, and programs as instructions.
+//! bpf(2), as far as `disarm` needs it: objects by their ids, and programs as instructions.
 
 use std::ffi::CString;
 use std::io;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use aya_obj::btf::{Btf, BtfKind};
 use watchdog_tests::errno::checked;
 
-/// How long a program stays that others are to find.
+/// How long a program stays so that other processes find it.
 pub(crate) const A_WHILE: Duration = Duration::from_secs(180);
 /// Commands of include/uapi/linux/bpf.h.
 pub(crate) const MAP_CREATE: i32 = 0;
@@ -31,21 +31,21 @@ pub(crate) const LINK_GET_FD_BY_ID: i32 = 30;
 pub(crate) const LINK_GET_NEXT_ID: i32 = 31;
 pub(crate) const LINK_DETACH: i32 = 34;
 
-/// A program that is to be loaded.
+/// A program to be loaded.
 pub(crate) struct Program<'a> {
     /// Its type, of `enum bpf_prog_type`.
     pub(crate) kind: u32,
-    /// How it attaches, of `enum bpf_attach_type`.
+    /// Its attach type, of `enum bpf_attach_type`.
     pub(crate) attach: u32,
-    /// The BTF id of what it is made for; 0 for nothing.
+    /// The BTF id of its target; 0 for none.
     pub(crate) target: u32,
     pub(crate) code: &'a [u64],
 }
 
 impl Program<'_> {
-    /// Has the kernel verify and keep it.
+    /// Loads the program. The kernel verifies it and keeps it as long as the descriptor is open.
     pub(crate) fn load(&self) -> io::Result<OwnedFd> {
-        // `struct { … } BPF_PROG_LOAD` of `union bpf_attr`, up to what is needed.
+        // `struct { … } BPF_PROG_LOAD` of `union bpf_attr`, up to the last field in use.
         let mut words = [0; 29];
         words[0] = self.kind;
         words[1] = self.code.len() as u32;
@@ -57,8 +57,8 @@ impl Program<'_> {
     }
 }
 
-/// Attaches a program to what it was made for, or to the tracepoint of this name. Who drops the
-/// link detaches it.
+/// Attaches a program to its target, or to the tracepoint of this name. Dropping the link detaches
+/// the program.
 pub(crate) fn link(program: &OwnedFd, tracepoint: Option<&std::ffi::CStr>) -> io::Result<OwnedFd> {
     let [low, high] = halves(tracepoint.map_or(0, |name| name.as_ptr() as u64));
     let program = program.as_raw_fd().cast_unsigned();
@@ -72,7 +72,7 @@ pub(crate) fn pinned(file: &Path) -> io::Result<OwnedFd> {
     bpf(OBJ_GET, &[low, high, 0, 0]).map(owned)
 }
 
-/// Every object of a kind: opened, or why not.
+/// Opens every object of a kind. Each result is the object or the error.
 pub(crate) fn all(next: i32, open: i32) -> Vec<io::Result<OwnedFd>> {
     let mut all = Vec::new();
     let mut id = 0;
@@ -88,7 +88,7 @@ pub(crate) fn all(next: i32, open: i32) -> Vec<io::Result<OwnedFd>> {
     }
 }
 
-/// The kernel's description of its types, and the ids of what is in it.
+/// The kernel's BTF, and the ids of its types.
 pub(crate) struct Types(Btf);
 
 impl Types {
@@ -110,27 +110,27 @@ impl Types {
     }
 }
 
-/// The two words of an address.
+/// Splits an address into its two words.
 pub(crate) fn halves(address: u64) -> [u32; 2] {
     [address as u32, (address >> 32) as u32]
 }
 
 pub(crate) fn owned(descriptor: i32) -> OwnedFd {
-    // SAFETY: new, and nobody else's.
+    // SAFETY: the descriptor is new and has no other owner.
     unsafe { OwnedFd::from_raw_fd(descriptor) }
 }
 
 pub(crate) fn bpf(command: i32, words: &[u32]) -> io::Result<i32> {
     let size = size_of_val(words);
-    // SAFETY: the kernel reads the words, and what they point to lives as long.
+    // SAFETY: the kernel reads the words, and the memory they point to lives as long as the call.
     checked(unsafe { libc::syscall(libc::SYS_bpf, command, words.as_ptr(), size) })
         .map(|result| result as i32)
 }
 
-/// Instructions (Documentation/bpf/standardization/instruction-set.rst), each by what it does.
+/// Instructions (Documentation/bpf/standardization/instruction-set.rst), named by their effect.
 pub(crate) mod code {
     pub(crate) const EXIT: u64 = 0x95;
-    /// The stack's end.
+    /// The register that points to the end of the stack.
     pub(crate) const STACK: u8 = 10;
 
     /// `register = value`.
@@ -158,12 +158,12 @@ pub(crate) mod code {
         instruction(0x7a, register, 0, offset, value)
     }
 
-    /// `if (register == value)` go on behind the next `skipped` instructions.
+    /// `if (register == value)` skip the next `skipped` instructions.
     pub(crate) const fn skip_if(register: u8, value: i32, skipped: i16) -> u64 {
         instruction(0x15, register, 0, skipped, value)
     }
 
-    /// `if (register != value)` go on behind the next `skipped` instructions.
+    /// `if (register != value)` skip the next `skipped` instructions.
     pub(crate) const fn skip_unless(register: u8, value: i32, skipped: i16) -> u64 {
         instruction(0x55, register, 0, skipped, value)
     }
@@ -173,7 +173,7 @@ pub(crate) mod code {
         instruction(0x85, 0, 0, 0, helper)
     }
 
-    /// `r0 = function(r1, …)`, a function of the kernel by its BTF id.
+    /// `r0 = function(r1, …)`, for a kernel function given by its BTF id.
     pub(crate) const fn call_kernel(function: u32) -> u64 {
         instruction(0x85, 0, 2, 0, function.cast_signed())
     }

@@ -1,4 +1,4 @@
-//! Reaching for the guard's files.
+//! Attacks on the guard's files.
 
 use std::ffi::CString;
 use std::fs;
@@ -9,14 +9,14 @@ use std::path::Path;
 
 use watchdog_tests::errno::checked;
 
-/// Renames a file, and back if that succeeded.
+/// Renames a file, and renames it back if that succeeded.
 pub(crate) fn rename(file: &Path) -> io::Result<()> {
     let other = file.with_file_name("renamed");
     fs::rename(file, &other)?;
     fs::rename(&other, file)
 }
 
-/// Puts a copy in a file's place.
+/// Replaces a file with a copy.
 pub(crate) fn replace(file: &Path) -> io::Result<()> {
     let copy = file.with_extension("copy");
     fs::copy(file, &copy)?;
@@ -27,15 +27,15 @@ pub(crate) fn replace(file: &Path) -> io::Result<()> {
     result
 }
 
-/// Makes a folder beside a file, and takes it away if that succeeded.
+/// Makes a folder beside a file, and removes it again.
 pub(crate) fn make_folder(file: &Path) -> io::Result<()> {
     let folder = file.with_file_name("7777");
     fs::create_dir(&folder)?;
     fs::remove_dir(&folder)
 }
 
-/// Makes something in a folder: a file, a symbolic link, another name of a file. Refused only if
-/// each is; what succeeded is taken away.
+/// Makes an entry in a folder: a file, a symbolic link, a hard link, a renamed file. Refused only
+/// if every attempt is. Removes an entry that was made.
 pub(crate) fn make_file(folder: &Path) -> io::Result<()> {
     let new = folder.join("planted");
     let source = std::env::temp_dir().join("planted");
@@ -50,7 +50,8 @@ pub(crate) fn make_file(folder: &Path) -> io::Result<()> {
     for make in makes {
         last = make();
         match &last {
-            // Another file system: what was tried is no way there.
+            // The source is on another file system, where this attempt cannot work. Count it as
+            // refused.
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
                 last = Err(io::Error::from_raw_os_error(libc::EPERM));
             }
@@ -65,7 +66,7 @@ pub(crate) fn make_file(folder: &Path) -> io::Result<()> {
     last
 }
 
-/// truncate(2) to the size that the file has.
+/// Calls truncate(2) with the size that the file has.
 pub(crate) fn truncate(file: &Path) -> io::Result<()> {
     let size = fs::metadata(file)?.len().cast_signed();
     let name = CString::new(file.as_os_str().as_bytes())?;
@@ -73,7 +74,7 @@ pub(crate) fn truncate(file: &Path) -> io::Result<()> {
     checked(unsafe { libc::truncate(name.as_ptr(), size) }.into()).map(drop)
 }
 
-/// Unmounts at once, then lazily.
+/// Unmounts immediately, then by force, then lazily.
 pub(crate) fn unmount(mount: &Path) -> io::Result<()> {
     let name = CString::new(mount.as_os_str().as_bytes())?;
     let mut last = Ok(());

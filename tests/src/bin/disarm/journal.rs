@@ -1,4 +1,4 @@
-//! Standing between the watchdog and journald.
+//! Attacks on the path between the watchdog and journald.
 
 use std::fs;
 use std::io;
@@ -23,7 +23,7 @@ const AT_PACKETS: u32 = 38;
 /// `SK_DROP`.
 const DROP: i32 = 0;
 
-/// Reads and prints what is sent to the journal.
+/// Binds journald's socket, and prints what other processes send to it.
 pub(crate) fn take() -> io::Result<()> {
     let socket = UnixDatagram::bind(SOCKET)?;
     let mut bytes = vec![0; 1 << 16];
@@ -33,23 +33,24 @@ pub(crate) fn take() -> io::Result<()> {
     }
 }
 
-/// Has a filter at the socket of journald (`pid`) drop what comes, until somebody detaches it.
+/// Attaches a filter to the socket of journald (`pid`), which drops all messages until it is
+/// detached.
 pub(crate) fn filter(pid: i32) -> io::Result<()> {
-    // `BPF_RET | BPF_K`: so many bytes are left of each datagram.
+    // `BPF_RET | BPF_K`: `k` is how many bytes of each datagram are left.
     let mut none = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 };
     let program = libc::sock_fprog { len: 1, filter: &raw mut none };
     set_option(&socket(pid)?, libc::SO_ATTACH_FILTER, &program)
 }
 
-/// Detaches that.
+/// Detaches this filter.
 pub(crate) fn unfilter(pid: i32) -> io::Result<()> {
     set_option(&socket(pid)?, libc::SO_DETACH_FILTER, &0_i32)
 }
 
-/// Has a BPF program at a map of sockets, with journald's (`pid`) in it, drop what comes, for a
-/// while.
+/// Puts the socket of journald (`pid`) into a socket map whose BPF program drops all messages, and
+/// keeps it there for three minutes.
 pub(crate) fn map(pid: i32) -> io::Result<()> {
-    // Keys and values of 4 bytes, one of them.
+    // One entry, with a key and a value of 4 bytes each.
     let map = bpf::owned(bpf(bpf::MAP_CREATE, &[MAP_OF_SOCKETS, 4, 4, 1])?);
     let code = [set(0, DROP), EXIT];
     let program = Program { kind: PACKETS, attach: 0, target: 0, code: &code }.load()?;
@@ -66,7 +67,7 @@ pub(crate) fn map(pid: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// A descriptor of the socket that a process listens at for the journal.
+/// Returns a descriptor of the socket on which a process listens for journal messages.
 fn socket(pid: i32) -> io::Result<OwnedFd> {
     let missing = || io::Error::from(io::ErrorKind::NotFound);
     let sockets = fs::read_to_string("/proc/net/unix")?;
@@ -85,7 +86,7 @@ fn socket(pid: i32) -> io::Result<OwnedFd> {
 
 fn set_option<T>(socket: &OwnedFd, option: i32, value: &T) -> io::Result<()> {
     let (value, size) = (std::ptr::from_ref(value).cast(), size_of::<T>() as u32);
-    // SAFETY: the kernel reads the value, and what it points to lives as long.
+    // SAFETY: the kernel reads the value, and the memory it points to lives as long as the call.
     checked(
         unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, value, size) }
             .into(),

@@ -1,8 +1,9 @@
-//! `disarm`: really tries to switch the guard off, or its watchdog, by one way each. Prints one
-//! JSON line with what came of it.
+//! `disarm`: tries to switch off the guard or its watchdog, in one way per run. Prints one JSON
+//! line with the result.
 //!
-//! Exit status: 0 the act succeeded, 1 the kernel refused it, 2 it could not be tried. Its process
-//! id is on the first line of standard error: a process that is killed for it prints nothing more.
+//! Exit status: 0 the act succeeded, 1 the kernel refused it, 2 it could not be tried. The first
+//! line of standard error has the process id, because a process that is killed for the act prints
+//! nothing more.
 
 mod bpf;
 mod files;

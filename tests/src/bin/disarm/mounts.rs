@@ -1,4 +1,4 @@
-//! Reaching for the mounts below which the guard's files are.
+//! Attacks on the mounts below which the guard has its files.
 
 use std::ffi::CString;
 use std::fs;
@@ -11,27 +11,27 @@ use watchdog_tests::errno::checked;
 
 use crate::bpf::owned;
 
-/// A place of its own, that is shared with nobody: mounts can be moved there and away.
+/// A private mount that is not shared with any other: mounts can be moved there and back.
 const PLACE: &str = "/run/siege";
 
-/// mount(2) with `MS_MOVE`, to a new place and back.
+/// Moves a mount by mount(2) with `MS_MOVE`, to a new place and back.
 pub(crate) fn move_old(file: &Path) -> io::Result<()> {
     moved_and_back(file, |from, to| mount(from, to, None, libc::MS_MOVE))
 }
 
-/// open_tree(2) and move_mount(2), to a new place and back.
+/// Moves a mount by open_tree(2) and move_mount(2), to a new place and back.
 pub(crate) fn move_new(file: &Path) -> io::Result<()> {
     moved_and_back(file, |from, to| move_tree(&tree(from)?, to))
 }
 
-/// Hides a folder behind an empty file system.
+/// Hides a folder by mounting an empty file system on it.
 pub(crate) fn over(file: &Path) -> io::Result<()> {
     mount(Path::new("tmpfs"), file, Some("tmpfs"), 0)?;
     unmount(file)
 }
 
-/// Hides a file or folder behind another one. `more` are flags that the kernel leaves out of
-/// account beside `MS_BIND`.
+/// Hides a file or folder by mounting another one on it. `more` are flags that the kernel ignores
+/// beside `MS_BIND`.
 pub(crate) fn bind_over(file: &Path, more: u64) -> io::Result<()> {
     let other = std::env::temp_dir().join("over");
     if file.is_dir() {
@@ -49,8 +49,8 @@ pub(crate) fn bind_over(file: &Path, more: u64) -> io::Result<()> {
     result.and(undone)
 }
 
-/// pivot_root(2) to another mount of what is at the root, and back: for that time everybody's
-/// paths lead elsewhere.
+/// Calls pivot_root(2) to a second mount of the root, and back. In between, the paths of all
+/// processes lead to the other mount.
 pub(crate) fn pivot() -> io::Result<()> {
     let (root, old) = (Path::new("/"), Path::new("/mnt"));
     private(root)?;
@@ -63,7 +63,7 @@ pub(crate) fn pivot() -> io::Result<()> {
     result
 }
 
-/// Moves a mount below one of its own, and has the kernel unmount that with all that is in it.
+/// Moves a mount below a new private one, and has the kernel unmount both.
 pub(crate) fn private_move(file: &Path) -> io::Result<()> {
     let root = Path::new("/");
     checked_mount(None, root, None, libc::MS_REC | libc::MS_PRIVATE)?;
@@ -72,7 +72,7 @@ pub(crate) fn private_move(file: &Path) -> io::Result<()> {
     result.and(shared)
 }
 
-/// Moves a mount to a new place and back: what it is below may not be shared meanwhile.
+/// Moves a mount to a new place and back. The mount above it must be private during the move.
 fn moved_and_back(file: &Path, by: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
     let above = file.parent().unwrap_or(file);
     let above = above.ancestors().find(|folder| is_mount(folder)).unwrap_or(above);
@@ -82,7 +82,7 @@ fn moved_and_back(file: &Path, by: impl Fn(&Path, &Path) -> io::Result<()>) -> i
     result
 }
 
-/// Does something with a folder to which mounts can be moved; what is there afterwards goes.
+/// Calls `act` with a folder to which mounts can be moved. Unmounts everything there afterwards.
 fn at_own_place(act: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let place = Path::new(PLACE);
     fs::create_dir_all(place)?;
@@ -92,12 +92,12 @@ fn at_own_place(act: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     result.and(unmount(place))
 }
 
-/// A path as it is below a folder.
+/// Returns a path as it is below a folder.
 fn below(folder: &Path, path: &Path) -> PathBuf {
     folder.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Whether something is mounted there.
+/// Returns whether the folder is a mount point.
 fn is_mount(folder: &Path) -> bool {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     table.lines().any(|line| line.split(' ').nth(4).map(Path::new) == Some(folder))
@@ -126,7 +126,7 @@ fn checked_mount(from: Option<&Path>, to: &Path, kind: Option<&str>, flags: u64)
     checked(result.into()).map(drop)
 }
 
-/// With all that is mounted below it, as soon as nobody uses it any more.
+/// Unmounts lazily, with all mounts below it.
 fn unmount(mount: &Path) -> io::Result<()> {
     let mount = name(mount)?;
     // SAFETY: the kernel reads the name.

@@ -1,4 +1,4 @@
-//! Reaching for the guard's tables, programs and links by bpf(2).
+//! Attacks on the guard's tables, programs and links by bpf(2).
 
 use std::fs::File;
 use std::io;
@@ -11,14 +11,14 @@ const CGROUP_SYSCTL: u32 = 18;
 /// `BPF_LINK_TYPE_ITER`.
 const LINK_ITER: u32 = 4;
 
-/// Opens every table by its id. Refused if any is: nothing but the guard refuses root.
+/// Opens every table by its id. Refused if one is refused: only the guard refuses root.
 pub(crate) fn table_by_id() -> io::Result<()> {
     let opened = all(bpf::MAP_GET_NEXT_ID, bpf::MAP_GET_FD_BY_ID);
     opened.into_iter().try_for_each(|table| table.map(drop))
 }
 
-/// Opens every program by its id, and detaches from the root cgroup those that are had. What
-/// succeeds is the first that came off; refused is the last that was not had.
+/// Tries to open every program by its id, and to detach it from the root cgroup. Succeeds at the
+/// first program that was detached; otherwise returns the last error.
 pub(crate) fn detach_program() -> io::Result<()> {
     let root = File::open("/sys/fs/cgroup")?;
     let mut refused = Err(io::Error::from(io::ErrorKind::NotFound));
@@ -36,8 +36,8 @@ pub(crate) fn detach_program() -> io::Result<()> {
     refused
 }
 
-/// Detaches every link, and puts another program behind it. What succeeds is the first that came
-/// off; else the last refusal.
+/// Tries to detach every link, and to replace its program with every other one. Succeeds at the
+/// first link that changed; otherwise returns the last error.
 pub(crate) fn detach_link() -> io::Result<()> {
     let programs = all(bpf::PROG_GET_NEXT_ID, bpf::PROG_GET_FD_BY_ID);
     let programs: Vec<OwnedFd> = programs.into_iter().flatten().collect();
@@ -55,8 +55,8 @@ pub(crate) fn detach_link() -> io::Result<()> {
     refused
 }
 
-/// Puts an empty program behind the link by which processes' mappings are gone through: what it
-/// lists then is nothing.
+/// Replaces the program of the iterator link that lists the mappings of processes. The new program
+/// is empty, so that the list is empty too.
 pub(crate) fn update_link() -> io::Result<()> {
     let is_it = |link: &&OwnedFd| is_iterator_of(link, b"task_vma\0");
     let links = links();
@@ -67,7 +67,7 @@ pub(crate) fn update_link() -> io::Result<()> {
     update(link, &program).map(drop)
 }
 
-/// Every link that is had.
+/// Opens every link that the kernel allows.
 fn links() -> Vec<OwnedFd> {
     all(bpf::LINK_GET_NEXT_ID, bpf::LINK_GET_FD_BY_ID).into_iter().flatten().collect()
 }
@@ -77,9 +77,10 @@ fn update(link: &OwnedFd, program: &OwnedFd) -> io::Result<i32> {
     bpf(bpf::LINK_UPDATE, &[link, program, 0, 0])
 }
 
-/// Whether a link is an iterator of this kind, whose name ends with NUL.
+/// Returns whether a link is an iterator with this name, which ends with NUL.
 fn is_iterator_of(link: &OwnedFd, wanted: &[u8]) -> bool {
-    /// `struct bpf_link_info`: words that say what it is, then the place for a name and its size.
+    /// `struct bpf_link_info`: its type, then the address of a buffer for a name and the buffer's
+    /// size.
     const KIND: usize = 0;
     const NAME: usize = 4;
     const SIZE: usize = 6;
@@ -89,7 +90,7 @@ fn is_iterator_of(link: &OwnedFd, wanted: &[u8]) -> bool {
     let [low, high] = bpf::halves(info.as_mut_ptr() as u64);
     let size = size_of_val(&info) as u32;
     let words = [link.as_raw_fd().cast_unsigned(), size, low, high];
-    // Links of other kinds may take the name's place for something else, and say so.
+    // Links of other kinds may use the place of the name for something else, and return an error.
     let said = bpf(bpf::OBJ_GET_INFO_BY_FD, &words);
     said.is_ok() && info[KIND] == LINK_ITER && name.starts_with(wanted)
 }

@@ -1,4 +1,4 @@
-//! Reaching for the watchdog's process.
+//! Attacks on the watchdog's process.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 
 use watchdog_tests::errno::checked;
 
-/// kill(2).
+/// Sends a signal by kill(2).
 pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
-    // SAFETY: takes numbers.
+    // SAFETY: takes only numbers.
     checked(unsafe { libc::kill(pid, signal) }.into()).map(drop)
 }
 
-/// pidfd_send_signal(2).
+/// Sends SIGTERM by pidfd_send_signal(2).
 pub(crate) fn pidfd_signal(pid: i32) -> io::Result<()> {
     let process = pidfd(pid)?;
     let none = std::ptr::null::<libc::siginfo_t>();
@@ -30,7 +30,7 @@ pub(crate) fn pidfd_signal(pid: i32) -> io::Result<()> {
     .map(drop)
 }
 
-/// tgkill(2) of the last thread.
+/// Sends SIGKILL to the last thread by tgkill(2).
 pub(crate) fn kill_thread(pid: i32) -> io::Result<()> {
     let threads = fs::read_dir(format!("/proc/{pid}/task"))?;
     let last =
@@ -40,8 +40,8 @@ pub(crate) fn kill_thread(pid: i32) -> io::Result<()> {
         .map(drop)
 }
 
-/// A pipe whose readiness kills: the kernel sends the signal by itself, and tells nobody whether
-/// it did. Refused when the watchdog is still there a moment later.
+/// Makes a pipe whose readiness sends SIGKILL. The kernel sends the signal by itself and reports no
+/// result. Refused if the watchdog is still there half a second later.
 pub(crate) fn file_signal(pid: i32) -> io::Result<()> {
     /// `F_SETSIG` (include/uapi/asm-generic/fcntl.h).
     const F_SETSIG: i32 = 10;
@@ -58,7 +58,7 @@ pub(crate) fn file_signal(pid: i32) -> io::Result<()> {
     ends(pid, &before, Duration::from_millis(500))
 }
 
-/// Refused when a process that was started then is still there after this time.
+/// Waits for a process with this start time to end. Refused if it is still there after this time.
 pub(crate) fn ends(pid: i32, started: &str, patience: Duration) -> io::Result<()> {
     const LOOK_EVERY: Duration = Duration::from_millis(50);
     let begun = Instant::now();
@@ -71,7 +71,7 @@ pub(crate) fn ends(pid: i32, started: &str, patience: Duration) -> io::Result<()
     Ok(())
 }
 
-/// When a process was started: the 22nd field of its `stat`. A zombie has none.
+/// Returns the start time of a process: the 22nd field of its `stat`. A zombie has none.
 pub(crate) fn start_time(pid: i32) -> io::Result<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let behind = stat.rsplit_once(") ").map(|(_, behind)| behind).unwrap_or_default();
@@ -82,14 +82,14 @@ pub(crate) fn start_time(pid: i32) -> io::Result<String> {
     }
 }
 
-/// ptrace(2).
+/// Attaches by ptrace(2).
 pub(crate) fn trace(pid: i32) -> io::Result<()> {
     let none = std::ptr::null_mut::<libc::c_void>();
     // SAFETY: attaching reads and writes nothing of this process.
     checked(unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, none, none) }).map(drop)
 }
 
-/// process_vm_writev(2) of what is there, at the beginning of the watchdog's stack.
+/// Writes the current byte at the beginning of the watchdog's stack, by process_vm_writev(2).
 pub(crate) fn write_memory(pid: i32) -> io::Result<()> {
     let mut byte = [0_u8];
     let local = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
@@ -111,12 +111,12 @@ fn stack(pid: i32) -> io::Result<u64> {
         .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
 }
 
-/// /proc/PID/mem, for writing.
+/// Opens /proc/PID/mem for writing.
 pub(crate) fn proc_mem(pid: i32) -> io::Result<()> {
     OpenOptions::new().write(true).open(format!("/proc/{pid}/mem")).map(drop)
 }
 
-/// A counter of page faults which sends SIGTRAP at the first.
+/// Opens a counter of page faults that sends SIGTRAP at the first fault.
 pub(crate) fn counter(pid: i32) -> io::Result<()> {
     // `struct perf_event_attr` up to `sig_data` (include/uapi/linux/perf_event.h), in words of 8
     // bytes.
@@ -124,7 +124,7 @@ pub(crate) fn counter(pid: i32) -> io::Result<()> {
     const SOFTWARE: u64 = 1;
     const PAGE_FAULTS: u64 = 2;
     const EACH: u64 = 1;
-    // `remove_on_exec`, which `sigtrap` asks for, and that.
+    // `remove_on_exec`, which `sigtrap` requires, and `sigtrap`.
     const SIGNAL: u64 = 1 << 36 | 1 << 37;
     let mut words = [0_u64; WORDS];
     words[..3].copy_from_slice(&[SOFTWARE | (WORDS as u64 * 8) << 32, PAGE_FAULTS, EACH]);
@@ -134,37 +134,37 @@ pub(crate) fn counter(pid: i32) -> io::Result<()> {
         unsafe { libc::syscall(libc::SYS_perf_event_open, words.as_ptr(), pid, -1, -1, 0) };
     let counter = checked(opened)?;
     thread::sleep(Duration::from_secs(2));
-    // SAFETY: new, and nobody else's.
+    // SAFETY: the descriptor is new and has no other owner.
     drop(unsafe { OwnedFd::from_raw_fd(counter as i32) });
     Ok(())
 }
 
-/// pidfd_getfd(2).
+/// Copies a descriptor of another process by pidfd_getfd(2).
 pub(crate) fn descriptor(pid: i32, number: i32) -> io::Result<OwnedFd> {
     let process = pidfd(pid)?;
     // SAFETY: takes numbers.
     let taken = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) };
     let taken = checked(taken)?;
-    // SAFETY: new, and nobody else's.
+    // SAFETY: the descriptor is new and has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(taken as i32) })
 }
 
-/// Has a child traced, and lets it become the watchdog's executable.
+/// Traces a child and lets it execute the watchdog's executable.
 pub(crate) fn traced_exec(executable: &Path) -> io::Result<()> {
     let mut command = Command::new(executable);
     command.args(["guard", "status"]);
-    // SAFETY: the child calls nothing else before it executes.
+    // SAFETY: the child makes no other call before it executes.
     unsafe {
         command.pre_exec(|| {
             let none = std::ptr::null_mut::<libc::c_void>();
             checked(libc::ptrace(libc::PTRACE_TRACEME, 0, none, none)).map(drop)
         });
     }
-    // The child stops at its first instruction, if it gets there, and ends with this process.
+    // The child stops at its first instruction, if it gets that far, and ends with this process.
     command.spawn().map(drop)
 }
 
-/// prlimit(2) of no processor time at all.
+/// Limits the processor time to zero by prlimit(2).
 pub(crate) fn processor_limit(pid: i32) -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     let none = std::ptr::null_mut();
@@ -173,7 +173,7 @@ pub(crate) fn processor_limit(pid: i32) -> io::Result<()> {
         .map(drop)
 }
 
-/// sched_setscheduler(2) to the class that runs when nobody else does.
+/// Sets the class that runs only when the processor is otherwise idle, by sched_setscheduler(2).
 pub(crate) fn idle(pid: i32) -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: 0 };
     // SAFETY: the kernel reads the parameters.
@@ -183,13 +183,13 @@ pub(crate) fn idle(pid: i32) -> io::Result<()> {
     .map(drop)
 }
 
-/// Begins the watchdog as a child that shares its root with this process. Once there is `go` in a
-/// folder, that becomes the root of both, and gets `gone`.
+/// Starts the watchdog as a child that shares its root with this process. Once the folder contains
+/// `go`, this process makes the folder the root of both, and creates `gone` in it.
 pub(crate) fn shared_root(executable: &Path, folder: &Path) -> io::Result<()> {
     let path = CString::new(executable.as_os_str().as_bytes())?;
     let arguments = [path.as_ptr(), c"run".as_ptr(), std::ptr::null()];
     let flags = libc::CLONE_FS | libc::SIGCHLD;
-    // SAFETY: as fork(2), since memory is not shared; the child does nothing before it executes.
+    // SAFETY: as fork(2), since memory is not shared. The child does nothing before it executes.
     let child = checked(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
     if child == 0 {
         // SAFETY: the name and the arguments end with a NUL.
@@ -208,8 +208,8 @@ pub(crate) fn shared_root(executable: &Path, folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives this process the watchdog's executable, as /proc/self/exe. The kernel wants nothing of
-/// the old one mapped: this code goes on in a copy of it.
+/// Makes the watchdog's executable this process's /proc/self/exe. The kernel requires that no part
+/// of the old executable is mapped, so this code continues in a copy.
 pub(crate) fn impostor(executable: &Path) -> io::Result<()> {
     let file = File::open(executable)?;
     copy_away()?;
@@ -218,7 +218,7 @@ pub(crate) fn impostor(executable: &Path) -> io::Result<()> {
     checked(unsafe { libc::prctl(option, what, file.as_raw_fd(), 0, 0) }.into()).map(drop)
 }
 
-/// Puts an anonymous copy in the place of every mapping of this program's file. The code runs on,
+/// Replaces every mapping of this program's file with an anonymous copy. The code continues to run,
 /// since each copy replaces its original in one step.
 fn copy_away() -> io::Result<()> {
     let own = fs::read_link("/proc/self/exe")?;
@@ -238,8 +238,8 @@ fn copy_away() -> io::Result<()> {
             | flag(1, b'w', libc::PROT_WRITE)
             | flag(2, b'x', libc::PROT_EXEC);
         let size = end - start;
-        // SAFETY: a new mapping takes the bytes, and moves onto the place they are at: nothing
-        // that refers to them sees a difference.
+        // SAFETY: a new mapping receives the bytes and moves to the address of the originals. Code
+        // and data that refer to them see no difference.
         unsafe {
             let anonymous = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
             let writable = libc::PROT_READ | libc::PROT_WRITE;
@@ -262,6 +262,6 @@ fn copy_away() -> io::Result<()> {
 fn pidfd(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: takes numbers.
     let descriptor = checked(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
-    // SAFETY: new, and nobody else's.
+    // SAFETY: the descriptor is new and has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor as i32) })
 }

@@ -1,4 +1,4 @@
-//! eBPF programs of one's own, against the guard and beside it.
+//! eBPF programs of the attacker, against the guard or beside it.
 
 use std::fs::{self, File};
 use std::io;
@@ -33,7 +33,7 @@ pub(crate) const TRACE_ITER: u32 = 28;
 const LSM_CGROUP: u32 = 43;
 /// `BPF_F_ALLOW_MULTI`.
 const ALLOW_MULTI: u32 = 2;
-/// Of `enum bpf_func_id`: `bpf_get_current_pid_tgid` and so on.
+/// Of `enum bpf_func_id`: `bpf_get_current_pid_tgid` and others.
 const GET_CURRENT_PID_TGID: i32 = 14;
 const PROBE_WRITE_USER: i32 = 36;
 const SEND_SIGNAL: i32 = 109;
@@ -43,13 +43,13 @@ const TO_PROCESS: i32 = 1;
 
 const ROOT_CGROUP: &str = "/sys/fs/cgroup";
 const SETTING: &str = "/proc/sys/kernel/ftrace_enabled";
-/// How long a program stays that is only to be there.
+/// How long a program stays attached if its presence is all that matters.
 const A_MOMENT: Duration = Duration::from_secs(1);
-/// How long a process may take to make its next system call.
+/// Maximum time until a process makes its next system call.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Has the kernel take a positive number for the guard's verdict about this process: the guard's
-/// program, which is behind the function, is never asked. Then opens a pinned table.
+/// Makes the hook's function return a positive number for this process, so that the guard's
+/// program, which runs after it, is not called. Then opens a pinned table.
 pub(crate) fn answer_for_hook(file: &Path) -> io::Result<()> {
     let target = Types::of_this_kernel()?.function("security_bpf_map")?;
     let code = verdict_about(own_process(), 1);
@@ -58,7 +58,7 @@ pub(crate) fn answer_for_hook(file: &Path) -> io::Result<()> {
     bpf::pinned(file).map(drop)
 }
 
-/// The same for every process but one, for a while.
+/// Does the same for every process except one, and stays for three minutes.
 pub(crate) fn answer_others(pid: i32) -> io::Result<()> {
     let target = Types::of_this_kernel()?.function("security_bpf_map")?;
     let code = [
@@ -76,7 +76,8 @@ pub(crate) fn answer_others(pid: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// An LSM program that lets everything be, at this hook, of which process 1 keeps a descriptor.
+/// Attaches an LSM program that allows everything to this hook. Process 1 keeps a descriptor of its
+/// link.
 pub(crate) fn store_program(hook: &str) -> io::Result<()> {
     let target = Types::of_this_kernel()?.function(hook)?;
     let code = [set(0, 0), EXIT];
@@ -89,8 +90,9 @@ pub(crate) fn store_program(hook: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// The same by an LSM program, which runs before those that are there. Kernels from 6.12 on load
-/// none that says so: there, that one is attached at all is the success.
+/// Does the same as [`answer_for_hook`] by an LSM program that runs before the attached ones.
+/// Kernels from 6.12 on do not load a program that returns 1: there, attaching one that returns 0
+/// is the success.
 pub(crate) fn lsm_program(file: &Path) -> io::Result<()> {
     let target = Types::of_this_kernel()?.function("bpf_lsm_bpf_map")?;
     let with = |verdict| {
@@ -108,8 +110,8 @@ pub(crate) fn lsm_program(file: &Path) -> io::Result<()> {
     }
 }
 
-/// The same by an LSM program of the root cgroup. Where the kernel takes none that says so (7.2),
-/// it says nothing: that it is attached at all is the success.
+/// Does the same by an LSM program of the root cgroup. If the kernel refuses a program that returns
+/// 1 (7.2), it attaches one that sets no result: attaching it is the success.
 pub(crate) fn lsm_cgroup(file: &Path) -> io::Result<()> {
     let target = Types::of_this_kernel()?.function("bpf_lsm_bpf_map")?;
     let with = |code: &[u64]| Program { kind: LSM, attach: LSM_CGROUP, target, code }.load();
@@ -121,7 +123,7 @@ pub(crate) fn lsm_cgroup(file: &Path) -> io::Result<()> {
     }
 }
 
-/// Has nothing come of what a process sends, which is told that it was sent.
+/// Drops what a process sends. The process gets no error.
 pub(crate) fn swallow(pid: i32) -> io::Result<()> {
     let target = Types::of_this_kernel()?.function("security_socket_sendmsg")?;
     let code = verdict_about(pid, 1);
@@ -131,8 +133,8 @@ pub(crate) fn swallow(pid: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Has the kernel forget that a program before this one refused a setting, and switches the
-/// guard's programs off by it; they are on again afterwards.
+/// Makes the kernel forget that an earlier program refused a setting. Switches the guard's programs
+/// off by that setting, and on again afterwards.
 pub(crate) fn set_retval() -> io::Result<()> {
     let code = [set(1, 0), call(SET_RETVAL), set(0, 1), EXIT];
     let program =
@@ -145,7 +147,7 @@ pub(crate) fn set_retval() -> io::Result<()> {
     })
 }
 
-/// A program that could write other processes' memory; it is not attached.
+/// Loads a program that could write other processes' memory. It is not attached.
 pub(crate) fn write_user() -> io::Result<()> {
     let code = [
         store(STACK, -8, 0),
@@ -160,7 +162,7 @@ pub(crate) fn write_user() -> io::Result<()> {
     Program { kind: RAW_TRACEPOINT, attach: 0, target: 0, code: &code }.load().map(drop)
 }
 
-/// SIGKILL as a process's own, at its next system call.
+/// Makes a process send SIGKILL to itself at its next system call.
 pub(crate) fn send_signal(pid: i32) -> io::Result<()> {
     let code = [
         call(GET_CURRENT_PID_TGID),
@@ -177,7 +179,7 @@ pub(crate) fn send_signal(pid: i32) -> io::Result<()> {
     process::ends(pid, &before, PATIENCE)
 }
 
-/// SIGKILL by a function of the kernel that takes any process (6.13 and later).
+/// Sends SIGKILL by a kernel function that takes any process (6.13 and later).
 pub(crate) fn send_signal_task(pid: i32) -> io::Result<()> {
     let types = Types::of_this_kernel()?;
     let code = [
@@ -196,7 +198,7 @@ pub(crate) fn send_signal_task(pid: i32) -> io::Result<()> {
         EXIT,
     ];
     let before = process::start_time(pid)?;
-    // The kernel calls this function when it is asked to try a program of this type.
+    // The kernel calls this function when it runs a test of a program of this type.
     let target = types.function("bpf_fentry_test1")?;
     let program = Program { kind: TRACING, attach: TRACE_FENTRY, target, code: &code }.load()?;
     let _link = bpf::link(&program, None)?;
@@ -204,21 +206,21 @@ pub(crate) fn send_signal_task(pid: i32) -> io::Result<()> {
     process::ends(pid, &before, PATIENCE)
 }
 
-/// A program that takes the place of another one's function. It names none: the kernel itself
-/// takes no such thing.
+/// Tries to load a program that replaces a function of another one. It names no other program, so
+/// the kernel itself refuses it.
 pub(crate) fn extension() -> io::Result<()> {
     let code = [set(0, 0), EXIT];
     Program { kind: EXTENSION, attach: 0, target: 0, code: &code }.load().map(drop)
 }
 
-/// The first function of a scheduler.
+/// Loads the first function of a scheduler.
 pub(crate) fn scheduler(operations: &str) -> io::Result<()> {
     let target = Types::of_this_kernel()?.structure(operations)?;
     let code = [set(0, 0), EXIT];
     Program { kind: STRUCT_OPS, attach: 0, target, code: &code }.load().map(drop)
 }
 
-/// A program that looks at a function which has nothing to do with the guard.
+/// Attaches a program to a function that has nothing to do with the guard.
 pub(crate) fn tracing() -> io::Result<()> {
     let target = Types::of_this_kernel()?.function("vfs_fsync_range")?;
     let code = [set(0, 0), EXIT];
@@ -226,7 +228,8 @@ pub(crate) fn tracing() -> io::Result<()> {
     bpf::link(&program, None).map(drop)
 }
 
-/// A program that lets a new control group open every device, as systemd makes them for services.
+/// Attaches a program that allows every device to a new control group, as systemd does for
+/// services.
 pub(crate) fn cgroup_device() -> io::Result<()> {
     let code = [set(0, 1), EXIT];
     let program =
@@ -238,13 +241,13 @@ pub(crate) fn cgroup_device() -> io::Result<()> {
     result
 }
 
-/// A program that drops every packet of a socket which takes it; none does.
+/// Loads a program that drops every packet of its socket. No socket uses it.
 pub(crate) fn socket_filter() -> io::Result<()> {
     let code = [set(0, 0), EXIT];
     Program { kind: SOCKET_FILTER, attach: 0, target: 0, code: &code }.load().map(drop)
 }
 
-/// A verdict about what one process does; 0 about all others.
+/// Builds a program that returns `verdict` for one process and 0 for all others.
 fn verdict_about(pid: i32, verdict: i32) -> [u64; 7] {
     [
         call(GET_CURRENT_PID_TGID),
@@ -261,7 +264,7 @@ fn own_process() -> i32 {
     std::process::id().cast_signed()
 }
 
-/// Does something while a program is attached to a control group.
+/// Calls `act` while a program is attached to a control group.
 fn attached(
     group: &str,
     program: &OwnedFd,

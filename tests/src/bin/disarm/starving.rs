@@ -1,5 +1,4 @@
-//! Leaving the watchdog without what it needs: processor, disk, memory, and leave to read its
-//! files.
+//! Attacks on what the watchdog needs: processor, disk, memory, and access to its files.
 
 use std::ffi::{CStr, CString};
 use std::fs::{self, Permissions};
@@ -10,17 +9,17 @@ use std::path::Path;
 
 use watchdog_tests::errno::checked;
 
-/// The least that a process can be preferred.
+/// The lowest priority of a process.
 const LAST: i32 = 19;
 
-/// setpriority(2).
+/// Sets the lowest priority by setpriority(2).
 pub(crate) fn nice(pid: i32) -> io::Result<()> {
     // SAFETY: takes numbers.
     let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, pid.cast_unsigned(), LAST) };
     checked(result.into()).map(drop)
 }
 
-/// ioprio_set(2) to the class that reads when nobody else does.
+/// Sets the class that reads only when the disk is otherwise idle, by ioprio_set(2).
 pub(crate) fn io_priority(pid: i32) -> io::Result<()> {
     /// `IOPRIO_WHO_PROCESS` and `IOPRIO_CLASS_IDLE`, shifted (include/uapi/linux/ioprio.h).
     const PROCESS: i32 = 1;
@@ -29,24 +28,24 @@ pub(crate) fn io_priority(pid: i32) -> io::Result<()> {
     checked(unsafe { libc::syscall(libc::SYS_ioprio_set, PROCESS, pid, IDLE) }).map(drop)
 }
 
-/// Makes it the first to be killed when memory runs out.
+/// Makes the process the first to be killed when memory runs out.
 pub(crate) fn oom_score(pid: i32) -> io::Result<()> {
     fs::write(format!("/proc/{pid}/oom_score_adj"), "1000")
 }
 
-/// The niceness of its whole session.
+/// Sets the niceness of the process's whole session.
 pub(crate) fn autogroup(pid: i32) -> io::Result<()> {
     fs::write(format!("/proc/{pid}/autogroup"), LAST.to_string())
 }
 
-/// chmod(2), and back if that succeeded.
+/// Takes all permissions away by chmod(2), and restores them if that succeeded.
 pub(crate) fn mode(file: &Path) -> io::Result<()> {
     let before = fs::metadata(file)?.permissions();
     fs::set_permissions(file, Permissions::from_mode(0o0))?;
     fs::set_permissions(file, before)
 }
 
-/// chown(2), and back if that succeeded.
+/// Changes the owner by chown(2), and restores it if that succeeded.
 pub(crate) fn owner(file: &Path) -> io::Result<()> {
     const NOBODY: u32 = 65534;
     let before = fs::metadata(file)?.uid();
@@ -54,9 +53,9 @@ pub(crate) fn owner(file: &Path) -> io::Result<()> {
     chown(file, Some(before), None)
 }
 
-/// An ACL that takes the right to execute a file away, whatever its mode says.
+/// Sets an ACL that takes away the right to execute a file, whatever its mode.
 pub(crate) fn acl(file: &Path) -> io::Result<()> {
-    // `POSIX_ACL_XATTR_VERSION`, then tag, permissions and number of each entry
+    // `POSIX_ACL_XATTR_VERSION`, then tag, permissions and id of each entry
     // (include/uapi/linux/posix_acl_xattr.h): owner, group, others.
     let entry = |tag: u16, may: u16| [tag.to_le_bytes(), may.to_le_bytes(), [0xff; 2], [0xff; 2]];
     let entries = [entry(0x01, 6), entry(0x04, 0), entry(0x20, 0)];
@@ -65,7 +64,7 @@ pub(crate) fn acl(file: &Path) -> io::Result<()> {
     attribute(file, c"system.posix_acl_access", &value)
 }
 
-/// setxattr(2).
+/// Sets an extended attribute by setxattr(2).
 pub(crate) fn attribute(file: &Path, name: &CStr, value: &[u8]) -> io::Result<()> {
     let file = CString::new(file.as_os_str().as_bytes())?;
     let (bytes, size) = (value.as_ptr().cast(), value.len());

@@ -1,5 +1,5 @@
-//! BPF programs that do nothing, by bpf(2): it is what the kernel does to its own text to reach
-//! them that matters.
+//! BPF programs that do nothing, by bpf(2). They exist so that the kernel rewrites its own text to
+//! call them.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -16,11 +16,11 @@ use aya_obj::generated::{
 };
 use watchdog_tests::service::Hook;
 
-/// The programs that are attached; one that is dropped is detached.
+/// The attached programs. Dropping one detaches it.
 #[derive(Default)]
 pub(crate) struct Programs {
     attached: BTreeMap<Hook, Vec<OwnedFd>>,
-    /// The kernel's types, read once: it takes a second under emulation.
+    /// The kernel's BTF, read only once: that takes a second under emulation.
     types: Option<Btf>,
 }
 
@@ -69,7 +69,7 @@ impl Programs {
         Ok(vec![bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attributes)?, program])
     }
 
-    /// The BTF id of a function of the kernel.
+    /// Returns the BTF id of a kernel function.
     fn function(&mut self, name: &str) -> Result<u32> {
         let types = match &mut self.types {
             Some(types) => types,
@@ -79,19 +79,20 @@ impl Programs {
     }
 }
 
-/// A perf event on a function's entry, with a program (`perf_kprobe_event_init`,
+/// Attaches a program to a function's entry by a perf event (`perf_kprobe_event_init`,
 /// kernel/trace/trace_event_perf.c).
 fn attach_kprobe(function: &str) -> Result<Vec<OwnedFd>> {
     let program = load(bpf_prog_type::BPF_PROG_TYPE_KPROBE, 0, 0)?;
     let kind = fs::read_to_string("/sys/bus/event_source/devices/kprobe/type")?.trim().parse()?;
     let function = CString::new(function)?;
-    // SAFETY: the structure consists of numbers, for which zero is a value.
+    // SAFETY: the structure consists of numbers, for which zero is valid.
     let mut event: perf_event_attr = unsafe { std::mem::zeroed() };
     event.type_ = kind;
     event.size = u32::try_from(size_of::<perf_event_attr>())?;
     event.__bindgen_anon_3.config1 = function.as_ptr() as u64;
     let (any_process, first_processor, no_group) = (-1, 0, -1);
-    // SAFETY: the kernel reads the structure and the name, which live, and no more than `size`.
+    // SAFETY: the kernel reads the structure, no more than `size` bytes, and the name. Both outlive
+    // the call.
     let opened = unsafe {
         libc::syscall(
             libc::SYS_perf_event_open,
@@ -120,7 +121,7 @@ fn load(kind: bpf_prog_type, attach: u32, function: u32) -> Result<OwnedFd> {
     let mut code = [instruction(BPF_ALU64 | BPF_MOV | BPF_K), instruction(BPF_JMP | BPF_EXIT)];
     let mut attributes = zeroed();
     {
-        // SAFETY: every field is a number, whose bytes are zero.
+        // SAFETY: every field is a number, whose bytes are all zero.
         let load = unsafe { &mut attributes.__bindgen_anon_3 };
         load.prog_type = kind as u32;
         load.insn_cnt = u32::try_from(code.len())?;
@@ -133,27 +134,28 @@ fn load(kind: bpf_prog_type, attach: u32, function: u32) -> Result<OwnedFd> {
 }
 
 fn instruction(code: u32) -> bpf_insn {
-    // SAFETY: the structure consists of numbers, for which zero is a value.
+    // SAFETY: the structure consists of numbers, for which zero is valid.
     let mut instruction: bpf_insn = unsafe { std::mem::zeroed() };
     instruction.code = u8::try_from(code).unwrap_or_default();
     instruction
 }
 
 fn zeroed() -> bpf_attr {
-    // SAFETY: the union's members consist of numbers, for which zero is a value.
+    // SAFETY: the union's members consist of numbers, for which zero is valid.
     unsafe { std::mem::zeroed() }
 }
 
 fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<OwnedFd> {
     let (attributes, size) = (&raw mut *attributes, size_of::<bpf_attr>());
-    // SAFETY: the kernel reads `size` bytes there, and what they point to lives in the callers.
+    // SAFETY: the kernel reads `size` bytes there. The memory they point to belongs to the callers
+    // and outlives the call.
     descriptor(unsafe { libc::syscall(libc::SYS_bpf, command as u32, attributes, size) })
 }
 
-/// The descriptor that a system call returned.
+/// Returns the descriptor that a system call returned, or its error.
 fn descriptor(returned: libc::c_long) -> io::Result<OwnedFd> {
     match i32::try_from(returned) {
-        // SAFETY: the kernel made it for the caller, and nobody else has it.
+        // SAFETY: the kernel made the descriptor for this call. It has no other owner.
         Ok(new @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(new) }),
         _ => Err(io::Error::last_os_error()),
     }

@@ -1,8 +1,7 @@
 //! Process 1 of every initramfs of the node machine.
 //!
-//! On node 0 it loads the modules that the root file system needs, mounts it
-//! and hands over to systemd. On a service node it stays and does what the
-//! host asks through the node's mailbox.
+//! On node 0 it loads the modules for the root file system, mounts that and becomes systemd. On a
+//! service node it stays and carries out the host's requests, which arrive in the node's mailbox.
 
 mod bpf;
 mod modules;
@@ -22,8 +21,8 @@ fn main() -> ExitCode {
     if fs::write("/dev/kmsg", &message).is_err() {
         eprintln!("{message}");
     }
-    // Process 1 may not end: the kernel panics, which the host reports with
-    // the line above.
+    // If process 1 ends, the kernel panics. The host then reports the panic together with the line
+    // above.
     ExitCode::FAILURE
 }
 
@@ -44,7 +43,7 @@ fn parameter<'a>(command_line: &'a str, name: &str) -> Option<&'a str> {
         .find_map(|word| word.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')))
 }
 
-/// Mounts a file system on a directory that is created when it is missing.
+/// Mounts a file system on a directory. Creates the directory if it is missing.
 fn mount_new(kind: &str, source: &str, target: &str, options: &str) -> Result<()> {
     fs::create_dir_all(target).with_context(|| format!("cannot create {target}"))?;
     let options = std::ffi::CString::new(options)?;

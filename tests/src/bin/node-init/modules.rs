@@ -9,8 +9,8 @@ use rustix::{
     system::{delete_module, finit_module},
 };
 
-/// Loads a set of modules. The parameters go to its last module, the one that
-/// the set is named after; dependencies that are loaded already are no error.
+/// Loads a set of modules. The parameters go to its last module, after which the set is named. A
+/// dependency that is already loaded is not an error.
 pub(crate) fn load(set: &str, parameters: &str) -> Result<()> {
     let directory = Path::new("/modules").join(set);
     let mut files: Vec<_> = fs::read_dir(&directory)

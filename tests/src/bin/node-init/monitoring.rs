@@ -10,15 +10,15 @@ use rustix::{mount::MountFlags, mount::mount, mount::mount_move, process::chroot
 
 use crate::modules;
 
-/// A script of the host's that changes the root file system before systemd sees it.
+/// A script of the host that changes the root file system before systemd starts.
 const AT_BOOT: &str = "/host/at-boot";
 
-/// Mounts the root file system and what the host shares, and becomes systemd.
+/// Mounts the root file system and the host's disks, and becomes systemd.
 pub(crate) fn hand_over() -> Result<Infallible> {
     modules::load("boot", "")?;
     fs::remove_dir_all("/modules")?;
-    // Programs and test data, and the running kernel's own modules, have disks of their own, so
-    // that one root image serves every kernel.
+    // Programs and test data have a disk, and so have the modules of the running kernel. One root
+    // image therefore serves every kernel.
     let disks = [
         ("root", "/root", MountFlags::empty()),
         ("host", "/root/host", MountFlags::RDONLY),
@@ -46,7 +46,7 @@ pub(crate) fn hand_over() -> Result<Infallible> {
     Err(Command::new("/sbin/init").exec()).context("cannot start /sbin/init of the root image")
 }
 
-/// The disk with this serial number. Devices of a module appear a moment after it was loaded.
+/// Finds the disk with this serial number. A module's devices appear a moment after it was loaded.
 fn disk(serial: &str) -> Result<PathBuf> {
     let begun = Instant::now();
     loop {

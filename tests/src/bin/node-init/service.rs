@@ -1,4 +1,4 @@
-//! A service node: does what the host asks through the mailbox.
+//! A service node: carries out the host's requests from the mailbox.
 
 use std::{
     convert::Infallible, fs, fs::File, fs::OpenOptions, io::Read, io::Write, path::Path, thread,
@@ -16,22 +16,22 @@ use watchdog_tests::{
 
 use crate::{bpf::Programs, modules, mount_new, symbols};
 
-/// How long a node sleeps between two looks at its mailbox: after a request, and when none has come
-/// for long. Two nodes that woke up 200 times a second took half of a processor of the host.
+/// How long a node sleeps before it reads its mailbox again: after a request, and after a long time
+/// without one. Two nodes that woke up 200 times a second used half a processor of the host.
 const SHORTEST: Duration = Duration::from_millis(5);
 const LONGEST: Duration = Duration::from_millis(80);
 
-/// File systems that are mounted when a file of theirs is first asked for.
+/// File systems that are mounted at the first request for one of their files.
 const MOUNTS: [(&str, &str); 3] = [
     ("tracefs", "/sys/kernel/tracing"),
     ("debugfs", "/sys/kernel/debug"),
     ("securityfs", "/sys/kernel/security"),
 ];
 
-/// What a node keeps between requests.
+/// State that a node keeps between requests.
 #[derive(Default)]
 struct State {
-    /// Memory that it was told to allocate.
+    /// Memory that the node allocated on request.
     held: Vec<Vec<u8>>,
     programs: Programs,
 }
@@ -39,8 +39,8 @@ struct State {
 /// The largest file content that fits a reply.
 const LARGEST_CONTENT: u64 = 0xb000;
 
-/// Answers requests until the node is stopped. `mailbox` is the mailbox's
-/// physical address, as the kernel command line has it.
+/// Answers requests until the node is stopped. `mailbox` is the mailbox's physical address from the
+/// kernel command line.
 pub(crate) fn serve(mailbox: &str) -> Result<Infallible> {
     let mailbox = map(mailbox)?;
     mailbox.open()?;
@@ -123,7 +123,7 @@ fn make_directory(path: &Path) -> Result<()> {
     fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))
 }
 
-/// Mounts the file system that a path leads into, where it is one of [`MOUNTS`].
+/// Mounts the file system that contains a path, if it is one of [`MOUNTS`].
 fn mount_for(path: &Path) -> Result<()> {
     for (kind, target) in MOUNTS {
         if path.starts_with(target) && fs::read_dir(target)?.next().is_none() {

@@ -1,11 +1,12 @@
-//! Names of addresses, as the kernel's own symbol table has them.
+//! Names of addresses, from the kernel's own symbol table.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 
 use anyhow::{Context, Result};
 
-/// The functions that hold these addresses, each as `name+0x12`; `?` below all symbols.
+/// Returns the functions that contain these addresses, each as `name+0x12`. An address below all
+/// symbols gets `?`.
 pub(crate) fn of(addresses: &[u64]) -> Result<Vec<String>> {
     let table = File::open("/proc/kallsyms").context("cannot open /proc/kallsyms")?;
     let mut nearest = vec![(0, String::from("?")); addresses.len()];

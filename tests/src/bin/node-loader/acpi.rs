@@ -1,5 +1,5 @@
-//! The ACPI tables of a node: just enough for a kernel to find its one
-//! processor and to leave everything else of the machine alone.
+//! The ACPI tables of a node. They contain only what a kernel needs to find its one processor and
+//! to leave the rest of the machine alone.
 
 use acpi_tables::{
     Aml,
@@ -21,10 +21,10 @@ const LOCAL_APIC: u32 = 0xfee0_0000;
 /// (ACPI 6.5, 5.2.9.3); node 0 has them.
 const NO_VGA_NO_RTC: u16 = (1 << 2) | (1 << 5);
 
-/// Tables lie this far apart; the longest, the FADT, has 276 bytes.
+/// Distance between tables. The longest one, the FADT, has 276 bytes.
 const SPACING: u64 = 0x400;
 
-/// Writes RSDP, XSDT, FADT, MADT and an empty DSDT from `at`, where the RSDP is.
+/// Writes RSDP, XSDT, FADT, MADT and an empty DSDT, beginning with the RSDP at `at`.
 pub(crate) fn write(memory: &NodeMemory, at: u64, node: u8) -> Result<()> {
     let [rsdp_at, xsdt_at, fadt_at, madt_at, dsdt_at] = [0, 1, 2, 3, 4].map(|n| at + n * SPACING);
 
@@ -32,7 +32,7 @@ pub(crate) fn write(memory: &NodeMemory, at: u64, node: u8) -> Result<()> {
     xsdt.add_entry(fadt_at);
     xsdt.add_entry(madt_at);
 
-    // No IO-APIC: interrupts of the machine's devices are node 0's.
+    // No IO-APIC: interrupts of the machine's devices belong to node 0.
     let mut madt = MADT::new(OEM, OEM_TABLE, 1, LocalInterruptController::Address(LOCAL_APIC));
     madt.add_structure(ProcessorLocalApic::new(node, node, EnabledStatus::Enabled));
 
@@ -54,11 +54,11 @@ pub(crate) fn write(memory: &NodeMemory, at: u64, node: u8) -> Result<()> {
 fn fadt(dsdt: u64) -> FADTBuilder {
     let mut fadt = FADTBuilder::new(OEM, OEM_TABLE, 1)
         .dsdt_64(dsdt)
-        // Linux then touches no PIT, PIC, i8042 or RTC, and calibrates the
-        // local APIC's timer by the time-stamp counter.
+        // With this flag, Linux does not touch PIT, PIC, i8042 or RTC, and calibrates the local
+        // APIC's timer by the time-stamp counter.
         .flag(Flags::HwReducedAcpi)
-        // In logical mode every node would answer to the same APIC id, and
-        // swallow interrupts meant for node 0.
+        // In logical mode every node would answer to the same APIC id and take interrupts of node
+        // 0.
         .flag(Flags::ForceApicPhysicalDestinationMode)
         .flag(Flags::Wbinvd)
         .flag(Flags::PwrButton)

@@ -1,4 +1,4 @@
-//! This processor's local APIC, through which it stops and starts others.
+//! This processor's local APIC, by which it stops and starts other processors.
 
 use std::{sync::atomic::Ordering, thread, time::Duration, time::Instant};
 
@@ -19,8 +19,8 @@ const ASSERT: u32 = 1 << 14;
 const INIT: u32 = 5 << 8;
 const STARTUP: u32 = 6 << 8;
 
-/// What a processor needs after INIT before it takes a startup interrupt
-/// (Intel SDM 3A, 9.4.4.1, asks for 10 ms).
+/// Time that a processor needs between INIT and a startup interrupt (Intel SDM 3A, 9.4.4.1,
+/// requires 10 ms).
 const SETTLE: Duration = Duration::from_millis(20);
 
 /// The registers of the local APIC.
@@ -46,8 +46,7 @@ impl LocalApic {
         Ok(())
     }
 
-    /// Lets a halted processor begin at the page at physical address `page`,
-    /// in real mode.
+    /// Starts a halted processor in real mode, at the page at physical address `page`.
     pub(crate) fn start(&self, apic_id: u8, page: u64) -> Result<()> {
         let vector = u32::from(u8::try_from(page >> 12).context("not a page below 1 MiB")?);
         self.command(apic_id, ASSERT | STARTUP | vector)

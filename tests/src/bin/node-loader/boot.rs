@@ -1,4 +1,4 @@
-//! What Linux's boot protocol wants in memory (Documentation/arch/x86/boot.rst).
+//! The data in memory that Linux's boot protocol requires (Documentation/arch/x86/boot.rst).
 
 use std::{fs, fs::File, ops::Range, path::Path};
 
@@ -18,14 +18,14 @@ use crate::memory::NodeMemory;
 
 const MIB: u64 = 1 << 20;
 
-/// Room for boot data, a decompressed kernel and an initramfs.
+/// Smallest node: boot data, a decompressed kernel and an initramfs.
 pub(crate) const SMALLEST_NODE: u64 = 192 * MIB;
 
-/// Where the kernel is loaded, and the room kept for the initramfs at the end.
+/// Offset at which the kernel is loaded, and the space reserved for the initramfs at the end.
 const KERNEL_OFFSET: u64 = 16 * MIB;
 const INITRD_ROOM: u64 = 64 * MIB;
 
-/// The 64-bit entry point of a bzImage, from where it is loaded.
+/// Offset of a bzImage's 64-bit entry point from its load address.
 const ENTRY_64: u64 = 0x200;
 
 const COMMAND_LINE_ROOM: usize = 0x1000;
@@ -37,9 +37,9 @@ const E820_ACPI: u32 = 3;
 
 /// A node and its main range, physical.
 pub(crate) struct Placement {
-    /// Which node.
+    /// The node's number.
     pub(crate) node: u8,
-    /// Its memory, apart from what it has below 1 MiB and in low memory.
+    /// Its main memory, without its memory below 1 MiB and its low memory.
     pub(crate) main: Range<u64>,
 }
 
@@ -53,7 +53,7 @@ impl Placement {
         self.main.start + 0x1000
     }
 
-    /// The first page tables, six pages.
+    /// The first page tables: six pages.
     pub(crate) fn page_tables(&self) -> u64 {
         self.main.start + 0x2000
     }
@@ -63,8 +63,7 @@ impl Placement {
         self.main.start + 0x8000
     }
 
-    /// The page range that the node keeps out of its own allocator, for
-    /// talking to it.
+    /// The mailbox, in pages that the node's memory map reserves.
     pub(crate) fn mailbox(&self) -> u64 {
         self.main.start + layout::MAILBOX_OFFSET
     }
@@ -78,9 +77,8 @@ impl Placement {
     }
 
     /// The node's memory map. Linux ignores a map of fewer than two entries
-    /// (arch/x86/kernel/e820.c, `append_e820_table`, 6.1), and panics when it
-    /// finds no memory below 1 MiB for its real-mode trampoline
-    /// (arch/x86/realmode/init.c).
+    /// (arch/x86/kernel/e820.c, `append_e820_table`, 6.1). It panics without memory below 1 MiB for
+    /// its real-mode trampoline (arch/x86/realmode/init.c).
     fn memory_map(&self) -> [boot_e820_entry; 5] {
         let entry = |range: Range<u64>, kind| boot_e820_entry {
             addr: range.start,
@@ -98,13 +96,12 @@ impl Placement {
     }
 }
 
-/// The node's kernel command line: what a kernel beside others needs, then
-/// `append`.
+/// Returns the node's kernel command line: the options for a kernel beside others, then `append`.
 pub(crate) fn command_line(placement: &Placement, tsc_khz: u32, append: &str) -> String {
     let uart = layout::uart_port(placement.node);
     let mailbox = placement.mailbox();
-    // pci=off and nr_uarts=0: devices are node 0's. earlycon drives the one
-    // UART the node was given, without claiming it.
+    // `pci=off` and `8250.nr_uarts=0`: devices belong to node 0. `earlycon` uses the node's UART
+    // without claiming it.
     format!(
         "pci=off nr_cpus=1 tsc_early_khz={tsc_khz} tsc=reliable 8250.nr_uarts=0 \
          earlycon=uart8250,io,{uart:#x},115200n8 keep_bootcon \
@@ -114,8 +111,8 @@ pub(crate) fn command_line(placement: &Placement, tsc_khz: u32, append: &str) ->
     .to_owned()
 }
 
-/// Puts kernel, initramfs, command line and boot_params into the node's memory;
-/// returns the physical address of the kernel's 64-bit entry point.
+/// Puts kernel, initramfs, command line and boot_params into the node's memory. Returns the
+/// physical address of the kernel's 64-bit entry point.
 pub(crate) fn load(
     memory: &NodeMemory,
     placement: &Placement,
@@ -130,8 +127,8 @@ pub(crate) fn load(
         .with_context(|| format!("cannot load {} as a bzImage", kernel.display()))?
         .setup_header
         .context("the kernel has no setup header")?;
-    // init_size is what the kernel needs from its load address until it has
-    // its own memory map.
+    // `init_size` is the memory that the kernel needs from its load address on, until it has its
+    // own memory map.
     let kernel_end = placement.kernel() + u64::from(header.init_size);
     ensure!(
         kernel_end <= placement.initrd(),
@@ -192,8 +189,8 @@ fn boot_parameters(
 mod tests {
     use super::*;
 
-    /// Check that the memory map of a node covers its main range without a
-    /// gap, and keeps the mailbox out of its RAM.
+    /// Check that a node's memory map covers its main range without a gap, and that the mailbox is
+    /// not part of its RAM.
     #[test]
     fn memory_map_covers_the_node() {
         let placement = Placement { node: 1, main: layout::main_range(1) };

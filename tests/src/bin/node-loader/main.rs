@@ -1,12 +1,12 @@
-//! Starts a Linux kernel on another processor of the machine it runs on, in
-//! memory this machine's own kernel has been told to leave alone.
+//! Starts a Linux kernel on another processor of the same machine, in memory that the running
+//! kernel does not use.
 //!
-//! Everything goes through mappings of `/dev/mem`; the running kernel needs
-//! no patch and no module. It must have been booted with
+//! The loader only uses mappings of `/dev/mem`, so the running kernel needs no patch and no module.
+//! It must have been booted with
 //!
 //! - `maxcpus=1` (or `nr_cpus=`), so that the other processors are idle;
-//! - `memmap=SIZE$START` for the node's memory, so that it is reserved and not
-//!   usable RAM: `/dev/mem` refuses RAM, and RAM would be allocated;
+//! - `memmap=SIZE$START` for the node's memory, which must be reserved and not usable RAM:
+//!   `/dev/mem` refuses RAM, and the kernel would allocate it;
 //! - `iomem=relaxed`, so that the local APIC may be mapped.
 //!
 //! # Memory of a node
@@ -98,7 +98,7 @@ impl Start {
         };
         let placement = Placement { node: self.node, main };
         let apic = LocalApic::map()?;
-        // Its processor must not run on in memory that is being filled anew.
+        // The processor must stop before its memory is filled again.
         apic.halt(self.node)?;
 
         let memory = NodeMemory::map(&placement.main)?;
@@ -137,7 +137,7 @@ impl Start {
     }
 }
 
-/// A number as people write addresses: `0x38000000`, or decimal.
+/// Parses an address: `0x38000000`, or decimal.
 fn address(text: &str) -> Result<u64, std::num::ParseIntError> {
     match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),

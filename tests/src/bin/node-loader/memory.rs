@@ -8,11 +8,11 @@ use watchdog_tests::layout::MAILBOX_SIZE;
 
 use crate::boot::Placement;
 
-/// A node's main range; addresses are physical.
+/// A node's main range. Addresses are physical.
 pub(crate) struct NodeMemory(GuestMemoryMmap);
 
 impl NodeMemory {
-    /// Maps the range. Fails where this kernel uses it as RAM.
+    /// Maps the range. Fails if this kernel uses it as RAM.
     pub(crate) fn map(range: &Range<u64>) -> Result<Self> {
         let size = usize::try_from(range.end - range.start)?;
         let file = FileOffset::new(open()?, range.start);
@@ -34,12 +34,12 @@ impl NodeMemory {
             .with_context(|| format!("{} bytes at {at:#x} are outside the node", bytes.len()))
     }
 
-    /// Empties the mailbox, where an earlier kernel may have left its mark.
+    /// Clears the mailbox, in which an earlier kernel may have left its mark.
     pub(crate) fn clear_mailbox(&self, placement: &Placement) -> Result<()> {
         self.write(placement.mailbox(), &vec![0; usize::try_from(MAILBOX_SIZE)?])
     }
 
-    /// What the rust-vmm crates work on.
+    /// Returns the memory in the form that the rust-vmm crates use.
     pub(crate) fn guest(&self) -> &GuestMemoryMmap {
         &self.0
     }
@@ -51,7 +51,7 @@ pub(crate) fn map_page(at: u64) -> Result<MmapRegion> {
         .with_context(|| format!("cannot map the page at {at:#x} of /dev/mem"))
 }
 
-/// Opens `/dev/mem` without `O_SYNC`, which would make every mapping uncached.
+/// Opens `/dev/mem` without `O_SYNC`, because that would make every mapping uncached.
 fn open() -> Result<File> {
     OpenOptions::new()
         .read(true)

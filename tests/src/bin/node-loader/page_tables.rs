@@ -1,19 +1,19 @@
-//! Page tables for the first instructions of a node: 4 GiB, one to one, in
-//! 2 MiB pages. The kernel's own entry code replaces them at once.
+//! Page tables for the first instructions of a node: 4 GiB, one to one, in 2 MiB pages. The
+//! kernel's own entry code replaces them immediately.
 
 use anyhow::Result;
 
 use crate::memory::NodeMemory;
 
-/// Physical memory that the tables reach.
+/// Size of the physical memory that the tables map.
 pub(crate) const MAPPED: u64 = 4 << 30;
 
 const PAGE: u64 = 0x1000;
 const PRESENT_WRITABLE: u64 = 0x3;
 const LARGE: u64 = 0x80;
 
-/// Writes the tables: a top level at `at`, one table below it, and four tables
-/// of 512 entries, a page each.
+/// Writes the tables: the top level at `at`, one table below it, and four tables of 512 entries.
+/// Each has one page.
 pub(crate) fn write(memory: &NodeMemory, at: u64) -> Result<()> {
     let directories = at + 2 * PAGE;
     let top = [(at + PAGE) | PRESENT_WRITABLE];

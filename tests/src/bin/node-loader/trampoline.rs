@@ -1,5 +1,5 @@
-//! The first instructions of a node's processor: from real mode straight into
-//! long mode and on to the kernel's 64-bit entry point.
+//! The first instructions of a node's processor: from real mode directly to long mode, then to the
+//! kernel's 64-bit entry point.
 
 use anyhow::{Context, Result, ensure};
 use vm_memory::{Bytes, VolatileMemory};
@@ -7,9 +7,9 @@ use watchdog_tests::layout::TRAMPOLINE;
 
 use crate::memory;
 
-/// Where the trampoline leads; all addresses are physical and below 4 GiB.
+/// Target of the trampoline. All addresses are physical and below 4 GiB.
 pub(crate) struct Target {
-    /// Top level of page tables that map everything here one to one.
+    /// Top level of page tables that map all of these addresses one to one.
     pub(crate) page_tables: u64,
     /// The node's boot_params.
     pub(crate) boot_params: u64,
@@ -25,8 +25,8 @@ unsafe extern "C" {
     static trampoline_end: u8;
 }
 
-/// Writes the trampoline to its page. The page serves every node, so nodes are
-/// started one after another.
+/// Writes the trampoline to its page. All nodes use the same page, so they are started one after
+/// another.
 pub(crate) fn write(target: &Target) -> Result<()> {
     let page = memory::map_page(TRAMPOLINE)
         .context("the trampoline's page must be reserved: add `memmap=0x80000$0x20000`")?;
@@ -42,11 +42,11 @@ pub(crate) fn write(target: &Target) -> Result<()> {
     Ok(())
 }
 
-/// The code to copy, and where in it the three addresses of the target go.
+/// Returns the code to copy, and the offset in it of the target's three addresses.
 fn code() -> (&'static [u8], usize) {
-    // SAFETY: the three symbols are labels of one section of this program, in
-    // this order (trampoline.S), so the bytes between them are initialised,
-    // never written, and live as long as the program.
+    // SAFETY: the three symbols are labels in one section of this program, in this order
+    // (trampoline.S). The bytes between them are initialised, are never written, and live as long
+    // as the program.
     unsafe {
         let start = &raw const trampoline_start;
         let length = (&raw const trampoline_end).offset_from_unsigned(start);
@@ -59,8 +59,8 @@ fn code() -> (&'static [u8], usize) {
 mod tests {
     use super::*;
 
-    /// Check that the code begins with `cli`, fits its page, and that the
-    /// addresses it jumps by lie inside what is copied.
+    /// Check that the code begins with `cli` and fits its page, and that the addresses of its jumps
+    /// are inside the copied bytes.
     #[test]
     fn code_is_whole() {
         let (code, target_at) = code();

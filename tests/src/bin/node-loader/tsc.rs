@@ -1,14 +1,14 @@
-//! The frequency of the time-stamp counter, which a node cannot measure: it
-//! has no PIT, no HPET and no PM timer to compare with.
+//! The frequency of the time-stamp counter. A node cannot measure it, since it has no PIT, HPET or
+//! PM timer to compare with.
 
 use std::{fs::OpenOptions, io::Read, os::unix::fs::OpenOptionsExt};
 
 use anyhow::{Context, Result};
 
-/// The frequency in kHz, from the messages of the running kernel.
+/// Finds the frequency in kHz in the messages of the running kernel.
 pub(crate) fn frequency_of_this_machine() -> Result<u32> {
-    // One read(2) of /dev/kmsg returns one record; without O_NONBLOCK the read
-    // after the last would wait for the next message.
+    // Each read(2) of /dev/kmsg returns one record. Without O_NONBLOCK, the read after the last
+    // record would wait for the next message.
     let mut log = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
@@ -24,7 +24,7 @@ pub(crate) fn frequency_of_this_machine() -> Result<u32> {
                 found = frequency(&message).or(found);
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-            // The record was overwritten before it could be read: on to the next.
+            // The record was overwritten before this read. Continue with the next one.
             Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
             Err(error) => return Err(error).context("cannot read the kernel's messages"),
         }
@@ -35,9 +35,8 @@ pub(crate) fn frequency_of_this_machine() -> Result<u32> {
     )
 }
 
-/// The frequency that a message names, in kHz. Messages are `tsc: Detected
-/// 2893.199 MHz processor` and `tsc: Refined TSC clocksource calibration:
-/// 2893.202 MHz` (arch/x86/kernel/tsc.c, 6.1).
+/// Returns the frequency in a message, in kHz. Messages are `tsc: Detected 2893.199 MHz processor`
+/// and `tsc: Refined TSC clocksource calibration: 2893.202 MHz` (arch/x86/kernel/tsc.c, 6.1).
 fn frequency(message: &str) -> Option<u32> {
     let (_, message) = message.split_once(";tsc: ")?;
     let number = message
@@ -55,7 +54,7 @@ fn frequency(message: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// Check that both of the kernel's forms are read, to the last digit.
+    /// Check that both forms of the kernel's message are parsed, to the last digit.
     #[test]
     fn frequency_is_read_from_messages() {
         assert_eq!(frequency("6,5,0,-;tsc: Detected 2893.199 MHz processor\n"), Some(2_893_199));

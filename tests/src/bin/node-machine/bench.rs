@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: what the guard adds to calls and to work that have nothing to do with
-//! protected memory, beside what an audit rule adds.
+//! `cargo xtask bench`: the overhead of the guard for calls and work that have nothing to do with
+//! protected memory, and the overhead of an audit rule for comparison.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use watchdog_tests::cases::{Stage, Start};
 use watchdog_tests::instructions;
 use xtask::{cache, options};
 
-/// An archive in memory, and what work is done with it.
+/// An archive in memory, and the work that uses it.
 const ARCHIVE: &str = "/dev/shm/archive.tar";
 const WORK: [(&str, &str); 3] = [
     (
@@ -24,7 +24,7 @@ const WORK: [(&str, &str); 3] = [
     ("read every file", "find /usr/share /usr/bin -xdev -type f -exec cat {} + >/dev/null"),
 ];
 
-/// What is on while the same is measured.
+/// What is active during a measurement.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum State {
     Off,
@@ -34,10 +34,10 @@ enum State {
 
 const STATES: [State; 3] = [State::Off, State::Guard, State::Audit];
 
-/// What was measured, by state and name.
+/// Measurements by state and name.
 type Samples = BTreeMap<(State, String), Vec<f64>>;
 
-/// Measures on each kernel.
+/// Runs the measurements on each kernel.
 pub(crate) fn run(options: &options::Bench) -> Result<()> {
     let mut kernels = options::chosen(&options.kernels).into_iter();
     if options.instructions {
@@ -55,7 +55,7 @@ pub(crate) fn run(options: &options::Bench) -> Result<()> {
     kernels.try_for_each(|kernel| measure(options, kernel))
 }
 
-/// Counts instructions on a kernel, prints them, and puts them on record.
+/// Counts instructions on a kernel, prints the counts and records them.
 fn instructions(kernel: &str) -> Result<()> {
     let (release, counts) = instructions::count(kernel)?;
     println!(
@@ -90,7 +90,7 @@ fn measure(options: &options::Bench, kernel: &str) -> Result<()> {
     ))?;
     let (mut calls, mut work) = (Samples::new(), Samples::new());
     for round in 0..options.rounds {
-        // Each state comes first, second and last as often.
+        // Each state comes first, second and last equally often.
         for n in 0..STATES.len() {
             let state = STATES[(round + n) % STATES.len()];
             state.enter(&stage)?;
@@ -145,8 +145,8 @@ fn object(stage: &Stage, command: &str) -> Result<Vec<(String, f64)>> {
         .collect()
 }
 
-/// Prints what stands for the samples of each state side by side, and by how much the guard and the
-/// audit rule raise it.
+/// Prints the representative value of each state's samples side by side, and how much the guard and
+/// the audit rule add.
 fn table(unit: &str, samples: &Samples, stands: fn(&[f64]) -> f64) {
     println!(
         "\n{unit:<34}{:>9}{:>9}{:>9}{:>7}{:>9}{:>9}{:>7}",
@@ -181,7 +181,7 @@ fn least(times: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    /// Check that one measurement that went wrong does not move the median.
+    /// Check that a single wrong measurement does not move the median.
     #[test]
     fn medians() {
         assert!((median(&[3.0, 1.0, 1e9, 2.0, 2.5]) - 2.5).abs() < 1e-9);

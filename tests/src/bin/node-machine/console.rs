@@ -13,10 +13,10 @@ use watchdog_tests::machine::Machine;
 
 use xtask::options;
 
-/// Ctrl-], as telnet has it.
+/// Ctrl-], as in telnet.
 const ESCAPE: u8 = 0x1d;
 
-/// Boots the machine and connects this terminal with node 0's console.
+/// Boots the machine and connects this terminal to node 0's console.
 pub(crate) fn run(options: &options::Machine) -> Result<()> {
     let node_kernel = options.node_kernel.as_ref().unwrap_or(&options.kernel);
     eprintln!("booting (under emulation, half a minute on two cores) …");
@@ -30,7 +30,7 @@ pub(crate) fn run(options: &options::Machine) -> Result<()> {
     for node in 0..=options.nodes {
         builder = builder.kaslr(node, !options.nokaslr);
     }
-    // Read from the start: QEMU waits when nobody takes what a node prints.
+    // Read from the start: QEMU blocks if nothing reads a node's output.
     let screen = Screen::begin(console.try_clone()?);
     let machine = builder.boot_with(Some(console_of_qemu), |reached| eprintln!("{reached}"))?;
     for node in 1..=options.nodes {
@@ -42,7 +42,7 @@ pub(crate) fn run(options: &options::Machine) -> Result<()> {
     sit_at(console, &machine)
 }
 
-/// Node 0's console output: held back while it boots, shown afterwards.
+/// Node 0's console output: held back during the boot, shown afterwards.
 struct Screen {
     show: std::sync::mpsc::Sender<()>,
 }
@@ -57,7 +57,7 @@ impl Screen {
                 visible = visible || shown.try_recv().is_ok();
                 if visible {
                     let mut out = io::stdout().lock();
-                    // Nobody looks any more: the machine ends by other means.
+                    // The output is closed, so the machine ends by other means.
                     let _closed = out.write_all(&buffer[..length]).and_then(|()| out.flush());
                 }
             }
@@ -66,12 +66,12 @@ impl Screen {
     }
 
     fn show(&self) {
-        // The reader is gone when the console is.
+        // The reader ends with the console.
         let _gone = self.show.send(());
     }
 }
 
-/// Carries keys to the console until Ctrl-] or the end of the machine.
+/// Sends keys to the console until Ctrl-] or the end of the machine.
 fn sit_at(mut console: UnixStream, machine: &Machine) -> Result<()> {
     let _restored_at_the_end = Raw::begin()?;
     console.write_all(b"\n")?;
@@ -89,7 +89,7 @@ fn sit_at(mut console: UnixStream, machine: &Machine) -> Result<()> {
                 break;
             }
         }
-        // Input that ends, as a script's does, does not end the machine.
+        // The end of the input, such as a script's, does not end the machine.
         std::mem::forget(leave);
     });
     loop {
@@ -100,7 +100,7 @@ fn sit_at(mut console: UnixStream, machine: &Machine) -> Result<()> {
     }
 }
 
-/// The terminal in raw mode; as it was once this is dropped.
+/// The terminal in raw mode. Dropping this restores its former mode.
 struct Raw(Option<Termios>);
 
 impl Raw {
@@ -119,7 +119,7 @@ impl Raw {
 impl Drop for Raw {
     fn drop(&mut self) {
         if let Some(before) = &self.0 {
-            // The terminal is gone if this fails.
+            // If this fails, the terminal no longer exists.
             let _gone = tcsetattr(io::stdin(), OptionalActions::Now, before);
         }
     }

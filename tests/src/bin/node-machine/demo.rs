@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: the main job, told act by act on the real three-kernel machine.
+//! `cargo xtask demo`: the watchdog's main job, shown act by act on the real three-kernel machine.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use crate::record;
 /// Columns of a terminal that text may fill.
 const WIDTH: usize = 80;
 
-/// Prints a line, and takes note of when.
+/// Prints a line and records the time.
 macro_rules! say {
     ($($argument:tt)*) => {{
         *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
@@ -24,7 +24,7 @@ macro_rules! say {
     }};
 }
 
-/// How each act is played.
+/// The function that plays each act.
 const PLAYS: [fn(&Stage) -> Result<()>; ACTS.len()] = [
     finds_both,
     silence,
@@ -40,7 +40,7 @@ const PLAYS: [fn(&Stage) -> Result<()>; ACTS.len()] = [
     leased,
 ];
 
-/// Plays the acts that were asked for, or has another process play them and records it.
+/// Plays the chosen acts, or records another process that plays them.
 pub(crate) fn run(options: &options::Demo) -> Result<()> {
     let acts = chosen(&options.acts)?;
     match &options.record {
@@ -49,7 +49,7 @@ pub(crate) fn run(options: &options::Demo) -> Result<()> {
     }
 }
 
-/// The acts with these numbers, or all, each with its index.
+/// Returns the acts with these numbers, or all acts, each with its index.
 fn chosen(numbers: &[usize]) -> Result<Vec<(usize, Act)>> {
     let all = || ACTS.into_iter().enumerate();
     if let Some(unknown) = numbers.iter().find(|n| !(1..=ACTS.len()).contains(*n)) {
@@ -98,14 +98,14 @@ fn play(kernel: &str, acts: &[(usize, Act)]) -> Result<()> {
     Ok(())
 }
 
-/// When something was printed last.
+/// Time of the last printed line.
 static LAST: LazyLock<Mutex<Instant>> = LazyLock::new(|| Mutex::new(Instant::now()));
 
-/// Prints a line where nothing else was for some time.
+/// Prints a line after some time without any other.
 struct Ticker(Arc<AtomicBool>);
 
 impl Ticker {
-    /// The longest that nothing is said.
+    /// Maximum time without a line.
     const SILENCE: Duration = Duration::from_secs(12);
 
     fn start() -> Self {
@@ -147,7 +147,7 @@ fn wrapped(indent: &str, text: &str) {
     say!("{indent}{line}");
 }
 
-/// Shows an entry as the journal has it.
+/// Prints an entry as it is in the journal.
 fn show(entry: &Entry) {
     say!("  journal, priority {}:", entry.field("PRIORITY"));
     wrapped("    ", entry.field("MESSAGE"));
@@ -287,7 +287,7 @@ fn outlived(stage: &Stage) -> Result<()> {
 
 fn leased(stage: &Stage) -> Result<()> {
     say!("  node 0: /etc/watchdog/watchdog.toml names both nodes and their memory");
-    // Until now by the commands themselves.
+    // The earlier acts ran the service without this configuration. It starts again below.
     stage.stop()?;
     let leaves = format!("[guard]\n{}", cases::TRAMPOLINE);
     stage.configured(&cases::configuration(&leaves), || {
@@ -308,7 +308,7 @@ fn leased(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Without a lease the loader is one more program that writes to a node.
+/// Without a lease, the loader is denied like any other program that writes to a node.
 fn loader_is_denied(stage: &Stage) -> Result<()> {
     say!("  node 0: # node-loader stop --node 2");
     let denied = stage.machine().node0().shell("node-loader stop --node 2")?;

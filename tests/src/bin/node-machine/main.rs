@@ -1,5 +1,5 @@
-//! `cargo xtask demo`, `machine` and `bench`: what is done on the node machine. `cargo xtask` sets
-//! up and builds what they need, and starts this program with its own command line.
+//! `cargo xtask demo`, `machine` and `bench`: commands that use the node machine. `cargo xtask`
+//! sets up and builds what they need, and starts this program with its own command line.
 
 mod bench;
 mod console;

@@ -1,7 +1,7 @@
-//! `cargo xtask demo --record FILE`: a real run of the demo, as it appeared on the terminal.
+//! `cargo xtask demo --record FILE`: records a real run of the demo as it appears on the terminal.
 //!
-//! FILE.cast is an asciicast (version 2), for asciinema and its kin; FILE.svg plays by itself in a
-//! page, with the longer waits cut short.
+//! FILE.cast is an asciicast (version 2), for asciinema and compatible players. FILE.svg plays by
+//! itself in a page, with shortened waits.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -15,13 +15,13 @@ use xtask::options;
 
 use crate::svg;
 
-/// Columns and lines of the terminal that is recorded.
+/// Columns and lines of the recorded terminal.
 pub(crate) const SCREEN: (usize, usize) = (80, 28);
 
-/// A line, and when it appeared, in seconds.
+/// A line, and the time at which it appeared, in seconds.
 pub(crate) type Line = (f64, String);
 
-/// Plays all acts in a process of their own, and writes what it prints.
+/// Plays all acts in a separate process, and records its output.
 pub(crate) fn demo(options: &options::Demo, file: &Path) -> Result<()> {
     let acts: Vec<String> = options.acts.iter().map(ToString::to_string).collect();
     let mut command = Command::new(std::env::current_exe()?);

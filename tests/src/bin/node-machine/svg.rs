@@ -1,4 +1,4 @@
-//! A recording as a picture that moves: all lines one below the other, behind a window that follows
+//! A recording as an animated picture: all lines one below the other, behind a window that follows
 //! them.
 
 use std::fs::File;
@@ -13,9 +13,9 @@ use crate::record::{Line, SCREEN};
 const COLUMN: f64 = 8.4;
 const ROW: f64 = 18.0;
 const MARGIN: f64 = 12.0;
-/// A wait that is longer is shown as this long, in seconds.
+/// A longer wait is shortened to this many seconds.
 const LONGEST_WAIT: f64 = 1.5;
-/// How long the last lines stay before all begins again, in seconds.
+/// How long the last lines stay before the animation restarts, in seconds.
 const END: f64 = 6.0;
 
 /// Writes the picture.
@@ -59,7 +59,7 @@ pub(crate) fn write(path: &Path, lines: &[Line]) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// When each line is shown: as it appeared, without the long waits.
+/// Returns the time at which each line is shown: as recorded, but with shortened waits.
 fn shown(lines: &[Line]) -> Vec<f64> {
     let (mut at, mut last) = (0.0, 0.0);
     let times = lines.iter().map(|(time, _)| {
@@ -91,7 +91,7 @@ fn escaped(line: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Check that waits are cut short and order is kept, and that text is text.
+    /// Check that waits are shortened, that the order is kept, and that text is escaped.
     #[test]
     fn recording() {
         let lines = [(1.0, String::new()), (61.0, String::new()), (61.5, String::new())];

@@ -1,4 +1,4 @@
-//! Calls whose descriptor, position or vectors another thread changes while they run.
+//! System calls whose descriptor, position or vectors another thread changes while they run.
 
 use std::os::fd::AsRawFd;
 use std::ptr;
@@ -7,37 +7,38 @@ use super::PAGE;
 use super::tally::{Aim, Kind};
 use super::world::{Random, World};
 
-/// write(2) at the position that the threads share.
+/// Writes by write(2) at the position that the threads share.
 pub(super) fn write(world: &World, random: &mut Random) {
     seek(world, random);
-    // SAFETY: the bytes are the world's.
+    // SAFETY: the bytes belong to the world.
     let written = unsafe { libc::write(world.device.as_raw_fd(), world.value.as_ptr().cast(), 1) };
     world.tally.count(Kind::Write, Aim::Either, written as i64);
 }
 
-/// writev(2) at the same position, with vectors that change.
+/// Writes by writev(2) at the same position, with changing vectors.
 pub(super) fn writev(world: &World, random: &mut Random) {
     seek(world, random);
     let (vectors, count) = world.vectors();
-    // SAFETY: the vectors are the world's; the kernel copies them and checks where they lead.
+    // SAFETY: the vectors belong to the world. The kernel copies them and checks their addresses.
     let written = unsafe { libc::writev(world.device.as_raw_fd(), vectors, count) };
     if written != 0 {
         world.tally.count(Kind::Writev, Aim::Either, written as i64);
     }
 }
 
-/// Moves the shared position. Writes that run on from there need a page of their own.
+/// Moves the shared position. Writes that continue from an allowed position need a page of their
+/// own.
 fn seek(world: &World, random: &mut Random) {
     let kind = if random.one_in(2) { Kind::Write } else { Kind::Writev };
     let at = match world.aim(kind, random) {
         (Aim::Allowed, at) => at + PAGE,
         (_, at) => at,
     };
-    // SAFETY: changes nothing but the position.
+    // SAFETY: changes only the position.
     unsafe { libc::lseek(world.device.as_raw_fd(), at.cast_signed(), libc::SEEK_SET) };
 }
 
-/// pwrite(2) by a descriptor that stays, or by one that is another file by the time.
+/// Writes by pwrite(2), through a fixed descriptor or through one that another thread replaces.
 pub(super) fn pwrite(world: &World, random: &mut Random) {
     let (aim, at) = world.aim(Kind::Pwrite, random);
     let (descriptor, aim) = match aim {
@@ -46,25 +47,25 @@ pub(super) fn pwrite(world: &World, random: &mut Random) {
         _ => (world.changing.as_raw_fd(), aim),
     };
     let bytes = world.value.as_ptr().cast();
-    // SAFETY: the bytes are the world's.
+    // SAFETY: the bytes belong to the world.
     let written = unsafe { libc::pwrite(descriptor, bytes, 1, at.cast_signed()) };
     world.tally.count(Kind::Pwrite, aim, written as i64);
 }
 
-/// pwritev(2) with vectors that change.
+/// Writes by pwritev(2) with changing vectors.
 pub(super) fn pwritev(world: &World, random: &mut Random) {
     let (aim, at) = world.aim(Kind::Pwritev, random);
     let (vectors, count) = world.vectors();
     let descriptor = world.second.as_raw_fd();
-    // SAFETY: the vectors are the world's; the kernel copies them and checks where they lead.
+    // SAFETY: the vectors belong to the world. The kernel copies them and checks their addresses.
     let written = unsafe { libc::pwritev(descriptor, vectors, count, at.cast_signed()) };
     if written != 0 {
         world.tally.count(Kind::Pwritev, aim, written as i64);
     }
 }
 
-/// pwritev(2) that begins before the border; how far it goes, another thread decides. A long one
-/// must be denied as a whole.
+/// Writes by pwritev(2) from before the border. Another thread decides the length. The kernel must
+/// deny a write that crosses the border as a whole.
 pub(super) fn across_the_border(world: &World, random: &mut Random) {
     let before = 1 + random.below(4);
     let at = world.plan.border - before;
@@ -79,8 +80,9 @@ pub(super) fn across_the_border(world: &World, random: &mut Random) {
     }
 }
 
-/// A write of an impossible length to where there is nothing, which is refused before anybody
-/// judges it, then one that is possible: what the first left behind must not speak for the second.
+/// Tries splices of an impossible length to an unused address, which the kernel refuses before the
+/// guard judges them. Then tries a possible write: state left over from the refused calls must not
+/// decide about it.
 pub(super) fn after_a_refusal(world: &World, random: &mut Random) {
     const NOTHING: i64 = 1 << 40;
     const IMPOSSIBLE: usize = 1 << 63;
@@ -89,7 +91,7 @@ pub(super) fn after_a_refusal(world: &World, random: &mut Random) {
     let (aim, at) = world.aim(Kind::AfterRefusal, random);
     let mut offset = NOTHING;
     let bytes = world.value.as_ptr().cast();
-    // SAFETY: all pointers are to locals and to the world's bytes.
+    // SAFETY: all pointers lead to locals or to the world's bytes.
     unsafe {
         if libc::pipe(ends.as_mut_ptr()) != 0 {
             return;
@@ -103,12 +105,12 @@ pub(super) fn after_a_refusal(world: &World, random: &mut Random) {
         world.tally.count(Kind::AfterRefusal, aim, written as i64);
     }
     for end in ends {
-        // SAFETY: opened above.
+        // SAFETY: the code above opened the descriptor.
         unsafe { libc::close(end) };
     }
 }
 
-/// Changes what the other threads' calls are about.
+/// Changes the arguments of the other threads' calls.
 pub(super) fn meddle(world: &World, random: &mut Random) {
     for _ in 0..16 {
         world.change_vectors(random);
@@ -116,6 +118,6 @@ pub(super) fn meddle(world: &World, random: &mut Random) {
     }
     seek(world, random);
     let (file, changing) = (world.any_file(random), world.changing.as_raw_fd());
-    // SAFETY: both are open; the second is there to be replaced.
+    // SAFETY: both descriptors are open, and the second one exists to be replaced.
     unsafe { libc::dup2(file, changing) };
 }

@@ -1,10 +1,10 @@
-//! Many threads that race to write where they must not: descriptors, positions, vectors, queue
-//! entries and mappings change while a call that was given them runs.
+//! Many threads race to write to protected memory. Descriptors, positions, vectors, queue entries
+//! and mappings change while a call that uses them runs.
 //!
-//! Every act is aimed now at memory that is protected, now at memory that is nobody's, so that what
-//! succeeds is real. Stores into mappings are made by the kernel (a `pread` into them): a page that
-//! is gone by then is an error and no signal. What ends a process of threads all the same is
-//! counted, and the next one goes on.
+//! Each act is aimed at random at protected memory or at unprotected memory, so that real successes
+//! occur. The kernel stores into mappings (by a `pread` into them): if a page is gone by then, the
+//! result is an error and no signal. If a process of threads is ended by a signal anyway, the tally
+//! counts that, and the next process continues.
 
 mod calls;
 mod mappings;
@@ -22,31 +22,32 @@ use self::tally::Tally;
 use self::world::{Random, World};
 
 const PAGE: u64 = 4096;
-/// How long one process of threads lives: each has descriptors, mappings and a seed of its own.
+/// How long one process of threads lives. Each has its own descriptors, mappings and seed.
 const EPISODE: Duration = Duration::from_secs(10);
 
-/// What is raced for.
+/// Parameters of the race.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     /// A protected page.
     pub(crate) target: u64,
-    /// Four pages that are nobody's.
+    /// Four unprotected pages.
     pub(crate) via: u64,
-    /// Where memory that is nobody's ends and protected memory begins.
+    /// Where unprotected memory ends and protected memory begins.
     pub(crate) border: u64,
     pub(crate) seconds: u64,
     pub(crate) seed: u64,
 }
 
-/// What one thread does again and again.
+/// What one thread does repeatedly.
 struct Role {
     work: fn(&World, &mut Random),
     threads: u64,
-    /// Sleeps between acts, and on waking runs at once, wherever the thread before it was.
+    /// The thread sleeps between acts. When it wakes it preempts another thread immediately, at any
+    /// point of that thread's code.
     ambushes: bool,
 }
 
-/// Who races whom, in one process.
+/// Roles of the threads that race in one process.
 const RACERS: [Role; 18] = [
     Role { work: calls::write, threads: 1, ambushes: false },
     Role { work: calls::writev, threads: 1, ambushes: false },
@@ -68,13 +69,14 @@ const RACERS: [Role; 18] = [
     Role { work: processes::share, threads: 1, ambushes: true },
 ];
 
-/// Others to be preempted, in processes of their own, whose mappings nobody waits for.
+/// Threads to be preempted. They are in separate processes, so that no racer waits for their
+/// mappings.
 const BYSTANDERS: [Role; 1] = [Role { work: mappings::refused, threads: 1, ambushes: false }];
 
-/// The processes of an episode.
+/// Processes of one episode.
 const PROCESSES: [&[Role]; 3] = [&RACERS, &BYSTANDERS, &BYSTANDERS];
 
-/// Races until the time is over; what came of it.
+/// Races until the time is over. Returns the counters.
 pub(crate) fn run(plan: Plan) -> io::Result<&'static Tally> {
     let tally = Tally::shared()?;
     let end = Instant::now() + Duration::from_secs(plan.seconds);
@@ -100,7 +102,7 @@ pub(crate) fn run(plan: Plan) -> io::Result<&'static Tally> {
     Ok(tally)
 }
 
-/// One process of threads.
+/// Body of one process of threads.
 fn race(roles: &[Role], plan: Plan, tally: &'static Tally, seed: u64, time: Duration) -> i32 {
     let mut random = Random::new(seed, 0);
     let world = match World::new(plan, tally, random.one_in(2)) {
@@ -120,7 +122,8 @@ fn race(roles: &[Role], plan: Plan, tally: &'static Tally, seed: u64, time: Dura
                     world::run_at_once();
                 }
                 while !world.is_over() {
-                    // Whoever waits for a lock must get his turn beside those that never do.
+                    // A thread that waits for a lock must get its turn beside threads that never
+                    // wait.
                     if role.ambushes || random.one_in(16) {
                         thread::sleep(Duration::from_micros(50 + random.below(1000)));
                     }

@@ -1,5 +1,5 @@
-//! Processes: each race in one of its own, and children that share descriptors, mappings or all
-//! memory with the threads.
+//! Processes: one for each race, and children that share descriptors, mappings or all memory with
+//! the threads.
 
 use std::ffi::c_void;
 use std::io;
@@ -16,18 +16,18 @@ pub(super) enum End {
     Signalled(i32),
 }
 
-/// Begins something in a child.
+/// Runs `act` in a child process.
 pub(super) fn start(act: impl FnOnce() -> i32) -> io::Result<i32> {
-    // SAFETY: the caller has no other threads, or `act` makes system calls only.
+    // SAFETY: the caller has no other threads, or `act` only makes system calls.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
-        // SAFETY: ends the child without what its parent registered for its own end.
+        // SAFETY: ends the child without the parent's exit handlers.
         0 => unsafe { libc::_exit(act()) },
         child => Ok(child),
     }
 }
 
-/// Waits for a child's end.
+/// Waits for a child to end.
 pub(super) fn wait(child: i32) -> io::Result<End> {
     let mut status = 0;
     // SAFETY: the status is a local.
@@ -43,23 +43,23 @@ pub(super) fn wait(child: i32) -> io::Result<End> {
     Ok(End::Exited(libc::WEXITSTATUS(status)))
 }
 
-/// fork(2): a copy of the mappings, the same open files.
+/// Forks by fork(2): the child has a copy of the mappings and the same open files.
 pub(super) fn fork(world: &World, random: &mut Random) {
-    // A child that could not be made is made the next time.
+    // If the fork fails, the next act tries it again.
     let started = start(|| {
         act(world, random, Kind::Fork);
         0
     });
     count_kills(world, started.and_then(wait));
-    // Its own numbers went with the child.
+    // The child used a copy of the generator. Advance the original, so that the next child differs.
     random.below(1);
 }
 
-/// As vfork(2), with all memory and all descriptors in common with the other threads.
+/// Clones as vfork(2) does: the child shares all memory and all descriptors with the threads.
 pub(super) fn share(world: &World, random: &mut Random) {
     const STACK: usize = 64 << 10;
     extern "C" fn begin(argument: *mut c_void) -> i32 {
-        // SAFETY: what `share` passes, which waits meanwhile.
+        // SAFETY: `share` passes this argument and waits until the child has ended.
         let (world, random) = unsafe { &mut *argument.cast::<(&World, &mut Random)>() };
         act(world, random, Kind::Vfork);
         0
@@ -67,8 +67,8 @@ pub(super) fn share(world: &World, random: &mut Random) {
     let (protection, flags) =
         (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     let mut argument = (world, random);
-    // SAFETY: a stack of its own, which goes when the child has ended; by CLONE_VFORK this thread
-    // stands still until then, so that `errno` and the argument are the child's alone.
+    // SAFETY: the child has a separate stack, which is unmapped after it has ended. Because of
+    // CLONE_VFORK this thread waits until then, so only the child uses `errno` and the argument.
     let child = unsafe {
         let stack = libc::mmap(ptr::null_mut(), STACK, protection, flags, -1, 0);
         if stack == libc::MAP_FAILED {
@@ -91,12 +91,12 @@ fn count_kills(world: &World, ended: io::Result<End>) {
     }
 }
 
-/// What a child does: system calls only.
+/// What a child does. It only makes system calls.
 fn act(world: &World, random: &mut Random, kind: Kind) {
     for _ in 0..4 {
         let (aim, at) = world.aim(kind, random);
         let (descriptor, bytes) = (world.device.as_raw_fd(), world.value.as_ptr().cast());
-        // SAFETY: the bytes are the world's.
+        // SAFETY: the bytes belong to the world.
         let written = unsafe { libc::pwrite(descriptor, bytes, 1, at.cast_signed()) };
         world.tally.count(kind, aim, written as i64);
         let (page, at) = (world.page(1, random), at & !(super::PAGE - 1));

@@ -1,5 +1,5 @@
-//! io_uring by hand: the entry that the kernel takes lies in shared memory, where another thread
-//! changes it at any time. The library of that name does not let one.
+//! io_uring without a library. The entry that the kernel takes is in shared memory, and another
+//! thread changes it at any time. The `io_uring` crate does not allow this.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -19,7 +19,7 @@ const OP_WRITEV: u8 = 2;
 const OP_WRITE: u8 = 23;
 const FLAG_ASYNC: u8 = 1 << 4;
 
-/// `struct io_uring_params`, as 32-bit words, and where in it things are.
+/// `struct io_uring_params` as 32-bit words, and the indices of its fields.
 type Parameters = [u32; 30];
 const FLAGS: usize = 2;
 const IDLE_MS: usize = 4;
@@ -38,7 +38,7 @@ const SQE_OFFSET: usize = 8;
 const SQE_ADDRESS: usize = 16;
 const SQE_LENGTH: usize = 24;
 const SQE_SIZE: usize = 64;
-/// Bytes of `struct io_uring_cqe`, and where its result is.
+/// Size of `struct io_uring_cqe` in bytes, and the offset of its result.
 const CQE_SIZE: usize = 16;
 const CQE_RESULT: usize = 8;
 
@@ -51,7 +51,7 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// A queue that a thread of the kernel's empties (`polled`), or the caller.
+    /// Makes a queue that a kernel thread empties (`polled`), or that the caller submits.
     pub(super) fn new(polled: bool) -> io::Result<Self> {
         let mut parameters: Parameters = [0; 30];
         if polled {
@@ -81,7 +81,7 @@ impl Ring {
         at(self.entry + offset)
     }
 
-    /// Changes what is to be written where, whether or not the kernel has taken it.
+    /// Changes target and length of the write, whether or not the kernel has taken the entry.
     pub(super) fn change(&self, world: &World, random: &mut Random) {
         const AT_THE_SHARED_POSITION: u64 = u64::MAX;
         let offset = match random.below(8) {
@@ -97,7 +97,7 @@ impl Ring {
         }
     }
 
-    /// Hands the entry over and waits for the result: a count or a negated errno.
+    /// Submits the entry and waits for the result: a count or a negated errno.
     fn submit(&self) -> Option<i32> {
         self.in_rings(SQ_ARRAY).store(0, Ordering::Relaxed);
         self.in_rings(SQ_TAIL).fetch_add(1, Ordering::Release);
@@ -107,7 +107,7 @@ impl Ring {
         let descriptor = self.descriptor.as_raw_fd();
         let mut submit = 1;
         while self.in_rings(CQ_TAIL).load(Ordering::Acquire) == head {
-            // SAFETY: the call takes numbers only.
+            // SAFETY: the call takes only numbers.
             let entered = unsafe {
                 libc::syscall(libc::SYS_io_uring_enter, descriptor, submit, 1, flags, none, 0)
             };
@@ -127,7 +127,7 @@ impl Ring {
     }
 }
 
-/// IORING_OP_WRITE or IORING_OP_WRITEV, by this thread or by a worker of the kernel's.
+/// Writes by `IORING_OP_WRITE` or `IORING_OP_WRITEV`, in this thread or in a kernel worker.
 pub(super) fn write(world: &World, random: &mut Random) {
     let ring = &world.ring;
     let (opcode, address) = if random.one_in(2) {
@@ -147,17 +147,17 @@ pub(super) fn write(world: &World, random: &mut Random) {
             let error = (result < 0).then_some(-result);
             world.tally.count_outcome(Kind::IoUring, Aim::Either, error.is_none(), error);
         }
-        // Vectors without a byte, or an entry that was not taken.
+        // Vectors without any byte, or an entry that the kernel did not take.
         _ => (),
     }
 }
 
-/// Maps a page that the kernel shares; it stays as long as the process.
+/// Maps a page that the kernel shares. It stays mapped until the process ends.
 fn shared(descriptor: &OwnedFd, offset: i64) -> io::Result<usize> {
     let (protection, flags) =
         (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_POPULATE);
     let descriptor = descriptor.as_raw_fd();
-    // SAFETY: new memory where the kernel likes.
+    // SAFETY: new memory at an address that the kernel chooses.
     let at =
         unsafe { libc::mmap(ptr::null_mut(), SQE_SIZE, protection, flags, descriptor, offset) };
     if at == libc::MAP_FAILED {
@@ -166,9 +166,9 @@ fn shared(descriptor: &OwnedFd, offset: i64) -> io::Result<usize> {
     Ok(at as usize)
 }
 
-/// An atomic in memory that is shared with the kernel.
+/// Returns an atomic in memory that is shared with the kernel.
 fn at<T>(address: usize) -> &'static T {
-    // SAFETY: only called with addresses inside what `shared` has mapped, aligned as the kernel's
-    // structures are, and for atomics, of which any bits are a value.
+    // SAFETY: all callers pass addresses inside the mappings of `shared`, aligned as in the
+    // kernel's structures. The types are atomics, for which any bits are valid.
     unsafe { &*(address as *const T) }
 }

@@ -1,4 +1,4 @@
-//! What was tried and what came of it, counted across processes.
+//! Counters of attempts and their results, across processes.
 
 use std::io;
 use std::ptr;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Map, Value, json};
 
-/// Ways to write that are counted by themselves. Each has its place in a page: see [`Kind::place`].
+/// Ways to write, each with separate counters and a place in a page: see [`Kind::place`].
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Write,
@@ -43,7 +43,7 @@ const KINDS: [(Kind, &str); 14] = [
 ];
 
 impl Kind {
-    /// The byte of a page that this kind writes at, and at most seven bytes behind it.
+    /// Offset in a page at which this kind writes. It writes at most seven more bytes after it.
     pub(super) fn place(self) -> u64 {
         self as u64 * 64
     }
@@ -54,16 +54,16 @@ impl Kind {
     }
 }
 
-/// What an act is aimed at, as far as the thread that makes it can know.
+/// Target of an act, as far as its thread can know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Aim {
-    /// Memory that is nobody's.
+    /// Unprotected memory.
     Allowed,
     /// Protected memory.
     Target,
-    /// One of both: another thread decides.
+    /// Either one: another thread decides.
     Either,
-    /// Protected memory, or what another thread put in its place, which may be written.
+    /// Protected memory, or something that another thread put in its place and that may be written.
     TargetOrElse,
 }
 
@@ -73,9 +73,9 @@ struct Count {
     tried: AtomicU64,
     allowed: AtomicU64,
     denied: AtomicU64,
-    /// Denied although it was aimed at nobody's memory: the guard did not know where to.
+    /// Denied although the target was unprotected memory: the guard did not know the target.
     denied_elsewhere: AtomicU64,
-    /// Succeeded although it was aimed at protected memory.
+    /// Succeeded although the target was protected memory.
     through: AtomicU64,
     other: AtomicU64,
 }
@@ -91,12 +91,12 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// New counters, which children share.
+    /// Makes new counters, which children share.
     pub(super) fn shared() -> io::Result<&'static Self> {
         let (protection, flags) =
             (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
-        // SAFETY: new memory where the kernel likes, all zero, which is a valid value of every
-        // field; it is never unmapped, and aligned to a page.
+        // SAFETY: new memory at an address that the kernel chooses. It is all zero, which is valid
+        // for every field, aligned to a page, and never unmapped.
         unsafe {
             let at = libc::mmap(ptr::null_mut(), size_of::<Self>(), protection, flags, -1, 0);
             if at == libc::MAP_FAILED {
@@ -106,7 +106,8 @@ impl Tally {
         }
     }
 
-    /// Counts an act by what the kernel said: a system call's result, or -1 and `errno`.
+    /// Counts an act by the result of its system call, or by -1 and `errno`. Returns whether it
+    /// succeeded.
     pub(super) fn count(&self, kind: Kind, aim: Aim, result: i64) -> bool {
         let error = if result < 0 { io::Error::last_os_error().raw_os_error() } else { None };
         self.count_outcome(kind, aim, result >= 0, error)
@@ -134,24 +135,24 @@ impl Tally {
         succeeded
     }
 
-    /// Notes how a process of threads was ended.
+    /// Counts the signal that ended a process of threads.
     pub(super) fn signalled(&self, signal: i32) {
         let counter = if signal == libc::SIGKILL { &self.killed } else { &self.crashed };
         counter.fetch_add(1, Ordering::Relaxed);
         self.last_signal.store(signal.unsigned_abs().into(), Ordering::Relaxed);
     }
 
-    /// Notes the byte that is written.
+    /// Records the byte that the threads write.
     pub(super) fn writes(&self, value: u8) {
         self.value.store(value.into(), Ordering::Relaxed);
     }
 
-    /// How often something succeeded that must not, as far as the threads know.
+    /// Number of writes that succeeded although they must not, as far as the threads know.
     pub(crate) fn through(&self) -> u64 {
         self.counts.iter().map(|count| count.through.load(Ordering::Relaxed)).sum()
     }
 
-    /// The counters as JSON: an object a kind, and how the processes ended.
+    /// Returns the counters as JSON: one object per kind, and how the processes ended.
     pub(crate) fn to_json(&self) -> Value {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let kinds = KINDS.iter().map(|&(kind, name)| {

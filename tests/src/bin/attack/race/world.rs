@@ -1,4 +1,4 @@
-//! What the threads of one process share, and change under one another's hands.
+//! State that the threads of one process share and change while others use it.
 
 use std::ffi::c_void;
 use std::fs::{File, OpenOptions};
@@ -12,15 +12,15 @@ use super::tally::{Aim, Kind, Tally};
 use super::{PAGE, Plan};
 use crate::mappings;
 
-/// Pages in which the threads map over one another.
+/// Number of pages in which the threads map over one another.
 const ARENA: u64 = 8;
-/// Pages behind it that each thread has for itself.
+/// Number of private pages of each thread, after the shared ones.
 const OWN: u64 = 2;
-/// The most threads of a process.
+/// Maximum number of threads in a process.
 const THREADS: u64 = 32;
-/// Vectors of a call.
+/// Number of vectors in a call.
 const VECTORS: usize = 4;
-/// The longest of them: what a kind may write behind its place.
+/// Maximum total length of the vectors: a kind may write this many bytes from its place on.
 const LONGEST: u64 = 8;
 
 /// Shared by all threads of a process.
@@ -29,18 +29,18 @@ pub(super) struct World {
     pub(super) tally: &'static Tally,
     /// `/dev/mem`, whose position is shared.
     pub(super) device: File,
-    /// `/dev/mem`, opened once more.
+    /// `/dev/mem`, opened a second time.
     pub(super) second: File,
-    /// An ordinary file full of what is written.
+    /// An ordinary file, filled with the byte that the threads write.
     pub(super) file: File,
-    /// A descriptor that is now this file, now that.
+    /// A descriptor that changes from file to file.
     pub(super) changing: OwnedFd,
     /// `struct iovec`s, as words.
     vectors: [AtomicUsize; 2 * VECTORS],
     pub(super) ring: Ring,
     arena: usize,
     is_over: AtomicBool,
-    /// What is written, as often as the longest vector is long.
+    /// The byte that the threads write, repeated to the maximum length.
     pub(super) value: [u8; LONGEST as usize],
 }
 
@@ -50,7 +50,7 @@ impl World {
         let (device, second) = (open()?, open()?);
         let value = [foreign(&device, &plan)?; LONGEST as usize];
         tally.writes(value[0]);
-        // SAFETY: the name is a C string; the descriptor is new and nobody else's.
+        // SAFETY: the name is a C string. The descriptor is new and has no other owner.
         let file = unsafe {
             let descriptor = libc::memfd_create(c"race".as_ptr(), libc::MFD_CLOEXEC);
             if descriptor < 0 {
@@ -64,7 +64,7 @@ impl World {
             ((ARENA + THREADS * OWN) * PAGE) as usize,
             libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
         );
-        // SAFETY: new memory where the kernel likes, which nothing refers to but system calls.
+        // SAFETY: new memory at an address that the kernel chooses. Only system calls refer to it.
         let arena = unsafe { libc::mmap(ptr::null_mut(), length, libc::PROT_NONE, flags, -1, 0) };
         if arena == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
@@ -86,7 +86,7 @@ impl World {
         })
     }
 
-    /// Lets the vectors point into this world, which must not be moved any more.
+    /// Makes the vectors point into this world, which must not be moved after this.
     pub(super) fn settle(&self) {
         (0..VECTORS).for_each(|n| self.set_vector(n, 1));
     }
@@ -99,7 +99,7 @@ impl World {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
-    /// Protected memory or nobody's, at a kind's place.
+    /// Chooses protected or unprotected memory, at a kind's place.
     pub(super) fn aim(&self, kind: Kind, random: &mut Random) -> (Aim, u64) {
         if random.one_in(2) {
             (Aim::Target, self.plan.target + kind.place())
@@ -108,7 +108,7 @@ impl World {
         }
     }
 
-    /// The same in whole pages; what is protected may also lie on the border.
+    /// Does the same for whole pages. The protected page may also be the one at the border.
     pub(super) fn aim_page(&self, random: &mut Random) -> (Aim, u64) {
         if random.one_in(2) {
             (Aim::Allowed, self.plan.via)
@@ -119,14 +119,14 @@ impl World {
         }
     }
 
-    /// Changes a vector: what it writes stays the same, how much of it does not.
+    /// Changes a vector's length. The bytes that it writes stay the same.
     pub(super) fn set_vector(&self, n: usize, bytes: usize) {
         self.vectors[2 * n].store(self.value.as_ptr() as usize, Ordering::Relaxed);
         self.vectors[2 * n + 1].store(bytes, Ordering::Relaxed);
     }
 
-    /// Changes vectors at random, now and then to what cannot be read, in whose place the kernel
-    /// writes zeros (`copy_from_user`). Together they stay within what belongs to a kind.
+    /// Changes a vector at random. One in eight points to unreadable memory, for which the kernel
+    /// writes zeros (`copy_from_user`). Together, the vectors stay within the place of a kind.
     pub(super) fn change_vectors(&self, random: &mut Random) {
         let n = random.below(VECTORS as u64) as usize;
         self.set_vector(n, random.below(LONGEST / VECTORS as u64 + 1) as usize);
@@ -139,31 +139,31 @@ impl World {
         (self.vectors.as_ptr().cast(), VECTORS as i32)
     }
 
-    /// A page of the arena, of so many that belong together.
+    /// Returns a random page of the arena that has `pages` consecutive pages from it on.
     pub(super) fn page(&self, pages: u64, random: &mut Random) -> *mut c_void {
         (self.arena + (random.below(ARENA - pages + 1) * PAGE) as usize) as *mut c_void
     }
 
-    /// The current thread's own two pages.
+    /// Returns the two private pages of the current thread.
     pub(super) fn own_pages(&self, random: &Random) -> *mut c_void {
         (self.arena + ((ARENA + random.thread % THREADS * OWN) * PAGE) as usize) as *mut c_void
     }
 
-    /// Has the kernel store into a page of the arena. Whether it could.
+    /// Has the kernel store into a page of the arena. Returns whether it succeeded.
     pub(super) fn store(&self, page: *mut c_void, kind: Kind) -> bool {
         let at = page.wrapping_byte_add(kind.place() as usize);
-        // SAFETY: an address in the arena, in which nothing is that Rust knows of.
+        // SAFETY: the address is in the arena, of which Rust knows nothing.
         let read = unsafe { libc::pread(self.file.as_raw_fd(), at, 1, 0) };
         read == 1
     }
 
-    /// Any of the files that the changing descriptor may be.
+    /// Returns one of the files that the changing descriptor may refer to.
     pub(super) fn any_file(&self, random: &mut Random) -> RawFd {
         [&self.device, &self.second, &self.file][random.below(3) as usize].as_raw_fd()
     }
 }
 
-/// A byte that is at none of the places which may be written.
+/// Finds a byte that occurs at no kind's place in the protected pages.
 fn foreign(device: &File, plan: &Plan) -> io::Result<u8> {
     let mut is_there = [false; 256];
     for page in [plan.target, plan.border] {
@@ -176,14 +176,14 @@ fn foreign(device: &File, plan: &Plan) -> io::Result<u8> {
         .ok_or_else(|| io::Error::other("every byte is somewhere in the page"))
 }
 
-/// Lets the current thread run as soon as it can, before any that is no real-time thread.
+/// Makes the current thread run as soon as it is ready, before any thread that is not real-time.
 pub(super) fn run_at_once() {
     let priority = libc::sched_param { sched_priority: 1 };
-    // SAFETY: the structure is a local one. Without the privilege it stays an ordinary thread.
+    // SAFETY: the structure is a local. Without the privilege, the thread stays an ordinary one.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) };
 }
 
-/// Random numbers of a thread, which a seed repeats (SplitMix64).
+/// Random numbers of a thread, reproducible by their seed (SplitMix64).
 pub(super) struct Random {
     state: u64,
     thread: u64,
