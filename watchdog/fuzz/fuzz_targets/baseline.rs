@@ -1,4 +1,4 @@
-//! Stored baselines: their bytes, and, behind a digest that is right, what they hold.
+//! Stored baselines: their bytes, and what they hold behind a valid digest.
 #![no_main]
 
 use std::fs;
@@ -11,7 +11,7 @@ use watchdog_fuzz::{SparseMemory, bounded, stored, suspect};
 
 const NODE: &str = "fuzzed";
 
-/// The folder that every input of this process is stored in, one over the other.
+/// The directory in which every input of this process is stored, each over the last.
 static STATE: LazyLock<PathBuf> = LazyLock::new(|| {
     let state = Path::new("/dev/shm").join(format!("watchdog-fuzz-{}", std::process::id()));
     fs::create_dir_all(state.join("baselines")).expect("no folder in memory");

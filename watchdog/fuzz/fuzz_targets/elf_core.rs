@@ -1,4 +1,4 @@
-//! The headers of ELF cores, and reading by them.
+//! ELF cores: their headers, and reads that follow them.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Judging: a kernel whose text, state and book of tracers are anything.
+//! Judging: a kernel with arbitrary text, state and lists of tracers.
 #![no_main]
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
     let input = SUSPECT.with(bytes);
     bounded(|| check::judged(&input));
 
-    // As while a kernel patches itself: each page is read right before it is judged.
+    // As in a kernel that is patching itself: each page is read right before it is judged.
     let distance = SUSPECT.kernel.text.virt.0 - SUSPECT.baseline.reference.link_address;
     let reference = (*SUSPECT.baseline.reference).clone();
     let mut judge = TextJudge::new(Expected::of(reference, distance));

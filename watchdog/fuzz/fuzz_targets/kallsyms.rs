@@ -1,4 +1,4 @@
-//! The symbol tables, wherever they may be.
+//! The tables of kallsyms, at any place.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
         first == 0 && second > 1 && second < third && third < fourth
     };
     let mut indexes = input.places(starts);
-    // As many as locating follows.
+    // A search for kernels follows this many.
     indexes.truncate(1024);
     let mut budget = Budget::for_memory(input.within.size());
     let claims: Vec<_> = bounded(|| {

@@ -1,4 +1,4 @@
-//! Learning: a baseline from a kernel whose symbols, tables and type information are anything.
+//! Learning: a baseline from a kernel with arbitrary symbols, tables and type information.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,7 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
     let input = Input::decode(bytes);
     let memory = &input.memory;
     let found = locate(memory, &input.within, &search(), &mut |_, _| ());
-    // What is learned of one kernel does not depend on another.
+    // A learned baseline does not depend on other kernels, so the first located kernel is enough.
     let located = found
         .expect("all that is searched can be read")
         .into_iter()

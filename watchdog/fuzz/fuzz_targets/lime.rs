@@ -1,4 +1,4 @@
-//! The headers of LiME images, and reading by them.
+//! LiME images: their headers, and reads that follow them.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! The search for kernels, with everything it reads: page tables, kallsyms, VMCOREINFO.
+//! The search for kernels, with everything it reads: page tables, kallsyms, VMCOREINFO, resources.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

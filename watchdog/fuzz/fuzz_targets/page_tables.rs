@@ -1,4 +1,5 @@
-//! Page tables: a claim from each that looks like one, and a second look at the text it names.
+//! Page tables: makes a claim from each page that looks like one, and checks the text of a claim
+//! again.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -9,7 +10,7 @@ use watchdog_core::memory::Memory;
 use watchdog_fuzz::made_up::kernel;
 use watchdog_fuzz::{Input, bounded, search};
 
-/// A kernel to put in what the claims say.
+/// A located kernel. Claims replace its text and its page tables.
 static KERNEL: LazyLock<Kernel> = LazyLock::new(|| {
     let input = Input::decode(&kernel().finish());
     let found = locate(&input.memory, &input.within, &search(), &mut |_, _| ());
@@ -29,7 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
             tables.take(1024).filter_map(|(at, _)| page_tables::claim(memory, at, &mut budget));
         claims.collect::<Vec<_>>()
     });
-    // Only what is located is looked at again.
+    // The watchdog checks only located kernels again, so one claim is enough.
     claims.truncate(1);
     for claim in claims {
         assert!(claim.text.executable && matches!(claim.levels, 4 | 5), "{claim:?}");

@@ -1,4 +1,4 @@
-//! Type information (BTF) in a node's memory, and what is looked up in it.
+//! Type information (BTF) from a node's memory, and lookups in it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,7 +6,7 @@ use watchdog_core::btf::{ANY_SIZE, Btf};
 use watchdog_core::verify::reference::Layouts;
 use watchdog_fuzz::bounded;
 
-/// What is looked up: names that the seeds have.
+/// Names that are looked up. The seeds contain them.
 const NAMES: [&str; 6] = ["file", "module", "twice", "reason", "rw_verify_area", "loop"];
 const FIELDS: [&str; 4] = ["f_path.dentry", "name", "raw", "x"];
 

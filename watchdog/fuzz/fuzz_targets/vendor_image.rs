@@ -1,12 +1,12 @@
-//! The vendor's kernel image, packed in every way.
+//! The vendor's kernel image, in every packing.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use watchdog_core::image::VendorImage;
 use watchdog_fuzz::bounded;
 
-/// Most bytes that an image may say it has unpacked. The bound of the watchdog itself is far
-/// higher, and what is unpacked up to there is slow with coverage counters in it.
+/// Largest unpacked size that an image may state. The bound of the watchdog itself is far higher,
+/// but unpacking so much is slow with coverage counters.
 const MOST: u32 = 1 << 20;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -22,8 +22,8 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// What a bzImage says of its size unpacked, at the end of its payload (Documentation/arch/x86/
-/// boot.rst: `setup_sects`, `payload_offset`, `payload_length`).
+/// The unpacked size that a bzImage states at the end of its payload
+/// (Documentation/arch/x86/boot.rst: `setup_sects`, `payload_offset`, `payload_length`).
 fn stated_size(file: &[u8]) -> Option<u32> {
     let number = |at: usize| Some(u32::from_le_bytes(*file.get(at..)?.first_chunk()?));
     let sectors = match *file.get(0x1f1)? {

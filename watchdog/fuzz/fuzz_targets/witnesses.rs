@@ -1,4 +1,4 @@
-//! The witnesses that are a record each: VMCOREINFO, and the kernel's entry among its resources.
+//! Witnesses that are one record each: VMCOREINFO, and the kernel's entry among its resources.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -18,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     // `IORESOURCE_BUSY | IORESOURCE_SYSTEM_RAM` (include/linux/ioport.h).
     let mut resources = input.places(|word| word == 0x8100_0200);
-    // As many as locating follows.
+    // A search for kernels follows this many.
     resources.truncate(1024);
     let mut budget = Budget::for_memory(input.within.size());
     let claims: Vec<_> = bounded(|| {

@@ -1,31 +1,31 @@
-//! How much work an input may cause, in bytes: those read from memory and those allocated.
+//! Bounds the work that an input may cause: the bytes read from memory plus the bytes allocated.
 //!
-//! Both are the same at each run of an input, on every machine and however busy it is; seconds are
-//! not. A loop that does neither is ended by libFuzzer's own limit, which is far longer than any
-//! input takes.
+//! Both are the same in every run of an input, on every machine and under any load. Seconds are
+//! not. libFuzzer's own time limit ends a loop that neither reads nor allocates. That limit is far
+//! longer than any input takes.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use watchdog_core::locate::Search;
 
-/// The most work of one input: twice what the worst seeds cause, which have more signs to follow
-/// than are followed.
+/// Largest amount of work for one input: twice that of the worst seeds. These contain more signs
+/// than a search follows.
 const MOST: u64 = 400 << 20;
 
-/// What was read and allocated so far.
+/// Bytes that were read or allocated so far.
 static DONE: AtomicU64 = AtomicU64::new(0);
 
-/// How inputs are searched: on one thread, as a watch searches.
+/// The options of a search: one thread, as in a watch.
 #[must_use]
 pub fn search() -> Search {
     Search { gentle: true, ..Search::default() }
 }
 
-/// Does what is fuzzed.
+/// Runs the code under test.
 ///
 /// # Panics
-/// When that is more than an input may cause.
+/// When the work exceeds the bound.
 pub fn bounded<T>(body: impl FnOnce() -> T) -> T {
     let before = DONE.load(Ordering::Relaxed);
     let result = body();
@@ -34,18 +34,18 @@ pub fn bounded<T>(body: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Takes note of bytes that are read.
+/// Counts bytes that are read or allocated.
 pub(crate) fn count(bytes: usize) {
     DONE.fetch_add(bytes as u64, Ordering::Relaxed);
 }
 
-/// The system's allocator, with note taken of what it allocates.
+/// The system's allocator. It also counts the bytes that it allocates.
 struct Counting;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-// SAFETY: all of it is the system's allocator's doing.
+// SAFETY: the system's allocator does all the work.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());

@@ -1,4 +1,4 @@
-//! What must hold of everything that is found, whatever the memory holds.
+//! Properties that every result must have, whatever the memory holds.
 
 use watchdog_core::locate::{Finding, Kernel};
 use watchdog_core::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange};
@@ -28,7 +28,7 @@ pub fn findings(input: &Input, findings: &[Finding]) {
     }
 }
 
-/// Checks a kernel that is said to be located.
+/// Checks a kernel that is reported as located.
 fn located(input: &Input, kernel: &Kernel) {
     let text = kernel.text;
     let frames = PhysRange::with_size(text.phys, text.size).expect("the text has no extent");
@@ -48,11 +48,12 @@ fn located(input: &Input, kernel: &Kernel) {
     assert!(kernel.witnesses.iter().all(|witness| witness.agrees), "{:?}", kernel.witnesses);
 }
 
-/// Judges the suspect with an input over it, twice, and checks what is said. Returns the last.
+/// Judges the suspect twice, with an input written over it, and checks the results. Returns the
+/// last.
 ///
 /// # Panics
-/// When that is not sound, or a byte that no rule is for and that nobody changed legitimately is
-/// passed over.
+/// When a result is not sound. It must report every changed byte that no rule covers and no
+/// legitimate cause explains.
 pub fn judged(input: &Input) -> Option<Sweep> {
     let mut verifier = SUSPECT.verifier.clone();
     let mut last = None;

@@ -1,8 +1,8 @@
-//! A real kernel cut down to an input: out of an image of a machine's memory, what it is located
-//! by, and of its hundred thousand symbols every hundredth.
+//! Cuts a real kernel in an image of a machine's memory down to an input. The input has the records
+//! that locate the kernel, and about 1100 of its hundred thousand symbols.
 //!
-//! Where the symbol tables are is taken from VMCOREINFO, which has them since 6.0
-//! (kernel/vmcore_info.c). The image is trusted to be a healthy machine's: this makes seeds.
+//! VMCOREINFO gives the places of the symbol tables, since 6.0 (kernel/vmcore_info.c). The image is
+//! trusted to come from a healthy machine, because this only makes seeds.
 
 use anyhow::{Context, Result, ensure};
 use watchdog_core::locate::Kernel;
@@ -13,12 +13,12 @@ use crate::Encoder;
 const PRESENT: u64 = 1;
 const LARGE: u64 = 1 << 7;
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
-/// What the kernel calls its text among its resources.
+/// The name of the kernel's text among its resources.
 const NAME: &[u8; 12] = b"Kernel code\0";
 const FIRST_KEY: &[u8] = b"OSRELEASE=";
-/// Symbols that are kept beside the named ones.
+/// Number of symbols that are taken besides the named ones.
 const SYMBOLS: usize = 1100;
-/// Symbols that witnesses ask for.
+/// Symbols that the witnesses need.
 const KEPT: [&str; 5] = ["_text", "_stext", "_etext", "linux_banner", "_end"];
 /// Symbols between two markers (scripts/kallsyms.c).
 const MARKER_STEP: usize = 256;
@@ -26,7 +26,7 @@ const MARKER_STEP: usize = 256;
 /// Cuts a kernel that was located in `image` down to an input.
 ///
 /// # Errors
-/// When the image does not hold what a kernel from 6.1 on must have.
+/// When the image lacks data that every kernel since 6.1 has.
 pub fn cut(image: &dyn Memory, kernel: &Kernel) -> Result<Vec<u8>> {
     let (note_at, note) = find_note(image, kernel)?;
     let mut cut = Cut { image, kernel, note, input: Encoder::default() };
@@ -38,7 +38,7 @@ pub fn cut(image: &dyn Memory, kernel: &Kernel) -> Result<Vec<u8>> {
     Ok(cut.input.finish())
 }
 
-/// The page with a kernel's note, and where it is.
+/// The page with a kernel's note, and its physical address.
 fn find_note(image: &dyn Memory, kernel: &Kernel) -> Result<(u64, String)> {
     let stext = format!("\nSYMBOL(_stext)={:x}\n", kernel.text.virt.0);
     let release = format!("OSRELEASE={}\n", kernel.release);
@@ -64,7 +64,7 @@ struct Cut<'a> {
     input: Encoder,
 }
 
-/// kallsyms' tables; each begins at a multiple of 8.
+/// The tables of kallsyms. Each begins at a multiple of 8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Table {
     Offsets,
@@ -100,7 +100,7 @@ impl Cut<'_> {
         Some(self.physical(virt))
     }
 
-    /// The kernel's text among its resources, and the name that this one has.
+    /// Adds the resource of the kernel's text, and the name of that resource.
     fn resource(&mut self) -> Result<()> {
         let symbol = self.kernel.symbols.address("code_resource");
         let at = self.physical(symbol.context("the kernel has no code_resource")?.0);
@@ -115,12 +115,12 @@ impl Cut<'_> {
         Ok(())
     }
 
-    /// The physical address of what is in the image at virtual `virt`.
+    /// The physical address of a virtual address in the image.
     fn physical(&self, virt: u64) -> u64 {
         virt.wrapping_sub(self.kernel.text.virt.0).wrapping_add(self.kernel.text.phys.0)
     }
 
-    /// The tables on the way from the root to the image mapping, and those of the mapping.
+    /// Adds the tables from the root to the image mapping, and those of the mapping.
     fn page_tables(&mut self) -> Result<()> {
         let mut table = self.kernel.page_table_root.0;
         for _ in 0..self.kernel.paging_levels - 3 {
@@ -140,7 +140,7 @@ impl Cut<'_> {
         Ok(())
     }
 
-    /// Some of the symbols, in tables laid out as they are, and the banner.
+    /// Adds some of the symbols, in tables of the same layout, and the banner.
     fn symbols(&mut self) -> Result<()> {
         let place = |symbol: &str| {
             self.noted(symbol).with_context(|| format!("the note does not name {symbol}"))
@@ -150,7 +150,7 @@ impl Cut<'_> {
             (place("kallsyms_offsets")?, Table::Offsets),
             (place("kallsyms_num_syms")?, Table::Number),
             (place("kallsyms_names")?, Table::Names),
-            // VMCOREINFO does not name the markers: they stand right before the tokens.
+            // VMCOREINFO does not name the markers, which are right before the tokens.
             (place("kallsyms_token_table")? - 1, Table::Markers),
             (place("kallsyms_token_table")?, Table::Tokens),
             (place("kallsyms_token_index")?, Table::Index),
@@ -208,7 +208,8 @@ impl Cut<'_> {
             None => offset_at.wrapping_add_signed(offset),
             Some(base_at) => {
                 let base = u64::from_le_bytes(self.read(base_at)?);
-                // CONFIG_KALLSYMS_ABSOLUTE_PERCPU, to 6.14: negative offsets count from the base.
+                // CONFIG_KALLSYMS_ABSOLUTE_PERCPU, up to 6.14: negative offsets count from the
+                // base.
                 let virt = if offset < 0 {
                     base.wrapping_sub(1).wrapping_add_signed(-offset)
                 } else {
@@ -224,7 +225,7 @@ impl Cut<'_> {
         Ok(())
     }
 
-    /// The named symbols and some others, in order.
+    /// Reads the named symbols and some others, in order.
     fn some_symbols(&self, names: u64, count: u32, tokens: &Tokens) -> Result<Vec<Symbol>> {
         let every = u64::from(count).div_ceil(SYMBOLS as u64).max(1);
         let mut at = names;
@@ -247,13 +248,13 @@ impl Cut<'_> {
     }
 }
 
-/// A symbol that is kept.
+/// A symbol of the input.
 struct Symbol {
-    /// Its number among all.
+    /// Its number among all symbols of the kernel.
     number: u64,
-    /// Its name as the table has it, with its length.
+    /// Its entry in the table of names, with its length.
     name: Vec<u8>,
-    /// Its type and name.
+    /// Its type letter and name.
     text: Vec<u8>,
 }
 

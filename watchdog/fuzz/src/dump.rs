@@ -1,4 +1,4 @@
-//! Dumps in memory: an input as a file, what must hold of whatever is opened, and seeds.
+//! Memory dumps: an input as a file, checks of an opened dump, and seeds.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -9,27 +9,27 @@ use std::sync::LazyLock;
 use rustix::fs::{MemfdFlags, memfd_create};
 use watchdog_core::memory::{Memory, PhysAddr, PhysRange};
 
-/// The file that every input of this process is written to, one after the other.
+/// The file that every input of this process is written to, each over the last.
 static FILE: LazyLock<File> = LazyLock::new(|| {
     let file = memfd_create("dump", MemfdFlags::CLOEXEC).expect("no file in memory");
     file.into()
 });
 
-/// Writes an input to a file, which is the same for all inputs, and names it.
+/// Writes an input to a file and returns the path. The file is the same for all inputs.
 ///
 /// # Panics
-/// When there is no memory for it.
+/// When there is not enough memory.
 #[must_use]
 pub fn file(bytes: &[u8]) -> PathBuf {
     FILE.set_len(0).and_then(|()| FILE.write_all_at(bytes, 0)).expect("no memory for an input");
     format!("/proc/self/fd/{}", FILE.as_raw_fd()).into()
 }
 
-/// Checks an opened dump of `length` bytes: its ranges are in order, apart and no more than the
-/// file has, all of them can be read, and nothing beside them.
+/// Checks an opened dump of `length` bytes. Its ranges are in order, apart, and together no larger
+/// than the file. All of them can be read, and nothing outside them.
 ///
 /// # Panics
-/// When one of that does not hold.
+/// When any of this does not hold.
 pub fn check(dump: &dyn Memory, length: usize) {
     let ranges = dump.ranges().ranges();
     assert!(!ranges.is_empty(), "opened, and there is nothing in it");
@@ -52,7 +52,7 @@ pub fn check(dump: &dyn Memory, length: usize) {
     }
 }
 
-/// A piece of memory: physical address, where it is read, and its bytes.
+/// A piece of memory: physical address and bytes.
 type Piece = (u64, &'static [u8]);
 
 const PIECES: [Piece; 3] = [(0x1000, b"text"), (0x1004, b"data, touching"), (0x8000, b"apart")];
@@ -75,8 +75,8 @@ pub fn elf_seeds() -> Vec<(String, Vec<u8>)> {
     .into()
 }
 
-/// A core of these pieces, whose header says that it has `count`; with all ones the count is in
-/// section header 0 (`PN_XNUM`), which is behind the file's header.
+/// A core of these pieces, whose header states `count` of them. If `count` is all ones (`PN_XNUM`),
+/// section header 0 has the number. It is right behind the header of the file.
 fn elf(pieces: &[Piece], count: u16) -> Vec<u8> {
     let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x04\0\x3e\0\x01\0\0\0".to_vec();
     file.extend([0_u64, 128, 64].map(u64::to_le_bytes).concat());
@@ -112,7 +112,7 @@ pub fn lime_seeds() -> Vec<(String, Vec<u8>)> {
     .into()
 }
 
-/// An image of these pieces, each behind its header.
+/// An image of these pieces, each behind its own header.
 fn lime(pieces: &[Piece]) -> Vec<u8> {
     let mut file = Vec::new();
     for (phys, bytes) in pieces {

@@ -1,4 +1,4 @@
-//! From memory to a fuzzer's input: how seeds are written.
+//! Encodes memory as a fuzzer's input, to write seeds.
 
 use watchdog_core::memory::PAGE_SIZE;
 
@@ -6,23 +6,23 @@ use crate::input::{BYTES, CHANGE, HOLE, PAGES, RAMP, REPEAT, SEARCH};
 
 /// Bytes of a record's kind, place and count.
 const HEAD: usize = 7;
-/// Numbers, or repetitions, in a record at most.
+/// Largest count of numbers, or repetitions, in one record.
 const MOST: usize = u16::MAX as usize;
-/// Bytes that are looked for as repeated: a function's name is one of few.
+/// Longest byte pattern that is tried as a repetition. The names of made-up functions repeat.
 const MOST_REPEATED: usize = 16;
 
-/// An input in the making. Physical addresses are below 4 GiB.
+/// An input under construction. Physical addresses are below 4 GiB.
 #[derive(Debug, Default)]
 pub struct Encoder(Vec<u8>);
 
 impl Encoder {
-    /// The input.
+    /// The finished input.
     #[must_use]
     pub fn finish(self) -> Vec<u8> {
         self.0
     }
 
-    /// Bytes at physical `at`.
+    /// Adds bytes at physical address `at`.
     pub fn bytes(&mut self, at: u64, bytes: &[u8]) {
         for (n, part) in bytes.chunks(usize::from(u16::MAX)).enumerate() {
             let length = part.len() as u16;
@@ -31,14 +31,14 @@ impl Encoder {
         }
     }
 
-    /// The same bytes, 255 at most, `count` times.
+    /// Adds `bytes`, 255 at most, `count` times.
     pub fn repeat(&mut self, at: u64, count: u16, bytes: &[u8]) {
         self.head(REPEAT, at, count);
         self.0.push(bytes.len() as u8);
         self.0.extend(bytes);
     }
 
-    /// `count` numbers of `width` (2, 4 or 8) bytes, each `step` more than the last.
+    /// Adds `count` numbers of `width` (2, 4 or 8) bytes, each `step` larger than the last.
     pub fn ramp(&mut self, at: u64, count: u16, width: usize, first: u64, step: u64) {
         self.head(RAMP, at, count);
         self.0.push(width.ilog2() as u8 - 1);
@@ -46,23 +46,24 @@ impl Encoder {
         self.0.extend(step.to_le_bytes());
     }
 
-    /// `count` pages from physical `at` on, equal to the one at `model` as it is so far.
+    /// Adds `count` pages from physical address `at` on. Each equals the page at `model` as written
+    /// so far.
     pub fn pages(&mut self, at: u64, count: u16, model: u64) {
         self.head(PAGES, at / PAGE_SIZE, count);
         self.0.extend(((model / PAGE_SIZE) as u32).to_le_bytes());
     }
 
-    /// `size` bytes from `at` on cannot be read.
+    /// Makes `size` bytes from `at` on unreadable.
     pub fn hole(&mut self, at: u64, size: u64) {
         self.range(HOLE, at, size);
     }
 
-    /// `size` bytes from `at` on are searched though nothing is written there.
+    /// Adds `size` bytes from `at` on to the search, even if nothing is written there.
     pub fn search(&mut self, at: u64, size: u64) {
         self.range(SEARCH, at, size);
     }
 
-    /// The byte at `at` is `byte` after so many reads.
+    /// Changes the byte at `at` to `byte` after `after` reads.
     pub fn change(&mut self, after: u16, at: u64, byte: u8) {
         self.0.push(CHANGE);
         self.0.extend(after.to_le_bytes());
@@ -70,13 +71,14 @@ impl Encoder {
         self.0.push(byte);
     }
 
-    /// A page table, or anything else made of `u64`.
+    /// Adds a page table, or other `u64` values.
     pub fn table(&mut self, at: u64, entries: &[u64]) {
         let bytes: Vec<u8> = entries.iter().flat_map(|entry| entry.to_le_bytes()).collect();
         self.memory(at, &bytes);
     }
 
-    /// Memory as it is from physical `at` on: ramps and repetitions as such, and no zeros.
+    /// Adds memory from physical address `at` on. Ramps and repetitions become records of their
+    /// kind, and zeros are left out.
     pub fn memory(&mut self, at: u64, memory: &[u8]) {
         let mut plain = 0;
         let mut n = 0;
@@ -118,15 +120,15 @@ impl Encoder {
     }
 }
 
-/// Memory that a record describes in fewer bytes than it has.
+/// Memory that a record describes in fewer bytes than the memory has.
 enum Short<'a> {
     Ramp { count: usize, width: usize, first: u64, step: u64 },
     Repeat { count: usize, bytes: &'a [u8] },
 }
 
 impl<'a> Short<'a> {
-    /// What `memory` at physical `at` begins with, in the record that saves most. Numbers are where
-    /// a compiler puts them: at multiples of their width.
+    /// The record that saves most bytes at the start of `memory`, which is at physical address
+    /// `at`. Numbers are at multiples of their width, where a compiler puts them.
     fn of(at: u64, memory: &'a [u8]) -> Option<Self> {
         let widths = [2, 4, 8].into_iter().filter(|width| at.is_multiple_of(*width as u64));
         let ramps = widths.filter_map(|width| Self::ramp(memory, width));
@@ -155,7 +157,7 @@ impl<'a> Short<'a> {
         Some(Self::Repeat { count, bytes })
     }
 
-    /// Bytes of memory that it describes.
+    /// Bytes of memory that the record describes.
     const fn length(&self) -> usize {
         match self {
             Self::Ramp { count, width, .. } => *count * *width,
@@ -163,7 +165,7 @@ impl<'a> Short<'a> {
         }
     }
 
-    /// Bytes that its record is shorter.
+    /// Bytes that the record saves.
     const fn saved(&self) -> isize {
         let record = match self {
             Self::Ramp { .. } => HEAD + 1 + 16,

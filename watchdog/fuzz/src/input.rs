@@ -1,19 +1,20 @@
-//! From a fuzzer's input to memory.
+//! Decodes a fuzzer's input into memory.
 //!
-//! An input is a sequence of records, little-endian, each of which writes to memory or says
-//! something about it. Every sequence of bytes is an input; what an incomplete last record lacks
-//! is zero. Repetitions and ramps are records of their own, so that an input of a kilobyte
-//! describes page tables that map a kernel, or a table of ten thousand names.
+//! An input is a sequence of little-endian records. Each record writes to memory or describes a
+//! property of it. Every sequence of bytes is an input. The missing bytes of an incomplete last
+//! record are zero. Repetitions and ramps have records of their own. An input of a kilobyte can
+//! therefore describe page tables that map a kernel, or a table of ten thousand names. A number in
+//! a ramp has 2, 4 or 8 bytes: a `width` of 0, 1 or 2.
 //!
 //! | kind | fields | meaning |
 //! |---|---|---|
 //! | 0 | at `u32`, length `u16`, bytes | bytes |
 //! | 1 | at `u32`, count `u16`, length `u8`, bytes | the same bytes `count` times |
-//! | 2 | at `u32`, count `u16`, width `u8`, first `u64`, step `u64` | numbers of 2, 4 or 8 bytes, each `step` more than the last |
-//! | 3 | first `u32`, count `u16`, model `u32` (page numbers) | pages equal to another page |
-//! | 4 | at `u32`, size `u32` | a hole: what cannot be read |
-//! | 5 | at `u32`, size `u32` | where to search beside the pages that are written |
-//! | 6 | after `u16`, at `u32`, byte `u8` | a byte that is another after so many reads |
+//! | 2 | at `u32`, count `u16`, width `u8`, first `u64`, step `u64` | numbers that grow by `step` |
+//! | 3 | first `u32`, count `u16`, model `u32` (page numbers) | pages equal to `model` |
+//! | 4 | at `u32`, size `u32` | a hole: memory that cannot be read |
+//! | 5 | at `u32`, size `u32` | memory to search besides the pages that are written |
+//! | 6 | after `u16`, at `u32`, byte `u8` | a byte that changes after so many reads |
 
 use watchdog_core::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange, RangeSet};
 
@@ -29,20 +30,20 @@ pub(crate) const CHANGE: u8 = 6;
 const KINDS: u8 = 7;
 
 const PAGE: usize = PAGE_SIZE as usize;
-/// Bytes of memory that are searched, more than the image of any kernel up to its tables.
+/// Largest amount of memory that is searched: more than the image of any kernel up to its tables.
 const MAX_SEARCHED: u64 = 64 << 20;
 
-/// What an input describes.
+/// The memory that an input describes.
 #[derive(Debug)]
 pub struct Input {
     /// Physical memory.
     pub memory: SparseMemory,
-    /// The part of it that is a node's, all of it readable.
+    /// The part of it that belongs to a node. All of it is readable.
     pub within: RangeSet,
 }
 
 impl Input {
-    /// Reads an input.
+    /// Decodes an input.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Self {
         let mut records = Records(bytes);
@@ -66,7 +67,7 @@ impl Input {
         Self { memory, within }
     }
 
-    /// The pages that are written and can be read whole, with their physical addresses.
+    /// The written pages that can be read as a whole, with their physical addresses.
     pub fn pages(&self) -> impl Iterator<Item = (PhysAddr, Vec<u8>)> {
         let runs = self.memory.written().into_iter();
         let places = runs.flat_map(|run| (run.start().0..run.end().0).step_by(PAGE));
@@ -77,7 +78,8 @@ impl Input {
         })
     }
 
-    /// Where eight bytes that are `wanted` begin, at multiples of four; not across pages.
+    /// Addresses of eight bytes that are `wanted`. They are multiples of four, and do not cross
+    /// pages.
     pub fn places(&self, wanted: impl Fn(u64) -> bool) -> Vec<PhysAddr> {
         let mut places = Vec::new();
         for (at, page) in self.pages() {
@@ -92,11 +94,11 @@ impl Input {
     }
 }
 
-/// The records still to be read.
+/// The records that are still to be read.
 struct Records<'a>(&'a [u8]);
 
 impl<'a> Records<'a> {
-    /// Carries out a record that writes.
+    /// Applies a record that writes.
     fn write(&mut self, kind: u8, memory: &mut SparseMemory) {
         let (at, count) = (u64::from(self.u32()), self.u16());
         match kind {

@@ -1,15 +1,15 @@
-//! What the fuzz targets share: physical memory made of an input's bytes, and what must hold of
-//! whatever is found in it.
+//! Shared parts of the fuzz targets: physical memory made from an input's bytes, and the properties
+//! that every result must have.
 //!
-//! A target is a file in `fuzz_targets/` and a `[[bin]]` in `Cargo.toml`; its seeds, which the
-//! fuzzer starts from and `cargo xtask test` replays, are in `seeds/TARGET/`. Inputs that once
-//! failed are kept there as well, under a name that says what they did.
+//! A target is a file in `fuzz_targets/` and a `[[bin]]` in `Cargo.toml`. Its seeds are in
+//! `seeds/TARGET/`: the fuzzer starts from them, and `cargo xtask test` replays them. Inputs that
+//! once failed are there as well, under a name that says what they did.
 //!
-//! `src/bin/seeds.rs` makes the seeds: of kernels [made up](made_up) in a kilobyte, and of real
-//! ones [cut](mod@cut) out of an image of a machine's memory; and of [dumps](dump). The vendor's
-//! images among the seeds are the made-up kernel of the unit tests
-//! (watchdog/core/src/image/made_up.rs) in each packing. What is judged is a [suspect], and seeds
-//! are what may be done to it.
+//! `src/bin/seeds.rs` makes the seeds. They come from kernels [made up](made_up) in a kilobyte,
+//! from real kernels [cut](mod@cut) out of an image of a machine's memory, and from [dumps](dump).
+//! The vendor's images among the seeds are the made-up kernel of the unit tests
+//! (watchdog/core/src/image/made_up.rs) in each packing. The judge gets a [suspect], and its seeds
+//! are changes to the suspect.
 
 mod bound;
 pub mod check;

@@ -1,4 +1,4 @@
-//! A kernel made up in a kilobyte: as small as one can be and be located.
+//! A made-up kernel in a kilobyte, as small as a kernel can be and still be located.
 
 use crate::{Encoder, types};
 use ram::{FIRST, Layout, MadeUp, PAGE, Ram, TABLE};
@@ -7,23 +7,23 @@ use ram::{FIRST, Layout, MadeUp, PAGE, Ram, TABLE};
 #[path = "../../core/src/locate/tests/ram.rs"]
 mod ram;
 
-/// Two kernels' worth of memory further up, where nothing else is.
+/// Physical address far above the kernel, where nothing else is.
 const MANY: u64 = 0x400_0000;
-/// Functions beside the symbols with a part to play, and bytes from one to the next.
+/// Number of functions besides the required symbols, and bytes from one to the next.
 const FUNCTIONS: u64 = 1000;
 const FUNCTION: u64 = 0x10;
 
-/// The kernel: its text is small, since all of it is searched.
+/// The made-up kernel. Its text is small, because all of it is searched.
 const KERNEL: MadeUp = MadeUp { text_size: 0x7123, ..FIRST };
 
-/// The kernels that nothing is wrong with.
+/// Kernels without any defect.
 const SOUND: [(&str, Layout); 3] = [
     ("to-6.3", Layout::To63),
     ("from-6.4", Layout::From64),
     ("place-relative", Layout::PlaceRelative),
 ];
 
-/// The seeds, each with a name that, for most, begins with what is found in it.
+/// The seeds. Most names begin with the expected finding.
 #[must_use]
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
@@ -42,7 +42,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-/// A seed's name, and what befalls a made-up kernel in it.
+/// A seed's name, and a change to the made-up kernel.
 type Adversity = (&'static str, fn(&mut Encoder));
 
 const ADVERSITIES: [Adversity; 16] = [
@@ -61,7 +61,7 @@ const ADVERSITIES: [Adversity; 16] = [
         input.table(KERNEL.level1() + 7 * 8, &[(KERNEL.text + 7 * PAGE) | ram::RW]);
     }),
     ("lost-hole-in-text", |input| input.hole(KERNEL.text + PAGE, PAGE)),
-    // Each index makes a witness look for names in all memory below it.
+    // Each index makes a witness search all memory below it for names.
     ("slow-many-token-indexes", |input| {
         (0..4).for_each(|n| tokens(input, MANY + n * 1024));
         input.pages(MANY + PAGE, 63, MANY);
@@ -79,26 +79,26 @@ const ADVERSITIES: [Adversity; 16] = [
     ("lost-other-resource-size", |input| {
         input.table(KERNEL.resource() + 8, &[KERNEL.text + KERNEL.text_size]);
     }),
-    // Each resource makes a witness look for its name in a gibibyte.
+    // Each resource makes a witness search a gibibyte for its name.
     ("lost-many-resources", |input| {
         let (text, last) = (KERNEL.text, KERNEL.text + KERNEL.text_size - 1);
         let resource = [text, last, KERNEL.virt + 0x1234, 0x8100_0200];
         input.repeat(MANY, 1200, &resource.map(u64::to_le_bytes).concat());
     }),
     ("lost-many-level3", |input| input.pages(MANY, 1200, KERNEL.level3())),
-    // Each is the upper level of the next, so that each has a root to be walked from.
+    // Each is the upper level of the next, so that each has a root to walk from.
     ("lost-many-roots", |input| {
         input.pages(MANY, ROOTS as u16, KERNEL.level3());
         let lead = |n: u64| ((MANY + n * PAGE + 511 * 8), (MANY + (n + 1) % ROOTS * PAGE) | TABLE);
         (0..ROOTS).map(lead).for_each(|(at, entry)| input.table(at, &[entry]));
         input.ramp(KERNEL.level2(), 512, 8, KERNEL.level1() | TABLE, 0);
     }),
-    // The root is the table of every level below, and of the image mapping.
+    // The root is also the table of every lower level, and of the image mapping.
     ("looping-every-level", |input| {
         let level3 = KERNEL.level3();
         input.table(level3 + 510 * 8, &[level3 | TABLE, level3 | TABLE]);
     }),
-    // Tables that all lead to all of each other, by all rights that lead on.
+    // Tables that all lead to each other, with all rights that a walk follows.
     ("located-alias-explosion", |input| {
         for (part, rights) in [0x67, 0x63, 0x65, 0x67 | (1 << 63)].into_iter().enumerate() {
             let first = MANY | rights;
@@ -109,23 +109,23 @@ const ADVERSITIES: [Adversity; 16] = [
     }),
 ];
 
-/// Page tables that each lead to the next: more than may be walked from.
+/// Number of page tables that each lead to the next: more than a search walks from.
 const ROOTS: u64 = 300;
 
-/// A made-up kernel that nothing is wrong with.
+/// A made-up kernel without any defect.
 #[must_use]
 pub fn kernel() -> Encoder {
     encoded(KERNEL)
 }
 
-/// Where a kernel's learned tables begin and end, by image offset.
+/// The bounds of a kernel's learned tables: symbol and image offset.
 type LearnedTables = [(&'static str, u64); 8];
 
 const JUMPS: u64 = 0x30_0000;
 const CALLS: u64 = JUMPS + 0x100;
 const TYPES: u64 = JUMPS + 0x1000;
 
-/// Seeds of what is learned from a kernel's memory, each with its name.
+/// Seeds for learning from a kernel's memory, each with its name.
 #[must_use]
 pub fn learned_seeds() -> Vec<(String, Vec<u8>)> {
     let types = TYPES + types::example().len() as u64;
@@ -150,13 +150,13 @@ pub fn learned_seeds() -> Vec<(String, Vec<u8>)> {
     seeds.map(|(name, tables)| (name.to_owned(), with_tables(tables))).into()
 }
 
-/// The kernel with tables of its sites, and type information.
+/// The kernel with tables of its sites and type information.
 fn with_tables(tables: LearnedTables) -> Vec<u8> {
     let mut ram = Ram::empty();
     let tables = tables.map(|(name, offset)| (name.to_owned(), KERNEL.virt + offset));
     ram.add_with(KERNEL, functions(KERNEL).chain(tables));
     let mut input = of_memory(KERNEL, &ram);
-    // Of a jump label: where it is, where it leads to, and its key, each from its own place.
+    // A jump label holds its place, its target and its key, each as a distance from itself.
     let site = |at: u64, to: u64| (to.wrapping_sub(at) as u32).to_le_bytes();
     for n in 0..4 {
         let (jump, call) = (JUMPS + n * 16, CALLS + n * 8);
@@ -178,7 +178,7 @@ fn encoded(kernel: MadeUp) -> Encoder {
     of_memory(kernel, &ram)
 }
 
-/// A kernel's functions, which all have the same name.
+/// A kernel's functions. All have the same name.
 fn functions(kernel: MadeUp) -> impl Iterator<Item = (String, u64)> {
     (1..=FUNCTIONS).map(move |n| ("tf".to_owned(), kernel.virt + n * FUNCTION))
 }
@@ -191,7 +191,7 @@ fn of_memory(kernel: MadeUp, ram: &Ram) -> Encoder {
     input
 }
 
-/// A token table in which each letter is a token, and its index right behind it.
+/// A token table in which each letter is a token, directly followed by its index.
 fn tokens(input: &mut Encoder, at: u64) {
     input.memory(at, &ram::tokens());
 }

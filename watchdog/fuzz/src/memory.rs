@@ -1,4 +1,4 @@
-//! Sparse physical memory that fits an input of a kilobyte.
+//! Sparse physical memory, small enough for an input of a kilobyte.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -11,18 +11,18 @@ use crate::bound::count;
 
 /// Bytes of physical memory, from address 0 on.
 const SIZE: u64 = 1 << 32;
-/// Pages that can hold something: 8 MiB, enough for the symbol tables of a real kernel, and for
-/// more signs of a kind than are followed. The bound keeps an input from being slow by its own
-/// size.
+/// Number of pages that can have contents: 8 MiB. That is enough for the symbol tables of a real
+/// kernel, and for more signs of one kind than a search follows. The bound keeps an input from
+/// being slow because of its own size.
 const MAX_PAGES: usize = 2048;
-/// Holes and changes that are heeded, for the same reason.
+/// Numbers of holes and changes that take effect, bounded for the same reason.
 const MAX_HOLES: usize = 32;
 const MAX_CHANGES: usize = 64;
 
 type Page = [u8; PAGE_SIZE as usize];
 
-/// 4 GiB of physical memory: zero but for a few pages, with holes, and changing while it is read
-/// as that of a running kernel does.
+/// 4 GiB of physical memory, zero except for a few pages. It may have holes. It may change while it
+/// is read, as the memory of a running kernel does.
 #[derive(Debug)]
 pub struct SparseMemory {
     ranges: RangeSet,
@@ -33,7 +33,7 @@ pub struct SparseMemory {
     at_rest: bool,
 }
 
-/// A byte that is another one after so many reads.
+/// A byte that changes after so many reads.
 #[derive(Clone, Copy, Debug)]
 struct Change {
     after: u32,
@@ -55,7 +55,7 @@ impl Default for SparseMemory {
 }
 
 impl SparseMemory {
-    /// Writes bytes at physical address `at`; what is beyond the bounds is left out.
+    /// Writes bytes at physical address `at`. Bytes beyond the bounds are left out.
     pub(crate) fn write(&mut self, at: u64, bytes: &[u8]) {
         let mut at = at;
         let mut rest = bytes;
@@ -78,7 +78,7 @@ impl SparseMemory {
         Some(Arc::make_mut(page))
     }
 
-    /// Makes `count` pages from page number `first` on equal to page `model` as it stands now.
+    /// Makes `count` pages from page number `first` on equal to page `model` in its current state.
     pub(crate) fn repeat_page(&mut self, first: u64, count: u64, model: u64) {
         let Some(page) = self.pages.get(&model).cloned() else { return };
         for number in (first..first + count).take_while(|number| *number < SIZE / PAGE_SIZE) {
@@ -89,7 +89,7 @@ impl SparseMemory {
         }
     }
 
-    /// Takes `size` bytes from `at` on away: reading there fails.
+    /// Makes `size` bytes from `at` on unreadable.
     pub(crate) fn hole(&mut self, at: u64, size: u64) {
         let hole = PhysRange::with_size(PhysAddr(at), size);
         if self.holes < MAX_HOLES {
@@ -98,14 +98,14 @@ impl SparseMemory {
         }
     }
 
-    /// Lets the byte at `at` be `byte` after `after` reads.
+    /// Changes the byte at `at` to `byte` after `after` reads.
     pub(crate) fn change(&mut self, after: u16, at: u64, byte: u8) {
         if self.changes.len() < MAX_CHANGES {
             self.changes.push(Change { after: after.into(), at, byte });
         }
     }
 
-    /// Lets the memory say that it stands still, whether or not it does.
+    /// Makes the memory report that it is at rest, whether or not it changes.
     pub fn set_at_rest(&mut self) {
         self.at_rest = true;
     }
@@ -116,7 +116,7 @@ impl SparseMemory {
         self.changes.is_empty()
     }
 
-    /// The pages that hold something.
+    /// The ranges of pages with contents.
     pub(crate) fn written(&self) -> Vec<PhysRange> {
         let mut runs: Vec<PhysRange> = Vec::new();
         for page in self.pages.keys().map(|number| number * PAGE_SIZE) {

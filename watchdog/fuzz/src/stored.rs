@@ -4,11 +4,11 @@ use watchdog_core::digest::Digest;
 
 use crate::suspect::SUSPECT;
 
-/// What an input begins with that is a whole file; of any other the rest is a reference, which is
-/// put behind a header that fits it.
+/// First byte of an input that is a whole file. In any other input, the bytes after the first are a
+/// reference, which gets a matching header.
 const WHOLE: u8 = b'w';
 
-/// The file that an input stands for.
+/// The file that an input describes.
 #[must_use]
 pub fn file(node: &str, input: &[u8]) -> Vec<u8> {
     match input {
@@ -18,8 +18,8 @@ pub fn file(node: &str, input: &[u8]) -> Vec<u8> {
     }
 }
 
-/// A baseline that holds a reference, whatever that is. The text's size is taken from the
-/// suspect's: an input may say another, and is then unsound.
+/// A baseline file with this reference, which may be anything. The header takes the size of the
+/// text from the reference. The size is 0 if the reference states none.
 fn with_header(node: &str, reference: &[u8]) -> Vec<u8> {
     let packed = literal_block(reference);
     let size = stated_text_size(reference).unwrap_or_default();
@@ -35,7 +35,7 @@ fn with_header(node: &str, reference: &[u8]) -> Vec<u8> {
     [b"watchdog-baseline 2\n", header.as_bytes(), &packed].concat()
 }
 
-/// A block of LZ4 that is one run of literals (doc/lz4_Block_format.md).
+/// An LZ4 block of one run of literals (doc/lz4_Block_format.md).
 fn literal_block(bytes: &[u8]) -> Vec<u8> {
     let mut block = Vec::new();
     match bytes.len().checked_sub(15) {
@@ -53,7 +53,7 @@ fn literal_block(bytes: &[u8]) -> Vec<u8> {
     block
 }
 
-/// Bytes of the text, which stands behind three strings, a number and an offset.
+/// The size of the text that a reference states, behind three strings, a number and an offset.
 fn stated_text_size(reference: &[u8]) -> Option<u64> {
     let mut rest = reference;
     for _ in 0..3 {
@@ -65,7 +65,7 @@ fn stated_text_size(reference: &[u8]) -> Option<u64> {
     varint(&mut rest)
 }
 
-/// A number as postcard has it: seven bits a byte, the lowest first.
+/// Reads a number in postcard's encoding: seven bits per byte, the lowest first.
 fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
@@ -79,10 +79,10 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// The seeds: the suspect's reference, the same cut short, and whole files.
+/// The seeds: the suspect's reference, a truncated one, and whole files.
 ///
 /// # Panics
-/// When the reference cannot be written.
+/// When the reference cannot be encoded.
 #[must_use]
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
     let mut reference = (*SUSPECT.baseline.reference).clone();

@@ -1,7 +1,7 @@
-//! A kernel made up to be judged: sixteen kilobytes of text with a site of every kind, what it goes
-//! by, and the book of its tracers, as yet empty.
+//! A made-up kernel for the judge. It has 16 KiB of text with a site of every kind, the state that
+//! rules need, and empty lists of tracers.
 //!
-//! An input is written over it, so that a few bytes are enough to change anything.
+//! An input is written over the kernel, so that a few bytes are enough to change anything.
 
 use std::sync::LazyLock;
 
@@ -21,14 +21,14 @@ mod reference;
 
 use reference::{reference, sites};
 
-/// Where its text is, and how far KASLR moved it.
+/// Physical and virtual address of the text, and the distance by which KASLR moved it.
 pub const PHYS: u64 = 0x40_0000;
 pub(crate) const VIRT: u64 = 0xffff_ffff_8160_0000;
 const DISTANCE: u64 = 0x60_0000;
 const PAGE: u64 = 0x1000;
 const TEXT_SIZE: u32 = 0x4000;
 
-// By image offset: what stands behind the text.
+// Image offsets of the data behind the text.
 const REPLACEMENTS: u32 = 0x4000;
 const RODATA: u32 = 0x5000;
 const RODATA_SIZE: u32 = 0x1000;
@@ -50,20 +50,21 @@ pub(crate) const MODULES: u32 = 0x7110;
 pub(crate) const PROBES: u32 = 0x7200;
 const IMAGE_SIZE: u64 = 0x1_0000;
 
-/// Memory of its own that can be written, and memory that can be executed: virtual and physical.
+/// A writable and an executable area outside the image, each with its virtual and physical address.
 pub(crate) const HEAP: (u64, u64) = (0xffff_8880_0000_0000, 0x100_0000);
 pub(crate) const CODE: (u64, u64) = (0xffff_ffff_c000_0000, 0x120_0000);
-/// Bytes of each.
+/// Size of each area in bytes.
 const AREA: u64 = 0x20_0000;
+/// Physical address of the page tables.
 const TABLES: u64 = 0x200_0000;
 
-// Of its functions, by image offset; those without a name of their own begin at `FUNCTIONS`.
+// Image offsets of functions. Functions without a name of their own begin at `FUNCTIONS`.
 const FENTRY: u32 = 0x40;
 const RETURN_THUNK: u32 = 0x80;
 const REGISTER_THUNK: u32 = 0xc0;
 pub(crate) const TRAMPOLINE: u32 = 0x100;
 pub(crate) const TEMPLATE: u32 = 0x140;
-/// The bytes of a template, and of what is in front of the call in it.
+/// Bytes of a template, and of the code before its call.
 pub(crate) const TEMPLATE_SIZE: u32 = 0x30;
 pub(crate) const BEFORE_CALL: u32 = 0x10;
 const OTHER_TEMPLATE: u32 = 0x180;
@@ -76,10 +77,10 @@ pub(crate) const TRACER: u32 = 0x280;
 const TRACERS: u32 = 0x2c0;
 const ENTRY: u32 = 0x300;
 pub(crate) const FUNCTIONS: u32 = 0x400;
-/// From one function to the next.
+/// Bytes from one function to the next.
 pub(crate) const FUNCTION: u32 = 0x80;
 
-// In each function, by its own offset.
+// Offsets of the sites in each function.
 pub(crate) const LABEL: u32 = 0x08;
 pub(crate) const CALL: u32 = 0x10;
 const LOCK: u32 = 0x18;
@@ -91,7 +92,7 @@ const IMMEDIATE: u32 = 0x50;
 const DIRECT: u32 = 0x60;
 const RETURN: u32 = 0x70;
 
-/// Fields of the structures of its book, all of which fit 64 bytes.
+/// Field offsets of the structures in the kernel's lists.
 pub(crate) const LAYOUTS: Layouts = Layouts {
     ftrace_ops: FtraceOps { func: 0, next: 8, trampoline: 16, trampoline_size: 24 },
     kprobe: Kprobe {
@@ -116,18 +117,18 @@ pub(crate) const LAYOUTS: Layouts = Layouts {
     },
 };
 
-/// A kernel, its baseline, and a verifier that has seen nothing.
+/// A kernel, its baseline, and a verifier that has not read anything yet.
 #[derive(Debug)]
 pub struct Suspect {
-    /// Where it is.
+    /// Where the kernel is.
     pub kernel: Kernel,
-    /// What it should be.
+    /// The baseline of the kernel.
     pub baseline: Baseline,
-    /// Who judges it.
+    /// The verifier that judges the kernel.
     pub verifier: Verifier,
-    /// Its text as it should be where it is.
+    /// The expected text at the kernel's address.
     pub text: Vec<u8>,
-    /// Which bytes of that a rule is for.
+    /// The bytes of the text that a rule covers.
     pub sites: Vec<bool>,
     memory: Vec<u8>,
 }
@@ -159,8 +160,9 @@ impl Suspect {
         Self { kernel, baseline, verifier, text, sites, memory }
     }
 
-    /// The kernel's memory with an input written over it; at rest, so that nobody waits for what is
-    /// wrong to be made right, whether or not it changes.
+    /// The kernel's memory with an input written over it. The memory reports that it is at rest,
+    /// whether or not it changes. The verifier therefore does not wait for unexplained places to
+    /// become right.
     #[must_use]
     pub fn with(&self, input: &[u8]) -> Input {
         let mut input = Input::decode(&[&self.memory, input].concat());
@@ -169,7 +171,7 @@ impl Suspect {
     }
 }
 
-/// A made-up kernel with a text of so many bytes where the suspect's is.
+/// A made-up kernel with a text of `size` bytes, at the suspect's address.
 ///
 /// # Panics
 /// When the made-up kernel is not found.
@@ -201,7 +203,7 @@ fn functions() -> impl Iterator<Item = u32> {
     (FUNCTIONS..TEXT_SIZE).step_by(FUNCTION as usize)
 }
 
-/// Memory in which nothing is wrong.
+/// The kernel's memory without any change.
 fn memory(text: &[u8], rodata: &Piece) -> Vec<u8> {
     let mut input = Encoder::default();
     let at = |offset: u32| PHYS + u64::from(offset);
@@ -215,7 +217,7 @@ fn memory(text: &[u8], rodata: &Piece) -> Vec<u8> {
     gate[5] = 0x8e;
     gate[6..12].copy_from_slice(&entry.to_le_bytes()[2..]);
     input.bytes(at(IDT) + 14 * 16, &gate);
-    // The last page of the image, so that all of it can be read.
+    // The last page of the image.
     input.bytes(at(0xf000), &[1]);
     input.table(at(CALL_KEY), &[virt(FUNCTIONS)]);
     input.table(at(PV_OPS), &[virt(FUNCTIONS)]);
@@ -228,7 +230,8 @@ fn memory(text: &[u8], rodata: &Piece) -> Vec<u8> {
     input.finish()
 }
 
-/// The image by small pages, text alone executable; heap and code by large ones.
+/// Maps the image with small pages, of which only the text is executable. Maps heap and code with
+/// large pages.
 fn page_tables(input: &mut Encoder) {
     const TABLE: u64 = 0x63;
     const RX: u64 = 0x121;

@@ -1,5 +1,5 @@
-//! What may be done to the [suspect](crate::suspect): seeds, each with a name that begins with what
-//! is to be said of it.
+//! Changes to the [suspect](crate::suspect): seeds, each with a name that begins with the expected
+//! verdict.
 
 use crate::Encoder;
 use crate::suspect::{
@@ -7,15 +7,15 @@ use crate::suspect::{
     OPS_LIST, PATCHER, PHYS, PROBER, PROBES, TEMPLATE, TEMPLATE_SIZE, TRACER, TRAMPOLINE, VIRT,
 };
 
-/// A seed's name, and what is done.
+/// A seed's name, and its change.
 type Deed = (&'static str, fn(&mut Encoder));
 
 const CALL: u8 = 0xe8;
 const JUMP: u8 = 0xe9;
-/// Within a function: bytes that no rule is for.
+/// Offset in a function of bytes that no rule covers.
 const PADDING: u32 = 0x68;
 const RETURN: u32 = 0x70;
-/// Words of memory that all lead to the next: more than are followed of any list.
+/// Number of words in memory that each lead to the next: more than are followed in any list.
 const MANY: u16 = 20_000;
 
 /// The seeds.
@@ -96,15 +96,15 @@ const DEEDS: [Deed; 17] = [
         input.table(HEAP.1 + 0x80, &[VIRT + u64::from(FUNCTIONS + FUNCTION)]);
         code(input, FUNCTIONS, CALL, CODE.0);
     }),
-    // Whoever calls at an entry changes while it is looked at.
+    // The call in a trampoline changes after the first read, and the text after the 40th.
     ("tampered-changing", |input| {
         tracer(input, HEAP.0, TRACER, CODE.0);
         code(input, FUNCTIONS, CALL, CODE.0);
         input.change(1, CODE.1 + u64::from(BEFORE_CALL) + 1, 0x77);
         input.change(40, phys(FUNCTIONS + PADDING), 0xcc);
     }),
-    // Every list is the same one, too long to be followed, and every entry is everything; each
-    // function is called by another.
+    // All lists lead into one chain that is too long to be followed. Each of its entries serves as
+    // every structure. Every function's entry calls another entry of the chain.
     ("tampered-slow-lists", |input| {
         input.ramp(CODE.1, MANY, 8, CODE.0 + 8, 8);
         for list in [OPS_LIST, BPF_LIST, MODULES] {
@@ -123,7 +123,7 @@ fn phys(offset: u32) -> u64 {
     PHYS + u64::from(offset)
 }
 
-/// Where a place of the heap is.
+/// The physical address of a virtual address in the heap.
 fn heap(virt: u64) -> u64 {
     virt - HEAP.0 + HEAP.1
 }
@@ -142,7 +142,7 @@ fn code(input: &mut Encoder, at: u32, opcode: u8, to: u64) {
     input.bytes(phys(at), &branch(opcode, VIRT + u64::from(at), to));
 }
 
-/// Registers a tracer whose record is at `at`, with a trampoline unless that is 0.
+/// Registers a tracer whose record is at `at`. It has a trampoline unless `trampoline` is 0.
 fn tracer(input: &mut Encoder, at: u64, function: u32, trampoline: u64) {
     let function = VIRT + u64::from(function);
     let size = u64::from(TEMPLATE_SIZE) + 8;
@@ -156,7 +156,7 @@ fn tracer(input: &mut Encoder, at: u64, function: u32, trampoline: u64) {
     }
 }
 
-/// Registers a probe, optimised if it has a detour.
+/// Registers a probe, which is optimised if it has a detour.
 fn probe(input: &mut Encoder, at: u32, detour: u64) {
     let probe = HEAP.0 + 0x100;
     input.table(phys(PROBES) + 8, &[probe]);

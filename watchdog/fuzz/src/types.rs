@@ -1,4 +1,4 @@
-//! Type information as a kernel may have it in its memory: seeds, sound and hostile.
+//! A kernel's type information: sound and hostile seeds.
 
 #[path = "../../core/src/btf/made_up.rs"]
 mod made_up;

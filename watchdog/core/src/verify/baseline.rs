@@ -1,4 +1,4 @@
-//! What a text should be.
+//! The baseline of a kernel's text: the bytes that the text should have.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,26 +15,27 @@ use crate::locate::Kernel;
 use crate::memory::Memory;
 use crate::text::printable;
 
-/// Longest name of a source that is logged.
+/// Longest name of a source in a log line.
 const MAX_SHOWN: usize = 256;
 
-/// Largest text that is learned, so that a baseline can be loaded again: distribution kernels have
-/// some 20 MiB.
+/// Largest text that is learned, so that the stored baseline can be loaded again. Distribution
+/// kernels have about 20 MiB of text.
 const MAX_LEARNED: u64 = 64 << 20;
 
 /// Where a baseline comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BaselineKind {
-    /// The vendor's image: good wherever KASLR puts the kernel.
+    /// The vendor's image. It fits wherever KASLR puts the kernel.
     Image,
-    /// The first sweep: trusted on first use.
+    /// The text that the first sweep read, trusted on first use.
     Learned,
 }
 
-/// Which kernel, and for a learned baseline at which place, a baseline speaks of.
+/// The kernel that a baseline belongs to.
 ///
-/// A learned baseline holds the text as relocated by one boot. It judges no other placement.
+/// A learned baseline holds the text as one boot relocated it. It records the place of that text
+/// and fits no other place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
@@ -43,7 +44,7 @@ pub struct Identity {
     /// The build id (hexadecimal), where the kernel has one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub build_id: Option<String>,
-    /// Physical and virtual address of `_stext`; an image has none.
+    /// Physical and virtual address of `_stext`. A baseline from an image has no place.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub place: Option<(u64, u64)>,
     /// Bytes from `_stext` to `_etext`.
@@ -67,28 +68,28 @@ impl Identity {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
-    /// The image's file, or `memory`.
+    /// Path of the image file, or `memory`.
     pub source: String,
-    /// SHA-256 of the file, or of the text that was learned: what `sha256sum` says.
+    /// SHA-256 of the file, or of the learned text, as `sha256sum` prints it.
     pub sha256: Digest,
-    /// When.
+    /// When the baseline was made.
     pub made: Timestamp,
 }
 
-/// The expected text, with what the kernel may make of it.
+/// The expected text, with the changes that the kernel may make to it.
 #[derive(Clone, Debug)]
 pub struct Baseline {
     /// Where it comes from.
     pub kind: BaselineKind,
-    /// Which kernel it speaks of.
+    /// The kernel that the baseline belongs to.
     pub identity: Identity,
     /// What it was made from.
     pub origin: Origin,
-    /// The text, the tables, the names.
+    /// The text, the tables and the symbols.
     pub reference: Arc<Reference>,
 }
 
-/// How a kernel is recognised as that of a vendor's image, without all that it is judged by.
+/// The properties that match a kernel to a vendor's image, without the data for judging.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSigns {
     build_id: String,
@@ -99,10 +100,10 @@ pub struct ImageSigns {
 }
 
 impl ImageSigns {
-    /// Whether the image is this kernel's.
+    /// Whether the kernel matches this image.
     #[must_use]
     pub fn fit(&self, kernel: &Kernel) -> bool {
-        // Kernels before 5.13 do not publish their build id; every one has a banner.
+        // Kernels before 5.13 do not publish their build id. Every kernel has a banner.
         let same_id = kernel.build_id.as_ref().is_none_or(|id| *id == self.build_id);
         let same_banner = kernel.banner == self.banner;
         let same_size = kernel.text.size == self.size;
@@ -115,16 +116,16 @@ impl ImageSigns {
     }
 }
 
-/// Why no baseline could be made.
+/// Why a baseline could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BaselineError {
-    /// The image is no kernel image.
+    /// The file is not a usable kernel image.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// The image lacks what is needed to judge by.
+    /// The image lacks data that judging needs.
     #[error("cannot judge by {file}: {error}")]
     Reference {
-        /// The image.
+        /// The image file.
         file: String,
         /// What is missing.
         error: ReferenceError,
@@ -135,10 +136,10 @@ pub enum BaselineError {
 }
 
 impl Baseline {
-    /// A baseline from the vendor's image in `file`.
+    /// Makes a baseline from the vendor's image in `file`.
     ///
     /// # Errors
-    /// [`BaselineError`] when the file is no image that can be judged by.
+    /// [`BaselineError`] when the file is not an image with all data that judging needs.
     pub fn of_image(file: &Path) -> Result<Self, BaselineError> {
         let (bytes, unpacked) = image::open_unpacked(file)?;
         let source = file.display().to_string();
@@ -162,11 +163,10 @@ impl Baseline {
         })
     }
 
-    /// A baseline from the text as it stands: what is there now is taken for right.
+    /// Makes a baseline from the current text, which is assumed to be correct.
     ///
     /// # Errors
-    /// [`BaselineError::Measure`] when the text cannot be read, or is larger than any that is
-    /// learned.
+    /// [`BaselineError::Measure`] when the text cannot be read, or is too large to be learned.
     pub fn learn(memory: &dyn Memory, kernel: &Kernel) -> Result<Self, BaselineError> {
         if kernel.text.size > MAX_LEARNED {
             return Err(MeasureError::Size(kernel.text.size).into());
@@ -182,7 +182,7 @@ impl Baseline {
         })
     }
 
-    /// Whether it can judge this kernel.
+    /// Whether this baseline can judge the kernel.
     #[must_use]
     pub fn fits(&self, kernel: &Kernel) -> bool {
         let fits = self.is_of(kernel);
@@ -202,7 +202,7 @@ impl Baseline {
         }
     }
 
-    /// How the kernel of a baseline from an image is recognised.
+    /// The properties that match a kernel to the image of this baseline.
     #[must_use]
     pub fn image_signs(&self) -> ImageSigns {
         let reference = &self.reference;
@@ -215,7 +215,7 @@ impl Baseline {
         }
     }
 
-    /// Whether a reference that was read from a file makes sense, as far as its parts say.
+    /// Whether the parts of a baseline that was read from a file fit each other.
     pub(super) fn is_sound(&self) -> bool {
         let size = self.reference.text.bytes.len() as u64;
         self.reference.symbols.is_sound()
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
     use crate::locate::tests::made_up::{FIRST, Machine};
 
-    /// Check that a text is learned up to the bound alone.
+    /// Check that a text up to the bound is learned and a larger one is refused.
     #[test]
     fn text_beyond_the_bound() {
         let machine = Machine::with(FIRST);

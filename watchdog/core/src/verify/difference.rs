@@ -1,52 +1,53 @@
-//! Where a text is not what it should be.
+//! Differences between a text and its baseline.
 
 use serde::Serialize;
 
 use super::judge::Mechanism;
 use crate::memory::{PhysAddr, VirtAddr};
 
-/// Equal bytes between two changed ones that are still told as one difference: one rewritten
-/// instruction (at most 15 bytes) should not fall apart because some of its bytes are the same.
+/// Largest number of equal bytes between two changed bytes of one difference. A rewritten
+/// instruction has at most 15 bytes, and some of them may be unchanged. It should still be one
+/// difference.
 const GAP: usize = 8;
 
-/// Differences of one page that are reported one by one. A page of which more differs was
-/// overwritten: then all that lies between the first and the last is one difference.
+/// Number of differences of one page that are reported one by one. A page with more was
+/// overwritten. Everything from its first to its last changed byte is then one difference.
 pub(super) const MAX_OF_PAGE: usize = 32;
 
-/// What is thought of a difference.
+/// The judgement of a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Judgement {
-    /// A form that closed tables allow.
+    /// A form that the kernel's closed tables allow.
     Patched,
-    /// A tracer, a probe or a program that the kernel itself knows of.
+    /// A change by a tracer, a probe or a program that the kernel itself lists.
     Instrumented,
-    /// No rule explains it.
+    /// A change that no rule explains.
     Unexplained,
 }
 
-/// One stretch of text that differs from the baseline, or from what the kernel's state says.
+/// A stretch of text that differs from the baseline, or contradicts the kernel's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// Physical address of its first byte.
     pub phys: PhysAddr,
-    /// The node's own virtual address of it.
+    /// Virtual address of its first byte in the node's kernel.
     pub virt: VirtAddr,
-    /// `symbol+0x15`; foreign text where the baseline was learned.
+    /// `symbol+0x15`. With a learned baseline, this is untrusted text from the node.
     pub symbol: Option<String>,
-    /// The mechanism whose site it is, or that did it.
+    /// The mechanism that the site belongs to, or that made the change.
     pub mechanism: Option<Mechanism>,
-    /// What is thought of it.
+    /// The judgement.
     pub judgement: Judgement,
-    /// Why it is unexplained, or who is behind it.
+    /// Why the difference is unexplained, or what caused it.
     pub note: String,
-    /// The bytes the baseline has.
+    /// The bytes in the baseline.
     pub expected: Vec<u8>,
-    /// The bytes found: as many.
+    /// The bytes found, equally many.
     pub found: Vec<u8>,
-    /// The instructions these bytes are, or are part of, as expected and as found.
+    /// The instructions that contain the expected bytes.
     pub expected_asm: String,
-    /// See `expected_asm`.
+    /// The instructions that contain the bytes found.
     pub found_asm: String,
 }
 
@@ -76,7 +77,7 @@ pub(super) fn stretches<'a>(
 mod tests {
     use super::*;
 
-    /// Check that changes near each other are one difference and distant ones are two.
+    /// Check that nearby changes are one difference and distant changes are two.
     #[test]
     fn grouping() {
         let expected = [0_u8; 64];

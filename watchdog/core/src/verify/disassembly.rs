@@ -1,4 +1,4 @@
-//! Instructions for people, with the kernel's own names.
+//! Disassembly of kernel text, with the kernel's symbols.
 
 use std::sync::Arc;
 
@@ -10,23 +10,24 @@ use super::reference::{ImageSymbols, Reference};
 use crate::memory::VirtAddr;
 use crate::text::printable;
 
-/// How far before a place its function may begin: beyond that, decoding starts at the place.
+/// Longest distance from a place back to the start of its function. Beyond that, decoding starts at
+/// the place itself.
 const MAX_FUNCTION: usize = 64 << 10;
-/// Instructions shown of one place.
+/// Instructions that are shown for one place.
 const MAX_SHOWN: usize = 8;
-/// Longest name shown.
+/// Longest symbol name that is shown.
 const MAX_NAME: usize = 64;
 
-/// Writes instructions of a kernel's text.
+/// Disassembles a kernel's text.
 pub(super) struct Disassembler {
     formatter: GasFormatter,
     stext: VirtAddr,
-    /// The function that was decoded last, and the instruction in it that was asked for.
+    /// The function that was decoded last, and the instruction that was found in it.
     last: Option<(u32, u32)>,
 }
 
 impl Disassembler {
-    /// For a text whose `_stext` is at virtual `stext`.
+    /// Makes a disassembler for a text whose `_stext` is at virtual address `stext`.
     pub(super) fn new(reference: &Arc<Reference>, stext: VirtAddr) -> Self {
         let names = Names { reference: reference.clone(), stext };
         let mut formatter = GasFormatter::with_options(Some(Box::new(names)), None);
@@ -35,9 +36,9 @@ impl Disassembler {
         Self { formatter, stext, last: None }
     }
 
-    /// The offset of the instruction of `text` that the byte at `at` is part of, as decoding from
-    /// the beginning of its function has it. The text is the same each time. Decoding goes on from
-    /// the last place in the same function: there may be thousands of places in one.
+    /// The offset of the instruction that contains the byte at `at`, decoded from the start of its
+    /// function. Every call must pass the same text. Decoding continues from the last place in the
+    /// same function, because a function may contain thousands of places.
     pub(super) fn boundary(&mut self, symbols: &ImageSymbols, text: &[u8], at: u32) -> u32 {
         let start = symbols.lookup(at).map_or(at, |(_, offset)| at.saturating_sub(offset));
         let code = text.get(start as usize..at.saturating_add(1) as usize).unwrap_or_default();
@@ -51,7 +52,7 @@ impl Disassembler {
         begin
     }
 
-    /// The same, from an instruction at `from` on.
+    /// The same, decoded from an instruction at `from`.
     fn decode_to(text: &[u8], from: u32, at: u32) -> u32 {
         let code = text.get(from as usize..).unwrap_or_default();
         let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
@@ -69,7 +70,7 @@ impl Disassembler {
         begin
     }
 
-    /// The instructions of `text` from `begin` until `end` is passed, parted by `; `.
+    /// Formats the instructions of `text` from `begin` to `end`, separated by `; `.
     pub(super) fn show(&mut self, text: &[u8], begin: u32, end: u32) -> String {
         let code = text.get(begin as usize..).unwrap_or_default();
         let virt = self.stext.0.wrapping_add(begin.into());
@@ -92,7 +93,7 @@ impl Disassembler {
     }
 }
 
-/// The names of a kernel at its place.
+/// The symbols of a kernel, at the kernel's address.
 struct Names {
     reference: Arc<Reference>,
     stext: VirtAddr,
@@ -109,7 +110,7 @@ impl SymbolResolver for Names {
     ) -> Option<SymbolResult<'_>> {
         let offset = u32::try_from(VirtAddr(address).checked_sub(self.stext)?).ok()?;
         let (name, distance) = self.reference.symbols.lookup(offset)?;
-        // Far behind the last symbol is no place of the kernel's.
+        // An address far behind the last symbol is not part of the kernel.
         let start = address.checked_sub(distance.into()).filter(|_| distance < 1 << 20)?;
         Some(SymbolResult::with_string(start, printable(name.as_bytes(), MAX_NAME)))
     }
@@ -120,8 +121,9 @@ mod tests {
     use super::*;
     use crate::verify::made_up::reference;
 
-    /// Check that an instruction begins at the same place whether or not others of its function
-    /// were asked for before, and that decoding goes on from there instead of from the beginning.
+    /// Check that an instruction begins at the same offset whether or not other places of its
+    /// function were decoded before. Check that decoding continues from the last place instead of
+    /// the start of the function.
     #[test]
     fn boundaries() {
         let symbols = [(b't', "one".to_owned(), 0), (b't', "two".to_owned(), 40)];
@@ -134,7 +136,7 @@ mod tests {
             assert_eq!(begin, new().boundary(&symbols, &text, at), "{at}");
             assert_eq!(begin, at / 8 * 8 + [0, 0, 0, 0, 0, 5, 6, 6][at as usize % 8], "{at}");
         }
-        // Bytes before the last place count no more.
+        // Bytes before the last place no longer matter.
         let mut disassembler = new();
         disassembler.boundary(&symbols, &text, 20);
         let other = [vec![0xcc; 15], vec![0xe8], text[16..].to_vec()].concat();

@@ -1,7 +1,8 @@
-//! Why a sweep ended with its verdict, for the log.
+//! Log lines that explain the verdict of a sweep.
 //!
-//! A sweep is logged where it ends otherwise than the one before: the log of a watch does not grow
-//! while nothing changes. Of what a node decides the number of, the first are logged.
+//! A sweep is logged if its outcome differs from the last one, so the log does not grow while
+//! nothing changes. The node decides how many places and causes there are. Only the first of them
+//! are logged.
 
 use std::time::Instant;
 
@@ -15,10 +16,10 @@ use crate::text::printable;
 
 /// Places, and causes, that are logged one by one.
 const LOGGED: usize = 32;
-/// Longest name that is logged.
+/// Longest name in a log line.
 const MAX_NAME: usize = 128;
 
-/// What a sweep ended with, in numbers.
+/// The outcome of a sweep, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Outcome {
     pub(super) verdict: Verdict,
@@ -30,7 +31,7 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// Logs it, with what makes it so.
+    /// Logs the outcome, with the causes and places behind it.
     pub(super) fn log(&self, kernel: &Kernel, opinion: &Opinion, symbols: &ImageSymbols) {
         if !log::log_enabled!(Level::Debug) {
             return;
@@ -66,7 +67,7 @@ impl Outcome {
     }
 }
 
-/// Logs what became of places that nothing explained at the first look.
+/// Logs the outcome for places that were unexplained at first.
 pub(super) fn log_suspects(
     [suspects, stay, left_open]: [usize; 3],
     looks: u32,
@@ -81,7 +82,7 @@ pub(super) fn log_suspects(
     );
 }
 
-/// Logs the first of some differences.
+/// Logs the first of these differences.
 pub(super) fn log_differences(differences: impl Iterator<Item = Difference>) {
     if !log::log_enabled!(Level::Debug) {
         return;

@@ -1,4 +1,4 @@
-//! Whose signature baselines must carry.
+//! The public key that baselines must be signed with.
 
 use std::fmt;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::files;
 
-/// The largest file that is read as a key; minisign's have two lines.
+/// Largest key file that is read. minisign's have two lines.
 const LARGEST: u64 = 64 << 10;
 
 /// A minisign public key.
@@ -36,7 +36,7 @@ impl BaselineKey {
 impl FromStr for BaselineKey {
     type Err = String;
 
-    /// Reads a key as minisign prints it (`RW…`), or the file at an absolute path.
+    /// Parses a key as minisign prints it (`RW…`), or reads it from the file at an absolute path.
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |error: &dyn fmt::Display| {
             format!(

@@ -1,5 +1,5 @@
-//! A kernel made up to be judged: small text with places for tracers, and memory of its own that
-//! holds the lists of what traces it.
+//! A made-up kernel for tests. It has a small text with sites for tracers. Separate memory holds
+//! the lists of the tracers.
 
 use crate::locate::Kernel;
 use crate::locate::tests::made_up::{FIRST, LARGE, Machine, RX};
@@ -9,19 +9,19 @@ use crate::verify::reference::{
     Tables,
 };
 
-/// Bytes of its text.
+/// Bytes of the kernel's text.
 pub(crate) const TEXT: u32 = 0x8000;
-/// From one function to the next; each begins with a place for tracers.
+/// Bytes from one function to the next. Each function begins with a site for tracers.
 pub(crate) const FUNCTION: u32 = 0x10;
-/// `__fentry__`: the last function.
+/// Image offset of `__fentry__`, the last function.
 const FENTRY: u32 = TEXT - FUNCTION;
-/// Read-only data: behind the text.
+/// Image offset of read-only data, right behind the text.
 pub(crate) const RODATA: u32 = TEXT;
-/// Lists, by image offset.
+/// Image offsets of the kernel's lists.
 pub(crate) const PROBES: u32 = 0x50_2000;
 pub(crate) const PROGRAMS: u32 = 0x50_3000;
 pub(crate) const MODULES: u32 = 0x50_3100;
-/// Memory of its own, which it may execute: virtual and physical address, and bytes.
+/// Executable memory outside the image: its virtual and physical address, and its size in bytes.
 pub(crate) const OWN: (u64, u64) = (FIRST.virt + (16 << 21), 0x100_0000);
 const OWN_SIZE: u64 = 8 << 20;
 
@@ -42,14 +42,14 @@ const LAYOUTS: Layouts = Layouts {
     },
 };
 
-/// The kernel and its memory.
+/// A made-up kernel and its memory.
 pub(crate) struct Suspect {
     pub(crate) machine: Machine,
     pub(crate) kernel: Kernel,
 }
 
 impl Suspect {
-    /// A kernel that nothing traces.
+    /// Makes a kernel without tracers.
     pub(crate) fn new() -> Self {
         let machine = Machine::with(FIRST);
         let mut kernel = *machine.kernel();
@@ -64,28 +64,28 @@ impl Suspect {
         suspect
     }
 
-    /// Writes to its image.
+    /// Writes to the kernel's image.
     pub(crate) fn image(&self, offset: u32, bytes: &[u8]) {
         self.machine.write(FIRST.text + u64::from(offset), bytes);
     }
 
-    /// Writes words to its own memory.
+    /// Writes words to the memory outside the image.
     pub(crate) fn own(&self, virt: u64, words: &[u64]) {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         self.machine.write(virt - OWN.0 + OWN.1, &bytes);
     }
 
-    /// Writes a branch into its text.
+    /// Writes a branch into the text.
     pub(crate) fn branch(&self, at: u32, opcode: u8, to: u64) {
         self.image(at, &branch(opcode, FIRST.virt + u64::from(at), to));
     }
 
-    /// Bytes that were read of its memory so far.
+    /// Number of bytes that were read from the kernel's memory so far.
     pub(crate) fn read(&self) -> u64 {
         self.machine.read.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Where the text is in memory.
+    /// The physical range of the text.
     pub(crate) fn text(&self) -> PhysRange {
         PhysRange::with_size(PhysAddr(FIRST.text), TEXT.into()).unwrap()
     }
@@ -97,7 +97,7 @@ pub(crate) fn branch(opcode: u8, from: u64, to: u64) -> [u8; 5] {
     [opcode, a, b, c, d]
 }
 
-/// The functions that may be traced, by image offset.
+/// Image offsets of the functions that can be traced.
 pub(crate) fn functions() -> impl Iterator<Item = u32> {
     (0..FENTRY).step_by(FUNCTION as usize)
 }
@@ -111,7 +111,7 @@ fn text() -> Vec<u8> {
     text
 }
 
-/// What the kernel should be.
+/// The reference of this kernel.
 pub(crate) fn reference() -> Reference {
     let mut names: Vec<(u32, String)> =
         functions().map(|at| (at, format!("function_{at:x}"))).collect();

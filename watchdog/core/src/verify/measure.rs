@@ -1,26 +1,27 @@
-//! Reading kernel text, page by page, in an order nobody can predict.
+//! Reads kernel text page by page, in an unpredictable order.
 
 use rand::seq::SliceRandom;
 
 use crate::locate::Text;
 use crate::memory::{Memory, PAGE_SIZE, PhysAddr, ReadError};
 
-/// Largest kernel text that is believed: far above any real one, so that a lie about the size
-/// cannot exhaust memory.
+/// Largest kernel text that is accepted, far above any real one. Without a bound, a false size
+/// could exhaust memory.
 pub(super) const MAX_TEXT: u64 = 256 << 20;
 
 /// Why text could not be measured.
 #[derive(Debug, thiserror::Error)]
 pub enum MeasureError {
-    /// The size is not believable.
+    /// The size is not plausible.
     #[error("a kernel text of {0} bytes is not plausible")]
     Size(u64),
-    /// The source refused.
+    /// The memory could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
 }
 
-/// The bytes of a text as one sweep read them; they are judged, never the memory itself.
+/// A copy of a text, as one pass read it. Later steps use the copy and do not read the memory
+/// again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextCopy(pub(super) Vec<u8>);
 
@@ -37,15 +38,15 @@ impl TextCopy {
     }
 }
 
-/// The numbers `0..count` in an order drawn from the operating system's randomness: a writer
-/// cannot know which page is read next, and so cannot hide a change by moving it.
+/// The numbers `0..count` in a random order, from a generator that the operating system seeds. A
+/// writer cannot know which page is read next, and so cannot hide a change by moving it.
 pub(super) fn unpredictable_order(count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
     order.shuffle(&mut rand::rng());
     order
 }
 
-/// Where page `page` of a text lies: its physical address and its length in bytes.
+/// Physical address and length in bytes of page `page` of a text.
 pub(super) fn page_extent(text: &Text, page: usize) -> Option<(PhysAddr, usize)> {
     let offset = (page as u64).checked_mul(PAGE_SIZE)?;
     let length = text.size.checked_sub(offset)?.min(PAGE_SIZE);
@@ -63,10 +64,10 @@ pub(super) fn page_count(size: u64) -> Result<usize, MeasureError> {
     usize::try_from(size.div_ceil(PAGE_SIZE)).map_err(|_| MeasureError::Size(size))
 }
 
-/// Copies a whole text out of memory, its pages in an unpredictable order.
+/// Copies a whole text out of memory, page by page in an unpredictable order.
 ///
 /// # Errors
-/// [`MeasureError`] when the size is not believable or the source does not serve the text.
+/// [`MeasureError`] when the size is not plausible or the text cannot be read.
 pub fn copy_text(memory: &dyn Memory, text: &Text) -> Result<TextCopy, MeasureError> {
     let count = page_count(text.size)?;
     let mut bytes = vec![0; usize::try_from(text.size).map_err(|_| MeasureError::Size(text.size))?];
@@ -85,7 +86,7 @@ pub fn copy_text(memory: &dyn Memory, text: &Text) -> Result<TextCopy, MeasureEr
 mod tests {
     use super::*;
 
-    /// Check that every page has its turn once, and that two sweeps do not share an order.
+    /// Check that every page comes up exactly once, and that two sweeps use different orders.
     #[test]
     fn order_is_not_repeated() {
         let orders = [unpredictable_order(64), unpredictable_order(64)];

@@ -1,4 +1,4 @@
-//! Whether kernel text is what it should be: baselines, page digests, judgements.
+//! Verification of kernel text: baselines, sweeps, judgements and verdicts.
 
 mod baseline;
 mod difference;

@@ -1,9 +1,9 @@
-//! Read-only data that decides where the kernel goes: system-call tables, interrupt gates, and all
-//! of `__start_rodata`…`__end_rodata` that a rule can explain.
+//! Read-only data that decides where the kernel branches: system-call tables, interrupt gates, and
+//! everything in `__start_rodata`…`__end_rodata` that a rule can explain.
 //!
-//! Outside of `__ro_after_init` data is as linked. In it the kernel sorts tables at boot (the same
-//! entries in another order), fills in pointers to functions, and writes much that nothing can
-//! judge from outside: that is counted, and never called clean.
+//! Outside `__ro_after_init`, data must be as linked. Inside it, the kernel sorts tables at boot:
+//! the same entries, in another order. It also writes function pointers there, and much data that
+//! no rule can judge from outside. That data is counted, and never called clean.
 
 mod gates;
 mod places;
@@ -30,46 +30,49 @@ use crate::locate::Kernel;
 use crate::memory::{Memory, PAGE_SIZE};
 use crate::text::printable;
 
-/// One page in so many is read again in every sweep; the tables that decide where system calls go
-/// always are.
+/// Every sweep reads one page in this many again. The pages of the system-call tables are read in
+/// every sweep.
 const SHARE: usize = 8;
 const PAGE: usize = PAGE_SIZE as usize;
 /// Tables of system calls (arch/x86/entry/syscall_{64,x32,32}.c).
 const SYSTEM_CALLS: [&str; 3] = ["sys_call_table", "x32_sys_call_table", "ia32_sys_call_table"];
-/// Longest name shown.
+/// Longest symbol name that is shown.
 const MAX_NAME: usize = 128;
 
-/// What is thought of a kernel's read-only data, in bytes.
+/// The judgement of a kernel's read-only data. All fields but `gates` are numbers of bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RodataOpinion {
-    /// All of it.
+    /// Total size.
     pub size: usize,
-    /// As linked.
+    /// Bytes that are as linked.
     pub equal: usize,
-    /// In tables that hold the same entries in another order.
+    /// Bytes of tables that the kernel sorts at boot.
     pub sorted: usize,
-    /// Pointers to functions, written at boot.
+    /// Bytes of function pointers that were written at boot.
     pub functions: usize,
-    /// Written at boot, and judged by nothing.
+    /// Bytes that were written at boot and that no rule judges.
     pub unjudged: usize,
-    /// Interrupt gates that go where the kernel's own tables say.
+    /// Number of interrupt gates that lead to an expected handler.
     pub gates: usize,
 }
 
-/// A kernel's read-only data under watch.
+/// A kernel's read-only data, as the sweeps read and judged it.
 #[derive(Clone, Debug)]
 pub(super) struct RodataWatch {
     reference: Arc<Reference>,
+    /// The data as linked, moved to where KASLR put the kernel.
     linked: Vec<u8>,
-    /// Image offset of its first byte.
+    /// Image offset of the first byte.
     offset: u32,
-    /// `__ro_after_init`, tables that are sorted, and places of alternatives, by image offset.
+    /// `__ro_after_init`, by image offset.
     variable: Range<u32>,
+    /// Tables that the kernel sorts at boot.
     tables: Vec<tables::Sorted>,
+    /// Bytes that alternatives may change, by image offset.
     patched: BTreeSet<u32>,
     /// Pages of the system-call tables.
     always: BTreeSet<usize>,
-    /// Pages that are not as linked; `None` before the first look.
+    /// Pages that are not as linked, with their bytes. `None` before the first sweep.
     different: Option<BTreeMap<usize, Vec<u8>>>,
     round: Round,
     wrong: Vec<Wrong>,
@@ -78,7 +81,7 @@ pub(super) struct RodataWatch {
 }
 
 impl RodataWatch {
-    /// The read-only data of a kernel that KASLR moved by `distance`.
+    /// Takes the read-only data of a kernel that KASLR moved by `distance` bytes.
     pub(super) fn new(reference: Arc<Reference>, mut rodata: Piece, distance: u64) -> Self {
         let offset = rodata.offset;
         let linked = rodata.take_moved(distance);
@@ -87,7 +90,7 @@ impl RodataWatch {
         let variable = range("__start_ro_after_init", "__end_ro_after_init").unwrap_or_default();
         let page = |at: u32| at.checked_sub(offset).map(|at| at as usize / PAGE);
         let calls = SYSTEM_CALLS.iter().filter_map(|name| page(symbols.address(name)?));
-        // A table of some 450 pointers reaches into the next page.
+        // A table of about 450 pointers reaches into the next page.
         let always = calls.flat_map(|page| [page, page.saturating_add(1)]).collect();
         let entries = &reference.tables.alternatives;
         let patched = entries
@@ -111,7 +114,7 @@ impl RodataWatch {
         }
     }
 
-    /// Reads what is due and judges it: everything the first time.
+    /// Reads and judges the pages that are due. The first sweep reads all pages.
     pub(super) fn sweep(&mut self, memory: &dyn Memory, kernel: &Kernel) {
         let pages = self.linked.len().div_ceil(PAGE);
         let due: BTreeSet<usize> = if self.different.is_none() {
@@ -132,7 +135,7 @@ impl RodataWatch {
             };
             let at =
                 kernel.text.phys.checked_add(u64::from(self.offset).saturating_add(start as u64));
-            // What cannot be read is as good as changed: it is not what was linked.
+            // A page that cannot be read is judged as zeros.
             if at.is_none_or(|at| memory.read(at, copy).is_err()) {
                 copy.fill(0);
             }
@@ -180,12 +183,12 @@ impl RodataWatch {
         self.opinion = opinion;
     }
 
-    /// All of it as it was linked.
+    /// All of the data as linked.
     fn linked(&self) -> Window<'_> {
         Window::new(self.offset, &self.linked)
     }
 
-    /// All of it as it was read last.
+    /// All of the data as it was last read.
     fn live(&self) -> Vec<u8> {
         let mut live = self.linked.clone();
         for (page, bytes) in self.different.iter().flatten() {
@@ -206,7 +209,7 @@ impl RodataWatch {
         }
     }
 
-    /// Judges what is no table.
+    /// Judges the data between the sorted tables.
     fn between(
         &self,
         live: Window<'_>,
@@ -224,8 +227,8 @@ impl RodataWatch {
             let first = range.start.saturating_add(u32::try_from(start).unwrap_or(u32::MAX));
             let end = first.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
             let is_variable = |at: u32| self.variable.contains(&at) || self.patched.contains(&at);
-            // Every byte that differs must be one that may: a stretch can reach from one such
-            // place over others to the next.
+            // Every byte that differs must be one that may change. A stretch can reach from one
+            // such byte across others to the next.
             let bytes = (first..).zip(linked.iter().zip(found).skip(start).take(length));
             if bytes.into_iter().all(|(at, (linked, found))| linked == found || is_variable(at)) {
                 self.variable_stretch(live, first..end, kernel, opinion);
@@ -237,7 +240,7 @@ impl RodataWatch {
         }
     }
 
-    /// Counts what was written at boot, by words: pointers to functions, and the rest.
+    /// Counts the words of a stretch that were written at boot: function pointers, and all others.
     fn variable_stretch(
         &self,
         live: Window<'_>,
@@ -265,17 +268,17 @@ impl RodataWatch {
         }
     }
 
-    /// What was found at the last look.
+    /// The judgement of the last sweep.
     pub(super) fn opinion(&self) -> &RodataOpinion {
         &self.opinion
     }
 
-    /// How many places are not as they must be.
+    /// Number of places that are not as expected.
     pub(super) fn wrong(&self) -> usize {
         self.wrong.len().saturating_add(self.gates.wrong().len())
     }
 
-    /// The same, described.
+    /// Describes the places that are not as expected.
     pub(super) fn differences(&self, kernel: &Kernel) -> impl Iterator<Item = Difference> {
         self.wrong.iter().chain(self.gates.wrong()).filter_map(|wrong| {
             let name = self.reference.symbols.lookup(wrong.at);
@@ -297,7 +300,7 @@ impl RodataWatch {
         })
     }
 
-    /// The function that data points to, where it is one pointer.
+    /// The function that `data` points to, if `data` is one pointer.
     fn names(&self, data: &[u8], kernel: &Kernel) -> String {
         let name = || {
             let virt = u64::from_le_bytes(data.try_into().ok()?);

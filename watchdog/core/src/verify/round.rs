@@ -1,13 +1,14 @@
-//! Everything in its turn, in an order that cannot be predicted.
+//! Rounds through all pages, in an unpredictable order.
 
 use super::measure::unpredictable_order;
 
-/// Numbers below a count, each once a round; every round has a new order.
+/// Yields the numbers below a count, each once a round. Every round has a new random order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Round(Vec<usize>);
 
 impl Round {
-    /// The next numbers below `count`: one in `share` of them, so that a round takes `share` calls.
+    /// Takes the next numbers below `count`: one in `share` of them, so that a round takes `share`
+    /// calls.
     pub(super) fn next(&mut self, count: usize, share: usize) -> Vec<usize> {
         if self.0.is_empty() {
             self.0 = unpredictable_order(count);
@@ -21,7 +22,7 @@ impl Round {
 mod tests {
     use super::*;
 
-    /// Check that a round takes as many calls as it should and leaves nothing out.
+    /// Check that a round takes the right number of calls and yields every number.
     #[test]
     fn nothing_is_left_out() {
         let mut round = Round::default();

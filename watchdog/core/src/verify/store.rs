@@ -1,8 +1,8 @@
-//! Baselines on disk: one versioned file a node, checked on load, replaced atomically.
+//! Baselines on disk: one versioned file per node, checked on load and replaced atomically.
 //!
-//! The format: a line `watchdog-baseline 2`, a line of JSON ([`Header`]), and the reference: in
-//! postcard, packed by LZ4. Beside it may lie `NODE.baseline.minisig`, minisign's signature of the
-//! whole file; where a public key is configured it must.
+//! A file consists of a line `watchdog-baseline 2`, a line of JSON ([`Header`]), and the reference:
+//! encoded by postcard and compressed by LZ4. `NODE.baseline.minisig` is minisign's signature of
+//! the whole file. It is required if a public key is configured.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
@@ -21,28 +21,28 @@ use crate::files;
 use crate::text::printable;
 
 const MAGIC: &str = "watchdog-baseline 2";
-/// Longest believable header.
+/// Longest header that is accepted.
 const MAX_HEADER: usize = 64 << 10;
-/// Largest file that is read, and what it may unpack to.
+/// Largest file that is read, and largest reference that it may unpack to.
 const MAX_FILE: u64 = 512 << 20;
-/// Longest signature; minisign's have some 300 bytes.
+/// Longest signature that is read. minisign's have about 300 bytes.
 const MAX_SIGNATURE: u64 = 64 << 10;
 
 /// Why a baseline could not be stored or loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error("cannot {act} the baseline {path}")]
     Io {
         /// `read` or `write`.
         act: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         #[source]
         error: io::Error,
     },
-    /// It is no baseline, or a damaged one.
+    /// The file is not a baseline, or is damaged.
     #[error(
         "{path} is not a valid baseline: {what}. Make it again with `watchdog baseline import`. \
          Or, if you trust the node as it is now, move the file away and let `watchdog run` learn \
@@ -54,7 +54,7 @@ pub enum StoreError {
         /// What is wrong.
         what: String,
     },
-    /// A key is configured, and the signature is missing or not that key's.
+    /// A key is configured, and the signature is missing or from another key.
     #[error(
         "{path} is not signed by the configured key: {what}. Sign it with `minisign -Sm {path}`, \
          or remove `baseline_key` from the configuration"
@@ -65,7 +65,7 @@ pub enum StoreError {
         /// What is wrong.
         what: String,
     },
-    /// A key is configured, and there is no baseline that could be signed.
+    /// A key is configured, and the node has no baseline that could be signed.
     #[error(
         "node {node} has no baseline, and `baseline_key` accepts only signed ones: make one with \
          `watchdog baseline import --node {node} --image FILE` and sign {path}"
@@ -78,7 +78,7 @@ pub enum StoreError {
     },
 }
 
-/// What a baseline file says of itself.
+/// The header of a baseline file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
@@ -86,13 +86,13 @@ struct Header {
     kind: BaselineKind,
     kernel: Identity,
     origin: Origin,
-    /// Of the packed reference.
+    /// SHA-256 of the packed reference.
     sha256: Digest,
-    /// Bytes of the reference unpacked.
+    /// Bytes of the unpacked reference.
     unpacked: u64,
 }
 
-/// The folder of baselines, one file a node.
+/// The directory of baselines, with one file per node.
 #[derive(Clone, Debug)]
 pub struct BaselineStore {
     directory: PathBuf,
@@ -100,7 +100,8 @@ pub struct BaselineStore {
 }
 
 impl BaselineStore {
-    /// The baselines below a state folder (`/var/lib/watchdog`), which with a key must be signed.
+    /// Opens the baselines below a state directory (`/var/lib/watchdog`). With a key, they must be
+    /// signed.
     #[must_use]
     pub fn in_state_dir(state: &Path, key: Option<PublicKey>) -> Self {
         Self { directory: Self::folder(state), key }
@@ -112,25 +113,25 @@ impl BaselineStore {
         self.directory.join(format!("{node}.baseline"))
     }
 
-    /// The folder of baselines below a state folder.
+    /// The directory of baselines below a state directory.
     #[must_use]
     pub fn folder(state: &Path) -> PathBuf {
         state.join("baselines")
     }
 
-    /// The folder of this store.
+    /// The directory of this store.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Whether only signed baselines count.
+    /// Whether only signed baselines are accepted.
     #[must_use]
     pub const fn wants_signatures(&self) -> bool {
         self.key.is_some()
     }
 
-    /// When each baseline's file was last written, and its size, by its node.
+    /// Time of the last write and size of each baseline's file, by node.
     #[must_use]
     pub fn written(&self) -> BTreeMap<String, (Option<SystemTime>, u64)> {
         let written = |node: String| {
@@ -140,7 +141,7 @@ impl BaselineStore {
         self.nodes().unwrap_or_default().into_iter().filter_map(written).collect()
     }
 
-    /// SHA-256 of each baseline's file, by its node; of what cannot be read, nothing.
+    /// SHA-256 of each baseline's file, by node. Files that cannot be read are left out.
     #[must_use]
     pub fn digests(&self) -> BTreeMap<String, String> {
         let digest = |node: String| {
@@ -151,10 +152,10 @@ impl BaselineStore {
         self.nodes().unwrap_or_default().into_iter().filter_map(digest).collect()
     }
 
-    /// The nodes that have a baseline, by name.
+    /// The names of the nodes that have a baseline, sorted.
     ///
     /// # Errors
-    /// [`StoreError::Io`] when the folder is there and cannot be read.
+    /// [`StoreError::Io`] when the directory exists but cannot be read.
     pub fn nodes(&self) -> Result<Vec<String>, StoreError> {
         let failed = |error| StoreError::Io { act: "read", path: self.directory.clone(), error };
         let entries = match fs::read_dir(&self.directory) {
@@ -172,10 +173,10 @@ impl BaselineStore {
         Ok(nodes)
     }
 
-    /// Stores a node's baseline: whole, or not at all.
+    /// Stores a node's baseline. The file is replaced as a whole, or not at all.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Io`] when the file cannot be written, or would be too large to load again.
     pub fn save(&self, node: &str, baseline: &Baseline) -> Result<(), StoreError> {
         let path = self.path(node);
         self.write(node, baseline, &path).map_err(|error| StoreError::Io {
@@ -206,10 +207,12 @@ impl BaselineStore {
         })
     }
 
-    /// Loads a node's baseline; `None` when there is none, unless only signed ones count.
+    /// Loads a node's baseline; `None` if there is none. With a key, a missing baseline is an
+    /// error.
     ///
     /// # Errors
-    /// [`StoreError`] when the file is truncated, altered, of another version or not signed.
+    /// [`StoreError`] when the file is unreadable, truncated, altered, of another version or not
+    /// signed.
     pub fn load(&self, node: &str) -> Result<Option<Baseline>, StoreError> {
         let path = self.path(node);
         let bytes = match files::read(&path, MAX_FILE) {
@@ -228,7 +231,7 @@ impl BaselineStore {
         parse(node, &bytes).map(Some).map_err(|what| StoreError::Unsound { path, what })
     }
 
-    /// Checks the signature over a file's content, where one is wanted.
+    /// Checks the signature over a file's content, if a key is configured.
     fn check_signature(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let Some(key) = &self.key else { return Ok(()) };
         let wrong = |what: String| StoreError::Signature { path: path.to_owned(), what };
@@ -242,8 +245,8 @@ impl BaselineStore {
     }
 }
 
-/// Refuses to write what [`parse`] would refuse to read for its size: by the bytes of the header,
-/// of the packed reference and of the reference itself.
+/// Refuses to write a baseline that is too large to load. Takes the sizes in bytes of the header,
+/// the packed reference and the unpacked reference.
 fn loads_again(header: usize, packed: usize, unpacked: usize) -> io::Result<()> {
     let ends = [MAGIC.len(), header, packed, 2];
     let file = ends.into_iter().fold(0_u64, |sum, part| sum.saturating_add(part as u64));
@@ -262,7 +265,7 @@ fn loads_again(header: usize, packed: usize, unpacked: usize) -> io::Result<()> 
     Ok(())
 }
 
-/// Reads a baseline; the error says what is wrong with it.
+/// Parses a baseline. The error says what is wrong with the file.
 fn parse(node: &str, bytes: &[u8]) -> Result<Baseline, String> {
     let rest = bytes
         .strip_prefix(MAGIC.as_bytes())
@@ -281,7 +284,7 @@ fn parse(node: &str, bytes: &[u8]) -> Result<Baseline, String> {
     if Digest::of(packed) != header.sha256 {
         return Err("its content has changed (SHA-256 differs)".to_owned());
     }
-    // A byte of LZ4 stands for at most 255.
+    // A byte of LZ4 unpacks to at most 255 bytes.
     let most = (packed.len() as u64).saturating_mul(255).min(MAX_FILE);
     let size = usize::try_from(header.unpacked).ok().filter(|_| header.unpacked <= most);
     let size = size.ok_or("it would be larger unpacked than any baseline")?;
@@ -301,8 +304,8 @@ fn parse(node: &str, bytes: &[u8]) -> Result<Baseline, String> {
 mod tests {
     use super::*;
 
-    /// Check that what is too large to be loaded again is not written, with the sizes at which
-    /// loading refuses.
+    /// Check that a baseline too large to load is not written, at exactly the sizes that loading
+    /// refuses.
     #[test]
     fn too_large_to_load_again() {
         let most = MAX_FILE as usize;

@@ -1,4 +1,4 @@
-//! What nothing explains, and for how long.
+//! Unexplained places, and since when they have been unexplained.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use super::judge::Wrong;
 use crate::memory::PAGE_SIZE;
 
-/// How long a place must have been wrong, at every look, to be said to be.
+/// How long a place must have been wrong, in every check, before it is reported.
 const STAND: Duration = Duration::from_millis(200);
-/// The same of a page, where the place in it moves from look to look. A page in which the kernel
-/// patches one site after another is right between two of them.
+/// The same for a page in which the wrong place moves from check to check. A page in which the
+/// kernel patches one site after another is correct between two of them.
 const PAGE_STANDS: Duration = Duration::from_secs(30);
 
-/// Places that nothing explained, and since when.
+/// Unexplained places, each with the time since which it has been wrong.
 ///
-/// A change that moves faster than [`STAND`] stays at no place. So pages are remembered too, and
-/// whether anything was wrong at all where no table lists a site, in whichever page.
+/// A change that moves faster than [`STAND`] stays at no place. Pages are therefore recorded too.
+/// `beside_sites` covers all wrong places outside the listed sites, in whichever page.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Suspects {
     places: BTreeMap<u32, Instant>,
@@ -24,12 +24,12 @@ pub(super) struct Suspects {
 }
 
 impl Suspects {
-    /// Takes note of what is wrong at this look; what is not any more is forgotten.
+    /// Records the places that are wrong in this check, and forgets all others.
     pub(super) fn see(&mut self, wrong: &[Wrong]) {
         self.see_at(wrong, Instant::now());
     }
 
-    /// Whether a place was wrong at every look for so long that no patching explains it.
+    /// Whether a place was wrong in every check for too long to be patching.
     pub(super) fn stand(&self, wrong: &Wrong) -> bool {
         self.stand_at(wrong, Instant::now())
     }
@@ -72,7 +72,8 @@ mod tests {
         Wrong { at, length: 5, mechanism, why: "made up" }
     }
 
-    /// Looks every 100 ms at what `place` says is wrong, until that stands: after how long.
+    /// Checks every 100 ms the places that `place` returns. Returns the time after which one
+    /// stands.
     fn stands_after(place: impl Fn(u32) -> Vec<Wrong>) -> Option<Duration> {
         let begun = Instant::now();
         let mut suspects = Suspects::default();
@@ -84,8 +85,8 @@ mod tests {
         })
     }
 
-    /// Check that what stays is said soon, and what moves between two bytes, or two pages, at every
-    /// look, is said after all.
+    /// Check that a change that stays is reported soon. Check that a change that moves between two
+    /// bytes, or two pages, is reported later.
     #[test]
     fn moving_changes_are_said() {
         let site = Some(Mechanism::JumpLabel);
@@ -98,8 +99,8 @@ mod tests {
         assert_eq!(stands_after(sites), Some(PAGE_STANDS));
     }
 
-    /// Check that a kernel that patches its sites is left alone: here and there, each for a moment,
-    /// and with looks at which all is well.
+    /// Check that a kernel that patches its sites is not reported. Each site is wrong for a moment,
+    /// and some checks find nothing wrong.
     #[test]
     fn patching_is_not() {
         let site = Some(Mechanism::JumpLabel);

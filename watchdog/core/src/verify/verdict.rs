@@ -1,10 +1,10 @@
-//! What is said of a node.
+//! The verdict on a node.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// The judgement of one node by one sweep.
+/// The verdict of one sweep on one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -14,9 +14,9 @@ pub enum Verdict {
     Patched,
     /// Something traces, probes or patches the kernel by a mechanism with an open target.
     Instrumented,
-    /// At least one difference that nothing explains.
+    /// At least one difference is unexplained.
     Tampered,
-    /// There is no baseline to judge by.
+    /// The node has no baseline.
     Unverified,
     /// The kernel is still starting: its text is not yet write-protected.
     Booting,

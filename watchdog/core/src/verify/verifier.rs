@@ -1,4 +1,4 @@
-//! One pass over a node's kernel text, again and again.
+//! Repeated sweeps over a node's kernel text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,45 +19,46 @@ use crate::digest::Digest;
 use crate::locate::Kernel;
 use crate::memory::{Memory, PAGE_SIZE};
 
-/// How long places that nothing explains are read again before anything is said: the kernel
-/// patches itself in steps (`text_poke_bp()`, arch/x86/kernel/alternative.c), and for an instant a
-/// site holds a breakpoint, or contradicts the key it is about to obey.
+/// How long unexplained places are read again before they are reported. The kernel patches itself
+/// in steps (`text_poke_bp()`, arch/x86/kernel/alternative.c). For an instant, a site holds a
+/// breakpoint or contradicts the key that it will follow.
 const DWELL: Duration = Duration::from_millis(500);
-/// For how long sites that their tables do not explain are left open while the kernel holds one of
-/// the mutexes of whoever patches: a slow machine that switches ten thousand sites takes its time.
-/// Whoever holds a mutex for ever gains no more than this, and only at places that the tables list.
+/// How long sites that contradict their tables are left open while the kernel holds a mutex for
+/// patching. A slow machine that switches ten thousand sites needs this time. An attacker that
+/// holds a mutex forever gains only this delay, and only at places that the tables list.
 const PATCHING_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between the first two looks; then twice as long each time, up to the longest.
+/// Wait between the first two checks. It doubles each time, up to the longest wait.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
-/// One page in so many is judged again in every sweep.
+/// Every sweep judges one page in this many again.
 const SHARE: usize = 32;
 const PAGE: usize = PAGE_SIZE as usize;
 
-/// A text under watch: its baseline, and what was seen of it last.
+/// A text under watch: its baseline, and the results of the last sweep.
 #[derive(Clone, Debug)]
 pub struct Verifier {
     kind: BaselineKind,
     judge: TextJudge,
     patching: Patching,
     suspects: Suspects,
-    /// Sites that are left open, and since when any is.
+    /// Places that are left open: not judged yet.
     pending: Vec<Wrong>,
+    /// Since when sites have been left open while the kernel is patching itself.
     pending_since: Option<Instant>,
     opinion: Opinion,
-    /// Pages that were read and are not judged yet: a sweep that cannot be finished leaves some.
+    /// Pages that were read but not judged yet. A sweep that fails leaves some.
     unjudged: BTreeSet<usize>,
     /// Pages that are judged again although they did not change.
     round: Round,
     rodata: RodataWatch,
 }
 
-/// What a sweep found.
+/// The results of a sweep.
 #[derive(Clone, Debug)]
 pub struct Sweep {
     /// Clean, patched, instrumented or tampered.
     pub verdict: Verdict,
-    /// Which kind of baseline judged.
+    /// The kind of baseline that the text was judged by.
     pub baseline: BaselineKind,
     /// SHA-256 over the text bytes as they were read.
     pub sha256: Digest,
@@ -65,24 +66,25 @@ pub struct Sweep {
     pub pages: usize,
     /// Pages that differ from the baseline.
     pub pages_differing: usize,
-    /// Sites that are not as linked and that closed tables explain, by mechanism.
+    /// Number of sites that are not as linked but that closed tables explain, by mechanism.
     pub sites: BTreeMap<Mechanism, u32>,
-    /// Who else changed the text, each with the number of places.
+    /// The causes of all other explained changes, each with its number of places.
     pub causes: Vec<(Cause, u32)>,
-    /// Places that nothing explains, at most as many as were asked for; ascending.
+    /// Unexplained places in ascending order, at most as many as the caller asked for.
     pub unexplained: Vec<Difference>,
-    /// How many there are.
+    /// Number of all unexplained places.
     pub unexplained_total: usize,
-    /// What is thought of the kernel's read-only data; its differences are among the unexplained.
+    /// The judgement of the kernel's read-only data. Its differences are part of `unexplained`.
     pub rodata: RodataOpinion,
-    /// Sites that contradict their tables while the kernel is patching itself: not judged yet.
+    /// Number of places that are not judged yet. They have not been wrong for long, or contradict
+    /// their tables while the kernel is patching itself.
     pub pending: usize,
-    /// Time taken.
+    /// Duration of the sweep.
     pub elapsed: Duration,
 }
 
 impl Verifier {
-    /// Prepares to judge a kernel by a baseline that [`Baseline::fits`] it.
+    /// Prepares to judge a kernel by a baseline that fits it ([`Baseline::fits`]).
     #[must_use]
     pub fn new(baseline: Baseline, kernel: &Kernel) -> Self {
         let distance = kernel.text.virt.0.wrapping_sub(baseline.reference.link_address);
@@ -104,12 +106,13 @@ impl Verifier {
         }
     }
 
-    /// Reads the whole text, page by page in an unpredictable order, and judges what changed.
+    /// Reads the whole text page by page in an unpredictable order, and judges the pages that
+    /// changed.
     ///
     /// At most `most` unexplained places are described.
     ///
     /// # Errors
-    /// [`MeasureError`] when the text is not of the baseline's size or memory cannot be read.
+    /// [`MeasureError`] when the text differs in size from the baseline, or memory cannot be read.
     pub fn sweep(
         &mut self,
         memory: &dyn Memory,
@@ -124,8 +127,9 @@ impl Verifier {
         self.read(memory, kernel, unpredictable_order(pages))?;
         let changed = std::mem::take(&mut self.unjudged);
         let before = (changed.len() < pages).then(|| self.outcome());
-        // A key or a variable can change although the text does not: every page is held against
-        // the kernel's state again before long, and what is open always is.
+        // A key or a variable can change while the text does not. Every page is therefore judged
+        // again by the kernel's current state within a round. Pages with unexplained places are
+        // judged again in every sweep.
         let again = self.round.next(pages, SHARE);
         self.settle(memory, kernel, &changed, again);
         self.rodata.sweep(memory, kernel);
@@ -166,7 +170,7 @@ impl Verifier {
         })
     }
 
-    /// The places that a tracer or a probe changed, described.
+    /// Describes the places that a tracer or a probe changed.
     pub fn instrumented<'a>(&'a self, kernel: &'a Kernel) -> impl Iterator<Item = Difference> + 'a {
         let mut names = self.disassembler(kernel);
         self.opinion.instrumented.iter().filter_map(move |&(at, length, cause)| {
@@ -181,7 +185,7 @@ impl Verifier {
         })
     }
 
-    /// The places that closed tables explain, described.
+    /// Describes the places that closed tables explain.
     pub fn patched<'a>(&'a self, kernel: &'a Kernel) -> impl Iterator<Item = Difference> + 'a {
         let mut names = self.disassembler(kernel);
         self.judge.patched().filter_map(move |(at, length, mechanism)| {
@@ -211,7 +215,7 @@ impl Verifier {
         }
     }
 
-    /// What a sweep ended with, in numbers.
+    /// The outcome of the sweep, in numbers.
     fn outcome(&self) -> Outcome {
         Outcome {
             verdict: self.verdict(),
@@ -223,7 +227,7 @@ impl Verifier {
         }
     }
 
-    /// Judges, and looks again at what nothing explains, until it is explained or stays.
+    /// Judges the pages. Checks unexplained places again until they are explained or known to stay.
     fn settle(
         &mut self,
         memory: &dyn Memory,
@@ -266,8 +270,9 @@ impl Verifier {
         }
     }
 
-    /// Leaves open what is not known to stay: for a moment anything, and for a while, as long as
-    /// the kernel is patching, sites that contradict their tables.
+    /// Moves places that may still change to `pending`. Any place may change for a moment. While
+    /// the kernel is patching, sites that contradict their tables may change for longer
+    /// ([`PATCHING_TIMEOUT`]).
     fn leave_open(&mut self, memory: &dyn Memory, patching: bool) {
         self.pending.clear();
         if memory.is_at_rest() {
@@ -286,9 +291,8 @@ impl Verifier {
         self.pending = self.opinion.wrong.extract_if(.., is_open).collect();
     }
 
-    /// Reads the pages in `order`, once each, and takes them in. Those that are not as they were
-    /// read last are to be judged: whole bytes are compared, which says more than digests would,
-    /// and sooner.
+    /// Reads each page once, in this order, and marks the pages that changed since the last read.
+    /// Whole bytes are compared, which is faster than digests and more exact.
     fn read(
         &mut self,
         memory: &dyn Memory,
@@ -305,7 +309,7 @@ impl Verifier {
         Ok(())
     }
 
-    /// A place with both its byte strings.
+    /// Describes a place, with the expected bytes and the bytes found.
     fn difference(
         &self,
         disassembler: &mut Disassembler,
@@ -332,7 +336,7 @@ impl Verifier {
     }
 }
 
-/// One page of a text, as it is now.
+/// Reads one page of a text.
 fn read_page<'a>(
     memory: &dyn Memory,
     kernel: &Kernel,

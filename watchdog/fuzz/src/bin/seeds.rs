@@ -1,6 +1,6 @@
 //! Makes seeds, and checks that they are what their names say.
 //!
-//! Built by `cargo fuzz build` with the targets; `cargo xtask fuzz --seeds IMAGE` runs it.
+//! `cargo fuzz build` builds it with the targets, and `cargo xtask fuzz --seeds IMAGE` runs it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,8 +52,8 @@ fn main() -> Result<()> {
     }
 }
 
-/// The seeds that need no image, each with its target and name. A witness has those in which it
-/// makes a difference.
+/// The seeds that need no image, each with its target and name. The target of a witness gets the
+/// seeds in which that witness makes a difference.
 fn made_up_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let mut seeds = Vec::new();
     for (name, seed) in made_up::seeds() {
@@ -74,7 +74,7 @@ fn made_up_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     seeds
 }
 
-/// Targets, and what the names of the seeds have in them that they share with `locate`.
+/// Targets that share seeds with `locate`, and parts of the names of these seeds.
 const WITNESSES: [(&str, &[&str]); 3] = [
     ("kallsyms", &["-5-levels", "markers", "indexes"]),
     ("page_tables", &["from-6.4", "tables", "root", "level", "alias", "text"]),
@@ -137,7 +137,7 @@ fn check_judged(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What is found in an input's memory.
+/// Searches an input's memory for kernels.
 fn found(seed: &[u8]) -> Result<Vec<Finding>> {
     let input = Input::decode(seed);
     let found = locate(&input.memory, &input.within, &search(), &mut |_, _| ())?;

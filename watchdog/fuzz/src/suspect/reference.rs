@@ -1,4 +1,4 @@
-//! What the suspect should be.
+//! The reference of the suspect.
 
 use watchdog_core::image::Relocations;
 use watchdog_core::verify::reference::{
@@ -41,7 +41,7 @@ fn linked() -> Vec<u8> {
     text
 }
 
-/// What an image would say of the kernel.
+/// The reference that an image of this kernel would give.
 pub(super) fn reference() -> Reference {
     let mut names: Vec<(u32, &str)> = vec![
         (0, "_stext"),
@@ -88,7 +88,7 @@ pub(super) fn reference() -> Reference {
         let kind = if at < TEXT_SIZE { b't' } else { b'd' };
         (kind, name.to_owned(), at)
     });
-    // Two words of the read-only data that KASLR moves, and one of the text that looks like it.
+    // KASLR moves two words of the read-only data, and one word of padding in the text.
     let quads = vec![RODATA, RODATA + 8];
     let none = Relocations::default();
     let piece = |offset, bytes, relocations| Piece { offset, bytes, relocations };
@@ -179,7 +179,7 @@ fn tables() -> Tables {
     }
 }
 
-/// Which bytes of the text a rule is for.
+/// The bytes of the text that a rule covers.
 pub(super) fn sites(reference: &Reference) -> Vec<bool> {
     let mut sites = vec![false; reference.text.bytes.len()];
     let mut add = |at: u32, length: u32| sites[at as usize..(at + length) as usize].fill(true);

@@ -1,26 +1,26 @@
-//! Choices that a kernel makes once for all sites: which processor features it has, whether it
-//! needs lock prefixes, what a constant is. A single site that chose otherwise was changed.
+//! Choices that a kernel makes once for all sites: processor features, lock prefixes, the values of
+//! constants. A single site with another choice was changed.
 
 use std::collections::BTreeMap;
 
-/// What is chosen.
+/// The subject of a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Class {
     /// Whether the processor has a feature: 0 or 1.
     Feature(u16),
-    /// Whether locks are taken: 0 or 1.
+    /// Whether locks have a prefix: 0 or 1.
     SmpLock,
-    /// Whether unused landing pads are sealed: 0 or 1.
+    /// How unused landing pads are sealed: 0 if they are not, or the number of the NOP.
     IbtSeal,
     /// How indirect branches are made.
     Retpoline,
-    /// How far before a function calls are counted, in bytes.
+    /// How many bytes before a function the code that counts calls begins.
     CallDepth,
     /// The value of a runtime constant.
     Constant(u32),
 }
 
-/// Who chose what: numbers of sites.
+/// Number of sites for each choice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Votes(BTreeMap<(Class, u64), u32>);
 
@@ -37,12 +37,12 @@ impl Votes {
         }
     }
 
-    /// Whether any of these choices is not the majority's.
+    /// Whether any of these choices differs from the majority's.
     pub(super) fn dissent(&self, majority: &Majority) -> bool {
         self.0.keys().any(|(class, choice)| !majority.allows(*class, *choice))
     }
 
-    /// Logs who chose otherwise than most, the first choices of them.
+    /// Logs the first choices that differ from the majority's.
     pub(super) fn log_dissent(&self, majority: &Majority) {
         const LOGGED: usize = 32;
         let other = |(class, choice): &(Class, u64)| !majority.allows(*class, *choice);
@@ -51,7 +51,7 @@ impl Votes {
         }
     }
 
-    /// What most sites chose, of each class.
+    /// The choice of most sites, for each class.
     pub(super) fn majority(&self) -> Majority {
         let mut best: BTreeMap<Class, (u64, u32)> = BTreeMap::new();
         for ((class, choice), count) in &self.0 {
@@ -64,12 +64,12 @@ impl Votes {
     }
 }
 
-/// What a kernel as a whole chose.
+/// The choices of a kernel as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Majority(BTreeMap<Class, u64>);
 
 impl Majority {
-    /// Whether a choice is not against the majority's.
+    /// Whether a choice agrees with the majority's. Any choice does if the majority has none.
     pub(super) fn allows(&self, class: Class, choice: u64) -> bool {
         self.0.get(&class).is_none_or(|chosen| *chosen == choice)
     }

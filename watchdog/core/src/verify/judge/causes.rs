@@ -1,5 +1,5 @@
-//! What changed a text, and where. The node decides how many causes there are, so their list is
-//! bounded.
+//! Causes of changes to a text, and the changed places. The node decides how many causes there are,
+//! so their list is bounded.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -13,15 +13,15 @@ const MAX_CAUSES: usize = 256;
 /// A place in the text: image offset and bytes.
 type Place = (u32, u32);
 
-/// Causes with their places. Those beyond [`MAX_CAUSES`] are one cause for each mechanism.
+/// Causes with their places. Beyond [`MAX_CAUSES`], all causes of one mechanism become one.
 #[derive(Debug, Default)]
 pub(super) struct Causes {
-    /// The number of each cause that is listed.
+    /// The number of each listed cause.
     numbers: BTreeMap<Cause, usize>,
-    /// The places of those, by number.
+    /// The places of the listed causes, by number.
     places: Vec<Vec<Place>>,
     others: BTreeMap<Mechanism, Others>,
-    /// Hashes `others`, with keys that the node cannot know.
+    /// Hashes the causes in `others`, with keys that the node cannot know.
     hasher: RandomState,
 }
 
@@ -32,7 +32,7 @@ struct Others {
     places: Vec<Place>,
 }
 
-/// Which cause.
+/// A listed cause, or one of a mechanism's others.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Which {
     Listed(usize),
@@ -40,7 +40,7 @@ pub(super) enum Which {
 }
 
 impl Causes {
-    /// Takes in a cause, which may have been seen before.
+    /// Records a cause, which may already be known.
     pub(super) fn take_in(&mut self, cause: Cause) -> Which {
         if let Some(number) = self.numbers.get(&cause) {
             return Which::Listed(*number);
@@ -56,7 +56,7 @@ impl Causes {
         Which::Other(cause.mechanism)
     }
 
-    /// Adds a place to a cause that was taken in.
+    /// Adds a place to a recorded cause.
     pub(super) fn add(&mut self, which: Which, place: Place) {
         let places = match which {
             Which::Listed(number) => self.places.get_mut(number),
@@ -67,8 +67,8 @@ impl Causes {
         places.into_iter().for_each(|places| places.push(place));
     }
 
-    /// Writes them into an opinion: first those that are listed, by name; then the number of
-    /// others.
+    /// Writes the causes into an opinion: first the listed ones, sorted, and then the number of
+    /// others for each mechanism.
     pub(super) fn report_to(mut self, opinion: &mut Opinion) {
         let listed = self.numbers.into_iter().map(|(cause, number)| {
             (cause, self.places.get_mut(number).map(std::mem::take).unwrap_or_default())
@@ -89,8 +89,8 @@ impl Causes {
 mod tests {
     use super::*;
 
-    /// Check that causes are listed in the order of their names, each with its places. Beyond the
-    /// bound the rest is one cause for each mechanism, with every place.
+    /// Check that causes are sorted by name, each with its places. Beyond the bound, the others of
+    /// a mechanism become one cause with all their places.
     #[test]
     fn more_than_are_listed() {
         let cause = |n: u32, mechanism| Cause::new(mechanism, format!("cause {n:04}"));

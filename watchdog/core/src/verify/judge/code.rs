@@ -1,16 +1,16 @@
-//! Whether code is a copy of other code: the same instructions, moved.
+//! Whether code is a moved copy of other code.
 //!
-//! `apply_alternatives()` copies a replacement over what it replaces and mends what depends on the
-//! place: branches and operands relative to `%rip` that lead out of the copy, NOPs, and (to save
-//! room in the pipeline) jumps that now fit into two bytes (arch/x86/kernel/alternative.c:
-//! `recompute_jump()` to 6.3, `__apply_relocation()` since).
+//! `apply_alternatives()` copies a replacement over the original code. It then adjusts what depends
+//! on the place: branches and `%rip`-relative operands that lead out of the copy, and NOPs. To save
+//! room in the pipeline, it also shortens jumps that now fit into two bytes
+//! (arch/x86/kernel/alternative.c: `recompute_jump()` up to 6.3, `__apply_relocation()` since).
 
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 
 use super::branch::{INT3, JMP, JMP8};
 use super::nops;
 
-/// Code as it stands in the image.
+/// Code in the image.
 #[derive(Clone, Copy)]
 pub(super) struct Code<'a> {
     pub(super) bytes: &'a [u8],
@@ -18,17 +18,17 @@ pub(super) struct Code<'a> {
     pub(super) at: u32,
 }
 
-/// What stands at a place of the source that has a rule of its own: how many bytes the rule is
-/// for, and whether the copy obeys it.
+/// Judges a place of the source that has a rule of its own; `None` for all other places. Returns
+/// the number of bytes that the rule covers, and whether the copy obeys it.
 pub(super) type Nested<'a> = &'a mut dyn FnMut(u32, &[u8], u32) -> Option<(usize, bool)>;
 
 /// Bytes of a jump with a distance of one byte.
 const SHORT_JUMP: usize = 2;
-/// Far from both ends, so that distances below zero stay addresses.
+/// Base address for decoding. It is far from both ends, so that negative distances stay addresses.
 const BASE: u64 = 1 << 40;
 
-/// Whether `live`, which stands at image offset `to`, is `source`, moved there and filled up with
-/// NOPs. `nested` judges places of the source that are themselves rewritten.
+/// Whether `live`, at image offset `to`, is a moved copy of `source`, filled up with NOPs. `nested`
+/// judges the places of the source that are themselves rewritten.
 pub(super) fn is_copy(source: Code<'_>, live: &[u8], to: u32, nested: Nested<'_>) -> bool {
     let mut at = 0_usize;
     while at < source.bytes.len() {
@@ -51,8 +51,9 @@ pub(super) fn is_copy(source: Code<'_>, live: &[u8], to: u32, nested: Nested<'_>
     live.get(at..).is_some_and(nops::fill)
 }
 
-/// Bytes of one instruction of `source` (and of what was filled up behind it) that `found` has,
-/// moved; `None` when it has another. `rest` stands at `from` in the source, `found` at `here`.
+/// Compares one instruction of `source`, and the filling behind it, with `found`. Returns the
+/// number of matching bytes; `None` for another instruction. `rest` is at `from` in the source, and
+/// `found` is at `here`.
 fn instruction(
     source: &Code<'_>,
     rest: &[u8],
@@ -80,7 +81,7 @@ fn instruction(
     if words.first() != Some(&JMP) || !is_short(found, here, target) {
         return None;
     }
-    // Three bytes are left over, with whatever NOPs follow.
+    // Three bytes are left over, followed by any NOPs.
     let behind = rest.get(length..).map_or(0, nops::run);
     let filled = fits(rest, found, SHORT_JUMP, length.saturating_add(behind));
     let stopped = || {
@@ -90,14 +91,15 @@ fn instruction(
     filled.or_else(stopped)
 }
 
-/// Whether `found` does nothing from `start` to `end`, or where `rest` ends there, to its own end,
-/// as that may be filled up in one run; the bytes of it.
+/// Returns the end of the NOPs in `found` from `start` to `end`; `None` for other code. If `rest`
+/// ends at `end`, the NOPs must reach the end of `found`, because the kernel may fill both in one
+/// run.
 fn fits(rest: &[u8], found: &[u8], start: usize, end: usize) -> Option<usize> {
     let end = if end == rest.len() { found.len() } else { end };
     nops::fill(found.get(start..end)?).then_some(end)
 }
 
-/// The address that an instruction names relative to itself, of code or data.
+/// The address that an instruction names relative to itself, of code or of data.
 fn leads_to(instruction: &Instruction) -> Option<u64> {
     if instruction.is_ip_rel_memory_operand() {
         return Some(instruction.ip_rel_memory_address());
@@ -111,7 +113,7 @@ fn leads_to(instruction: &Instruction) -> Option<u64> {
     near.then(|| instruction.near_branch_target())
 }
 
-/// Whether `found` at `here` is the instruction with its distance to `target` mended.
+/// Whether `found` at `here` is the instruction, with its distance to `target` adjusted.
 fn is_moved(
     decoder: &Decoder<'_>,
     instruction: &Instruction,

@@ -1,4 +1,4 @@
-//! The text that a located kernel should have: its reference, moved to where KASLR put it.
+//! The text that a located kernel should have: its reference, moved to where KASLR put the kernel.
 
 use std::sync::Arc;
 
@@ -6,14 +6,15 @@ use super::branch::Place;
 use super::site::{Kind, Site};
 use crate::verify::reference::{Piece, Reference};
 
-/// Bytes before a function in which calls are counted: `callthunks_patch_builtin_calls()` jumps
-/// into the padding so that the counting code ends where the function begins.
+/// Largest number of bytes before a function in which calls are counted.
+/// `callthunks_patch_builtin_calls()` leads calls into the padding, so that the counting code ends
+/// where the function begins.
 const MAX_COUNTING_CODE: Place = 16;
 
-/// What a kernel's text should be where it is.
+/// The text that a kernel should have at its current address.
 #[derive(Clone, Debug)]
 pub struct Expected {
-    /// Where the expectations come from; its text has moved here.
+    /// The reference. Its text was taken out and moved.
     pub reference: Arc<Reference>,
     pub(super) text: Vec<u8>,
     pub(super) replacements: Vec<u8>,
@@ -23,12 +24,12 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Takes the read-only data out, as linked: it is judged elsewhere.
+    /// Takes the read-only data out, as linked. It is judged separately.
     pub(in crate::verify) fn take_rodata(&mut self) -> Piece {
         std::mem::take(&mut self.rodata)
     }
 
-    /// The whole text, as linked for this place.
+    /// The whole text as linked, moved to this kernel's address.
     #[must_use]
     pub fn text(&self) -> &[u8] {
         &self.text
@@ -39,7 +40,7 @@ impl Expected {
         u32::try_from(self.text.len()).unwrap_or(u32::MAX)
     }
 
-    /// Up to `length` bytes as linked, of the text or of the replacements; fewer at their ends.
+    /// Up to `length` bytes of the linked text or replacements; fewer at their ends.
     pub(super) fn linked(&self, offset: u32, length: usize) -> &[u8] {
         let behind = offset.checked_sub(self.reference.replacements.offset);
         let rest = match self.text.get(offset as usize..) {
@@ -57,12 +58,12 @@ impl Expected {
         self.replacements.get(start..start.checked_add(length)?)
     }
 
-    /// What the code begins with that an optimised probe jumps to; empty where that is not known.
+    /// The start of the code that an optimised probe jumps to; empty if it is not known.
     pub(super) fn detour(&self) -> &[u8] {
         &self.detour
     }
 
-    /// Whether a static call, or a trampoline of one, stands at this image offset.
+    /// Whether a static call or its trampoline is at this image offset.
     pub(super) fn is_static_call(&self, offset: u32) -> bool {
         let tables = &self.reference.tables;
         tables.static_calls.binary_search_by_key(&offset, |call| call.at).is_ok()
@@ -86,14 +87,14 @@ impl Expected {
         offset < self.text_size() && self.reference.symbols.is_function(offset)
     }
 
-    /// The site at exactly this place that is part of an alternative or its replacement.
+    /// The site at exactly this image offset that is not itself an alternative.
     pub(super) fn inner_site(&self, offset: u32) -> Option<Site> {
         let first = self.sites.partition_point(|site| site.at < offset);
         let here = self.sites.iter().skip(first).take_while(|site| site.at == offset);
         here.copied().find(|site| !matches!(site.kind, Kind::Alternative(..)))
     }
 
-    /// How many bytes before `function` a call to `found` goes, where that is padding in which
+    /// How many bytes before `function` a call to `found` leads. The bytes must be padding in which
     /// calls may be counted.
     pub(super) fn counting_code(&self, function: u32, found: Place) -> Option<u32> {
         let before = Place::from(function).checked_sub(found)?;

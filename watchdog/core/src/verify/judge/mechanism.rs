@@ -1,4 +1,4 @@
-//! Why a kernel may rewrite its text.
+//! The mechanisms by which a kernel rewrites its text.
 
 use std::fmt;
 
@@ -12,21 +12,21 @@ pub enum Mechanism {
     Alternative,
     /// A paravirt call made direct.
     Paravirt,
-    /// A lock prefix taken away, or put back.
+    /// A lock prefix that is removed or restored.
     SmpLock,
     /// An indirect branch.
     Retpoline,
     /// A return.
     Return,
-    /// A direct call, where calls are counted.
+    /// A direct call, redirected to count calls.
     CallSite,
-    /// A landing pad of a function whose address nobody takes.
+    /// A landing pad of a function whose address is never taken.
     IbtSeal,
     /// A static key's branch.
     JumpLabel,
     /// A static call.
     StaticCall,
-    /// A function entry, as ftrace leaves it when nothing traces.
+    /// A function entry, as ftrace leaves it without tracers.
     Fentry,
     /// A constant written at boot.
     RuntimeConstant,
@@ -36,12 +36,12 @@ pub enum Mechanism {
     Kprobe,
     /// A BPF program.
     Bpf,
-    /// A patch to a function.
+    /// A livepatch of a function.
     Livepatch,
 }
 
 impl Mechanism {
-    /// As it stands in the output: `jump-label`.
+    /// The name in the output, such as `jump-label`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,7 +1,8 @@
-//! Judging a text: which of its differences the kernel's own tables explain.
+//! Judges a text: finds the differences that the kernel's own tables explain.
 //!
-//! Every site of a page is judged, also where the bytes are as linked: a kernel that should have
-//! rewritten a place and did not was changed as well. What no site covers must equal the reference.
+//! Every site of a page is judged, even where the bytes are as linked. A site that the kernel
+//! should have rewritten and did not was also changed. Bytes outside all sites must equal the
+//! reference.
 
 mod agreement;
 mod branch;

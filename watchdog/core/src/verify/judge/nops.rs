@@ -1,7 +1,7 @@
 //! The kernel's own NOPs (`x86_nops`, arch/x86/kernel/alternative.c), and runs of them.
 
-/// Every encoding that `text_poke` and friends write, by length: to 6.3 up to 8 bytes, since then
-/// up to 11 (arch/x86/include/asm/nops.h).
+/// The NOPs that the kernel writes, by length: up to 8 bytes in kernels to 6.3, and up to 11 since
+/// (arch/x86/include/asm/nops.h).
 const NOPS: [&[u8]; 11] = [
     &[0x90],
     &[0x66, 0x90],
@@ -16,19 +16,19 @@ const NOPS: [&[u8]; 11] = [
     &[0x66, 0x66, 0x2e, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
 ];
 
-/// The NOP that an ftrace site, a 5-byte jump label and a static call become.
+/// The NOP of an ftrace site, a 5-byte jump label and a static call.
 pub(super) const NOP5: &[u8] = NOPS[4];
 /// The NOP of a 2-byte jump label.
 pub(super) const NOP2: &[u8] = NOPS[1];
 
 const INT3: u8 = 0xcc;
 
-/// The length of the NOP at the start of `code`; `None` when there is none of the kernel's.
+/// The length of the NOP at the start of `code`; `None` if it is not one of the kernel's.
 pub(super) fn length(code: &[u8]) -> Option<usize> {
     NOPS.iter().rev().find(|nop| code.starts_with(nop)).map(|nop| nop.len())
 }
 
-/// Bytes of NOPs at the start of `code`.
+/// Total length of the NOPs at the start of `code`.
 pub(super) fn run(code: &[u8]) -> usize {
     let mut at = 0_usize;
     while let Some(length) = code.get(at..).and_then(length) {
@@ -37,8 +37,8 @@ pub(super) fn run(code: &[u8]) -> usize {
     at
 }
 
-/// Whether `code` does nothing: NOPs to its end, or (`add_nop()`, since 6.4) a jump to its end
-/// over `int3`.
+/// Whether `code` does nothing. It consists of NOPs, or (`add_nop()`, since 6.4) of a jump over
+/// `int3` to its end.
 pub(super) fn fill(code: &[u8]) -> bool {
     if run(code) == code.len() {
         return true;
@@ -57,8 +57,8 @@ pub(super) fn fill(code: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// Check that a run is counted to its end, that a jump over the rest counts only when it leads
-    /// exactly there, and that other do-nothing instructions do not pass.
+    /// Check that NOPs are counted to their end. Check that a jump counts only if it leads exactly
+    /// to the end, and that other instructions without effect are rejected.
     #[test]
     fn what_does_nothing() {
         assert!(fill(&[]) && fill(&[0x90; 40]) && fill(&[0x0f, 0x1f, 0, 0x66, 0x90]));

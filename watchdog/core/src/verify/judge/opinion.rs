@@ -1,4 +1,4 @@
-//! What is thought of a text.
+//! The judgement of a text.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use super::mechanism::Mechanism;
 use super::page::Wrong;
 use super::tracing::Cause;
 
-/// What is thought of a text.
+/// The judgement of a text.
 #[derive(Clone, Debug, Default)]
 pub struct Opinion {
-    /// Sites that are not as linked and that closed tables explain, by mechanism.
+    /// Number of sites that are not as linked but that closed tables explain, by mechanism.
     pub patched: BTreeMap<Mechanism, u32>,
-    /// Who else changed the text, each with the number of places.
+    /// The causes of all other explained changes, each with its number of places.
     pub causes: Vec<(Cause, u32)>,
-    /// The places of those: image offset, bytes, which of `causes`.
+    /// The places of these causes: image offset, bytes, index in `causes`.
     pub instrumented: Vec<(u32, u32, usize)>,
-    /// What nothing explains, ascending.
+    /// Unexplained places, ascending.
     pub wrong: Vec<Wrong>,
     /// Pages that are not as linked.
     pub pages_differing: usize,

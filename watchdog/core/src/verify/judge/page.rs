@@ -1,4 +1,4 @@
-//! One page: its sites, and what lies between them.
+//! Judges one page: its sites, and the bytes between them.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +10,19 @@ use crate::verify::difference::{MAX_OF_PAGE, stretches};
 
 /// Bytes of a page.
 pub(super) const PAGE: usize = 4096;
-/// No site is longer: an alternative's length is a byte.
+/// The longest possible site: the length of an alternative is one byte.
 const LONGEST_SITE: usize = 256;
 
-/// A branch that leads out of what the tables know.
+/// A branch to a target that the tables do not list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Open {
     /// Image offset of the site.
     pub(super) at: u32,
     /// Its bytes.
     pub(super) length: u32,
-    /// Of the branch.
+    /// The opcode of the branch.
     pub(super) opcode: u8,
-    /// Where it goes.
+    /// The target of the branch.
     pub(super) target: Place,
 }
 
@@ -33,29 +33,29 @@ pub struct Wrong {
     pub at: u32,
     /// Its bytes.
     pub length: u32,
-    /// The rule that was asked, where there is one for the place.
+    /// The mechanism of the rule that judged the place, if it is a site.
     pub mechanism: Option<Mechanism>,
-    /// What is wrong, for a sentence.
+    /// What is wrong, as part of a sentence.
     pub why: &'static str,
 }
 
-/// What is thought of a page.
+/// The judgement of a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Judged {
-    /// Sites that are not as linked and that a rule explains: image offset, bytes, mechanism.
+    /// Sites that are not as linked but that a rule explains: image offset, bytes, mechanism.
     pub(super) patched: Vec<(u32, u8, Mechanism)>,
-    /// How many, by mechanism.
+    /// Number of these sites, by mechanism.
     pub(super) counts: Vec<(Mechanism, u32)>,
-    /// To be followed.
+    /// Branches that must be followed.
     pub(super) open: Vec<Open>,
-    /// Unexplained.
+    /// Unexplained places.
     pub(super) wrong: Vec<Wrong>,
-    /// Whether it is not as linked.
+    /// Whether the page is not as linked.
     pub(super) differs: bool,
     pub(super) votes: Votes,
 }
 
-/// Judges page `page` of a text of which `live` is a copy.
+/// Judges page `page` of a text. `live` is a copy of the whole text.
 pub(super) fn judge(
     expected: &Expected,
     live: &[u8],
@@ -78,7 +78,7 @@ pub(super) fn judge(
             break;
         }
         let site_end = at.saturating_add(site.length.into());
-        // What a site before this one covers is judged with that.
+        // A site that an earlier one covers is judged as part of that one.
         if site.nested || site_end <= start || (start..done).contains(&at) {
             continue;
         }
@@ -116,7 +116,7 @@ pub(super) fn judge(
     judged
 }
 
-/// Compares what no rule is for, from `start` to `end`.
+/// Compares the bytes between sites, from `start` to `end`.
 fn between(expected: &Expected, live: &[u8], start: usize, end: usize, judged: &mut Judged) {
     let linked = expected.text().get(start..end).unwrap_or_default();
     let found = live.get(start..end).unwrap_or_default();
@@ -133,13 +133,13 @@ fn between(expected: &Expected, live: &[u8], start: usize, end: usize, judged: &
     }
 }
 
-/// Makes one stretch of those between the sites where there are too many. Sites stay as they are:
-/// tables bound their number, and a kernel that switches many at once is not judged before it is
-/// done.
+/// Merges the unexplained places between sites into one if there are too many. Sites are not
+/// merged, because tables bound their number. A kernel that switches many sites at once is judged
+/// when it is done.
 fn merge(wrong: &mut Vec<Wrong>) {
     let mut between = wrong.iter().filter(|wrong| wrong.mechanism.is_none());
     let (Some(first), Some(last)) = (between.next(), between.next_back()) else { return };
-    // Without the first and the last.
+    // The count leaves out the first and the last.
     if between.count().saturating_add(2) <= MAX_OF_PAGE {
         return;
     }

@@ -1,4 +1,4 @@
-//! Preparing what a text should be: its reference, moved, with all sites.
+//! Prepares the expected text: moves the reference and lists all sites.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::sites;
 use crate::verify::reference::{Piece, Reference};
 
 impl Expected {
-    /// The text of `reference` in a kernel that KASLR moved by `distance` bytes.
+    /// Makes the expected text of a kernel that KASLR moved by `distance` bytes.
     #[must_use]
     pub fn of(mut reference: Reference, distance: u64) -> Self {
         let rodata = std::mem::take(&mut reference.rodata);
@@ -23,8 +23,8 @@ impl Expected {
     }
 }
 
-/// The template of an optimised probe's detour (`optprobe_template_entry`, in read-only data), to
-/// where it is filled in.
+/// The template of an optimised probe's detour (`optprobe_template_entry`, in read-only data), up
+/// to the first place that the kernel fills in.
 fn detour(reference: &Reference, rodata: &Piece) -> Vec<u8> {
     const LONGEST: u32 = 512;
     let symbol = |name: &str| reference.symbols.address(name);

@@ -2,21 +2,21 @@
 
 use super::Mechanism;
 
-/// A place that a rule is for.
+/// A place that has a rule.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Site {
     /// Image offset of its first byte.
     pub(super) at: u32,
     pub(super) length: u8,
     pub(super) kind: Kind,
-    /// Whether it is part of what an alternative replaces: judged as part of that.
+    /// Whether another site covers this one. It is then judged as part of that site.
     pub(super) nested: bool,
 }
 
-/// Which rule, and which entry of its table.
+/// The rule, and the entry of its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The first entry for this place, and how many there are.
+    /// The first entry for this place, and the number of entries.
     Alternative(u32, u8),
     Paravirt(u32),
     SmpLock,
@@ -29,9 +29,9 @@ pub(super) enum Kind {
     StaticCall(u32),
     Trampoline(u32),
     Fentry,
-    /// Where the tracers' common entry calls them.
+    /// The call of the tracer in the tracers' common entry.
     FtraceCall,
-    /// Which constant.
+    /// The number of the constant.
     Constant(u32),
 }
 

@@ -1,4 +1,4 @@
-//! Every place that a kernel may rewrite, in one ascending list.
+//! All places that a kernel may rewrite, in one ascending list.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,7 +7,7 @@ use super::nops::{NOP2, NOP5};
 use super::site::{Kind, Site};
 use super::{Expected, Mechanism};
 
-/// Logs how many sites each rule has.
+/// Logs the number of sites of each mechanism.
 pub(super) fn log(sites: &[Site]) {
     if !log::log_enabled!(log::Level::Debug) {
         return;
@@ -22,14 +22,14 @@ pub(super) fn log(sites: &[Site]) {
     log::debug!("sites to judge: {}", counts.join(", "));
 }
 
-/// Names of the registers that indirect branches go through, by number.
+/// Names of the registers that indirect branches use, by number.
 const REGISTERS: [&str; 16] = [
     "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
     "r14", "r15",
 ];
 
-/// All sites of a kernel's text and of its replacements, ascending; of those at one place the
-/// outermost first.
+/// All sites of a kernel's text and its replacements, ascending. Of several sites at one place, the
+/// outermost comes first.
 pub(super) fn of(expected: &Expected) -> Vec<Site> {
     let tables = &expected.reference.tables;
     let mut sites = Vec::new();
@@ -82,14 +82,15 @@ pub(super) fn of(expected: &Expected) -> Vec<Site> {
         constant.sites.iter().for_each(|at| add(*at, length, Kind::Constant(n)));
     }
     tables.calls.iter().for_each(|at| add(*at, 5, Kind::Call));
-    // Stable: at one place those added first stay in front.
+    // The sort is stable. At one place, the site that was added first comes first.
     sites.sort_by_key(|site| site.at);
     mark_nested(&mut sites);
     sites
 }
 
-/// Marks what lies in an alternative, and what a rule of the same place hides: of the calls in
-/// `.call_sites` those to `__fentry__` and to static calls have rules of their own.
+/// Marks the sites inside an alternative, and the call sites that another site covers.
+/// `.call_sites` also lists the calls to `__fentry__` and the static calls, which have rules of
+/// their own.
 fn mark_nested(sites: &mut [Site]) {
     let mut outer_end = 0_u32;
     let mut last_end = 0_u32;
@@ -115,7 +116,7 @@ fn thunks(expected: &Expected) -> HashMap<u32, u8> {
         .collect()
 }
 
-/// Length and target of a branch to a thunk, which may have a `cs` prefix.
+/// Length and target of a branch to a thunk, with or without a `cs` prefix.
 pub(super) fn retpoline_branch(code: &[u8], at: u32) -> Option<(usize, u32)> {
     let prefixed = code.strip_prefix(&[0x2e]);
     let (code, from) = match prefixed {
@@ -127,8 +128,8 @@ pub(super) fn retpoline_branch(code: &[u8], at: u32) -> Option<(usize, u32)> {
     Some((length, u32::try_from(branch.target).ok()?))
 }
 
-/// A jump label has the length that the assembler chose: 2 or 5 bytes
-/// (`arch_jump_entry_size()`); 0 for what is neither NOP nor jump.
+/// The length of a jump label, which the assembler chose: 2 or 5 bytes (`arch_jump_entry_size()`).
+/// It is 0 for code that is neither a NOP nor a jump.
 fn label_length(code: &[u8]) -> usize {
     match code {
         [JMP8, ..] => 2,
@@ -139,7 +140,7 @@ fn label_length(code: &[u8]) -> usize {
     }
 }
 
-/// Whether `code` is a call to this place.
+/// Whether `code` at `at` is a call to `target`.
 pub(super) fn is_call(code: &[u8], at: u32, target: u32) -> bool {
     branch::is(code, at, CALL, target)
 }

@@ -1,4 +1,4 @@
-//! What a node's kernel keeps outside its text: keys, function pointers, variables.
+//! The state that a node's kernel keeps outside its text: keys, function pointers, variables.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -7,41 +7,41 @@ use crate::locate::Kernel;
 use crate::locate::page_tables::{self, Run};
 use crate::memory::{Memory, PAGE_SIZE, VirtAddr};
 
-/// Pages whose mapping is remembered: more than any kernel's lists lie in.
+/// Number of pages whose mapping is cached. The lists of any kernel need fewer pages.
 const MAX_MAPPED: usize = 4096;
-/// Pages whose mapping is looked up in one look: some ten times as many as a kernel with thousands
-/// of programs and modules has. Each costs as many reads, all over the node's memory, as its page
-/// tables have levels.
+/// Number of pages whose mapping is looked up in one check. It is about ten times what a kernel
+/// with thousands of programs and modules needs. Each lookup reads one entry per level of the page
+/// tables, all over the node's memory.
 const MAX_LOOKUPS: u32 = 1 << 16;
 
-/// A node's own memory, read while its text is judged. All of it may lie, and change: a state is
-/// for one look, in which each page's mapping is looked up once.
+/// A node's own memory, read while its text is judged. The memory may be forged, and may change. A
+/// state therefore serves for one check, and caches the mapping of each page.
 pub struct State<'a> {
     memory: &'a dyn Memory,
     kernel: &'a Kernel,
     mapped: RefCell<BTreeMap<u64, Run>>,
-    /// Pages whose mapping may still be looked up; beyond that nothing is mapped.
+    /// Number of lookups left. Without any left, only cached pages are mapped.
     left: Cell<u32>,
 }
 
-/// What a virtual address of the node leads to.
+/// The contents of a range of virtual addresses in the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Outside {
     pub(super) bytes: Vec<u8>,
-    /// Whether every page of it is executable.
+    /// Whether all pages of the range are executable.
     pub(super) executable: bool,
-    /// Whether any page of it is writable at this address.
+    /// Whether any page of the range is writable at this address.
     pub(super) writable: bool,
 }
 
 impl<'a> State<'a> {
-    /// The memory of a located kernel.
+    /// Takes the memory of a located kernel.
     #[must_use]
     pub fn of(memory: &'a dyn Memory, kernel: &'a Kernel) -> Self {
         Self { memory, kernel, mapped: RefCell::default(), left: Cell::new(MAX_LOOKUPS) }
     }
 
-    /// Bytes of the image, `offset` bytes behind `_stext`.
+    /// Reads bytes of the image, `offset` bytes behind `_stext`.
     pub(super) fn image<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         let mut bytes = [0; N];
         let at = self.kernel.text.phys.checked_add(offset.into())?;
@@ -49,7 +49,7 @@ impl<'a> State<'a> {
         Some(bytes)
     }
 
-    /// Any number of bytes of the image. The caller bounds `length`.
+    /// Reads any number of bytes of the image. The caller bounds `length`.
     pub(super) fn image_part(&self, offset: u32, length: usize) -> Option<Vec<u8>> {
         let mut bytes = vec![0; length];
         let at = self.kernel.text.phys.checked_add(offset.into())?;
@@ -57,7 +57,7 @@ impl<'a> State<'a> {
         Some(bytes)
     }
 
-    /// A 64-bit word of the image.
+    /// Reads a 64-bit word of the image.
     pub(in crate::verify) fn word(&self, offset: u32) -> Option<u64> {
         Some(u64::from_le_bytes(self.image(offset)?))
     }
@@ -74,7 +74,7 @@ impl<'a> State<'a> {
         self.kernel.text.virt.0.wrapping_add_signed(place)
     }
 
-    /// Bytes at any virtual address of the kernel, page by page through its page tables. The
+    /// Reads bytes at any virtual address of the kernel, page by page through its page tables. The
     /// caller bounds `length`.
     pub(super) fn at(&self, virt: u64, length: usize) -> Option<Outside> {
         let mut bytes = vec![0; length];
@@ -95,7 +95,7 @@ impl<'a> State<'a> {
         Some(Outside { bytes, executable, writable })
     }
 
-    /// The page that a virtual address is in.
+    /// The page that contains a virtual address.
     fn page(&self, virt: u64) -> Option<Run> {
         const WITHIN: u64 = PAGE_SIZE - 1;
         let first = virt & !WITHIN;
@@ -113,7 +113,7 @@ impl<'a> State<'a> {
         Some(page)
     }
 
-    /// A 64-bit word at a virtual address.
+    /// Reads a 64-bit word at a virtual address.
     pub(super) fn word_at(&self, virt: u64) -> Option<u64> {
         Some(u64::from_le_bytes(*self.at(virt, 8)?.bytes.first_chunk()?))
     }
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use crate::verify::made_up::{OWN, Suspect};
 
-    /// Check that after the last lookup of a look nothing is mapped any more but what is known.
+    /// Check that after the last lookup, only cached pages are mapped.
     #[test]
     fn lookups_are_bounded() {
         let suspect = Suspect::new();

@@ -1,4 +1,4 @@
-//! A made-up kernel that reports far more tracers than any real kernel has.
+//! Tests with a made-up kernel that reports far more tracers than any real kernel has.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::verify::made_up::{
 const CALL: u8 = 0xe8;
 const INT3: u8 = 0xcc;
 
-/// What is thought of the suspect's text at first sight.
+/// The first judgement of the suspect's text.
 fn opinion(suspect: &Suspect) -> Opinion {
     let mut judge = TextJudge::new(Expected::of(reference(), 0));
     let mut text = vec![0; TEXT as usize];
@@ -24,7 +24,7 @@ fn opinion(suspect: &Suspect) -> Opinion {
     judge.judge(&pages, &BTreeSet::new(), &state, &mut |_| None)
 }
 
-/// Puts programs on the suspect's list, each with its first address, its end and its name.
+/// Puts programs on the suspect's list, each with its start, end and name.
 fn programs(suspect: &Suspect, programs: &[(u64, u64, String)]) {
     const RECORD: u64 = 256;
     let (head, record) = (suspect.kernel.text.virt.0 + u64::from(PROGRAMS), OWN.0 + 0x10_0000);
@@ -41,8 +41,8 @@ fn programs(suspect: &Suspect, programs: &[(u64, u64, String)]) {
     }
 }
 
-/// Check that the code of a trampoline is read once in a look, even if it is entered at several
-/// places. Its programs are named in the order of its calls.
+/// Check that the code of a trampoline is read only once per check, even if branches enter it at
+/// several places. Its programs are named in the order of its calls.
 #[test]
 fn a_trampoline_is_read_once() {
     let read = |entries: u64| {
@@ -94,8 +94,8 @@ fn many_probes() {
     assert!(opinion.instrumented.iter().all(|(at, ..)| at % FUNCTION == 8));
 }
 
-/// Check that names from a node's memory are cut: one that grows because its bytes cannot be
-/// printed, and a line of many names.
+/// Check that names from a node's memory are shortened. One name grows because its bytes cannot be
+/// printed, and one line has many names.
 #[test]
 fn long_names() {
     let suspect = Suspect::new();
@@ -118,8 +118,8 @@ fn long_names() {
     assert!(longest.is_some_and(|longest| longest <= 512), "{longest:?} bytes");
 }
 
-/// Check that a module's function is named wherever the module stands in the list, and that nothing
-/// behind a module's end is named.
+/// Check that a module's function is named wherever the module is in the list. Check that an
+/// address behind a module's end is not named.
 #[test]
 fn modules_by_address() {
     let suspect = Suspect::new();
@@ -153,8 +153,8 @@ fn modules_by_address() {
     assert_eq!(names, [address.as_str(), "function [made_up] at function_0+0x8"]);
 }
 
-/// Check that a page keeps the place of each change as long as they are few, and that a page that
-/// was overwritten has one difference, whatever its sites hold.
+/// Check that a page with few changes reports each place. Check that an overwritten page reports
+/// its changed sites, and one difference for all other changes.
 #[test]
 fn overwritten_pages() {
     let suspect = Suspect::new();

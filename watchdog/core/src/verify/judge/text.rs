@@ -1,4 +1,4 @@
-//! Judging a whole text again and again: only what changed is judged anew.
+//! Judges a whole text repeatedly: only pages that changed are judged again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,26 +10,26 @@ use super::tracing::{Armed, Probes, Tracing};
 use super::{Expected, Mechanism, State, Wrong};
 use crate::digest::Digest;
 
-/// A text under judgement: the copy that was judged last, and what was thought of it.
+/// A text under judgement: the copy that was judged last, and its judgement.
 #[derive(Clone, Debug)]
 pub struct TextJudge {
     expected: Expected,
-    /// As it was read, probes included.
+    /// The text as it was read, probes included.
     raw: Vec<u8>,
-    /// Which pages of it were.
+    /// The pages that have been read.
     read: Vec<bool>,
-    /// Of `raw`, until that changes.
+    /// Digest of `raw`, until `raw` changes.
     sha256: Option<Digest>,
-    /// The same without probes; empty while there are none.
+    /// The text without probes; empty while there are none.
     unprobed: Vec<u8>,
     armed: Vec<Armed>,
     pages: Vec<Judged>,
-    /// Of `pages`, until one is thought of otherwise.
+    /// Sums over `pages`, until the judgement of a page changes.
     sums: Option<Sums>,
     majority: Option<Majority>,
 }
 
-/// What is thought of all pages together.
+/// The judgement of all pages together.
 #[derive(Clone, Debug, Default)]
 struct Sums {
     patched: BTreeMap<Mechanism, u32>,
@@ -39,7 +39,7 @@ struct Sums {
 }
 
 impl TextJudge {
-    /// A judge that has not seen the text yet.
+    /// Makes a judge that has not read the text yet.
     #[must_use]
     pub fn new(expected: Expected) -> Self {
         let pages = expected.text().len().div_ceil(PAGE);
@@ -56,13 +56,13 @@ impl TextJudge {
         }
     }
 
-    /// What the text should be.
+    /// The expected text.
     #[must_use]
     pub fn expected(&self) -> &Expected {
         &self.expected
     }
 
-    /// The text as it was read last.
+    /// The text as it was last read.
     #[must_use]
     pub fn raw(&self) -> &[u8] {
         &self.raw
@@ -74,7 +74,7 @@ impl TextJudge {
         patched.map(|(at, length, mechanism)| (*at, u32::from(*length), *mechanism))
     }
 
-    /// Takes in a page that was read; whether it is not as it was read before.
+    /// Stores a page that was read. Returns whether it differs from the last read.
     pub fn take_in(&mut self, page: usize, bytes: &[u8]) -> bool {
         let start = page.saturating_mul(PAGE);
         let place = self.raw.get_mut(start..start.saturating_add(bytes.len()));
@@ -88,21 +88,21 @@ impl TextJudge {
         true
     }
 
-    /// SHA-256 over the text as it was read last.
+    /// SHA-256 over the text as it was last read.
     pub(in crate::verify) fn sha256(&mut self) -> Digest {
         *self.sha256.get_or_insert_with(|| Digest::of(&self.raw))
     }
 
-    /// The pages on which something is unexplained.
+    /// The pages with unexplained places.
     pub(in crate::verify) fn unsettled(&self) -> impl Iterator<Item = usize> {
         let unsettled = |(n, page): (usize, &Judged)| (!page.wrong.is_empty()).then_some(n);
         self.pages.iter().enumerate().filter_map(unsettled)
     }
 
-    /// Judges the pages that changed, with what reaches into them, and others once more: each as
-    /// soon as `read` has read it again, so that its bytes and the state they are held against are
-    /// of one moment as nearly as can be. What depends on the kernel's book of tracers is always
-    /// looked up anew.
+    /// Judges `changed` and `others`, the pages that reach into changed ones, and the pages with
+    /// probes. Each page is judged right after `read` has read it again. Its bytes and the state
+    /// that it is compared with are then from nearly the same moment. The kernel's lists of tracers
+    /// are read again every time.
     pub fn judge(
         &mut self,
         changed: &BTreeSet<usize>,
@@ -115,7 +115,7 @@ impl TextJudge {
         let had: Vec<usize> = self.armed.iter().map(|armed| page_of(armed.at)).collect();
         self.armed = probes.armed(&self.expected, state, &self.raw, 0..u32::MAX);
         let have = self.armed.iter().map(|armed| page_of(armed.at));
-        // A probe's jump may reach into the next page, as a site of the page before may.
+        // A probe's jump may reach into the next page. So may a site of the page before.
         let touched: Vec<usize> = had.into_iter().chain(have).collect();
         let behind = touched.iter().map(|page| page.saturating_add(1));
         let before = changed.iter().filter_map(|page| page.checked_sub(1));
@@ -138,7 +138,7 @@ impl TextJudge {
         self.opinion(state, &probes)
     }
 
-    /// Makes a page's copy without probes.
+    /// Updates one page of the copy without probes.
     fn remove_probes(&mut self, page: usize) {
         if self.armed.is_empty() {
             self.unprobed = Vec::new();
@@ -162,7 +162,8 @@ impl TextJudge {
         }
     }
 
-    /// Judges once more, by what most sites chose, the pages where some chose otherwise.
+    /// Judges pages again where some sites chose otherwise than most. The choice of most sites then
+    /// decides.
     fn agree(&mut self, judged: &BTreeSet<usize>, state: &State<'_>) {
         if let Some(majority) = &self.majority {
             let mut judged = judged.iter().filter_map(|page| self.pages.get(*page));
@@ -239,7 +240,8 @@ impl TextJudge {
         sums
     }
 
-    /// Follows every branch out of the text; each target once, but where the place matters.
+    /// Follows every branch out of the text. Each target is followed once, unless the result
+    /// depends on the place of the branch.
     fn follow(&self, book: &Tracing<'_>, causes: &mut Causes, wrong: &mut Vec<Wrong>) {
         let mut known: BTreeMap<(u8, i64), Result<Which, &'static str>> = BTreeMap::new();
         for open in self.pages.iter().flat_map(|page| &page.open) {

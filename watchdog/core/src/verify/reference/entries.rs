@@ -1,32 +1,33 @@
-//! What the kernel's lists have in them: a place that it rewrites, and what decides how.
+//! Entries of the kernel's tables. An entry names a place that the kernel rewrites, and what
+//! decides the new bytes.
 
 use serde::{Deserialize, Serialize};
 
 /// An entry of `.altinstructions` (`struct alt_instr`, arch/x86/include/asm/alternative.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alternative {
-    /// What is replaced.
+    /// The code that is replaced.
     pub at: u32,
-    /// Its bytes, padding included.
+    /// Bytes of that code, padding included.
     pub length: u8,
     /// The replacement.
     pub replacement: u32,
-    /// Its bytes.
+    /// Bytes of the replacement.
     pub replacement_length: u8,
-    /// `X86_FEATURE_…` that decides.
+    /// The processor feature (`X86_FEATURE_…`) that decides.
     pub feature: u16,
-    /// Replaced where the feature is missing.
+    /// Whether the code is replaced if the feature is missing.
     pub inverted: bool,
-    /// The replacement is a direct call of what the indirect call there goes to (since 6.8).
+    /// Whether the replacement directly calls the target of the indirect call (since 6.8).
     pub direct_call: bool,
 }
 
-/// An entry of `.parainstructions` (to 6.7): an indirect call through `pv_ops`.
+/// An entry of `.parainstructions` (up to 6.7): an indirect call through `pv_ops`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParavirtSite {
     /// The call.
     pub at: u32,
-    /// Which pointer of `pv_ops`.
+    /// Index of the pointer in `pv_ops`.
     pub slot: u8,
     /// Bytes of the site.
     pub length: u8,
@@ -37,11 +38,11 @@ pub struct ParavirtSite {
 pub struct JumpLabel {
     /// The NOP or jump.
     pub at: u32,
-    /// Where the jump goes.
+    /// The target of the jump.
     pub target: u32,
     /// Its `struct static_key`.
     pub key: u32,
-    /// Whether it jumps while the key is off.
+    /// Whether the site jumps while the key is off.
     pub inverted: bool,
 }
 
@@ -68,17 +69,17 @@ pub struct Trampoline {
 /// A constant that is written into code at boot (include/asm/runtime-const.h, since 6.12).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeConstant {
-    /// The variable.
+    /// Name of the variable.
     pub name: String,
-    /// Its image offset, where there is such a variable.
+    /// Image offset of the variable, if it exists.
     pub variable: Option<u32>,
-    /// The places of the immediates, of one byte for a shift and eight for a pointer.
+    /// The places of the immediates. A shift has one byte, and a pointer has eight.
     pub sites: Vec<u32>,
-    /// Whether it is a shift.
+    /// Whether the constant is a shift.
     pub is_shift: bool,
 }
 
-/// Symbols of the kernel that rules go by, by image offset.
+/// Image offsets of the kernel symbols that rules need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownSymbols {
     /// `pv_ops`.
@@ -87,13 +88,13 @@ pub struct KnownSymbols {
     pub fentry: Option<u32>,
     /// `x86_return_thunk`, the variable.
     pub return_thunk: Option<u32>,
-    /// `__x86_return_thunk`, what is linked.
+    /// `__x86_return_thunk`, the thunk that returns are linked to.
     pub default_thunk: Option<u32>,
     /// `__static_call_return0`.
     pub return_zero: Option<u32>,
     /// `BUG_func`.
     pub bug: Option<u32>,
-    /// `nop_func`, or `_paravirt_nop` to 6.7.
+    /// `nop_func`, or `_paravirt_nop` up to 6.7.
     pub nop: Option<u32>,
     /// `__WARN_trap` (7.x).
     pub warning: Option<u32>,

@@ -1,15 +1,15 @@
-//! What a reference has and lacks, for the log.
+//! Log lines about what a reference contains and lacks.
 
 use log::Level;
 
 use super::Reference;
 use crate::text::{list, printable};
 
-/// Longest release and build id that are logged.
+/// Longest release and build id in a log line.
 const MAX_SHOWN: usize = 64;
 
 impl Reference {
-    /// Logs what there is to judge by.
+    /// Logs the data that the reference has for judging.
     pub(super) fn log(&self) {
         if !log::log_enabled!(Level::Debug) {
             return;
@@ -41,7 +41,7 @@ impl Reference {
         );
     }
 
-    /// How many entries each table has.
+    /// Number of entries in each table.
     fn counts(&self) -> [(&'static str, usize); 12] {
         let tables = &self.tables;
         [

@@ -1,12 +1,12 @@
-//! Interrupt gates by the kernel's own tables (`struct idt_data`, arch/x86/kernel/idt.c): they are
-//! gone from memory once it has booted, and still stand in its image.
+//! Interrupt gates from the kernel's own tables (`struct idt_data`, arch/x86/kernel/idt.c). The
+//! kernel frees these tables once it has booted, but its image still has them.
 
 use serde::{Deserialize, Serialize};
 
 use super::ImageSymbols;
 use crate::image::KernelImage;
 
-/// A handler that a table gives a vector.
+/// The handler that a table assigns to a vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
     /// The vector.
@@ -15,14 +15,14 @@ pub struct Gate {
     pub handler: u32,
 }
 
-/// The tables whose entries are installed for good. What a kernel has depends on its options.
+/// The tables whose gates stay installed. A kernel's options decide which of them it has.
 const TABLES: [&str; 5] = ["def_idts", "apic_idts", "ia32_idt", "early_idts", "early_pf_idts"];
 /// Bytes of an entry: vector, segment, bits, address.
 const ENTRY: u32 = 24;
-/// Most entries of one table.
+/// Largest number of entries in one table.
 const MAX_ENTRIES: u32 = 64;
 
-/// The gates of all tables.
+/// Reads the gates of all tables.
 pub(super) fn of_image(image: &KernelImage, symbols: &ImageSymbols) -> Vec<Gate> {
     let stext = image.vendor.text_virt().0;
     let mut gates = Vec::new();
@@ -30,7 +30,7 @@ pub(super) fn of_image(image: &KernelImage, symbols: &ImageSymbols) -> Vec<Gate>
         let Some(start) = symbols.address(table) else { continue };
         for n in 0..MAX_ENTRIES {
             let at = start.saturating_add(n.saturating_mul(ENTRY));
-            // Another symbol is another table.
+            // Another symbol begins another table.
             if n > 0 && symbols.at(at).is_some() {
                 break;
             }

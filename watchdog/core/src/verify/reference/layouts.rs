@@ -1,5 +1,5 @@
-//! Where fields are in the structures by which a kernel keeps book of what traces it: from the
-//! type information (BTF) in its own image.
+//! Field offsets of the structures in which a kernel registers what traces it. They come from the
+//! type information (BTF) in the kernel's own image or memory.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ pub struct Layouts {
     pub kprobe: Kprobe,
     /// Of `struct bpf_ksym` (include/linux/bpf.h).
     pub bpf_ksym: BpfKsym,
-    /// Of `struct klp_ops` and `struct klp_func`, where the kernel takes livepatches.
+    /// Of `struct klp_ops` and `struct klp_func`, if the kernel supports livepatching.
     pub livepatch: Option<Livepatch>,
     /// Of `struct module` (include/linux/module.h).
     pub module: Module,
@@ -31,7 +31,7 @@ pub struct FtraceOps {
     pub trampoline_size: u32,
 }
 
-/// `struct kprobe`, and what `struct optimized_kprobe` has behind it.
+/// `struct kprobe`, and the fields of `struct optimized_kprobe` behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each is the field of this name")]
 pub struct Kprobe {
@@ -40,7 +40,7 @@ pub struct Kprobe {
     pub addr: u32,
     pub pre_handler: u32,
     pub opcode: u32,
-    /// `optinsn.copied_insn` and `optinsn.insn`, where the kernel optimises probes.
+    /// `optinsn.copied_insn` and `optinsn.insn`, if the kernel optimises probes.
     pub optimized: Option<(u32, u32)>,
 }
 
@@ -83,12 +83,12 @@ pub struct Module {
 }
 
 impl Layouts {
-    /// What the image's `.BTF` says; `None` where there is none, or a structure is another.
+    /// Reads the image's `.BTF`; `None` if there is none, or a structure has other fields.
     pub(super) fn of_image(image: &KernelImage) -> Option<Self> {
         Self::of_btf(image.content(image.section(".BTF")?).to_vec())
     }
 
-    /// The same of type information by itself, which may come from another node's memory.
+    /// Reads type information alone, which may come from another node's memory.
     #[must_use]
     pub fn of_btf(bytes: Vec<u8>) -> Option<Self> {
         let log = |error: &BtfError| log::debug!("type information: {error}");
@@ -111,7 +111,7 @@ impl Layouts {
                 new_func: pointer("klp_func", "new_func")?,
             })
         };
-        // From 6.4 a module has several parts of memory, text first.
+        // Since 6.4 a module has several parts of memory, with text first.
         let (base, size) =
             any("module", "mem.base").zip(word("module", "mem.size")).or_else(|| {
                 any("module", "core_layout.base").zip(word("module", "core_layout.size"))

@@ -1,4 +1,4 @@
-//! A reference from a running kernel's own memory, where no image is at hand.
+//! A reference from a running kernel's own memory, for a kernel without an image.
 
 use super::read::Table;
 use super::tables::bounds;
@@ -9,19 +9,21 @@ use crate::image::Relocations;
 use crate::locate::Kernel;
 use crate::memory::Memory;
 
-/// Most bytes of one table that are believed; distribution kernels have under 300 KiB.
+/// Largest table that is accepted. Distribution kernels have less than 300 KiB.
 const MAX_TABLE: u32 = 4 << 20;
-/// The same of read-only data, and of type information, of which they have some 10 MiB.
+/// Largest read-only data, and type information, that is accepted. Distribution kernels have about
+/// 10 MiB.
 const MAX_DATA: u32 = 32 << 20;
-/// A landing pad, behind which a function's entry may be traced.
+/// Landing pads. The site of a function's tracer may come behind one.
 const LANDING_PADS: [[u8; 4]; 3] =
     [[0xf3, 0x0f, 0x1e, 0xfa], [0x66, 0x0f, 0x1f, 0x00], [0x0f, 0x1f, 0x40, 0xd6]];
 
 impl Reference {
-    /// What a kernel's memory says of its text: the text as it stands, and the tables that stay
-    /// in memory once a kernel has booted (jump labels, static calls, function entries). What it
-    /// did at boot (alternatives, returns, locks) is part of the text by then, and any later change
-    /// of that is unexplained.
+    /// Reads a reference from a kernel's memory. It takes the text as it is, and the tables that
+    /// stay in memory after boot (jump labels, static calls, function entries).
+    ///
+    /// The kernel also changed its text at boot (alternatives, returns, locks). These changes are
+    /// part of the learned text, and any later change there is unexplained.
     #[must_use]
     pub fn learned(memory: &dyn Memory, kernel: &Kernel, text: Vec<u8>) -> Self {
         let symbols = ImageSymbols::of(&kernel.symbols, kernel.text.virt);
@@ -69,7 +71,7 @@ impl Reference {
     }
 }
 
-/// A stretch of the image as it is in memory, unless it is longer than what is believed.
+/// Reads a stretch of the image from memory; `None` if it is longer than `most` bytes.
 fn read(
     memory: &dyn Memory,
     kernel: &Kernel,
@@ -92,7 +94,7 @@ fn read(
     part
 }
 
-/// The functions that begin with what ftrace rewrites: its NOP, or a call.
+/// The functions that begin with code that ftrace rewrites: its NOP, or a call to `__fentry__`.
 fn entries(symbols: &ImageSymbols, text: &[u8], size: u32, fentry: Option<u32>) -> Vec<u32> {
     const NOP5: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
     symbols
@@ -115,7 +117,7 @@ mod tests {
     use super::*;
     use crate::locate::tests::made_up::{FIRST, Machine};
 
-    /// Check that a table is learned up to the bound, and that a larger one counts as none.
+    /// Check that a table up to the bound is learned and a larger one is ignored.
     #[test]
     fn tables_beyond_the_bound() {
         let learned = |size: u32| {

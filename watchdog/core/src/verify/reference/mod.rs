@@ -1,5 +1,5 @@
-//! What a kernel's text should be, wherever KASLR puts it: the vendor's bytes, the places the
-//! kernel may rewrite ([`Tables`]), and the kernel's own names.
+//! What a kernel's text should be, wherever KASLR puts it. A reference holds the vendor's bytes,
+//! the places that the kernel may rewrite ([`Tables`]), and the kernel's symbols.
 //!
 //! All places are image offsets: bytes from `_stext`, where the image begins.
 
@@ -29,47 +29,47 @@ use serde::{Deserialize, Serialize};
 use crate::image::{KernelImage, Relocations};
 use crate::text::hex;
 
-/// A stretch of the kernel image as it is linked, and what KASLR changes in it.
+/// A stretch of the kernel image as linked, and the places that KASLR changes in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Piece {
     /// Image offset of its first byte.
     pub offset: u32,
-    /// As linked.
+    /// The bytes as linked.
     #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
-    /// What changes when the image is moved.
+    /// The places that change when the image is moved.
     pub relocations: Relocations,
 }
 
-/// What a vendor's image says of the kernel that boots from it.
+/// What a vendor's image, or the kernel's own memory, says of a kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
     /// `uname -r`.
     pub release: String,
     /// `/proc/version`, without its newline.
     pub banner: String,
-    /// In hexadecimal.
+    /// The build id in hexadecimal.
     pub build_id: String,
-    /// Where `_stext` is linked.
+    /// The address that `_stext` is linked at.
     pub link_address: u64,
-    /// `_stext` to `_etext`.
+    /// From `_stext` to `_etext`.
     pub text: Piece,
-    /// The replacements of alternatives.
+    /// The replacement code of alternatives.
     pub replacements: Piece,
-    /// `__start_rodata` to `__end_rodata`, or to the type information (`__start_BTF`) that stands
-    /// at its end, is large and decides nothing.
+    /// From `__start_rodata` to `__end_rodata`, or to the type information (`__start_BTF`) at its
+    /// end. Type information is large and decides nothing.
     pub rodata: Piece,
-    /// The part of `rodata` that is left out, and zero: the tables of kallsyms. Locating watches
-    /// over them, and a copy of them would look like another kernel to whoever searches this
-    /// machine's own memory.
+    /// The part of `rodata` that is left out and zeroed: the tables of kallsyms. Locating checks
+    /// these tables. A copy of them would look like another kernel to a search of this machine's
+    /// own memory.
     pub left_out: Range<u32>,
-    /// What may be rewritten.
+    /// The places that the kernel may rewrite.
     pub tables: Tables,
-    /// Which handlers the kernel's own tables give an interrupt vector.
+    /// The handlers that the kernel's own tables assign to interrupt vectors.
     pub gates: Vec<Gate>,
-    /// The kernel's own names.
+    /// The kernel's symbols.
     pub symbols: ImageSymbols,
-    /// Where fields are, where the image describes its types.
+    /// Field offsets of the kernel's structures, if type information describes them.
     pub layouts: Option<Layouts>,
 }
 
@@ -77,7 +77,7 @@ impl Reference {
     /// Reads everything that judging needs out of an image.
     ///
     /// # Errors
-    /// [`ReferenceError`] when the image lacks a table or one is unsound.
+    /// [`ReferenceError`] when the image lacks a table or a table is unsound.
     pub fn of_image(image: &KernelImage) -> Result<Self, ReferenceError> {
         let vendor = &image.vendor;
         let symbols = ImageSymbols::of_image(image)?;
@@ -119,8 +119,8 @@ impl Reference {
 }
 
 impl Piece {
-    /// Takes the bytes out, as they are where KASLR moved the image by `distance`: a text is large,
-    /// and needed in one form at a time.
+    /// Takes the bytes out, as they are where KASLR moved the image by `distance`. A text is large,
+    /// so only one form of it stays in memory.
     #[must_use]
     pub fn take_moved(&mut self, distance: u64) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.bytes);
@@ -129,7 +129,7 @@ impl Piece {
     }
 }
 
-/// Where the tables of kallsyms stand; empty where their symbols are unknown.
+/// Range of the tables of kallsyms; empty if their symbols are unknown.
 fn kallsyms_tables(symbols: &ImageSymbols) -> Range<u32> {
     const TABLES: [&str; 8] = [
         "kallsyms_offsets",
@@ -146,7 +146,7 @@ fn kallsyms_tables(symbols: &ImageSymbols) -> Range<u32> {
     places().min().zip(last).map(|(first, end)| first..end).unwrap_or_default()
 }
 
-/// A piece with a part of it zeroed.
+/// Zeroes a part of a piece.
 fn without(mut piece: Piece, part: &Range<u32>) -> Piece {
     let place = |at: u32| at.saturating_sub(piece.offset) as usize;
     let (start, end) = (place(part.start), place(part.end).min(piece.bytes.len()));
@@ -167,8 +167,8 @@ fn rodata_bounds(symbols: &ImageSymbols) -> Option<(u32, u32)> {
     Some((start, judged.map_or(size, |(_, before)| size.min(before))))
 }
 
-/// How many of `size` bytes from `offset` sections fill: behind the last one, to the end of its
-/// page, stands whatever the boot code left there.
+/// How many of `size` bytes from `offset` sections fill. Behind the last section, the rest of its
+/// page holds leftovers of the boot code.
 fn held(image: &KernelImage, offset: u32, size: u32) -> u32 {
     let all = offset..offset.saturating_add(size);
     let within = image.sections().iter().filter(|section| all.contains(&section.offset));

@@ -1,6 +1,6 @@
-//! Bounded reading of tables that hold places relative to themselves.
+//! Bounded reading of tables whose entries hold distances from their own place.
 
-/// A table: its bytes, and where they stand in the image.
+/// A table: its bytes, and their image offset.
 #[derive(Clone, Copy)]
 pub(super) struct Table<'a> {
     pub(super) offset: u32,
@@ -8,7 +8,7 @@ pub(super) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Entries of `size` bytes; a rest behind the last one is left out.
+    /// The entries of `size` bytes. An incomplete last entry is left out.
     pub(super) fn entries(self, size: usize) -> impl Iterator<Item = Self> + use<'a> {
         (0_u32..)
             .step_by(size)
@@ -16,14 +16,14 @@ impl<'a> Table<'a> {
             .map(move |(at, bytes)| Table { offset: self.offset.wrapping_add(at), bytes })
     }
 
-    /// Where the 32-bit distance at `at` leads from its own place, as an image offset.
+    /// The image offset that the 32-bit distance at `at` leads to, counted from its own place.
     pub(super) fn place(self, at: usize) -> Option<u32> {
         let distance = i32::from_le_bytes(self.array(at)?);
         let own = i64::from(self.offset).checked_add(i64::try_from(at).ok()?)?;
         u32::try_from(own.checked_add(distance.into())?).ok()
     }
 
-    /// The same of a 64-bit distance.
+    /// The same for a 64-bit distance.
     pub(super) fn far_place(self, at: usize) -> Option<u32> {
         let distance = i64::from_le_bytes(self.array(at)?);
         let own = i64::from(self.offset).checked_add(i64::try_from(at).ok()?)?;

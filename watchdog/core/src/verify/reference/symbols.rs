@@ -1,4 +1,4 @@
-//! A kernel's names by image offset.
+//! A kernel's symbols by image offset.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,29 +7,29 @@ use crate::image::KernelImage;
 use crate::locate::{Budget, Symbols, kallsyms};
 use crate::memory::{Memory, PhysAddr, PhysRange, RangeSet, ReadError, VirtAddr};
 
-/// Largest offset of a symbol that is kept: images have up to 1 GiB.
+/// Largest symbol offset that is stored. Images have up to 1 GiB.
 const MAX_OFFSET: u64 = 1 << 30;
-/// Bytes of all names together; distribution kernels have some 5 MB.
+/// Largest total length of all names in bytes. Distribution kernels have about 5 MB.
 const MAX_NAMES: usize = 32 << 20;
-/// Symbols of one offset that are looked at for a function among them.
+/// Number of symbols at one offset that are searched for a function.
 const MAX_ALIASES: usize = 16;
 
-/// Names of code and data, ascending by image offset.
+/// Symbols of code and data, ascending by image offset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Stored")]
 pub struct ImageSymbols {
     offsets: Vec<u32>,
-    /// The letter that `nm` gives.
+    /// The type letter that `nm` shows.
     #[serde(with = "serde_bytes")]
     kinds: Vec<u8>,
     starts: Vec<u32>,
     names: String,
-    /// The symbols' numbers, by their names. (Not by a hash: the node chooses the names, and many
-    /// could have the same one.)
+    /// Numbers of the symbols, sorted by name. A hash table is not used: the node chooses the
+    /// names, and many could have the same hash.
     by_name: Vec<u32>,
 }
 
-/// The same as it is stored.
+/// The stored form of [`ImageSymbols`].
 #[derive(Deserialize)]
 struct Stored {
     offsets: Vec<u32>,
@@ -37,7 +37,7 @@ struct Stored {
     kinds: Vec<u8>,
     starts: Vec<u32>,
     names: String,
-    /// In whatever order: it is made again.
+    /// Not used: the index is built again on load.
     _by_name: Vec<u32>,
 }
 
@@ -45,13 +45,14 @@ impl From<Stored> for ImageSymbols {
     fn from(stored: Stored) -> Self {
         let Stored { offsets, kinds, starts, names, .. } = stored;
         let symbols = Self { offsets, kinds, starts, names, by_name: Vec::new() };
-        // Names that overlap could be as long as all of them together, and take as long to compare.
+        // Without this order, names could overlap. Each could be as long as all names together, and
+        // as slow to compare.
         if symbols.starts.is_sorted() { symbols.indexed() } else { symbols }
     }
 }
 
 impl ImageSymbols {
-    /// The symbols that the image itself carries for kallsyms.
+    /// Reads the symbols that the image itself carries for kallsyms.
     pub(super) fn of_image(image: &KernelImage) -> Result<Self, ReferenceError> {
         let rodata = image
             .section(".rodata")
@@ -70,7 +71,7 @@ impl ImageSymbols {
         Ok(Self::of(&claim.symbols, claim.virt.unwrap_or(VirtAddr(claim.phys.0))))
     }
 
-    /// The symbols of a table, from `stext` on.
+    /// Takes the symbols of a table, from `stext` on.
     #[must_use]
     pub fn of(symbols: &Symbols, stext: VirtAddr) -> Self {
         let offset = |at: VirtAddr| {
@@ -82,8 +83,8 @@ impl ImageSymbols {
         )
     }
 
-    /// Letters, names and image offsets, which ascend. A symbol that does not is left out, and so
-    /// is one whose name no longer fits.
+    /// Builds the list from type letters, names and ascending image offsets. A symbol out of order
+    /// is left out. So is a symbol whose name exceeds the bound on all names.
     #[must_use]
     pub fn from_ascending(symbols: impl IntoIterator<Item = (u8, String, u32)>) -> Self {
         let mut kept = Self::default();
@@ -100,7 +101,7 @@ impl ImageSymbols {
         kept.indexed()
     }
 
-    /// The same with its index by name; of several symbols of one name the first is in front.
+    /// Builds the index by name. Of several symbols with one name, the first comes first.
     fn indexed(mut self) -> Self {
         let count = u32::try_from(self.starts.len()).unwrap_or(u32::MAX);
         let mut by_name: Vec<u32> = (0..count).collect();
@@ -109,7 +110,7 @@ impl ImageSymbols {
         self
     }
 
-    /// Whether the parts fit each other, as whoever deserialises must ask.
+    /// Whether the parts fit each other. A caller that deserialises symbols must check this.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let count = self.offsets.len();
@@ -128,12 +129,12 @@ impl ImageSymbols {
         self.names.get(start..end).unwrap_or_default()
     }
 
-    /// Every symbol: its name, its letter, its offset.
+    /// Every symbol: its name, type letter and offset.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u8, u32)> {
         (0..).zip(&self.offsets).zip(&self.kinds).map(|((n, at), kind)| (self.name(n), *kind, *at))
     }
 
-    /// The image offset of a symbol; of several of one name the first.
+    /// The image offset of a symbol. Of several with one name, it is the first.
     #[must_use]
     pub fn address(&self, name: &str) -> Option<u32> {
         let first = self.by_name.partition_point(|n| self.name(*n as usize) < name);
@@ -154,7 +155,7 @@ impl ImageSymbols {
         (self.offsets.get(first) == Some(&offset)).then(|| self.name(first))
     }
 
-    /// Whether a function begins at this offset, by the first 16 symbols there.
+    /// Whether a function begins at this offset, judged by the first 16 symbols there.
     #[must_use]
     pub fn is_function(&self, offset: u32) -> bool {
         let first = self.offsets.partition_point(|have| *have < offset);
@@ -164,7 +165,7 @@ impl ImageSymbols {
             .any(|(_, kind)| matches!(kind, b't' | b'T' | b'W' | b'w'))
     }
 
-    /// The offsets of all functions below `end`, ascending, each once.
+    /// The offsets of all functions below `end`, ascending and without duplicates.
     pub fn functions(&self, end: u32) -> impl Iterator<Item = u32> {
         let mut last = None;
         self.iter()
@@ -174,7 +175,7 @@ impl ImageSymbols {
             .filter(move |at| last.replace(*at) != Some(*at))
     }
 
-    /// `name+0x15` for an offset.
+    /// The last symbol at or before an offset, and the distance to it, as in `name+0x15`.
     #[must_use]
     pub fn lookup(&self, offset: u32) -> Option<(&str, u32)> {
         let behind = self.offsets.partition_point(|have| *have <= offset);
@@ -184,7 +185,7 @@ impl ImageSymbols {
     }
 }
 
-/// A laid-out image as memory, where the boot loader would put it.
+/// A laid-out image as memory, at the address where the boot loader would put it.
 struct Flat<'a> {
     bytes: &'a [u8],
     base: PhysAddr,
@@ -193,7 +194,7 @@ struct Flat<'a> {
 
 impl<'a> Flat<'a> {
     fn of(image: &'a KernelImage) -> Self {
-        // `__START_KERNEL_map` is mapped to physical 0, so this is the address without KASLR.
+        // `__START_KERNEL_map` maps physical address 0, so this is the address without KASLR.
         let base = PhysAddr(image.vendor.text_virt().0 & 0x7fff_ffff);
         let range = PhysRange::with_size(base, image.all().len() as u64);
         Self { bytes: image.all(), base, ranges: range.into_iter().collect() }
@@ -228,8 +229,8 @@ mod tests {
         ImageSymbols::from_ascending(named)
     }
 
-    /// Check that each name is found, of two symbols of one name the first, and that the index is
-    /// right after loading, whatever was stored.
+    /// Check that each name is found, and of two symbols with one name the first. Check that the
+    /// index is correct after loading, whatever index was stored.
     #[test]
     fn by_name() {
         let made = symbols(&[(b't', "b", 1), (b't', "a", 2), (b't', "b", 3), (b't', "ab", 4)]);
@@ -243,7 +244,8 @@ mod tests {
         assert_eq!(["", "aa", "c"].map(address), [None; 3]);
     }
 
-    /// Check that names beyond the bound are left out, and that those before them stay.
+    /// Check that a name that exceeds the bound is left out, and that all names that fit are
+    /// stored.
     #[test]
     fn names_beyond_the_bound() {
         let long = "x".repeat(MAX_NAMES / 2);
@@ -253,8 +255,8 @@ mod tests {
         assert_eq!(["ab", "c"].map(|name| all.address(name)), [None, Some(4)]);
     }
 
-    /// Check that a function is found among a few symbols of its place, and that a place with many
-    /// costs no more.
+    /// Check that a function is found among a few symbols at its offset. Check that the search is
+    /// bounded if an offset has many symbols.
     #[test]
     fn many_aliases() {
         let at = |before: usize| {

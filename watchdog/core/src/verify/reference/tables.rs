@@ -1,7 +1,7 @@
-//! The kernel's own lists of the places it rewrites.
+//! The kernel's own lists of the places that it rewrites.
 //!
-//! Those that have a section of their own are read from it; those that have none (jump labels,
-//! static calls, mcount) from between their symbols (include/asm-generic/vmlinux.lds.h).
+//! A list with a section of its own is read from that section. Lists without one (jump labels,
+//! static calls, mcount) are read from between their symbols (include/asm-generic/vmlinux.lds.h).
 
 use serde::{Deserialize, Serialize};
 
@@ -13,10 +13,10 @@ use super::{ImageSymbols, ReferenceError};
 use crate::image::KernelImage;
 use crate::text::list;
 
-/// Everything that a kernel may rewrite in its text, each list ascending.
+/// All places that a kernel may rewrite in its text, each list ascending.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tables {
-    /// Those of one place stand together, in the kernel's order.
+    /// Entries for one place are adjacent, in the kernel's order.
     pub alternatives: Vec<Alternative>,
     /// `.parainstructions`.
     pub paravirt: Vec<ParavirtSite>,
@@ -38,14 +38,14 @@ pub struct Tables {
     pub trampolines: Vec<Trampoline>,
     /// `__mcount_loc`.
     pub fentry: Vec<u32>,
-    /// `runtime_…`.
+    /// `runtime_ptr_…` and `runtime_shift_…`.
     pub runtime_constants: Vec<RuntimeConstant>,
-    /// What rules go by.
+    /// The symbols that rules need.
     pub known_symbols: KnownSymbols,
 }
 
 impl Tables {
-    /// The tables of a vendor's image.
+    /// Reads the tables of a vendor's image.
     pub(super) fn of_image(
         image: &KernelImage,
         symbols: &ImageSymbols,
@@ -95,7 +95,7 @@ impl Tables {
         })
     }
 
-    /// What stays in memory once a kernel has booted: jump labels, static calls, names.
+    /// Reads what stays in memory after boot: jump labels, static calls, symbols.
     pub(super) fn of_data(jumps: Table<'_>, calls: Table<'_>, symbols: &ImageSymbols) -> Self {
         let names = [
             "pv_ops",
@@ -145,7 +145,7 @@ impl Tables {
     }
 }
 
-/// Offset and size of what stands between two symbols, for several pairs in one pass.
+/// Offset and size of the bytes between two symbols, for several pairs in one pass.
 pub(super) fn bounds<const N: usize>(
     symbols: &ImageSymbols,
     wanted: [[&str; 2]; N],
@@ -173,14 +173,14 @@ fn sorted(places: impl Iterator<Item = u32>) -> Vec<u32> {
     places
 }
 
-/// Places relative to their own entries.
+/// Reads distances that are each relative to their own entry.
 fn places(table: Table<'_>) -> Vec<u32> {
     sorted(table.entries(4).filter_map(|entry| entry.place(0)))
 }
 
-/// The size of an entry changed (12 bytes to 6.3, 14 since; 13 with a `padlen` to 5.16), and the
-/// table is the witness of which it is: only by the right one do all replacements lie where
-/// replacements are.
+/// Reads `.altinstructions`. The size of an entry depends on the version (13 bytes with a `padlen`
+/// up to 5.16, 12 bytes up to 6.3, 14 bytes since). The table itself shows which size is right.
+/// Only with that size do all replacements lie in the section of replacements.
 fn alternatives(
     table: Table<'_>,
     replacements: Table<'_>,
@@ -201,11 +201,11 @@ fn alternatives(
             let replacement = entry.place(4)?;
             let inside =
                 replacement >= first && replacement.checked_add(replacement_length.into())? <= end;
-            // Places below `_stext` are none of an image's.
             if !inside || replacement_length > length || flags > 3 {
                 return None;
             }
             entries.push(Alternative {
+                // A place below `_stext` is not part of the image.
                 at: entry.place(0)?,
                 length,
                 replacement,
@@ -259,7 +259,8 @@ fn static_calls(table: Table<'_>) -> Vec<StaticCall> {
     calls
 }
 
-/// Trampolines and keys have one name with two prefixes (include/linux/static_call_types.h).
+/// A trampoline and its key have one name with different prefixes
+/// (include/linux/static_call_types.h).
 fn trampolines(symbols: &ImageSymbols) -> Vec<Trampoline> {
     let keys: std::collections::HashMap<&str, u32> = symbols
         .iter()

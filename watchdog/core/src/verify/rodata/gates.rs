@@ -1,6 +1,5 @@
-//! Interrupt gates: where the processor goes, as far as memory says (`idt_table`,
-//! arch/x86/kernel/idt.c). Which table the processor really uses, its IDTR, cannot be seen from
-//! another node.
+//! Interrupt gates, as they are in memory (`idt_table`, arch/x86/kernel/idt.c). Another node cannot
+//! see the IDTR, which selects the table that the processor really uses.
 
 use super::wrong::Wrong;
 use crate::locate::Kernel;
@@ -10,24 +9,24 @@ use crate::verify::reference::{ImageSymbols, Reference};
 const GATE_BYTES: usize = 16;
 const VECTORS: usize = 256;
 const KERNEL_CS: u16 = 0x10;
-/// Present, and its type: an interrupt gate.
+/// Bits of a gate's type: present, and interrupt gate.
 const PRESENT: u8 = 0x80;
 const INTERRUPT: u8 = 0x0e;
 /// The vectors that user mode may raise: `int3`, `into`, `int $0x80`.
 const FOR_USERS: [u8; 3] = [3, 4, 0x80];
 
-/// A kernel's gates under watch. What is thought of them depends on their bytes alone.
+/// A kernel's gates under watch. Their judgement depends on their bytes alone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GateWatch {
-    /// As they were judged last.
+    /// The bytes that were judged last.
     bytes: Option<Vec<u8>>,
     right: usize,
     wrong: Vec<Wrong>,
 }
 
 impl GateWatch {
-    /// Reads the gates, and judges them where they changed. A learned baseline knows no tables: it
-    /// then only tells handlers from other places.
+    /// Reads the gates, and judges them if they changed. A learned baseline has no tables. With it,
+    /// the check only distinguishes handlers from other places.
     pub(super) fn sweep(&mut self, reference: &Reference, memory: &dyn Memory, kernel: &Kernel) {
         let Some(table) = reference.symbols.address("idt_table") else { return };
         let mut bytes = vec![0; GATE_BYTES * VECTORS];
@@ -53,18 +52,18 @@ impl GateWatch {
         self.bytes = bytes;
     }
 
-    /// How many lead where they must.
+    /// Number of gates that lead to an expected handler.
     pub(super) fn right(&self) -> usize {
         self.right
     }
 
-    /// Those that do not.
+    /// The gates that do not lead to one.
     pub(super) fn wrong(&self) -> &[Wrong] {
         &self.wrong
     }
 }
 
-/// Whether a gate is there, and goes where it must.
+/// Whether a gate is present, or what is wrong with it.
 fn judge_gate(
     reference: &Reference,
     kernel: &Kernel,
@@ -98,8 +97,8 @@ fn judge_gate(
 }
 
 /// Whether a gate still leads to the stub that early boot gave every exception
-/// (`early_idt_handler_array`, of 9 bytes a vector, or 13 with landing pads). The processor raises
-/// no such exception, and the stub's memory is free by now.
+/// (`early_idt_handler_array`, of 9 bytes per vector, or 13 with landing pads). The processor
+/// raises no such exception, and the memory of the stub has been freed.
 fn is_early(symbols: &ImageSymbols, vector: u8, handler: u32) -> bool {
     const EXCEPTIONS: u8 = 32;
     let stubs = symbols.address("early_idt_handler_array");
@@ -112,15 +111,15 @@ fn is_early(symbols: &ImageSymbols, vector: u8, handler: u32) -> bool {
         })
 }
 
-/// Whether a vector that no table lists may lead to a place: a device's to its stub, a system
-/// vector to its handler.
+/// Whether a vector that no table lists may lead to this handler. An exception leads to its entry,
+/// a device's vector to its stub, and a system vector to its handler.
 fn is_entry(symbols: &ImageSymbols, vector: u8, handler: u32) -> bool {
     const FIRST_EXTERNAL: u8 = 0x20;
     let name = symbols.at(handler).unwrap_or_default();
     let Some(nth) = vector.checked_sub(FIRST_EXTERNAL) else {
         return name.starts_with("asm_exc_");
     };
-    // One stub a vector, of 8 bytes, or 16 with landing pads.
+    // One stub per vector, of 8 bytes, or 16 with landing pads.
     let is_stub = symbols.address("irq_entries_start").is_some_and(|start| {
         [8_u32, 16].iter().any(|size| {
             size.checked_mul(nth.into()).and_then(|at| start.checked_add(at)) == Some(handler)

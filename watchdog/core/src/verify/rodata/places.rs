@@ -1,19 +1,19 @@
-//! Places that differ, few of each page.
+//! Places that differ, with a bounded number per page.
 
 use std::ops::Range;
 
 use crate::memory::PAGE_SIZE;
 use crate::verify::difference::MAX_OF_PAGE;
 
-/// A place, by image offset, and what is wrong with it.
+/// A place by image offset, and what is wrong with it.
 type Place = (Range<u32>, &'static str);
 
-/// Places that are not as they must be, ascending. If a page has more than [`MAX_OF_PAGE`], they
-/// become one place from the first to the last. The page of a place is where it begins.
+/// Places that are not as expected, ascending. If a page has more than [`MAX_OF_PAGE`], they become
+/// one place from the first to the last. A place belongs to the page in which it begins.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     found: Vec<Place>,
-    /// Which of them is the first of the last page, and how many places that page has.
+    /// Index of the first place of the last page, and the number of that page's places.
     first: usize,
     of_page: usize,
 }
@@ -51,8 +51,8 @@ impl IntoIterator for Places {
 mod tests {
     use super::*;
 
-    /// Check that a page with a few places keeps them, and that one with too many has one place,
-    /// which reaches from the first to the last.
+    /// Check that a page with few places keeps them. Check that too many become one place from the
+    /// first to the last.
     #[test]
     fn too_many_of_a_page() {
         let page = PAGE_SIZE as u32;

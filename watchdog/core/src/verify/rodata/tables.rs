@@ -1,6 +1,6 @@
-//! Tables that the kernel sorts at boot, moving entries whose distances count from their own place
-//! (`jump_label_sort_entries()`, kernel/jump_label.c; `static_call_sort_entries()`,
-//! kernel/static_call_inline.c).
+//! Tables that the kernel sorts at boot (`jump_label_sort_entries()`, kernel/jump_label.c;
+//! `static_call_sort_entries()`, kernel/static_call_inline.c). An entry holds distances from its
+//! own place, so its bytes change when it moves.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,17 +8,17 @@ use std::ops::Range;
 use super::window::Window;
 use crate::verify::reference::ImageSymbols;
 
-/// A table that is sorted.
+/// A table that the kernel sorts.
 #[derive(Clone, Debug)]
 pub(super) struct Sorted {
-    /// Where it is, by image offset.
+    /// The place of the table, by image offset.
     pub(super) range: Range<u32>,
     /// Bytes of an entry.
     entry: u32,
     form: Form,
 }
 
-/// How entries are laid out.
+/// The layout of entries.
 #[derive(Clone, Copy, Debug)]
 enum Form {
     /// `struct jump_entry`: code, target (32 bits), key (64 bits) with two flags.
@@ -45,8 +45,8 @@ pub(super) fn sorted(symbols: &ImageSymbols) -> Vec<Sorted> {
 }
 
 impl Sorted {
-    /// The places of entries of `live` that are not among those of `linked`, each as often as it
-    /// is there.
+    /// The places of entries in `live` that `linked` lacks. Each entry may occur as often as in
+    /// `linked`.
     pub(super) fn judge(&self, linked: Window<'_>, live: Window<'_>) -> Vec<Range<u32>> {
         let mut known: BTreeMap<[u64; 3], u32> = BTreeMap::new();
         for (_, entry) in self.entries(linked) {
@@ -64,8 +64,8 @@ impl Sorted {
             .collect()
     }
 
-    /// The entries with what they say, wherever they stand. Of the flags only the one that never
-    /// changes counts: whether a label is inverted, whether a call is a tail call.
+    /// The entries with absolute places, so that an entry is the same wherever it is. Of the two
+    /// flags, only the one that never changes counts: an inverted label, or a tail call.
     fn entries<'a>(&'a self, table: Window<'a>) -> impl Iterator<Item = (u32, [u64; 3])> + 'a {
         let places = (table.base()..).step_by(self.entry as usize);
         places.zip(table.bytes().chunks_exact(self.entry as usize)).filter_map(|(at, entry)| {
@@ -99,8 +99,8 @@ mod tests {
         bytes
     }
 
-    /// Check that order and the flag of init code do not matter, and that every other change, a
-    /// doubled entry included, is found at its place.
+    /// Check that the order and the flag for init code do not matter. Check that any other change
+    /// is found at its place, including a duplicate entry.
     #[test]
     fn the_same_entries() {
         let table = Sorted { range: 0x100..0x118, entry: 8, form: Form::Call };

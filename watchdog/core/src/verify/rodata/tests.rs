@@ -1,4 +1,4 @@
-//! Read-only data of a made-up kernel.
+//! Tests with the read-only data of a made-up kernel.
 
 use super::*;
 use crate::verify::made_up::{RODATA, Suspect, reference};

@@ -1,8 +1,8 @@
-//! Bytes of a kernel's image that know their place.
+//! Bytes of a kernel's image, with their image offset.
 
 use std::ops::Range;
 
-/// Some bytes of a kernel's image, from an image offset on. A part of them keeps its place.
+/// Some bytes of a kernel's image, from an image offset on. A part of them keeps its image offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Window<'a> {
     base: u32,
@@ -10,7 +10,7 @@ pub(super) struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    /// Bytes of which the first has the image offset `base`.
+    /// Makes a window whose first byte has the image offset `base`.
     pub(super) const fn new(base: u32, bytes: &'a [u8]) -> Self {
         Self { base, bytes }
     }
@@ -20,7 +20,7 @@ impl<'a> Window<'a> {
         self.base
     }
 
-    /// Image offset behind the last byte.
+    /// Image offset right behind the last byte.
     pub(super) fn end(self) -> u32 {
         self.base.saturating_add(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX))
     }
@@ -29,7 +29,7 @@ impl<'a> Window<'a> {
         self.bytes
     }
 
-    /// What of it is in a range of image offsets; empty where nothing is.
+    /// The part within a range of image offsets; empty if there is none.
     pub(super) fn part(self, range: &Range<u32>) -> Self {
         let base = range.start.max(self.base);
         let place = |at: u32| at.saturating_sub(self.base) as usize;
@@ -42,7 +42,7 @@ impl<'a> Window<'a> {
 mod tests {
     use super::*;
 
-    /// Check that a part of a part is where it is in the whole, and that what reaches out is cut.
+    /// Check that a part of a part has its place in the whole, and that a part is cut at the ends.
     #[test]
     fn parts_keep_their_place() {
         let bytes: Vec<u8> = (0..16).collect();

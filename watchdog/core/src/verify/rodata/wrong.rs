@@ -1,6 +1,6 @@
-//! What is not as it should be.
+//! Places that are not as expected.
 
-/// A place that is not as it must be.
+/// A place that is not as expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
     /// Image offset.

@@ -1,9 +1,9 @@
-//! Alternatives: one of several pieces of code, by the processor's features
+//! Alternatives: the kernel chooses one of several pieces of code by the processor's features
 //! (`apply_alternatives()`, arch/x86/kernel/alternative.c, 5.10 to 7.2).
 //!
-//! The entries of one place are applied in order, each over the last; so what stands there in the
-//! end is the last one whose condition holds, or the original with better NOPs. As the processor
-//! has a feature or not, all sites that ask for it must have chosen the same.
+//! The kernel applies the entries for one place in order, each over the last. The result is the
+//! last entry whose condition holds, or the original with better NOPs. A processor has a feature or
+//! lacks it, so all sites that depend on it must agree.
 
 use super::super::agreement::Class;
 use super::super::branch::{CALL, Place, decode};
@@ -47,7 +47,7 @@ pub(super) fn judge(
     };
     match *forms {
         [] => return SiteState::Unexpected("none of the forms that its entries allow"),
-        // Only a form that no other entry makes says what the processor has.
+        // A form shows the processor's features only if no other entry makes the same form.
         [form] => {
             for (feature, has) in conditions(form) {
                 rules.votes.cast(Class::Feature(feature), has.into());
@@ -62,13 +62,13 @@ pub(super) fn judge(
     if forms.iter().any(agrees) { SiteState::Expected } else { SiteState::Unexpected(DISSENT) }
 }
 
-/// Whether `live` is `source`, in which other sites may have been rewritten before.
+/// Whether `live` is a copy of `source`, in which other sites may already be rewritten.
 fn copied(rules: &mut Rules<'_>, source: Code<'_>, live: &[u8], to: u32) -> bool {
     let expected = rules.expected;
     is_copy(source, live, to, &mut |from, live, to| {
         let site = expected.inner_site(from)?;
         let length = usize::from(site.length);
-        // Whoever asks learns of the form alone: a part casts no vote before the whole is known.
+        // The caller needs only the form. A part must not vote before the whole is known.
         let votes = rules.votes.clone();
         let form = live.get(..length).map(|live| (rules.judge_inner)(rules, &site, live, to));
         rules.votes = votes;
@@ -76,7 +76,7 @@ fn copied(rules: &mut Rules<'_>, source: Code<'_>, live: &[u8], to: u32) -> bool
     })
 }
 
-/// Whether `live` is what an entry makes of the place.
+/// Whether `live` is the form that `entry` gives the place.
 fn replaced(
     rules: &mut Rules<'_>,
     entry: &Alternative,
@@ -93,7 +93,7 @@ fn replaced(
     copied(rules, Code { bytes, at: entry.replacement }, live, to)
 }
 
-/// Whether `live` calls directly what the original calls through a pointer, as that is now.
+/// Whether `live` directly calls the current target of the pointer that the original calls through.
 fn is_direct_call(rules: &Rules<'_>, original: Code<'_>, live: &[u8], to: u32) -> bool {
     let known_symbols = &rules.expected.reference.tables.known_symbols;
     let [a, b, c, d] = match original.bytes {
@@ -105,7 +105,7 @@ fn is_direct_call(rules: &Rules<'_>, original: Code<'_>, live: &[u8], to: u32) -
         Place::from(to).saturating_add(INDIRECT_CALL_BYTES.into()).saturating_add(distance.into());
     let target = u32::try_from(slot).ok().and_then(|slot| rules.word(slot));
     let target = match target {
-        // An empty pointer is called as a bug.
+        // A call through an empty pointer becomes a call to `BUG_func`.
         Some(0) => known_symbols.bug,
         Some(virt) => rules.state.offset_of(virt),
         None => None,

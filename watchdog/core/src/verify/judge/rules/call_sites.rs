@@ -1,12 +1,12 @@
-//! Direct calls, where calls are counted (`callthunks_patch_builtin_calls()`, since 6.2): a call
-//! then goes to the counting code in the padding before the function.
+//! Direct calls in a kernel that counts calls (`callthunks_patch_builtin_calls()`, since 6.2). Such
+//! a call leads to the counting code in the padding before the function.
 
 use super::super::agreement::Class;
 use super::super::branch::{CALL, decode};
 use super::super::site::Site;
 use super::context::{Rules, SiteState};
 
-/// Whether the kernel counts calls: then it also returns through the thunk that counts.
+/// Whether the kernel counts calls. If so, it also returns through the thunk that counts.
 fn counts_calls(rules: &Rules<'_>) -> bool {
     let variable = rules.expected.reference.tables.known_symbols.return_thunk;
     let thunk = variable.and_then(|variable| rules.pointer(variable));

@@ -1,12 +1,12 @@
-//! Runtime constants (include/asm/runtime-const.h, since 6.12): the immediate of an instruction,
-//! as linked or written once at boot; all sites agree, and equal the variable.
+//! Runtime constants (include/asm/runtime-const.h, since 6.12): immediates of instructions, as
+//! linked or written once at boot. All sites must agree, and must equal the variable.
 
 use super::super::agreement::Class;
 use super::context::{Rules, SiteState};
 
-/// What `USER_PTR_MAX` can be, for it is no variable's value to 6.13: the end of user addresses
-/// with 4 and 5 levels, and without a limit where the processor masks addresses
-/// (arch/x86/kernel/cpu/common.c).
+/// The possible values of `USER_PTR_MAX`, which is not the value of a variable up to 6.13. It is
+/// the end of user addresses with 4 or 5 levels. If the processor masks addresses, there is no
+/// limit (arch/x86/kernel/cpu/common.c).
 const USER_PTR_MAX: [u64; 3] = [0x7fff_ffff_f000, 0x00ff_ffff_ffff_f000, 0x7fff_ffff_ffff_f000];
 
 pub(super) fn judge(rules: &mut Rules<'_>, n: u32, live: &[u8]) -> SiteState {

@@ -1,4 +1,4 @@
-//! What rules go by, and what they find.
+//! The input and the results of rules.
 
 use std::cell::RefCell;
 
@@ -7,39 +7,39 @@ use super::super::branch::Place;
 use super::super::site::Site;
 use super::super::{Expected, State};
 
-/// What a site is found to be.
+/// The result of judging a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) enum SiteState {
     /// A form that the tables and the kernel's state allow.
     Expected,
-    /// A branch to a place that is to be followed.
+    /// A branch whose target must be followed: opcode and target.
     Followed(u8, Place),
-    /// Nothing of the kind: why.
+    /// Any other form, with what is wrong.
     Unexpected(&'static str),
 }
 
-/// Judges the bytes of a site that stand at an image offset.
+/// Judges the bytes of a site at an image offset.
 pub(super) type JudgeSite = fn(&mut Rules<'_>, &Site, &[u8], u32) -> SiteState;
 
-/// What rules go by.
+/// The input of rules.
 pub(in super::super) struct Rules<'a> {
     pub(in super::super) expected: &'a Expected,
     pub(in super::super) state: &'a State<'a>,
-    /// What the kernel as a whole chose, once that is known.
+    /// The choices of the kernel as a whole, once they are known.
     pub(super) majority: Option<&'a Majority>,
     pub(in super::super) votes: Votes,
-    /// Judges a site that is part of an alternative: the rule for alternatives needs all rules.
+    /// Judges a site inside an alternative. The rule for alternatives needs all other rules.
     pub(super) judge_inner: JudgeSite,
-    /// Words of the kernel's state, each read once for all sites that go by it.
+    /// Words of the kernel's state. Each is read once for all sites that need it.
     words: RefCell<Vec<(u32, Option<u64>)>>,
 }
 
-/// Said of a site that chose otherwise than the rest.
+/// Reported for a site whose choice differs from the others.
 pub(super) const DISSENT: &str =
     "a form that other sites do not have: the kernel chooses one form for all";
 
 impl<'a> Rules<'a> {
-    /// Rules for sites whose bytes were read at one moment, a page's.
+    /// Makes the rules for sites whose bytes were read at one moment: those of a page.
     pub(in super::super) fn of(
         expected: &'a Expected,
         state: &'a State<'a>,
@@ -50,7 +50,7 @@ impl<'a> Rules<'a> {
         Self { expected, state, majority, votes, judge_inner, words }
     }
 
-    /// A 64-bit word of the image as it stands now.
+    /// The current value of a 64-bit word of the image.
     pub(super) fn word(&self, offset: u32) -> Option<u64> {
         let mut words = self.words.borrow_mut();
         if let Some((_, word)) = words.iter().find(|(at, _)| *at == offset) {
@@ -61,12 +61,13 @@ impl<'a> Rules<'a> {
         word
     }
 
-    /// A pointer of the image as it stands now, as an image offset; `None` when it leads elsewhere.
+    /// The current value of a pointer in the image, as an image offset; `None` if it leads
+    /// elsewhere.
     pub(super) fn pointer(&self, offset: u32) -> Option<u32> {
         self.state.offset_of(self.word(offset)?)
     }
 
-    /// Casts a vote; the form is wrong where most sites chose otherwise.
+    /// Casts a vote. The form is unexpected if most sites chose another one.
     pub(super) fn vote(&mut self, class: Class, choice: u64) -> SiteState {
         self.votes.cast(class, choice);
         match self.majority {

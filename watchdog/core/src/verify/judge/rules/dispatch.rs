@@ -1,4 +1,4 @@
-//! Which rule is for which site.
+//! Selects the rule for a site.
 
 use super::super::site::{Kind, Site};
 use super::context::{Rules, SiteState};
@@ -7,7 +7,7 @@ use super::{
     retpolines, returns, static_calls,
 };
 
-/// Judges `live`, which stands at image offset `to`, by the rule for `site`.
+/// Judges `live`, at image offset `to`, by the rule for `site`.
 pub(in super::super) fn judge(
     rules: &mut Rules<'_>,
     site: &Site,

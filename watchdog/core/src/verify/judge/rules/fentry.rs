@@ -1,5 +1,5 @@
 //! Function entries (`__mcount_loc`): `call __fentry__` as linked, a NOP once ftrace has started,
-//! and anything else while something traces (arch/x86/kernel/ftrace.c).
+//! and a branch while a tracer is active (arch/x86/kernel/ftrace.c).
 
 use super::super::branch::{CALL, JMP, Place, decode};
 use super::super::nops::NOP5;
@@ -20,8 +20,8 @@ pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
     }
 }
 
-/// The call inside `ftrace_caller` and `ftrace_regs_caller`: of `ftrace_stub` as linked, of the
-/// tracer, or of the one that calls them all (`ftrace_update_ftrace_func()`).
+/// The call inside `ftrace_caller` and `ftrace_regs_caller`. It calls `ftrace_stub` as linked, the
+/// tracer, or the function that calls all tracers (`ftrace_update_ftrace_func()`).
 pub(super) fn judge_inner(rules: &mut Rules<'_>, site: &Site, live: &[u8], to: u32) -> SiteState {
     let linked = rules.expected.linked(site.at, site.length.into());
     match decode(live, to) {

@@ -1,5 +1,6 @@
-//! Landing pads of functions whose address nobody takes (`apply_seal_endbr()`, since 6.2):
-//! `endbr64`, or the NOP that marks a sealed one (`gen_endbr_poison()`; another one since 6.15).
+//! Landing pads of functions whose address is never taken (`apply_seal_endbr()`,
+//! `apply_ibt_endbr()` in older kernels; on by default since 6.2). A pad is `endbr64`, or the NOP
+//! that seals it (`gen_endbr_poison()`; a different NOP since 6.15).
 
 use super::super::agreement::Class;
 use super::context::{Rules, SiteState};

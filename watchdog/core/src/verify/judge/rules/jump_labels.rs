@@ -1,4 +1,4 @@
-//! Jump labels: a NOP, or a jump to exactly the recorded target, as the static key says
+//! Jump labels: a NOP, or a jump to exactly the recorded target, depending on the static key
 //! (`__jump_label_patch()`, arch/x86/kernel/jump_label.c; `jump_label_type()`,
 //! kernel/jump_label.c).
 
@@ -19,7 +19,8 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u32) -> Site
         }
         true
     };
-    // `struct static_key` begins with the count of its users; below zero it is being switched on.
+    // `struct static_key` begins with its number of users. A negative number means that the key is
+    // being switched on.
     let Some(count) = rules.state.image(label.key).map(i32::from_le_bytes) else {
         return SiteState::Unexpected("its static key cannot be read");
     };

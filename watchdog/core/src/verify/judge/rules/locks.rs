@@ -10,7 +10,8 @@ const DS: u8 = 0x3e;
 pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
     let linked = rules.expected.linked(to, 1);
     match live {
-        // Where another prefix stands in front, the table names that, and the kernel passes by.
+        // If another prefix comes first, the table names that one, and the kernel leaves it as it
+        // is.
         _ if linked != [LOCK] && live == linked => SiteState::Expected,
         [LOCK] => rules.vote(Class::SmpLock, 1),
         [DS] => rules.vote(Class::SmpLock, 0),

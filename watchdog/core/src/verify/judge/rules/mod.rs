@@ -1,4 +1,4 @@
-//! One rule a mechanism: which forms a site may have, and what the kernel's own state must say.
+//! One rule per mechanism: the forms that a site may have, and the kernel state that must match.
 
 mod alternatives;
 mod call_sites;

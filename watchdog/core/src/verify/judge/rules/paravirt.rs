@@ -1,5 +1,5 @@
-//! Paravirt calls, to 6.7: an indirect call through `pv_ops`, made direct at boot
-//! (`apply_paravirt()`, arch/x86/kernel/alternative.c; `paravirt_patch()`,
+//! Paravirt calls, up to 6.7: an indirect call through `pv_ops` that the kernel makes direct at
+//! boot (`apply_paravirt()`, arch/x86/kernel/alternative.c; `paravirt_patch()`,
 //! arch/x86/kernel/paravirt.c).
 
 use super::super::branch::CALL;

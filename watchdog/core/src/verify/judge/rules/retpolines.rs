@@ -1,6 +1,6 @@
-//! Indirect branches (`patch_retpoline()`, arch/x86/kernel/alternative.c): linked as a branch to
-//! the thunk of a register, then that, or the branch itself, or it behind a fence, or a branch to
-//! the thunk that counts calls.
+//! Indirect branches (`patch_retpoline()`, arch/x86/kernel/alternative.c), linked as a branch to
+//! the thunk of a register. The kernel keeps that branch, or replaces it with one of three forms:
+//! the bare branch, the branch behind a fence, or a branch to the thunk that counts calls.
 
 use super::super::agreement::Class;
 use super::super::branch::{CALL, INT3, JMP, decode};
@@ -12,7 +12,7 @@ use super::context::{Rules, SiteState};
 const LFENCE: [u8; 3] = [0x0f, 0xae, 0xe8];
 const WRONG: &str = "not a branch through its register";
 
-/// How a branch is made: what [`Class::Retpoline`] counts.
+/// How a branch is made, as counted by [`Class::Retpoline`].
 const THUNK: u64 = 0;
 const DIRECT: u64 = 1;
 const FENCED: u64 = 2;
@@ -32,7 +32,7 @@ pub(super) fn judge(
     }
     let bare = linked.strip_prefix(&[0x2e]).unwrap_or(linked);
     let Some(&opcode) = bare.first() else { return SiteState::Unexpected(WRONG) };
-    // A conditional jump becomes the opposite one over the branch.
+    // A conditional jump becomes the opposite jump over the branch.
     let (opcode, live) = match (bare, live) {
         (&[0x0f, condition, ..], [jump, distance, rest @ ..])
             if *jump == (condition ^ 0xf1) && usize::from(*distance) == rest.len() =>
@@ -64,7 +64,7 @@ pub(super) fn judge(
     }
 }
 
-/// Whether `code` is the branch through a register and nothing behind it (`emit_indirect()`).
+/// Whether `code` is the branch through a register, followed only by filling (`emit_indirect()`).
 fn is_indirect(code: &[u8], opcode: u8, register: u8) -> bool {
     let code = match (register >= 8, code) {
         (true, [0x41, rest @ ..]) => rest,

@@ -1,5 +1,6 @@
-//! Returns (`apply_returns()`, arch/x86/kernel/alternative.c, since 6.0): linked as a jump to
-//! `__x86_return_thunk`, then a plain `ret` or a jump to the thunk that `x86_return_thunk` names.
+//! Returns (`apply_returns()`, arch/x86/kernel/alternative.c, since 6.0), linked as a jump to
+//! `__x86_return_thunk`. At boot a return becomes a plain `ret`, or a jump to the thunk that
+//! `x86_return_thunk` names.
 
 use super::super::branch::{self, JMP};
 use super::context::{Rules, SiteState};
@@ -10,7 +11,7 @@ pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
     let chosen = known_symbols.return_thunk.and_then(|variable| rules.pointer(variable));
     let jumps = |thunk: Option<u32>| thunk.is_some_and(|thunk| branch::is(live, to, JMP, thunk));
     if branch::is_plain_return(live) {
-        // With indirect target selection only returns in one half of a cache line go to a thunk.
+        // With indirect target selection, only returns in one half of a cache line use a thunk.
         let name = chosen.and_then(|thunk| rules.expected.reference.symbols.at(thunk));
         return if chosen == default || name == Some("its_return_thunk") {
             SiteState::Expected

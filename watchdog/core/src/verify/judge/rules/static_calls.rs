@@ -1,4 +1,4 @@
-//! Static calls: every site and the trampoline go to the function that the key names
+//! Static calls: every site and the trampoline lead to the function that the key names
 //! (`__static_call_transform()`, arch/x86/kernel/static_call.c).
 
 use super::super::branch::{self, CALL, JMP, decode};
@@ -6,17 +6,17 @@ use super::super::nops::NOP5;
 use super::super::site::Site;
 use super::context::{Rules, SiteState};
 
-/// `xor %eax,%eax` of five bytes, in place of a call of `__static_call_return0`: to 5.19, since.
+/// `xor %eax,%eax` of five bytes replaces a call to `__static_call_return0`: up to 5.19, and since.
 const RETURN_ZERO: [[u8; 5]; 2] = [[0x66, 0x66, 0x48, 0x31, 0xc0], [0x2e, 0x2e, 0x2e, 0x31, 0xc0]];
 
-/// `ud1 (%edx),%rdi`, in place of a call of `__WARN_trap` (7.x).
+/// `ud1 (%edx),%rdi` replaces a call to `__WARN_trap` (7.x).
 const WARNING: [u8; 5] = [0x67, 0x48, 0x0f, 0xb9, 0x3a];
 
-/// What a key says.
+/// The target that a key names.
 enum Callee {
     Nothing,
     Function(u32),
-    /// Outside the image: the virtual address.
+    /// A function outside the image, by its virtual address.
     Outside(u64),
 }
 
@@ -29,7 +29,7 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
     if linked == live
         && decode(live, to).is_some_and(|call| rules.expected.is_trampoline(call.target))
     {
-        // The trampoline is judged by itself.
+        // The trampoline is a site of its own.
         return SiteState::Expected;
     }
     let Some(callee) = callee(rules, call.key) else {
@@ -37,7 +37,7 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
     };
     let known_symbols = &tables.known_symbols;
     if let [0x0f, condition @ 0x80..=0x8f, ..] = *live {
-        // A conditional tail call; nothing to call is a conditional return.
+        // A conditional tail call. Without a function to call, it is a conditional return.
         let target = match callee {
             Callee::Function(function) => Some(function),
             Callee::Nothing => rules.expected.reference.symbols.address("__static_call_return"),
@@ -107,7 +107,7 @@ fn callee(rules: &Rules<'_>, key: u32) -> Option<Callee> {
     })
 }
 
-/// A function must be called where it begins.
+/// The target must be the start of a function.
 fn entry(rules: &Rules<'_>, function: u32) -> SiteState {
     if rules.expected.is_function(function) {
         SiteState::Expected
@@ -116,7 +116,7 @@ fn entry(rules: &Rules<'_>, function: u32) -> SiteState {
     }
 }
 
-/// A function of a module: to be followed.
+/// A function of a module: the branch must be followed.
 fn outside(rules: &Rules<'_>, virt: u64, live: &[u8], to: u32) -> SiteState {
     match decode(live, to) {
         Some(branch) if rules.state.virt_of(branch.target) == virt => {

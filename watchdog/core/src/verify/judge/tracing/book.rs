@@ -1,4 +1,4 @@
-//! The book of one kernel at one moment: who is registered, and what each is called.
+//! The tracers, programs and modules that a kernel has registered at one moment, with their names.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -13,25 +13,25 @@ use super::programs::Programs;
 use crate::text::shortened;
 use crate::verify::reference::Layouts;
 
-/// The book of one kernel at one moment.
+/// The tracers, programs and modules that a kernel has registered at one moment.
 pub(in super::super) struct Tracing<'a> {
     pub(super) expected: &'a Expected,
     pub(super) state: &'a State<'a>,
     pub(super) probes: &'a Probes,
     pub(super) layouts: Option<Layouts>,
     pub(super) ops: Vec<Ops>,
-    /// Whose trampoline begins at a virtual address, of `ops`.
+    /// Index in `ops` by the virtual address of the trampoline.
     pub(super) trampolines: BTreeMap<u64, usize>,
-    /// The names of all tracers, once anybody asks.
+    /// The names of all tracers, computed on first use.
     pub(super) tracers: OnceCell<String>,
-    /// Virtual addresses of the tracers that do something else at each place.
+    /// Virtual addresses of the tracers that act differently at each place.
     pub(super) shared: [Option<u64>; 2],
     pub(super) programs: Programs,
     pub(super) modules: Modules,
 }
 
 impl<'a> Tracing<'a> {
-    /// Reads the book; nothing is registered where the kernel does not describe its types.
+    /// Reads the kernel's lists. They are empty if the kernel does not describe its types.
     pub(in super::super) fn look(
         expected: &'a Expected,
         state: &'a State<'a>,
@@ -74,7 +74,7 @@ impl<'a> Tracing<'a> {
         (0..i64::from(self.expected.text_size())).contains(&target)
     }
 
-    /// Whose trampoline is at a place.
+    /// The tracer whose trampoline is at a place.
     pub(super) fn tracer_at(&self, target: Place) -> Option<&Ops> {
         let virt = self.state.virt_of(target);
         self.ops.get(*self.trampolines.get(&virt)?)
@@ -89,7 +89,7 @@ impl<'a> Tracing<'a> {
         }
     }
 
-    /// A place in the text by its function's name: `vfs_read+0x5`.
+    /// A place in the text, by the name of its function: `vfs_read+0x5`.
     pub(super) fn place(&self, at: u32) -> String {
         let Some((name, offset)) = self.expected.reference.symbols.lookup(at) else {
             return format!("{at:#x}");
@@ -98,7 +98,7 @@ impl<'a> Tracing<'a> {
         if offset == 0 { name } else { format!("{name}+{offset:#x}") }
     }
 
-    /// The name of a function, or where it is when it has none.
+    /// The name of a function, or its address if it has no name.
     pub(super) fn name_or_address(&self, virt: u64) -> String {
         self.name(virt).unwrap_or_else(|| format!("{virt:#x}"))
     }

@@ -1,4 +1,4 @@
-//! Which programs a BPF trampoline calls.
+//! Finds the programs that a BPF trampoline calls.
 
 use std::collections::BTreeSet;
 
@@ -10,12 +10,13 @@ use super::cause::Cause;
 use super::lists::named;
 use super::programs::Program;
 
-/// Bytes of a trampoline that are read: it fits a page (arch/x86/net/bpf_jit_comp.c).
+/// Bytes of a trampoline that are read. A trampoline fits into a page
+/// (arch/x86/net/bpf_jit_comp.c).
 const MAX_TRAMPOLINE: u64 = 4096;
-/// A trampoline may be entered behind its landing pad.
+/// Bytes of a landing pad. A branch may enter the trampoline behind it.
 const ENTRY: u64 = 4;
 
-/// A branch into a trampoline: which programs it calls.
+/// The cause of a branch into a trampoline: the programs that the trampoline calls.
 pub(super) fn trampoline(
     tracing: &Tracing<'_>,
     program: &Program,
@@ -30,7 +31,7 @@ pub(super) fn trampoline(
     program.called.get_or_init(|| called_by(tracing, program)).clone()
 }
 
-/// Which programs a trampoline calls.
+/// The programs that a trampoline calls, as a cause.
 fn called_by(tracing: &Tracing<'_>, program: &Program) -> Result<Cause, &'static str> {
     let size = program.end.saturating_sub(program.start).min(MAX_TRAMPOLINE);
     let code = usize::try_from(size).ok().and_then(|size| tracing.state.at(program.start, size));
@@ -42,7 +43,7 @@ fn called_by(tracing: &Tracing<'_>, program: &Program) -> Result<Cause, &'static
     Ok(Cause::new(Mechanism::Bpf, name))
 }
 
-/// The programs that some code calls, in its order, each once.
+/// The names of the programs that `code` calls, in order and without duplicates.
 fn called<'a>(tracing: &'a Tracing<'_>, code: &[u8], at: u64) -> Vec<&'a str> {
     let (mut names, mut seen) = (Vec::new(), BTreeSet::new());
     for instruction in Decoder::with_ip(64, code, at, DecoderOptions::NONE) {

@@ -1,15 +1,15 @@
-//! What changed a text legitimately, in a way that leads out of it.
+//! The cause of a legitimate change that closed tables do not cover.
 
 use super::super::Mechanism;
 use super::lists::MAX_LINE;
 use crate::text::shortened;
 
-/// What changed a text legitimately, in a way that leads out of it.
+/// The cause of a legitimate change that closed tables do not cover.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cause {
-    /// By which mechanism.
+    /// The mechanism of the change.
     pub mechanism: Mechanism,
-    /// Who is behind it, fit to print: `function_trace_call`.
+    /// The function or program that the change leads to, fit to print: `function_trace_call`.
     pub name: String,
 }
 

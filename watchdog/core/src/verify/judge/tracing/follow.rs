@@ -1,4 +1,4 @@
-//! Where a branch out of the text leads, by the kernel's own book.
+//! Follows a branch out of the text, by the kernel's own lists.
 
 use super::super::branch::{CALL, JMP};
 use super::super::page::Open;
@@ -7,17 +7,17 @@ use super::cause::Cause;
 use super::{bpf, ftrace, static_call};
 
 impl Tracing<'_> {
-    /// Whether who a branch leads to depends on its place, and not only on where it goes.
+    /// Whether the cause of a branch depends on its place, and not only on its target.
     pub(in super::super) fn is_of_place(&self, open: &Open) -> bool {
         self.is_inside(open.target)
             || self.expected.is_static_call(open.at)
             || self.tracer_at(open.target).is_some_and(|ops| self.shared.contains(&Some(ops.func)))
     }
 
-    /// Who a branch out of the tables leads to.
+    /// The cause of a branch to a target that the tables do not list.
     ///
     /// # Errors
-    /// What is wrong with where it leads, for a sentence.
+    /// What is wrong with the target, as part of a sentence.
     pub(in super::super) fn follow(&self, open: &Open) -> Result<Cause, &'static str> {
         let inside = u32::try_from(open.target).ok().filter(|_| self.is_inside(open.target));
         if let Some(target) = inside {

@@ -1,5 +1,5 @@
-//! ftrace: who is registered, and whether a trampoline is one (arch/x86/kernel/ftrace.c,
-//! `create_trampoline()`; kernel/trace/ftrace.c, 5.10 to 7.2).
+//! ftrace: which tracers are registered, and whether code is a genuine trampoline
+//! (arch/x86/kernel/ftrace.c, `create_trampoline()`; kernel/trace/ftrace.c, 5.10 to 7.2).
 
 use std::collections::BTreeSet;
 
@@ -18,14 +18,14 @@ use super::ops::{KPROBE_HANDLER, LIVEPATCH_HANDLER, Ops};
 /// Largest trampoline that is read.
 const MAX_TRAMPOLINE: u64 = 4096;
 
-/// The two pieces of code that trampolines are copied from: its first byte, its end, the call of
-/// the tracer.
+/// The two pieces of code that trampolines are copied from. The symbols name the first byte, the
+/// end, and the call of the tracer.
 const TEMPLATES: [[&str; 3]; 2] = [
     ["ftrace_caller", "ftrace_caller_end", "ftrace_call"],
     ["ftrace_regs_caller", "ftrace_regs_caller_end", "ftrace_regs_call"],
 ];
 
-/// A branch to somewhere in the kernel's own text.
+/// The cause of a branch to a place in the kernel's own text.
 pub(super) fn within(
     tracing: &Tracing<'_>,
     at: u32,
@@ -56,7 +56,7 @@ pub(super) fn within(
     Ok(cause(all.clone()))
 }
 
-/// A call of a trampoline that was made for one tracer.
+/// The cause of a call to a trampoline that was made for one tracer.
 pub(super) fn trampoline(
     tracing: &Tracing<'_>,
     ops: &Ops,
@@ -69,7 +69,7 @@ pub(super) fn trampoline(
     let callee = callee.ok_or("a call to something that is not a copy of the tracers' entry")?;
     let symbols = &tracing.expected.reference.symbols;
     let helper = tracing.state.offset_of(callee).and_then(|at| symbols.at(at));
-    // Tracers that need protection are called by a helper, which finds them by their record.
+    // A helper calls tracers that need protection. It finds them by their record.
     let is_right = callee == ops.func
         || helper.is_some_and(|name| {
             name.ends_with("ftrace_ops_list_func") || name == "ftrace_ops_assist_func"
@@ -89,7 +89,7 @@ pub(super) fn trampoline(
     }
 }
 
-/// The mechanism that a tracer's function belongs to.
+/// The cause for a tracer, with the mechanism that its function belongs to.
 fn cause(name: String) -> Cause {
     let mechanism = match name.as_str() {
         LIVEPATCH_HANDLER => Mechanism::Livepatch,
@@ -100,8 +100,8 @@ fn cause(name: String) -> Cause {
     Cause::new(mechanism, name)
 }
 
-/// The virtual address that a trampoline calls, if the trampoline is a copy of one of the
-/// templates as they stand in the node's own, judged, text.
+/// The virtual address that a trampoline calls. The trampoline must be a copy of one of the
+/// templates in the node's own text, which is judged too.
 fn callee(tracing: &Tracing<'_>, ops: &Ops) -> Option<u64> {
     let size = usize::try_from(ops.size.min(MAX_TRAMPOLINE)).ok()?;
     let code = tracing.state.at(ops.trampoline, size)?;
@@ -120,9 +120,10 @@ fn callee(tracing: &Tracing<'_>, ops: &Ops) -> Option<u64> {
     })
 }
 
-/// Compares a trampoline with its template, instruction by instruction: equal, or leading to the
-/// same place; but for the call of the tracer, whose target is returned, the pointer to the
-/// tracer's record behind the code, and a jump that is not needed in a copy.
+/// Compares a trampoline with its template, instruction by instruction. Each must be equal, or lead
+/// to the same place. Three instructions may differ. The call of the tracer may lead anywhere, and
+/// its target is returned. The pointer to the tracer's record may be behind the code. One jump may
+/// be a NOP, because a copy does not need it.
 fn is_copy(
     tracing: &Tracing<'_>,
     template: &[u8],
@@ -156,7 +157,7 @@ fn is_copy(
             }
             if one.is_ip_rel_memory_operand() {
                 let target = other.ip_rel_memory_address();
-                // To the same variable, or to the record's pointer behind the code.
+                // It leads to the same variable, or to the record's pointer behind the code.
                 let behind = target.checked_sub(at).filter(|target| *target >= copy.len() as u64);
                 let own =
                     behind.is_some_and(|behind| behind <= (copy.len() as u64).saturating_add(16));
@@ -168,7 +169,8 @@ fn is_copy(
             }
         } else if nops::fill(found) && !nops::fill(template.get(place..place.checked_add(length)?)?)
         {
-            // Only `ftrace_regs_caller_jmp`, a conditional jump to where direct calls go on.
+            // Only `ftrace_regs_caller_jmp` becomes a NOP: a conditional jump to the path of direct
+            // calls.
             if !one.is_jcc_short_or_near() {
                 return None;
             }

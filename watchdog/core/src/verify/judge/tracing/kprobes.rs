@@ -1,5 +1,6 @@
-//! Probes: a breakpoint, or once optimised a jump, at an instruction of the text, as the kernel's
-//! own table of probes says (kernel/kprobes.c; arch/x86/kernel/kprobes/{core,opt}.c, 5.10 to 7.2).
+//! Probes at instructions of the text: a breakpoint, or a jump if the probe is optimised. The
+//! kernel's own table lists them (kernel/kprobes.c; arch/x86/kernel/kprobes/{core,opt}.c, 5.10 to
+//! 7.2).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,17 +11,18 @@ use super::lists::{MAX_ENTRIES, MAX_NAMED, circular};
 
 /// Buckets of `kprobe_table` (`KPROBE_TABLE_SIZE`).
 const BUCKETS: usize = 64;
-/// Handlers of one place that are looked at: one more than are named.
+/// Handlers of one place that are read: one more than are named.
 const MAX_HANDLERS: usize = MAX_NAMED + 1;
 
 /// A registered probe in the kernel's text.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Probe {
-    /// Its first byte before.
+    /// The first byte that the probe replaced.
     opcode: u8,
-    /// What the jump of an optimised probe replaced behind that byte, and where it goes.
+    /// If the probe is optimised: the next bytes that its jump replaced, and the target of the
+    /// jump.
     optimized: Option<([u8; 4], u64)>,
-    /// Virtual addresses of what it calls.
+    /// Virtual addresses of the functions that the probe calls.
     pub(super) handlers: Vec<u64>,
 }
 
@@ -29,7 +31,7 @@ pub(in super::super) struct Probe {
 pub(in super::super) struct Probes(BTreeMap<u32, Probe>);
 
 impl Probes {
-    /// The probes that a kernel has registered in its text.
+    /// Reads the probes that a kernel has registered in its text.
     pub(in super::super) fn look(expected: &Expected, state: &State<'_>) -> Self {
         let mut probes = Self::default();
         let mut left = MAX_ENTRIES;
@@ -42,8 +44,8 @@ impl Probes {
         probes
     }
 
-    /// The probes of one bucket, a `struct hlist_head` that leads to `first`; at most as many as
-    /// are `left` of what is followed in all buckets.
+    /// Reads the probes of one bucket, a `struct hlist_head` that leads to `first`. `left` bounds
+    /// the entries that are followed in all buckets together.
     fn bucket(
         &mut self,
         expected: &Expected,
@@ -65,7 +67,7 @@ impl Probes {
                     Some((copied, field(insn).filter(|insn| *insn != 0)?))
                 });
                 let own = field(layout.pre_handler).unwrap_or_default();
-                // A probe shared by several is one that calls the others, which are on its list.
+                // A shared probe calls the probes on its list.
                 let others = circular(state, place(layout.list)?, MAX_HANDLERS);
                 let others = others.into_iter().filter_map(|link| {
                     let other = link.checked_sub(layout.list.into())?;
@@ -75,10 +77,10 @@ impl Probes {
                 if handlers.is_empty() {
                     handlers.push(own);
                 }
-                // Of several entries for one place the first is in use.
+                // Of several entries for one place, the first is in use.
                 self.0.entry(offset).or_insert(Probe { opcode, optimized, handlers });
             }
-            // An hlist ends with NULL; one that loops, with the bound above.
+            // An hlist ends with NULL. The bound above ends a list that loops.
             link = state.word_at(at).filter(|next| *next != 0);
         }
         Some(())
@@ -89,8 +91,8 @@ impl Probes {
         self.0.get(&at)
     }
 
-    /// The probes registered in a stretch of the image that are armed in a copy of the text, with
-    /// what each replaced there: put back, the text can be judged.
+    /// The probes in a stretch of the image that are armed in a copy of the text. Each comes with
+    /// the bytes that it replaced. Once these are restored, the text can be judged.
     pub(in super::super) fn armed(
         &self,
         expected: &Expected,
@@ -118,18 +120,19 @@ impl Probes {
     }
 }
 
-/// A probe at work.
+/// A probe that is armed in the text.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Armed {
     /// Image offset.
     pub(in super::super) at: u32,
-    /// The bytes that were there before.
+    /// The bytes that the probe replaced.
     pub(in super::super) replaced: Vec<u8>,
     pub(in super::super) probe: Probe,
 }
 
-/// Whether the code that an optimised probe jumps to is a copy of the kernel's template
-/// (`optprobe_template_entry`), to where that is filled in.
+/// Whether an optimised probe's jump leads to a copy of the kernel's template
+/// (`optprobe_template_entry`). The copy is compared up to the first place that the kernel fills
+/// in.
 fn is_detour(expected: &Expected, state: &State<'_>, virt: u64) -> bool {
     const CLAC: [[u8; 3]; 2] = [[0x0f, 0x01, 0xca], [0x0f, 0x1f, 0x00]];
     let symbol = |name: &str| expected.reference.symbols.address(name);
@@ -137,7 +140,7 @@ fn is_detour(expected: &Expected, state: &State<'_>, virt: u64) -> bool {
         let first = symbol("optprobe_template_entry")?;
         let mut template = expected.detour().to_vec();
         let found = state.at(virt, template.len()).filter(|_| !template.is_empty())?;
-        // The template holds an alternative of its own, for processors that have SMAP.
+        // The template itself contains an alternative, for processors that have SMAP.
         let clac = usize::try_from(symbol("optprobe_template_clac")?.checked_sub(first)?).ok()?;
         let place = clac..clac.checked_add(3)?;
         let filled = found.bytes.get(place.clone())?;

@@ -1,4 +1,4 @@
-//! Reading a kernel's own lists and structures, which may be hostile.
+//! Reads a kernel's own lists and structures, which may be hostile.
 
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
@@ -6,22 +6,22 @@ use std::collections::BTreeSet;
 use super::super::State;
 use crate::text::{printable, shortened};
 
-/// Entries of a kernel's list that are followed: far more than any kernel has, and few enough that
-/// a list which loops or grows costs nothing.
+/// Entries of a list that are followed: far more than any kernel has, and few enough that a list
+/// that loops or grows costs little.
 pub(super) const MAX_ENTRIES: usize = 4096;
 /// Largest structure that is read.
 pub(super) const MAX_RECORD: usize = 4096;
-/// Bytes of a name that are read from the node's memory, and bytes of a name that are shown. A byte
-/// that cannot be printed is shown as several.
+/// Bytes of a name that are read from the node's memory, and bytes that are shown. A byte that
+/// cannot be printed is shown as several.
 pub(super) const MAX_NAME: usize = 200;
 pub(super) const MAX_SHOWN: usize = 512;
-/// Bytes of a cause's name, which may be made of many names.
+/// Bytes of a cause's name, which may consist of many names.
 pub(super) const MAX_LINE: usize = 4096;
-/// How many are named of those that one branch leads to: as many programs as one BPF trampoline
-/// can have (`BPF_MAX_TRAMP_LINKS`, include/linux/bpf.h).
+/// Names that are listed for one branch: as many as one BPF trampoline can have programs
+/// (`BPF_MAX_TRAMP_LINKS`, include/linux/bpf.h).
 pub(super) const MAX_NAMED: usize = 38;
 
-/// Names in one line, and of more than are named their number.
+/// Joins names into one line. Beyond [`MAX_NAMED`], the line only has the number of the others.
 pub(super) fn named<N: Borrow<str>>(mut names: Vec<N>) -> String {
     let others = names.len().saturating_sub(MAX_NAMED);
     names.truncate(MAX_NAMED);
@@ -29,13 +29,13 @@ pub(super) fn named<N: Borrow<str>>(mut names: Vec<N>) -> String {
     if others == 0 { line } else { format!("{line} and {others} more") }
 }
 
-/// The entries of a circular `struct list_head` at `head`, by the address of their links; the first
-/// `most`.
+/// The entries of a circular `struct list_head` at `head`, by the address of their links. At most
+/// `most` entries are read.
 pub(super) fn circular(state: &State<'_>, head: u64, most: usize) -> Vec<u64> {
     let (mut entries, mut seen) = (Vec::new(), BTreeSet::new());
     let mut at = state.word_at(head);
     while let Some(entry) = at.filter(|entry| *entry != head && *entry != 0) {
-        // A list that is cut short, or loops without its head, ends all the same.
+        // This ends a list that is too long, or that loops without its head.
         if entries.len() >= most || !seen.insert(entry) {
             break;
         }
@@ -45,29 +45,29 @@ pub(super) fn circular(state: &State<'_>, head: u64, most: usize) -> Vec<u64> {
     entries
 }
 
-/// A structure of the kernel's, copied at one moment.
+/// A structure of the kernel, copied at one moment.
 pub(super) struct Record(Vec<u8>);
 
 impl Record {
-    /// The structure at virtual `at`, to the end of the field of eight bytes at `last`.
+    /// Reads the structure at virtual address `at`, up to the end of the eight-byte field at
+    /// `last`.
     pub(super) fn read(state: &State<'_>, at: u64, last: u32) -> Option<Self> {
         let length = usize::try_from(last.checked_add(8)?).ok();
         Some(Self(state.at(at, length.filter(|length| *length <= MAX_RECORD)?)?.bytes))
     }
 
-    /// The field of eight bytes at an offset.
+    /// The eight-byte field at an offset.
     pub(super) fn word(&self, offset: u32) -> Option<u64> {
         Some(u64::from_le_bytes(*self.0.get(offset as usize..)?.first_chunk()?))
     }
 
-    /// The field at an offset that is a NUL-terminated string of at most `longest` bytes, fit to
-    /// print.
+    /// The NUL-terminated string at an offset, of at most `longest` bytes, fit to print.
     pub(super) fn string(&self, offset: u32, longest: usize) -> Option<String> {
         text(self.0.get(offset as usize..)?.get(..longest)?)
     }
 }
 
-/// A NUL-terminated string of at most `longest` bytes, fit to print.
+/// Reads a NUL-terminated string of at most `longest` bytes, fit to print.
 pub(super) fn string(state: &State<'_>, virt: u64, longest: usize) -> Option<String> {
     text(&state.at(virt, longest)?.bytes)
 }

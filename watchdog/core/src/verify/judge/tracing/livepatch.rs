@@ -1,18 +1,18 @@
-//! Livepatches: which function stands in for the one that is traced (kernel/livepatch/patch.c,
-//! 5.10 to 7.2).
+//! Livepatches: finds the function that replaces a traced one (kernel/livepatch/patch.c, 5.10 to
+//! 7.2).
 
 use super::super::Mechanism;
 use super::book::Tracing;
 use super::cause::Cause;
 use super::ops::{LIVEPATCH_HANDLER, Ops};
 
-/// Who stands in for the function whose entry is at image offset `at`.
+/// The cause of a livepatch at the function entry at image offset `at`: the replacement function.
 ///
 /// # Errors
-/// When it is no function of the kernel or of a module.
+/// When the replacement is not a function of the kernel or of a module.
 pub(super) fn cause(tracing: &Tracing<'_>, ops: &Ops, at: u32) -> Result<Cause, &'static str> {
     let name = match replacement(tracing, ops) {
-        // A patch that takes back another one's leads to the function itself.
+        // A patch that reverts another one leads to the function itself.
         None | Some(0) => LIVEPATCH_HANDLER.to_owned(),
         Some(function) => {
             tracing.name(function).ok_or("a livepatch whose replacement is not a function")?
@@ -22,8 +22,8 @@ pub(super) fn cause(tracing: &Tracing<'_>, ops: &Ops, at: u32) -> Result<Cause, 
     Ok(Cause::new(Mechanism::Livepatch, name))
 }
 
-/// The virtual address of the function on top of the stack of those that replace one: `ops` is
-/// part of the patched function's `struct klp_ops`.
+/// The virtual address of the function on top of the stack of replacements. `ops` is part of the
+/// patched function's `struct klp_ops`.
 fn replacement(tracing: &Tracing<'_>, ops: &Ops) -> Option<u64> {
     let layout = tracing.layouts?.livepatch?;
     let field = |base: u64, offset: u32| base.checked_add(offset.into());

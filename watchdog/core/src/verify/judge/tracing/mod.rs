@@ -1,8 +1,8 @@
-//! What a kernel says traces it, and whether a branch out of its text leads there.
+//! The tracers that a kernel has registered, and whether a branch out of its text leads to one.
 //!
-//! A site of ftrace, a probe or a BPF trampoline may lead anywhere; so each is held against the
-//! kernel's own book of who registered what, and the code it leads to against the kernel's own
-//! template. What is in no book is no tracer.
+//! A site of ftrace, a probe or a BPF trampoline may lead anywhere. Its target must therefore be in
+//! the kernel's own lists, and the code there must match the kernel's own template. A target that
+//! no list contains is not a tracer.
 
 mod book;
 mod bpf;

@@ -1,4 +1,4 @@
-//! Modules: which one an address lies in, and which of its functions begins there
+//! Modules: finds the module that contains an address, and the function that begins there
 //! (`struct module`, include/linux/module.h; its symbols, kernel/module/kallsyms.c).
 
 use std::cell::{Cell, OnceCell};
@@ -8,23 +8,23 @@ use super::super::State;
 use super::lists::{MAX_ENTRIES, Record, circular, string};
 use crate::verify::reference;
 
-/// Symbols of one module, and of all together, that are looked at. A module beyond that has no
-/// functions, and a call of one is unexplained.
+/// Symbols that are read, of one module and of all modules together. A module beyond the second
+/// bound has no functions. A call to such a module is unexplained.
 const MAX_SYMBOLS: u32 = 1 << 16;
 const MAX_ALL_SYMBOLS: u32 = 1 << 19;
 /// `Elf64_Sym`: name at 0, value at 8.
 const SYMBOL_BYTES: usize = 24;
-/// Longest name of a module and of a symbol.
+/// Longest name of a module, and of a symbol.
 const NAME_BYTES: usize = 56;
 const SYMBOL_NAME_BYTES: usize = 128;
 
-/// The modules that a kernel has loaded, by the first address of their code; of two of one address
-/// the first.
+/// The modules that a kernel has loaded, by the first address of their code. Of two with one
+/// address, the first is taken.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Modules {
     loaded: BTreeMap<u64, Module>,
     layout: Option<reference::Module>,
-    /// How many symbols were looked at.
+    /// Number of symbols that were read.
     looked_at: Cell<u32>,
 }
 
@@ -35,12 +35,12 @@ struct Module {
     /// Bytes of its code.
     size: u64,
     kallsyms: u64,
-    /// Where the names of its symbols are, by the symbols' addresses, once anybody asks.
+    /// Address of each symbol's name, by the symbol's own address. The table is read on first use.
     symbols: OnceCell<BTreeMap<u64, u64>>,
 }
 
 impl Modules {
-    /// The modules on the list at virtual `list`.
+    /// Reads the modules on the list at virtual address `list`.
     pub(super) fn loaded(state: &State<'_>, layout: &reference::Module, list: u64) -> Self {
         let name_end = layout.name.saturating_add(NAME_BYTES as u32).saturating_sub(8);
         let fields = [layout.base, layout.size, layout.kallsyms, name_end];
@@ -50,7 +50,7 @@ impl Modules {
             let base = record.word(layout.base)?;
             let module = Module {
                 name: record.string(layout.name, NAME_BYTES)?,
-                // Four bytes, and four of something else behind them.
+                // The field has four bytes. The other four belong to another field.
                 size: record.word(layout.size)? & 0xffff_ffff,
                 kallsyms: record.word(layout.kallsyms)?,
                 symbols: OnceCell::new(),
@@ -64,9 +64,9 @@ impl Modules {
         Self { loaded, layout: Some(*layout), looked_at: Cell::default() }
     }
 
-    /// The function of a module that begins at `virt`: `name [module]`.
+    /// The name of the module function that begins at `virt`: `name [module]`.
     pub(super) fn symbol(&self, state: &State<'_>, virt: u64) -> Option<String> {
-        // The code of two modules never overlaps in a healthy kernel.
+        // In a healthy kernel, the code of two modules never overlaps.
         let (base, module) = self.loaded.range(..=virt).next_back()?;
         if virt.checked_sub(*base)? >= module.size {
             return None;
@@ -77,7 +77,7 @@ impl Modules {
         Some(format!("{name} [{}]", module.name))
     }
 
-    /// The symbols of a module; of several of one address the first.
+    /// Reads the symbols of a module. Of several with one address, the first is taken.
     fn symbols_of(&self, state: &State<'_>, module: &Module) -> Option<BTreeMap<u64, u64>> {
         let layout = self.layout?;
         let field = |offset: u32| state.word_at(module.kallsyms.checked_add(offset.into())?);

@@ -7,9 +7,9 @@ use super::super::State;
 use super::lists::{MAX_ENTRIES, Record};
 use crate::verify::reference::FtraceOps;
 
-/// The tracer that leads a patched function to its replacement.
+/// The tracer that redirects a patched function to its replacement.
 pub(super) const LIVEPATCH_HANDLER: &str = "klp_ftrace_handler";
-/// The tracer that a probe at a function's entry is called by (`kprobe_ftrace_ops`).
+/// The tracer that calls a probe at a function's entry (`kprobe_ftrace_ops`).
 pub(super) const KPROBE_HANDLER: &str = "kprobe_ftrace_handler";
 
 /// A registered tracer (`struct ftrace_ops`).
@@ -20,11 +20,12 @@ pub(super) struct Ops {
     pub(super) func: u64,
     pub(super) trampoline: u64,
     pub(super) size: u64,
-    /// What the trampoline calls, once anybody asks; `None` when it is no trampoline.
+    /// The target of the trampoline's call, computed on first use; `None` if it is not a
+    /// trampoline.
     pub(super) callee: OnceCell<Option<u64>>,
 }
 
-/// The tracers on the list at virtual `list`, to the one at `end`.
+/// Reads the tracers on the list at virtual address `list`, up to the one at `end`.
 pub(super) fn registered(state: &State<'_>, layout: &FtraceOps, list: u64, end: u64) -> Vec<Ops> {
     let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
     let mut at = state.word_at(list);

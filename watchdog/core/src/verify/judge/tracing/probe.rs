@@ -1,4 +1,4 @@
-//! Who is behind a probe.
+//! The cause of a change by a probe.
 
 use super::super::Mechanism;
 use super::book::Tracing;
@@ -7,7 +7,7 @@ use super::kprobes::Probe;
 use super::lists::named;
 
 impl Tracing<'_> {
-    /// Who is behind the probe.
+    /// The cause of a change by a probe: its handlers and its place.
     pub(in super::super) fn cause_of_probe(&self, probe: &Probe, at: u32) -> Cause {
         let mut names: Vec<_> =
             probe.handlers.iter().map(|handler| self.name_or_address(*handler)).collect();

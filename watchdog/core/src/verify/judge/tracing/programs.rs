@@ -1,5 +1,4 @@
-//! BPF's trampolines and programs, by the kernel's own list of them (`bpf_kallsyms`,
-//! kernel/bpf/core.c).
+//! BPF trampolines and programs, from the kernel's own list (`bpf_kallsyms`, kernel/bpf/core.c).
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -9,24 +8,26 @@ use super::cause::Cause;
 use super::lists::{MAX_ENTRIES, Record, circular};
 use crate::verify::reference::BpfKsym;
 
-/// Longest name of a program (`KSYM_NAME_LEN` is longer, no program's name is).
+/// Longest name of a program. Other symbols may have longer names (`KSYM_NAME_LEN`).
 const NAME_BYTES: usize = 128;
-/// A stretch of BPF's code (`struct bpf_ksym`).
+/// A range of BPF code (`struct bpf_ksym`).
 #[derive(Clone, Debug)]
 pub(super) struct Program {
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) name: String,
-    /// What it calls as a trampoline. Many places may lead to it, so it is decoded only once.
+    /// The programs that it calls, if it is a trampoline. Many places may lead to it, so it is
+    /// decoded only once.
     pub(super) called: OnceCell<Result<Cause, &'static str>>,
 }
 
-/// What BPF has on its list, by first address; of two of one address the first.
+/// The BPF code on the kernel's list, by first address. Of two with one address, the first is
+/// taken.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Programs(BTreeMap<u64, Program>);
 
 impl Programs {
-    /// What is on the list at virtual `list`.
+    /// Reads the list at virtual address `list`.
     pub(super) fn registered(state: &State<'_>, layout: &BpfKsym, list: u64) -> Self {
         let mut programs = BTreeMap::new();
         let name_end = layout.name.saturating_add(NAME_BYTES as u32).saturating_sub(8);
@@ -43,7 +44,7 @@ impl Programs {
         Self(programs)
     }
 
-    /// The program that an address lies in: no two of a healthy kernel overlap.
+    /// The program that contains an address. In a healthy kernel, two programs never overlap.
     pub(super) fn at(&self, virt: u64) -> Option<&Program> {
         let (_, program) = self.0.range(..=virt).next_back()?;
         (virt < program.end).then_some(program)

@@ -1,10 +1,10 @@
-//! Static calls that lead out of the kernel.
+//! Static calls to functions outside the kernel.
 
 use super::super::Mechanism;
 use super::book::Tracing;
 use super::cause::Cause;
 
-/// A static call to a function of a module.
+/// The cause of a static call to a function of a module.
 pub(super) fn function(tracing: &Tracing<'_>, virt: u64) -> Result<Cause, &'static str> {
     let name = tracing.modules.symbol(tracing.state, virt);
     let name =
