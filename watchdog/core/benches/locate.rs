@@ -1,7 +1,8 @@
-//! How fast kernels are located, beside a plain read of the same bytes, and with how much memory:
-//! `WATCHDOG_IMAGE=node.raw[@PHYS] cargo bench --package watchdog --bench locate`.
+//! Measures the speed of locating kernels, relative to a plain read of the same bytes, and the
+//! memory it needs:
+//! `WATCHDOG_IMAGE=node.raw[@PHYS] cargo bench --package watchdog-core --bench locate`.
 //!
-//! The image is one of a whole machine, or of one node's memory from physical address PHYS on.
+//! The image holds the memory of a whole machine, or of one node from physical address PHYS on.
 
 use std::env;
 use std::fs;
@@ -50,7 +51,7 @@ fn main() {
     show("locating every kernel in it, every core", all, plain, size);
 }
 
-/// The most memory this process has had so far, in KiB.
+/// The peak memory of this process so far, in KiB.
 fn peak_memory() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

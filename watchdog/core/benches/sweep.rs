@@ -1,9 +1,10 @@
-//! How fast a sweep is, beside things whose speed is known: `cargo bench --package watchdog`.
+//! Measures the speed of a sweep, relative to SHA-256:
+//! `cargo bench --package watchdog-core --bench sweep`.
 //!
-//! `WATCHDOG_IMAGE` names a raw image of a machine (a file in which
-//! `watchdog locate --memory raw:FILE` finds a kernel), and `WATCHDOG_VENDOR_IMAGE` the vmlinuz of
-//! the kernel whose text is swept; without it, that of the first kernel. Everything runs
-//! alternately in one process; medians are printed.
+//! `WATCHDOG_IMAGE` names a raw image of a machine, in which `watchdog locate --memory raw:FILE`
+//! finds a kernel. `WATCHDOG_VENDOR_IMAGE` names the vmlinuz of the kernel to sweep; without it,
+//! the first kernel in the image is swept. All jobs run alternately in one process, which prints
+//! their medians.
 
 use std::env;
 use std::hint::black_box;
@@ -30,7 +31,7 @@ fn main() {
     compare_sweep(&path, &read, &kernel, baseline);
 }
 
-/// The first kernel in the image, or the one that the baseline is of.
+/// The first kernel in the image, or the one that fits the baseline.
 fn kernel(memory: &RawImage, baseline: Option<&Baseline>) -> Box<Kernel> {
     let found = locate(memory, memory.ranges(), &Search::default(), &mut |_, _| ())
         .expect("the image is readable");
@@ -43,8 +44,8 @@ fn kernel(memory: &RawImage, baseline: Option<&Baseline>) -> Box<Kernel> {
     kernel.expect("a kernel of that image is in the memory")
 }
 
-/// A sweep with a learned baseline and one with the vendor's, by read and by mmap, against SHA-256
-/// of the same bytes; and the first judgement of a text nobody has seen.
+/// Compares sweeps with SHA-256 of the same bytes: with a learned baseline and with the vendor's,
+/// by read and by mmap. Also measures the first judgement of a new text.
 fn compare_sweep(path: &Path, read: &RawImage, kernel: &Kernel, vendor: Option<Baseline>) {
     let size = kernel.text.size;
     let bytes = copy_text(read, &kernel.text).expect("the text is readable").bytes().to_vec();

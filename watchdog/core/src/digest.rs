@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::text::hex;
 
-/// A SHA-256 digest; as text, 64 lower-case hexadecimal digits.
+/// A SHA-256 digest. Its text has 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest([u8; 32]);
 
@@ -20,10 +20,10 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// The digest of all that can be read from somewhere.
+    /// The digest of all bytes that a reader yields.
     ///
     /// # Errors
-    /// The reader's.
+    /// The reader's error.
     pub fn of_reader(from: &mut impl Read) -> io::Result<Self> {
         let (mut state, mut block) = (Sha256::new(), [0; 64 * 1024]);
         loop {
@@ -34,7 +34,7 @@ impl Digest {
         }
     }
 
-    /// The digest of several pieces, one behind the other.
+    /// The digest of several pieces, one after another.
     #[must_use]
     pub fn of_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut state = Sha256::new();
@@ -94,8 +94,8 @@ impl<'de> Deserialize<'de> for Digest {
 mod tests {
     use super::*;
 
-    /// Check the digest against the standard's example (FIPS 180-4, "abc"), whole and in pieces,
-    /// and that text reads back.
+    /// Check the digest of the standard's example (FIPS 180-4, "abc"), whole and in pieces, and
+    /// that its text parses back.
     #[test]
     fn known_answer() {
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";

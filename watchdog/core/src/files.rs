@@ -1,10 +1,9 @@
-//! Files that an argument or the configuration names: opened without waiting, read within a bound,
-//! written without following a link.
+//! Opens and replaces files that an argument or the configuration names.
 //!
-//! Whoever names a file may be tricked, and a folder may change while it is used. What is read is
-//! a regular file, or what the caller allows beside: a pipe would wait for its writer, a device
-//! may do something when it is opened. What is written is a new file, which takes the old one's
-//! place.
+//! An attacker may influence the name, and a folder may change while it is used. Reads are bounded
+//! and never wait: they accept only regular files, or other kinds that the caller allows. A pipe
+//! would wait for its writer, and opening a device may have side effects. Writes go to a new file,
+//! which then replaces the old one, and follow no link.
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read};
@@ -14,16 +13,16 @@ use std::path::{Path, PathBuf};
 /// Opens a regular file for reading.
 ///
 /// # Errors
-/// When it cannot be opened, or is something else.
+/// When the file cannot be opened, or is not a regular file.
 pub fn open(path: &Path) -> io::Result<File> {
     open_as(path, FileType::is_file, "it is not a regular file, but a folder, a pipe or a device")
 }
 
-/// Opens a file of the kinds that are wanted, for reading; never waits. `otherwise` says what is
-/// wrong with the other kinds.
+/// Opens a file of a wanted kind for reading; never waits. `otherwise` is the error for other
+/// kinds.
 ///
 /// # Errors
-/// When it cannot be opened, or is of another kind.
+/// When the file cannot be opened, or is of another kind.
 pub fn open_as(
     path: &Path,
     is_wanted: impl Fn(&FileType) -> bool,
@@ -34,8 +33,8 @@ pub fn open_as(
         let error = || io::Error::new(io::ErrorKind::InvalidInput, otherwise);
         is_wanted(&found).then_some(()).ok_or_else(error)
     };
-    // Before it is opened, since that alone can make a device do something; and after, since it
-    // may be another file by then.
+    // Check before opening, because opening a device can have side effects. Check again afterwards,
+    // because the name may lead to another file by then.
     check(fs::metadata(path)?)?;
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -46,7 +45,7 @@ pub fn open_as(
 /// Reads a regular file of at most `most` bytes.
 ///
 /// # Errors
-/// When it cannot be read, is something else, or is larger.
+/// When the file cannot be read, is not a regular file, or is larger.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -57,20 +56,20 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same of text.
+/// Reads a text file of at most `most` bytes.
 ///
 /// # Errors
-/// As [`read`], and when it is not UTF-8.
+/// As [`read`], and when the content is not UTF-8.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(read(path, most)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "it is not text (UTF-8)"))
 }
 
-/// Writes a new file and puts it in the place of `path`, which so is either the old file or the
-/// new one, whole. No link is followed: one at `path` is replaced, like any other file.
+/// Writes a new file and renames it to `path`. The path thus names either the whole old file or the
+/// whole new one. A link at `path` is not followed, but replaced like any other file.
 ///
 /// # Errors
-/// The operating system's; the old file stays.
+/// The operating system's error; the old file stays.
 pub fn replace(
     path: &Path,
     mode: u32,
@@ -86,14 +85,14 @@ pub fn replace(
     let unfinished = folder.join(hidden);
     let written = write_new(&unfinished, mode, write).and_then(|()| fs::rename(&unfinished, path));
     if let Err(error) = written {
-        // A full disk is not helped by half a file.
+        // Half a file would only waste space on a full disk.
         let _ = fs::remove_file(&unfinished);
         return Err(error);
     }
     File::open(folder)?.sync_all()
 }
 
-/// Writes a file that was not there before.
+/// Writes a new file. Removes an old file of that name first.
 fn write_new(
     path: &PathBuf,
     mode: u32,
@@ -117,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// Check that what is no regular file is refused at once, and that a bound is kept.
+    /// Check that anything but a regular file is refused at once, and that the size limit holds.
     #[test]
     fn only_files_within_bounds() {
         let folder = tempfile::tempdir().unwrap();
@@ -144,8 +143,8 @@ mod tests {
         assert!(read_text(&file, 16).unwrap_err().to_string().contains("UTF-8"));
     }
 
-    /// Check that links in the places that are written are replaced and not followed, and that a
-    /// file that could not be written leaves nothing behind.
+    /// Check that links at written paths are replaced and not followed, and that a failed write
+    /// leaves nothing behind.
     #[test]
     fn links_are_replaced() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
 //! Finds the kernels of other OS nodes in physical memory, and judges their text.
 //!
-//! The modules are the pipeline, in the order a byte takes: [`memory`] → [`locate`] → [`verify`].
-//! What a vendor's [`image`] says of a kernel, and what a kernel says of its own types ([`btf`]),
-//! stands beside it. [`text`], [`digest`] and [`files`] are what all of them use.
+//! The modules form a pipeline: [`memory`] reads memory, [`locate`] finds kernels in it, and
+//! [`verify`] judges their text. [`image`] reads a vendor's kernel image, and [`btf`] a kernel's
+//! own type information. The other modules use [`text`], [`digest`] and [`files`].
 //!
 //! # Example
 //!
@@ -45,7 +45,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Bytes of another kernel are hostile: code that could panic on them, or wrap, is not let in.
+//! Bytes of another kernel are hostile. The lints below therefore refuse code that could panic on
+//! them, or wrap.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,

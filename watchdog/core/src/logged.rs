@@ -1,4 +1,4 @@
-//! What an act logs, for tests.
+//! Collects log lines, for tests.
 
 use std::cell::RefCell;
 use std::sync::Once;
@@ -6,7 +6,7 @@ use std::sync::Once;
 use log::{LevelFilter, Log, Metadata, Record};
 
 thread_local! {
-    /// The lines of this thread, while it collects them.
+    /// The lines that this thread logged, while it collects them.
     static LINES: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
@@ -28,7 +28,8 @@ impl Log for Collector {
     fn flush(&self) {}
 }
 
-/// The lines at debug level and above that an act logs on this thread, each after its target.
+/// Runs `act` and returns the lines that this thread logged at debug level and above, each after
+/// its target.
 pub(crate) fn logged(act: impl FnOnce()) -> Vec<String> {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

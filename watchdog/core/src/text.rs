@@ -1,9 +1,12 @@
-//! Strings that come from other processes or other kernels, made fit to print.
+//! Makes strings from other processes and other kernels fit to print.
 
 use std::borrow::Cow;
 
-/// `bytes` as printable text: UTF-8 stays, everything that could move a cursor, end a line or is
-/// no UTF-8 becomes an escape (`\n`, `\x1b`, `\u{202e}`); at most `limit` bytes are looked at.
+/// `bytes` as printable text, of which at most `limit` bytes are read; `…` marks a cut.
+///
+/// UTF-8 stays. A character that could move the cursor, end a line or change the reading order
+/// becomes an escape (`\n`, `\u{1b}`, `\u{202e}`). So do a backslash, and each byte that is not
+/// UTF-8 (`\xff`).
 #[must_use]
 pub fn printable(bytes: &[u8], limit: usize) -> String {
     let shown = bytes.get(..limit).unwrap_or(bytes);
@@ -26,7 +29,7 @@ pub fn printable(bytes: &[u8], limit: usize) -> String {
     text
 }
 
-/// `text`, or as much of it as at most `limit` bytes hold, with a mark that it goes on.
+/// `text`, cut to at most `limit` bytes. A cut text ends with `…`, even if the limit is shorter.
 #[must_use]
 pub fn shortened(mut text: String, limit: usize) -> String {
     if text.len() > limit {
@@ -36,14 +39,14 @@ pub fn shortened(mut text: String, limit: usize) -> String {
     text
 }
 
-/// Text of our own with names in it that may be anything, made fit for a terminal: lines stay
-/// lines, and what could move a cursor or change the reading order becomes an escape.
+/// A text of this program, made fit for a terminal. The names in it may hold anything. Line breaks
+/// and tabs stay; characters that could move the cursor or change the reading order become escapes.
 #[must_use]
 pub fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, |character| matches!(character, '\n' | '\t'))
 }
 
-/// The same of a sentence, which is one line.
+/// Like [`visible`], for a sentence: line breaks and tabs become escapes as well.
 #[must_use]
 pub fn visible_line(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false)
@@ -65,14 +68,15 @@ fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a character neither controls the terminal nor changes the order of what is shown.
+/// Whether a character is printed as it is: it does not control the terminal, reorder the text or
+/// begin an escape (`\`).
 fn is_plain(character: char) -> bool {
     let reorders = matches!(character,
         '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     character != '\\' && !character.is_control() && !reorders
 }
 
-/// An error with everything that caused it, as one sentence.
+/// An error and all its causes, as one sentence.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
@@ -85,7 +89,7 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Words in one line.
+/// The words, separated by commas; `none` if there are none.
 pub(crate) fn list<T: ToString>(words: impl Iterator<Item = T>) -> String {
     let words: Vec<String> = words.map(|word| word.to_string()).collect();
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
@@ -106,7 +110,7 @@ mod tests {
         assert_eq!(printable(&[b'a'; 9], 4), "aaaa…");
     }
 
-    /// Check that a text is cut between characters, and that one that fits is left alone.
+    /// Check that a long text is cut between two characters, and that a short one stays as it is.
     #[test]
     fn short_enough() {
         assert_eq!(shortened("größe".to_owned(), 7), "größe");
@@ -115,7 +119,7 @@ mod tests {
         assert_eq!(shortened("ab".to_owned(), 0), "…");
     }
 
-    /// Check that an error of several lines keeps them, that nothing is escaped twice, and that a
+    /// Check that the lines of an error stay, that escapes are not escaped again, and that a
     /// sentence stays one line.
     #[test]
     fn lines_stay() {

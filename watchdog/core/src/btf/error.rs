@@ -1,15 +1,15 @@
-//! What cannot be learned from a kernel's type information.
+//! Errors of lookups in a kernel's type information.
 
-/// What cannot be learned from BTF.
+/// Why BTF cannot be parsed, or a lookup in it failed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BtfError {
-    /// It is no BTF, or cut off.
+    /// The bytes are not BTF, or are cut off.
     #[error("the kernel's type information (BTF) is damaged")]
     Damaged,
-    /// It has more types than its own format allows, or more bytes than any kernel's.
+    /// There are more types than the format allows, or more bytes than any kernel has.
     #[error("the kernel's type information (BTF) is larger than any kernel's")]
     TooLarge,
-    /// A structure takes too many steps to look through.
+    /// The search through a structure takes too many steps.
     #[error(
         "`struct {0}` in the kernel's type information (BTF) is nested too deeply or too large to \
          search"
@@ -24,10 +24,10 @@ pub enum BtfError {
     /// Several structures of that name differ.
     #[error("where `{1}` is in this kernel's `struct {0}` is ambiguous")]
     Ambiguous(String, String),
-    /// The field has another size than this program reads.
+    /// The field has another size than this program expects.
     #[error("`{1}` in this kernel's `struct {0}` has {2} bytes, not {3}")]
     Size(String, String, u64, u64),
-    /// A structure has another size than this program counts with.
+    /// A structure has another size than this program expects.
     #[error("this kernel's `struct {0}` has {1} bytes, not {2}")]
     Whole(String, u64, u64),
     /// No such function.
@@ -36,7 +36,7 @@ pub enum BtfError {
     /// No such value of an enumeration, or one that is too large.
     #[error("this kernel's `enum {0}` has no usable `{1}`")]
     Enumerator(&'static str, &'static str),
-    /// A function takes other parameters than this program relies on.
+    /// A function has another number of parameters than this program expects.
     #[error("this kernel's function `{0}` has {1} parameters, not {2}")]
     Parameters(String, usize, usize),
 }

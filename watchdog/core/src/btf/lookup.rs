@@ -1,14 +1,14 @@
-//! What is looked up in type information.
+//! Lookups in type information.
 
 use super::{ANY_SIZE, Btf, BtfError, Type, kind};
 
-/// Type chains and nested anonymous members are followed this far.
+/// Longest chain of types, and deepest nesting of anonymous members, that a lookup follows.
 const DEPTH: usize = 16;
-/// Members that one lookup looks at, those of anonymous members included. The largest structures of
-/// a distribution's kernel have some hundred; members of members can be more than any number.
+/// Most members that one lookup examines, including those of anonymous members. The largest
+/// structures of a distribution's kernel have some hundred; nested members can be any number.
 const MAX_STEPS: usize = 1 << 16;
 
-/// Where a field is, in bytes from the start of its structure, and how large.
+/// A field's offset in bytes from the start of its structure, its size in bytes, and its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     offset: u64,
@@ -20,18 +20,19 @@ struct Place {
 struct Member {
     name: u32,
     of: usize,
-    /// From the start of the structure, in bits.
+    /// Offset from the start of the structure, in bits.
     bits: u64,
     is_bit_field: bool,
 }
 
 impl Btf {
-    /// The offset of a field of `size` bytes, in bytes from the start of the structure. Fields of
-    /// nested structures are joined by dots (`f_path.dentry`), anonymous ones are looked into, and
-    /// an array stands for its first element.
+    /// The offset of a field of `size` bytes, in bytes from the start of the structure. Dots join
+    /// the fields of nested structures (`f_path.dentry`). Anonymous ones are searched, and an array
+    /// stands for its first element.
     ///
     /// # Errors
-    /// [`BtfError`] when it is missing, ambiguous or of another size, or takes too long to find.
+    /// [`BtfError`] if the field is missing, ambiguous or of another size, or takes too long to
+    /// find.
     pub fn offset(&self, name: &str, field: &str, size: u64) -> Result<u32, BtfError> {
         let error = |make: fn(String, String) -> BtfError| make(name.to_owned(), field.to_owned());
         let mut walk = Walk { btf: self, steps: 0 };
@@ -59,19 +60,19 @@ impl Btf {
         u32::try_from(place.offset).map_err(|_| error(BtfError::Ambiguous))
     }
 
-    /// The number of the type of a structure, if there is exactly one of this name.
+    /// The type number of a structure, if exactly one has this name.
     #[must_use]
     pub fn structure(&self, name: &str) -> Option<u32> {
         only(self.all(name, kind::STRUCT))
     }
 
-    /// The number of the type of a function, if there is exactly one of this name.
+    /// The type number of a function, if exactly one has this name.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<u32> {
         only(self.all(name, kind::FUNC))
     }
 
-    /// Checks that every structure of a name has `size` bytes.
+    /// Checks that every structure of this name has `size` bytes.
     ///
     /// # Errors
     /// [`BtfError::NoStruct`], [`BtfError::Whole`].
@@ -134,7 +135,7 @@ impl Btf {
         Ok(())
     }
 
-    /// The prototype of the first function of a name.
+    /// The prototype of the first function of this name.
     fn prototype(&self, function: &str) -> Option<&Type> {
         let id = self.all(function, kind::FUNC).next()?;
         let prototype = self.types.get(self.types.get(id)?.size_or_type as usize)?;
@@ -144,7 +145,7 @@ impl Btf {
     fn member(&self, head: &Type, n: usize) -> Option<Member> {
         let word = |field: usize| self.word(head, n.checked_mul(3)?.checked_add(field)?);
         let (name, of, bits) = (word(0)?, word(1)? as usize, word(2)?);
-        // With the flag: size of a bit field in the upper eight bits.
+        // If the flag is set, the upper eight bits are the size of a bit field.
         let (size, bits) = if head.flag { (bits >> 24, bits & 0x00ff_ffff) } else { (0, bits) };
         Some(Member { name, of, bits: bits.into(), is_bit_field: size != 0 })
     }
@@ -164,7 +165,7 @@ impl Btf {
         None
     }
 
-    /// The type behind typedefs and qualifiers; of an array, that of its elements.
+    /// The type behind typedefs and qualifiers; for an array, the type of its elements.
     fn element(&self, id: usize) -> Option<usize> {
         let id = self.resolve(id)?;
         let head = self.types.get(id)?;
@@ -174,7 +175,7 @@ impl Btf {
         self.resolve(self.word(head, 0)? as usize)
     }
 
-    /// The bytes of a type that can be a field read in one go.
+    /// The bytes of a type that can be read as one field.
     fn size(&self, id: usize) -> Option<u64> {
         let head = self.types.get(self.resolve(id)?)?;
         match head.kind {
@@ -185,7 +186,7 @@ impl Btf {
             kind::ARRAY => {
                 // `struct btf_array`: type of the elements, of the index, number of elements.
                 let (element, count) = (self.word(head, 0)? as usize, self.word(head, 2)?);
-                // Arrays of arrays are no field that is read.
+                // No field that is read is an array of arrays.
                 let element = self.types.get(self.resolve(element)?)?;
                 let size = if element.kind == kind::PTR { 8 } else { element.size_or_type };
                 (element.kind != kind::ARRAY)
@@ -197,7 +198,7 @@ impl Btf {
     }
 }
 
-/// One lookup of a field, with the members that it has looked at.
+/// One lookup of a field, and the number of members that it has examined.
 struct Walk<'a> {
     btf: &'a Btf,
     steps: usize,
@@ -208,8 +209,7 @@ impl Walk<'_> {
         self.steps > MAX_STEPS
     }
 
-    /// Takes note of one more member, or structure, that is looked at; `None` when it is one too
-    /// many.
+    /// Counts one more examined member or structure; `None` if the limit is exceeded.
     fn step(&mut self) -> Option<()> {
         self.steps = self.steps.checked_add(1)?;
         (!self.is_over()).then_some(())
@@ -226,7 +226,7 @@ impl Walk<'_> {
         Some(place)
     }
 
-    /// A field of a structure or union, or of an anonymous one in it.
+    /// Finds a field in a structure or union, or in an anonymous member of it.
     fn field(&mut self, id: usize, name: &[u8], depth: usize) -> Option<Place> {
         let head = *self.btf.types.get(id)?;
         if depth > DEPTH || !matches!(head.kind, kind::STRUCT | kind::UNION) {
@@ -241,7 +241,7 @@ impl Walk<'_> {
         None
     }
 
-    /// A field that is this member, or in it where it is anonymous.
+    /// The field: this member itself, or one in it if it is anonymous.
     fn in_member(&mut self, member: &Member, name: &[u8], depth: usize) -> Option<Place> {
         let offset = member.bits / 8;
         if self.btf.is_name(member.name, name) {
@@ -260,7 +260,7 @@ impl Walk<'_> {
     }
 }
 
-/// The only one there is.
+/// The only number in `ids`; `None` if there are none or several.
 fn only(mut ids: impl Iterator<Item = usize>) -> Option<u32> {
     let id = ids.next().filter(|_| ids.next().is_none())?;
     u32::try_from(id).ok()

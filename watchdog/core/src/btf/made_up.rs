@@ -1,9 +1,9 @@
-//! Type information that is encoded from the format's documentation: sound, and hostile. (The fuzz
-//! targets' seeds are made of it as well, by this file's path.)
+//! Type information for tests, encoded from the format's documentation: sound, and hostile. The
+//! seeds of the fuzz targets use this file by its path.
 
 use std::collections::BTreeMap;
 
-/// `BTF_KIND_*` of what is made here.
+/// The `BTF_KIND_*` that are made here.
 mod kind {
     pub(super) const INT: u32 = 1;
     pub(super) const PTR: u32 = 2;
@@ -17,7 +17,7 @@ mod kind {
     pub(super) const FUNC_PROTO: u32 = 13;
 }
 
-/// BTF in the making, encoded from the format's documentation.
+/// A builder of BTF, which follows the format's documentation.
 #[derive(Default)]
 pub(crate) struct Builder {
     types: Vec<u8>,
@@ -51,7 +51,7 @@ impl Builder {
         self.named(name, kind, size, count, body)
     }
 
-    /// Adds a type by the place of its name.
+    /// Adds a type, by the offset of its name in the strings.
     pub(crate) fn named(
         &mut self,
         name: u32,
@@ -85,7 +85,7 @@ impl Builder {
     }
 }
 
-/// A few types of each kind that is looked up.
+/// A few types of each kind that lookups find.
 pub(crate) fn example() -> Vec<u8> {
     let mut btf = Builder::default();
     let long = btf.add("long", kind::INT, 8, 0, &[64]);
@@ -106,10 +106,10 @@ pub(crate) fn example() -> Vec<u8> {
 
 type Make = fn(&mut Builder);
 
-/// What a hostile kernel may say of its types, each by a name that tells what is wrong with it.
+/// Hostile type information; each name says what is wrong.
 pub(crate) fn hostile() -> BTreeMap<&'static str, Vec<u8>> {
     let made: [(&str, Make); 4] = [
-        // Each level has 64 members without a name, of the level below: 64^16 ways.
+        // Each level has 64 unnamed members of the level below: 64^16 paths.
         ("anonymous-in-anonymous", |btf| {
             let mut below = btf.add("int", kind::INT, 4, 0, &[32]);
             for level in 0..16 {
@@ -117,7 +117,7 @@ pub(crate) fn hostile() -> BTreeMap<&'static str, Vec<u8>> {
                 below = btf.structure(name, kind::STRUCT, &[("", below, 0); 64]);
             }
         }),
-        // One string without an end, in which each type's name begins a byte later.
+        // One string without an end. The name of each type begins a byte later in it.
         ("names-without-end", |btf| {
             btf.strings = [vec![0], vec![b'm'; 71_000]].concat();
             for name in 1..5_900_u32 {
@@ -125,7 +125,7 @@ pub(crate) fn hostile() -> BTreeMap<&'static str, Vec<u8>> {
             }
         }),
         ("types-of-themselves", |btf| {
-            // Type 1 is a type definition of itself, type 2 an array of arrays.
+            // Type 1 is a type definition of itself, type 2 an array of itself.
             btf.add("loop", kind::TYPEDEF, 1, 0, &[]);
             btf.add("", kind::ARRAY, 0, 0, &[2, 2, u32::MAX]);
             let members = [("name", 1, 0), ("name", 2, 0), ("", 3, 0)];

@@ -1,10 +1,10 @@
-//! A kernel's own description of its types (BTF): where fields are, which functions exist and what
-//! they look like.
+//! A kernel's own description of its types (BTF): the offsets of fields, the functions that exist,
+//! and their prototypes.
 //!
-//! Format: Documentation/bpf/btf.rst and include/uapi/linux/btf.h (6.1 to 7.2). It comes from the
-//! kernel that runs this program, from a vendor's image, or from another node's memory, which may
-//! hold anything. Every bound is checked; what is kept of each type, and what a lookup may cost, is
-//! bounded.
+//! Format: Documentation/bpf/btf.rst and include/uapi/linux/btf.h (6.1 to 7.2). The information
+//! comes from the kernel that runs this program, from a vendor's image, or from another node's
+//! memory, which may hold anything. Every bound is checked. The memory for each type and the cost
+//! of a lookup are limited.
 
 mod error;
 mod lookup;
@@ -18,16 +18,16 @@ use std::ops::Range;
 
 pub use error::BtfError;
 
-/// For fields that are not read in one go: [`Btf::offset`] then takes any size.
+/// For fields that are not read in one go: [`Btf::offset`] then accepts any size.
 pub const ANY_SIZE: u64 = 0;
-/// Most bytes that are believed. Distribution kernels have 4 to 10 MB of type information.
+/// Most bytes that are accepted. Distribution kernels have 4 to 10 MB of type information.
 pub const MAX_BYTES: usize = 32 << 20;
 
 const MAGIC: u16 = 0xeb9f;
-/// `BTF_MAX_TYPE`: the number of a type has 20 bits.
+/// `BTF_MAX_TYPE`: a type number has 20 bits.
 const MAX_TYPES: usize = 0xf_ffff;
-/// Longest name that can be found: `KSYM_NAME_LEN` (include/linux/kallsyms.h), to which the kernel
-/// holds names in type information (`btf_name_valid_identifier()`, kernel/bpf/btf.c).
+/// Longest name that can be found: `KSYM_NAME_LEN` (include/linux/kallsyms.h). The kernel limits
+/// names in type information to it (`btf_name_valid_identifier()`, kernel/bpf/btf.c).
 const MAX_NAME: usize = 512;
 
 /// `BTF_KIND_*`.
@@ -52,19 +52,19 @@ mod kind {
     pub(super) const ENUM64: u32 = 19;
 }
 
-/// `struct btf_type`: one type's head, and where what follows it is.
+/// `struct btf_type`: the head of a type, and where its body is.
 #[derive(Clone, Copy, Debug)]
 struct Type {
-    /// Offset of its name among the strings; 0 for none.
+    /// Offset of its name in the strings; 0 for none.
     name: u32,
     kind: u32,
     /// Whether members carry bit field sizes.
     flag: bool,
-    /// Members, values or parameters: 16 bits.
+    /// Number of members, values or parameters: 16 bits.
     count: usize,
-    /// Bytes, or the type it refers to.
+    /// Bytes, or the number of the type that it refers to.
     size_or_type: u32,
-    /// Offset of what follows the head, among all bytes.
+    /// Offset of what follows the head, in all bytes.
     body: usize,
 }
 
@@ -72,13 +72,13 @@ struct Type {
 #[derive(Debug)]
 pub struct Btf {
     bytes: Vec<u8>,
-    /// Where the strings are among the bytes.
+    /// The range of the strings in the bytes.
     strings: Range<usize>,
-    /// By number; number 0 is `void`.
+    /// By type number; number 0 is `void`.
     types: Vec<Type>,
     hasher: RandomState,
-    /// Structures, enumerations and functions by the hash of their name, ascending; of one name by
-    /// number.
+    /// Structures, enumerations and functions by the hash of their name, ascending. Types of the
+    /// same name are sorted by number.
     named: Vec<(u64, u32)>,
 }
 
@@ -99,14 +99,14 @@ impl Btf {
         Ok(btf)
     }
 
-    /// What was parsed.
+    /// The bytes that were parsed.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The index by name. It keeps a hash of each: a hostile kernel may have a million types whose
-    /// names are all megabytes long.
+    /// Makes the index by name. It keeps only a hash of each name: a hostile kernel may have a
+    /// million types with names of megabytes.
     fn names(&self) -> Vec<(u64, u32)> {
         let is_named = |head: &Type| matches!(head.kind, kind::STRUCT | kind::ENUM | kind::FUNC);
         let types = (0..).zip(&self.types).filter(|(_, head)| is_named(head));
@@ -117,7 +117,7 @@ impl Btf {
         named
     }
 
-    /// The types of a kind that have a name, by number, ascending.
+    /// The types of a kind and a name, by number, ascending.
     fn all<'a>(&'a self, name: &'a str, kind: u32) -> impl Iterator<Item = usize> + 'a {
         let hash = self.hasher.hash_one(name.as_bytes());
         let first = self.named.partition_point(|(it, _)| *it < hash);
@@ -128,12 +128,12 @@ impl Btf {
         })
     }
 
-    /// From a place among the strings to their end.
+    /// The strings, from an offset to their end.
     fn strings_from(&self, offset: u32) -> Option<&[u8]> {
         self.bytes.get(self.strings.clone())?.get(offset as usize..)
     }
 
-    /// A name, if it is one that can be found.
+    /// The name at an offset, if it can be found: it is not empty and not too long.
     fn name(&self, offset: u32) -> Option<&[u8]> {
         let rest = self.strings_from(offset)?;
         let rest = rest.get(..MAX_NAME).unwrap_or(rest);
@@ -141,7 +141,7 @@ impl Btf {
         rest.get(..end)
     }
 
-    /// Whether a name is this one.
+    /// Whether the string at an offset is `name`.
     fn is_name(&self, offset: u32, name: &[u8]) -> bool {
         let rest = self.strings_from(offset).and_then(|it| it.strip_prefix(name));
         rest.is_some_and(|rest| rest.first() == Some(&0))
@@ -153,7 +153,7 @@ impl Btf {
     }
 }
 
-/// Where the types and the strings are (`struct btf_header`).
+/// The ranges of the types and of the strings (`struct btf_header`).
 fn sections(bytes: &[u8]) -> Option<(Range<usize>, Range<usize>)> {
     if u16::from_le_bytes(*bytes.first_chunk()?) != MAGIC {
         return None;
@@ -196,7 +196,7 @@ fn head(bytes: &[u8], at: usize) -> Option<Type> {
     })
 }
 
-/// Bytes behind a type's head; `None` for a kind that is not known.
+/// Bytes behind a type's head; `None` for an unknown kind.
 fn body_bytes(head: &Type) -> Option<usize> {
     let each = match head.kind {
         kind::INT | kind::VAR | kind::DECL_TAG => return Some(4),

@@ -1,4 +1,4 @@
-//! Type information that is encoded from the format's documentation.
+//! Tests of type information that is encoded from the format's documentation.
 
 use super::made_up::{Builder, example, hostile};
 use super::*;
@@ -11,7 +11,7 @@ fn fields() {
     assert_eq!(btf.offset("file", "f_path.dentry", 8), Ok(48));
 }
 
-/// Check that a field that is missing, ambiguous or of another size is refused by name.
+/// Check that a missing or ambiguous field, and one of another size, has its own error.
 #[test]
 fn refusals() {
     let btf = Btf::parse(example()).unwrap();
@@ -22,7 +22,7 @@ fn refusals() {
     assert!(matches!(error("twice", "x", 8), BtfError::Ambiguous(..)));
 }
 
-/// Check that a structure's size is held against every one of its name.
+/// Check that a size is compared with every structure of a name.
 #[test]
 fn sizes() {
     let mut btf = Builder::default();
@@ -36,7 +36,7 @@ fn sizes() {
     assert!(matches!(btf.check_size("folio", 64), Err(BtfError::NoStruct(_))));
 }
 
-/// Check that a function's existence and the number of its parameters are seen.
+/// Check that a missing function and a wrong number of parameters are detected.
 #[test]
 fn functions() {
     let btf = Btf::parse(example()).unwrap();
@@ -45,8 +45,8 @@ fn functions() {
     assert!(matches!(btf.check_function("mmap_mem", 2), Err(BtfError::NoFunction(_))));
 }
 
-/// Check that values of an enumeration are found by name, signed ones as well, and that others are
-/// refused.
+/// Check that values of an enumeration are found by name, including signed ones, and that other
+/// names are refused.
 #[test]
 fn enumerators() {
     let btf = Btf::parse(example()).unwrap();
@@ -57,7 +57,7 @@ fn enumerators() {
     }
 }
 
-/// Check that BTF cut off anywhere, or with any byte changed, never panics.
+/// Check that BTF that is cut off anywhere, or has any bit changed, never causes a panic.
 #[test]
 fn damage() {
     let sound = example();
@@ -77,8 +77,8 @@ fn damage() {
     }
 }
 
-/// Check that type information which is made to take for ever, or all memory, is refused or
-/// searched in no time.
+/// Check that type information that would take unlimited time or memory is refused, or searched
+/// quickly.
 #[test]
 fn hostile_information() {
     for (name, bytes) in hostile() {

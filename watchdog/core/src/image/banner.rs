@@ -1,28 +1,28 @@
-//! The line by which a kernel introduces itself: `linux_banner`.
+//! `linux_banner`, the line that names a kernel's version.
 //!
-//! Since 6.1 a kernel has two: init/version.c holds one without a number, `# SMP …`, for when the
-//! kernel is linked the first time, and init/version-timestamp.c the one that is used, `#1 SMP …`.
+//! Since 6.1 a kernel has two of them. The one in init/version.c has no number (`# SMP …`) and
+//! serves the first link of the kernel. The one in init/version-timestamp.c is in use: `#1 SMP …`.
 
 use memchr::memmem;
 
 const START: &[u8] = b"Linux version ";
-/// Longest line that is believed; Debian's have 200 bytes.
+/// Longest line that is believed; Debian's lines have 200 bytes.
 const MAX_BANNER: usize = 1024;
-/// `__NEW_UTS_LEN`: longest release that `uname -r` can say.
+/// `__NEW_UTS_LEN`: longest release that `uname -r` can print.
 const MAX_RELEASE: usize = 64;
-/// What is looked at before giving up.
+/// Most candidates that are examined.
 const MAX_CANDIDATES: usize = 256;
 
 /// A kernel's banner.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Banner<'a> {
-    /// As `/proc/version` has it, without its newline.
+    /// As in `/proc/version`, without its newline.
     pub(super) line: &'a str,
-    /// As `uname -r` says it.
+    /// As `uname -r` prints it.
     pub(super) release: &'a str,
 }
 
-/// The banner in a kernel's read-only data; otherwise what the kernel has instead.
+/// The banner in a kernel's read-only data. The error says what the kernel has instead.
 pub(super) fn find(rodata: &[u8]) -> Result<Banner<'_>, String> {
     let mut best: Option<Banner<'_>> = None;
     let places = memmem::find_iter(rodata, START).take(MAX_CANDIDATES);
@@ -52,7 +52,7 @@ fn read(bytes: &[u8]) -> Option<Banner<'_>> {
 }
 
 impl Banner<'_> {
-    /// Whether its build has a number, which the one that is used always has.
+    /// Whether its build has a number. The banner in use always has one.
     fn is_numbered(&self) -> bool {
         let version = self.line.rsplit_once(") #").map(|(_, version)| version);
         version.is_some_and(|version| !version.starts_with(' '))
@@ -66,7 +66,7 @@ mod tests {
     const FIRST: &[u8] = b"\0Linux version 6.12.1+x (a@b) (gcc, ld) # SMP PREEMPT\n\0";
     const USED: &[u8] = b"\0Linux version 6.12.1+x (a@b) (gcc, ld) #1 SMP PREEMPT\n\0";
 
-    /// Check that of a kernel's two banners the one that it shows is taken, wherever it stands.
+    /// Check that the banner in use is found among the two of a kernel, in either order.
     #[test]
     fn two_banners() {
         for rodata in [[FIRST, USED].concat(), [USED, FIRST].concat(), USED.to_vec()] {
@@ -76,7 +76,7 @@ mod tests {
         }
     }
 
-    /// Check that text which is no banner is none, and that two kernels in one are refused.
+    /// Check that other text is not taken for a banner, and that two kernels in one are refused.
     #[test]
     fn no_banner() {
         for rodata in [

@@ -1,11 +1,11 @@
-//! The boot header of a bzImage, and the payload it leads to.
+//! The boot header of a bzImage, and the payload that it points to.
 //!
-//! Documentation/arch/x86/boot.rst. The fields used here have their place since protocol 2.08
+//! Documentation/arch/x86/boot.rst. The fields used here have had their offsets since protocol 2.08
 //! (Linux 2.6.26).
 
 use super::ImageError;
 
-/// Sectors of boot code, where the header says 0.
+/// Sectors of boot code if the header says 0.
 const DEFAULT_SETUP_SECTORS: u64 = 4;
 const SECTOR: u64 = 512;
 const SETUP_SECTORS: usize = 0x1f1;
@@ -14,9 +14,9 @@ const HEADER_MAGIC: usize = 0x202;
 const VERSION: usize = 0x206;
 const PAYLOAD_OFFSET: usize = 0x248;
 const PAYLOAD_LENGTH: usize = 0x24c;
-/// The first protocol that says where the payload is.
+/// The first protocol that gives the place of the payload.
 const OLDEST: u16 = 0x0208;
-/// Where an arm64 `Image` says what it is (Documentation/arch/arm64/booting.rst).
+/// Offset of the magic number of an arm64 `Image` (Documentation/arch/arm64/booting.rst).
 const ARM64_MAGIC: usize = 0x38;
 
 /// The payload of a bzImage: the packed kernel, with its unpacked size at the end.
@@ -45,7 +45,7 @@ pub(super) fn payload(file: &[u8]) -> Result<&[u8], ImageError> {
     })
 }
 
-/// The payload starts behind the boot sector, `sectors` more, and `offset` bytes.
+/// The payload starts after the boot sector, `sectors` more, and `offset` bytes.
 fn payload_start(sectors: u8, offset: u32) -> u64 {
     let sectors = if sectors == 0 { DEFAULT_SETUP_SECTORS } else { sectors.into() };
     sectors.saturating_add(1).saturating_mul(SECTOR).saturating_add(offset.into())

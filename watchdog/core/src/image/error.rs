@@ -1,11 +1,11 @@
-//! Why a file is no kernel image to go by.
+//! Errors of files that are not usable kernel images.
 
 use std::io;
 use std::path::PathBuf;
 
 use super::format::{Format, MAX_PACKED, MAX_UNPACKED};
 
-/// Why a file is no kernel image to go by.
+/// Why a file is not a usable kernel image.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The file cannot be read.
@@ -13,11 +13,11 @@ pub enum ImageError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         #[source]
         error: io::Error,
     },
-    /// The file's content is of no use.
+    /// The file's content is not usable.
     #[error("cannot use the kernel image {path}")]
     Unusable {
         /// The file.
@@ -26,7 +26,7 @@ pub enum ImageError {
         #[source]
         error: Box<Self>,
     },
-    /// Reading failed half-way; the path is added further up.
+    /// A read failed half-way. The caller adds the path.
     #[error(transparent)]
     Io(io::Error),
     /// The file is too large for a bzImage.
@@ -38,16 +38,16 @@ pub enum ImageError {
         /// Its bytes.
         size: u64,
     },
-    /// The file is something else.
+    /// The file has another format.
     #[error(
         "it is {0}: give the x86-64 kernel that the node boots, as /boot/vmlinuz-RELEASE, or the \
          vmlinux it was made from"
     )]
     Other(&'static str),
-    /// The boot header cannot be right.
+    /// The boot header is invalid.
     #[error("{0}: the file is damaged or incomplete; fetch it again")]
     Header(String),
-    /// The payload is in a format that is not unpacked here.
+    /// The payload has a format that this program does not unpack.
     #[error(
         "its kernel is packed {0}, which is not supported: unpack it with scripts/extract-vmlinux \
          of the Linux sources, and give the vmlinux"
@@ -61,32 +61,32 @@ pub enum ImageError {
     Unpack {
         /// How it is packed.
         format: Format,
-        /// What the decoder said.
+        /// The decoder's error.
         error: io::Error,
     },
-    /// The payload says that it is larger than is unpacked.
+    /// The payload states a larger size than the limit.
     #[error(
         "its kernel would be {stated} bytes long unpacked, and the limit is {limit}: the file is \
          damaged; fetch it again"
     )]
     TooMuch {
-        /// Bytes it is said to have.
+        /// The size that the payload states, in bytes.
         stated: u64,
-        /// Bytes that are unpacked at most.
+        /// Most bytes that are unpacked.
         limit: u64,
     },
-    /// The payload has another size than it says.
+    /// The payload unpacks to another size than it states.
     #[error(
         "its kernel is said to be {stated} bytes long unpacked, but is {found}: the file is \
          damaged; fetch it again"
     )]
     WrongSize {
-        /// Bytes it is said to have.
+        /// The size that the payload states, in bytes.
         stated: u64,
-        /// What was unpacked.
+        /// The size of the unpacked bytes, as text.
         found: String,
     },
-    /// The kernel's ELF file is unsound, or not one the watchdog can go by.
+    /// The kernel's ELF file is damaged, or not one that the watchdog can use.
     #[error("its vmlinux {0}: give the kernel as its vendor ships it, as /boot/vmlinuz-RELEASE")]
     Vmlinux(String),
 }

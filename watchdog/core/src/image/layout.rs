@@ -1,5 +1,5 @@
-//! A kernel as its image lays it out in memory: every section that is loaded, at its distance from
-//! `_stext`, before KASLR moves anything.
+//! A kernel as its image lays it out in memory: every loaded section at its distance from `_stext`,
+//! before KASLR moves anything.
 
 use object::elf;
 use object::read::ReadRef;
@@ -12,7 +12,7 @@ use super::{ImageError, MAX_UNPACKED, VendorImage};
 /// A part of the kernel image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSection {
-    /// As the linker names it.
+    /// Its name, as the linker gives it.
     pub name: String,
     /// Bytes from `_stext` to its first byte.
     pub offset: u32,
@@ -23,18 +23,17 @@ pub struct ImageSection {
 /// A vendor's kernel, laid out as it is loaded.
 #[derive(Clone, Debug)]
 pub struct KernelImage {
-    /// What the image says of itself.
+    /// The facts in the image about its kernel.
     pub vendor: VendorImage,
-    /// What KASLR changes.
+    /// The places that KASLR changes.
     pub relocations: Relocations,
     sections: Vec<ImageSection>,
     bytes: Vec<u8>,
 }
 
 impl KernelImage {
-    /// Lays out an unpacked kernel: its ELF file and, behind it, the relocations
-    /// ([`super::unpack`]). Without relocations the kernel can only be compared where KASLR did
-    /// not move it.
+    /// Lays out an unpacked kernel: its ELF file, followed by the relocations ([`super::unpack`]).
+    /// Without relocations, the kernel can only be compared if KASLR did not move it.
     ///
     /// # Errors
     /// [`ImageError`], without a path.
@@ -69,7 +68,7 @@ impl KernelImage {
         self.sections.iter().find(|section| section.name == name)
     }
 
-    /// All sections, as they stand in the file.
+    /// All sections, in the order of the file.
     #[must_use]
     pub fn sections(&self) -> &[ImageSection] {
         &self.sections
@@ -81,7 +80,7 @@ impl KernelImage {
         self.bytes(section.offset, section.size).unwrap_or_default()
     }
 
-    /// `size` bytes from `offset` bytes behind `_stext`; `None` outside of what is loaded.
+    /// `size` bytes, from `offset` bytes after `_stext` on; `None` outside the loaded part.
     #[must_use]
     pub fn bytes(&self, offset: u32, size: u32) -> Option<&[u8]> {
         let start = usize::try_from(offset).ok()?;
@@ -95,7 +94,7 @@ impl KernelImage {
     }
 }
 
-/// The sections that are loaded behind `_stext`, and their bytes.
+/// The loaded sections from `_stext` on, and their bytes.
 fn load<'data, R: ReadRef<'data>>(
     vmlinux: &Vmlinux<'data, R>,
     vendor: &VendorImage,
@@ -106,7 +105,7 @@ fn load<'data, R: ReadRef<'data>>(
     for section in vmlinux.sections {
         let is_loaded = section.sh_flags(LE) & u64::from(elf::SHF_ALLOC) != 0
             && section.sh_type(LE) != elf::SHT_NOBITS;
-        // Per-CPU data is linked at 0 to 6.14; nothing that is judged lies in it.
+        // Per-CPU data is linked at 0 up to 6.14. Nothing that is judged lies in it.
         let Some(start) = mapped(section).filter(|_| is_loaded) else { continue };
         let Some(offset) = start.checked_sub(vendor.text_virt()) else { continue };
         let name = vmlinux.name(section).ok_or("has sections without names")?;

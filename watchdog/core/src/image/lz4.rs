@@ -1,14 +1,15 @@
-//! lz4's legacy format, in which kernels are packed.
+//! The legacy format of lz4, in which kernels are packed.
 //!
-//! A magic number, then blocks: their packed size as 32 bits, and bytes that unpack to 8 MiB, in
-//! the last block to what is left (lib/decompress_unlz4.c). The frame decoder of `lz4_flex` 0.14
-//! reads this format too, but less of it than the kernel does: it refuses a magic number between
-//! blocks, and a block that packing made larger. So its block decoder is used here.
+//! A magic number is followed by blocks. Each block has its packed size as 32 bits, then bytes that
+//! unpack to 8 MiB. The last block unpacks to the rest (lib/decompress_unlz4.c).
+//!
+//! The frame decoder of `lz4_flex` 0.14 reads this format too, but accepts less than the kernel. It
+//! refuses a magic number between blocks, and a block that grew when it was packed. This module
+//! therefore uses the block decoder.
 
 use std::io::{self, Read};
 
-/// The legacy format's magic number, 0x184C2102. It may stand between blocks as well, where files
-/// were joined.
+/// The legacy format's magic number, 0x184C2102. Joined files have it between blocks as well.
 pub(super) const MAGIC: [u8; 4] = [0x02, 0x21, 0x4c, 0x18];
 /// Bytes in a block when unpacked.
 pub(super) const BLOCK: usize = 8 << 20;
@@ -16,7 +17,7 @@ pub(super) const BLOCK: usize = 8 << 20;
 /// Unpacks block by block.
 pub(super) struct Decoder<'a> {
     packed: &'a [u8],
-    /// One block, unpacked, of which bytes from `next` to `end` are not read yet.
+    /// One unpacked block. Its bytes from `next` to `end` are not read yet.
     block: Vec<u8>,
     next: usize,
     end: usize,
@@ -27,7 +28,7 @@ impl<'a> Decoder<'a> {
         Self { packed, block: Vec::new(), next: 0, end: 0 }
     }
 
-    /// Unpacks the next block; `None` when it cannot be.
+    /// Unpacks the next block, or skips a magic number. `None` if the block is damaged.
     fn unpack_block(&mut self) -> Option<()> {
         let (size, rest) = self.packed.split_first_chunk()?;
         if *size == MAGIC {

@@ -1,10 +1,10 @@
-//! A made-up kernel for tests: an ELF file with the sections of one, in a bzImage.
+//! A made-up kernel for tests: an ELF file with a kernel's sections, in a bzImage.
 
 use std::io::Write;
 
 use super::{Format, lz4};
 
-/// Where the made-up kernel is linked.
+/// The link address of the made-up kernel.
 pub(super) const TEXT: u64 = 0xffff_ffff_8100_0000;
 pub(super) const TEXT_SIZE: u64 = 0x2345;
 pub(super) const RODATA: u64 = TEXT + 0x4000;
@@ -14,7 +14,7 @@ pub(super) const BUILD_ID: [u8; 20] = *b"\xeb\x4fmade-up build id!!";
 
 const CONTENT_AT: u64 = 0x1000;
 
-/// A section: what its header says, and the bytes that stand in the file.
+/// A section: the fields of its header, and its bytes in the file.
 #[derive(Clone)]
 pub(super) struct Section {
     pub(super) name: &'static str,
@@ -23,7 +23,7 @@ pub(super) struct Section {
     pub(super) addr: u64,
     pub(super) link: u32,
     pub(super) bytes: Vec<u8>,
-    /// Added to what the header says of its size.
+    /// Added to the size in its header.
     pub(super) oversize: u64,
 }
 
@@ -35,7 +35,8 @@ pub(super) struct Elf {
     pub(super) kind: u16,
     pub(super) machine: u16,
     pub(super) sections: Vec<Section>,
-    /// Sections from this address on are in a segment of their own, loaded this much further up.
+    /// An address and a distance: sections from that address on form a segment of their own, which
+    /// is loaded so much further up.
     pub(super) parted: Option<(u64, u64)>,
 }
 
@@ -52,7 +53,7 @@ pub(super) fn note(name: &[u8], kind: u32, content: &[u8]) -> Vec<u8> {
 }
 
 impl Elf {
-    /// A kernel that nothing is wrong with.
+    /// A sound kernel.
     pub(super) fn kernel() -> Self {
         let section = |name, kind, flags, addr, bytes| Section {
             name,
@@ -90,7 +91,7 @@ impl Elf {
         self.sections.iter_mut().find(|section| section.name == name).unwrap()
     }
 
-    /// Adds global symbols; each a name and a value.
+    /// Adds global symbols, each given by its name and value.
     pub(super) fn with_symbols(mut self, symbols: &[(&str, u64)]) -> Self {
         let mut names = vec![0];
         let mut table = vec![0; 24];
@@ -169,7 +170,7 @@ impl Elf {
     }
 }
 
-/// Puts `bytes` at an offset, whatever the file's size was.
+/// Writes `bytes` at an offset, and extends the file if necessary.
 pub(super) fn place(file: &mut Vec<u8>, at: u64, bytes: &[u8]) {
     let at = usize::try_from(at).unwrap();
     file.resize(file.len().max(at + bytes.len()), 0);

@@ -1,10 +1,11 @@
 //! The vendor's kernel image: unpacked, its ELF, its build id.
 //!
-//! A distribution ships its kernel as a [`bzimage`], which carries, packed in one of six ways
-//! ([`payload`]), the kernel's ELF file without symbols ([`vmlinux`]). What the watchdog goes by in
-//! it: where the text begins and ends, the GNU build id among the [`notes`], and the [`banner`].
+//! A distribution ships its kernel as a [`bzimage`]. It holds the kernel's ELF file without symbols
+//! ([`vmlinux`]), packed in one of six ways ([`payload`]). The watchdog takes from it the bounds of
+//! the text, the GNU build id among the [`notes`], and the [`banner`]. [`KernelImage`] also lays
+//! out all loaded sections, with the relocations of KASLR.
 //!
-//! An image is named by the user and still not trusted: it may be damaged, or come from a mirror or
+//! The user names the image, but it is not trusted: it may be damaged, or come from a mirror or
 //! from the node itself. Every length in it is bounded, and nothing panics.
 
 mod banner;

@@ -1,19 +1,19 @@
 //! The notes of a kernel, and the GNU build id among them.
 //!
-//! `.notes` has many, most of them for Xen, some of the build id's own type: only name and type
-//! together tell (include/uapi/linux/elf.h, `NT_GNU_BUILD_ID`).
+//! `.notes` holds many notes. Most are for Xen, and some have the build id's type. Only name and
+//! type together identify it (include/uapi/linux/elf.h, `NT_GNU_BUILD_ID`).
 
-/// Shortest and longest build id that is believed; `ld --build-id` makes 8, 16 or 20 bytes, or as
-/// many as it is told.
+/// Shortest and longest build id that is believed. `ld --build-id` makes 8, 16 or 20 bytes, or any
+/// number on request.
 const BUILD_ID_SIZE: std::ops::RangeInclusive<usize> = 8..=64;
 const GNU: &[u8] = b"GNU\0";
 const NT_GNU_BUILD_ID: u32 = 3;
 const HEADER: usize = 12;
 
-/// A build id and the note it stands in.
+/// A build id, and the note that holds it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BuildId<'a> {
-    /// Where in the section its note begins.
+    /// Offset of its note in the section.
     pub(super) offset: usize,
     /// Header, name and id.
     pub(super) note: &'a [u8],
@@ -21,7 +21,7 @@ pub(super) struct BuildId<'a> {
     pub(super) id: &'a [u8],
 }
 
-/// The one build id in a section of notes; otherwise what the kernel has instead.
+/// The only build id in a section of notes. The error says what the kernel has instead.
 pub(super) fn build_id(section: &[u8]) -> Result<BuildId<'_>, String> {
     let mut found = None;
     let mut offset = 0;
@@ -54,8 +54,8 @@ struct Note<'a> {
 }
 
 impl<'a> Note<'a> {
-    /// Three words (bytes of the name, bytes of the content, type), name and content, these two
-    /// each filled up to four bytes.
+    /// Reads three words (bytes of the name, bytes of the content, type), then name and content,
+    /// both padded to a multiple of four bytes.
     fn at(section: &'a [u8], offset: usize) -> Option<Self> {
         let word = |index: usize| {
             let bytes = section.get(offset..)?.get(index.checked_mul(4)?..)?.first_chunk()?;

@@ -17,11 +17,11 @@ use crate::files;
 impl VendorImage {
     /// Reads a bzImage (`/boot/vmlinuz-RELEASE`) or a `vmlinux`, with or without symbols.
     ///
-    /// A bzImage of at most [`MAX_PACKED`] bytes is read whole. Of a `vmlinux`, which may be huge
-    /// with what a debugger needs, only the parts that are looked at are read.
+    /// A bzImage of at most [`MAX_PACKED`] bytes is read whole. Of a `vmlinux`, only the needed
+    /// parts are read: debug information can make it huge.
     ///
     /// # Errors
-    /// [`ImageError`], always one that names `path`.
+    /// [`ImageError`], which always names `path`.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
         let file =
             files::open(path).map_err(|error| ImageError::Read { path: path.to_owned(), error })?;
@@ -31,7 +31,7 @@ impl VendorImage {
         })
     }
 
-    /// The same of a file's content.
+    /// Reads an image from its bytes.
     ///
     /// # Errors
     /// [`ImageError`], without a path.
@@ -60,10 +60,10 @@ impl VendorImage {
     }
 }
 
-/// Unpacks a bzImage: the kernel's ELF file, and behind it the relocations that KASLR applies
+/// Unpacks a bzImage to the kernel's ELF file, followed by the relocations that KASLR applies
 /// (`vmlinux.bin.all` of arch/x86/boot/compressed/Makefile).
 ///
-/// At most [`MAX_UNPACKED`] bytes are made, and memory is used as they come.
+/// The result has at most [`MAX_UNPACKED`] bytes, and is allocated as they come.
 ///
 /// # Errors
 /// [`ImageError`], without a path.
@@ -71,11 +71,12 @@ pub fn unpack(bzimage: &[u8]) -> Result<Vec<u8>, ImageError> {
     payload::unpack(bzimage::payload(bzimage)?, MAX_UNPACKED)
 }
 
-/// Reads a kernel image and unpacks it: the SHA-256 of the file as it is, and the kernel's ELF file
-/// with its relocations. A `vmlinux` has none, and is limited to [`MAX_UNPACKED`] bytes.
+/// Reads a kernel image and unpacks it. Returns the SHA-256 of the file as it is, and the kernel's
+/// ELF file with its relocations. A `vmlinux` has no relocations, and is limited to
+/// [`MAX_UNPACKED`] bytes.
 ///
 /// # Errors
-/// [`ImageError`], always one that names `path`.
+/// [`ImageError`], which always names `path`.
 pub fn open_unpacked(path: &Path) -> Result<(Digest, Vec<u8>), ImageError> {
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();

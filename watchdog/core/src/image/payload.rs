@@ -1,7 +1,7 @@
-//! The packed kernel within a bzImage.
+//! The packed kernel in a bzImage.
 //!
-//! The formats are those of `KERNEL_GZIP` … `KERNEL_ZSTD` (init/Kconfig), made by
-//! scripts/Makefile.lib, which ends each with the unpacked size as 32 bits. gzip does so itself.
+//! The formats are those of `KERNEL_GZIP` … `KERNEL_ZSTD` (init/Kconfig). scripts/Makefile.lib
+//! packs the kernel and appends its unpacked size as 32 bits; gzip itself does that.
 
 use std::io::{self, Read};
 
@@ -9,11 +9,11 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 use super::{Format, ImageError, lz4};
 
-/// Most memory for what is unpacked already and may be referred to: 256 MiB. zstd and, since 6.13,
-/// xz use up to 128 MiB for a kernel (scripts/Makefile.lib, scripts/xz_wrap.sh).
+/// Most memory for a dictionary, the unpacked bytes that later ones may refer to: 256 MiB. zstd
+/// and, since 6.13, xz use up to 128 MiB for a kernel (scripts/Makefile.lib, scripts/xz_wrap.sh).
 const MAX_DICTIONARY: u32 = 256 << 20;
 
-/// By magic numbers, as the kernel itself tells them apart (lib/decompress.c).
+/// The format by its magic number, as the kernel itself detects it (lib/decompress.c).
 fn format_of(payload: &[u8]) -> Result<Format, ImageError> {
     const MAGIC: [(&[u8], Format); 6] = [
         (b"\x1f\x8b", Format::Gzip),
@@ -36,7 +36,8 @@ fn format_of(payload: &[u8]) -> Result<Format, ImageError> {
 
 /// Unpacks a payload to at most `limit` bytes.
 ///
-/// What comes is held against the size at its end, but nothing is allocated by that.
+/// The result is compared with the size at the end of the payload. No memory is allocated by that
+/// size.
 pub(super) fn unpack(payload: &[u8], limit: u64) -> Result<Vec<u8>, ImageError> {
     let format = format_of(payload)?;
     let (packed, size) = payload
@@ -47,7 +48,7 @@ pub(super) fn unpack(payload: &[u8], limit: u64) -> Result<Vec<u8>, ImageError> 
         return Err(ImageError::TooMuch { stated, limit });
     }
     let mut unpacked = Vec::new();
-    // One byte more than there should be tells too much from enough.
+    // One byte more than stated, to detect a payload that unpacks to more.
     let most = stated.saturating_add(1);
     decode(format, if format == Format::Gzip { payload } else { packed }, most, &mut unpacked)
         .map_err(|error| ImageError::Unpack { format, error })?;
@@ -63,7 +64,7 @@ pub(super) fn unpack(payload: &[u8], limit: u64) -> Result<Vec<u8>, ImageError> 
     Err(ImageError::WrongSize { stated, found })
 }
 
-/// Decodes up to `most` bytes, and verifies the format's own checksum if that was all.
+/// Decodes up to `most` bytes. If these are all, verifies the format's own checksum.
 pub(super) fn decode(
     format: Format,
     packed: &[u8],
@@ -88,8 +89,8 @@ pub(super) fn decode(
     }
 }
 
-/// The decoder computes the checksum of what it gave, and leaves it to its caller to compare: once
-/// it has given everything.
+/// Compares the checksums, which the decoder computes but does not compare. They are final only
+/// after the decoder gave all its bytes.
 fn verify_zstd(decoder: &FrameDecoder) -> io::Result<()> {
     let gave_all = decoder.is_finished() && decoder.can_collect() == 0;
     match (decoder.get_checksum_from_data(), decoder.get_calculated_checksum()) {

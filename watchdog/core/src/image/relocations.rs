@@ -1,15 +1,16 @@
-//! What KASLR changes in a kernel: the list that stands behind the ELF file in a bzImage.
+//! What KASLR changes in a kernel: the list of relocations behind the ELF file in a bzImage.
 //!
-//! arch/x86/tools/relocs.c writes it, `handle_relocations()` of arch/x86/boot/compressed/misc.c
-//! reads it from the end backwards: 32-bit places up to a zero, then (to 6.14) inverse 32-bit
-//! places of per-CPU references up to a zero, then 64-bit places up to a zero. Each is the low half
-//! of the link address of what is to be changed by the distance that the kernel was moved.
+//! arch/x86/tools/relocs.c writes the list. `handle_relocations()` of
+//! arch/x86/boot/compressed/misc.c reads it backwards from the end. 32-bit places come first, up to
+//! a zero. To 6.14, inverse 32-bit places of per-CPU references follow, up to a zero. 64-bit places
+//! come last, up to a zero. Each place is the low half of a link address. The boot code changes the
+//! word there by the distance that it moved the kernel.
 
 use serde::{Deserialize, Serialize};
 
 use crate::memory::VirtAddr;
 
-/// Where the image refers to its own place, in bytes from `_stext`, ascending.
+/// Places where the image refers to its own address, in bytes from `_stext`, ascending.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relocations {
     /// 32-bit words to which the distance is added.
@@ -21,7 +22,7 @@ pub struct Relocations {
 }
 
 impl Relocations {
-    /// Reads the bytes behind the ELF file; without any there are no relocations.
+    /// Reads the bytes behind the ELF file. No bytes mean no relocations.
     pub(super) fn parse(bytes: &[u8], stext: VirtAddr) -> Result<Self, String> {
         let (words, rest) = bytes.as_chunks::<4>();
         let mut values = words.iter().map(|word| u32::from_le_bytes(*word));
@@ -35,7 +36,7 @@ impl Relocations {
         for value in values {
             match lists.last_mut() {
                 Some(list) if value != 0 => {
-                    // Both are halves of addresses in the same GiB.
+                    // Both are low halves of addresses in the same GiB.
                     list.push(value.wrapping_sub(stext.0 as u32));
                 }
                 _ => lists.push(Vec::new()),
@@ -53,13 +54,13 @@ impl Relocations {
         }
     }
 
-    /// Whether there are none: the image cannot be moved.
+    /// Whether there are none, so that the image cannot be moved.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.words.is_empty() && self.inverse.is_empty() && self.quads.is_empty()
     }
 
-    /// The relocations whose places lie in `size` bytes from `offset`.
+    /// The relocations whose places lie in the `size` bytes from `offset` on.
     #[must_use]
     pub fn within(&self, offset: u32, size: u32) -> Self {
         let part = |list: &[u32]| {
@@ -70,9 +71,9 @@ impl Relocations {
         Self { words: part(&self.words), inverse: part(&self.inverse), quads: part(&self.quads) }
     }
 
-    /// Moves `bytes`, which stand `offset` bytes behind `_stext`, by `distance`.
+    /// Moves `bytes` by `distance`. They begin `offset` bytes after `_stext`.
     pub fn apply(&self, bytes: &mut [u8], offset: u32, distance: u64) {
-        // `handle_relocations()` adds an `unsigned long` to 32-bit words: the rest is cut off.
+        // `handle_relocations()` adds an `unsigned long` to 32-bit words, which truncates it.
         let low = distance as u32;
         add::<4>(&self.words, bytes, offset, |word| {
             u32::from_le_bytes(word).wrapping_add(low).to_le_bytes()
@@ -86,7 +87,7 @@ impl Relocations {
     }
 }
 
-/// Changes the words at `places` that lie in `bytes` as a whole.
+/// Changes the words at those `places` that lie in `bytes` as a whole.
 fn add<const N: usize>(
     places: &[u32],
     bytes: &mut [u8],

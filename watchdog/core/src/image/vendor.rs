@@ -1,8 +1,8 @@
-//! What a vendor's kernel image says of the kernel that boots from it.
+//! A vendor's kernel image, as a description of the kernel that boots from it.
 
 use crate::memory::VirtAddr;
 
-/// What a vendor's kernel image says of the kernel that boots from it.
+/// The facts in a vendor's kernel image about the kernel that boots from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VendorImage {
     pub(super) build_id: Vec<u8>,
@@ -21,8 +21,8 @@ impl VendorImage {
         &self.build_id
     }
 
-    /// The build id's note as it stands in the running kernel's memory, where nothing relocates it:
-    /// the header of 12 bytes, `GNU\0`, the id.
+    /// The build id's note as it is in the running kernel's memory, where nothing relocates it: the
+    /// header of 12 bytes, `GNU\0`, the id.
     #[must_use]
     pub fn build_id_note(&self) -> &[u8] {
         &self.build_id_note
@@ -30,14 +30,14 @@ impl VendorImage {
 
     /// Bytes from `_stext` to [`Self::build_id_note`], by link addresses.
     ///
-    /// The same by physical addresses: the boot code moves the whole image at once, and an image
-    /// whose program headers would part the two is refused.
+    /// Physical addresses give the same distance. The boot code moves the whole image at once, and
+    /// an image whose program headers separate the two is refused.
     #[must_use]
     pub fn build_id_note_offset(&self) -> i64 {
         self.build_id_note_offset
     }
 
-    /// The address that `_stext` is linked at, which is where it is when KASLR is off.
+    /// The link address of `_stext`. It is there if KASLR is off.
     #[must_use]
     pub fn text_virt(&self) -> VirtAddr {
         self.text_virt
@@ -49,13 +49,13 @@ impl VendorImage {
         self.text_size
     }
 
-    /// The release, as `uname -r` says it. Foreign text: escape it before it is shown.
+    /// The release, as `uname -r` prints it. Foreign text: escape it before printing.
     #[must_use]
     pub fn release(&self) -> &str {
         &self.release
     }
 
-    /// The line `Linux version …`, as `/proc/version` has it, without its newline. Foreign text.
+    /// The line `Linux version …` of `/proc/version`, without its newline. Foreign text.
     #[must_use]
     pub fn banner(&self) -> &str {
         &self.banner

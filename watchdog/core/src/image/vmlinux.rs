@@ -1,8 +1,8 @@
 //! The kernel's ELF file, as linked by arch/x86/kernel/vmlinux.lds.S.
 //!
-//! In a bzImage its symbols are stripped. What is needed stands in its sections all the same: from
-//! 5.10 to 7.2 `.text` begins at `_text`, which is `_stext`, and `_etext` follows it; Debian's 6.1,
-//! 6.12 and 7.2 say so in their own kallsyms. Where there are symbols, they must agree.
+//! A bzImage holds it without symbols, but its sections give the same facts. From 5.10 to 7.2,
+//! `.text` begins at `_text`, which is `_stext`, and `_etext` follows it. The kallsyms of Debian's
+//! 6.1, 6.12 and 7.2 confirm that. If the file has symbols, they must agree.
 
 use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64, Sym64};
 use object::endian::LittleEndian;
@@ -19,19 +19,19 @@ type Segment = ProgramHeader64<LittleEndian>;
 type Symbol = Sym64<LittleEndian>;
 
 pub(super) const LE: LittleEndian = LittleEndian;
-/// `__START_KERNEL_map` and, above it, the most that `KERNEL_IMAGE_SIZE` allows a kernel
+/// `__START_KERNEL_map`, and the largest `KERNEL_IMAGE_SIZE` of a kernel above it
 /// (arch/x86/include/asm/page_64_types.h).
 const IMAGE_MAPPING: VirtAddr = VirtAddr(0xffff_ffff_8000_0000);
 const IMAGE_SIZE: u64 = 1 << 30;
-/// Segments, and sections, that a kernel may have; Debian's have up to 5 and 46, and some 20
-/// sections more with what debuggers need.
+/// Most segments, and most sections, of a kernel. Debian's have up to 5 and 46, and some 20
+/// sections more with debug information.
 const MAX_HEADERS: usize = 4096;
-/// Most bytes of one section that are read: 256 MiB.
+/// Most bytes that are read of one section: 256 MiB.
 const MAX_SECTION: u64 = 256 << 20;
 /// Most bytes of notes, and of section names; Debian's kernels have some 500 of each.
 const MAX_SMALL_SECTION: u64 = 64 << 10;
 
-/// Longest name of a section; those of runtime constants carry a variable's.
+/// Longest name of a section; those of runtime constants contain a variable's name.
 const MAX_NAME: usize = 256;
 
 /// The start of every ELF file.
@@ -41,14 +41,14 @@ pub(super) fn is_elf(file: &[u8]) -> bool {
     file.starts_with(&MAGIC)
 }
 
-/// Reads what the watchdog needs of a kernel's ELF file.
+/// Reads the facts that the watchdog needs from a kernel's ELF file.
 pub(super) fn read<'data, R: ReadRef<'data>>(file: R) -> Result<VendorImage, ImageError> {
     let header = header(file)?;
     let vmlinux = Vmlinux::new(header, file).map_err(ImageError::Vmlinux)?;
     vmlinux.image().map_err(ImageError::Vmlinux)
 }
 
-/// The file's header, if it is one of an x86-64 program.
+/// The file's header, if the file is an x86-64 program.
 pub(super) fn header<'data, R: ReadRef<'data>>(file: R) -> Result<&'data Header, ImageError> {
     let start = file.read_bytes_at(0, 20).map_err(|()| ImageError::Other("too short for ELF"))?;
     let [class, order] = *start.get(4..).and_then(<[u8]>::first_chunk).unwrap_or(&[0; 2]);
@@ -69,7 +69,7 @@ pub(super) fn header<'data, R: ReadRef<'data>>(file: R) -> Result<&'data Header,
         .ok_or(ImageError::Other("an ELF file, but not a linked program"))
 }
 
-/// A kernel's ELF file; its methods fail with what the file has or lacks.
+/// A kernel's ELF file. The errors of its methods say what the file has or lacks.
 pub(super) struct Vmlinux<'data, R: ReadRef<'data>> {
     file: R,
     segments: &'data [Segment],
@@ -128,7 +128,7 @@ impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
         })
     }
 
-    /// Address and size of the text, on which section and symbols must agree.
+    /// Address and size of the text. Section and symbols must agree on them.
     fn text(&self, section: &Section) -> Result<(VirtAddr, u64), String> {
         let executable = u64::from(elf::SHF_ALLOC | elf::SHF_EXECINSTR);
         let start = mapped(section)
@@ -145,7 +145,7 @@ impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
         Ok((start, size))
     }
 
-    /// Checks the text against the global symbols `_stext` and `_etext`, where there are symbols.
+    /// Checks the text against the global symbols `_stext` and `_etext`, if the file has symbols.
     fn agree(&self, start: VirtAddr, end: VirtAddr) -> Result<(), String> {
         let Some(table) = self.sections.iter().find(|s| s.sh_type(LE) == elf::SHT_SYMTAB) else {
             return Ok(());
@@ -170,7 +170,7 @@ impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
         Ok(())
     }
 
-    /// The one section of this name, which must be of this type.
+    /// The only section of this name, which must have this type.
     fn section(&self, name: &str, kind: u32) -> Result<&'data Section, String> {
         let is_named = |section: &&Section| is_name(self.names, section.sh_name(LE), name);
         let mut named = self.sections.iter().filter(is_named);
@@ -187,7 +187,7 @@ impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
         }
     }
 
-    /// The name of a section; `None` when it has none that a kernel would have.
+    /// The name of a section; `None` if it is invalid, or longer than a kernel's names.
     pub(super) fn name(&self, section: &Section) -> Option<String> {
         let start = usize::try_from(section.sh_name(LE)).ok()?;
         let name = self.names.get(start..)?.split(|byte| *byte == 0).next()?;
@@ -209,8 +209,8 @@ impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
             .map_err(|_| format!("is cut short: its {name} lies outside the file"))
     }
 
-    /// How far the loader moves a section, from its link address to its physical address; the file
-    /// must hold all of it, where both headers say.
+    /// How far the loader moves a section, from its link address to its physical address. The file
+    /// must hold all of the section, where both headers say.
     fn displacement(&self, section: &Section, name: &str) -> Result<u64, String> {
         let holds = |segment: &&Segment| {
             let within = section.sh_addr(LE).checked_sub(segment.p_vaddr(LE))?;
@@ -228,7 +228,7 @@ impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
     }
 }
 
-/// Whether the string at `offset` of a string table is `name`: looked at no further than that, as
+/// Whether the string at `offset` of a string table is `name`. Reads no further than that, because
 /// the strings of a hostile file may never end.
 fn is_name(strings: &[u8], offset: u32, name: &str) -> bool {
     let found = usize::try_from(offset).ok().and_then(|offset| strings.get(offset..));
@@ -236,7 +236,7 @@ fn is_name(strings: &[u8], offset: u32, name: &str) -> bool {
     rest.is_some_and(|rest| rest.first() == Some(&0))
 }
 
-/// The address of a section that lies in the kernel image mapping as a whole.
+/// The address of a section that lies entirely in the kernel image mapping.
 pub(super) fn mapped(section: &Section) -> Option<VirtAddr> {
     let start = VirtAddr(section.sh_addr(LE));
     let end = start.checked_sub(IMAGE_MAPPING)?.checked_add(section.sh_size(LE))?;

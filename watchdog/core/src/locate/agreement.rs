@@ -1,9 +1,9 @@
-//! The one place where witnesses are believed or not.
+//! Decides whether the claims of the witnesses are believed. No other module decides that.
 //!
-//! Claims of one text address belong together. A kernel is located when page tables map exactly
-//! the text that kallsyms bounds, another witness that knows the size to the byte says the same,
-//! and nobody who speaks of that text says otherwise. There is no vote: one contradiction makes it
-//! lost.
+//! Claims about one text address belong together. A kernel is located under three conditions. Page
+//! tables map exactly the text that kallsyms bounds. Another witness that knows the size to the
+//! byte confirms it. No witness of that text contradicts. There is no vote: one contradiction makes
+//! the kernel lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use super::{Finding, Kernel, Lost, Text, Witness};
 use crate::memory::{PAGE_SIZE, PhysAddr, RangeSet};
 use crate::text::printable;
 
-/// Where the image is linked to run: `__START_KERNEL_map` + `CONFIG_PHYSICAL_START`.
+/// Link address of the image: `__START_KERNEL_map` + `CONFIG_PHYSICAL_START`.
 const LINK_ADDRESS: u64 = IMAGE_MAPPING + 0x100_0000;
 
-/// What all witnesses claim.
+/// The claims of all witnesses.
 #[derive(Default)]
 pub(super) struct Claims {
     pub(super) mappings: Vec<MappingClaim>,
@@ -32,7 +32,7 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// The claims about each text address.
+    /// The claims, grouped by text address.
     fn by_text(self) -> BTreeMap<PhysAddr, Self> {
         let mut kernels: BTreeMap<PhysAddr, Self> = BTreeMap::new();
         for claim in self.mappings {
@@ -45,7 +45,7 @@ impl Claims {
             add_once(&mut kernels.entry(claim.phys).or_default().resources, claim);
         }
         for claim in self.notes {
-            // The note stands in two places; said twice is said once.
+            // The note has two copies. Equal claims count once.
             add_once(&mut kernels.entry(claim.phys).or_default().notes, claim);
         }
         for claim in self.vendors {
@@ -73,8 +73,8 @@ fn add_once<T: PartialEq>(claims: &mut Vec<T>, claim: T) {
     }
 }
 
-/// Decides about every kernel that any witness speaks of. Its text must lie in the memory
-/// `within`; where vendor's images are given, it must be one of them.
+/// Decides about every kernel that any witness claims. Its text must lie in the memory `within`. If
+/// vendor's images are given, the kernel must be one of them.
 pub(super) fn decide(claims: Claims, within: &RangeSet, images: &[VendorSign]) -> Vec<Finding> {
     let kernels = claims.by_text().into_iter();
     let findings: Vec<Finding> =
@@ -139,7 +139,7 @@ struct Exact<'a> {
 }
 
 impl Exact<'_> {
-    /// The first thing on which they differ, from each other or from the page tables.
+    /// The first contradiction among them, or with the page tables.
     fn contradiction(&self, mapping: &MappingClaim) -> Option<String> {
         let size = self.table.size;
         let others = [
@@ -166,7 +166,7 @@ impl Exact<'_> {
     }
 }
 
-/// What VMCOREINFO says otherwise than page tables and kallsyms.
+/// The first contradiction of VMCOREINFO with page tables and kallsyms.
 fn note_contradicts(
     note: &NoteClaim,
     mapping: &MappingClaim,
@@ -194,7 +194,8 @@ fn note_contradicts(
     None
 }
 
-/// That a kernel is none of the images it should be, or has not the build id it says.
+/// The contradiction of a kernel that is none of the given images, or states another build id than
+/// its image.
 fn image_contradicts(
     images: &[VendorSign],
     vendor: Option<&VendorClaim>,
@@ -220,7 +221,8 @@ fn image_contradicts(
     }
 }
 
-/// That a text is not, all of it, in the memory that was searched: somebody else's, then.
+/// The contradiction of a text that lies partly or entirely outside the searched memory. It belongs
+/// to another node.
 fn outside(mapping: &MappingClaim, within: &RangeSet) -> Option<String> {
     let frames = mapping.text.frames()?;
     let inside = within.covers(&frames);
@@ -228,7 +230,7 @@ fn outside(mapping: &MappingClaim, within: &RangeSet) -> Option<String> {
         .then(|| format!("its page tables lead to {frames}, which is not in {}", within.in_brief()))
 }
 
-/// `6.1.0-56-amd64` of `Linux version 6.1.0-56-amd64 (…`.
+/// `6.1.0-56-amd64`, from `Linux version 6.1.0-56-amd64 (…`.
 fn release_of(banner: &str) -> Option<&str> {
     banner.split(' ').nth(2).filter(|release| !release.is_empty())
 }
@@ -261,7 +263,7 @@ fn located(
     })
 }
 
-/// What everybody says, in their own words.
+/// The statement of each witness, as text.
 fn witnesses(claims: &Claims) -> Vec<Witness> {
     let witness = |name, says| Witness { name, agrees: false, says };
     let notes = claims.notes.iter().map(|note| {

@@ -1,12 +1,12 @@
-//! A bound on the work that foreign bytes may cause.
+//! A limit on the work that foreign bytes may cause.
 
-/// Work that is always granted, in bytes looked at. One kernel takes some 20 MiB of it.
+/// Work that is always granted, in bytes examined. One kernel takes some 20 MiB of it.
 const BASE: u64 = 96 << 20;
 
-/// Bytes that may still be looked at while signs are followed.
+/// Bytes that may still be examined while signs are followed.
 ///
-/// Who plants signs decides how many are followed; so all of them together get a budget. When it
-/// is gone nothing is located: a search that gave up early might have missed the living kernel.
+/// A node that plants signs decides how many are followed, so all signs share one budget. When it
+/// is spent, nothing is located: a search that gave up early might have missed the living kernel.
 #[derive(Clone, Debug)]
 pub struct Budget {
     left: u64,
@@ -15,20 +15,20 @@ pub struct Budget {
 
 impl Budget {
     /// The budget for a search through `bytes` of memory: following signs may take as long as
-    /// looking for them. Memory that a running kernel uses is full of what is left of copies of
-    /// kernels, which must not pass for decoys.
+    /// finding them. The memory of a running kernel is full of remnants of kernel copies, which
+    /// must not count as decoys.
     #[must_use]
     pub fn for_memory(bytes: u64) -> Self {
         Self { left: BASE.saturating_add(bytes), exhausted: false }
     }
 
-    /// A budget of so many bytes.
+    /// A budget of `left` bytes.
     #[cfg(test)]
     pub(super) const fn with_left(left: u64) -> Self {
         Self { left, exhausted: false }
     }
 
-    /// Takes `bytes` of work; `None`, now and from now on, when there is not that much left.
+    /// Spends `bytes` of work. `None` if less is left, and on every call after that.
     pub(super) fn spend(&mut self, bytes: usize) -> Option<()> {
         let left = self.left.checked_sub(bytes as u64).filter(|_| !self.exhausted);
         self.exhausted = left.is_none();
@@ -36,7 +36,7 @@ impl Budget {
         Some(())
     }
 
-    /// Whether some work was refused.
+    /// Whether any work was refused.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
         self.exhausted
@@ -47,7 +47,7 @@ impl Budget {
 mod tests {
     use super::*;
 
-    /// Check that a budget once overdrawn stays so, however small the next wish.
+    /// Check that an overdrawn budget stays overdrawn, however small the next request.
     #[test]
     fn overdrawn_is_final() {
         let mut budget = Budget::for_memory(0);

@@ -1,4 +1,4 @@
-//! Bounded reading of foreign bytes.
+//! Bounded reads of foreign bytes.
 
 use crate::memory::{Memory, PhysAddr};
 
@@ -21,7 +21,7 @@ fn array_at<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
     bytes.get(offset..offset.checked_add(N)?)?.try_into().ok()
 }
 
-/// A copy of `length` bytes at physical `at`; `None` when the source does not hold them.
+/// A copy of `length` bytes at physical `at`; `None` if the source does not hold them.
 ///
 /// The caller bounds `length`.
 pub(super) fn copy(memory: &dyn Memory, at: PhysAddr, length: usize) -> Option<Vec<u8>> {

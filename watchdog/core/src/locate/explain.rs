@@ -1,7 +1,7 @@
-//! What becomes of each candidate of a witness and of each kernel text, for the log.
+//! Logs what becomes of each candidate of a witness, and of each kernel text.
 //!
-//! Memory decides how many candidates there are. At debug level a search therefore logs the first
-//! of each kind and counts the rest; trace level has all of them.
+//! Memory decides how many candidates there are. At debug level, a search therefore logs the first
+//! of each kind and counts the rest. Trace level logs all of them.
 
 use std::cmp::Reverse;
 
@@ -10,13 +10,13 @@ use log::Level;
 use super::Finding;
 use crate::memory::PhysAddr;
 
-/// Candidates of one kind that are logged at debug level in one search.
+/// Most candidates of one kind that a search logs at debug level.
 pub(super) const LOGGED: usize = 32;
 
-/// Witnesses of one text that are logged.
+/// Most witnesses of one text that are logged.
 const LOGGED_WITNESSES: usize = 8;
 
-/// The reason where [`Budget::spend`](super::Budget) refuses.
+/// The reason if [`Budget::spend`](super::Budget) refuses.
 pub(super) const SPENT: &str = "the budget for following signs is spent";
 
 /// The level for the line about candidate `n`, counted from 0.
@@ -24,15 +24,15 @@ pub(super) const fn level(n: usize) -> Level {
     if n < LOGGED { Level::Debug } else { Level::Trace }
 }
 
-/// Logs how many candidates have no line at debug level.
+/// Logs how many candidates are not logged at debug level.
 pub(super) fn log_rest(kind: &str, count: usize) {
     if let Some(rest @ 1..) = count.checked_sub(LOGGED) {
         log::debug!("{kind}: {rest} more, logged at trace level");
     }
 }
 
-/// The claims among the candidates of one witness. Each candidate is the address of its sign, and
-/// its claim or the check at which it failed; `text` is where a claim says the kernel text is.
+/// The claims among the candidates of one witness. A candidate is the address of its sign, with its
+/// claim or the check that failed. `text` returns the address of the kernel text in a claim.
 pub(super) fn claims_of<T>(
     witness: &str,
     candidates: impl Iterator<Item = (PhysAddr, Result<T, &'static str>)>,
@@ -59,8 +59,8 @@ pub(super) fn claims_of<T>(
     claims
 }
 
-/// Logs what was compared for each kernel text, and the decision. Of many texts those that most
-/// witnesses speak of come first: decoys must not hide them.
+/// Logs what was compared for each kernel text, and the decision. The texts with the most witnesses
+/// come first, so that decoys cannot hide them.
 pub(super) fn log_findings(findings: &[Finding]) {
     if !log::log_enabled!(Level::Debug) {
         return;

@@ -1,32 +1,32 @@
 //! Witness: the kernel's own entry for its text in `/proc/iomem`, read from memory.
 //!
 //! `code_resource` (arch/x86/kernel/setup.c, 5.10 to 7.2) is a `struct resource`
-//! (include/linux/ioport.h): start, end (inclusive) and name, eight bytes each, then flags. While
-//! it boots, the kernel fills in the physical addresses of `_text` and of the last byte before
-//! `_etext`. That makes it the one record of the text's place that is physical and exact to the
-//! byte, and its name, a pointer into the same image, tells the virtual address as well.
+//! (include/linux/ioport.h): start, end (inclusive) and name, eight bytes each, then flags. During
+//! boot, the kernel fills in the physical addresses of `_text` and of the last byte before
+//! `_etext`. This resource is the only record of the text's place that is physical and exact to the
+//! byte. The name is a pointer into the same image, and gives the virtual address as well.
 
 use super::Budget;
 use super::bytes::{copy, u64_at};
 use super::explain::SPENT;
 use crate::memory::{Memory, PhysAddr, VirtAddr};
 
-/// `IORESOURCE_BUSY | IORESOURCE_SYSTEM_RAM`, which a resource inside RAM has as its flags.
+/// `IORESOURCE_BUSY | IORESOURCE_SYSTEM_RAM`, the flags of a resource inside RAM.
 pub(super) const FLAGS: u64 = 0x8100_0200;
-/// The first half of the flags in memory, by which they are searched for.
+/// The first half of the flags in memory, which the scan searches for.
 pub(super) const FLAGS_LOW: u32 = 0x8100_0200;
 /// Bytes from the start of the structure to its flags.
 const TO_FLAGS: u64 = 24;
 const NAME: &[u8] = b"Kernel code\0";
-/// Text starts at a multiple of this (`CONFIG_PHYSICAL_ALIGN`), physically and virtually.
+/// The text starts at a multiple of this (`CONFIG_PHYSICAL_ALIGN`), physically and virtually.
 const ALIGN: u64 = 2 << 20;
-/// Largest text, and furthest name behind it, that are believed.
+/// Largest text, and largest distance from it to the name, that are believed.
 const MAX_IMAGE: u64 = 1 << 30;
 
-/// What a look for the name may cost, in bytes looked at (and reads of a page each).
+/// Cost of a search for the name, in bytes examined: 64 for each place where it may be.
 const CLAIM_COST: usize = (MAX_IMAGE / ALIGN) as usize * 64;
 
-/// What the entry says of a kernel.
+/// The claim of the entry about a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResourceClaim {
     /// Physical address of `_text`.
@@ -37,7 +37,7 @@ pub struct ResourceClaim {
     pub size: u64,
 }
 
-/// Reads the resource whose flags are at physical `flags_at`; `None` when it is no `Kernel code`.
+/// Reads the resource whose flags are at physical `flags_at`; `None` if it is not `Kernel code`.
 #[must_use]
 pub fn claim(
     memory: &dyn Memory,
@@ -60,8 +60,8 @@ pub(super) fn examine(
     {
         return Err("its flags, place, size or name are not those of a kernel text's resource");
     }
-    // Both addresses of the image are multiples of the alignment, so the name's offset in a large
-    // page is known, and only in which one it lies must be tried.
+    // Both addresses of the image are multiples of the alignment. The name's offset in a large page
+    // is therefore known, and only the page must be found.
     let offset = name % ALIGN;
     budget.spend(CLAIM_COST).ok_or(SPENT)?;
     let claim = (0..MAX_IMAGE / ALIGN).find_map(|page| {

@@ -1,4 +1,4 @@
-//! What locating a kernel yields.
+//! The results of locating a kernel.
 
 use std::sync::Arc;
 
@@ -16,27 +16,27 @@ pub struct Text {
     pub size: u64,
 }
 
-/// What one witness says of a kernel.
+/// The statement of one witness about a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Witness {
     /// `vmcoreinfo`, `kallsyms`, `page-tables`, `iomem` or `image`.
     pub name: &'static str,
     /// Whether it agrees with the others.
     pub agrees: bool,
-    /// Its words, fit to print.
+    /// Its statement, fit to print.
     pub says: String,
 }
 
 /// A located kernel.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    /// As `uname -r`; foreign text, not fit to print as it is.
+    /// As in `uname -r`. Foreign text: escape it before printing.
     pub release: String,
-    /// As `/proc/version`; foreign text.
+    /// As in `/proc/version`. Foreign text.
     pub banner: String,
-    /// The linker's build id in hexadecimal, where the kernel publishes one.
+    /// The linker's build id in hexadecimal, if the kernel publishes one.
     pub build_id: Option<String>,
-    /// Where the text is.
+    /// The place of the text.
     pub text: Text,
     /// Physical memory of the whole image, `_text` to `_end`.
     pub image: PhysRange,
@@ -48,9 +48,9 @@ pub struct Kernel {
     pub kaslr_offset: u64,
     /// What the kernel adds to an image offset to get a physical address (`phys_base`); wraps.
     pub phys_base: u64,
-    /// Who said so.
+    /// The statements of the witnesses.
     pub witnesses: Vec<Witness>,
-    /// What advances while it lives.
+    /// The clocks that advance while it lives.
     pub pulse: Pulse,
     /// The kernel's own symbol table.
     pub symbols: Arc<Symbols>,
@@ -61,23 +61,23 @@ pub struct Kernel {
 pub struct Lost {
     /// Why, as a sentence without its full stop.
     pub reason: String,
-    /// Where its text would be, by the first witness.
+    /// The claimed address of its text.
     pub text: Option<PhysAddr>,
-    /// What each witness said.
+    /// The statement of each witness.
     pub witnesses: Vec<Witness>,
-    /// What would advance if it lived, where its symbol table says so.
+    /// The clocks that would advance if it lived, if its symbol table names them.
     pub pulse: Pulse,
 }
 
 impl Lost {
-    /// Lost for a reason that no witness gave.
+    /// A loss for a reason that no witness gave.
     #[must_use]
     pub fn because(reason: String) -> Self {
         Self { reason, text: None, witnesses: Vec::new(), pulse: Pulse::default() }
     }
 }
 
-/// What was found of one kernel.
+/// The finding about one kernel.
 #[derive(Clone, Debug)]
 pub enum Finding {
     /// The witnesses agree.
@@ -89,7 +89,7 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// Physical address of the text, where any witness named one.
+    /// Physical address of the text, if any witness named one.
     #[must_use]
     pub fn text_address(&self) -> Option<PhysAddr> {
         match self {
@@ -98,7 +98,7 @@ impl Finding {
         }
     }
 
-    /// What advances while this kernel lives.
+    /// The clocks that advance while this kernel lives.
     #[must_use]
     pub fn pulse(&self) -> Pulse {
         match self {
@@ -126,7 +126,7 @@ impl Finding {
         }
     }
 
-    /// What each witness said.
+    /// The statement of each witness.
     #[must_use]
     pub fn witnesses(&self) -> &[Witness] {
         match self {

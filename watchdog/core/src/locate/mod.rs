@@ -1,13 +1,12 @@
-//! Where a kernel's text is: independent witnesses, and their agreement.
+//! Finds a kernel's text: independent witnesses claim where it is, and must agree.
 //!
-//! One pass over memory ([`scan`]) collects what each witness goes by: page-table shapes
+//! One pass over memory ([`scan`]) collects the signs of each witness: page-table shapes
 //! ([`page_tables`]), symbol tables ([`kallsyms`]), crash notes ([`vmcoreinfo`]), the kernel's
-//! entry in its own resource tree ([`iomem`]) and, where it is given, the vendor's image
-//! ([`vendor`]). Each witness then makes a claim of its own, without asking another, and
-//! [`agreement`] alone decides.
+//! entry in its own resource tree ([`iomem`]) and, if given, the vendor's image ([`vendor`]). Each
+//! witness then makes its own claim, independently of the others. Only [`agreement`] decides.
 //!
-//! Everything read here was written by another kernel, which may lie and may be writing still:
-//! bytes are copied once, every count and pointer is bounded, and nothing panics.
+//! Another kernel wrote everything that is read here. It may lie, and may still be writing. Bytes
+//! are therefore copied once, every count and pointer is bounded, and nothing panics.
 
 mod agreement;
 mod budget;

@@ -1,16 +1,17 @@
-//! Signs of life: what must advance while a kernel runs.
+//! Signs of life: values that must advance while a kernel runs.
 //!
-//! Every tick adds to `jiffies_64` (kernel/time/timekeeping.c, `do_timer`) and begins and ends a
-//! write of the timekeeper, which counts up the sequence at the head of `tk_core`
-//! (`timekeeping_update`; `struct tk_data` since 6.13 begins with it as well). Both stand in the
-//! image's data. An idle kernel may leave out ticks (NO_HZ), and makes up for them at the next
+//! Every tick adds to `jiffies_64` (kernel/time/timekeeping.c, `do_timer`). It also begins and ends
+//! a write of the timekeeper, which increments the sequence at the head of `tk_core`
+//! (`timekeeping_update`; `struct tk_data` since 6.13 begins with it as well). Both are in the
+//! image's data. An idle kernel may skip ticks (NO_HZ), and makes up for them at the next
 //! interrupt.
 //!
-//! While a kernel sleeps without ticks nothing in its memory changes, so no sign tells it from one
-//! whose processors were stopped. What it says itself bounds its sleep: `tick_do_timer_cpu` is the
-//! processor that ticks, and -1 while none does (kernel/time/tick-sched.c, `tick_nohz_stop_tick`).
-//! Even then the detector of soft lockups, where it is on (bit 1 of `watchdog_enabled`), wakes
-//! every processor each two fifths of `watchdog_thresh` seconds (kernel/watchdog.c, 5.10 to 7.2).
+//! While a kernel sleeps without ticks, nothing in its memory changes. No sign then distinguishes
+//! it from a kernel whose processors were stopped. Its own values limit its sleep.
+//! `tick_do_timer_cpu` is the processor that ticks, and -1 while none does
+//! (kernel/time/tick-sched.c, `tick_nohz_stop_tick`). Even then the soft-lockup detector, if
+//! enabled (bit 1 of `watchdog_enabled`), wakes each processor every two fifths of
+//! `watchdog_thresh` seconds (kernel/watchdog.c, 5.10 to 7.2).
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,21 +19,21 @@ use std::time::{Duration, Instant};
 use super::bytes::{copy, u32_at, u64_at};
 use crate::memory::{Memory, PhysAddr};
 
-/// More ticks at once than any kernel makes up for: hours. More is a number, not a clock.
+/// Most ticks that a kernel makes up for at once: hours. A larger step is not that of a clock.
 const MOST_TICKS: u64 = 1 << 24;
-/// From one look to the next, while it is waited for signs of life.
+/// Time between two reads, while waiting for signs of life.
 const STEP: Duration = Duration::from_millis(50);
 
-/// How long the clocks of a kernel that ticks may stand still: hundreds of ticks.
+/// Longest time that the clocks of a ticking kernel may stand still: hundreds of ticks.
 const AWAKE: Duration = Duration::from_secs(3);
-/// The same of one that sleeps without ticks, where nothing is known to wake it.
+/// The same for a kernel that sleeps without ticks, if nothing is known to wake it.
 const ASLEEP: Duration = Duration::from_secs(60);
-/// The detector's threshold in seconds: what `proc_watchdog_thresh` accepts.
+/// The valid thresholds of the detector in seconds, as `proc_watchdog_thresh` accepts them.
 const THRESHOLDS: std::ops::RangeInclusive<u32> = 1..=60;
 /// `WATCHDOG_SOFTOCKUP_ENABLED` (include/linux/nmi.h).
 const DETECTOR_IS_ON: u64 = 2;
 
-/// Where a kernel's clocks are, as its own symbol table says.
+/// The addresses of a kernel's clocks, by its own symbol table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pulse {
     /// Physical address of `jiffies_64`.
@@ -47,17 +48,17 @@ pub struct Pulse {
     threshold: Option<PhysAddr>,
 }
 
-/// What the clocks showed at one look.
+/// The values of the clocks at one read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Beat {
     jiffies: Option<u64>,
     sequence: Option<u32>,
-    /// How long they may stand still after it.
+    /// How long the clocks may stand still after this read.
     rest: Duration,
 }
 
 impl Pulse {
-    /// The symbols that it goes by.
+    /// The symbols that a pulse uses.
     pub(super) const SYMBOLS: [&str; 5] =
         ["jiffies_64", "tk_core", "tick_do_timer_cpu", "watchdog_enabled", "watchdog_thresh"];
 
@@ -67,7 +68,7 @@ impl Pulse {
         Self { jiffies, timekeeper, ticking, detector, threshold }
     }
 
-    /// Reads the clocks. What cannot be read shows nothing.
+    /// Reads the clocks. A clock that cannot be read has no value.
     #[must_use]
     pub fn read_clocks(&self, memory: &dyn Memory) -> Beat {
         let bytes = |at: Option<PhysAddr>, length| copy(memory, at?, length);
@@ -83,12 +84,12 @@ impl Pulse {
 }
 
 /// How long the clocks of a healthy kernel may stand still, by the processor that ticks and by the
-/// threshold of its detector of soft lockups, where that is on.
+/// threshold of the soft-lockup detector, if that is on.
 fn rest(ticking: Option<u32>, threshold: Option<u32>) -> Duration {
     if ticking.is_some_and(|processor| processor.cast_signed() >= 0) {
         return AWAKE;
     }
-    // What wakes it may be late by half, and its processor may have to be waited for.
+    // The wakeup may be late by half its period, and its processor may have to wait for its turn.
     let wakes = threshold.filter(|seconds| THRESHOLDS.contains(seconds));
     let late = |seconds: u32| Duration::from_millis(u64::from(seconds).saturating_mul(600));
     wakes
@@ -97,26 +98,26 @@ fn rest(ticking: Option<u32>, threshold: Option<u32>) -> Duration {
 }
 
 impl Beat {
-    /// Whether there is a clock that could go on.
+    /// Whether any clock could be read.
     #[must_use]
     pub const fn is_known(&self) -> bool {
         self.jiffies.is_some() || self.sequence.is_some()
     }
 
-    /// How long the clocks may stand still after this look on a kernel that lives, by its own
-    /// word: 3 s where it ticks, a minute where nothing is known to wake it.
+    /// How long the clocks of a living kernel may stand still after this read, by its own values.
+    /// It is 3 s for a ticking kernel, and a minute if nothing is known to wake it.
     #[must_use]
     pub const fn rest(&self) -> Duration {
         self.rest
     }
 
-    /// What the clocks of a kernel that never rests show after so many ticks.
+    /// The beat of a kernel that never sleeps, after so many ticks.
     #[must_use]
     pub fn of_ticks(ticks: u64) -> Self {
         Self { jiffies: Some(ticks), sequence: None, rest: AWAKE }
     }
 
-    /// Whether a clock went on since an earlier look, as a clock does: forward, not by years.
+    /// Whether a clock advanced since an earlier read as a clock does: forward, and not by years.
     #[must_use]
     pub fn advanced_since(&self, before: &Self) -> bool {
         let ticks = self.jiffies.zip(before.jiffies).map(|(now, then)| now.wrapping_sub(then));
@@ -126,7 +127,7 @@ impl Beat {
     }
 }
 
-/// Which of several kernels live: those whose clocks go on within `timeout`. Ends early when all
+/// Which of several kernels live: those whose clocks advance within `timeout`. Returns early if all
 /// of them do.
 #[must_use]
 pub fn living(memory: &dyn Memory, pulses: &[Pulse], timeout: Duration) -> Vec<bool> {
@@ -156,8 +157,8 @@ mod tests {
         Beat { jiffies: Some(jiffies), sequence: Some(sequence), ..Beat::default() }
     }
 
-    /// Check that either clock is a sign of life, over its wrap-around too, and that standing
-    /// still, going back and leaping are none.
+    /// Check that either clock is a sign of life, also when it wraps around. Check that standing
+    /// still, going back and leaping are not.
     #[test]
     fn clocks_go_forward() {
         assert!(beat(5, 0).advanced_since(&beat(4, 0)));
@@ -169,8 +170,8 @@ mod tests {
         assert!(!Beat::default().advanced_since(&beat(1, 1)));
     }
 
-    /// Check that a kernel that ticks may rest for no longer than 3 s, one that sleeps until
-    /// something wakes it, and that no word of it makes that longer than a minute.
+    /// Check that the clocks of a ticking kernel may stand still for at most 3 s, and those of a
+    /// sleeping one until its wakeup. No value in its memory extends that beyond a minute.
     #[test]
     fn as_long_as_it_may_sleep() {
         let seconds = |ticking, threshold| rest(ticking, threshold).as_secs();

@@ -1,30 +1,30 @@
-//! Looking again at a located kernel: whether its text is still mapped as it was.
+//! Checks a located kernel again: whether its text is still mapped as it was.
 
 use super::Kernel;
 use super::explain::LOGGED;
 use super::page_tables::{Run, aliases, executable, image_runs};
 use crate::memory::{Memory, PAGE_SIZE, PhysRange, ReadError};
 
-/// Executable stretches outside the text that are listed one by one; the image mapping has room for
-/// 262,144 of them.
+/// Most executable stretches outside the text that are listed one by one. The image mapping has
+/// room for 262,144 of them.
 const LISTED: usize = 64;
 
-/// What a second look at the page tables says.
+/// The result of a second walk of the page tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recheck {
     /// The text is where it was.
     Same {
-        /// What about the mapping is an alarm by itself, as sentences without full stop.
+        /// Properties of the mapping that are alarms by themselves, as sentences without full stop.
         findings: Vec<String>,
     },
-    /// The virtual addresses of the text do not lead to the located frames any more.
+    /// The virtual addresses of the text no longer lead to the located frames.
     Gone {
         /// Why, as a sentence without its full stop.
         reason: String,
     },
 }
 
-/// Walks the translation of a located text again, from the pinned root.
+/// Translates the addresses of a located text again, from the pinned root.
 ///
 /// # Errors
 /// When the root cannot be read.
@@ -77,7 +77,7 @@ pub fn recheck(memory: &dyn Memory, kernel: &Kernel) -> Result<Recheck, ReadErro
     Ok(Recheck::Same { findings })
 }
 
-/// Mappings of the text's frames, anywhere, that can be written or used by user mode.
+/// Mappings of the text's frames, at any address, that are writable or open to user mode.
 fn open_mappings(memory: &dyn Memory, kernel: &Kernel, size: u64) -> Vec<String> {
     let Some(frames) = PhysRange::with_size(kernel.text.phys, size) else { return Vec::new() };
     let (root, levels) = (kernel.page_table_root, kernel.paging_levels);

@@ -1,4 +1,4 @@
-//! `locate --json`: the shape of the documentation.
+//! The output of `locate --json`, in its documented form.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use super::{Finding, Kernel, Witness};
 use crate::memory::{PhysAddr, VirtAddr};
 use crate::text::printable;
 
-/// Longest banner and release that are shown.
+/// Most bytes of a banner or release that are shown.
 const SHOWN: usize = 256;
 
 /// One node's finding, as JSON shows it.
@@ -25,7 +25,7 @@ pub struct Report {
     strays: Vec<StrayReport>,
 }
 
-/// A kernel, or parts of one, that is not the node's.
+/// A kernel, or a part of one, that is not the node's.
 #[derive(Clone, Debug, Serialize)]
 struct StrayReport {
     state: &'static str,
@@ -66,7 +66,7 @@ struct WitnessReport {
 }
 
 impl Report {
-    /// The report of a node's finding; `mapping` is what is wrong with how its text is mapped,
+    /// The report of a node's finding. `mapping` lists what is wrong with the mapping of its text,
     /// `strays` what else was found in its memory.
     #[must_use]
     pub fn new(node: &str, finding: &Finding, mapping: &[String], strays: &[Finding]) -> Self {
@@ -126,7 +126,7 @@ impl KernelReport {
             text: TextReport { phys: text.phys, virt: text.virt, size: text.size },
             page_table_root: kernel.page_table_root,
             paging_levels: kernel.paging_levels,
-            // Plain hexadecimal numbers, not addresses: the wrappers only give them their form.
+            // Plain numbers, not addresses: the wrappers only format them in hexadecimal.
             kaslr_offset: VirtAddr(kernel.kaslr_offset),
             phys_base: PhysAddr(kernel.phys_base),
         }

@@ -1,4 +1,4 @@
-//! One pass over memory for the signs that witnesses start from.
+//! One pass over memory, which finds the signs for all witnesses.
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -8,35 +8,35 @@ use super::bytes::{u32_at, u64_at};
 use super::{VendorSign, iomem, kallsyms, page_tables, vmcoreinfo};
 use crate::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange, RangeSet, ReadError};
 
-/// Bytes copied at a time: fits the second-level cache, so that each byte leaves memory once.
+/// Bytes copied at a time. They fit the second-level cache, so that each byte leaves memory once.
 const CHUNK: u64 = 1 << 20;
-/// Bytes copied beyond a chunk, for what begins at its end: a token index is the longest.
+/// Bytes copied beyond a chunk, for signs that begin at its end. A token index is the longest.
 const OVERLAP: usize = kallsyms::INDEX_BYTES;
-/// Bytes that are judged at once whether they are worth a closer look.
+/// Bytes that the quick check for signs covers at once.
 const BLOCK: usize = 64;
-/// Signs of one kind that are followed; far more than any machine has kernels.
+/// Most signs of one kind that are followed; far more than any machine has kernels.
 const MAX_SIGNS: usize = 1024;
-/// Threads that search: memory is soon the limit, and the nodes' cores are not ours.
+/// Most threads that search. Memory is soon the limit, and the nodes need their cores.
 const MAX_THREADS: usize = 4;
 
-/// What the pass found, each kind in ascending order.
+/// The signs that a pass found, each kind in ascending order.
 #[derive(Debug, Default)]
 pub(super) struct Signs {
-    /// Pages of the shape of `level3_kernel_pgt`.
+    /// Pages with the shape of `level3_kernel_pgt`.
     pub(super) level3: Vec<PhysAddr>,
-    /// Where kallsyms' token index begins.
+    /// Addresses of token indexes of kallsyms.
     pub(super) token_indexes: Vec<PhysAddr>,
-    /// Where the flags of a resource are that may be the kernel's text.
+    /// Addresses of the flags of resources that may be the kernel's text.
     pub(super) resources: Vec<PhysAddr>,
-    /// Where the build-id note of a vendor's image stands: which image, and physical address.
+    /// Build-id notes of vendor's images: number of the image, and physical address.
     pub(super) vendor_notes: Vec<(usize, PhysAddr)>,
     /// Copies of pages that hold a VMCOREINFO note, with their addresses.
     pub(super) notes: Vec<(PhysAddr, Vec<u8>)>,
-    /// Whether there were more of a kind than are followed.
+    /// Whether there were more signs of one kind than are followed.
     pub(super) flooded: bool,
 }
 
-/// How a pass is made.
+/// The speed of a pass.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     /// Threads that search.
@@ -44,13 +44,13 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// As fast as this machine goes.
+    /// As fast as this machine can, on up to [`MAX_THREADS`] threads.
     pub(super) fn fast() -> Self {
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
         Self { threads: threads.min(MAX_THREADS) }
     }
 
-    /// On one thread, which `progress` may hold up.
+    /// On one thread, which `progress` may delay.
     pub(super) const fn gentle() -> Self {
         Self { threads: 1 }
     }
@@ -79,7 +79,7 @@ pub(super) fn scan(
             (0..helpers).map(|_| scope.spawn(|| pass.work(&mut |_| ()))).collect();
         let mut signs = pass.work(&mut |done| progress(done, total))?;
         for helper in helping {
-            // A panic of another thread is one of ours.
+            // A panic of a helper thread continues in this one.
             let helped = helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             signs.add(helped);
         }
@@ -114,7 +114,7 @@ impl Signs {
         self.flooded |= other.flooded;
     }
 
-    /// Puts what several threads found in order.
+    /// Sorts the signs of several threads, and checks their number.
     fn sort(&mut self) {
         self.level3.sort_unstable();
         self.token_indexes.sort_unstable();
@@ -132,7 +132,7 @@ impl Signs {
     }
 }
 
-/// Ranges cut at multiples of [`CHUNK`], so that no page straddles two pieces.
+/// Cuts ranges at multiples of [`CHUNK`], so that no page lies in two pieces.
 fn chunks(within: &RangeSet) -> Vec<PhysRange> {
     let mut chunks = Vec::new();
     for range in within.ranges() {
@@ -147,7 +147,7 @@ fn chunks(within: &RangeSet) -> Vec<PhysRange> {
     chunks
 }
 
-/// A pass that several threads make together: each takes the next chunk.
+/// A pass that several threads make together. Each thread takes the next chunk.
 struct Pass<'a> {
     memory: &'a dyn Memory,
     images: &'a [VendorSign],
@@ -172,7 +172,7 @@ impl Pass<'_> {
         Ok(signs)
     }
 
-    /// Looks at one chunk, page by page.
+    /// Searches one chunk, page by page.
     fn look(
         &self,
         chunk: &PhysRange,
@@ -180,7 +180,7 @@ impl Pass<'_> {
         signs: &mut Signs,
     ) -> Result<(), ReadError> {
         let size = usize::try_from(chunk.size()).unwrap_or_default();
-        // At the end of a range of memory there may be fewer bytes than that.
+        // A range of memory may end before the overlap does.
         let range = self.memory.ranges().find(chunk.start());
         let there = range.and_then(|range| range.end().checked_sub(chunk.start()));
         let there = usize::try_from(there.unwrap_or_default()).unwrap_or(usize::MAX);
@@ -191,7 +191,7 @@ impl Pass<'_> {
         let mut offset = 0;
         while offset < size {
             let Some(at) = chunk.start().checked_add(offset as u64) else { break };
-            // Only the first piece of a range may begin inside a page.
+            // Only the first piece of a range may begin within a page.
             let to_boundary = (PAGE_SIZE as usize).saturating_sub((at.0 % PAGE_SIZE) as usize);
             let next = offset.saturating_add(to_boundary).min(size);
             let piece = copied.get(offset..next).unwrap_or_default();
@@ -205,7 +205,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Finds the build ids of images that begin in the first `size` bytes of a chunk.
+    /// Finds the build-id notes of images that begin in the first `size` bytes of a chunk.
     fn vendor_notes(&self, at: PhysAddr, chunk: &[u8], size: usize, signs: &mut Signs) {
         for (n, image) in self.images.iter().enumerate() {
             let end = size.saturating_add(image.length().saturating_sub(1)).min(chunk.len());
@@ -218,7 +218,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Finds signs that begin at any word of `piece`; `more` goes on behind its end.
+    /// Finds signs that begin at any word of `piece`. `more` is `piece` and the bytes behind it.
     fn words(&self, at: PhysAddr, piece: &[u8], more: &[u8], signs: &mut Signs) {
         for (n, block) in piece.chunks(BLOCK).enumerate() {
             if !may_hold_sign(block) {
@@ -239,20 +239,20 @@ impl Pass<'_> {
 }
 
 impl Signs {
-    /// Looks at a whole page for what fills one.
+    /// Checks a whole page for signs that begin at a page boundary.
     fn page(&mut self, at: PhysAddr, page: &[u8]) {
         if page_tables::looks_like_level3(page) {
             keep(&mut self.level3, at, &mut self.flooded);
         }
         if vmcoreinfo::looks_like_note(page) {
-            // A second copy would be of bytes that may have changed: this one is judged.
+            // Keep this copy: the bytes may have changed before a second one.
             keep(&mut self.notes, (at, page.to_vec()), &mut self.flooded);
         }
     }
 }
 
-/// Whether a token index begins `offset` bytes into a copy. Only bytes that are in hand are looked
-/// at: any word of a hostile memory may begin like an index, so none of them may cause a read.
+/// Whether a token index begins `offset` bytes into a copy. Only copied bytes are examined: any
+/// word of hostile memory may begin like an index, so no word may cause another read.
 fn is_index(copied: &[u8], offset: usize) -> bool {
     let index = copied.get(offset..).and_then(|rest| rest.get(..kallsyms::INDEX_BYTES));
     index.is_some_and(kallsyms::is_index)
@@ -267,14 +267,14 @@ fn keep<T>(signs: &mut Vec<T>, sign: T, flooded: &mut bool) {
     }
 }
 
-/// Whether a word can be the first two entries of a token index: 0, and the length of a token with
-/// its NUL (2 to 129).
+/// Whether a word can be the first two entries of a token index: 0, and the length of the first
+/// token with its NUL (2 to 129).
 const fn may_begin_index(word: u32) -> bool {
     word.rotate_left(16).wrapping_sub(2) & !127 == 0
 }
 
-/// Whether any word of a block can be a sign. Without branches, so that the compiler makes vector
-/// instructions of it: this is what most of memory is rejected by.
+/// Whether any word of a block can be a sign. It has no branches, so that the compiler vectorizes
+/// it: this check rejects most of memory.
 fn may_hold_sign(block: &[u8]) -> bool {
     let words = block.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
     words.fold(false, |found, word| found | (may_begin_index(word) | (word == iomem::FLAGS_LOW)))

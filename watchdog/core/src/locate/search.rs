@@ -1,4 +1,4 @@
-//! The whole of locating: one pass for signs, a claim from each, one decision.
+//! Locates kernels: one pass for signs, one claim from each sign, one decision.
 
 use super::agreement::{self, Claims};
 use super::explain::claims_of;
@@ -6,24 +6,25 @@ use super::scan::{Pace, Signs, scan};
 use super::{Budget, Finding, Lost, VendorSign, iomem, kallsyms, page_tables, vmcoreinfo};
 use crate::memory::{Memory, RangeSet, ReadError};
 
-/// What is looked for, and how fast.
+/// What to search for, and how fast.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
-    /// Vendor's images: with any given, only a kernel that is one of them is located.
+    /// Vendor's images. If any are given, only a kernel that is one of them is located.
     pub images: Vec<VendorSign>,
-    /// On one thread, which the `progress` callback may hold up; else as fast as it goes.
+    /// Search on one thread, which the `progress` callback may delay; otherwise as fast as
+    /// possible.
     pub gentle: bool,
 }
 
 /// Finds every kernel in the physical memory `within`, in ascending order of text address.
 ///
-/// `progress` gets the bytes searched so far and the bytes in all. Once all are searched, it is
-/// called again with each sign that memory is read for.
+/// `progress` receives the bytes searched so far and the bytes in all. After the search, it is
+/// called again for each sign that memory is read for.
 ///
 /// # Errors
-/// When memory of `within` cannot be read. What the memory holds is never an error: a kernel
-/// whose witnesses disagree is a [`Finding::Lost`], and so is every kernel of a memory that holds
-/// more signs of kernels than can be followed.
+/// When memory of `within` cannot be read. The content of the memory is never an error. A kernel
+/// whose witnesses disagree is a [`Finding::Lost`]. In memory that holds more signs of kernels than
+/// can be followed, every kernel is a [`Finding::Lost`].
 pub fn locate(
     memory: &dyn Memory,
     within: &RangeSet,
@@ -54,26 +55,26 @@ pub fn locate(
     Ok(findings)
 }
 
-/// Bytes of symbol tables that are kept in any case: those of 16 kernels at least.
+/// Bytes of symbol tables that are kept in any case: enough for at least 16 kernels.
 const KEPT: u64 = 128 << 20;
-/// A larger memory may hold more kernels: one more byte is kept for so many of it. A table takes
-/// some 8 MiB, and no kernel runs in less than 32 times that.
+/// A larger memory may hold more kernels: one more byte is kept for so many bytes of memory. A
+/// table takes some 8 MiB, and no kernel runs in less than 32 times that.
 const MEMORY_PER_KEPT: u64 = 32;
 
-/// The bytes that may still be kept of symbol tables. All claims are kept until they are decided
-/// on, and a node can make many tables that parse.
+/// The bytes of symbol tables that may still be kept. All claims stay in memory until the decision,
+/// and a node can make many tables that parse.
 struct Kept {
     left: u64,
     is_exhausted: bool,
 }
 
 impl Kept {
-    /// What may be kept of the tables in `bytes` of memory.
+    /// The limit for the tables in `bytes` of memory.
     const fn for_memory(bytes: u64) -> Self {
         Self { left: KEPT.saturating_add(bytes / MEMORY_PER_KEPT), is_exhausted: false }
     }
 
-    /// Whether a table of so many bytes may be kept.
+    /// Takes `bytes` for a table from the limit; false if they exceed it.
     fn keep(&mut self, bytes: usize) -> bool {
         let left = self.left.checked_sub(bytes as u64);
         self.is_exhausted |= left.is_none();
@@ -82,8 +83,8 @@ impl Kept {
     }
 }
 
-/// Asks every witness about every sign of its kind. `followed` is called with each sign that memory
-/// is read for: all of them together may take longer than the search.
+/// Gets the claim for each sign from its witness. Calls `followed` for each sign that memory is
+/// read for: following all of them may take longer than the search.
 fn claims(
     memory: &dyn Memory,
     signs: &Signs,
@@ -121,7 +122,8 @@ fn claims(
     Claims { mappings, tables, resources, notes, vendors }
 }
 
-/// Turns every finding into a loss: among so many signs the living kernel may not have been seen.
+/// Turns every finding into a loss: among so many signs, the search may have missed the living
+/// kernel.
 fn flooded(findings: Vec<Finding>, within: &RangeSet) -> Vec<Finding> {
     let reason = format!(
         "{} holds more signs of kernels than can be followed: a kernel may be hidden among decoys",
@@ -146,7 +148,7 @@ mod tests {
     use super::super::tests::made_up::{FIRST, Machine};
     use super::*;
 
-    /// Check that a table beyond the bytes that may be kept is not kept, and that this is known.
+    /// Check that a table beyond the limit is dropped, and that the limit then counts as exhausted.
     #[test]
     fn tables_that_are_kept() {
         let machine = Machine::with(FIRST);
@@ -162,8 +164,8 @@ mod tests {
         }
     }
 
-    /// Check that progress is heard of while signs are followed: a search that a watch waits for
-    /// must not look like one that hangs.
+    /// Check that progress is reported while signs are followed: a search that a watch waits for
+    /// must not look like a hang.
     #[test]
     fn progress_of_following() {
         let machine = Machine::with(FIRST);

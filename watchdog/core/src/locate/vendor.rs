@@ -1,8 +1,8 @@
 //! Witness: the vendor's image of the kernel, found in memory by its build id.
 //!
-//! The linker's note with the build id stands in the image's `.notes`, at a distance from `_stext`
-//! that is the same in the file and in memory, since the image is loaded in one piece. Which bytes
-//! to look for, and how large the text is, comes from the file alone.
+//! The linker's note with the build id is in the image's `.notes`. Its distance from `_stext` is
+//! the same in the file and in memory, because the image is loaded in one piece. The file alone
+//! gives the bytes to search for and the size of the text.
 
 use memchr::memmem::Finder;
 
@@ -10,12 +10,12 @@ use crate::image::VendorImage;
 use crate::memory::PhysAddr;
 use crate::text::{hex, printable};
 
-/// What to look for on behalf of an image.
+/// What the search needs to know about an image.
 #[derive(Clone, Debug)]
 pub struct VendorSign {
     file: String,
     note: Finder<'static>,
-    /// From `_stext` to the note, in bytes.
+    /// Bytes from `_stext` to the note.
     distance: i64,
     text_size: u64,
     build_id: String,
@@ -40,12 +40,12 @@ impl VendorSign {
         format!("{} (build id {})", self.file, self.build_id)
     }
 
-    /// Bytes of the note.
+    /// Length of the note in bytes.
     pub(super) fn length(&self) -> usize {
         self.note.needle().len()
     }
 
-    /// Where the note stands in some bytes.
+    /// Offsets of the note in some bytes.
     pub(super) fn find_in<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
         self.note.find_iter(bytes)
     }
@@ -62,7 +62,7 @@ impl VendorSign {
     }
 }
 
-/// What the vendor's image says of a kernel.
+/// The claim of the vendor's image about a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VendorClaim {
     /// The image's file, fit to print.

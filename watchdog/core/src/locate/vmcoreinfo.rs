@@ -1,18 +1,18 @@
-//! Witness: VMCOREINFO, the note a kernel keeps for whoever reads its dump.
+//! Witness: VMCOREINFO, the note that a kernel keeps for readers of its dump.
 //!
-//! Lines of `KEY=VALUE` (kernel/vmcore_info.c, before 6.9 kernel/crash_core.c). It stands in a
-//! page of its own (`vmcoreinfo_data`), and behind an ELF note header in another. A third,
-//! unaligned copy is the kernel's text being formatted; it is not looked at.
+//! The note has lines of `KEY=VALUE` (kernel/vmcore_info.c, before 6.9 kernel/crash_core.c). One
+//! copy is in a page of its own (`vmcoreinfo_data`), another in a page behind an ELF note header. A
+//! third, unaligned copy is the text as the kernel formats it; this module ignores it.
 
 use crate::memory::{PhysAddr, VirtAddr};
 
 use super::page_tables::IMAGE_MAPPING;
 
 const FIRST_KEY: &[u8] = b"OSRELEASE=";
-/// Offset of the text behind its ELF note header: 12 bytes and the padded name `VMCOREINFO`.
+/// Offset of the text after its ELF note header: 12 bytes and the padded name `VMCOREINFO`.
 const NOTE_HEADER: usize = 24;
 
-/// What VMCOREINFO says of a kernel.
+/// The claim of VMCOREINFO about a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoteClaim {
     /// `OSRELEASE`.
@@ -21,7 +21,7 @@ pub struct NoteClaim {
     pub build_id: Option<String>,
     /// `SYMBOL(_stext)`.
     pub virt: VirtAddr,
-    /// Where that is physically, by `NUMBER(phys_base)`.
+    /// Physical address of `_stext`, by `NUMBER(phys_base)`.
     pub phys: PhysAddr,
     /// Physical address of `SYMBOL(init_top_pgt)` or `SYMBOL(swapper_pg_dir)`.
     pub root: Option<PhysAddr>,
@@ -40,7 +40,7 @@ fn text_of(page: &[u8]) -> Option<&[u8]> {
         .find(|text| text.starts_with(FIRST_KEY))
 }
 
-/// Reads the note in a page (4096 bytes); `None` when it has none, or one that names no text.
+/// Reads the note in a page (4096 bytes). `None` if the page has no valid note.
 #[must_use]
 pub fn claim(page: &[u8]) -> Option<NoteClaim> {
     examine(page).ok()
@@ -56,7 +56,7 @@ pub(super) fn examine(page: &[u8]) -> Result<NoteClaim, &'static str> {
     };
     let symbol =
         |name: &str| u64::from_str_radix(value(&format!("SYMBOL({name})"))?, 16).ok().map(VirtAddr);
-    // `%lld` of an address that may be "negative": both forms were seen in the wild.
+    // `%lld` of an address that may be "negative": both forms occur in the wild.
     let phys_base = value("NUMBER(phys_base)").ok_or("the note has no NUMBER(phys_base)")?;
     let phys_base = phys_base
         .parse::<u64>()
@@ -96,7 +96,7 @@ mod tests {
         page
     }
 
-    /// Check that a note is read in both places where it stands, and nowhere else.
+    /// Check that a note is read at both of its offsets, and nowhere else.
     #[test]
     fn read() {
         for offset in [0, NOTE_HEADER] {
@@ -109,7 +109,7 @@ mod tests {
         assert!(!looks_like_note(&page(100, NOTE)));
     }
 
-    /// Check that lies in the note are refused, not followed.
+    /// Check that false values in the note are refused.
     #[test]
     fn lies() {
         for (from, to) in [
@@ -122,7 +122,7 @@ mod tests {
         }
     }
 
-    /// Check that a negative base is the address it stands for.
+    /// Check that a negative base stands for the address that it wraps to.
     #[test]
     fn negative_base() {
         let note = NOTE.replace("939524096", "-16777216");

@@ -1,4 +1,4 @@
-//! Typed addresses. Arithmetic is checked; nothing here wraps or panics.
+//! Typed addresses. Their arithmetic is checked: it neither wraps nor panics.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ macro_rules! address {
                 self.0.checked_sub(lower.0)
             }
 
-            /// The start of the 4 KiB page this address lies in.
+            /// The start of the 4 KiB page that holds this address.
             #[must_use]
             pub const fn page(self) -> Self {
                 Self(self.0 & !(PAGE_SIZE - 1))
@@ -42,7 +42,7 @@ macro_rules! address {
             }
         }
 
-        /// As everywhere in the JSON output: a string in hexadecimal.
+        /// Serializes to a hexadecimal string, as everywhere in the JSON output.
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -56,6 +56,6 @@ address! {
     PhysAddr
 }
 address! {
-    /// A virtual address of the kernel under watch, never of this process.
+    /// A virtual address of the watched kernel, never of this process.
     VirtAddr
 }

@@ -1,8 +1,8 @@
 //! Live physical memory through `/dev/mem`, by mmap.
 //!
 //! `read(2)` on `/dev/mem` stops at node 0's `high_memory` (drivers/char/mem.c,
-//! `valid_phys_addr_range`, 6.1 to 7.2); mmap does not. The device is opened
-//! without `O_SYNC` or `O_DSYNC`, which would make the mapping uncached.
+//! `valid_phys_addr_range`, 6.1 to 7.2); mmap does not. This module opens the device without
+//! `O_SYNC` or `O_DSYNC`, which would make the mapping uncached.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -24,13 +24,13 @@ const DEVICE: &str = "/dev/mem";
 const NUMBER: (u32, u32) = (1, 1);
 /// Bytes mapped at a time: large enough for any kernel text in one or two windows.
 const WINDOW: u64 = 64 << 20;
-/// The part of an address that is its place in a window.
+/// The bits of an address that are its offset in a window.
 const WINDOW_OFFSET: u64 = WINDOW - 1;
-/// Windows kept mapped: 16 GiB, so that pointers in a node's memory cannot make each read map
-/// another window. One costs at most 128 KiB of page tables.
+/// Most windows that stay mapped: 16 GiB. Pointers in a node's memory therefore cannot make each
+/// read map another window. A window costs at most 128 KiB of page tables.
 const WINDOWS_KEPT: usize = 256;
 
-/// A memory device, seen through windows that are mapped on demand.
+/// A memory device, read through windows that are mapped on demand.
 #[derive(Debug)]
 pub struct DevMem {
     device: File,
@@ -40,18 +40,18 @@ pub struct DevMem {
     windows: Mutex<Windows>,
 }
 
-/// The windows that are mapped, by their first address.
+/// The mapped windows, by their first address.
 #[derive(Debug, Default)]
 struct Windows {
     kept: BTreeMap<PhysAddr, Kept>,
-    /// How often a window was used so far.
+    /// Number of window uses so far.
     uses: u64,
 }
 
 #[derive(Debug)]
 struct Kept {
     window: Arc<Window>,
-    /// When it was used last, in uses of any window.
+    /// The value of `uses` at the last use of this window.
     used: u64,
 }
 
@@ -59,14 +59,14 @@ struct Kept {
 struct Window {
     range: PhysRange,
     mapping: MmapRaw,
-    /// Whether the kernel revoked any of it.
+    /// Whether the kernel revoked any page of it.
     is_gone: AtomicBool,
 }
 
 /// Opens `/dev/mem` for reading, or for writing as well.
 ///
 /// # Errors
-/// What open(2) says, or that the name leads to another file.
+/// The error of open(2), or that the name leads to another file.
 pub fn open_device(for_writing: bool) -> io::Result<File> {
     let device = OpenOptions::new().read(true).write(for_writing).open(DEVICE)?;
     let status = device.metadata()?;
@@ -82,18 +82,19 @@ pub fn open_device(for_writing: bool) -> io::Result<File> {
 impl DevMem {
     /// Opens `/dev/mem` to serve `ranges`.
     ///
-    /// The caller answers for `ranges` being memory: reading device registers can have effects.
+    /// The caller must ensure that `ranges` is memory: reading device registers can have side
+    /// effects.
     ///
     /// # Errors
-    /// As [`open_device`]. Lockdown and missing privilege both show here.
+    /// As [`open_device`]. Lockdown and missing privilege both cause an error here.
     pub fn open(ranges: RangeSet) -> io::Result<Self> {
         Ok(Self::new(open_device(false)?, Path::new(DEVICE), ranges))
     }
 
-    /// Opens a file of the same layout.
+    /// Opens a file with the layout of `/dev/mem`.
     ///
     /// # Errors
-    /// What open(2) says.
+    /// The error of open(2).
     pub fn open_file(path: &Path, ranges: RangeSet) -> io::Result<Self> {
         Ok(Self::new(File::open(path)?, path, ranges))
     }
@@ -102,13 +103,13 @@ impl DevMem {
         Self { device, path: path.to_owned(), ranges, map: None, windows: Mutex::default() }
     }
 
-    /// With the machine's memory map, by which refusals are explained.
+    /// Adds the machine's memory map, which explains refusals.
     #[must_use]
     pub fn explained_by(self, map: MemoryMap) -> Self {
         Self { map: Some(map), ..self }
     }
 
-    /// Copies from the window that holds `at`; from a new one, when the kernel revoked it.
+    /// Copies from the window that holds `at`. If the kernel revoked that window, maps a new one.
     fn copy(&self, at: PhysAddr, within: &PhysRange, buffer: &mut [u8]) -> io::Result<usize> {
         for _ in 0..2 {
             let window = self.window(at, within)?;
@@ -121,13 +122,13 @@ impl DevMem {
         Err(io::Error::other("the kernel revoked the memory: it now has another user"))
     }
 
-    /// The window that holds `at`, mapped now if it was not.
+    /// The window that holds `at`; maps it if necessary.
     fn window(&self, at: PhysAddr, within: &PhysRange) -> io::Result<Arc<Window>> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(window) = windows.find(at) {
             return Ok(window);
         }
-        // A window never leaves its range: one forbidden page would refuse all of it.
+        // A window never leaves its range: the kernel refuses a mapping with one forbidden page.
         let start = PhysAddr(at.0 & !WINDOW_OFFSET).max(within.start().page());
         let end =
             PhysAddr((at.0 | WINDOW_OFFSET).saturating_add(1)).min(within.whole_pages().end());
@@ -144,7 +145,7 @@ impl DevMem {
 }
 
 impl Windows {
-    /// The window that holds `at`, which is used now.
+    /// Finds the window that holds `at`, and marks it as used.
     fn find(&mut self, at: PhysAddr) -> Option<Arc<Window>> {
         let (_, kept) = self.kept.range_mut(..=at).next_back()?;
         if !kept.window.range.contains(at) {
@@ -155,7 +156,7 @@ impl Windows {
         Some(Arc::clone(&kept.window))
     }
 
-    /// Keeps a window that is used now, in the place of the one that was used longest ago.
+    /// Adds a window, marked as used. Drops the least recently used one if there are too many.
     fn keep(&mut self, window: &Arc<Window>) {
         if self.kept.len() >= WINDOWS_KEPT {
             let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.used);
@@ -169,8 +170,8 @@ impl Windows {
 }
 
 impl Window {
-    /// Copies from the window: as much of `buffer` as lies in it from `at` on. Returns how much;
-    /// `None` when the mapping was revoked.
+    /// Copies the part of `buffer` that the window holds from `at` on, and returns its length.
+    /// `None` if the kernel revoked the mapping.
     fn copy(&self, at: PhysAddr, buffer: &mut [u8]) -> Option<usize> {
         let offset = at.checked_sub(self.range.start()).and_then(|at| usize::try_from(at).ok());
         let Some((offset, left)) =
@@ -181,8 +182,8 @@ impl Window {
         let count = buffer.len().min(left);
         let buffer = buffer.get_mut(..count)?;
         // SAFETY: `offset + count` is within the mapping, which lives as long as `self` and is
-        // private to it. The source may change under the copy because another kernel owns it: that
-        // is why it is copied by pointer, and never borrowed as a slice.
+        // private to it. Another kernel owns the source and may change it during the copy. The
+        // source is therefore copied by pointer, and never borrowed as a slice.
         unsafe { revoked::copy(self.mapping.as_ptr().add(offset), buffer, &self.is_gone) };
         (!self.is_gone.load(Ordering::SeqCst)).then_some(count)
     }
@@ -205,7 +206,7 @@ impl Memory for DevMem {
         let Some(wanted) = admit(self, at, buffer.len(), source_name)? else {
             return Ok(());
         };
-        // All that is admitted lies in one range: ranges that touch are one.
+        // An admitted range lies in one range of the source, because ranges that touch are merged.
         let within = self.ranges.find(at).copied().unwrap_or(wanted);
         let failed = |error| ReadError::Io { at, length, source_name: source_name(), error };
         let (mut next, mut rest) = (at, buffer);
@@ -224,8 +225,8 @@ mod tests {
 
     use super::*;
 
-    /// Check that memory which is taken away while it is mapped is an error, that what is beside it
-    /// goes on, and that it is read again once it is back.
+    /// Check that a read of revoked memory is an error, and that the memory beside it stays
+    /// readable. Once the memory is back, it is readable again.
     #[test]
     fn revocation() {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -247,8 +248,8 @@ mod tests {
         assert_eq!(&bytes, b"there");
     }
 
-    /// Check that reads across window borders return the device's bytes, that the windows that were
-    /// not used for longest are dropped, and that nothing outside the ranges is served.
+    /// Check that reads across window borders return the device's bytes. Check that the least
+    /// recently used windows are dropped, and that nothing outside the ranges is served.
     #[test]
     fn windows() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -264,7 +265,7 @@ mod tests {
         assert_eq!(&bytes, b"border");
         for window in 0..WINDOWS_KEPT as u64 + 2 {
             memory.read(PhysAddr(window * WINDOW), &mut bytes).unwrap();
-            // One that is used again and again stays.
+            // A window that is used in every round stays.
             memory.read(PhysAddr(WINDOW), &mut bytes).unwrap();
         }
         let starts: Vec<_> = memory.windows.lock().unwrap().kept.keys().copied().collect();

@@ -1,9 +1,9 @@
-//! A dump: memory in a file that says itself which address what has. ELF cores and LiME images.
+//! Dumps: files of memory whose headers give the addresses. ELF cores and LiME images.
 //!
-//! Headers are not trusted. What they promise beyond the end of the file is not served, and said;
-//! a range that wraps, or more memory than the file has bytes, refuses the file. Where several
-//! headers name one address, the first in the file serves it: kdump lists the kernel's text
-//! twice, QEMU with paging lists every mapping of a page.
+//! Headers are not trusted. Memory that they promise beyond the end of the file is not served, and
+//! a remark reports it. The file is refused if a range wraps, or if the ranges hold more memory
+//! than the file has bytes. If several headers name one address, the first in the file serves it.
+//! kdump lists the kernel's text twice, and QEMU with paging lists every mapping of a page.
 
 use std::fs::File;
 use std::path::Path;
@@ -21,13 +21,13 @@ pub struct Dump {
     name: String,
     extents: Extents,
     ranges: RangeSet,
-    /// What headers promise and the file does not have.
+    /// Memory that the headers promise, but the file does not hold.
     cut: RangeSet,
     incomplete: bool,
 }
 
 impl Dump {
-    /// Opens an ELF core by its physical addresses.
+    /// Opens an ELF core, which is served by its physical addresses.
     ///
     /// # Errors
     /// [`DumpError`].
@@ -36,7 +36,7 @@ impl Dump {
         let elf::Headers { segments, incomplete } = elf::headers(&file)?;
         let mut promised = Vec::new();
         for (n, segment) in segments.iter().enumerate() {
-            // Memory beyond what is in the file is not zero but unknown.
+            // Memory beyond the part in the file is unknown, not zero.
             let size = segment.in_file.min(segment.in_memory);
             if segment.phys == NO_PHYSICAL_ADDRESS || size == 0 {
                 continue;
@@ -58,7 +58,8 @@ impl Dump {
         Self::new(file, length, format!("lime:{}", path.display()), &ranges, cut)
     }
 
-    /// A dump of `length` bytes whose headers promise these ranges at these offsets.
+    /// Makes a dump of a file of `length` bytes, whose headers promise these ranges at these
+    /// offsets.
     fn new(
         file: File,
         length: u64,
@@ -77,7 +78,7 @@ impl Dump {
         }
         let extents = Extents::merge(&held);
         let ranges = extents.ranges();
-        // Else a small file could name more memory than anybody can search.
+        // Otherwise a small file could name more memory than a search can cover.
         if ranges.size() > length {
             return Err(DumpError::MoreThanFile { memory: ranges.size(), file: length });
         }
@@ -88,7 +89,7 @@ impl Dump {
         Ok(Self { file, name, extents, ranges, cut, incomplete })
     }
 
-    /// What there is to say about the file as a whole: that it is not all there.
+    /// A remark if the file is incomplete.
     #[must_use]
     pub fn remark(&self) -> Option<String> {
         if !self.cut.is_empty() {
@@ -117,7 +118,7 @@ impl Memory for Dump {
     fn refusal(&self, range: &PhysRange) -> Option<Refusal> {
         let missing = self.ranges.first_missing(range)?;
         if let Some(cut) = self.cut.parts(&missing).next() {
-            // What lies before it is a hole and comes first.
+            // The memory before the cut part is a hole, and is reported first.
             return Some(match PhysRange::new(missing.start(), cut.start()) {
                 Some(hole) => image::left_out(&self.ranges, hole),
                 None => Refusal { range: cut, reason: Reason::CutShort },

@@ -1,8 +1,8 @@
-//! The headers of an ELF core: where in the file which physical memory lies.
+//! The headers of an ELF core, which say where in the file each part of physical memory lies.
 //!
-//! Written by QEMU (`dump-guest-memory`, with and without paging), by the kernel (`/proc/vmcore`,
-//! `/proc/kcore`) and by `makedumpfile -E`. Only headers are read here, and nothing that they say
-//! is believed yet: an offset may lie past the end of the file, an address may wrap.
+//! Such cores come from QEMU (`dump-guest-memory`, with and without paging), from the kernel
+//! (`/proc/vmcore`, `/proc/kcore`) and from `makedumpfile -E`. This module only reads the headers
+//! and does not check them. An offset may lie past the end of the file, and an address may wrap.
 
 use std::fs::File;
 use std::io;
@@ -18,31 +18,31 @@ use super::dump_error::DumpError;
 use super::foreign;
 use super::{PhysAddr, VirtAddr};
 
-/// What an ELF core has as physical address of memory that has none: `(elf_addr_t)-1`
+/// The physical address that an ELF core gives to memory without one: `(elf_addr_t)-1`
 /// (fs/proc/kcore.c, 6.1 to 6.18).
 pub(super) const NO_PHYSICAL_ADDRESS: PhysAddr = PhysAddr(u64::MAX);
 
-/// Program headers that are read at most. QEMU writes one for each mapped stretch when it dumps
-/// with paging, makedumpfile one for each hole it leaves: some ten thousands.
+/// Most program headers that are read. QEMU writes one for each mapped stretch when it dumps with
+/// paging, makedumpfile one for each hole it leaves: tens of thousands.
 pub(super) const MAX_HEADERS: u32 = 1 << 20;
-/// Bytes of a file header, which kcore's layout depends on; see [`super::kcore`].
+/// Bytes of a file header. [`super::kcore`] compares it to detect a changed layout.
 pub(super) const FILE_HEADER: usize = size_of::<FileHeader64<LE>>();
-/// Headers copied at a time.
+/// Program headers read at a time.
 const AT_A_TIME: u32 = 1024;
 /// `DUMP_ELF_INCOMPLETE` in `e_flags`: makedumpfile could not write everything
 /// (makedumpfile.c, 1.7).
 const INCOMPLETE: u32 = 1;
 
-/// What the headers of a core say.
+/// The content of a core's headers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Headers {
     /// The loadable segments in the order of the headers.
     pub(super) segments: Vec<Segment>,
-    /// Whether the program that wrote it says that it is not all there.
+    /// Whether the program that wrote the file says that it did not finish.
     pub(super) incomplete: bool,
 }
 
-/// One `PT_LOAD` header. Nothing of it is checked.
+/// One `PT_LOAD` header, unchecked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
     /// `p_vaddr`.
@@ -60,7 +60,7 @@ pub(super) struct Segment {
 /// Reads the headers of a 64-bit little-endian x86-64 core.
 ///
 /// # Errors
-/// [`DumpError`]: it is something else, it has too many headers, or it ends within them.
+/// [`DumpError`]: the file has another format or too many headers, or ends within them.
 pub(super) fn headers(file: &File) -> Result<Headers, DumpError> {
     let mut head = [0; FILE_HEADER];
     let head = start(file, &mut head)?;
@@ -103,7 +103,7 @@ pub(super) fn headers(file: &File) -> Result<Headers, DumpError> {
     Ok(headers)
 }
 
-/// How many program headers there are: from 65535 on, section header 0 says so (`PN_XNUM`).
+/// The number of program headers. From 65535 on, section header 0 holds it (`PN_XNUM`).
 fn header_count(file: &File, header: &FileHeader64<LE>) -> Result<u32, DumpError> {
     let count = header.e_phnum.get(LE);
     if count != PN_XNUM {
@@ -127,7 +127,7 @@ fn segment(header: &ProgramHeader64<LE>) -> Option<Segment> {
     })
 }
 
-/// As much of the start of the file as there is.
+/// The start of the file; shorter than `buffer` if the file is.
 fn start<'a>(file: &File, buffer: &'a mut [u8]) -> Result<&'a [u8], DumpError> {
     let mut filled = 0_usize;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -144,13 +144,13 @@ fn start<'a>(file: &File, buffer: &'a mut [u8]) -> Result<&'a [u8], DumpError> {
 /// Fills `bytes` from the table of headers.
 fn read(file: &File, bytes: &mut [u8], at: u64) -> Result<(), DumpError> {
     file.read_exact_at(bytes, at).map_err(|error| match error.kind() {
-        // An offset beyond the largest is EINVAL to pread(2).
+        // pread(2) fails with EINVAL for an offset beyond the largest.
         io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput => DumpError::HeadersCut,
         _ => DumpError::Io(error),
     })
 }
 
-/// The structure at the start of `bytes`; too few are a file that ends within it.
+/// The structure at the start of `bytes`. Too few bytes mean that the file ends within it.
 fn pod<T: object::Pod>(bytes: &[u8]) -> Result<&T, DumpError> {
     object::from_bytes(bytes).map(|(value, _)| value).map_err(|()| DumpError::HeadersCut)
 }

@@ -1,4 +1,4 @@
-//! Physical memory that lies in pieces in a file.
+//! Physical memory that a file holds in pieces.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,34 +8,34 @@ use std::os::unix::fs::FileExt;
 
 use super::{PhysAddr, PhysRange, RangeSet};
 
-/// A stretch of memory that lies in a file in one piece.
+/// A stretch of memory that a file holds in one piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Extent {
     memory: PhysRange,
-    /// Of its first byte in the file; so that no byte of it lies past the largest offset.
+    /// File offset of its first byte. No byte of the extent lies past the largest offset.
     offset: u64,
 }
 
 impl Extent {
-    /// `memory` at `offset`, or `None` when its end has no offset.
+    /// `memory` at `offset`, or `None` if its end would lie past the largest offset.
     pub(super) fn new(memory: PhysRange, offset: u64) -> Option<Self> {
         offset.checked_add(memory.size())?;
         Some(Self { memory, offset })
     }
 
-    /// Where in the file the byte at `at` lies; `at` is in the extent.
+    /// The file offset of the byte at `at`, which must lie in the extent.
     fn offset_of(&self, at: PhysAddr) -> u64 {
         self.offset.saturating_add(at.0.saturating_sub(self.memory.start().0))
     }
 }
 
-/// Extents in ascending order, none of which overlaps another.
+/// Extents in ascending order, without overlaps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extents(Vec<Extent>);
 
 impl Extents {
-    /// What these extents hold together. Where several hold one address, the first in the list
-    /// serves it. Takes time in n log n, however they overlap.
+    /// Merges the extents of a list. If several hold one address, the first in the list serves it.
+    /// Takes O(n log n) time, however they overlap.
     pub(super) fn merge(list: &[Extent]) -> Self {
         let mut borders: Vec<PhysAddr> =
             list.iter().flat_map(|extent| [extent.memory.start(), extent.memory.end()]).collect();
@@ -44,7 +44,7 @@ impl Extents {
         let mut by_start: Vec<(usize, &Extent)> = list.iter().enumerate().collect();
         by_start.sort_by_key(|(_, extent)| extent.memory.start());
         let mut waiting = by_start.into_iter().peekable();
-        // The extents that have begun, the first of the list on top.
+        // The extents that have begun. The one that comes first in the list is on top.
         let mut begun: BinaryHeap<Reverse<usize>> = BinaryHeap::new();
         let mut merged = Self::default();
         for border in borders.windows(2) {
@@ -68,7 +68,8 @@ impl Extents {
         merged
     }
 
-    /// Appends an extent above all others, as part of the last where memory and file go on.
+    /// Appends an extent that lies above all others. Extends the last one if memory and file
+    /// continue.
     fn push(&mut self, next: Extent) {
         if let Some(last) = self.0.last_mut()
             && last.memory.end() == next.memory.start()
@@ -81,15 +82,15 @@ impl Extents {
         }
     }
 
-    /// All that they hold.
+    /// All memory that the extents hold.
     pub(super) fn ranges(&self) -> RangeSet {
         self.0.iter().map(|extent| extent.memory).collect()
     }
 
-    /// Fills `buffer` with what `file` has for the memory at `at` on.
+    /// Fills `buffer` with the bytes that `file` holds for the memory from `at` on.
     ///
     /// # Errors
-    /// What the operating system says; `InvalidInput` when no extent holds a part of it.
+    /// The operating system's error, or `InvalidInput` if no extent holds a part of the memory.
     pub(super) fn read(&self, file: &File, at: PhysAddr, buffer: &mut [u8]) -> io::Result<()> {
         let (mut at, mut rest) = (at, buffer);
         while !rest.is_empty() {
@@ -104,7 +105,7 @@ impl Extents {
         Ok(())
     }
 
-    /// The memory from `at` to the end of its extent, and where in the file it begins.
+    /// The memory from `at` to the end of its extent, and the file offset of its first byte.
     fn find(&self, at: PhysAddr) -> Option<(PhysRange, u64)> {
         let n = self.0.partition_point(|extent| extent.memory.end() <= at);
         let extent = self.0.get(n).filter(|extent| extent.memory.contains(at))?;
@@ -119,8 +120,8 @@ mod tests {
 
     use super::*;
 
-    /// Check the merge of random extents, most of which overlap, against the first of the list
-    /// that holds each single address.
+    /// Check the merge of random extents, most of which overlap. Every address must come from the
+    /// first extent of the list that holds it.
     #[test]
     fn merge_agrees_with_the_list() {
         let mut random = StdRng::seed_from_u64(0x6d65_7267);
@@ -146,8 +147,8 @@ mod tests {
         }
     }
 
-    /// Check that a hundred thousand extents that all overlap are merged in reasonable time, into
-    /// one where file and memory go on.
+    /// Check that 100,000 overlapping extents merge in reasonable time, and into one extent where
+    /// file and memory continue.
     #[test]
     fn many_overlapping() {
         let extent = |n: u64| {
@@ -158,7 +159,7 @@ mod tests {
         assert_eq!(Extents::merge(&descending), Extents(vec![extent(0)]));
     }
 
-    /// Check that an extent whose end has no offset is none.
+    /// Check that an extent whose end has no offset is refused.
     #[test]
     fn offsets_do_not_wrap() {
         let memory = PhysRange::with_size(PhysAddr(0), 2).unwrap();

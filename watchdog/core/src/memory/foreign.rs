@@ -1,15 +1,16 @@
-//! Files that hold memory in a form that is not read here: how to make one of them that is.
+//! Advice for files that hold memory in a format that this program does not read.
 
-/// Magic numbers at the start of a file, and what to do with such a file.
+/// Magic numbers at the start of a file, and the advice for such a file.
 const FORMS: &[(&[u8], &str)] = &[
-    // KDUMP_SIGNATURE, diskdump_mod.h of makedumpfile 1.7; QEMU's `dump-guest-memory -z` as well.
+    // KDUMP_SIGNATURE, diskdump_mod.h of makedumpfile 1.7; QEMU's `dump-guest-memory -z` writes it
+    // too.
     (
         b"KDUMP   ",
         "it is kdump-compressed, which makedumpfile cannot turn back into ELF. Take the dump as \
          ELF (makedumpfile -E -d 0 /proc/vmcore FILE; in QEMU, dump-guest-memory without -z, -l \
          or -s), or copy its pages to a raw image with libkdumpfile",
     ),
-    // DISK_DUMP_SIGNATURE, there.
+    // DISK_DUMP_SIGNATURE, in the same header.
     (
         b"DISKDUMP",
         "it is a diskdump file, which is not supported. Copy its pages to a raw image with \
@@ -33,7 +34,7 @@ const FORMS: &[(&[u8], &str)] = &[
     (b"\x28\xb5\x2f\xfd", "it is compressed as a whole: expand it first with unzstd"),
 ];
 
-/// What to do with a file that starts like this, when it is of a known other form.
+/// The advice for a file that starts with `head`, if its format is known.
 pub(super) fn advice(head: &[u8]) -> Option<&'static str> {
     FORMS.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, advice)| *advice)
 }

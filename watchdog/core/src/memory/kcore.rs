@@ -1,10 +1,11 @@
 //! The RAM of the kernel that this program runs on, through `/proc/kcore`.
 //!
-//! An ELF core made up while it is read (fs/proc/kcore.c, 6.1 to 6.18): one segment for each
-//! stretch of System RAM, with its physical address (`KCORE_RAM`, `__pa`), and others for the
-//! kernel's text (`KCORE_TEXT`, `__pa_symbol`), modules and page structures. Only the first kind
-//! is used: the text segment shows what is mapped there, and the kernel unmaps parts of its image
-//! after it started. Pages that are offline, poisoned or taken out of the direct map read as zero.
+//! The kernel generates this ELF core during the read (fs/proc/kcore.c, 6.1 to 6.18). It has one
+//! segment for each stretch of System RAM, with its physical address (`KCORE_RAM`, `__pa`). Other
+//! segments show the kernel's text (`KCORE_TEXT`, `__pa_symbol`), modules and page structures. This
+//! module uses only the RAM segments. The text segment shows what is mapped there, and the kernel
+//! unmaps parts of its image after boot. Pages that are offline, poisoned or missing from the
+//! direct map read as zero.
 
 use std::fs::File;
 use std::io;
@@ -18,28 +19,28 @@ use super::reading::admit;
 use super::refusal::{Reason, Refusal};
 use super::{Memory, MemoryMap, PhysAddr, PhysRange, RangeSet, ReadError, VirtAddr, elf};
 
-/// `__START_KERNEL_map`: the kernel's image, modules and fixed mappings are here and above, the
-/// direct map is below (arch/x86/include/asm/page_64_types.h, 6.1).
+/// `__START_KERNEL_map` (arch/x86/include/asm/page_64_types.h, 6.1). The kernel's image, modules
+/// and fixed mappings are here and above, the direct map is below.
 const IMAGE_MAPPING: VirtAddr = VirtAddr(0xffff_ffff_8000_0000);
 
-/// The kernel's own RAM.
+/// The RAM of this kernel.
 #[derive(Debug)]
 pub struct Kcore {
     file: File,
-    /// The file header as it was when the segments were read.
+    /// The file header at the time of reading the segments.
     header: [u8; elf::FILE_HEADER],
     extents: Extents,
-    /// Everything that could be served.
+    /// All memory that kcore can serve.
     present: RangeSet,
-    /// What was asked for, of that.
+    /// The part of it that the caller asked for.
     ranges: RangeSet,
     map: MemoryMap,
     direct_map: VirtAddr,
 }
 
 impl Kcore {
-    /// Opens `path` (`/proc/kcore`, or a file of the same form) to serve the System RAM of `map`,
-    /// and of that only what is in `asked`, where that is given.
+    /// Opens `path` (`/proc/kcore`, or a file of the same form) to serve the System RAM of `map`.
+    /// If `asked` is given, serves only the part of it in `asked`.
     ///
     /// # Errors
     /// [`DumpError`]; lockdown and missing privilege are a [`DumpError::Io`].
@@ -69,7 +70,7 @@ impl Kcore {
         Ok(Self { file, header, extents, present, ranges, map, direct_map: VirtAddr(direct_map) })
     }
 
-    /// Where the kernel has physical address 0 mapped for itself (`page_offset_base`).
+    /// The virtual address at which the kernel maps physical address 0 (`page_offset_base`).
     #[must_use]
     pub const fn direct_map(&self) -> VirtAddr {
         self.direct_map
@@ -105,8 +106,8 @@ impl Memory for Kcore {
         let mut header = [0; elf::FILE_HEADER];
         self.extents
             .read(&self.file, at, buffer)
-            // Data lies behind the headers, and their number (`e_phnum`) changes when memory is
-            // added or removed: then the same offset is another address.
+            // The data follows the headers. Their number (`e_phnum`) changes when memory is added
+            // or removed, and the same offset then belongs to another address.
             .and_then(|()| self.file.read_exact_at(&mut header, 0))
             .and_then(|()| if header == self.header { Ok(()) } else { Err(changed()) })
             .map_err(|error| ReadError::Io { at, length, source_name: source_name(), error })

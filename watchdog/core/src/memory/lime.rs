@@ -1,8 +1,8 @@
-//! The headers of a LiME image: ranges of physical memory, one behind another.
+//! The headers of a LiME image, which is a sequence of physical ranges.
 //!
 //! Format version 1 (the documentation of LiME 1.9, "LiME memory range header"): each range is a
-//! header of 32 bytes (magic, version, first and *last* address, 8 reserved bytes, all
-//! little-endian) and its bytes. AVML writes the same.
+//! header of 32 bytes, followed by its data. The header holds magic, version, first and *last*
+//! address and 8 reserved bytes, all little-endian. AVML writes the same format.
 
 use std::fs::File;
 use std::io;
@@ -14,27 +14,27 @@ use super::{PhysAddr, PhysRange};
 
 /// `LIME_MAGIC`: `EMiL` in the file.
 const MAGIC: u32 = 0x4c69_4d45;
-/// The version without compression.
+/// The version without compression; the only one that is read.
 const VERSION: u32 = 1;
 /// Bytes of a header.
 const HEADER: usize = 32;
-/// Ranges that are read at most; AVML begins a new one every 16 MiB.
+/// Most ranges that are read; AVML begins a new one every 16 MiB.
 pub(super) const MAX_RANGES: u32 = 1 << 20;
 
-/// What the headers say.
+/// The content of the headers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Headers {
-    /// Each range with the offset of its first byte, in the order of the file. The last may
-    /// reach past the end of the file.
+    /// Each range with the offset of its first byte, in file order. The last may reach past the end
+    /// of the file.
     pub(super) ranges: Vec<(PhysRange, u64)>,
-    /// Whether the file ends within a header, so that what would follow is not known.
+    /// Whether the file ends within a header, so that further ranges are unknown.
     pub(super) cut: bool,
 }
 
 /// Reads the headers of an image of `length` bytes.
 ///
 /// # Errors
-/// [`DumpError`]: a header is none, or is nonsense, or there are too many.
+/// [`DumpError`]: a header is missing or invalid, or there are too many.
 pub(super) fn headers(file: &File, length: u64) -> Result<Headers, DumpError> {
     let mut headers = Headers::default();
     let mut at = 0_u64;
@@ -57,13 +57,13 @@ pub(super) fn headers(file: &File, length: u64) -> Result<Headers, DumpError> {
         let range = range(header, at)?;
         let data = at.saturating_add(HEADER as u64);
         headers.ranges.push((range, data));
-        // A size that leads past the last offset leads past the end of the file.
+        // A size that leads past the largest offset also leads past the end of the file.
         at = data.saturating_add(range.size());
     }
     Ok(headers)
 }
 
-/// The range that a header at offset `at` describes.
+/// The range in a header at offset `at`.
 fn range(header: &[u8; HEADER], at: u64) -> Result<PhysRange, DumpError> {
     let (words, _) = header.as_chunks::<8>();
     let word = |n: usize| words.get(n).copied().map(u64::from_le_bytes).unwrap_or_default();

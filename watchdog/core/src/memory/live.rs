@@ -1,9 +1,9 @@
-//! Live memory, each part through what shows it: System RAM of this kernel through `/proc/kcore`,
-//! all other memory through `/dev/mem`.
+//! Live memory: System RAM of this kernel through `/proc/kcore`, all other memory through
+//! `/dev/mem`.
 //!
-//! One of both may be missing: lockdown for integrity refuses `/dev/mem` and leaves `/proc/kcore`
-//! (`enum lockdown_reason`, include/linux/security.h, 6.1), a kernel may be built without either.
-//! What the other one shows is served then.
+//! If one source is missing, the other one is served alone. Lockdown for integrity refuses
+//! `/dev/mem`, but not `/proc/kcore` (`enum lockdown_reason`, include/linux/security.h, 6.1). A
+//! kernel may also be built without either.
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ pub struct Live {
 }
 
 impl Live {
-    /// Serves what these two serve, of which one may be missing, on a machine of this map.
+    /// Combines both sources, of which one may be missing, on a machine with this memory map.
     ///
     /// # Errors
-    /// [`SourceError::Neither`] when both are missing.
+    /// [`SourceError::Neither`] if both are missing.
     pub fn new(
         map: MemoryMap,
         ram: Result<Kcore, SourceError>,
@@ -44,14 +44,14 @@ impl Live {
         Ok(Self { map, ram, rest, ranges })
     }
 
-    /// The memory of `asked` that `/dev/mem` has to serve: no page of it is System RAM, of which
-    /// `/dev/mem` refuses every page, and none of it is a device's.
+    /// The part of `asked` that `/dev/mem` must serve. It has no page with System RAM, because
+    /// `/dev/mem` refuses those pages, and no device memory.
     #[must_use]
     pub fn beside_ram(map: &MemoryMap, asked: &RangeSet) -> RangeSet {
         asked.difference(&ram_pages(map)).difference(&map.devices)
     }
 
-    /// What there is to say about the source as a whole: that one half is missing.
+    /// A remark if one source is missing.
     #[must_use]
     pub fn remark(&self) -> Option<String> {
         match (&self.ram, &self.rest) {
@@ -104,12 +104,12 @@ impl Memory for Live {
     }
 }
 
-/// Every page that is System RAM, and be it in part.
+/// All pages that contain System RAM, even in part.
 fn ram_pages(map: &MemoryMap) -> RangeSet {
     map.system_ram.ranges().iter().map(PhysRange::whole_pages).collect()
 }
 
-/// Fills those parts of `buffer`, which stands for `wanted`, that `memory` serves.
+/// Fills the parts of `buffer` that `memory` serves. `buffer` stands for the range `wanted`.
 fn read_parts(memory: &dyn Memory, wanted: &PhysRange, buffer: &mut [u8]) -> Result<(), ReadError> {
     for part in memory.ranges().parts(wanted) {
         let offset = part.start().checked_sub(wanted.start()).unwrap_or_default();

@@ -1,8 +1,8 @@
 //! Node 0's memory map: what the firmware calls memory, and what node 0 uses as RAM.
 //!
-//! `/sys/firmware/memmap` is the firmware's own map, before any `memmap=` of the command line
-//! (drivers/firmware/memmap.c). `/proc/iomem` is what the running kernel made of it
-//! (kernel/resource.c); without `CAP_SYS_ADMIN` it shows zeroes for addresses.
+//! `/sys/firmware/memmap` is the firmware's own map, before the kernel applies `memmap=`
+//! (drivers/firmware/memmap.c). `/proc/iomem` is the map of the running kernel (kernel/resource.c).
+//! Without `CAP_SYS_ADMIN`, it shows zeroes for addresses.
 
 use std::fs;
 use std::io;
@@ -10,13 +10,13 @@ use std::path::Path;
 
 use super::{PhysAddr, PhysRange, RangeSet, Reason, Refusal};
 
-/// The page of the local APIC's registers where nobody moved it: the architecture's default of
-/// `IA32_APIC_BASE` (`APIC_DEFAULT_PHYS_BASE`, arch/x86/include/asm/apicdef.h).
+/// The page of the local APIC's registers, at the default address of `IA32_APIC_BASE`
+/// (`APIC_DEFAULT_PHYS_BASE`, arch/x86/include/asm/apicdef.h).
 const LOCAL_APIC: PhysRange = PhysRange::page_at(PhysAddr(0xfee0_0000));
 
 const IOMEM: &str = "/proc/iomem";
 
-/// Why the memory map is not known.
+/// Why the memory map is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum MapError {
     /// A file could not be read.
@@ -24,7 +24,7 @@ pub enum MapError {
     Read {
         /// The file.
         path: String,
-        /// What the operating system said.
+        /// The operating system's error.
         #[source]
         error: io::Error,
     },
@@ -34,7 +34,7 @@ pub enum MapError {
          CAP_SYS_RAWIO); run it with sudo"
     )]
     Hidden,
-    /// A line is of no known form.
+    /// A line has an unknown form.
     #[error("{path} has a line of unknown form: `{line}`")]
     Form {
         /// The file.
@@ -42,7 +42,7 @@ pub enum MapError {
         /// The line.
         line: String,
     },
-    /// The firmware map is not there.
+    /// The firmware's map is missing.
     #[error(
         "/sys/firmware/memmap is empty or missing (CONFIG_FIRMWARE_MEMMAP): nodes cannot be \
          discovered; name them with --node NAME=START..END"
@@ -50,16 +50,16 @@ pub enum MapError {
     NoFirmwareMap,
 }
 
-/// What node 0 knows of physical memory.
+/// Node 0's view of physical memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryMap {
-    /// What the firmware calls System RAM.
+    /// The memory that the firmware calls System RAM.
     pub firmware_ram: RangeSet,
-    /// What node 0 uses as RAM: its allocator owns these frames.
+    /// The RAM of node 0: its allocator owns these frames.
     pub system_ram: RangeSet,
-    /// What is persistent memory to node 0, that of `memmap=…!…` included. Part of `devices`.
+    /// Persistent memory of node 0, including that of `memmap=…!…`. Part of `devices`.
     pub persistent: RangeSet,
-    /// What belongs to devices or is claimed by drivers: never read.
+    /// Memory that belongs to devices or that drivers claim: never read.
     pub devices: RangeSet,
     /// The local APIC's registers, through which one CPU starts another. Part of `devices`.
     pub local_apic: RangeSet,
@@ -69,17 +69,17 @@ impl MemoryMap {
     /// The map of the running machine.
     ///
     /// # Errors
-    /// [`MapError`]; a missing firmware map is not one here, see [`Self::reserved`].
+    /// [`MapError`]. A missing firmware map is not an error here; see [`Self::reserved`].
     pub fn of_this_machine() -> Result<Self, MapError> {
         let iomem = read_iomem()?;
         let firmware_ram = read_firmware_map(Path::new("/sys/firmware/memmap"))?;
         Ok(Self { firmware_ram, ..parse_iomem(&iomem)? })
     }
 
-    /// Memory that the firmware calls System RAM and node 0 does not use: where other nodes live.
+    /// Memory that the firmware calls System RAM and node 0 does not use. Other nodes live there.
     ///
     /// # Errors
-    /// [`MapError::NoFirmwareMap`] when the firmware's map is not known.
+    /// [`MapError::NoFirmwareMap`] if the firmware's map is missing.
     pub fn reserved(&self) -> Result<RangeSet, MapError> {
         if self.firmware_ram.is_empty() {
             return Err(MapError::NoFirmwareMap);
@@ -87,8 +87,8 @@ impl MemoryMap {
         Ok(self.firmware_ram.difference(&self.system_ram).difference(&self.devices))
     }
 
-    /// Why `/dev/mem` does not show all of `range`: part of it is RAM of this kernel, or a
-    /// device's.
+    /// Why `/dev/mem` does not show all of `range`: a part is RAM of this kernel, persistent memory
+    /// or a device's.
     #[must_use]
     pub fn refusal_of_devmem(&self, range: &PhysRange) -> Option<Refusal> {
         if let Some(part) = self.system_ram.parts(range).next() {
@@ -103,10 +103,10 @@ impl MemoryMap {
     }
 }
 
-/// Parses `/proc/iomem`: everything but the firmware's map.
+/// Parses `/proc/iomem`, which gives everything but the firmware's map.
 pub(super) fn parse_iomem(text: &str) -> Result<MemoryMap, MapError> {
     let mut map = MemoryMap::default();
-    // Not every kernel lists it (6.12 and 7.2 may not), and it is there all the same.
+    // Not every kernel lists it (6.12 and 7.2 may not), but it always exists.
     map.local_apic.insert(LOCAL_APIC);
     map.devices.insert(LOCAL_APIC);
     let mut all_zero = true;
@@ -117,10 +117,10 @@ pub(super) fn parse_iomem(text: &str) -> Result<MemoryMap, MapError> {
             map.local_apic.insert(range);
         }
         if is_system_ram(name) {
-            // At any depth: what is added later may lie inside of what is reserved.
+            // At any depth: RAM that is added later may lie inside reserved memory.
             map.system_ram.insert(range);
         } else if depth == 0 && !is_plain_memory(name) {
-            // Other children lie inside of a parent that was judged already.
+            // Other children lie inside a parent that is classified already.
             map.devices.insert(range);
         }
         if is_persistent(name) {
@@ -137,12 +137,12 @@ pub(super) fn parse_iomem(text: &str) -> Result<MemoryMap, MapError> {
 pub(super) struct Resource<'a> {
     pub(super) range: PhysRange,
     pub(super) name: &'a str,
-    /// How many others it lies in.
+    /// Number of resources that contain it.
     pub(super) depth: usize,
 }
 
-/// The lines of `/proc/iomem`: a resource is indented by two spaces for each that it lies in
-/// (`r_show()`, kernel/resource.c).
+/// The lines of `/proc/iomem`. A resource is indented by two spaces for each resource that contains
+/// it (`r_show()`, kernel/resource.c).
 pub(super) fn resources(text: &str) -> impl Iterator<Item = Result<Resource<'_>, MapError>> {
     text.lines().map(|line| {
         let form = || MapError::Form { path: IOMEM.to_owned(), line: line.to_owned() };
@@ -154,17 +154,19 @@ pub(super) fn resources(text: &str) -> impl Iterator<Item = Result<Resource<'_>,
     })
 }
 
-/// `/proc/iomem` as it is now.
+/// The current content of `/proc/iomem`.
 pub(super) fn read_iomem() -> Result<String, MapError> {
     fs::read_to_string(IOMEM).map_err(|error| MapError::Read { path: IOMEM.to_owned(), error })
 }
 
-/// "System RAM (kmem)" and "System RAM (virtio_mem)" are hot-added RAM.
+/// Whether a name is that of System RAM, including hot-added RAM: "System RAM (kmem)" and "System
+/// RAM (virtio_mem)".
 pub(super) fn is_system_ram(name: &str) -> bool {
     name.starts_with("System RAM")
 }
 
-/// "Persistent Memory (legacy)" is what `memmap=…!…` makes.
+/// Whether a name is that of persistent memory, including "Persistent Memory (legacy)" of
+/// `memmap=…!…`.
 pub(super) fn is_persistent(name: &str) -> bool {
     name.to_ascii_lowercase().starts_with("persistent memory")
 }
@@ -173,9 +175,10 @@ fn is_local_apic(name: &str) -> bool {
     name.eq_ignore_ascii_case("local apic")
 }
 
-/// Names of memory that no driver answers for (`e820_type_to_string`, arch/x86/kernel/e820.c 6.1).
+/// Whether a name stands for memory without a driver (`e820_type_to_string`, arch/x86/kernel/e820.c
+/// 6.1).
 pub(super) fn is_plain_memory(name: &str) -> bool {
-    // Lower case since 6.18 for some: compare without case.
+    // Since 6.18 some names are lower case: compare without case.
     let name = name.to_ascii_lowercase();
     ["reserved", "soft reserved", "unknown e820 type", "ram buffer"].contains(&name.as_str())
 }
@@ -184,11 +187,11 @@ pub(super) fn is_plain_memory(name: &str) -> bool {
 fn inclusive(start: &str, end: &str) -> Option<PhysRange> {
     let start = u64::from_str_radix(start, 16).ok()?;
     let end = u64::from_str_radix(end, 16).ok()?;
-    // The last address of the address space cannot be an exclusive end; nothing lives there.
+    // The last address of the address space cannot be an exclusive end. No memory lies there.
     PhysRange::new(PhysAddr(start), PhysAddr(end.saturating_add(1)))
 }
 
-/// Reads the firmware's map: one directory an entry, with `start`, `end` and `type`.
+/// Reads the firmware's map: one directory for each entry, with `start`, `end` and `type`.
 fn read_firmware_map(directory: &Path) -> Result<RangeSet, MapError> {
     let mut ram = RangeSet::new();
     let entries = match fs::read_dir(directory) {
@@ -242,7 +245,7 @@ fee00000-fee00fff : Local APIC
         PhysRange::new(PhysAddr(start), PhysAddr(end)).unwrap()
     }
 
-    /// Check that reserved memory is the firmware's RAM without node 0's, to the byte.
+    /// Check that reserved memory is the firmware's RAM without node 0's RAM, to the byte.
     #[test]
     fn reserved_memory() {
         let directory = tempfile::tempdir().unwrap();
@@ -273,8 +276,8 @@ fee00000-fee00fff : Local APIC
         assert_eq!(map.local_apic.ranges(), [range(0xfee0_0000, 0xfee0_1000)]);
     }
 
-    /// Check that memory which was added inside of reserved memory is RAM, and that persistent
-    /// memory of both kinds is refused as such and is no place for nodes.
+    /// Check that memory added inside reserved memory is RAM. Check that both kinds of persistent
+    /// memory are refused as such, and that nodes cannot live there.
     #[test]
     fn inside_of_reserved_memory() {
         let iomem = "\
@@ -300,14 +303,15 @@ fee00000-fee00fff : Local APIC
         assert!(reason(0x3000_0000).is_none());
     }
 
-    /// Check that the map an unprivileged reader sees is called hidden, not empty.
+    /// Check that a map without addresses, as an unprivileged reader sees it, is called hidden, not
+    /// empty.
     #[test]
     fn hidden_addresses() {
         let hidden = "00000000-00000000 : Reserved\n00000000-00000000 : System RAM\n";
         assert!(matches!(parse_iomem(hidden), Err(MapError::Hidden)));
     }
 
-    /// Check that a machine without the firmware's map asks for --node.
+    /// Check that a machine without the firmware's map gives the error that asks for --node.
     #[test]
     fn no_firmware_map() {
         let empty = read_firmware_map(Path::new("/nonexistent/memmap")).unwrap();

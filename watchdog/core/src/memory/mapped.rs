@@ -1,10 +1,10 @@
-//! What this kernel and its modules have mapped for themselves, by `/proc/vmallocinfo`: a driver
-//! that mapped memory before the guard was armed writes there without asking anybody.
+//! Memory that this kernel and its modules have mapped for themselves, by `/proc/vmallocinfo`. A
+//! driver that mapped memory before the guard was armed writes there without passing any hook.
 //!
-//! Listed is what ioremap made, and memremap of what is no RAM (`vmalloc_info_show()`, `s_show()`
-//! before 6.9, mm/vmalloc.c, 6.1 to 7.2): `0x00000000f0f0f0f0-0x00000000f0f2f0f0    8192
-//! init_phram+0x1a/0x30 [phram] phys=0x0000000048000000 ioremap`, the addresses being disguised as
-//! the kernel's settings want it.
+//! The file lists the mappings of ioremap, and those of memremap for memory that is not RAM
+//! (`vmalloc_info_show()`, `s_show()` before 6.9, mm/vmalloc.c, 6.1 to 7.2). The kernel disguises
+//! the addresses as its settings say. A line: `0x00000000f0f0f0f0-0x00000000f0f2f0f0    8192
+//! init_phram+0x1a/0x30 [phram] phys=0x0000000048000000 ioremap`.
 
 use std::thread;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use super::uses::{MemoryUse, UseKind};
 use super::{MapError, PAGE_SIZE, PhysRange, RangeSet, parse_address};
 
 const VMALLOCINFO: &str = "/proc/vmallocinfo";
-/// How often is looked: a read(2) of `/dev/mem` maps each page for that moment, which is not meant.
+/// Number of reads. A read(2) of `/dev/mem` maps each page for a moment only, and must not count.
 const LOOKS: usize = 8;
 const BETWEEN: Duration = Duration::from_millis(10);
 
-/// One mapping: what it is called tells it from others of the same memory.
+/// One mapping. Its address distinguishes it from other mappings of the same memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Mapping {
     address: String,
@@ -26,10 +26,10 @@ struct Mapping {
     by: String,
 }
 
-/// What of `memory` this kernel has mapped for itself, and keeps.
+/// The parts of `memory` that this kernel has mapped for itself, and keeps mapped.
 ///
 /// # Errors
-/// [`MapError`] when `/proc/vmallocinfo` cannot be read or is of no known form.
+/// [`MapError`] when `/proc/vmallocinfo` cannot be read or has an unknown form.
 pub fn mapped(memory: &RangeSet) -> Result<Vec<MemoryUse>, MapError> {
     kept(memory, iter::repeat_with(read).take(LOOKS))
 }
@@ -39,7 +39,7 @@ fn read() -> Result<String, MapError> {
         .map_err(|error| MapError::Read { path: VMALLOCINFO.to_owned(), error })
 }
 
-/// What is there at every look.
+/// The mappings that are present in every read.
 fn kept(
     memory: &RangeSet,
     mut looks: impl Iterator<Item = Result<String, MapError>>,
@@ -63,7 +63,7 @@ fn kept(
     Ok(uses.collect())
 }
 
-/// The mappings of any part of `memory`.
+/// The mappings that overlap `memory`.
 fn mappings(text: &str, memory: &RangeSet) -> Result<Vec<Mapping>, MapError> {
     let mut found = Vec::new();
     for line in text.lines() {
@@ -71,7 +71,7 @@ fn mappings(text: &str, memory: &RangeSet) -> Result<Vec<Mapping>, MapError> {
         let words: Vec<_> = line.split_whitespace().collect();
         let [address, size, rest @ ..] = words.as_slice() else { return Err(form()) };
         let Some(start) = rest.iter().find_map(|word| word.strip_prefix("phys=")) else { continue };
-        // A page behind it, which nothing is mapped at, counts as well.
+        // The size includes the guard page behind the mapping.
         let size = size.parse::<u64>().ok().and_then(|it| it.checked_sub(PAGE_SIZE));
         let start = parse_address(start).ok();
         let range = start.zip(size).and_then(|(start, size)| PhysRange::with_size(start, size));
@@ -101,8 +101,8 @@ phys=0x0000000047fff000 ioremap
         "0x48000000..0x50000000".parse().into_iter().collect()
     }
 
-    /// Check that what is mapped is told with its part of the memory and who did it, and what is
-    /// there for a moment is not.
+    /// Check that a lasting mapping is reported with its part of the memory and the function that
+    /// made it, and that a momentary one is not.
     #[test]
     fn what_is_kept() {
         let without = |word: &str| {
@@ -116,13 +116,13 @@ phys=0x0000000047fff000 ioremap
         let reader = "0x48000000..0x48001000 is mapped by `memremap+0x10d/0x1e0`";
         assert_eq!(told(vec![LISTED.to_owned(); 3]), [reader, phram]);
         assert_eq!(told(vec![LISTED.to_owned(), without("memremap")]), [phram]);
-        // The same page, by another mapping.
+        // The same page, through another mapping.
         let moved = LISTED.replace("0x0000000011111111", "0x0000000099999999");
         assert_eq!(told(vec![LISTED.to_owned(), moved]), [phram]);
         assert!(told(vec![without("phram"), without("memremap")]).is_empty());
     }
 
-    /// Check that a line that cannot be read is no proof that nothing is mapped.
+    /// Check that a line that cannot be parsed is an error, not proof that nothing is mapped.
     #[test]
     fn unknown_forms() {
         for line in [

@@ -1,8 +1,8 @@
 //! Sources of physical memory behind one trait, and typed addresses.
 //!
-//! What is read here belongs to another kernel, which may be hostile and is
-//! running: bytes are always copied out once, and only the copy is judged. A file may come from
-//! anybody: nothing that its headers say is believed unchecked.
+//! The memory belongs to another kernel, which runs and may be hostile. A reader therefore copies
+//! bytes once and judges only the copy. A file may come from anywhere: nothing in its headers is
+//! believed without a check.
 
 mod address;
 mod devmem;

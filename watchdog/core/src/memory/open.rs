@@ -1,4 +1,4 @@
-//! Opening a source of physical memory, with clear errors.
+//! Opens sources of physical memory, with clear errors.
 
 use std::path::Path;
 use std::{fs, io};
@@ -35,10 +35,10 @@ fn no_dump(path: &Path, form: &'static str, error: DumpError) -> SourceError {
     SourceError::Dump { path: path.to_owned(), form, error }
 }
 
-/// Opens `/dev/mem` to serve `ranges`, which must be memory, not devices.
+/// Opens `/dev/mem` to serve `ranges`, which must be memory and not devices.
 ///
 /// # Errors
-/// [`SourceError`], with the reason the kernel had.
+/// [`SourceError`], with the kernel's reason.
 pub fn open_devmem(ranges: RangeSet) -> Result<DevMem, SourceError> {
     DevMem::open(ranges).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => SourceError::NoDevice,
@@ -50,10 +50,10 @@ pub fn open_devmem(ranges: RangeSet) -> Result<DevMem, SourceError> {
     })
 }
 
-/// Opens `/proc/kcore` to serve the System RAM of `map`, or what of it is in `asked`.
+/// Opens `/proc/kcore` to serve the System RAM of `map`, or the part of it in `asked`.
 ///
 /// # Errors
-/// [`SourceError`], with the reason the kernel had.
+/// [`SourceError`], with the kernel's reason.
 pub fn open_kcore(map: &MemoryMap, asked: Option<&RangeSet>) -> Result<Kcore, SourceError> {
     let confidential = || lockdown().contains("[confidentiality]");
     Kcore::open(Path::new("/proc/kcore"), map.clone(), asked).map_err(|error| match error {
@@ -66,8 +66,8 @@ pub fn open_kcore(map: &MemoryMap, asked: Option<&RangeSet>) -> Result<Kcore, So
     })
 }
 
-/// Opens what serves `asked` on this machine: `/proc/kcore` for System RAM, `/dev/mem` for the
-/// rest, or one of both where the other cannot be used.
+/// Opens the sources of `asked` on this machine: `/proc/kcore` for System RAM, `/dev/mem` for the
+/// rest. If one of them cannot be used, the other is served alone.
 ///
 /// # Errors
 /// [`SourceError::Neither`].
@@ -77,7 +77,7 @@ pub fn open_live(map: &MemoryMap, asked: &RangeSet) -> Result<Live, SourceError>
     Live::new(map.clone(), ram, rest)
 }
 
-/// The kernel's lockdown levels, the one that is on in brackets; without lockdown, `[none]`.
+/// The kernel's lockdown levels, with the active one in brackets; `[none]` without lockdown.
 fn lockdown() -> String {
     fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_else(|_| "[none]".to_owned())
 }

@@ -25,13 +25,13 @@ impl PhysRange {
         Self::new(start, start.checked_add(size)?)
     }
 
-    /// The 4 KiB page in which `at` lies; `at` is not in the last page of the address space.
+    /// The 4 KiB page that holds `at`, which must not lie in the last page of the address space.
     pub(super) const fn page_at(at: PhysAddr) -> Self {
         let start = at.page();
         Self { start, end: PhysAddr(start.0.saturating_add(super::PAGE_SIZE)) }
     }
 
-    /// The range with all of the pages that it begins and ends in.
+    /// The range, extended to whole pages.
     pub(super) fn whole_pages(&self) -> Self {
         let end = self.end.0.checked_next_multiple_of(super::PAGE_SIZE);
         Self { start: self.start.page(), end: end.map_or(self.end, PhysAddr) }
@@ -74,24 +74,24 @@ impl fmt::Display for PhysRange {
     }
 }
 
-/// Why a text is no physical range.
+/// Why a text is not a physical range.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RangeError {
-    /// Not of the form `START..END`.
+    /// The text does not have the form `START..END`.
     #[error("invalid range `{0}`: write START..END, END exclusive, as in 0x38000000..0x50000000")]
     Form(String),
-    /// One end is no number.
+    /// One end is not a number.
     #[error("invalid address `{0}`: write it in hexadecimal (0x38000000) or decimal")]
     Number(String),
-    /// End not above start.
+    /// The end is not above the start.
     #[error("the range {0} is empty: its END must be above its START")]
     Empty(String),
 }
 
-/// Parses an address: hexadecimal behind `0x`, decimal otherwise; `_` may group digits.
+/// Parses an address: hexadecimal after `0x`, otherwise decimal. `_` may group digits.
 ///
 /// # Errors
-/// [`RangeError::Number`] when it is neither or does not fit 64 bits.
+/// [`RangeError::Number`] if the text is neither, or does not fit 64 bits.
 pub fn parse_address(text: &str) -> Result<PhysAddr, RangeError> {
     let digits = text.trim().replace('_', "");
     let parsed = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
@@ -114,7 +114,7 @@ impl FromStr for PhysRange {
     }
 }
 
-/// Ranges of a set that a sentence names; a dump may have thousands.
+/// Most ranges of a set that a sentence names; a dump may have thousands.
 const IN_BRIEF: usize = 16;
 
 /// A set of physical addresses: sorted, disjoint, non-adjacent ranges.
@@ -146,7 +146,7 @@ impl RangeSet {
         self.0.iter().map(PhysRange::size).sum()
     }
 
-    /// Adds a range, merging what touches.
+    /// Adds a range, and merges ranges that touch.
     pub fn insert(&mut self, range: PhysRange) {
         let mut merged = range;
         self.0.retain(|have| {
@@ -187,11 +187,11 @@ impl RangeSet {
     /// The addresses that are in both sets.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
-        // Parts never touch: both sets have a gap between two ranges.
+        // Parts never touch, because each set has a gap between two ranges.
         Self(self.0.iter().flat_map(|range| other.parts(range)).collect())
     }
 
-    /// The first part of `range` that is not in the set, up to where the set goes on.
+    /// The first part of `range` that is not in the set, up to where the set continues.
     #[must_use]
     pub fn first_missing(&self, range: &PhysRange) -> Option<PhysRange> {
         let mut parts = self.parts(range);
@@ -215,7 +215,7 @@ impl RangeSet {
         self.parts(range).next().is_some()
     }
 
-    /// The set for a sentence: at most its first 16 ranges, and how many more there are.
+    /// The set for a sentence: at most its first 16 ranges, and the number of the others.
     #[must_use]
     pub fn in_brief(&self) -> String {
         match self.0.get(..IN_BRIEF) {
@@ -227,7 +227,7 @@ impl RangeSet {
         }
     }
 
-    /// The range of the set in which `at` lies.
+    /// The range of the set that holds `at`.
     #[must_use]
     pub fn find(&self, at: PhysAddr) -> Option<&PhysRange> {
         let n = self.0.partition_point(|have| have.end <= at);
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(set(&[(8, 9), (0, 4), (4, 6), (5, 7)]), grown);
     }
 
-    /// Check that a sentence names all of a few ranges, and says how many more there are of many.
+    /// Check that a sentence names all of a few ranges, and counts the rest of many.
     #[test]
     fn in_brief() {
         let many = |count: u64| -> RangeSet {
@@ -308,7 +308,8 @@ mod tests {
         }
     }
 
-    /// Check what is missing from every small range, and what is not, against membership.
+    /// Check the missing part, the coverage and the overlap of every small range against
+    /// membership.
     #[test]
     fn missing_agrees_with_membership() {
         let a = set(&[(2, 5), (7, 12), (20, 24)]);
@@ -327,7 +328,7 @@ mod tests {
         }
     }
 
-    /// Check that ranges parse in both bases and that each mistake has its own sentence.
+    /// Check that ranges parse in both bases, and that each mistake has its own error.
     #[test]
     fn parse() {
         assert_eq!(

@@ -9,7 +9,7 @@ use super::reading::admit;
 use super::refusal::Refusal;
 use super::{Memory, PhysAddr, PhysRange, RangeSet, ReadError, image};
 
-/// Physical memory in a file, byte for byte from one physical address on.
+/// Physical memory in a file, byte for byte, from one physical address on.
 #[derive(Debug)]
 pub struct RawImage {
     file: File,
@@ -22,7 +22,7 @@ impl RawImage {
     /// Opens `path`, whose first byte is physical address `base`.
     ///
     /// # Errors
-    /// When the file cannot be opened, is no regular file or block device, or is empty.
+    /// When the file cannot be opened, is neither a regular file nor a block device, or is empty.
     pub fn open(path: &Path, base: PhysAddr) -> io::Result<Self> {
         let (file, size) = image::open(path)?;
         let range = PhysRange::with_size(base, size).ok_or_else(|| {
@@ -51,7 +51,7 @@ impl Memory for RawImage {
         let Some(wanted) = admit(self, at, buffer.len(), source_name)? else {
             return Ok(());
         };
-        // What is admitted does not lie below the base.
+        // An admitted range does not lie below the base.
         let offset = wanted.start().checked_sub(self.base).unwrap_or_default();
         self.file.read_exact_at(buffer, offset).map_err(|error| ReadError::Io {
             at,
@@ -69,8 +69,8 @@ mod tests {
     use super::super::Reason;
     use super::*;
 
-    /// Check that an image serves its bytes from its base on, and that what lies below, above and
-    /// past the address space is refused.
+    /// Check that an image serves its bytes from its base on, and refuses addresses below it, above
+    /// it and past the address space.
     #[test]
     fn bytes_from_the_base_on() {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -1,4 +1,4 @@
-//! Memory that can be read, and why it cannot be.
+//! The trait of readable memory, and the errors of reads.
 
 use super::{PhysAddr, PhysRange, RangeSet, Reason, Refusal};
 
@@ -7,14 +7,14 @@ pub trait Memory: Send + Sync {
     /// The physical ranges this source can serve.
     fn ranges(&self) -> &RangeSet;
 
-    /// The first part of `range` that this source cannot serve, and why; `None` when it can serve
-    /// all of it.
+    /// The first part of `range` that this source cannot serve, and why. `None` if it can serve all
+    /// of it.
     fn refusal(&self, range: &PhysRange) -> Option<Refusal> {
         let missing = self.ranges().first_missing(range)?;
         Some(Refusal { range: missing, reason: Reason::NotAsked })
     }
 
-    /// Fills `buffer` with the bytes at physical address `at` on.
+    /// Fills `buffer` with the bytes from physical address `at` on.
     ///
     /// The memory may belong to a running kernel: two reads of one place may differ.
     ///
@@ -22,8 +22,8 @@ pub trait Memory: Send + Sync {
     /// When part of it is outside [`Memory::ranges`] or the source refuses.
     fn read(&self, at: PhysAddr, buffer: &mut [u8]) -> Result<(), ReadError>;
 
-    /// Whether the memory is known to stand still: that of a core file does, a raw image may be
-    /// the live memory of a machine.
+    /// Whether the memory is known not to change. Memory in a core file does not; a raw image may
+    /// be the live memory of a machine.
     fn is_at_rest(&self) -> bool {
         false
     }
@@ -35,19 +35,19 @@ pub enum ReadError {
     /// No memory has these addresses.
     #[error("{length} bytes at physical {at} are outside the memory source ({source_name})")]
     Outside {
-        /// First physical address asked for.
+        /// First physical address of the read.
         at: PhysAddr,
-        /// Bytes asked for.
+        /// Length of the read in bytes.
         length: u64,
         /// The source, as the user named it.
         source_name: String,
     },
-    /// The source does not serve a part of it.
+    /// The source does not serve a part of the range.
     #[error("cannot read {length} bytes at physical {at} from {source_name}: {refusal}")]
     Refused {
-        /// First physical address asked for.
+        /// First physical address of the read.
         at: PhysAddr,
-        /// Bytes asked for.
+        /// Length of the read in bytes.
         length: u64,
         /// The source, as the user named it.
         source_name: String,
@@ -57,20 +57,20 @@ pub enum ReadError {
     /// The operating system refused.
     #[error("cannot read {length} bytes at physical {at} from {source_name}")]
     Io {
-        /// First physical address asked for.
+        /// First physical address of the read.
         at: PhysAddr,
-        /// Bytes asked for.
+        /// Length of the read in bytes.
         length: u64,
         /// The source, as the user named it.
         source_name: String,
-        /// What the operating system said.
+        /// The operating system's error.
         #[source]
         error: std::io::Error,
     },
 }
 
-/// The range of a read of `length` bytes at `at` when `memory` serves all of it; `None` for no
-/// bytes at all.
+/// Admits a read of `length` bytes at `at`: its range if `memory` serves all of it, `None` if
+/// `length` is 0.
 ///
 /// # Errors
 /// [`ReadError`], which names the part that is not served.

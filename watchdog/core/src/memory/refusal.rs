@@ -8,7 +8,7 @@ use super::{PhysRange, SourceError};
 /// A part of memory that a source does not serve.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// The part, all of it for the same reason.
+    /// The part. The reason is the same for all of it.
     pub range: PhysRange,
     /// The reason.
     pub reason: Reason,
@@ -20,26 +20,26 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Why a part of memory is not served; as a sentence that begins after the range.
+/// Why a source does not serve a part of memory, as a sentence that continues after the range.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Reason {
-    /// Below or above everything that an image holds.
+    /// The part lies below or above everything that an image holds.
     #[error(
         "is not in the image, which holds {0}. Correct --node, or name the right image (for a raw \
          one whose first byte is not physical 0, use raw:FILE@PHYS)"
     )]
     OutsideImage(PhysRange),
-    /// Between what an image holds.
+    /// The part lies between ranges that an image holds.
     #[error(
         "is a hole in the image: the program that wrote it left this memory out. Take the image \
          again without a filter (makedumpfile -d 0), or leave the hole out of --node"
     )]
     Hole,
-    /// An image's headers promise it, and the file ends before it.
+    /// The image's headers promise the part, but the file ends before it.
     #[error("is missing from the image, which was cut short. Copy it or take it again")]
     CutShort,
-    /// `/dev/mem` shows no System RAM (`devmem_is_allowed`, arch/x86/mm/init.c, 6.1), and
-    /// no other node can live in it.
+    /// The part is System RAM. `/dev/mem` does not show it (`devmem_is_allowed`,
+    /// arch/x86/mm/init.c, 6.1), and no other node can live in it.
     #[error(
         "is System RAM of this kernel ({0}): its allocator uses it, so it cannot belong to \
          another node, and /dev/mem does not show it. Reserve the range (memmap=SIZE$START on the \
@@ -47,7 +47,7 @@ pub enum Reason {
          kernel's own memory, use --memory live or --memory kcore"
     )]
     SystemRam(PhysRange),
-    /// Drivers of node 0 answer for it.
+    /// The part is persistent memory, which drivers of node 0 manage.
     #[error(
         "is persistent memory to this kernel, whose drivers may write to it or make RAM of it, so \
          it cannot belong to another node. Reserve the range with memmap=SIZE$START on the kernel \
@@ -55,34 +55,35 @@ pub enum Reason {
          /proc/iomem shows the map"
     )]
     Persistent,
-    /// Registers, not memory.
+    /// The part is a device's registers, not memory.
     #[error(
         "is not memory but a device's (see /proc/iomem), and reading it could disturb the device. \
          Correct --node"
     )]
     Device,
-    /// `/proc/kcore` has only what its kernel uses.
+    /// The part is not RAM of this kernel, and `/proc/kcore` holds nothing else.
     #[error(
         "is not System RAM of this kernel, and /proc/kcore holds nothing else. Use --memory live, \
          which reads the rest through /dev/mem, or correct --node"
     )]
     NotSystemRam,
-    /// A part of a page, or memory that is offline.
+    /// The part is less than a page, or is offline memory.
     #[error(
         "is listed as System RAM in /proc/iomem but is not in /proc/kcore, which holds only whole \
          online pages. Leave it out of --node"
     )]
     NotInKcore,
-    /// Neither `/dev/mem` nor `/proc/kcore` shows a page that is System RAM in part.
+    /// The part shares a page with System RAM; neither `/dev/mem` nor `/proc/kcore` shows such a
+    /// page.
     #[error(
         "shares a page with System RAM of this kernel, and neither /dev/mem nor /proc/kcore shows \
          such a page. Leave the page out of --node"
     )]
     SharedPage,
-    /// What would serve it cannot be used.
+    /// The source that would serve the part cannot be used.
     #[error("cannot be read: {0}")]
     Unavailable(Arc<SourceError>),
-    /// It could be read, but is not what the source was opened for.
+    /// The part is readable, but the source was not opened for it.
     #[error("is not part of the memory to read. Name it with --node")]
     NotAsked,
 }

@@ -1,4 +1,4 @@
-//! `--memory`: which source of physical memory.
+//! The value of `--memory`: a source of physical memory.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,12 +11,12 @@ use super::{PhysAddr, parse_address};
 /// A source of physical memory, as the user names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum MemorySource {
-    /// This machine's memory through `/dev/mem`: all but this kernel's own RAM.
+    /// This machine's memory through `/dev/mem`: all except this kernel's own RAM.
     #[default]
     DevMem,
     /// This kernel's own RAM, through `/proc/kcore`.
     Kcore,
-    /// This machine's memory, each part through the right one of both.
+    /// This machine's memory, each part through the one of both that shows it.
     Live,
     /// A file that holds memory byte for byte.
     Raw {
@@ -38,7 +38,7 @@ pub enum MemorySource {
 }
 
 impl MemorySource {
-    /// Whether it is this machine's memory, and no file.
+    /// Whether it is this machine's memory and not a file.
     #[must_use]
     pub const fn is_of_machine(&self) -> bool {
         matches!(self, Self::DevMem | Self::Kcore | Self::Live)
@@ -57,7 +57,7 @@ impl FromStr for MemorySource {
         }
         match text.split_once(':').filter(|(_, file)| !file.is_empty()) {
             Some(("raw", file)) => {
-                // A file name may hold an `@`; only a number behind the last one is an address.
+                // A file name may hold an `@`. Only a number after the last one is an address.
                 let (path, base) = file
                     .rsplit_once('@')
                     .and_then(|(path, base)| Some((path, parse_address(base).ok()?)))
@@ -98,8 +98,8 @@ impl<'de> Deserialize<'de> for MemorySource {
 mod tests {
     use super::*;
 
-    /// Check that sources parse, with the address where there is one, that they are written as
-    /// they are read, and that others are refused.
+    /// Check that sources parse, with an address where there is one. Check that their text parses
+    /// back, and that other texts are refused.
     #[test]
     fn parse() {
         let raw = |path: &str, base| MemorySource::Raw { path: path.into(), base: PhysAddr(base) };

@@ -13,18 +13,18 @@ pub enum SourceError {
     Image {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The operating system's error.
         #[source]
         error: io::Error,
     },
-    /// The dump is none, or not of a form that is read.
+    /// The file is not a dump, or has a form that this program does not read.
     #[error("cannot use {path} as {form}")]
     Dump {
         /// The file.
         path: PathBuf,
-        /// What it should be.
+        /// The expected form.
         form: &'static str,
-        /// What is wrong with it.
+        /// Why the file cannot be read.
         #[source]
         error: DumpError,
     },
@@ -34,7 +34,7 @@ pub enum SourceError {
          --memory raw:FILE"
     )]
     NoDevice,
-    /// Lockdown refuses it.
+    /// Lockdown refuses `/dev/mem`.
     #[error(
         "the kernel is locked down (Secure Boot, or lockdown= on its command line) and refuses \
          /dev/mem even for reading. Boot it without lockdown, or read a memory image: --memory \
@@ -47,34 +47,34 @@ pub enum SourceError {
          memory with --memory devmem, and this kernel's own from an image"
     )]
     NoKcore,
-    /// Lockdown for confidentiality refuses it.
+    /// Lockdown for confidentiality refuses `/proc/kcore`.
     #[error(
         "the kernel is locked down for confidentiality (lockdown=confidentiality on its command \
          line) and refuses /proc/kcore. Boot it without that, or read a memory image: --memory \
          raw:FILE"
     )]
     KcoreLockedDown,
-    /// Something else is there.
+    /// Another file is at `/proc/kcore`.
     #[error(
         "/proc/kcore is not a core of this kernel: a container hides it, or a systemd unit with \
          ProtectKernelTunables=. Run the watchdog outside of it"
     )]
     KcoreHidden,
-    /// The user may not.
+    /// The user lacks the privilege.
     #[error("reading physical memory needs root (CAP_SYS_RAWIO): run it with sudo")]
     Privilege,
-    /// Something else.
+    /// Another error of `/dev/mem`.
     #[error("cannot open /dev/mem")]
     Device(#[source] io::Error),
-    /// Something else.
+    /// Another error of `/proc/kcore`.
     #[error("cannot use /proc/kcore")]
     Kcore(#[source] DumpError),
-    /// Neither half of `live` can be used.
+    /// Neither source of `live` can be used.
     #[error("neither /dev/mem nor /proc/kcore can be used: {devmem}; {kcore}")]
     Neither {
-        /// Why not `/proc/kcore`.
+        /// Why `/proc/kcore` cannot be used.
         kcore: Box<SourceError>,
-        /// Why not `/dev/mem`.
+        /// Why `/dev/mem` cannot be used.
         devmem: Box<SourceError>,
     },
 }

@@ -1,7 +1,7 @@
-//! What node 0 uses of memory that it must leave alone: an invariant, held against `/proc/iomem`.
+//! Checks an invariant against `/proc/iomem`: node 0 does not use memory that it must leave alone.
 //!
-//! RAM that is added at run time, and memory that a driver claims, appear there as resources of
-//! their own, inside of what is reserved (kernel/resource.c, 6.1 to 7.2).
+//! RAM that is added at run time, and memory that a driver claims, appear there as resources inside
+//! reserved memory (kernel/resource.c, 6.1 to 7.2).
 
 use std::fmt;
 
@@ -10,30 +10,30 @@ use super::map::{
 };
 use super::{MapError, PhysRange, RangeSet};
 
-/// Memory that node 0 uses, and as what.
+/// A part of memory that node 0 uses, and how.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MemoryUse {
-    /// The part of what was asked about.
+    /// The part of the checked memory.
     pub range: PhysRange,
-    /// As what.
+    /// How node 0 uses it.
     pub kind: UseKind,
 }
 
-/// As what memory is used.
+/// How node 0 uses memory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum UseKind {
-    /// Its allocator hands it out.
+    /// The allocator hands it out.
     SystemRam,
-    /// Drivers for persistent memory answer for it.
+    /// Drivers for persistent memory manage it.
     Persistent,
-    /// Somebody claimed it by this name, which may hold anything that fits a line.
+    /// A driver claimed it by this name, which may hold anything that fits on a line.
     Claimed(String),
-    /// Mapped for the kernel itself, by this function of it or of a module.
+    /// This function of the kernel or of a module mapped it for the kernel itself.
     Mapped(String),
 }
 
 impl MemoryUse {
-    /// Whether the kernel itself owns the memory, so that nobody can be kept from writing to it.
+    /// Whether the kernel itself owns the memory, so that the guard cannot prevent writes to it.
     #[must_use]
     pub fn is_owned(&self) -> bool {
         matches!(self.kind, UseKind::SystemRam | UseKind::Persistent)
@@ -52,7 +52,8 @@ impl fmt::Display for MemoryUse {
     }
 }
 
-/// What of `memory` this kernel uses now. The local APIC's registers are everybody's.
+/// The uses of `memory` by this kernel. The local APIC's registers do not count: every kernel uses
+/// them.
 ///
 /// # Errors
 /// [`MapError`] when `/proc/iomem` cannot be read, or shows no addresses.
@@ -63,7 +64,7 @@ pub fn uses(memory: &RangeSet) -> Result<Vec<MemoryUse>, MapError> {
 fn uses_in(iomem: &str, memory: &RangeSet) -> Result<Vec<MemoryUse>, MapError> {
     let memory = memory.difference(&parse_iomem(iomem)?.local_apic);
     let mut found = Vec::new();
-    // What lies inside of something that is told is not told by itself, but for RAM.
+    // A resource inside a reported one is not reported again, except RAM.
     let mut told = usize::MAX;
     for resource in resources(iomem) {
         let resource = resource?;
@@ -106,8 +107,9 @@ mod tests {
 fee00000-fee00fff : Local APIC
 ";
 
-    /// Check that whatever uses guarded memory is found at any depth, once, by the part that is
-    /// guarded, and that what is merely reserved, beside it or a local APIC is not.
+    /// Check that each use of guarded memory is found once, at any depth, with the part that is
+    /// guarded. Check that memory that is only reserved, lies beside the guarded memory or is a
+    /// local APIC is not reported.
     #[test]
     fn found() {
         let uses = |ranges: &[&str]| {
@@ -137,7 +139,7 @@ fee00000-fee00fff : Local APIC
         assert!(uses(&["0xfee00000..0xfee01000"]).is_empty());
     }
 
-    /// Check that a list without addresses is no proof that nothing is used.
+    /// Check that a list without addresses is an error, not proof that nothing is used.
     #[test]
     fn hidden() {
         let memory = "0x1000..0x2000".parse().into_iter().collect();

@@ -1,4 +1,4 @@
-//! A made-up kernel, packed in every way, damaged in every way.
+//! Tests with a made-up kernel: packed in every way, damaged in every way.
 
 mod packing;
 
@@ -12,8 +12,8 @@ use crate::logged::logged;
 use crate::memory::VirtAddr;
 use crate::text::chain;
 
-/// Where the made-up kernel's build id stands in its notes, behind one note for Xen and one of
-/// Linux's own.
+/// Offset of the build id in the made-up kernel's notes. One note for Xen and one of Linux's own
+/// precede it.
 const NOTE_OFFSET: u64 = 24 + 36;
 
 fn refusal(file: &[u8]) -> String {
@@ -36,8 +36,8 @@ fn expect_kernel(image: &VendorImage) {
     assert_eq!(image.banner(), BANNER);
 }
 
-/// Check that a kernel is read in every packing, from a file and from memory, and that what stands
-/// behind it in the payload (relocations) does not matter.
+/// Check that a kernel is read in every packing, from a file and from memory. The relocations
+/// behind it in the payload do not matter.
 #[test]
 fn every_packing() {
     let elf = [Elf::kernel().build(), vec![0; 4096]].concat();
@@ -55,7 +55,7 @@ fn every_packing() {
     expect_kernel(&VendorImage::open(&path).unwrap());
 }
 
-/// Check that the log has how an image is packed, and what is in it.
+/// Check that the log says how an image is packed, and what it holds.
 #[test]
 fn explained() {
     let file = bzimage(&pack(Format::Zstd, &Elf::kernel().build()));
@@ -65,7 +65,7 @@ fn explained() {
     assert!(has("image::vmlinux an image of Linux 6.12.1-made-up, build id"), "{lines:?}");
 }
 
-/// Check that a bzImage cut short anywhere is refused with a sentence.
+/// Check that a bzImage that is cut short anywhere is refused with advice.
 #[test]
 fn truncated_bzimage() {
     let file = bzimage(&pack(Format::Zstd, &Elf::kernel().build()));
@@ -77,7 +77,7 @@ fn truncated_bzimage() {
     expect_kernel(&VendorImage::parse(file[..whole].to_vec()).unwrap());
 }
 
-/// Check that each lie of a boot header gets a sentence of its own.
+/// Check that each false value in a boot header has a message of its own.
 #[test]
 fn wrong_boot_header() {
     let sound = bzimage(&pack(Format::Gzip, &Elf::kernel().build()));
@@ -99,7 +99,7 @@ fn wrong_boot_header() {
     ] {
         assert!(error.contains(expected), "{expected}: {error}");
     }
-    // No sectors of boot code stand for four (Documentation/arch/x86/boot.rst).
+    // 0 sectors of boot code stand for four (Documentation/arch/x86/boot.rst).
     let mut four = [&sound[..3 * 512], &[0; 2 * 512], &sound[3 * 512..]].concat();
     place(&mut four, 0x1f1, b"\0");
     expect_kernel(&VendorImage::parse(four).unwrap());
@@ -111,7 +111,7 @@ fn wrong_boot_header() {
     assert!(refusal(&arm).contains("EFI program"), "{}", refusal(&arm));
 }
 
-/// Check that ELF files of other machines and kinds are told from kernels.
+/// Check that ELF files of other machines and kinds are not taken for kernels.
 #[test]
 fn other_elf() {
     for (error, expected) in [
@@ -127,7 +127,8 @@ fn other_elf() {
     }
 }
 
-/// Check that whatever a kernel lacks, has twice or has in the wrong place is named.
+/// Check that the message names each thing that a kernel lacks, has twice or has in the wrong
+/// place.
 #[test]
 fn unsound_vmlinux() {
     let id = note(b"GNU\0", 3, &BUILD_ID);
@@ -162,7 +163,7 @@ fn unsound_vmlinux() {
     }
 }
 
-/// Check that symbols are held against `.text`, and that other symbols do not matter.
+/// Check that symbols are compared with `.text`, and that other symbols do not matter.
 #[test]
 fn symbols() {
     let end = TEXT + TEXT_SIZE;
@@ -184,8 +185,8 @@ fn symbols() {
     }
 }
 
-/// Check that an ELF file cut short anywhere, or with any byte of its headers changed, is refused
-/// or read, and never a panic.
+/// Check that an ELF file that is cut short anywhere is refused. With any byte of its headers
+/// changed, it is refused or read, and never causes a panic.
 #[test]
 fn damaged_vmlinux() {
     let file = Elf::kernel().with_symbols(&[("_stext", TEXT)]).build();
@@ -203,13 +204,13 @@ fn damaged_vmlinux() {
     }
 }
 
-/// Check that a number of headers that no kernel has is refused before they are read: a file may
-/// have holes as large as it likes.
+/// Check that more headers than any kernel has are refused before they are read: a sparse file may
+/// be of any size.
 #[test]
 fn too_many_headers() {
     let sound = Elf::kernel().build();
     let sections = u64::from_le_bytes(sound[0x28..0x30].try_into().unwrap());
-    // Numbers that do not fit are in the first section's header (elf(5)).
+    // Counts that do not fit are in the first section's header (elf(5)).
     for (at, none, place_of_number) in [(0x3c, 0_u16, 0x20), (0x38, 0xffff, 0x2c)] {
         let mut file = sound.clone();
         place(&mut file, at, &none.to_le_bytes());
@@ -219,7 +220,7 @@ fn too_many_headers() {
     }
 }
 
-/// Check that errors of files name them, and that no file without an end is opened.
+/// Check that errors name their file, and that endless files are not opened.
 #[test]
 fn files() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,11 +1,11 @@
-//! Payloads: packed by every format, with wrong sizes, as bombs, damaged.
+//! Tests of payloads: in every format, with wrong sizes, as bombs, damaged.
 
 use super::super::made_up::{Elf, FORMATS, bzimage, pack, place};
 use super::super::{Format, ImageError, payload};
 use super::refusal;
 use crate::text::chain;
 
-/// Check that a kernel of several of lz4's blocks is whole, and one of joined lz4 files as well.
+/// Check that a kernel of several lz4 blocks is unpacked whole, and so are joined lz4 files.
 #[test]
 fn many_lz4_blocks() {
     let content: Vec<u8> = (0..20_000_000_u32).map(|at| (at >> 7) as u8).collect();
@@ -17,7 +17,7 @@ fn many_lz4_blocks() {
     assert_eq!(payload::unpack(&joined, 1 << 30).unwrap(), [&content[..5], &content].concat());
 }
 
-/// Check that the size at the end is held against what comes, in both directions.
+/// Check that the stated size is compared with the unpacked one, in both directions.
 #[test]
 fn wrong_size() {
     let content = b"kernel".repeat(1000);
@@ -27,15 +27,15 @@ fn wrong_size() {
         for wrong in [0_u32, 5999, 6001, 1 << 24] {
             let file = [&packed[..end], &wrong.to_le_bytes()].concat();
             let error = chain(&payload::unpack(&file, 1 << 24).unwrap_err());
-            // gzip's own decoder sees the wrong size, where it comes that far.
+            // gzip's own decoder may detect the wrong size first.
             let expected = error.contains("said to be") || format == Format::Gzip;
             assert!(expected && error.ends_with("fetch it again"), "{format}: {error}");
         }
     }
 }
 
-/// Check that what unpacks to more than it says, or says more than is unpacked, is stopped there,
-/// in every format.
+/// Check in every format that unpacking stops at the stated size, and that a stated size above the
+/// limit is refused.
 #[test]
 fn bombs() {
     let content = vec![0; 24 << 20];
@@ -54,7 +54,7 @@ fn bombs() {
     }
 }
 
-/// Check that a dictionary larger than any kernel's is refused before memory is taken for it.
+/// Check that a dictionary larger than any kernel's is refused before memory is allocated for it.
 #[test]
 fn huge_dictionaries() {
     let content = b"kernel".repeat(1000);
@@ -69,12 +69,12 @@ fn huge_dictionaries() {
     }
 }
 
-/// A payload of xz whose block says, with a right checksum, that its dictionary has 4 GiB.
+/// A payload of xz whose block states, with a right checksum, a dictionary of 4 GiB.
 fn xz_of_4_gib(content: &[u8]) -> Vec<u8> {
     let mut xz = pack(Format::Xz, content);
     let block = 12;
     let checksum = block + usize::from(xz[block]) * 4;
-    // The filter LZMA2, with one byte of properties: the size's logarithm, as it were.
+    // The filter LZMA2 with one byte of properties, which encodes the size like a logarithm.
     let filter = xz[block..checksum].windows(2).position(|bytes| bytes == [0x21, 1]).unwrap();
     xz[block + filter + 2] = 40;
     let mut crc = flate2::Crc::new();
@@ -83,8 +83,8 @@ fn xz_of_4_gib(content: &[u8]) -> Vec<u8> {
     xz
 }
 
-/// Check that damage anywhere in a payload is an error or no difference, and never a panic: every
-/// byte changed, and every length cut short.
+/// Check that damage anywhere in a payload is an error or makes no difference, and never causes a
+/// panic. Every byte is changed, and every length is cut.
 #[test]
 fn damaged_payload() {
     let content: Vec<u8> = Elf::kernel().build().into_iter().step_by(8).collect();
@@ -106,7 +106,7 @@ fn damaged_payload() {
     }
 }
 
-/// Check that packings that are not unpacked are named, with what to do.
+/// Check that the message names an unsupported packing, with advice.
 #[test]
 fn unsupported_packing() {
     for (payload, expected) in

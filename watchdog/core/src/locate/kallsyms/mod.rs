@@ -1,6 +1,6 @@
 //! Witness: kallsyms, the kernel's own symbol table, found by its shape.
 //!
-//! The tables are written by scripts/kallsyms.c into `.rodata`, in an order that changed:
+//! scripts/kallsyms.c writes the tables into `.rodata`, in an order that changed:
 //!
 //! - to 6.3: offsets, relative base, number of symbols, names, markers, (6.2: sequence numbers,)
 //!   token table, token index;
@@ -8,9 +8,9 @@
 //!   base, sequence numbers;
 //! - 7.x: the same without a relative base; each offset counts from its own place.
 //!
-//! The token index is the sign to look for: 256 ascending `u16`, the first 0, each the place of a
-//! NUL-terminated token in the token table right before it. Everything else is found from there,
-//! and believed only when it parses throughout: every name, every marker, ascending addresses.
+//! The sign is the token index: 256 ascending `u16`, the first 0. Each is the offset of a
+//! NUL-terminated token in the token table right before it. The index leads to all other tables.
+//! They are believed only if they parse completely: every name, every marker, ascending addresses.
 
 mod names;
 mod symbols;
@@ -26,17 +26,17 @@ use names::Names;
 pub use symbols::Symbols;
 pub(super) use tables::{INDEX_BYTES, is_index};
 
-/// What it costs to compare one name with all wanted ones, in bytes looked at.
+/// Cost of comparing one name with all wanted ones, in bytes examined.
 const COMPARE_COST: usize = 64;
-/// Text starts at a multiple of this (`CONFIG_PHYSICAL_ALIGN`).
+/// The text starts at a multiple of this (`CONFIG_PHYSICAL_ALIGN`).
 const TEXT_ALIGN: u64 = 2 << 20;
 /// Largest kernel image that is believed.
 const MAX_IMAGE: u64 = 1 << 30;
-/// `init/version-timestamp.c`: how every banner begins.
+/// The start of every banner (`init/version-timestamp.c`).
 const BANNER: &[u8] = b"Linux version ";
 const BANNER_BYTES: usize = 512;
 
-/// What kallsyms says of a kernel.
+/// The claim of kallsyms about a kernel.
 #[derive(Clone, Debug)]
 pub struct TableClaim {
     /// Physical address of `_stext`.
@@ -47,17 +47,17 @@ pub struct TableClaim {
     pub size: u64,
     /// Physical memory of the image, `_text` to `_end`.
     pub image: PhysRange,
-    /// The banner, from where `linux_banner` says it is; foreign text.
+    /// The banner at the address of `linux_banner`. Foreign text.
     pub banner: String,
-    /// What advances while the kernel lives.
+    /// The clocks that advance while the kernel lives.
     pub pulse: Pulse,
-    /// The symbols, still placed by the table's own word.
+    /// The symbols, still at the table's own addresses.
     pub symbols: Symbols,
 }
 
 /// Decodes the tables around the token index at physical `index_at`.
 ///
-/// `None` when they do not parse throughout, or the budget is spent.
+/// `None` if they do not parse completely, or if the budget is spent.
 #[must_use]
 pub fn claim(memory: &dyn Memory, index_at: PhysAddr, budget: &mut Budget) -> Option<TableClaim> {
     examine(memory, index_at, budget).ok()
@@ -102,7 +102,7 @@ pub(super) fn examine(
     Err(furthest.why())
 }
 
-/// At which check the addresses of one layout fail, in the order of the checks.
+/// The check at which the addresses of a layout fail, in the order of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Misfit {
     Unread,
@@ -126,9 +126,9 @@ impl Misfit {
     }
 }
 
-/// Looks for a symbol table all over a range, and decodes the first that parses throughout.
+/// Searches a range for a symbol table, and decodes the first that parses completely.
 ///
-/// For images of kernels, which hold one: the search through memory has its own faster way.
+/// This is for images of kernels, which hold one table. The search through memory is faster.
 #[must_use]
 pub fn find(memory: &dyn Memory, within: PhysRange, budget: &mut Budget) -> Option<TableClaim> {
     let bytes = copy(memory, within.start(), usize::try_from(within.size()).ok()?)?;
@@ -145,7 +145,7 @@ pub fn find(memory: &dyn Memory, within: PhysRange, budget: &mut Budget) -> Opti
     })
 }
 
-/// Which names are those that say where the text is.
+/// The numbers of the names that bound the image and its text, and lead to banner and clocks.
 struct Wanted {
     text: usize,
     stext: usize,
@@ -156,7 +156,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// Compares each name with every wanted one.
+    /// Compares each name with every wanted one. `None` if a required one is missing.
     fn among(names: &Names, budget: &mut Budget) -> Option<Self> {
         budget.spend(names.count().checked_mul(COMPARE_COST)?)?;
         let [jiffies, timekeeper, ticking, detector, threshold] = Pulse::SYMBOLS;
@@ -176,7 +176,7 @@ impl Wanted {
     }
 }
 
-/// Where offsets and relative base are, once the names are found.
+/// The places of the offsets and the relative base, known once the names are found.
 struct Layout {
     offsets: PhysAddr,
     relative_base: Option<PhysAddr>,
@@ -184,7 +184,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// From 6.4: behind the token index.
+    /// From 6.4: after the token index.
     fn after(index_at: PhysAddr, count: usize, with_base: bool) -> Option<Self> {
         let offsets = index_at.checked_add(INDEX_BYTES as u64)?;
         let end = offsets.checked_add((count as u64).checked_mul(4)?)?;
@@ -220,8 +220,8 @@ fn decode(
     };
     let base = copy(memory, base_at, 8).and_then(|bytes| u64_at(&bytes, 0));
     let base = base.filter(|base| *base >> 47 == 0x1_ffff).ok_or(Misfit::Base)?;
-    // CONFIG_KALLSYMS_ABSOLUTE_PERCPU, to 6.14: positive is absolute, negative counts from the
-    // base. Without it every offset counts from the base, unsigned.
+    // CONFIG_KALLSYMS_ABSOLUTE_PERCPU, to 6.14: a positive offset is absolute, a negative one
+    // counts from the base. Without it, every offset counts from the base, unsigned.
     let signed = |offset: &[u8; 4]| match i32::from_le_bytes(*offset) {
         offset if offset < 0 => {
             base.wrapping_sub(1).wrapping_sub(i64::from(offset).cast_unsigned())
@@ -236,7 +236,7 @@ fn decode(
     decoded(&signed).or_else(|misfit| decoded(&unsigned).map_err(|other| misfit.max(other)))
 }
 
-/// Makes a kernel of names and addresses: virtual ones, or with 7.x tables physical ones.
+/// Makes a claim of names and addresses. These are virtual, or physical in 7.x tables.
 fn kernel_of(
     memory: &dyn Memory,
     layout: &Layout,
@@ -282,11 +282,11 @@ fn kernel_of(
     })
 }
 
-/// Where `_stext` may be physically: with physical addresses, where they say.
+/// Possible physical addresses of `_stext`. Physical addresses give it directly.
 ///
-/// With virtual ones, the image is one piece: text begins at an aligned place before the tables,
-/// no further away than the image is large. `_text` is what is aligned; `_stext` stands at it or
-/// `before` bytes behind.
+/// With virtual addresses, the image is one piece. The text begins at an aligned address before the
+/// tables, at most the size of the image away. `_text` is aligned, and `_stext` is `before` bytes
+/// behind it.
 fn places(layout: &Layout, stext: u64, before: u64, end: u64, are_virtual: bool) -> Vec<u64> {
     if !are_virtual {
         return vec![stext];
@@ -304,7 +304,7 @@ mod tests {
     use super::names::Tokens;
     use super::*;
 
-    /// Check that comparing names is paid for, however few bytes they have.
+    /// Check that comparing names costs budget, however few bytes they have.
     #[test]
     fn comparing_names_is_paid_for() {
         let index: Vec<u8> = (0..256_u16).flat_map(|n| (n * 2).to_le_bytes()).collect();
@@ -318,7 +318,7 @@ mod tests {
         }
     }
 
-    /// Check that no token is longer than any real one, the last of a table included.
+    /// Check that a token longer than any real one is refused, also at the end of a table.
     #[test]
     fn long_tokens() {
         let index: Vec<u8> = (0..256_u16).flat_map(|n| (n * 2).to_le_bytes()).collect();

@@ -1,4 +1,4 @@
-//! Tokens, and the names that are made of them.
+//! Tokens, and the names that consist of them.
 
 use super::super::bytes::u32_at;
 
@@ -7,7 +7,7 @@ pub(super) const MAX_TOKEN: usize = 128;
 /// Longest name, as the kernel bounds it (`KSYM_NAME_LEN`, 512 since 6.1).
 const MAX_NAME: usize = 512;
 
-/// The 256 tokens names are made of.
+/// The 256 tokens of which names consist.
 #[derive(Clone, Debug)]
 pub(super) struct Tokens {
     table: Vec<u8>,
@@ -15,14 +15,14 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// The tokens of `table`, if every one of `index` (256 `u16`) begins behind the NUL of the
-    /// one before, all are printable, and the table ends with the last.
+    /// The tokens of `table`. `None` unless each entry of `index` (256 `u16`) begins behind the NUL
+    /// of the token before. All tokens must be printable, and the table must end with the last one.
     pub(super) fn new(table: &[u8], index: &[u8]) -> Option<Self> {
         let mut places = Vec::with_capacity(256);
         let mut expected = 0;
         for entry in index.as_chunks::<2>().0 {
             let start = usize::from(u16::from_le_bytes(*entry));
-            // Most tables that are tried fail here, before any byte of the token is looked at.
+            // Most tables fail here, before any byte of the token is read.
             let rest = table.get(start..).filter(|_| start == expected)?;
             let length = rest.iter().take(MAX_TOKEN).position(|&byte| byte == 0)?;
             let printable = rest.iter().take(length).all(u8::is_ascii_graphic);
@@ -32,7 +32,7 @@ impl Tokens {
             places.push((start, start.checked_add(length)?));
             expected = start.checked_add(length)?.checked_add(1)?;
         }
-        // Only padding may follow, and less than eight bytes of it.
+        // Only padding of less than eight bytes may follow.
         let padding = table.get(expected..)?;
         let sound = places.len() == 256 && padding.len() < 8 && padding.iter().all(|&b| b == 0);
         sound.then(|| Self { table: table.to_vec(), places })
@@ -46,7 +46,7 @@ impl Tokens {
     }
 }
 
-/// Compressed names, checked to parse throughout.
+/// Compressed names, all of which parse.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
     bytes: Vec<u8>,
@@ -55,9 +55,9 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// The first `count` names of `bytes`; less than a table's alignment may remain behind them.
+    /// The first `count` names of `bytes`. Padding of less than eight bytes may follow them.
     pub(super) fn new(bytes: &[u8], count: u32, tokens: &Tokens) -> Option<Self> {
-        // A name has two bytes at least: its length and a token.
+        // A name has at least two bytes: its length and a token.
         let most = bytes.len() / 2;
         let mut starts = Vec::with_capacity(usize::try_from(count).ok().filter(|n| *n <= most)?);
         let mut at = 0;
@@ -75,18 +75,18 @@ impl Names {
         })
     }
 
-    /// Bytes of memory that they take.
+    /// Bytes of memory that the names take.
     pub(super) fn size(&self) -> usize {
         let starts = self.starts.len().saturating_mul(size_of::<u32>());
         self.bytes.len().saturating_add(starts)
     }
 
-    /// How many there are.
+    /// Number of names.
     pub(super) fn count(&self) -> usize {
         self.starts.len()
     }
 
-    /// Whether a table of markers has the place of every `step`-th name.
+    /// Whether a table of markers has the offset of every `step`-th name.
     pub(super) fn agree_with(&self, markers: &[u8], step: usize) -> bool {
         let every = self.starts.iter().step_by(step).enumerate();
         every.into_iter().all(|(n, start)| u32_at(markers, n.saturating_mul(4)) == Some(*start))
@@ -97,7 +97,7 @@ impl Names {
         Some(self.kind_and_name(n)?.1)
     }
 
-    /// The type letter of name `n`, and the name.
+    /// The type letter and the name at number `n`.
     pub(super) fn kind_and_name(&self, n: usize) -> Option<(u8, Vec<u8>)> {
         let mut name = Vec::new();
         for &token in self.compressed(n)? {
@@ -111,8 +111,8 @@ impl Names {
         Some((kind, name.split_off(1)))
     }
 
-    /// Which name each wanted one is, in one pass. A name that stands in the table twice is as
-    /// good as none: whoever put it there a second time wants it mistaken.
+    /// The number of each wanted name, in one pass. A name that occurs twice counts as missing: the
+    /// second one may be planted.
     pub(super) fn places<const N: usize>(&self, wanted: [&str; N]) -> [Option<usize>; N] {
         let mut places = [None; N];
         let mut seen = [false; N];
@@ -128,7 +128,7 @@ impl Names {
         places
     }
 
-    /// Whether compressed tokens spell a type letter and then `name`.
+    /// Whether compressed tokens spell a type letter, followed by `name`.
     fn spells(&self, compressed: &[u8], name: &[u8]) -> bool {
         let mut left = name;
         let mut letter = true;
@@ -152,7 +152,8 @@ impl Names {
     }
 }
 
-/// The length of a compressed name: one byte, or two of seven bits each since 6.1.
+/// The size and the value of a compressed name's length: one byte, or two of seven bits each since
+/// 6.1.
 fn length_at(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     let low = usize::from(*bytes.get(at)?);
     let (head, length) = if low & 0x80 == 0 {

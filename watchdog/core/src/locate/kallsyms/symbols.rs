@@ -1,4 +1,4 @@
-//! A kernel's symbols, kept as compactly as the kernel keeps them.
+//! A kernel's symbols, stored as compactly as in the kernel.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,21 +6,21 @@ use std::sync::Arc;
 use super::names::Names;
 use crate::memory::VirtAddr;
 
-/// A kernel's symbol table: names and addresses, ascending. Addresses are kept as the tables have
-/// them, virtual or (7.x) physical, and translated by where `_stext` is, so that the table serves
-/// wherever the text turns out to be.
+/// A kernel's symbol table: names, and addresses in ascending order. Addresses stay as in the
+/// tables, virtual or (7.x) physical. They are translated relative to `_stext`, so that the table
+/// fits any address of the text.
 #[derive(Clone)]
 pub struct Symbols {
     names: Arc<Names>,
     addresses: Arc<Vec<u64>>,
-    /// `_stext`, as the tables have it.
+    /// The address of `_stext` in the tables.
     origin: u64,
-    /// Virtual address of `_stext`, set once it is agreed upon.
+    /// Virtual address of `_stext`, set once the witnesses agree on it.
     virt: VirtAddr,
 }
 
 impl Symbols {
-    /// Names with their addresses, ascending; `origin` is that of `_stext`.
+    /// A table of names and ascending addresses; `origin` is the address of `_stext`.
     pub(super) fn new(names: Arc<Names>, addresses: Vec<u64>, origin: u64) -> Self {
         Self { names, addresses: Arc::new(addresses), origin, virt: VirtAddr(origin) }
     }
@@ -31,13 +31,13 @@ impl Symbols {
         self.names.size().saturating_add(addresses)
     }
 
-    /// The same symbols of a text at virtual `virt`.
+    /// The same symbols for a text at virtual `virt`.
     pub(in crate::locate) fn at(mut self, virt: VirtAddr) -> Self {
         self.virt = virt;
         self
     }
 
-    /// The virtual address of a symbol. Every name is looked at: not for tight loops.
+    /// The virtual address of a symbol. Compares every name: not for tight loops.
     #[must_use]
     pub fn address(&self, name: &str) -> Option<VirtAddr> {
         let [place] = self.names.places([name]);
@@ -56,21 +56,21 @@ impl Symbols {
 
     /// The last symbol at or before a virtual address, and the distance from it in bytes.
     ///
-    /// The name is foreign text, not fit to print as it is.
+    /// The name is foreign text: escape it before printing.
     #[must_use]
     pub fn lookup(&self, at: VirtAddr) -> Option<(String, u64)> {
-        // Compared as the tables have them: per-CPU symbols, small numbers, stay in front.
+        // Compare as in the tables, where per-CPU symbols, which are small numbers, stay in front.
         let at = at.0.wrapping_sub(self.virt.0).wrapping_add(self.origin);
         let behind = self.addresses.partition_point(|have| *have <= at);
         let last = *self.addresses.get(behind.checked_sub(1)?)?;
-        // Aliases share an address: the first is the one the kernel itself prints.
+        // Aliases share an address. The kernel itself prints the first.
         let first = self.addresses.partition_point(|have| *have < last);
         let name = self.names.get(first)?;
         Some((String::from_utf8_lossy(&name).into_owned(), at.checked_sub(last)?))
     }
 }
 
-/// Not the table itself: it has some 100,000 entries.
+/// Omits the table itself, which has some 100,000 entries.
 impl fmt::Debug for Symbols {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.names.count();

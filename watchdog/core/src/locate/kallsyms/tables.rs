@@ -1,4 +1,4 @@
-//! Where the tables are: found backwards from the token index, by their shapes.
+//! Finds the tables, backwards from the token index, by their shapes.
 
 use super::super::budget::Budget;
 use super::super::bytes::{copy, u16_at, u32_at};
@@ -8,23 +8,23 @@ use crate::memory::{Memory, PhysAddr};
 /// Bytes of the token index.
 pub(in crate::locate) const INDEX_BYTES: usize = 512;
 
-/// Symbols that are believed; real kernels have 100,000 to 250,000.
+/// Most symbols that are believed; real kernels have 100,000 to 250,000.
 const MAX_SYMBOLS: u32 = 1 << 20;
-/// Fewest symbols of anything that is a kernel.
+/// Fewest symbols of a kernel.
 const MIN_SYMBOLS: u32 = 1000;
 /// Symbols between two markers (scripts/kallsyms.c).
 const MARKER_STEP: usize = 256;
-/// Markers begin at most so far before the tokens: between them are three bytes a symbol
-/// (`kallsyms_seqs_of_names`, from 6.2 and in stable kernels before).
+/// Most bytes from the start of the markers to the tokens. Between them are three bytes for each
+/// symbol (`kallsyms_seqs_of_names`, from 6.2 and in stable kernels before).
 const MARKERS_WITHIN: u64 = 4 << 20;
-/// From so many markers on, a table may begin further away.
+/// With so many markers or more, a table may begin further away.
 const MANY_MARKERS: usize = 32;
-/// Bytes that 256 names may take at most: believed of a marker's distance from the one before.
+/// Most bytes that 256 names may take: the largest distance between two markers that is believed.
 const MAX_STEP_BYTES: u32 = 512 * MARKER_STEP as u32;
 /// Bytes before the token table that may hold markers, names and sequence numbers.
 const MAX_TABLES: u64 = 32 << 20;
 
-/// Whether 512 bytes are a token index: 256 ascending `u16` from 0 on.
+/// Whether 512 bytes are a token index: 256 ascending `u16`, from 0 on.
 pub(in crate::locate) fn is_index(index: &[u8]) -> bool {
     let entry = |n: usize| u16_at(index, n.saturating_mul(2));
     entry(0) == Some(0)
@@ -34,14 +34,14 @@ pub(in crate::locate) fn is_index(index: &[u8]) -> bool {
         })
 }
 
-/// The token table right before its index, found by where its last token must end.
+/// The token table right before its index, found by the end of its last token.
 pub(super) fn token_table(
     memory: &dyn Memory,
     index_at: PhysAddr,
     index: &[u8],
 ) -> Option<(PhysAddr, Tokens)> {
     let last = usize::from(u16_at(index, INDEX_BYTES.checked_sub(2)?)?);
-    // The last token ends, and up to seven bytes of padding follow.
+    // The last token ends here, before up to seven bytes of padding.
     let longest = last.checked_add(MAX_TOKEN)?.checked_add(7)?;
     let start = index_at.0.saturating_sub(longest as u64);
     let before =
@@ -53,12 +53,12 @@ pub(super) fn token_table(
     })
 }
 
-/// The compressed names before the token table, with their number right before them, whose
-/// physical address is given.
+/// The compressed names before the token table, and the physical address of their number, which
+/// stands right before them.
 ///
-/// Between names and token table stand the markers (and, 6.2 to 6.3, sequence numbers): markers
-/// begin with 0 and ascend, one for each 256 names, so each place that could be their beginning
-/// is tried, nearest first.
+/// The markers (and, 6.2 to 6.3, sequence numbers) are between the names and the token table.
+/// Markers begin with 0 and ascend, one for each 256 names. The search tries each place that could
+/// be their beginning, nearest first.
 pub(super) fn names(
     memory: &dyn Memory,
     tokens_at: PhysAddr,
@@ -68,7 +68,7 @@ pub(super) fn names(
     let floor = memory.ranges().find(tokens_at)?.start();
     let mut window = 256_u64 << 10;
     let mut any_markers = false;
-    // Most tables end well before the first windows do.
+    // Most tables fit the first windows.
     while window <= MAX_TABLES {
         let start = PhysAddr(tokens_at.0.saturating_sub(window)).max(floor);
         let length = usize::try_from(tokens_at.checked_sub(start)?).ok()?;
@@ -77,8 +77,8 @@ pub(super) fn names(
         if let Some((offset, names)) = names_within(&before, tokens, budget, &mut any_markers) {
             return Some((start.checked_add(offset as u64)?, names));
         }
-        // Names that need a larger window have markers for them in this one. Without any this is
-        // what is left of somebody's copy, and no table.
+        // Names that need a larger window have markers in this one. Without markers, this is the
+        // remnant of a copy, not a table.
         if start == floor || (window >= MARKERS_WITHIN && !any_markers) {
             return None;
         }
@@ -96,7 +96,7 @@ fn names_within(
     let mut at = before.len().checked_sub(8)? & !3;
     while at > 0 {
         at = at.saturating_sub(4);
-        // markers[0] is 0 and markers[1] is the length of 256 short names.
+        // `markers[0]` is 0, and `markers[1]` is the length of 256 short names.
         if u32_at(before, at) != Some(0) {
             continue;
         }
@@ -114,7 +114,7 @@ fn names_within(
     None
 }
 
-/// The names that end where markers begin, at `markers`: their number says where they begin.
+/// The names that end at `markers`, and the offset of their number, which stands right before them.
 fn names_before(
     before: &[u8],
     markers: usize,
@@ -128,8 +128,8 @@ fn names_before(
         return None;
     }
     *any_markers |= marker_count >= MANY_MARKERS;
-    // The names are as long as the last marker says and up to 256 names more; what follows the
-    // markers may look like one more, so fewer are tried as well.
+    // The names are as long as the last marker says, and up to 256 names more. The word after the
+    // markers may look like one more, so one fewer is tried as well.
     for used in [marker_count, marker_count.saturating_sub(1)] {
         let last = u32_at(before, markers.saturating_add(used.checked_sub(1)?.saturating_mul(4)))?;
         let Some(most) = markers.checked_sub(usize::try_from(last).ok()?) else { continue };
@@ -157,7 +157,7 @@ fn names_before(
     None
 }
 
-/// How many words from `markers` on ascend as markers do, the first included.
+/// The number of words from `markers` on that ascend as markers do, including the first.
 fn marker_count(before: &[u8], markers: usize) -> usize {
     let most = (MAX_SYMBOLS as usize).div_ceil(MARKER_STEP).saturating_add(1);
     let (mut last, mut count) = (0, 1_usize);

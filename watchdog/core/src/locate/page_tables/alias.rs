@@ -1,9 +1,9 @@
-//! Other ways to the same frames: mappings of the text that let it be written, or let user mode
-//! reach it, anywhere in the kernel's own address space.
+//! Finds other mappings of the text's frames, anywhere in the kernel's own address space, that are
+//! writable or open to user mode.
 //!
-//! The direct map holds every frame a second time. A healthy kernel takes the right to write from
-//! both mappings of its text when it has booted (`mark_rodata_ro`, arch/x86/mm/init_64.c, through
-//! the alias handling of arch/x86/mm/pat/set_memory.c), and has no user mapping of it.
+//! The direct map holds every frame a second time. When a healthy kernel has booted, both mappings
+//! of its text are read-only (`mark_rodata_ro`, arch/x86/mm/init_64.c, through the alias handling
+//! of arch/x86/mm/pat/set_memory.c), and no user mapping of it exists.
 
 use std::collections::HashSet;
 
@@ -12,26 +12,26 @@ use super::{Run, Runs};
 use crate::locate::bytes::{copy, u64_at};
 use crate::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
 
-/// Tables that are read, whatever they hold: as many as map all of memory by the smallest pages
-/// four times over, and some for what is not memory.
+/// Most tables that are read, whatever they hold. They suffice to map all of memory by the smallest
+/// pages four times over, and some addresses that are not memory.
 const BASE_TABLES: u64 = 4096;
 const TABLES_PER_LARGE_PAGE: u64 = 4;
-/// Runs that are listed.
+/// Most runs that are listed.
 const LISTED: usize = 16;
 
-/// What leads to some frames and should not.
+/// Forbidden mappings of some frames.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Aliases {
-    /// Runs that are writable, or open to user mode, clipped to the frames; the first 16.
+    /// Runs that are writable or open to user mode, clipped to the frames; the first 16.
     pub runs: Vec<Run>,
-    /// Whether every table was read. A kernel that has more than a machine of its size needs
-    /// hides something, or loops.
+    /// Whether every table was read. A kernel with more tables than a machine of its size needs
+    /// hides something, or its tables loop.
     pub complete: bool,
 }
 
-/// Walks everything that the page tables at physical `root` map, for writable or user mappings of
-/// `frames`. Each table is read once for each way of getting there with other rights, so loops
-/// end; `memory_size` (bytes) bounds how many are read.
+/// Walks all page tables from physical `root`, for writable or user mappings of `frames`. Each
+/// table is read once for each level and set of rights, so loops end. `memory_size` (bytes) limits
+/// the number of tables.
 #[must_use]
 pub fn aliases(
     memory: &dyn Memory,
@@ -67,9 +67,10 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Walks one table, at most five deep: `level` goes down to 1.
+    /// Walks one table, at most five deep: `level` decreases to 1.
     fn table(&mut self, table: PhysAddr, level: u8, virt: u64, rights: Rights) {
-        // Below here nothing can be writable or the user's: not worth a look.
+        // Skip a table under which nothing can be writable or open to user mode, and one walked
+        // before.
         if !rights.writable && !rights.user || !self.seen.insert((table, level, rights)) {
             return;
         }
@@ -104,8 +105,8 @@ impl Walk<'_> {
         }
     }
 
-    /// The address as the processor writes it: the highest bit that is translated (47 with four
-    /// levels, 56 with five) stands for all above it.
+    /// The address as the processor writes it: all higher bits equal the highest translated bit (47
+    /// with four levels, 56 with five).
     fn canonical(&self, virt: u64) -> u64 {
         let top = 1_u64 << if self.levels == 5 { 56 } else { 47 };
         if virt & top == 0 { virt } else { virt | !top.saturating_sub(1) }

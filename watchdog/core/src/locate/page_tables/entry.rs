@@ -3,7 +3,7 @@
 
 use crate::memory::PhysAddr;
 
-/// Entries of a table.
+/// Number of entries in a table.
 pub(super) const ENTRIES: usize = 512;
 
 const PRESENT: u64 = 1;
@@ -17,19 +17,19 @@ const FRAME: u64 = 0x000f_ffff_ffff_f000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry(pub(super) u64);
 
-/// What an entry leads to.
+/// The target of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leads {
     Nowhere,
     /// To a table of the next level below.
     Table(PhysAddr),
-    /// To memory, this many bytes.
+    /// To this many bytes of memory.
     Memory(PhysAddr, u64),
 }
 
 impl Entry {
-    /// Where the entry leads from a table of this level: 1 maps pages of 4 KiB; large pages are
-    /// at 2 (2 MiB) and 3 (1 GiB), and nowhere else does the hardware know any.
+    /// Where the entry leads from a table of this level. Level 1 maps pages of 4 KiB, and levels 2
+    /// and 3 may map large pages (2 MiB and 1 GiB). The hardware has no other large pages.
     pub(super) const fn leads(self, level: u8) -> Leads {
         let frame = self.0 & FRAME;
         match (self.0 & PRESENT != 0, level, self.0 & LARGE != 0) {
@@ -42,7 +42,7 @@ impl Entry {
     }
 }
 
-/// Rights gathered on the way down: a bit counts only where every level grants it.
+/// Rights collected along a walk: a right counts only if every level grants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Rights {
     pub(super) writable: bool,

@@ -1,14 +1,14 @@
-//! The kernel image mapping, walked from the root down.
+//! Walks the kernel image mapping, from the root down.
 
 use super::entry::{ENTRIES, Entry, Leads, Rights};
 use super::{IMAGE_MAPPING, Run, Runs, entry_at};
 use crate::locate::bytes::{copy, u64_at};
 use crate::memory::{Memory, PAGE_SIZE, PhysAddr, VirtAddr};
 
-/// The runs of the image mapping, 1 GiB from [`IMAGE_MAPPING`] on, in ascending order. At most one
-/// page of each upper level and 512 page tables are read, whatever they hold.
+/// The runs of the image mapping, 1 GiB from [`IMAGE_MAPPING`] on, in ascending order. Reads at
+/// most one page of each upper level and 512 page tables, whatever they hold.
 ///
-/// `None` when the upper levels do not lead there.
+/// `None` if the upper levels do not lead there.
 pub(in crate::locate) fn image_runs(
     memory: &dyn Memory,
     root: PhysAddr,
@@ -48,8 +48,8 @@ pub(in crate::locate) fn image_runs(
     Some(runs.0)
 }
 
-/// Hands out the entries of a copied table, with the virtual address at which each one's part of
-/// `1 << shift` bytes begins; the table's own begins at `virt`.
+/// Calls `look` with each entry of a copied table, and with the virtual address of the `1 << shift`
+/// bytes that the entry maps. The table's first entry maps `virt`.
 fn each_entry(
     memory: &dyn Memory,
     table: PhysAddr,

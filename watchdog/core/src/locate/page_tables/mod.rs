@@ -1,10 +1,11 @@
 //! Witness: the page tables of the kernel image mapping, found by their shape.
 //!
 //! `level3_kernel_pgt` is static data of every x86-64 kernel (arch/x86/kernel/head_64.S, 5.10 to
-//! 7.2): 510 empty entries, then one for the kernel image mapping (`level2_kernel_pgt`,
-//! 0xffffffff80000000 and up) and one for the fixmap. `init_top_pgt` lies near it and leads to it
-//! by its last entry, with five levels through `level4_kernel_pgt`. After boot the text is the one
-//! executable run of the image mapping, read-only, and ends at the page-rounded `_etext`.
+//! 7.2). It has 510 empty entries, then one for the kernel image mapping (`level2_kernel_pgt`,
+//! 0xffffffff80000000 and up) and one for the fixmap. `init_top_pgt` lies near it. The last entry
+//! of `init_top_pgt` leads to it, with five levels through `level4_kernel_pgt`. After boot, the
+//! text is the only executable run of the image mapping. It is read-only, and ends at the
+//! page-rounded `_etext`.
 
 mod alias;
 mod entry;
@@ -22,14 +23,14 @@ use crate::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
 /// `__START_KERNEL_map` (arch/x86/include/asm/page_64_types.h).
 pub(super) const IMAGE_MAPPING: u64 = 0xffff_ffff_8000_0000;
 
-/// Pages around `level3_kernel_pgt` in which `init_top_pgt` is looked for.
+/// Pages on each side of `level3_kernel_pgt` that are searched for `init_top_pgt`.
 const NEIGHBOURS: u64 = 64;
 
-/// What looking for a root, and walking from it, may cost, in bytes looked at.
+/// Cost of finding a root, and of walking from it, in bytes examined.
 const ROOT_COST: usize = 64 * (2 * NEIGHBOURS as usize + 1);
 const WALK_COST: usize = 514 * PAGE_SIZE as usize;
 
-/// A stretch of mappings, contiguous in both address spaces, of equal permissions.
+/// A stretch of mappings with equal permissions, contiguous in both address spaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     /// First virtual address.
@@ -38,11 +39,11 @@ pub struct Run {
     pub phys: PhysAddr,
     /// Bytes.
     pub size: u64,
-    /// Effective permissions, of all levels together.
+    /// Writable at every level.
     pub writable: bool,
     /// Not NX at any level.
     pub executable: bool,
-    /// User mode may use it.
+    /// Open to user mode at every level.
     pub user: bool,
 }
 
@@ -53,21 +54,21 @@ impl Run {
         PhysRange::with_size(self.phys, self.size)
     }
 
-    /// Whether `next` begins where this ends, in both address spaces.
+    /// Whether `next` begins where this run ends, in both address spaces.
     fn continues_in(&self, next: &Self) -> bool {
         self.virt.checked_add(self.size) == Some(next.virt)
             && self.phys.checked_add(self.size) == Some(next.phys)
     }
 }
 
-/// What the page tables say of a kernel.
+/// The claim of the page tables about a kernel.
 #[derive(Clone, Debug)]
 pub struct MappingClaim {
     /// Physical address of `init_top_pgt`.
     pub root: PhysAddr,
     /// 4 or 5.
     pub levels: u8,
-    /// The largest executable stretch of the image mapping; writable if all of it is.
+    /// The largest executable stretch of the image mapping; writable only if all of it is.
     pub text: Run,
 }
 
@@ -82,7 +83,7 @@ pub fn looks_like_level3(page: &[u8]) -> bool {
     leads(510) && leads(511) && (0..510).all(|n| entry(n) == 0)
 }
 
-/// Follows `level3_kernel_pgt` at physical `level3`: up to the root, and down to the text.
+/// Follows `level3_kernel_pgt` at physical `level3`: up to the root, then down to the text.
 #[must_use]
 pub fn claim(memory: &dyn Memory, level3: PhysAddr, budget: &mut Budget) -> Option<MappingClaim> {
     examine(memory, level3, budget).ok()
@@ -105,8 +106,8 @@ pub(super) fn examine(
     Ok(MappingClaim { root, levels, text })
 }
 
-/// The executable stretches of some runs, whatever else they allow: text of which a part is also
-/// writable is one text. A stretch is writable, or the user's, only where all of it is.
+/// The executable stretches of some runs, whatever other rights they have: a text that is writable
+/// in part is one text. A stretch is writable, or open to user mode, only if all of it is.
 pub(super) fn executable(runs: &[Run]) -> Vec<Run> {
     let mut stretches: Vec<Run> = Vec::new();
     for run in runs.iter().filter(|run| run.executable) {
@@ -121,11 +122,11 @@ pub(super) fn executable(runs: &[Run]) -> Vec<Run> {
     stretches
 }
 
-/// The page table that leads to `level3` by its last entries, and how many levels that makes.
+/// The page table whose last entries lead to `level3`, and the number of levels.
 fn find_root(memory: &dyn Memory, level3: PhysAddr) -> Option<(PhysAddr, u8)> {
     let around = NEIGHBOURS.saturating_mul(PAGE_SIZE);
     let first = level3.0.saturating_sub(around);
-    // Only the entry that leads on is looked at in most of them.
+    // Of most pages, only the last entry is read.
     let near: Vec<(PhysAddr, Entry)> = (0..=NEIGHBOURS.saturating_mul(2))
         .filter_map(|n| first.checked_add(n.saturating_mul(PAGE_SIZE)).map(PhysAddr))
         .filter_map(|at| Some((at, entry_at(memory, at, 511)?)))
@@ -137,8 +138,8 @@ fn find_root(memory: &dyn Memory, level3: PhysAddr) -> Option<(PhysAddr, u8)> {
     if let Some(root) = pointing(level3).find_map(|level4| pointing(level4).next()) {
         return Some((root, 5));
     }
-    // With four levels `level4_kernel_pgt` may point here too, unused and otherwise empty; the
-    // root maps all of the kernel, the direct map at least.
+    // With four levels, `level4_kernel_pgt` may also point here, unused and otherwise empty. The
+    // root maps the whole kernel, at least its direct map.
     let is_top = |at: PhysAddr| {
         let page = copy(memory, at, PAGE_SIZE as usize).unwrap_or_default();
         (256..511_usize).any(|n| u64_at(&page, n.saturating_mul(8)).is_some_and(|e| e != 0))
@@ -154,12 +155,12 @@ fn entry_at(memory: &dyn Memory, table: PhysAddr, index: usize) -> Option<Entry>
     Some(Entry(u64::from_le_bytes(entry)))
 }
 
-/// Runs in the making.
+/// Runs under construction.
 #[derive(Default)]
 struct Runs(Vec<Run>);
 
 impl Runs {
-    /// Adds a mapping, to the last run if it continues that.
+    /// Adds a mapping. Extends the last run if the mapping continues it.
     fn add(&mut self, virt: VirtAddr, phys: PhysAddr, size: u64, rights: Rights) {
         let Rights { writable, executable, user } = rights;
         let run = Run { virt, phys, size, writable, executable, user };
@@ -173,9 +174,9 @@ impl Runs {
     }
 }
 
-/// Where a virtual address leads: the rest of its page, at most [`PAGE_SIZE`] bytes of it.
+/// Translates a virtual address: the result is the rest of its page, at most [`PAGE_SIZE`] bytes.
 ///
-/// One entry of each level is read. `None` when it is not mapped.
+/// Reads one entry of each level. `None` if the address is not mapped.
 #[must_use]
 pub fn translate(memory: &dyn Memory, root: PhysAddr, levels: u8, virt: VirtAddr) -> Option<Run> {
     let (mut table, mut rights) = (root, Rights::ALL);

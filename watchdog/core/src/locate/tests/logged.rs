@@ -1,4 +1,4 @@
-//! What a search logs: enough to tell why a kernel is lost, and never more than memory decides.
+//! Tests of the log of a search: it explains why a kernel is lost, and its length is limited.
 
 use super::made_up::*;
 use crate::locate::explain::LOGGED;
@@ -6,8 +6,9 @@ use crate::logged::logged;
 use crate::memory::PAGE_SIZE;
 use crate::verify::{Baseline, Verifier};
 
-/// Lines that one search may log: for each of the five witnesses its candidates and a count of the
-/// rest, for each text its witnesses, a count of the rest and the decision, and what is about all.
+/// Most lines that one search may log. Each of the five witnesses logs its candidates and a count
+/// of the rest. Each text logs its witnesses, a count of the rest and the decision. Three lines are
+/// about the whole search.
 const MOST_LINES: usize = 5 * (LOGGED + 1) + LOGGED * 10 + 3;
 
 fn search(machine: &Machine) -> Vec<String> {
@@ -18,7 +19,7 @@ fn has(lines: &[String], parts: [&str; 2]) -> bool {
     lines.iter().any(|line| parts.iter().all(|part| line.contains(part)))
 }
 
-/// Check that a located kernel is explained: the signs, what each witness says, and the decision.
+/// Check that the log explains a located kernel: signs, statements of the witnesses, decision.
 #[test]
 fn located() {
     let lines = search(&Machine::with(FIRST));
@@ -34,8 +35,8 @@ fn located() {
     assert!(has(&lines, ["text at 0x400000: located", "2093347 bytes"]), "{lines:?}");
 }
 
-/// Check that of a damaged witness the log has the place of its sign and the check that failed,
-/// and the reason of the decision.
+/// Check that the log names the address of a damaged witness's sign, the check that failed, and the
+/// reason of the decision.
 #[test]
 fn damaged_witness() {
     let text = FIRST.text;
@@ -72,8 +73,8 @@ fn damaged_witness() {
     }
 }
 
-/// Check that memory full of decoys of every kind logs a bounded number of lines, and that those
-/// without a line are counted.
+/// Check that memory full of decoys of every kind logs a limited number of lines, and that
+/// candidates without a line are counted.
 #[test]
 fn decoys_are_counted() {
     let machine = Machine::with(FIRST);
@@ -93,12 +94,12 @@ fn decoys_are_counted() {
         assert!(has(&lines, [kind, ": 469 more, logged at trace level"]), "{kind}: {lines:#?}");
     }
     assert!(has(&lines, ["everything is lost: the budget is spent", ""]));
-    // The one that all witnesses speak of is not hidden by those of one.
+    // Texts with one witness do not hide the text with all witnesses.
     assert!(has(&lines, ["text at 0x400000: ", ""]), "{lines:#?}");
     assert!(has(&lines, ["kernel texts: ", "more, logged at trace level"]));
 }
 
-/// Check that what memory says of itself cannot break out of its line.
+/// Check that text from memory cannot break out of its log line.
 #[test]
 fn hostile_strings() {
     let machine = Machine::with(FIRST);
@@ -110,8 +111,8 @@ fn hostile_strings() {
     assert!(!lines.iter().any(|line| line.contains('\u{202e}')));
 }
 
-/// Check that a learned baseline is explained by what the kernel lacks, and a sweep by its places;
-/// and that a sweep which ends as the one before logs nothing.
+/// Check that the log explains a learned baseline by what the kernel lacks, and a sweep by its
+/// places. A sweep with the same result as the one before logs nothing.
 #[test]
 fn judged() {
     let machine = Machine::with(FIRST);

@@ -11,7 +11,7 @@ use crate::memory::{Memory, PhysAddr, PhysRange, RangeSet, ReadError};
 pub(crate) struct Machine {
     ram: RwLock<Ram>,
     pub(super) ranges: RangeSet,
-    /// Bytes that were read of it: what a search costs, on every machine alike.
+    /// Bytes that were read: the cost of a search, equal on every machine.
     pub(crate) read: AtomicU64,
 }
 
@@ -68,12 +68,12 @@ impl Machine {
         self.ram.write().unwrap().entry(table, index, value);
     }
 
-    /// Symbols instead of the usual ones.
+    /// Replaces the usual symbols.
     pub(crate) fn symbols(&self, kernel: MadeUp, more: impl Iterator<Item = (String, u64)>) {
         self.ram.write().unwrap().symbols(kernel, more);
     }
 
-    /// Lets a kernel's clock tick.
+    /// Advances a kernel's clock.
     pub(super) fn tick(&self, kernel: MadeUp, jiffies: u64) {
         self.write(kernel.jiffies(), &jiffies.to_le_bytes());
     }
@@ -89,7 +89,7 @@ impl Machine {
         }
     }
 
-    /// What is found when nothing may be located.
+    /// Checks that nothing is located, and returns the reasons.
     pub(super) fn not_located(&self) -> Vec<String> {
         let found = self.find();
         assert!(!found.iter().any(|found| matches!(found, Finding::Located(_))), "{found:?}");

@@ -1,5 +1,4 @@
-//! The witnesses together, on kernels made up in memory, and on what an adversary would make of
-//! them.
+//! Tests of all witnesses together, on kernels made up in memory and on manipulated ones.
 
 mod logged;
 pub(crate) mod made_up;
@@ -13,12 +12,12 @@ use super::*;
 use crate::memory::{PhysAddr, PhysRange, VirtAddr};
 use made_up::*;
 
-/// Bytes that a search of what was made up to be slow may read: some ten times the machine's
-/// memory.
+/// Most bytes that a search may read in memory that is made up to slow it down: ten times the
+/// machine's memory.
 const MOST_READ: u64 = 10 * RAM as u64;
 
-/// Check that a kernel is located to the byte in every layout and with both numbers of levels, and
-/// that its symbols come with it.
+/// Check that a kernel is located to the byte, with its symbols, in every layout and with both
+/// numbers of levels.
 #[test]
 fn located_in_every_layout() {
     for layout in LAYOUTS {
@@ -41,7 +40,7 @@ fn located_in_every_layout() {
     }
 }
 
-/// Check that every witness can be asked alone, and says the same.
+/// Check that every witness makes the same claim when it is called alone.
 #[test]
 fn witnesses_alone() {
     let machine = Machine::with(FIRST);
@@ -63,8 +62,8 @@ fn witnesses_alone() {
     assert_eq!(vmcoreinfo::claim(&page).unwrap().phys.0, FIRST.text);
 }
 
-/// Check that what is left of somebody's copy of a symbol table, tokens without names before them,
-/// costs little of the budget: there are many in memory that was freed.
+/// Check that the remnant of a copied symbol table, tokens without names before them, costs little
+/// of the budget. Freed memory holds many of them.
 #[test]
 fn remnants_cost_little() {
     let machine = Machine::with(FIRST);
@@ -80,14 +79,14 @@ fn remnants_cost_little() {
     assert!(!budget.is_exhausted());
 }
 
-/// Where a kernel's token index is.
+/// The address of a kernel's token index.
 fn kallsyms_index(machine: &Machine) -> u64 {
     let is_index =
         |at: &u64| kallsyms::claim(machine, PhysAddr(*at), &mut Budget::for_memory(0)).is_some();
     (FIRST.tables()..FIRST.tables() + (1 << 20)).step_by(4).find(is_index).unwrap()
 }
 
-/// Check that VMCOREINFO is not needed, and that each other witness is.
+/// Check that VMCOREINFO is optional, and that each other witness is required.
 #[test]
 fn who_is_needed() {
     let machine = Machine::with(FIRST);
@@ -103,7 +102,7 @@ fn who_is_needed() {
     assert!(machine.not_located()[0].contains("page tables and kallsyms must agree"));
 }
 
-/// Check that whoever contradicts the others about this text makes it lost, to the byte.
+/// Check that a witness that contradicts the others about this text makes it lost, even by a byte.
 #[test]
 fn contradictions_make_it_lost() {
     let MadeUp { virt, text, .. } = FIRST;
@@ -121,13 +120,13 @@ fn contradictions_make_it_lost() {
     let next = TEXT_SIZE / 4096;
     machine.entry(FIRST.level1(), next, (text + next * 4096) | RW);
     assert!(machine.not_located()[0].contains("page tables say"));
-    // One byte, inside the same page.
+    // One byte more, within the same page.
     let machine = Machine::with(FIRST);
     machine.write(FIRST.resource() + 8, &(text + TEXT_SIZE).to_le_bytes());
     assert!(machine.not_located()[0].contains("iomem says"));
 }
 
-/// Check that a note that speaks of another place moves nothing, and is reported.
+/// Check that a note about another place does not move the kernel, and is reported.
 #[test]
 fn forged_note() {
     let machine = Machine::with(FIRST);
@@ -139,7 +138,7 @@ fn forged_note() {
     assert!(found[1].reason().contains("only vmcoreinfo reports"));
 }
 
-/// Check that a kernel whose text lies in memory that was not searched, another node's, is lost.
+/// Check that a kernel is lost if its text lies in memory that was not searched (another node's).
 #[test]
 fn text_of_somebody_else() {
     let mut machine = Machine::with(FIRST);
@@ -153,7 +152,7 @@ fn text_of_somebody_else() {
     assert!(machine.not_located()[0].contains("which is not in"));
 }
 
-/// Check that all kernels of a memory are found, whole ones and parts.
+/// Check that all kernels in memory are found, whole ones and parts.
 #[test]
 fn decoys_and_leftovers() {
     let machine = Machine::with(FIRST);
@@ -166,16 +165,16 @@ fn decoys_and_leftovers() {
             .collect()
     };
     assert_eq!(texts(&machine), [("located", FIRST.text), ("located", SECOND.text)]);
-    // A kexec's new kernel has taken some of the old one's memory.
+    // The new kernel of a kexec has overwritten part of the old one.
     machine.write(SECOND.level1(), &[0x5a; 4096]);
     assert_eq!(texts(&machine), [("located", FIRST.text), ("lost", SECOND.text)]);
-    // A copy, byte for byte, still says where it was copied from.
+    // A copy, byte for byte, still names the place of its original.
     let machine = Machine::with(FIRST);
     machine.copy(FIRST.text, SECOND.text, IMAGE_SIZE);
     assert_eq!(texts(&machine), [("located", FIRST.text), ("lost", SECOND.text)]);
 }
 
-/// Check that of several kernels the one whose clock goes on is told apart, in little time.
+/// Check that the one of several kernels whose clock advances is found, in little time.
 #[test]
 fn the_living_one() {
     let machine = Machine::with(FIRST);
@@ -194,7 +193,7 @@ fn the_living_one() {
     });
 }
 
-/// Check that writable text is a kernel that is starting.
+/// Check that writable text means that the kernel is starting.
 #[test]
 fn writable_text_is_booting() {
     let machine = Machine::with(FIRST);
@@ -204,7 +203,8 @@ fn writable_text_is_booting() {
     assert!(machine.find().iter().any(|found| matches!(found, Finding::Booting(_))));
 }
 
-/// Check that page tables that lead to themselves, at any level, end, and locate nothing.
+/// Check that walks end if page tables of any level lead to themselves. Such a loop prevents
+/// locating, except in the root.
 #[test]
 fn looping_page_tables_end() {
     for table in [FIRST.level2(), FIRST.level3(), FIRST.root()] {
@@ -222,8 +222,8 @@ fn looping_page_tables_end() {
     }
 }
 
-/// Check that memory full of what looks like a kernel's parts makes everything lost, within
-/// bounds: a living kernel might be hidden among them.
+/// Check that memory full of parts that look like a kernel's makes everything lost, at limited
+/// cost: a living kernel might be hidden among them.
 #[test]
 fn flood() {
     let machine = Machine::with(FIRST);
@@ -236,7 +236,7 @@ fn flood() {
     assert!(read < MOST_READ, "{read} bytes");
 }
 
-/// Check that memory which looks like the beginning of a token index at every other word costs no
+/// Check that memory in which every other word looks like the beginning of a token index costs no
 /// more than other memory.
 #[test]
 fn beginnings_of_indexes() {
@@ -248,7 +248,7 @@ fn beginnings_of_indexes() {
     assert!(read < MOST_READ, "{read} bytes");
 }
 
-/// Check that a kernel is located whose token index ends where its memory ends.
+/// Check that a kernel is located if its token index ends at the end of its memory.
 #[test]
 fn an_index_at_the_end() {
     let mut machine = Machine::with(MadeUp { layout: Layout::To63, ..FIRST });
@@ -258,8 +258,8 @@ fn an_index_at_the_end() {
     machine.kernel();
 }
 
-/// Check that a second look sees a translation that leads elsewhere, and mappings that are alarms
-/// by themselves, in the image mapping and anywhere else.
+/// Check that a second walk detects a translation that leads elsewhere, and mappings that are
+/// alarms by themselves, in the image mapping and elsewhere.
 #[test]
 fn second_look() {
     let machine = Machine::with(FIRST);
@@ -279,7 +279,7 @@ fn second_look() {
     machine.entry(FIRST.level2(), first + 9, 0);
     machine.entry(FIRST.level2(), first + 11, 0);
 
-    // The direct map, at its place with five levels.
+    // The direct map, at its address with five levels.
     machine.entry(FIRST.direct2(), FIRST.text >> 21, FIRST.text | RW | LARGE);
     let found = findings();
     assert_eq!(found.len(), 1, "{found:?}");
@@ -289,7 +289,7 @@ fn second_look() {
         "{found:?}"
     );
     machine.entry(FIRST.direct2(), FIRST.text >> 21, FIRST.text | (RW & !2) | LARGE);
-    // By one page of 1 GiB, open to user mode as well, all the way down.
+    // A page of 1 GiB. Its user bit has no effect, because the upper levels do not grant it.
     machine.entry(FIRST.direct3(), 1, RW | USER | LARGE);
     let found = findings();
     assert!(found.iter().all(|found| found.contains("writable")) && found.len() == 1, "{found:?}");
@@ -302,13 +302,13 @@ fn second_look() {
     assert!(matches!(recheck(&machine, &kernel).unwrap(), Recheck::Gone { .. }));
 }
 
-/// Check that a node that maps thousands of stretches beyond its text executable is described in a
-/// bounded number of findings, which say how many there are.
+/// Check that thousands of executable stretches beyond the text give a limited number of findings,
+/// the last of which counts the rest.
 #[test]
 fn second_look_is_bounded() {
     let machine = Machine::with(FIRST);
     let kernel = machine.kernel();
-    // Tables of the image mapping behind the image, in which every other page is executable.
+    // Tables of the image mapping behind the image; every other page is executable.
     let (first, table) = (FIRST.first_entry() + 8, 0x1a0_0000);
     for n in 0..16 {
         machine.entry(FIRST.level2(), first + n, table | TABLE);
@@ -324,8 +324,8 @@ fn second_look_is_bounded() {
     assert_eq!(findings[64], "4032 more stretches outside the text are executable");
 }
 
-/// Check that random damage to the metadata never panics, and never yields a wrong place: 2,000
-/// seeded corruptions.
+/// Check that random damage to the metadata never causes a panic or a wrong place: 2,000 seeded
+/// corruptions.
 #[test]
 fn random_damage_is_never_a_wrong_place() {
     use rand::rngs::StdRng;
@@ -353,7 +353,7 @@ fn random_damage_is_never_a_wrong_place() {
     }
 }
 
-/// The made-up kernel, searched for only where its signs are: the rest of memory is empty.
+/// The made-up kernel, searched only where its signs are; the rest of memory is empty.
 fn small(layout: Layout) -> Machine {
     let kernel = MadeUp { layout, ..FIRST };
     let mut machine = Machine::with(kernel);

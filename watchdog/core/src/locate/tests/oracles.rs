@@ -1,5 +1,5 @@
-//! Decoders against oracles that share nothing with them: random page tables against a processor's
-//! way to translate one address, random symbols against a list of them.
+//! Tests of decoders against independent oracles: random page tables against a processor's
+//! translation of one address, random symbols against a list of them.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use super::made_up::*;
 use crate::locate::kallsyms;
 use crate::memory::{Memory, PhysAddr, PhysRange, VirtAddr};
 
-/// Translates one address as the processor does (Intel SDM volume 3, 5.5.4): physical address,
-/// writable, executable, user.
+/// Translates one address as the processor does (Intel SDM volume 3, 5.5.4). Returns the physical
+/// address, writable, executable, user.
 fn translate(machine: &Machine, kernel: MadeUp, virt: u64) -> Option<(u64, bool, bool, bool)> {
     let mut table = kernel.root();
     let (mut write, mut execute, mut user) = (true, true, true);
@@ -38,7 +38,7 @@ fn translate(machine: &Machine, kernel: MadeUp, virt: u64) -> Option<(u64, bool,
 }
 
 /// A kernel with random entries in the tables of its image mapping and its direct map: pages of
-/// every size, every right, tables that lead anywhere.
+/// every size, all rights, and tables that lead anywhere.
 fn scrambled(random: &mut StdRng) -> (Machine, MadeUp) {
     let kernel = MadeUp { levels: random.random_range(4..=5), ..FIRST };
     let machine = Machine::with(kernel);
@@ -57,7 +57,7 @@ fn scrambled(random: &mut StdRng) -> (Machine, MadeUp) {
     (machine, kernel)
 }
 
-/// Check that the walk of the image mapping says of every address what the processor would.
+/// Check that the walk of the image mapping agrees with the processor about random addresses.
 #[test]
 fn image_walk_agrees_with_the_processor() {
     let mut random = StdRng::seed_from_u64(3);
@@ -80,8 +80,8 @@ fn image_walk_agrees_with_the_processor() {
     }
 }
 
-/// Check that every writable or user mapping of the text that the walk of all tables lists is one
-/// to the processor, and that it lists one whenever there is one.
+/// Check that each writable or user mapping of the text that the alias walk lists is one for the
+/// processor. Check that the walk lists at least one if any exists.
 #[test]
 fn alias_walk_agrees_with_the_processor() {
     let mut random = StdRng::seed_from_u64(4);
@@ -131,7 +131,7 @@ fn symbols_agree_with_their_list() {
     }
 }
 
-/// Check that what is no symbol table makes no claim, wherever a claim is asked for.
+/// Check that random bytes give no claim, at random addresses.
 #[test]
 fn no_claim_from_noise() {
     let mut random = StdRng::seed_from_u64(6);

@@ -1,7 +1,8 @@
-// The one encoder of made-up kernels. It shares nothing with the decoders, and uses nothing of the
-// crate: the example of its documentation includes this file, and so do the fuzz targets' seeds.
+// The only encoder of made-up kernels. It shares nothing with the decoders and uses nothing of the
+// crate. The example in the crate's documentation and the seeds of the fuzz targets include this
+// file.
 
-/// Bytes of the made-up machine.
+/// Bytes of the made-up machine's memory.
 pub(crate) const RAM: usize = 32 << 20;
 pub(crate) const TEXT_SIZE: u64 = 0x1f_f123;
 /// Bytes of a made-up kernel's image.
@@ -32,15 +33,15 @@ pub(crate) enum Layout {
 
 pub(crate) const LAYOUTS: [Layout; 3] = [Layout::To63, Layout::From64, Layout::PlaceRelative];
 
-/// A kernel to be made up.
+/// The description of a made-up kernel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MadeUp {
     /// Physical and virtual address of its text.
     pub(crate) text: u64,
     pub(crate) virt: u64,
-    /// Bytes of its text, at most those in front of its read-only data.
+    /// Bytes of its text, which ends before its read-only data.
     pub(crate) text_size: u64,
-    /// Where its VMCOREINFO is.
+    /// Address of its VMCOREINFO.
     pub(crate) note: u64,
     pub(crate) layout: Layout,
     pub(crate) levels: u8,
@@ -80,7 +81,7 @@ impl MadeUp {
     pub(crate) fn level1(self) -> u64 {
         self.table(5)
     }
-    /// The table of the direct map's gibibytes, and that of the first one's large pages.
+    /// The direct map's table of 1 GiB entries; `direct2` is the table of 2 MiB pages of the first.
     pub(crate) fn direct3(self) -> u64 {
         self.table(6)
     }
@@ -104,7 +105,7 @@ impl MadeUp {
         self.text + BANNER
     }
 
-    /// Its VMCOREINFO, with another place, or root, than is true.
+    /// Its VMCOREINFO, with a place and a root that may be false.
     pub(crate) fn note(self, virt: u64, text: u64, root: u64) -> String {
         let base = text.wrapping_sub(virt - 0xffff_ffff_8000_0000).cast_signed();
         let root = root.wrapping_sub(text).wrapping_add(virt);
@@ -132,13 +133,13 @@ impl Ram {
         self.write(table + index * 8, &value.to_le_bytes());
     }
 
-    /// Puts a whole kernel into memory.
+    /// Writes a whole kernel into memory.
     pub(crate) fn add(&mut self, kernel: MadeUp) {
         let functions = (1..1500).map(|n| (format!("tfunction_{n}"), kernel.virt + n * 0x100));
         self.add_with(kernel, functions);
     }
 
-    /// The same with functions of one's choice: name behind its type letter, virtual address.
+    /// The same with given functions: name behind its type letter, virtual address.
     pub(crate) fn add_with(
         &mut self,
         kernel: MadeUp,
@@ -154,7 +155,7 @@ impl Ram {
         self.symbols(kernel, functions);
     }
 
-    /// Text by 4 KiB pages, the rest of the image and the direct map by 2 MiB pages.
+    /// Maps the text by 4 KiB pages, the rest of the image and the direct map by 2 MiB pages.
     fn page_tables(&mut self, kernel: MadeUp) {
         let upper = if kernel.levels == 5 { kernel.level4() } else { kernel.level3() };
         self.entry(kernel.root(), 511, upper | 0x67);
@@ -181,8 +182,8 @@ impl Ram {
         }
     }
 
-    /// Symbols as scripts/kallsyms.c lays them out, each letter a token of its own: those that a
-    /// kernel cannot do without, and more.
+    /// Writes symbols as scripts/kallsyms.c lays them out, each letter a token of its own: those
+    /// that locating requires, and `more`.
     pub(crate) fn symbols(&mut self, kernel: MadeUp, more: impl Iterator<Item = (String, u64)>) {
         let MadeUp { virt, text, text_size, layout, .. } = kernel;
         let mut symbols = vec![
@@ -201,7 +202,7 @@ impl Ram {
             if n % 256 == 0 {
                 markers.extend((names.len() as u32).to_le_bytes());
             }
-            // Since 6.1 a length of 128 and more takes two bytes.
+            // Since 6.1, a length of 128 or more takes two bytes.
             let (low, high) = (name.len() as u8 & 0x7f, (name.len() >> 7) as u8);
             names.extend(if high == 0 { vec![low] } else { vec![low | 0x80, high] });
             names.extend(name.bytes());
@@ -242,7 +243,7 @@ impl Ram {
     }
 }
 
-/// The token table, each letter a token of its own, and its index right behind it.
+/// The token table, each letter a token of its own, followed by its index.
 pub(crate) fn tokens() -> Vec<u8> {
     let printable = |token: u8| if token.is_ascii_graphic() { token } else { b'?' };
     let table = (0..=255).flat_map(|token| [printable(token), 0]);

@@ -1,4 +1,4 @@
-//! ELF cores.
+//! Tests of ELF cores.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -26,7 +26,7 @@ impl Load {
 const FILE_HEADER: u64 = 64;
 const PROGRAM_HEADER: u64 = 56;
 
-/// Where the data of a core with so many headers begins.
+/// Offset of the data in a core with so many headers.
 pub(super) fn data_offset(headers: usize) -> u64 {
     FILE_HEADER + PROGRAM_HEADER * headers as u64
 }
@@ -64,8 +64,8 @@ fn program_header(load: &Load) -> Vec<u8> {
     bytes
 }
 
-/// What a core must serve, from the description alone: the first header that has a byte of the
-/// file for an address.
+/// What a core must serve, by its description alone. The first header that has a byte of the file
+/// for an address serves it.
 fn expected(loads: &[Load], bytes: &[u8]) -> BTreeMap<u64, u8> {
     let mut served = BTreeMap::new();
     for load in loads.iter().filter(|load| load.phys != u64::MAX) {
@@ -83,8 +83,8 @@ fn open(bytes: &[u8]) -> Result<Dump, DumpError> {
     Dump::open_elf(file(bytes).path())
 }
 
-/// Check random cores, with segments that overlap, repeat, are empty, reach past the end of the
-/// file or have no physical address, against a map of every byte built from the description.
+/// Check random cores against a map of every byte, which is built from their description. Segments
+/// may overlap, repeat, be empty, reach past the end of the file or have no physical address.
 #[test]
 fn random_cores_serve_what_they_describe() {
     let mut random = StdRng::seed_from_u64(0x0065_6c66);
@@ -123,8 +123,8 @@ fn random_cores_serve_what_they_describe() {
     assert!(opened > 250, "only {opened} cores held anything");
 }
 
-/// Check every point at which a core can end: within its headers it is refused, behind them it
-/// serves what is there, says what is missing and calls it cut short.
+/// Check a core that ends at every possible length. A core that ends within its headers is refused.
+/// One that ends behind them serves what it holds, and reports the rest as cut short.
 #[test]
 fn every_truncation() {
     let loads = [Load::new(0x10, data_offset(2), 8), Load::new(0x20, data_offset(2) + 8, 8)];
@@ -150,7 +150,7 @@ fn every_truncation() {
     }
 }
 
-/// Check that holes, what is filtered out, and what lies outside are told apart.
+/// Check the reasons for holes, for filtered memory, and for memory outside the image.
 #[test]
 fn reasons() {
     let mut filtered = Load::new(0x1000, data_offset(2), 4);
@@ -169,8 +169,8 @@ fn reasons() {
     }
 }
 
-/// Check that headers that cannot be true refuse the file: wrapping addresses, more memory than
-/// file, other kinds of ELF, damaged tables, and counts beyond the bound.
+/// Check headers that cannot be true: wrapping addresses, more memory than the file has bytes,
+/// other kinds of ELF, damaged tables, and counts beyond the limit.
 #[test]
 fn hostile_headers() {
     let good = core(&[Load::new(0x1000, data_offset(1), 4)], b"text");
@@ -201,14 +201,14 @@ fn hostile_headers() {
     assert_eq!(open(&huge).unwrap().ranges().to_string(), "0x0..0x4");
     let beyond = core(&[Load::new(0, u64::MAX - 1, 4)], b"text");
     assert!(matches!(open(&beyond), Err(DumpError::Empty)));
-    // A thousand headers that all show one piece of the file, each at another address.
+    // A thousand headers that all show the same piece of the file, each at another address.
     let size = 1000 * PROGRAM_HEADER;
     let many: Vec<_> = (0..1000).map(|n| Load::new(n << 32, 0, size)).collect();
     assert!(matches!(open(&core(&many, b"")), Err(DumpError::MoreThanFile { .. })));
 }
 
-/// Check a core of more headers than the file header can count (`PN_XNUM`), and one beyond the
-/// bound.
+/// Check a core with more headers than the file header can count (`PN_XNUM`), and one with more
+/// than the limit.
 #[test]
 fn more_headers_than_fit() {
     let extended = |count: u32, written: u64| {

@@ -1,4 +1,4 @@
-//! `/proc/kcore` and what `live` makes of it, over made-up files.
+//! Tests of `/proc/kcore`, and of `live` on top of it, over made-up files.
 
 use std::os::unix::fs::FileExt;
 
@@ -18,8 +18,8 @@ fn map() -> MemoryMap {
     }
 }
 
-/// What kcore says on that machine: the text mapping first (and other bytes in it), then both
-/// stretches of RAM, a mapping without a physical address, and more RAM than iomem knows.
+/// The kcore of that machine: the text mapping first (with other bytes), then both stretches of
+/// RAM, a mapping without a physical address, and RAM that iomem does not list.
 fn kcore_file() -> tempfile::NamedTempFile {
     let begin = data_offset(5);
     let at = |phys, offset, size, virt| Load { virt, ..Load::new(phys, begin + offset, size) };
@@ -40,7 +40,7 @@ fn reason(memory: &dyn Memory, range: &str) -> String {
     format!("{} {:?}", refusal.range, refusal.reason)
 }
 
-/// Check that kcore serves System RAM by the direct map alone, and says for the rest why not.
+/// Check that kcore serves System RAM only through the direct map, and gives reasons for the rest.
 #[test]
 fn own_ram() {
     let file = kcore_file();
@@ -61,7 +61,7 @@ fn own_ram() {
     assert_eq!(reason(&kcore, "0x1000..0x1900"), "0x1000..0x1800 NotAsked");
 }
 
-/// Check that kcore is not read on when the number of its segments changes, which moves them.
+/// Check that kcore refuses reads once the number of its segments changes, which moves their data.
 #[test]
 fn changed_layout() {
     let file = kcore_file();
@@ -73,7 +73,7 @@ fn changed_layout() {
     );
 }
 
-/// Check that files that are no kcore of this machine are refused.
+/// Check that files that are not a kcore of this machine are refused.
 #[test]
 fn no_kcore() {
     assert!(matches!(Kcore::open(file(b"").path(), map(), None), Err(DumpError::NotElf)));
@@ -82,8 +82,8 @@ fn no_kcore() {
     assert!(matches!(opened, Err(DumpError::Empty)));
 }
 
-/// Check that live memory is put together from both halves, in one read across them, that it
-/// works with one of them, and says then what it cannot serve and why.
+/// Check that live memory combines both sources, even in one read across them. With one source
+/// alone, it serves what that source has and gives reasons for the rest.
 #[test]
 fn both_halves() {
     let core = kcore_file();

@@ -1,4 +1,4 @@
-//! LiME images.
+//! Tests of LiME images.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -14,7 +14,7 @@ fn header(magic: u32, version: u32, first: u64, last: u64) -> Vec<u8> {
     bytes
 }
 
-/// An image of these ranges: where each begins, and its bytes.
+/// An image of these ranges, each given by its first address and its bytes.
 fn image(ranges: &[(u64, Vec<u8>)]) -> Vec<u8> {
     let one = |(first, bytes): &(u64, Vec<u8>)| {
         let last = first + bytes.len() as u64 - 1;
@@ -27,8 +27,8 @@ fn open(bytes: &[u8]) -> Result<Dump, DumpError> {
     Dump::open_lime(file(bytes).path())
 }
 
-/// Check random images, whose ranges may overlap and come in any order, against a map of every
-/// byte in which the first range that has an address serves it.
+/// Check random images against a map of every byte. Ranges may overlap and come in any order; the
+/// first range that has an address serves it.
 #[test]
 fn random_images_serve_what_they_describe() {
     let mut random = StdRng::seed_from_u64(0x6c69_6d65);
@@ -47,8 +47,8 @@ fn random_images_serve_what_they_describe() {
     }
 }
 
-/// Check every point at which an image can end: without a whole first header it is refused, else
-/// it serves what is there and says that it was cut short.
+/// Check an image that ends at every possible length. Without a whole first header it is refused.
+/// Otherwise it serves what it holds, and reports that it was cut short.
 #[test]
 fn every_truncation() {
     let ranges = [(0x10, b"first".to_vec()), (0x20, b"second".to_vec())];
@@ -62,7 +62,7 @@ fn every_truncation() {
         }
         let opened = opened.unwrap();
         assert_eq!(opened.ranges().size(), held as u64);
-        // At the end of a range nothing tells that another should follow.
+        // At the end of a range, nothing shows that another should follow.
         let whole = length == bytes.len() || length == 32 + 5;
         assert_eq!(opened.remark().is_none(), whole, "{length}: {:?}", opened.remark());
         let last = PhysRange::with_size(PhysAddr(0x25), 1).unwrap();
@@ -75,7 +75,7 @@ fn every_truncation() {
     }
 }
 
-/// Check that headers that cannot be true refuse the image: no range, wrapping addresses, another
+/// Check that impossible headers refuse the image: an empty range, wrapping addresses, another
 /// version, no magic where a range should begin.
 #[test]
 fn hostile_headers() {
@@ -89,7 +89,7 @@ fn hostile_headers() {
     assert!(matches!(with(magic, 1, 0, u64::MAX), Err(DumpError::NoRange(_))), "no end");
     assert!(matches!(with(magic, 2, 0, 63), Err(DumpError::LimeVersion(2))));
     assert!(matches!(with(0, 1, 0, 63), Err(DumpError::NotLime { at: 36 })));
-    // All but the last address: the image is cut short, whatever it says.
+    // All but the last address: the image is reported as cut short.
     let huge = with(magic, 1, 0, u64::MAX - 1).unwrap();
     assert_eq!(huge.ranges().to_string(), "0x0..0x40,0x1000..0x1004");
     assert!(huge.remark().unwrap().contains("cut short"));

@@ -1,4 +1,4 @@
-//! Sources over made-up files.
+//! Tests of sources, over made-up files.
 
 mod elf;
 mod kcore;
@@ -9,15 +9,15 @@ use std::fs;
 
 use super::*;
 
-/// A file of these bytes, which is gone when it is dropped.
+/// A temporary file of these bytes.
 fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), bytes).unwrap();
     file
 }
 
-/// Checks that a source serves exactly these bytes: every address and every stretch of up to
-/// eight bytes below `end`, read as one.
+/// Checks that a source serves exactly these bytes: at every address below `end`, in one read of
+/// each length up to eight bytes.
 fn serves(memory: &dyn Memory, expected: &BTreeMap<u64, u8>, end: u64) {
     for at in 0..end {
         for length in 1..=8_u64 {
@@ -41,13 +41,12 @@ fn serves(memory: &dyn Memory, expected: &BTreeMap<u64, u8>, end: u64) {
     assert_eq!(memory.ranges().size(), expected.len() as u64);
 }
 
-/// Opens a file of these bytes as ELF core; why it is none.
+/// The error of opening a file of these bytes as an ELF core.
 fn elf_error(bytes: &[u8]) -> DumpError {
     Dump::open_elf(file(bytes).path()).unwrap_err()
 }
 
-/// Check that everything that is no core and no LiME image is refused with what to do about it,
-/// by both readers.
+/// Check that both readers refuse a file that is neither a core nor a LiME image, with advice.
 #[test]
 fn foreign_files() {
     for (bytes, sentence) in [
