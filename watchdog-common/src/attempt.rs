@@ -1,22 +1,22 @@
-//! Attempts, as they go through the ring buffer.
+//! Attempts in the ring buffer.
 
 use crate::Range;
 
-/// Names of an executable's path that are reported, from the last one up.
+/// The number of names of an executable's path that are reported, starting with the last one.
 pub const EXE_NAMES: usize = 12;
-/// Bytes of each, with its NUL.
+/// Bytes of each name, with its NUL.
 pub const EXE_NAME_BYTES: usize = 48;
 
-/// An attempt, and what was done about it.
+/// An attempt, and the action taken on it.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Attempt {
-    /// The physical memory aimed at; empty when it is unknown, or when the path is not a matter of
+    /// The physical memory aimed at; empty if it is unknown, or if the path does not concern
     /// memory.
     pub range: Range,
     /// One of [`path`](crate::path).
     pub path: u32,
-    /// What was done: one of [`action`](crate::action).
+    /// The action taken: one of [`action`](crate::action).
     pub action: u32,
     /// Process (thread group) id in the initial pid namespace.
     pub tgid: u32,
@@ -26,14 +26,14 @@ pub struct Attempt {
     pub uid: u32,
     /// Process id of the parent.
     pub parent: u32,
-    /// More about the attempt; each path has its own numbers. 0 for none.
+    /// A detail of the attempt, with numbers of its path; 0 for none.
     pub detail: u32,
     /// Task name, NUL-padded.
     pub comm: [u8; 16],
-    /// The parent's.
+    /// The task name of the parent.
     pub parent_comm: [u8; 16],
-    /// Path of the executable within its mount: names from the last one up, each NUL-terminated,
-    /// empty ones behind the first.
+    /// Path of the executable within its mount: its names from the last to the first, each
+    /// NUL-terminated. Unused entries follow and are empty.
     pub exe: [[u8; EXE_NAME_BYTES]; EXE_NAMES],
 }
 

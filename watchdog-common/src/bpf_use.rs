@@ -20,5 +20,5 @@ pub const SOCKETS: u32 = 6;
 pub const HELPER: u32 = 7;
 /// It changes a process's registers at a uprobe (6.18).
 pub const REGISTERS: u32 = 8;
-/// It traces: the only one on the path [`TRACING`](crate::path::TRACING).
+/// It traces. This is the only use on the path [`TRACING`](crate::path::TRACING).
 pub const TRACING: u32 = 9;

@@ -1,7 +1,7 @@
 //! Files, as the programs identify them.
 
-/// A file as the kernel identifies it: the device of its superblock and its inode number. stat(2)
-/// gives another device on btrfs and overlayfs.
+/// A file as the kernel identifies it: the device of its superblock and its inode number. On btrfs
+/// and overlayfs, stat(2) returns another device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct FileKey {
@@ -11,21 +11,21 @@ pub struct FileKey {
     pub inode: u64,
 }
 
-/// Places of the sieve before the table of files: a power of two.
+/// Bytes of the sieve in front of the table of files: a power of two.
 pub const SIEVED: usize = 4096;
 
 impl FileKey {
-    /// No file, or one whose inode cannot be read: the guard registers no inode number 0.
+    /// No file, or a file whose inode cannot be read. The guard never registers inode number 0.
     pub const NONE: Self = Self { device: 0, inode: 0 };
 
-    /// Whether this is no file.
+    /// Whether this is [`FileKey::NONE`].
     #[must_use]
     #[inline(always)]
     pub const fn is_none(&self) -> bool {
         self.inode == 0
     }
 
-    /// Its place in the sieve: the last bits of its inode number.
+    /// Its index in the sieve: the low bits of its inode number.
     #[must_use]
     #[inline(always)]
     pub const fn sieved(&self) -> usize {

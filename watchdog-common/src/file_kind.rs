@@ -1,4 +1,4 @@
-//! What a file or folder is to the guard: values of its table of files.
+//! Kinds of files and folders that the guard knows: values of its table of files.
 
 /// Nothing.
 pub const NONE: u32 = 0;
@@ -8,9 +8,9 @@ pub const EXECUTABLE: u32 = 1;
 pub const PINS: u32 = 2;
 /// A file or folder that only the watchdog writes.
 pub const PROTECTED: u32 = 3;
-/// The root of a mount that must stay.
+/// The root of a protected mount.
 pub const MOUNT: u32 = 4;
-/// A control group of the watchdog or above it.
+/// A control group of the watchdog, or one above it.
 pub const CGROUP: u32 = 5;
 /// A folder above pins or above what only the watchdog writes.
 pub const ABOVE: u32 = 6;

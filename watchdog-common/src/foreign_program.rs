@@ -1,6 +1,6 @@
 //! BPF programs that are not the guard's.
 
-/// A BPF program that is not the guard's and that the guard would refuse, as the kernel lists it.
+/// A foreign BPF program that the guard would refuse, as the kernel lists it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct ForeignProgram {
@@ -8,7 +8,7 @@ pub struct ForeignProgram {
     pub id: u32,
     /// One of [`bpf_use`](crate::bpf_use).
     pub usage: u32,
-    /// The type of the function that it attaches to, as a number of BTF; 0 for none.
+    /// The BTF type id of the function that it attaches to; 0 for none.
     pub target: u32,
 }
 

@@ -1,7 +1,7 @@
 //! Types on the wire between the watchdog and its eBPF programs.
 //!
-//! Both sides compile these. Layouts are fixed (`repr(C)`, no padding, plain integers); beside each
-//! type is the proof that its size is the sum of its fields.
+//! Both sides compile these. Layouts are fixed: `repr(C)`, no padding, plain integers. An assertion
+//! next to each type proves that its size is the sum of its fields.
 #![no_std]
 
 pub mod action;

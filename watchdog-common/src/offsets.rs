@@ -1,12 +1,12 @@
-//! Where the fields of kernel structures are.
+//! Offsets of fields in kernel structures.
 //!
 //! Rust has no CO-RE, and `struct file` alone differs between 6.1, 6.12 and 7.2. The loader
 //! therefore resolves the fields from BTF.
 
 /// The offset of a pointer that leads to the object itself.
 pub const ITSELF: u32 = u32::MAX;
-/// The offset of an optional field that the kernel does not have. No such field is the first of its
-/// structure.
+/// The offset of an optional field that the kernel does not have. No optional field is the first of
+/// its structure.
 pub const MISSING: u32 = 0;
 
 /// A field of a kernel structure that programs read.
@@ -14,30 +14,30 @@ pub const MISSING: u32 = 0;
 pub struct Field {
     /// Its structure.
     pub structure: &'static str,
-    /// Its name; fields of nested structures are joined by dots.
+    /// Its name. Names of nested fields are joined by dots.
     pub member: &'static str,
-    /// Its size in bytes; `None` where programs do not read it in one go.
+    /// Its size in bytes; `None` if programs do not read it in one access.
     pub size: Option<u64>,
-    /// Which kernels have it.
+    /// The kernels that have it.
     pub presence: Presence,
 }
 
-/// Which kernels have a field.
+/// The kernels that have a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     /// Every kernel that the guard loads on.
     Required,
-    /// Some; the offset is [`MISSING`] for the others.
+    /// Some kernels. On others the offset is [`MISSING`].
     Optional,
     /// Programs reach it through a function's parameter of this index, which points to the
-    /// structure on some kernels. On the others the parameter is what the field holds, and the
+    /// structure on some kernels. On the others the parameter is the value of the field, and the
     /// offset is [`ITSELF`].
     Through(&'static str, usize),
 }
 
 /// Makes [`Offsets`] and the table of its fields from rows `name: structure.member [bytes],`. The
-/// size is `any` for a field that is not read in one go. A note in parentheses says which kernels
-/// have the field, if not all of them have: `(optional)`, `(through FUNCTION PARAMETER)`.
+/// size is `any` for a field that is not read in one access. If not all kernels have the field, a
+/// note in parentheses follows: `(optional)` or `(through FUNCTION PARAMETER)`.
 macro_rules! offsets {
     ($(
         $(#[$doc:meta])*
@@ -59,13 +59,13 @@ macro_rules! offsets {
         }
 
         impl Offsets {
-            /// As the programs have them before the loader fills them in.
+            /// The values before the loader fills them in.
             pub const ZERO: Self = Self { $($name: 0),+ };
 
             /// Looks up every field.
             ///
             /// # Errors
-            /// The first that `offset_of` returns.
+            /// The first error of `offset_of`.
             pub fn resolve<E>(
                 mut offset_of: impl FnMut(&Field) -> Result<u32, E>,
             ) -> Result<Self, E> {
@@ -117,7 +117,7 @@ offsets! {
     cred_uid: cred.uid [4],
     task_mm: task_struct.mm [8],
     mm_exe_file: mm_struct.exe_file [8],
-    /// Its topmost page table, by its place in the direct map.
+    /// Its topmost page table, at its address in the direct map.
     mm_pgd: mm_struct.pgd [8],
     dentry_parent: dentry.d_parent [8],
     dentry_name: dentry.d_name.name [8],
@@ -127,11 +127,11 @@ offsets! {
     inode_number: inode.i_ino [8],
     superblock_device: super_block.s_dev [4],
     vfsmount_root: vfsmount.mnt_root [8],
-    /// Its `struct vfsmount` is there.
+    /// Its `struct vfsmount`.
     mount_vfsmount: mount.mnt [32],
     mount_namespace: mount.mnt_ns [8],
     mount_parent: mount.mnt_parent [8],
-    /// Not 0 where it is shared with others.
+    /// Not 0 if the mount is shared.
     mount_group: mount.mnt_group_id [4],
     namespace_number: mnt_namespace.ns.inum [4],
     map_id: bpf_map.id [4],
@@ -141,9 +141,9 @@ offsets! {
     task_seccomp: task_struct.seccomp.mode [4],
     binprm_file: linux_binprm.file [8],
     mm_context_id: mm_struct.context.ctx_id [8],
-    /// How often it gave its processor up.
+    /// How often the task gave up its processor.
     task_switches: task_struct.nvcsw [8],
-    /// How often it was taken from its processor.
+    /// How often the kernel took the processor from the task.
     task_preemptions: task_struct.nivcsw [8],
     /// `KEXEC_SEGMENT_MAX` of 32 bytes each. 0 for a kernel without kexec.
     kimage_segment: kimage.segment [16 * 32] (optional),
@@ -159,11 +159,11 @@ offsets! {
     /// Since 6.18.
     aux_writes_registers: bpf_prog_aux.kprobe_write_ctx [1] (optional),
     proc_pid: proc_inode.pid [8],
-    /// Its `struct inode` is there.
+    /// Its `struct inode`.
     proc_inode: proc_inode.vfs_inode [any],
-    /// `PIDTYPE_MAX` of 8 bytes each. The task of this number is first.
+    /// `PIDTYPE_MAX` of 8 bytes each. The task with this number is first.
     pid_tasks: pid.tasks [4 * 8],
-    /// `PIDTYPE_MAX` of 16 bytes each: its places in the lists of `tasks`.
+    /// `PIDTYPE_MAX` of 16 bytes each: its links in the lists of `tasks`.
     task_pid_links: task_struct.pid_links [4 * 16],
     socket_file: socket.file [8],
     attributes_valid: iattr.ia_valid [4],
@@ -172,7 +172,7 @@ offsets! {
     probed_mm: vm_area_struct.vm_mm [8] (through set_swbp 1),
     socket_sock: socket.sk [8],
     sock_filter: sock.sk_filter [8],
-    /// Of a Unix socket, what a BPF map of sockets keeps with it.
+    /// For a Unix socket, the data of a BPF map of sockets.
     sock_user_data: sock.sk_user_data [8],
 }
 
@@ -180,8 +180,8 @@ offsets! {
 mod tests {
     use super::*;
 
-    /// Check that every offset is filled in from its own row, that a nested field keeps its dots,
-    /// and that the first error ends it.
+    /// Check that every offset is resolved from its row, that a nested field has its dots, and that
+    /// the first error is returned.
     #[test]
     fn rows() {
         let mut number = 0;

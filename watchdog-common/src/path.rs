@@ -1,14 +1,13 @@
-//! Write paths: ways in which node 0 could write to another node's memory, or take down what
-//! denies that.
+//! Write paths: ways in which node 0 could write to another node's memory, or disable the guard.
 //!
-//! The list below is the only one. It makes the numbers here, and in the guard the enumeration
-//! `WritePath` and the modules that say what each path is.
+//! The list below is the only one. It generates the numbers here, and in the guard the enumeration
+//! `WritePath` and the modules that describe each path.
 
 /// The list of paths, in the order of their numbers. A row names the path's module in the guard
 /// (`paths/MODULE.rs`), its number here, its variant of `WritePath`, and the number itself.
 ///
-/// The number is the row of reports (`--json`) and the index of the guard's tables. It never
-/// changes, and the number of a path that is gone is not used again.
+/// The number is the row in reports (`--json`) and the index in the guard's tables. It never
+/// changes. The number of a removed path is not used again.
 #[macro_export]
 macro_rules! paths {
     ($make:ident) => {
@@ -75,7 +74,7 @@ macro_rules! numbers {
 }
 paths!(numbers);
 
-/// One more than the largest: the size of a table indexed by path.
+/// One more than the largest number: the size of a table indexed by path.
 pub const COUNT: u32 = ALL[ALL.len() - 1] + 1;
 
 /// Rows of reports without a program: node 0's allocator, its kernel, and the firmware.

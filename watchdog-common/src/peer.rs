@@ -1,7 +1,8 @@
-//! The socket that a thread of the watchdog sent to last: its inode number, or [`NONE`].
+//! The last socket to which a thread of the watchdog sent: its inode number, or [`NONE`].
 
-/// Set beside the number: a filter, or a program by a map of sockets, runs before the reader
+/// A flag beside the number: a filter, or a program of a map of sockets, runs before the reader
 /// receives anything.
 pub const FILTERED: u64 = 1 << 63;
-/// The watchdog writes this when it has read the value: nothing was sent since.
+/// Nothing was sent since the watchdog last read the value. The watchdog writes this after each
+/// read.
 pub const NONE: u64 = u64::MAX;

@@ -1,12 +1,12 @@
 //! Physical ranges.
 
-/// A range of physical addresses: its first byte, and the first byte behind it.
+/// A range of physical addresses: its first byte, and the first byte after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Range {
     /// First byte.
     pub start: u64,
-    /// First byte behind.
+    /// First byte after the range.
     pub end: u64,
 }
 

@@ -7,11 +7,11 @@ pub const MAP: u32 = 1;
 pub const PROGRAM: u32 = 2;
 /// A file or a pin is removed.
 pub const UNLINK: u32 = 3;
-/// A file is renamed, or another one put in its place.
+/// A file is renamed or replaced.
 pub const RENAME: u32 = 4;
-/// A file is made where only the watchdog makes them.
+/// A file is created where only the watchdog creates files.
 pub const CREATE: u32 = 5;
-/// A file is cut short.
+/// A file is truncated.
 pub const TRUNCATE: u32 = 6;
 /// A file is opened for writing.
 pub const OPEN: u32 = 7;
@@ -19,15 +19,15 @@ pub const OPEN: u32 = 7;
 pub const UNMOUNT: u32 = 8;
 /// A signal goes to the watchdog.
 pub const SIGNAL: u32 = 9;
-/// The watchdog is traced, or its memory accessed.
+/// The watchdog is traced, or its memory is accessed.
 pub const TRACE: u32 = 10;
 /// The watchdog's limits or scheduling change.
 pub const LIMIT: u32 = 11;
 /// The watchdog's control group stops, kills or starves it.
 pub const CGROUP: u32 = 12;
-/// A file system is mounted over what is protected, or the pins are moved.
+/// A file system is mounted over protected files, or the pins are moved.
 pub const MOUNT: u32 = 13;
-/// Mode or owner of a file change.
+/// The mode or owner of a file changes.
 pub const MODE: u32 = 14;
 /// One of the watchdog's files below `/proc` is opened for writing.
 pub const PROC: u32 = 15;

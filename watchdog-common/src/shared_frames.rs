@@ -1,21 +1,21 @@
-//! Guarded frames in the page tables of processes.
+//! Guarded frames in page tables of processes.
 
-/// Bytes of `struct page` (include/linux/mm_types.h) by which programs calculate; the loader checks
-/// them.
+/// The size of `struct page` (include/linux/mm_types.h) that programs assume, in bytes. The loader
+/// checks it.
 pub const PAGE_STRUCT: u64 = 64;
 
-/// How programs find and walk page tables, or [`PageTables::UNKNOWN`].
+/// The parameters with which programs walk page tables, or [`PageTables::UNKNOWN`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct PageTables {
     /// The kernel's mapping of physical address 0: a virtual address.
     pub direct_map: u64,
-    /// 4 or 5.
+    /// The number of levels: 4 or 5.
     pub levels: u64,
 }
 
 impl PageTables {
-    /// The kernel does not say: no table can be walked.
+    /// Unknown: no table can be walked.
     pub const UNKNOWN: Self = Self { direct_map: 0, levels: 0 };
 
     /// Whether tables can be walked.
@@ -32,11 +32,11 @@ impl PageTables {
 pub struct SharedFrames {
     /// The first of them: a physical address.
     pub start: u64,
-    /// Bytes of consecutive frames; 0 where the mapping could not be walked.
+    /// Bytes of consecutive frames; 0 if the mapping could not be walked.
     pub bytes: u64,
     /// The process.
     pub tgid: u32,
-    /// The number of the device's file: the major above 20 bits of the minor.
+    /// The number of the device file: the major number above 20 bits of the minor.
     pub device: u32,
 }
 

@@ -3,17 +3,17 @@
 /// Bytes of [`State`] that programs do not read.
 pub const RECORD_BYTES: usize = 32 * 1024;
 
-/// What changes about an armed guard, and its record for later watchdogs.
+/// The mutable state of an armed guard, and its record for later watchdogs.
 ///
-/// Both are one value of one table: a watchdog that reads another guard's record can release only
-/// the guard that the record came with.
+/// Both are one value of one table, so that a watchdog can only release the guard whose record it
+/// read.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct State {
     /// Not 0: a process that executes the watchdog's executable may take the guard down.
     pub released: u32,
-    /// One of [`file_kind`](crate::file_kind): files that the watchdog opens now are of this kind.
-    /// With `NONE`, it registers none.
+    /// One of [`file_kind`](crate::file_kind): files that the watchdog opens now are registered
+    /// with this kind. With `NONE`, no file is registered.
     pub registering: u32,
     /// How many bytes of the record are used.
     pub length: u32,

@@ -1,4 +1,4 @@
-//! What a program does about an access: deny it, kill the process, or report it.
+//! How a program handles an access: it denies it, kills the process, or reports it.
 
 use aya_ebpf::helpers::generated::bpf_send_signal;
 use watchdog_common::{Range, action, path};
@@ -10,30 +10,32 @@ use crate::{lease, memory, report};
 pub(crate) const EPERM: i32 = 1;
 const SIGKILL: u32 = 9;
 
-/// The verdict of an earlier LSM program stands. The kernel wants one in -4095..=0 (6.12).
+/// The verdict of an earlier LSM program, if it denied. The kernel requires a value in -4095..=0
+/// (6.12).
 #[inline(always)]
 pub(crate) fn earlier(verdict: i32) -> Option<i32> {
     if verdict == 0 { None } else { Some(-EPERM) }
 }
 
-/// What an access reaches.
+/// The target of an access.
 #[derive(Clone, Copy)]
 enum Target {
-    /// Physical memory. The verb finds out whether it is protected, or a canary page, where an
-    /// access by the watchdog is a probe.
+    /// Physical memory. The methods of [`Access`] check whether it is protected or a canary page.
+    /// An access to a canary page by the watchdog is a probe.
     Memory(Range),
-    /// Physical memory that the program cannot tell. It counts as protected.
+    /// Physical memory at an unknown address. It counts as protected.
     UnknownMemory,
-    /// Memory of another node, as the program found already. The self-test has no probe for it.
+    /// Memory that the program already found to belong to another node. The self-test has no probe
+    /// for it.
     NodeMemory(Range),
-    /// A device, a call, a setting. An access by the watchdog is a probe.
+    /// A device, a call or a setting. An access by the watchdog is a probe.
     Resource,
-    /// What belongs to the guard. The program knows already that the process is not trusted, or
-    /// that not even a trusted one may do this. No access is a probe.
+    /// An object of the guard. The program already knows that the process is not trusted, or that
+    /// not even a trusted process may do this. No access is a probe.
     Guard,
 }
 
-/// One access, of which the program that sees it knows this much.
+/// One access, as far as the program knows it.
 #[derive(Clone, Copy)]
 pub(crate) struct Access {
     path: u32,
@@ -41,21 +43,21 @@ pub(crate) struct Access {
     detail: u32,
 }
 
-/// What a program can do by itself.
+/// The means of a program at its hook or function.
 #[derive(Clone, Copy)]
 enum Means {
-    /// Deny, or kill.
+    /// Deny, or deny and kill.
     Deny,
-    /// Deny and nothing else.
+    /// Only deny.
     OnlyDeny,
-    /// Report, or kill: it has happened already.
+    /// Report, or kill. The access has already happened.
     Report,
-    /// Kill where it is to be denied.
+    /// Kill, also if policy only denies.
     Kill,
 }
 
 impl Access {
-    /// An access to physical memory; `None` where the program cannot tell to which.
+    /// An access to physical memory; `None` if the program does not know the range.
     #[inline(always)]
     pub(crate) fn to_memory(path: u32, range: Option<Range>) -> Self {
         let target = match range {
@@ -65,8 +67,8 @@ impl Access {
         Self { path, target, detail: 0 }
     }
 
-    /// An access to memory that [`memory::is_protected`]. It spares programs that run for every
-    /// packet and block all that [`Self::to_memory`] needs.
+    /// An access to memory for which [`memory::is_protected`] is true. This spares programs that
+    /// run for every packet and block the cost of [`Self::to_memory`].
     #[inline(always)]
     pub(crate) fn to_node_memory(path: u32, start: u64, end: u64) -> Self {
         Self { path, target: Target::NodeMemory(Range { start, end }), detail: 0 }
@@ -78,17 +80,17 @@ impl Access {
         Self { path, target: Target::Resource, detail }
     }
 
-    /// One of `watchdog_common::self_act`, by a process that may not do it.
+    /// One of `watchdog_common::self_act`, by a process without the right to do it.
     #[inline(always)]
     pub(crate) fn to_guard(act: u32) -> Self {
         Self { path: path::SELF_PROTECTION, target: Target::Guard, detail: act }
     }
 
-    /// Denies it where policy says so, and kills where policy says that. Returns the verdict of an
-    /// LSM program. At most one call a program: the verifier follows each to its end.
+    /// Denies the access, or kills, as policy says. Returns the verdict for an LSM program. A
+    /// program should call this at most once, because the verifier follows each call to its end.
     ///
-    /// Memory is denied but where the rules let it be written, where the process has a lease, and
-    /// where the self-test needs it.
+    /// Access to memory is allowed if the rules allow writes there, if the process has a lease, or
+    /// if the self-test needs it.
     #[inline(always)]
     pub(crate) fn deny(self) -> i32 {
         let may_be_probe = match self.target {
@@ -99,7 +101,7 @@ impl Access {
                 }
                 is_canary
             }
-            // The watchdog aims at the canary page, as its next try will show.
+            // The watchdog aims at the canary page, and its next try will show that.
             Target::UnknownMemory if is_tester() => return -EPERM,
             Target::Resource => true,
             Target::UnknownMemory | Target::NodeMemory(_) | Target::Guard => false,
@@ -107,15 +109,15 @@ impl Access {
         self.apply(may_be_probe, Means::Deny)
     }
 
-    /// As [`Self::deny`] of a resource, for kinds of programs that may send no signal: they deny
-    /// where policy says to kill.
+    /// Like [`Self::deny`] of a resource, for kinds of programs that may not send signals: they
+    /// deny if policy says to kill.
     #[inline(always)]
     pub(crate) fn only_deny(self) -> i32 {
         self.apply(true, Means::OnlyDeny)
     }
 
-    /// Reports what has happened already, and kills where policy says so. For functions that have
-    /// no hook.
+    /// Reports an access that has already happened, and kills if policy says so. For functions
+    /// without a hook.
     #[inline(always)]
     pub(crate) fn kill_or_report(self) {
         if !self.counts_as_probe() && self.is_guarded() {
@@ -123,7 +125,7 @@ impl Access {
         }
     }
 
-    /// Kills where policy denies: another program denies it, and it got through all the same.
+    /// Kills if policy denies. Another program should have denied the access, but did not stop it.
     #[inline(always)]
     pub(crate) fn kill(self) {
         if self.is_guarded() {
@@ -131,7 +133,7 @@ impl Access {
         }
     }
 
-    /// Whether it is a probe at the inner canary page. If so, it is counted.
+    /// Whether the access is a probe of the inner canary page. Counts it if so.
     #[inline(always)]
     pub(crate) fn counts_as_probe(self) -> bool {
         let Target::Memory(range) = self.target else { return false };
@@ -142,8 +144,8 @@ impl Access {
         is_probe
     }
 
-    /// Whether it matters to a program behind those that deny: not where memory is this node's, or
-    /// the process has a lease.
+    /// Whether a program behind those that deny has to handle the access. It does not if the memory
+    /// belongs to this node, or if the process has a lease.
     #[inline(always)]
     fn is_guarded(self) -> bool {
         match self.target {
@@ -154,8 +156,8 @@ impl Access {
         }
     }
 
-    /// Does what policy says, and reports it. Where it `may_be_probe`, an access by the watchdog is
-    /// one, which is counted and not reported.
+    /// Applies policy and reports the access. If the access `may_be_probe` and the watchdog makes
+    /// it, it is counted as a probe and not reported.
     #[inline(always)]
     fn apply(self, may_be_probe: bool, means: Means) -> i32 {
         let Self { path, target, detail } = self;
@@ -177,7 +179,7 @@ impl Access {
         if done == action::KILL {
             // SAFETY: the helper takes a number.
             let failed = unsafe { bpf_send_signal(SIGKILL) } != 0;
-            // No signal can be sent to a kernel thread or to process 1.
+            // A kernel thread and process 1 receive no signal.
             done = match means {
                 _ if !failed => done,
                 Means::Deny | Means::OnlyDeny => action::DENY,
@@ -193,10 +195,10 @@ impl Access {
     }
 }
 
-/// Whether the current process may write all of a range.
+/// Whether the current process may write the whole range.
 #[inline(always)]
 fn is_allowed(range: &Range) -> bool {
-    // Where `/dev/mem` may not be opened for writing, only a lease opened it.
+    // If policy denies opening `/dev/mem` for writing, only a lease allowed the open.
     let is_left = memory::is_writable(range) && (!refuses(path::OPEN) || lease::allows_to_begin());
     is_left || lease::allows(range) || (memory::is_for_tests(range) && is_tester())
 }

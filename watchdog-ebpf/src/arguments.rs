@@ -1,8 +1,8 @@
-//! Arguments of hooks whose types the verifier knows, and what they lead to.
+//! Arguments of hooks whose types the verifier knows, and structures that they lead to.
 //!
-//! A field is one load, where [`structures`](crate::structures) take a call of a helper. But the
-//! kernel crashes on a null argument that the verifier takes for a pointer, as `mmap_file`'s before
-//! 7.2. These types are therefore for arguments that the kernel never leaves out.
+//! A field takes one load here, and a call of a helper in [`structures`](crate::structures). But
+//! the kernel crashes on a null argument that the verifier considers valid, as in `mmap_file`
+//! before 7.2. These types are therefore only for arguments that are never null.
 
 use watchdog_common::FileKey;
 
@@ -16,8 +16,8 @@ const FMODE_WRITE: u32 = 2;
 /// Loads a field.
 ///
 /// # Safety
-/// `object` must be an argument of the program that is never null, or loaded from one and never
-/// null. The field must have this type.
+/// `object` must never be null. It must be an argument of the program, or loaded from one. The
+/// field must have this type.
 #[inline(always)]
 unsafe fn load<T>(object: Object, offset: u32) -> T {
     // SAFETY: the caller answers for it. The verifier checks type and place.
@@ -36,8 +36,7 @@ impl FileArgument {
         Self(file)
     }
 
-    /// The number of the character device that it is, whatever its name. A block device may have
-    /// the same number.
+    /// The number of the character device, if it is one. A block device may have the same number.
     #[inline(always)]
     pub(crate) fn device(self) -> Option<u32> {
         let inode = self.inode();
@@ -48,7 +47,7 @@ impl FileArgument {
         (number != 0 && is_character_device(mode)).then_some(number)
     }
 
-    /// Whether it is open for writing.
+    /// Whether the file is open for writing.
     #[inline(always)]
     pub(crate) fn is_writable(self) -> bool {
         // SAFETY: a field of a file.
@@ -69,8 +68,8 @@ impl FileArgument {
         InodeArgument(unsafe { load(self.0, offset!(file_inode)) })
     }
 
-    /// The file of the folder that its name is in. Unlike [`DentryArgument::folder`] it is always
-    /// one: an open file's name is in a folder that is there.
+    /// The folder of its name. Unlike [`DentryArgument::folder`], this always exists: the name of
+    /// an open file is in an existing folder.
     #[inline(always)]
     pub(crate) fn folder(self) -> FileKey {
         // SAFETY: a name is in a folder (a root in itself), and a folder that has a name in it has
@@ -81,7 +80,7 @@ impl FileArgument {
         }
     }
 
-    /// Its address, by which one open file is told from another.
+    /// Its address, which identifies the open file.
     #[inline(always)]
     pub(crate) fn address(self) -> u64 {
         self.0 as u64
@@ -100,7 +99,7 @@ impl InodeArgument {
         Self(inode)
     }
 
-    /// By what the kernel tells the file from others.
+    /// The key that identifies the file.
     #[inline(always)]
     pub(crate) fn key(self) -> FileKey {
         // SAFETY: an inode has a superblock.
@@ -110,7 +109,7 @@ impl InodeArgument {
         }
     }
 
-    /// The number by which its kind of file system is known (include/uapi/linux/magic.h).
+    /// The magic number of its kind of file system (include/uapi/linux/magic.h).
     #[inline(always)]
     pub(crate) fn file_system(self) -> u64 {
         // SAFETY: a field of a superblock.
@@ -149,7 +148,8 @@ impl PathArgument {
         DentryArgument(unsafe { load(self.0, offset!(path_dentry)) })
     }
 
-    /// Its mount, read by a helper: the verifier allows no arithmetic with one that it knows.
+    /// Its mount. A helper reads it, because the verifier allows no arithmetic with a pointer of
+    /// known type.
     #[inline(always)]
     pub(crate) fn mount(self) -> Option<VfsMount> {
         Path::at(self.0)?.mount()
@@ -168,7 +168,7 @@ impl DentryArgument {
         Self(dentry)
     }
 
-    /// The file that has this name; none for a name that no file has.
+    /// The file with this name; [`FileKey::NONE`] for a name without a file.
     #[inline(always)]
     pub(crate) fn key(self) -> FileKey {
         // SAFETY: a field of a name.
@@ -176,7 +176,7 @@ impl DentryArgument {
         if inode.is_null() { FileKey::NONE } else { InodeArgument(inode).key() }
     }
 
-    /// The file of the folder that it is in; a root's is itself.
+    /// The folder of this name. A root is its own folder.
     #[inline(always)]
     pub(crate) fn folder(self) -> FileKey {
         // SAFETY: every name is in a folder.

@@ -1,23 +1,22 @@
-//! Paths `bpf` and `bpf-tracing`: BPF programs of others. Programs at functions and at LSM hooks
-//! can answer before the guard's own do, and what answers anything but 0 ends the question; others
-//! send the watchdog signals, write its memory, or decide when it runs.
+//! Paths `bpf` and `bpf-tracing`: foreign BPF programs. Such a program at a function or LSM hook
+//! can run before the guard's program. If it returns anything but 0, the guard's program does not
+//! run. Others can send signals to the watchdog, write its memory, or decide when it runs.
 //!
-//! match-proto: `int bpf_lsm_bpf(int, union bpf_attr *, unsigned int)` (6.1, 6.12; 7.2 has a
-//! fourth, `bool kernel`), called for each bpf(2) with a copy of its attributes that no process can
-//! change any more (`__sys_bpf()`, kernel/bpf/syscall.c); `int bpf_iter_bpf_prog(struct
-//! bpf_iter_meta *, struct bpf_prog *)` (kernel/bpf/prog_iter.c, 6.1 to 7.2). Needs `bpf` among the
-//! active LSMs.
+//! match-proto: `int bpf_lsm_bpf(int, union bpf_attr *, unsigned int)` (6.1, 6.12; 7.2 has a fourth
+//! parameter, `bool kernel`), called for each bpf(2) with a copy of its attributes that no process
+//! can change (`__sys_bpf()`, kernel/bpf/syscall.c); `int bpf_iter_bpf_prog(struct bpf_iter_meta *,
+//! struct bpf_prog *)` (kernel/bpf/prog_iter.c, 6.1 to 7.2). Needs `bpf` among the active LSMs.
 //!
-//! A program is judged by its type and where it may be attached when it is loaded. It is judged
-//! again when a descriptor of it is made (`bpf_prog`), then also by the helpers that it calls: the
+//! When a program is loaded, it is judged by its type and by its attach type. When a descriptor of
+//! it is made (`bpf_prog`), it is judged again, also by the helpers that it calls: by then the
 //! verifier has put their addresses into the instructions. Programs from before the guard are
 //! listed for the watchdog, which does not arm beside them.
 //!
-//! The program does not look at an earlier program's verdict: where there is one, the kernel does
-//! not run this program (`invoke_bpf_mod_ret()`, arch/x86/net/bpf_jit_comp.c).
+//! The program ignores an earlier program's verdict: if that is not 0, the kernel does not run this
+//! program (`invoke_bpf_mod_ret()`, arch/x86/net/bpf_jit_comp.c).
 //!
-//! Fails open where attributes cannot be read. A call that the kernel refuses behind the hook is
-//! the watchdog's probe.
+//! Fails open if attributes cannot be read. The watchdog's probe is a call that the kernel refuses
+//! after the hook.
 
 use core::ffi::c_void;
 
@@ -38,8 +37,8 @@ use crate::structures::{BpfAux, BpfProgram};
 const PROG_LOAD: i32 = 5;
 const PROG_ATTACH: i32 = 8;
 const LINK_CREATE: i32 = 28;
-/// Places in `union bpf_attr`: for `PROG_LOAD` the type, the count of instructions, where it may be
-/// attached and to what; for the other two where it is attached.
+/// Byte offsets in `union bpf_attr`. `PROG_LOAD` has the type, the count of instructions, the
+/// attach type and the attach target. The other two commands have the attach type.
 const LOAD_TYPE: u32 = 0;
 const LOAD_COUNT: u32 = 4;
 const LOAD_ATTACH_TYPE: u32 = 68;
@@ -63,7 +62,8 @@ pub(crate) fn bpf(ctx: LsmContext) -> i32 {
     if usage == bpf_use::NONE {
         return 0;
     }
-    // The kernel refuses a program without instructions: the watchdog loads that as a probe.
+    // The kernel refuses a program without instructions. The watchdog loads such a program as a
+    // probe.
     let path = if usage == bpf_use::TRACING { path::TRACING } else { path::BPF };
     if is_trusted() && !is_empty { 0 } else { Access::to_resource(path, usage).deny() }
 }
@@ -75,7 +75,7 @@ struct Context {
     program: Option<BpfProgram>,
 }
 
-/// One program of all there are; at the end of all, once without any.
+/// The kernel calls this for each loaded program, and at the end once without a program.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter")]
 fn foreign_programs(ctx: *mut c_void) -> i32 {

@@ -1,4 +1,4 @@
-//! What makes a BPF program one that the guard refuses: its type, where it may be attached, and the
+//! Decides whether and why the guard refuses a BPF program: by its type, its attach type, and the
 //! helpers that it calls.
 
 use core::ffi::c_void;
@@ -12,16 +12,16 @@ use crate::structures::{BpfAux, BpfProgram};
 
 /// `BPF_PROG_TYPE_STRUCT_OPS`.
 const STRUCT_OPS: u32 = 27;
-/// A call (`BPF_JMP | BPF_CALL`), and what it calls, in the upper half of the second byte: a
-/// helper, or a function of the kernel (`BPF_PSEUDO_KFUNC_CALL`).
+/// A call (`BPF_JMP | BPF_CALL`), and its target in the upper half of the second byte: a helper, or
+/// a function of the kernel (`BPF_PSEUDO_KFUNC_CALL`).
 const CALL: u8 = 0x85;
 const HELPER: u8 = 0;
 const KERNEL_FUNCTION: u8 = 2;
-/// More instructions than `bpf_loop` visits, which no program has
-/// (`BPF_COMPLEXITY_LIMIT_INSNS` is a million, before the verifier puts in its own).
+/// The largest number of instructions that `bpf_loop` visits. No program has more:
+/// `BPF_COMPLEXITY_LIMIT_INSNS` is a million, before the verifier adds its own.
 const MOST_INSTRUCTIONS: u32 = 1 << 23;
 
-/// What makes a program of these types one that is refused: one of `watchdog_common::bpf_use`.
+/// Why a program of these types is refused: one of `watchdog_common::bpf_use`.
 #[inline(always)]
 pub(crate) fn usage(kind: u32, attach: u32, attach_id: impl Fn() -> u32) -> u32 {
     if kind == STRUCT_OPS {
@@ -47,7 +47,7 @@ pub(crate) fn usage_of_type(table: Table, value: u32) -> u32 {
     rules::entry(table, value).unwrap_or(bpf_use::NONE)
 }
 
-/// What makes a loaded program one that is refused: one of `watchdog_common::bpf_use`.
+/// Why a loaded program is refused: one of `watchdog_common::bpf_use`.
 #[inline(always)]
 pub(crate) fn usage_of(program: BpfProgram) -> u32 {
     let aux = program.aux();
@@ -75,7 +75,7 @@ struct Search {
     is_found: u64,
 }
 
-/// Looks at one instruction. Ends with 1 at a call of a helper of the rules.
+/// Checks one instruction. Returns 1, which ends the loop, at a call of a helper of the rules.
 unsafe extern "C" fn check_instruction(n: u32, search: *mut Search) -> u64 {
     // SAFETY: on the stack of the program above, which waits.
     let search = unsafe { &mut *search };

@@ -1,14 +1,14 @@
-//! Paths `open` and `pci`: opening `/dev/mem` for writing, and `/dev/port`, where `bpf` is no
-//! active LSM and `file_open` never fires. Attached in its place, and only there.
+//! Paths `open` and `pci`: a process opens `/dev/mem` or `/dev/port` for writing. This program is
+//! attached only if `bpf` is not an active LSM, because `file_open` never fires then.
 //!
 //! A cgroup device program on the root cgroup (`__cgroup_bpf_check_dev_permission()`,
 //! kernel/bpf/cgroup.c, 6.1 to 7.2, called by `devcgroup_inode_permission()`): every process is in
 //! it. Needs no LSM and no ftrace.
 //!
-//! It sees an open before the kernel does it, by the device's number. It cannot know what the
-//! process will do with the descriptor, so it denies all opens for writing, those of the watchdog
-//! too. It lets mknod through: a node that no process can open does no harm. It may send no
-//! signal. Fails open for descriptors from before it.
+//! The program judges an open before the kernel performs it, by the device's number. It cannot know
+//! how the process will use the descriptor, so it denies all opens for writing, also by the
+//! watchdog. It allows mknod, because a device node that no process can open does no harm. It may
+//! not send signals. Fails open for descriptors from before it was attached.
 
 use aya_ebpf::bindings::{BPF_DEVCG_ACC_WRITE, BPF_DEVCG_DEV_CHAR};
 use aya_ebpf::macros::cgroup_device;
@@ -22,7 +22,7 @@ const ALLOWED: i32 = 1;
 const DENIED: i32 = 0;
 /// `MINORBITS` (include/linux/kdev_t.h).
 const MINOR_BITS: u32 = 20;
-/// Where what is done stands above the kind of device.
+/// The access type is above the device type in `access_type`.
 const ACCESS_SHIFT: u32 = 16;
 
 /// Judges access to a device.

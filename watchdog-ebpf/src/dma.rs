@@ -1,18 +1,20 @@
-//! Path `dma`: a driver gives a device memory to write, by the kernel's own interface for it.
+//! Path `dma`: a driver gives a device memory to write, through the kernel's DMA interface.
 //!
 //! match-proto: `dma_addr_t dma_map_phys(struct device *, phys_addr_t, size_t, enum
-//! dma_data_direction, unsigned long)` (kernel/dma/mapping.c, 7.2), behind dma_map_page_attrs and
-//! dma_map_resource; before it these two: `dma_addr_t dma_map_resource(…)` with the same
+//! dma_data_direction, unsigned long)` (kernel/dma/mapping.c, 7.2), which dma_map_page_attrs and
+//! dma_map_resource call; before 7.2 these two: `dma_addr_t dma_map_resource(…)` with the same
 //! parameters, and `dma_addr_t dma_map_page_attrs(struct device *, struct page *, size_t, size_t,
 //! enum dma_data_direction, unsigned long)` (6.1, 6.12).
 //!
-//! Observed only, and no wall: a driver that means harm programs its device without asking. What it
-//! shows is a driver that was given wrong addresses. Fails open: scatterlists (dma_map_sg) are not
-//! looked through, and pages whose address is not what is returned are not known: those that an
-//! IOMMU translates (path `iommu` sees them), that are bounced, or under AMD's memory encryption.
+//! Observed only. This is no barrier, because a hostile driver programs its device without this
+//! interface. It detects a driver that was given wrong addresses. Fails open: scatterlists
+//! (dma_map_sg) are not examined. A page is not recognized if the returned address is not its own:
+//! if an IOMMU translates it (path `iommu` sees it), if it is bounced, or under AMD's memory
+//! encryption.
 //!
-//! Called for every packet and block: some ninety instructions where nothing is reported (some 30
-//! ns on a processor of today, by their number), so the preset `standard` leaves it off.
+//! The kernel calls it for every packet and block, so the preset `standard` leaves it off. Without
+//! a report it runs about 90 instructions, which is about 30 ns on a current processor (estimated
+//! from that number).
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_get_func_arg;
@@ -28,7 +30,7 @@ const TO_DEVICE: u32 = 1;
 /// `vmemmap_base` is a multiple of this (`kernel_randomize_memory()`, arch/x86/mm/kaslr.c).
 const ALIGNMENT: u64 = 1 << 30;
 
-/// Judges memory that is given by its address.
+/// Judges memory given by its address.
 #[fentry]
 pub(crate) fn dma_phys(ctx: FEntryContext) -> i32 {
     let start: u64 = ctx.arg(1);
@@ -41,8 +43,8 @@ pub(crate) fn dma_phys(ctx: FEntryContext) -> i32 {
     0
 }
 
-/// Judges memory that is given as a page. Its address is what the device is told, unless something
-/// stands between the two.
+/// Judges memory given as a page. The device gets the page's address, unless the kernel translates
+/// or bounces it.
 #[fexit]
 pub(crate) fn dma_page(ctx: FExitContext) -> i32 {
     let offset: u64 = ctx.arg(2);
@@ -60,8 +62,8 @@ pub(crate) fn dma_page(ctx: FExitContext) -> i32 {
     0
 }
 
-/// Where the `struct page` is, as a number: the verifier allows no arithmetic with the argument
-/// itself.
+/// The address of the `struct page`, as a number: the verifier allows no arithmetic with the
+/// argument itself.
 #[inline(always)]
 fn page(ctx: &FExitContext) -> Option<u64> {
     let mut page = 0;
@@ -70,7 +72,7 @@ fn page(ctx: &FExitContext) -> Option<u64> {
     (!failed).then_some(page)
 }
 
-/// Whether a page's `struct page` lies where that of an address does, in the array of all of them.
+/// Whether a `struct page` is at the place of an address in the array of all `struct page`s.
 #[inline(always)]
 fn is_address_of(address: u64, page: u64) -> bool {
     let entry = (address >> PAGE_SHIFT).wrapping_mul(PAGE_STRUCT);

@@ -1,5 +1,5 @@
-//! The devices through which a process has an IOMMU map memory: VFIO and iommufd, by their numbers.
-//! An absent one has a number that no character device has.
+//! The numbers of the devices through which a process programs an IOMMU: VFIO and iommufd. An
+//! absent device has a number that no character device has.
 
 use watchdog_common::DmaDevices;
 
@@ -13,7 +13,7 @@ static DMA_DEVICES: DmaDevices = DmaDevices::NONE;
 const PROBED: u32 = (1 << 20) | 7;
 const MINOR_BITS: u32 = 20;
 
-/// Whether a device is one of them, or the one that the self-test opens in their place.
+/// Whether a device is one of them, or the device that the self-test opens in their place.
 #[inline(always)]
 pub(crate) fn contains(number: u32) -> bool {
     // SAFETY: a static of this program.

@@ -1,11 +1,11 @@
 //! Path `mprotect`: mprotect makes a read-only shared mapping of `/dev/mem` writable.
 //!
-//! match-proto: `int bpf_lsm_file_mprotect(struct vm_area_struct *, unsigned long,
-//! unsigned long)` (6.1 to 7.2). Needs `bpf` among the active LSMs. The hook gets the whole
-//! mapping; which part of it is meant stands in the system call's registers.
+//! match-proto: `int bpf_lsm_file_mprotect(struct vm_area_struct *, unsigned long, unsigned long)`
+//! (6.1 to 7.2). Needs `bpf` among the active LSMs. The hook gets the whole mapping. The part of it
+//! that changes is in the system call's registers.
 //!
 //! Fails closed: a mapping that cannot be read is denied, and without registers the whole mapping
-//! counts.
+//! is judged.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -43,14 +43,14 @@ pub(crate) fn file_mprotect(ctx: LsmContext) -> i32 {
     Access::to_memory(path::MPROTECT, flags.and_then(|_| aimed(vma))).deny()
 }
 
-/// The memory that is about to become writable.
+/// The memory that the call makes writable.
 #[inline(always)]
 fn aimed(vma: Vma) -> Option<Range> {
     let (start, end, pgoff) = (vma.start()?, vma.end()?, vma.pgoff()?);
     let (mut first, mut behind) = (start, end);
     if let Some(Entry::Mprotect { at, bytes }) = current() {
         let asked = at.wrapping_add(bytes.wrapping_add(PAGE - 1) & !(PAGE - 1));
-        // Only a part of this mapping narrows what is judged.
+        // The range of the call narrows the judged range only if it overlaps this mapping.
         if at < asked && at < end && start < asked {
             first = start.max(at);
             behind = end.min(asked);

@@ -1,13 +1,15 @@
-//! Path `open`: opening `/dev/mem` for writing; of path `pci` opening `/dev/port`; of path `iommu`
-//! opening VFIO or iommufd at all; of path `self` opening for writing what belongs to the guard;
-//! and of path `processors` opening for writing what starts a processor.
+//! Path `open`: a process opens `/dev/mem` for writing. The program also judges opens of other
+//! paths. Path `pci`: `/dev/port` for writing. Path `self`: files of the guard for writing. Path
+//! `processors`: files that start a processor, for writing. Path `iommu`: VFIO and iommufd in any
+//! mode.
 //!
 //! match-proto: `int bpf_lsm_file_open(struct file *)` (6.1 to 7.2). Needs `bpf` among the active
-//! LSMs. The devices are known by their numbers, never by path: mknod and bind mounts make others.
+//! LSMs. Devices are identified by number, never by path: mknod and bind mounts give them other
+//! paths.
 //!
 //! The preset `standard` allows opening `/dev/mem`: other programs judge each use by range. A
-//! process with a lease may open `/dev/mem` under every policy. Fails open for `/dev/iommu` of a
-//! module that is loaded after the guard: its number is not known here. The self-test reports that.
+//! process with a lease may open `/dev/mem` under every policy. Fails open for `/dev/iommu` if its
+//! module is loaded after the guard: its number is not known here. The self-test reports that.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -38,7 +40,7 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
     let (path, is_judged) = match file.device() {
         Some(DEV_MEM) => (path::OPEN, is_writable),
         Some(DEV_PORT) => (path::PCI, is_writable),
-        // Their descriptors take ioctl(2) however they were opened. A policy that only observes
+        // A descriptor of these devices accepts ioctl(2) in every mode. A policy that only observes
         // would report every virtual machine.
         Some(number) if dma_devices::contains(number) => (path::IOMMU, rules::refuses(path::IOMMU)),
         None if is_writable => return judge_file(file),
@@ -51,10 +53,10 @@ pub(crate) fn file_open(ctx: LsmContext) -> i32 {
     Access::to_resource(path, 0).deny()
 }
 
-/// Judges the writable open of a file: one that belongs to the guard; of the watchdog's control
-/// group, by which it would be frozen, killed or starved; of the watchdog's own below `/proc`; or
-/// one that starts a processor. The control group is process 1's to write: it thaws it whenever a
-/// service stops.
+/// Judges the writable open of a file. These are denied: a file of the guard; a file of the
+/// watchdog's control group, which can freeze, kill or starve the watchdog; one of its files below
+/// `/proc`; and a file that starts a processor. Process 1 may write the control group: it thaws the
+/// group whenever a service stops.
 #[inline(always)]
 fn judge_file(file: FileArgument) -> i32 {
     let inode = file.inode();

@@ -1,13 +1,13 @@
-//! Path `write`: write(2), pwrite, writev, aio, io_uring on `/dev/mem`. Of path `pci` the same on
-//! `/dev/port`, of which there may be descriptors from before the guard.
+//! Path `write`: write(2), pwrite, writev, aio, io_uring on `/dev/mem`. Path `pci`: the same on
+//! `/dev/port`, for descriptors from before the guard.
 //!
 //! match-proto: `int bpf_lsm_file_permission(struct file *, int)` (6.1 to 7.2). Needs `bpf` among
-//! the active LSMs, and what `rw_verify_area` saved.
+//! the active LSMs, and the position that `rw_verify_area` saved.
 //!
-//! Fails closed for `/dev/mem`: a write whose position is not known is refused. Where policy
-//! refuses anything, the process is to try again, as after a signal (EINTR), and the next try is
-//! judged. If the position is still not known after many tries, the write is denied as one to a
-//! node. Writes to every other file pass after three loads.
+//! Fails closed for `/dev/mem`: a write at an unknown position is refused. If policy denies, the
+//! write first fails with EINTR, as after a signal, and the next try is judged. If the position is
+//! still unknown after many tries, the write is denied like a write to a node. Writes to every
+//! other file pass after three loads.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;

@@ -1,16 +1,16 @@
-//! Paths `frames` and `fault`: a driver maps physical frames into a process, at once or when it
-//! touches them: UIO, frame buffers, MTD, graphics, and `/dev/mem` itself.
+//! Paths `frames` and `fault`: a driver maps physical frames into a process, at once or on a page
+//! fault. Examples are UIO, frame buffers, MTD, graphics, and `/dev/mem` itself.
 //!
 //! match-proto: `int remap_pfn_range_internal(struct vm_area_struct *, unsigned long, unsigned
 //! long, unsigned long, pgprot_t)` (6.1, 6.12), in 7.2 `remap_pfn_range_track`, before them
 //! `remap_pfn_range_notrack` or `remap_pfn_range`, all with these parameters; `vm_fault_t
 //! insert_pfn(struct vm_area_struct *, unsigned long, pfn, pgprot_t, bool)` (6.1 to 7.2), else
 //! `vmf_insert_pfn_prot`; `vmf_insert_pfn_pmd` and `_pud`, in 6.1 with `_prot` (mm/memory.c,
-//! mm/huge_memory.c). The loader takes the innermost that a kernel has.
+//! mm/huge_memory.c). The loader takes the innermost function that the kernel has.
 //!
-//! The mapping is made before anything can be done about it: the process is killed before it
-//! returns to user mode. A sibling thread on another processor has that moment. A kernel in which
-//! these are inlined away is not covered, which the self-test would show.
+//! No program can prevent the mapping, so the process is killed before it returns to user mode.
+//! Until then, a sibling thread on another processor can use the mapping. A kernel that inlines
+//! these functions is not covered, and the self-test reports that.
 
 use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
@@ -77,8 +77,9 @@ fn judge_frames(path: u32, vma: Option<Vma>, frame: u64, bytes: u64) {
     }
 }
 
-/// Whether a process can write by a mapping: a store into a private one goes to a copy. A read-only
-/// mapping of `/dev/mem` is judged again when it is made writable. Those of other devices are not.
+/// Whether a process can write memory through a mapping. A store into a private mapping goes to a
+/// copy. A read-only mapping of `/dev/mem` is judged again when it becomes writable. Mappings of
+/// other devices are not, so they count if they may become writable.
 #[inline(always)]
 pub(crate) fn is_writable(vma: Vma) -> bool {
     let Some(flags) = vma.flags() else { return true };

@@ -1,11 +1,11 @@
-//! Path `hotplug`: memory becomes RAM of this node. Its allocator hands it out then: the crash of
-//! 2016.
+//! Path `hotplug`: memory becomes RAM of this node, and its allocator then hands it out (the crash
+//! of 2016).
 //!
 //! match-proto: `int add_memory_resource(int, struct resource *, mhp_t)` and `int
 //! online_pages(unsigned long, unsigned long, struct zone *, struct memory_group *)`
 //! (mm/memory_hotplug.c, 6.1 to 7.2).
 //!
-//! Observed only: neither has a hook that could refuse.
+//! Observed only: no hook can refuse these calls.
 
 use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
@@ -39,7 +39,7 @@ pub(crate) fn online_pages(ctx: FEntryContext) -> i32 {
     0
 }
 
-/// Judges memory that becomes RAM; it fails open where the program cannot tell which.
+/// Judges memory that becomes RAM. Fails open if the range cannot be read.
 #[inline(always)]
 fn judge(range: Option<Range>) {
     if let Some(range) = range {

@@ -1,14 +1,14 @@
-//! Path `iommu`: an IOMMU is told to let a device write to memory: by VFIO, iommufd, or the driver
-//! of a device whose DMA is translated.
+//! Path `iommu`: VFIO, iommufd, or the driver of a device with translated DMA programs an IOMMU to
+//! let a device write to memory.
 //!
 //! match-proto: `int __iommu_map(struct iommu_domain *, unsigned long, phys_addr_t, size_t, int,
 //! gfp_t)` (drivers/iommu/iommu.c, 6.1 and 6.12), in 7.2 `int iommu_map_nosync(…)` with the same
-//! parameters: behind iommu_map, iommu_map_sg, and in 7.2 dma_iova_link. The tracepoint `iommu:map`
-//! in both does not say whether the device may write.
+//! parameters. iommu_map, iommu_map_sg, and in 7.2 dma_iova_link call it. The tracepoint
+//! `iommu:map` in both does not say whether the device may write.
 //!
-//! Observed only: neither has a hook that could refuse, and no signal takes a map back. `file_open`
-//! can deny the opening of VFIO and iommufd. Fails open where these functions are inlined away.
-//! Called for every packet where DMA is translated, so it looks the memory up before anything else.
+//! Observed only: no hook can refuse these calls, and no signal undoes a mapping. `file_open` can
+//! deny opening VFIO and iommufd. Fails open if the kernel inlines these functions. With translated
+//! DMA the kernel calls it for every packet, so it first checks whether the memory is protected.
 
 use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
@@ -20,7 +20,7 @@ use crate::memory;
 /// `IOMMU_WRITE` (include/linux/iommu.h).
 const WRITE: u64 = 2;
 
-/// Judges a map.
+/// Judges a mapping.
 #[fentry]
 pub(crate) fn iommu(ctx: FEntryContext) -> i32 {
     let start: u64 = ctx.arg(2);

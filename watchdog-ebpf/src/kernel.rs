@@ -1,4 +1,4 @@
-//! Reading kernel memory: at the offsets that BTF gave, and nowhere unchecked.
+//! Reads kernel memory: at offsets from BTF, and always with checks.
 
 use core::ffi::c_void;
 
@@ -9,12 +9,12 @@ use watchdog_common::Offsets;
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets::ZERO;
 
-/// A pointer to something in the kernel, or null.
+/// A pointer to a kernel object, or null.
 pub(crate) type Object = *const c_void;
 
-/// One offset of the table. Read as volatile, or the compiler would fold in the zeroes above; and
-/// by itself, since the whole table would be copied: the verifier knows what a frozen table has,
-/// and puts the number in its place.
+/// One offset of the table. The read is volatile because the compiler would otherwise use the
+/// zeroes above. It reads one word because a read of the whole table would copy it. The verifier
+/// knows the content of a frozen table, and replaces the read by the number.
 macro_rules! offset {
     ($field:ident) => {
         $crate::kernel::word_at(core::mem::offset_of!(watchdog_common::Offsets, $field))
@@ -22,14 +22,14 @@ macro_rules! offset {
 }
 pub(crate) use offset;
 
-/// One word of the table; for [`offset`].
+/// One word of the table, for [`offset`].
 #[inline(always)]
 pub(crate) fn word_at(byte: usize) -> u32 {
-    // SAFETY: inside of a static of this program, all of whose fields are words.
+    // SAFETY: inside a static of this program, and all its fields are words.
     unsafe { core::ptr::read_volatile((&raw const OFFSETS).byte_add(byte).cast::<u32>()) }
 }
 
-/// Reads `offset` bytes behind an address; `None` for null, and where the kernel cannot read.
+/// Reads a value `offset` bytes after an address; `None` for null, or if the kernel cannot read it.
 #[inline(always)]
 pub(crate) fn read<T>(object: Object, offset: u32) -> Option<T> {
     if object.is_null() {

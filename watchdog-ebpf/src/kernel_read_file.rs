@@ -1,9 +1,9 @@
-//! Paths `module` and `kexec`: finit_module(2) and kexec_file_load(2) have the kernel read a file.
+//! Paths `module` and `kexec`: finit_module(2) and kexec_file_load(2) let the kernel read a file.
 //!
 //! match-proto: `int bpf_lsm_kernel_read_file(struct file *, enum kernel_read_file_id, bool)`
 //! (6.1 to 7.2). Needs `bpf` among the active LSMs.
 //!
-//! A kind of file that is not in the loader's table, such as firmware, is let through.
+//! A kind of file that is not in the loader's table, such as firmware, is allowed.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;

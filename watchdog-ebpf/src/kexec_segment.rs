@@ -1,14 +1,15 @@
-//! Path `kexec-segments`, second check: a segment of a kexec as the kernel has copied it, out of
-//! reach of the caller's other threads, which may have changed it after `kernel_load_data`.
+//! Path `kexec-segments`, second check: a segment of a kexec, in the kernel's copy. Other threads
+//! of the caller may have changed the segment after `kernel_load_data`, but cannot change this
+//! copy.
 //!
-//! match-proto: `int kimage_load_segment(struct kimage *, struct kexec_segment *)`, in 7.2
-//! `int kimage_load_segment(struct kimage *, int)` with the place in the image's own table
+//! match-proto: `int kimage_load_segment(struct kimage *, struct kexec_segment *)`, in 7.2 `int
+//! kimage_load_segment(struct kimage *, int)` with the index in the image's table
 //! (kernel/kexec_core.c).
 //!
-//! Where policy refuses, the process is killed, and nothing is loaded: the kernel gives no page to
-//! a process that is about to die (`kimage_alloc_pages()`, 6.1 to 7.2). kexec_file_load(2) finds
-//! places in this kernel's own RAM only, and comes by here as well. Fails open for a segment that
-//! cannot be read, which the kernel's own memory never is.
+//! If policy denies, the process is killed and nothing is loaded: the kernel gives no page to a
+//! process with a fatal signal (`kimage_alloc_pages()`, 6.1 to 7.2). kexec_file_load(2) also calls
+//! this function, but only chooses places in this kernel's RAM. Fails open for a segment that
+//! cannot be read, but kernel memory can always be read.
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::fentry;
@@ -20,15 +21,15 @@ use crate::kernel::{Object, offset, read};
 
 /// `KEXEC_SEGMENT_MAX` (include/uapi/linux/kexec.h).
 const MAX_SEGMENTS: u64 = 16;
-/// `struct kexec_segment` (include/linux/kexec.h): its size, and where its physical address and the
-/// bytes there stand.
+/// `struct kexec_segment` (include/linux/kexec.h): its size, and the offset of its physical address
+/// and of the number of bytes there.
 const SEGMENT_BYTES: u64 = 32;
 const MEMORY: u32 = 16;
 
 /// Judges a segment.
 #[fentry]
 pub(crate) fn kexec_segment(ctx: FEntryContext) -> i32 {
-    // As numbers: the verifier allows no arithmetic with pointers that it knows.
+    // The arguments as numbers: the verifier allows no arithmetic with pointers of known types.
     let number = |n: u32| read::<u64>(ctx.as_ptr(), n * 8).unwrap_or(0);
     let (image, segment) = (number(0), number(1));
     // An `int` leaves the upper half of its register undefined.

@@ -1,9 +1,9 @@
-//! The lease: leave for one executable to write one node's memory for some time, as the node's
+//! The lease: it allows one executable to write one node's memory for some time, as the node's
 //! loader does.
 //!
-//! A process holds it as another is the watchdog: by its address space, which executed the leased
-//! executable while the lease was in force, with no tracer and no seccomp filter. A process that
-//! executed it before holds nothing. The kernel's own clock ends the lease, whether or not a
+//! A process holds the lease if its address space executed the leased executable while the lease
+//! was in force. As with the watchdog, it must have no tracer and no seccomp filter. A process that
+//! executed it before does not hold the lease. The kernel's clock ends the lease, also if no
 //! watchdog runs.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
@@ -19,7 +19,7 @@ use crate::{identity, memory, report};
 #[map]
 static LEASE: Array<Lease> = Array::with_max_entries(1, 0);
 
-/// Writes that were let through by leases, all of them together.
+/// The number of writes that all leases together allowed.
 #[map]
 static LEASED: Array<u64> = Array::with_max_entries(1, 0);
 
@@ -36,7 +36,7 @@ fn in_force() -> Option<*mut Lease> {
     if unsafe { bpf_ktime_get_boot_ns() } >= until { None } else { Some(lease) }
 }
 
-/// How far a lease is: one of `watchdog_common::phase`.
+/// The phase of a lease: one of `watchdog_common::phase`.
 #[inline(always)]
 fn phase_of(lease: *mut Lease) -> u32 {
     // SAFETY: the map's own memory; one word of it.
@@ -52,7 +52,7 @@ pub(crate) fn current() -> Option<*mut Lease> {
     identity::has_role(number).then_some(lease)
 }
 
-/// Whether the current process may write all of a range by its lease. If so, it is counted.
+/// Whether the current process may write the whole range under its lease. Counts the write if so.
 #[inline(always)]
 pub(crate) fn allows(aimed: &Range) -> bool {
     let (start, end) = memory::clamped(aimed);
@@ -69,8 +69,8 @@ pub(crate) fn allows_to_begin() -> bool {
     current().is_some()
 }
 
-/// Below zero if any byte is outside the memory of a lease, or there is no lease; for addresses
-/// that are not below zero themselves. It has no branch on a range, as [`memory`].
+/// Negative if any byte is outside the memory of a lease, or if there is no lease. The addresses
+/// must not be negative themselves. Like [`memory`], this has no branch on a range.
 #[inline(always)]
 pub(crate) fn outside_sign(lease: Option<*mut Lease>, start: u64, end: u64) -> i64 {
     let Some(lease) = lease else { return -1 };
@@ -85,18 +85,19 @@ pub(crate) fn outside_sign(lease: Option<*mut Lease>, start: u64, end: u64) -> i
     outside
 }
 
-/// Whether a file is the leased executable, which no process may write or trace.
+/// Whether a file is the leased executable. No process may write it, or trace a process that runs
+/// it.
 #[inline(always)]
 pub(crate) fn is_executable(key: FileKey) -> bool {
     if key.is_none() || !identity::may_be_known(&key) {
         return false;
     }
     let Some(lease) = LEASE.get_ptr(0) else { return false };
-    // SAFETY: the map's own memory, plain integers; all zero where there is no lease.
+    // SAFETY: the map's own memory, plain integers; all zero without a lease.
     key == unsafe { core::ptr::read_volatile(&raw const (*lease).exe) }
 }
 
-/// The role of a process that executes a file from now on, if it is the leased one.
+/// The role of a process that begins to execute a file, if that is the leased executable.
 #[inline(always)]
 pub(crate) fn role_of(key: FileKey) -> Option<u32> {
     let lease = in_force()?;
@@ -107,7 +108,7 @@ pub(crate) fn role_of(key: FileKey) -> Option<u32> {
     Some(unsafe { core::ptr::read_volatile(&raw const (*lease).number) })
 }
 
-/// Registers the executable when the watchdog's command opens it to ask for a lease.
+/// Registers the executable when the watchdog's command opens it to request a lease.
 #[inline(always)]
 pub(crate) fn register_executable(file: FileArgument) {
     let Some(lease) = LEASE.get_ptr_mut(0) else { return };

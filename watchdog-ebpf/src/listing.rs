@@ -1,5 +1,5 @@
-//! What programs that make lists have in common: each is asked about one object of the kernel's at
-//! a time, and writes what it finds for whoever reads the list (kernel/bpf/bpf_iter.c, 6.1 to 7.2).
+//! Common parts of iterator programs. The kernel runs such a program for one object at a time, and
+//! the program writes entries for the reader of the list (kernel/bpf/bpf_iter.c, 6.1 to 7.2).
 
 use aya_ebpf::bindings::seq_file;
 use aya_ebpf::helpers::generated::bpf_seq_write;
@@ -10,7 +10,8 @@ pub(crate) struct Meta {
     seq: *mut seq_file,
 }
 
-/// Writes an entry of the list. When there is no room the kernel comes again with the same object.
+/// Writes an entry of the list. If there is no room, the kernel runs the program again with the
+/// same object.
 ///
 /// # Safety
 /// `meta` must be the program's own, and `T` a plain structure without padding.

@@ -1,12 +1,12 @@
-//! Paths `pci`, `module-parameters`, `kexec` and `lockdown`: what the kernel itself asks about
-//! before it opens a way around its own protection, by `enum lockdown_reason`
+//! Paths `pci`, `module-parameters`, `kexec` and `lockdown`. The kernel calls this hook before it
+//! allows a way around its own protection. `enum lockdown_reason` names that way
 //! (include/linux/security.h).
 //!
 //! match-proto: `int bpf_lsm_locked_down(enum lockdown_reason)` (6.1 to 7.2). Needs `bpf` among the
 //! active LSMs. The values differ between kernels: the loader looks their names up in BTF.
 //!
-//! Only reasons of the loader's table are judged: denying all of them would stop BPF itself, and
-//! reading `/dev/mem`, which the watchdog lives on.
+//! Only reasons in the loader's table are judged. A denial of all reasons would also stop BPF, and
+//! reads of `/dev/mem`, which the watchdog needs.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;

@@ -1,12 +1,12 @@
 //! The guard's eBPF programs, grouped by what they watch.
 //!
-//! LSM programs decide; fentry programs save for them what a hook does not get to see, or catch
-//! what no hook sees. Each program file says what it needs, which kernel prototype it relies on
-//! (`match-proto:`, checked against the kernel's BTF when the guard is loaded), and why it fails
-//! open or closed.
+//! LSM programs decide. Fentry programs save data that an LSM hook does not get, or detect accesses
+//! that no hook sees. Each program file says what it needs, which kernel prototype it relies on
+//! (`match-proto:`), and why it fails open or closed. When the guard is loaded, it checks the
+//! number of parameters against the kernel's BTF.
 #![no_std]
 #![no_main]
-// For one instruction, in `report`; the build allows it for the sake of `core`.
+// For one instruction in `report`. The build allows unstable features because it builds `core`.
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod access;
@@ -51,18 +51,18 @@ mod shared_frames;
 mod structures;
 mod sysctl;
 
-// On the host this crate is only checked, where its dependencies may bring in `std`.
+// On the host this crate is only checked, and its dependencies may need `std`.
 #[cfg(not(target_arch = "bpf"))]
 extern crate std;
 
-/// Unreachable: the verifier refuses a program from which it could be reached, because it loops.
+/// Unreachable: the verifier refuses a program that could reach this loop.
 #[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// The helpers used are for GPL-compatible programs only.
+/// The kernel allows the helpers used here only in GPL-compatible programs.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,18 +1,18 @@
-//! Physical memory, as the rules divide it: other nodes' memory, canary pages, and what `/dev/mem`
-//! may be written at.
+//! Physical memory, as the rules divide it: other nodes' memory, canary pages, and memory that may
+//! be written through `/dev/mem`.
 //!
-//! The verifier follows each branch to its end. So a loop over ranges has none: it collects the
-//! signs of differences. No range of memory reaches as far as where such a sign would change.
+//! The verifier follows each branch to its end. So a loop over ranges has no branch, and collects
+//! the signs of differences instead. Physical addresses are too small to overflow such a sign.
 
 use watchdog_common::{MAX_RANGES, MAX_WRITABLE, Range};
 
 use crate::rules::{self, rules};
 
 pub(crate) const PAGE_SHIFT: u32 = 12;
-/// The last address of which a difference has the right sign.
+/// The last address whose differences have the correct sign.
 const LAST: u64 = i64::MAX as u64;
 
-/// Whole pages from page `pgoff` on; `None` when they do not fit an address.
+/// Whole pages from page `pgoff` on; `None` if they exceed the addresses.
 #[inline(always)]
 pub(crate) fn pages(pgoff: u64, bytes: u64) -> Option<Range> {
     const LAST_PAGE: u64 = u64::MAX >> PAGE_SHIFT;
@@ -33,9 +33,9 @@ pub(crate) fn is_protected(start: u64, end: u64) -> bool {
     start < range.end && range.start < end
 }
 
-/// Below zero if any byte is in another node's memory or the canary page; for addresses that are
-/// not below zero themselves. It looks at every range: inside a loop over segments, the verifier
-/// loses the bounds of the index that [`is_protected`] finds a range by (6.1).
+/// Negative if any byte is in another node's memory or the canary page. The addresses must not be
+/// negative themselves. This checks every range: inside a loop over segments, the verifier loses
+/// the bounds of the index by which [`is_protected`] finds a range (6.1).
 #[inline(always)]
 pub(crate) fn guarded_sign(start: u64, end: u64) -> i64 {
     // SAFETY: a static of this program.
@@ -49,18 +49,18 @@ pub(crate) fn guarded_sign(start: u64, end: u64) -> i64 {
     signs
 }
 
-/// The first of the other nodes' ranges that ends behind `start`, which is at most [`LAST`]: memory
-/// from there on overlaps this range or none. Ranges are ascending, so six looks find it. Functions
-/// that run for every packet and block use this.
+/// The first range of other nodes that ends after `start`, which must be at most [`LAST`]. Memory
+/// that begins at `start` overlaps this range or none. Ranges are ascending, so six steps find it.
+/// Programs that run for every packet and block use this.
 #[inline(always)]
 fn candidate(start: u64) -> Range {
-    // The number of ranges that end before `start` does begin; an unused place, whose end is 0, is
-    // none of them.
+    // The number of ranges that end at or before `start`. An unused entry has the end 0 and does
+    // not count.
     let mut before = 0_usize;
     let mut step = MAX_RANGES / 2;
     while step > 0 {
         let behind = rules::range(before + step - 1).end;
-        // All ones where `behind <= start`: neither number reaches the sign.
+        // All ones if `0 < behind <= start`: neither number reaches the sign bit.
         let last = behind.wrapping_sub(1) & LAST;
         let is_before = last.wrapping_sub(start).cast_signed() >> 63;
         before += step & is_before as usize;
@@ -69,13 +69,13 @@ fn candidate(start: u64) -> Range {
     rules::range(before)
 }
 
-/// Below zero if both overlap: then both differences are.
+/// Negative if both ranges overlap: then both differences are negative.
 #[inline(always)]
 fn sign(start: u64, end: u64, range: &Range) -> i64 {
     (start.wrapping_sub(range.end) & range.start.wrapping_sub(end)).cast_signed()
 }
 
-/// Whether `/dev/mem` may be written at all of it, by the rules.
+/// Whether the rules allow writes to the whole range through `/dev/mem`.
 #[inline(always)]
 pub(crate) fn is_writable(aimed: &Range) -> bool {
     let (start, end) = clamped(aimed);
@@ -90,19 +90,20 @@ pub(crate) fn is_writable(aimed: &Range) -> bool {
     outside >= 0
 }
 
-/// The bounds of a range, so that no difference has the wrong sign.
+/// The bounds of a range, limited so that every difference has the correct sign.
 #[inline(always)]
 pub(crate) fn clamped(range: &Range) -> (u64, u64) {
     (range.start.min(LAST), range.end.min(LAST))
 }
 
-/// Below zero if any byte is outside a range; for addresses that are not below zero themselves.
+/// Negative if any byte is outside a range. The addresses must not be negative themselves.
 #[inline(always)]
 pub(crate) fn outside_sign(start: u64, end: u64, range: &Range) -> i64 {
     (start.wrapping_sub(range.start) | range.end.wrapping_sub(end)).cast_signed()
 }
 
-/// Whether any byte is in the canary page, at which the self-test tries what must be denied.
+/// Whether any byte is in the canary page. The self-test attempts accesses there that must be
+/// denied.
 #[inline(always)]
 pub(crate) fn is_canary(aimed: &Range) -> bool {
     // SAFETY: a static of this program.
@@ -110,15 +111,15 @@ pub(crate) fn is_canary(aimed: &Range) -> bool {
     overlap(aimed, &canary)
 }
 
-/// Whether any byte is in the inner canary page, which no program denies: the self-test reaches
-/// programs there that cannot deny.
+/// Whether any byte is in the inner canary page. No program denies access there, so the self-test
+/// reaches programs that cannot deny.
 #[inline(always)]
 pub(crate) fn is_inner_canary(aimed: &Range) -> bool {
     overlap(aimed, &inner_canary())
 }
 
-/// Whether all of it is in the inner canary page and the page before it: the self-test maps both
-/// for a moment.
+/// Whether the whole range is in the inner canary page and the page before it. The self-test maps
+/// both for a short time.
 #[inline(always)]
 pub(crate) fn is_for_tests(aimed: &Range) -> bool {
     let canary = inner_canary();

@@ -3,12 +3,12 @@
 //!
 //! match-proto: `int bpf_lsm_mmap_file(struct file *, unsigned long, unsigned long, unsigned long)`
 //! (6.1 to 7.2; 7.2 marks the file as possibly null). Needs `bpf` among the active LSMs. The hook
-//! gets neither place nor length: they are in the system call's registers, since only a system call
-//! of the thread itself maps `/dev/mem`.
+//! gets neither offset nor length. These are in the system call's registers, because only a system
+//! call of the thread itself maps `/dev/mem`.
 //!
-//! Fails closed: a shared writable mapping of `/dev/mem` by any other call is denied, such as the
-//! mmap of 32-bit programs that has its arguments in memory. Private mappings are copies. Read-only
-//! mappings are judged when mprotect makes them writable.
+//! Fails closed: a shared writable mapping of `/dev/mem` through any other call is denied, such as
+//! the mmap of 32-bit programs with its arguments in memory. Private mappings are allowed, because
+//! they are copies. Read-only mappings are judged when mprotect makes them writable.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;

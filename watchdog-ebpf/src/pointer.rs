@@ -1,4 +1,4 @@
-//! Pointers to kernel structures: how each type of [`structures`](crate::structures) is made.
+//! Pointers to kernel structures: the macro behind each type of [`structures`](crate::structures).
 
 use core::ffi::c_void;
 use core::ptr::NonNull;
@@ -9,17 +9,17 @@ use crate::kernel::{self, Object};
 
 /// A pointer to a kernel structure.
 pub(crate) trait Structure: Sized {
-    /// Takes a pointer for one to this structure.
+    /// Makes a typed pointer of a pointer to this structure.
     fn of(pointer: Pointer) -> Self;
 
-    /// The same; `None` for null.
+    /// Makes a typed pointer of an object; `None` for null.
     #[inline(always)]
     fn at(object: Object) -> Option<Self> {
         NonNull::new(object.cast_mut()).map(|it| Self::of(Pointer(it)))
     }
 }
 
-/// A pointer to a structure of which nothing is read.
+/// An untyped pointer, or a pointer to a structure without read fields.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub(crate) struct Pointer(NonNull<c_void>);
@@ -45,27 +45,27 @@ impl Pointer {
         self.0.as_ptr()
     }
 
-    /// Reads the field that is so many bytes behind the beginning.
+    /// Reads the field at an offset.
     #[inline(always)]
     pub(crate) fn read<T>(self, offset: u32) -> Option<T> {
         kernel::read(self.object(), offset)
     }
 
-    /// Reads a field that is a pointer.
+    /// Reads a field that is a pointer to a structure.
     #[inline(always)]
     pub(crate) fn follow<T: Structure>(self, offset: u32) -> Option<T> {
         T::at(self.read(offset)?)
     }
 
-    /// The structure in which this one stands so many bytes behind the beginning.
+    /// The structure that contains this one at an offset.
     #[inline(always)]
     pub(crate) fn around<T: Structure>(self, offset: u32) -> Option<T> {
         T::at(self.object().wrapping_byte_sub(offset as usize))
     }
 }
 
-/// Declares types of pointers to structures, each with the fields that are values, and those that
-/// are pointers.
+/// Declares types of pointers to structures, each with its fields that are values, and its fields
+/// that are pointers.
 macro_rules! structures {
     ($(
         $(#[$doc:meta])*

@@ -1,13 +1,13 @@
-//! Path `processors`: a processor is started that was not this node's when the guard was armed.
-//! Starting one sends it INIT, which ends whatever another node's kernel does on it.
+//! Path `processors`: node 0 starts a processor that it did not have when the guard was armed. The
+//! start sends INIT to the processor, which stops another node's kernel there.
 //!
 //! match-proto: `int _cpu_up(unsigned int, int, enum cpuhp_state)` (kernel/cpu.c, 6.1 to 7.2):
-//! every start of a processor goes through it. It cannot be refused there, only seen.
-//! `file_open` refuses opening the switches for writing: `online` and `hotplug/target` below
+//! every start of a processor calls it. A program there can detect the start, but not refuse it.
+//! `file_open` denies opening the switches for writing: `online` and `hotplug/target` below
 //! `/sys/devices/system/cpu/cpuN` (drivers/base/core.c, kernel/cpu.c), and `smt/control` beside
-//! them, which starts processors of its own choice.
+//! them, which itself chooses the processors to start.
 //!
-//! The switches are known by their names on a sysfs, of which there may be many: each network
+//! The switches are identified by their names on any sysfs. There may be many, because each network
 //! namespace has its own. Fails closed for a number that the rules do not know, and open for a name
 //! that cannot be read.
 
@@ -30,7 +30,7 @@ const SMT: [u8; 4] = *b"smt\0";
 const PROCESSOR: [u8; 3] = *b"cpu";
 const PROCESSORS: [u8; 4] = *b"cpu\0";
 
-/// Sees a processor started.
+/// Detects the start of a processor.
 #[fentry]
 pub(crate) fn processor_up(ctx: FEntryContext) -> u32 {
     let number: u32 = ctx.arg(0);
@@ -40,7 +40,7 @@ pub(crate) fn processor_up(ctx: FEntryContext) -> u32 {
     0
 }
 
-/// Whether a file of a sysfs, by its name there, starts a processor that may not be started.
+/// Whether a file of a sysfs, by its name there, can start a processor that may not be started.
 #[inline(always)]
 pub(crate) fn is_switch(entry: Dentry) -> bool {
     let Some(above) = entry.parent() else { return false };
@@ -55,7 +55,7 @@ pub(crate) fn is_switch(entry: Dentry) -> bool {
         && above.parent().and_then(Dentry::name_starts) == Some(PROCESSORS)
 }
 
-/// Whether a folder is a processor's that may not be started.
+/// Whether a folder belongs to a processor that may not be started.
 #[inline(always)]
 fn is_foreign(folder: Dentry) -> bool {
     let Some([c, p, u, digits @ ..]) = folder.name_starts::<8>() else { return false };

@@ -1,12 +1,12 @@
-//! The registers with which the current task entered the kernel: a system call's own arguments,
-//! out of reach of its other threads.
+//! The registers with which the current task entered the kernel: a system call's arguments. Other
+//! threads of the process cannot change them.
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 
 use crate::kernel::{self, Object};
 use crate::memory::PAGE_SHIFT;
 
-/// The system calls that programs know.
+/// The system calls that programs recognize.
 pub(crate) enum Entry {
     /// `mmap(addr, len, prot, flags, fd, off)`, and `mmap2` with pages for bytes.
     Mmap { bytes: u64, pgoff: u64 },
@@ -29,8 +29,9 @@ const DX: u32 = 96;
 const DI: u32 = 112;
 const ORIG_AX: u32 = 120;
 
-/// Numbers (arch/x86/entry/syscalls). In the other table, none of them is a call that reaches the
-/// hooks. So the number alone is enough, though a 64-bit process may use `int 0x80`.
+/// System call numbers (arch/x86/entry/syscalls). In the other table, none of these numbers is a
+/// call that reaches the hooks. So the number alone is enough, although `int 0x80` works in a
+/// 64-bit process too.
 mod number {
     pub(super) const MMAP: u64 = 9;
     pub(super) const REMAP_FILE_PAGES: u64 = 216;

@@ -1,4 +1,4 @@
-//! Attempts on their way to the watchdog.
+//! Reports attempts to the watchdog.
 
 use aya_ebpf::helpers::bpf_probe_read_kernel_str_bytes;
 use aya_ebpf::macros::map;
@@ -7,15 +7,15 @@ use watchdog_common::{Attempt, EXE_NAMES, Range, action, path};
 
 use crate::structures::{Cred, Dentry, File, Task};
 
-/// Room for attempts.
+/// The size of the ring buffer.
 const BYTES: u32 = 512 << 10;
-/// The last of it is for attempts that ended a process: a flood of refused ones displaces none of
-/// them.
+/// The last part of the buffer is reserved for attempts whose process was killed, so that a flood
+/// of denied attempts cannot displace them.
 const BYTES_FOR_KILLED: u32 = 64 << 10;
-/// `BPF_RB_AVAIL_DATA` (include/uapi/linux/bpf.h): how much waits to be read.
+/// `BPF_RB_AVAIL_DATA` (include/uapi/linux/bpf.h): the number of bytes that wait for the reader.
 const WAITING: u64 = 0;
 
-/// Attempts, in order. A full buffer loses the newest; losses are counted.
+/// Attempts, in order. A full buffer loses the newest ones. Losses are counted.
 #[map]
 static ATTEMPTS: RingBuf = RingBuf::with_byte_size(BYTES, 0);
 
@@ -27,11 +27,12 @@ static COUNTS: Array<u64> = Array::with_max_entries(path::COUNT, 0);
 #[map]
 static LOST: Array<u64> = Array::with_max_entries(path::COUNT, 0);
 
-/// Attempts that the watchdog reported, by path. It keeps the counts here for the next watchdog.
+/// Attempts that the watchdog reported, by path. The watchdog stores these counts for the next
+/// watchdog.
 #[map]
 static TOLD: Array<u64> = Array::with_max_entries(path::COUNT, 0);
 
-/// The self-test's probes that a program saw, by path.
+/// Probes of the self-test that a program detected, by path.
 #[map]
 static PROOFS: Array<u64> = Array::with_max_entries(path::COUNT, 0);
 
@@ -41,7 +42,7 @@ pub(crate) fn count_probe(path: u32) {
     count(PROOFS.get_ptr_mut(path));
 }
 
-/// Reports an attempt and what was done about it.
+/// Reports an attempt and the action that was taken.
 #[inline(always)]
 pub(crate) fn attempt(path: u32, aimed: Range, done: u8, detail: u32) {
     count(COUNTS.get_ptr_mut(path));
@@ -55,7 +56,7 @@ pub(crate) fn attempt(path: u32, aimed: Range, done: u8, detail: u32) {
     let task = Task::current();
     let parent = task.parent();
     let attempt = entry.as_mut_ptr();
-    // Read by field, since not every kind of program may call the helpers for it.
+    // These are reads of fields, because some kinds of programs may not call the helpers for them.
     // SAFETY: `attempt` is the entry's own memory; every field is written before it is submitted.
     unsafe {
         (&raw mut (*attempt).range).write(aimed);
@@ -73,8 +74,8 @@ pub(crate) fn attempt(path: u32, aimed: Range, done: u8, detail: u32) {
     entry.submit(0);
 }
 
-/// Writes the names of an executable's path. So a process that is gone when the watchdog looks into
-/// /proc has a name too.
+/// Writes the names of an executable's path, so that an event has the path even if the process has
+/// exited by then.
 ///
 /// # Safety
 /// `attempt` must be valid for writes.
@@ -99,20 +100,20 @@ unsafe fn write_exe(attempt: *mut Attempt, task: Task) {
 #[inline(always)]
 pub(crate) fn count(counter: Option<*mut u64>) {
     if let Some(counter) = counter {
-        // SAFETY: the map's own memory, aligned, which nothing but such counting writes to.
+        // SAFETY: the map's own memory, aligned, and written only by such counting.
         unsafe { increment(counter) };
     }
 }
 
-/// Adds one, atomically. `core` has no atomic addition for this target, of which not every version
-/// has all atomic instructions.
+/// Adds one atomically. `core` has no atomic addition for this target, because not every version of
+/// it has all atomic instructions.
 ///
 /// # Safety
 /// `counter` must be valid and aligned.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
 unsafe fn increment(counter: *mut u64) {
-    // SAFETY: one atomic addition to memory that the caller answers for.
+    // SAFETY: one atomic addition. The caller guarantees the memory.
     unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1_u64) };
 }
 

@@ -1,4 +1,4 @@
-//! The rules as the loader wrote them: what is protected, and the policy of each path.
+//! The rules, as the loader wrote them: the protected memory, and the policy of each path.
 
 use watchdog_common::{
     ENUM_VALUES, HELPERS, MAX_RANGES, PROCESSOR_WORDS, Range, Rules, SCHEDULERS, action, path,
@@ -8,7 +8,7 @@ use watchdog_common::{
 #[unsafe(no_mangle)]
 static RULES: Rules = Rules::EMPTY;
 
-/// The frozen rules, by pointer: they are too large to be copied.
+/// A pointer to the frozen rules. They are too large to copy.
 #[inline(always)]
 pub(crate) fn rules() -> *const Rules {
     &raw const RULES
@@ -28,17 +28,17 @@ pub(crate) fn has_lsm() -> bool {
     unsafe { core::ptr::read_volatile(&raw const (*rules()).has_lsm) != 0 }
 }
 
-/// The number of the mount namespace whose mounts stay.
+/// The number of the mount namespace whose mounts are protected.
 #[inline(always)]
 pub(crate) fn init_mnt_ns() -> u32 {
     // SAFETY: as above.
     unsafe { core::ptr::read_volatile(&raw const (*rules()).init_mnt_ns) }
 }
 
-/// What is done about a path: one of `watchdog_common::action`.
+/// The policy of a path: one of `watchdog_common::action`.
 #[inline(always)]
 pub(crate) fn policy(path: u32) -> u8 {
-    // A path is a constant of this program, or came out of a table of bytes that is checked here.
+    // A path is a constant of this program, or comes from a table of bytes, so it is checked here.
     if path >= path::COUNT {
         return action::OFF;
     }
@@ -46,26 +46,26 @@ pub(crate) fn policy(path: u32) -> u8 {
     unsafe { core::ptr::read_volatile((&raw const (*rules()).policy[0]).add(path as usize)) }
 }
 
-/// Whether policy does anything about a path.
+/// Whether the policy of a path is not `off`.
 #[inline(always)]
 pub(crate) fn is_on(path: u32) -> bool {
     policy(path) != action::OFF
 }
 
-/// Whether policy refuses accesses on a path.
+/// Whether policy denies accesses on a path.
 #[inline(always)]
 pub(crate) fn refuses(path: u32) -> bool {
     policy(path) >= action::DENY
 }
 
-/// One of the other nodes' ranges: they are ascending, and unused places are behind them, empty.
+/// One of the other nodes' ranges. They are ascending. Unused entries follow them and are empty.
 #[inline(always)]
 pub(crate) fn range(n: usize) -> Range {
     // SAFETY: inside the array, which is in a static of this program.
     unsafe { core::ptr::read_volatile((&raw const (*rules()).ranges[0]).add(n % MAX_RANGES)) }
 }
 
-/// The kernel's enumerations by which paths are told apart.
+/// Tables for the kernel's enumerations that distinguish paths.
 #[derive(Clone, Copy)]
 pub(crate) enum Table {
     Lockdown,
@@ -75,8 +75,8 @@ pub(crate) enum Table {
     AttachTypes,
 }
 
-/// What the rules have for a value of an enumeration: the path that it belongs to, or for BPF
-/// programs one of `watchdog_common::bpf_use`.
+/// The entry of the rules for a value of an enumeration: its path, or for BPF programs one of
+/// `watchdog_common::bpf_use`.
 #[inline(always)]
 pub(crate) fn entry(table: Table, value: u32) -> Option<u32> {
     let index = value as usize;
@@ -97,14 +97,14 @@ pub(crate) fn entry(table: Table, value: u32) -> Option<u32> {
     if entry == Rules::NO_ENTRY { None } else { Some(entry.into()) }
 }
 
-/// The number of a structure by which a program schedules processes, or `Rules::NO_TYPE`.
+/// The BTF type of a structure with which a program schedules processes, or `Rules::NO_TYPE`.
 #[inline(always)]
 pub(crate) fn scheduler(n: usize) -> u32 {
     // SAFETY: inside the array, which is in a static of this program.
     unsafe { core::ptr::read_volatile((&raw const (*rules()).schedulers[0]).add(n % SCHEDULERS)) }
 }
 
-/// What a call of a helper that is looked for has in its instruction, or `Rules::NO_HELPER`.
+/// The number in an instruction that calls a refused helper, or `Rules::NO_HELPER`.
 #[inline(always)]
 pub(crate) fn helper(n: usize) -> i32 {
     // SAFETY: inside the array, which is in a static of this program.

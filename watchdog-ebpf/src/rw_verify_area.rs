@@ -1,11 +1,11 @@
-//! Saves the position of a write, which the LSM hook behind it does not get to see.
+//! Saves the position of a write, because the LSM hook after it does not get the position.
 //!
-//! match-proto: `int rw_verify_area(int, struct file *, const loff_t *, size_t)`
-//! (fs/read_write.c, 6.1 to 7.2). Every write(2) and its kin, aio and io_uring pass through it
-//! before `security_file_permission`. Needs BTF and ftrace.
+//! match-proto: `int rw_verify_area(int, struct file *, const loff_t *, size_t)` (fs/read_write.c,
+//! 6.1 to 7.2). write(2), its variants, aio and io_uring call it before `security_file_permission`.
+//! Needs BTF and ftrace.
 //!
-//! Fails closed: skipped on recursion or inlined away, it saves nothing, and `file_permission`
-//! refuses what it does not know.
+//! Fails closed: if the kernel skips the program on recursion, or inlines the function, nothing is
+//! saved. `file_permission` then refuses the write.
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::macros::fentry;
@@ -26,12 +26,12 @@ pub(crate) fn write_position(ctx: FEntryContext) -> i32 {
     if direction != WRITE {
         return 0;
     }
-    // SAFETY: the function's argument, which it dereferences too.
+    // SAFETY: the function's argument, which the function itself dereferences.
     let file = unsafe { FileArgument::new(ctx.arg(1)) };
     if file.device() == Some(DEV_MEM) {
         let position: *const i64 = ctx.arg(2);
-        // A stream has no position (null since 5.3): nothing is saved, which refuses.
-        // SAFETY: the helper checks the address by itself.
+        // A stream has no position (null since 5.3). Nothing is saved, so the write is refused.
+        // SAFETY: the helper checks the address itself.
         if let Ok(position) = unsafe { bpf_probe_read_kernel(position) }
             && !is_refused(position, count)
         {
@@ -41,8 +41,8 @@ pub(crate) fn write_position(ctx: FEntryContext) -> i32 {
     0
 }
 
-/// Whether the function refuses this itself, so that no program would take what is saved: a count
-/// or an end beyond a signed number (positions of `/dev/mem` are unsigned).
+/// Whether the function itself refuses the write, so that no program would take the saved data: a
+/// count or an end beyond a signed number (positions of `/dev/mem` are unsigned).
 #[inline(always)]
 fn is_refused(position: i64, count: u64) -> bool {
     count.cast_signed() < 0 || position < 0 && count >= position.unsigned_abs()

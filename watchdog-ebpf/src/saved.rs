@@ -1,11 +1,11 @@
-//! What one program saves for another: bound to the thread and the file, used once, and valid only
-//! until the thread gives its processor up. A call without such data is refused: the thread is to
-//! try again, and is denied if that does not help.
+//! Data that one program saves for another. It is bound to the thread and the file, used once, and
+//! valid only until the thread gives up its processor. A call without such data is refused: the
+//! thread should try again, and is denied if that does not help.
 //!
 //! If the kernel returns between the two programs, no program takes what was saved. The thread's
 //! next call does not use it either, because that call saves again. The kernel skips a program only
 //! on a processor that it took from another thread inside the same program. So this thread got the
-//! processor after it saved.
+//! processor after it saved, and its count of switches is not the saved one.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::map;
@@ -14,15 +14,16 @@ use aya_ebpf::maps::{HashMap, LruHashMap};
 use crate::arguments::FileArgument;
 use crate::structures::Task;
 
-/// Threads that can be between two programs at a time. A full table saves nothing: closed.
+/// The number of threads that can be between two programs at a time. A full table saves nothing,
+/// which fails closed.
 const THREADS: u32 = 4096;
 
-/// How often a thread is to try again where nothing is saved. On a kernel that skips programs, that
-/// lasts until another thread gets the processor back: at most some of the scheduler's slices
-/// (3 ms). Where nothing is ever saved, a process that tries without end must come to an end.
+/// How often a thread may try again if nothing is saved. If the kernel skips a program, that lasts
+/// until another thread gets the processor back: at most a few slices of the scheduler (3 ms each).
+/// If nothing is ever saved, the tries must end.
 const TRIES: u32 = 1 << 16;
 
-/// Where and how much a write is about.
+/// The position and size of a write.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Saved {
@@ -31,37 +32,37 @@ pub(crate) struct Saved {
     pub(crate) at: u64,
     /// Bytes.
     pub(crate) bytes: u64,
-    /// How often the thread had given its processor up.
+    /// How often the thread had given up its processor.
     switches: u64,
 }
 
-/// What the programs know of a call.
+/// The programs' knowledge about a call.
 pub(crate) enum Call {
     Known(Saved),
-    /// The thread gave its processor up since, or the kernel skipped the program that saves. The
-    /// next try may be known.
+    /// The thread gave up its processor since, or the kernel skipped the program that saves. The
+    /// next try may succeed.
     Again,
     /// The thread tried often enough.
     Unknown,
 }
 
-/// By thread. The table drops nothing when it is full: a thread that is preempted while it reads
-/// would read the entry of another thread.
+/// Saved data by thread. A full table drops nothing: otherwise a thread that is preempted during a
+/// read could read the entry of another thread.
 #[map]
 static WRITES: HashMap<u64, Saved> = HashMap::with_max_entries(THREADS, 0);
 
-/// How often in a row nothing was saved, by thread. A count that is dropped begins at one.
+/// How often in a row nothing was saved, by thread. A dropped count starts again at one.
 #[map]
 static TRIED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(THREADS, 0);
 
-/// Saves for the current thread.
+/// Saves the position and size for the current thread.
 #[inline(always)]
 pub(crate) fn save(file: FileArgument, at: u64, bytes: u64) {
     let saved = Saved { file: file.address(), at, bytes, switches: switches() };
     let _ = WRITES.insert(bpf_get_current_pid_tgid(), saved, 0);
 }
 
-/// Takes what the current thread saved for its call with a file.
+/// Takes the data that the current thread saved for its call with a file.
 #[inline(always)]
 pub(crate) fn take(file: FileArgument) -> Call {
     let thread = bpf_get_current_pid_tgid();
@@ -87,7 +88,7 @@ fn nothing(thread: u64) -> Call {
     if is_counted { Call::Again } else { Call::Unknown }
 }
 
-/// How often the current thread gave its processor up, or the kernel took it.
+/// How often the current thread gave up its processor, or the kernel took the processor away.
 #[inline(always)]
 fn switches() -> u64 {
     let task = Task::current();

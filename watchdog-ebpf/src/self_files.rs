@@ -1,4 +1,5 @@
-//! Path `self`: the pins, the watchdog's executable, its configuration and its baselines.
+//! Path `self`: changes of the pins, the watchdog's executable, its configuration and its
+//! baselines.
 //!
 //! match-proto: `int bpf_lsm_inode_unlink(struct inode *, struct dentry *)`, `int
 //! bpf_lsm_inode_rename(struct inode *, struct dentry *, struct inode *, struct dentry *)`, `int
@@ -9,19 +10,19 @@
 //! bpf_lsm_inode_setattr(struct mnt_idmap *, struct dentry *, struct iattr *)` (before 6.3 without
 //! the first), `int bpf_lsm_inode_setxattr(struct mnt_idmap *, struct dentry *, const char *, …)`,
 //! `int bpf_lsm_inode_set_acl(struct mnt_idmap *, struct dentry *, const char *, struct posix_acl
-//! *)` (from 6.2 on; before, ACLs are set as other attributes are) (6.1 to 7.2). Needs `bpf` among
-//! the active LSMs. Opening for writing is judged in `file_open`.
+//! *)` (since 6.2; before, ACLs are set like other extended attributes) (6.1 to 7.2). Needs `bpf`
+//! among the active LSMs. Opening for writing is judged in `file_open`.
 //!
-//! Mode, owner and size are judged in `notify_change()` (fs/attr.c), not by the path that a process
-//! names: every file system that is mounted over another calls it.
+//! Mode, owner and size are judged in `notify_change()` (fs/attr.c), and not by the path that a
+//! process names. A file system on top of another one calls that function for the lower file too.
 //!
-//! Folders above pins and protected files keep their names too. If a process renamed one, the next
-//! watchdog would read another configuration.
+//! Folders above pins and protected files keep their names too. If a process could rename one, the
+//! next watchdog would read another configuration.
 //!
-//! Pins go only once the guard is released. The kernel removes no folder that is not empty, so
+//! Pins can only be removed once the guard is released. The kernel removes only empty folders, so
 //! rmdir(2) needs no program.
 //!
-//! Fails open for a file whose inode cannot be read; the self-test tries a canary.
+//! Fails open for a file whose inode cannot be read. The self-test attempts a change of a canary.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -35,10 +36,10 @@ use crate::pointer::Structure;
 use crate::self_protection::{deny_untrusted, is_protected_file, is_released};
 use crate::structures::{Attributes, Dentry};
 
-/// What the name of a canary begins with.
+/// The beginning of a canary's name.
 const CANARY: [u8; 5] = *b"decoy";
 
-/// Judges a name that is to go.
+/// Judges the removal of a name.
 #[lsm(hook = "inode_unlink")]
 pub(crate) fn inode_unlink(ctx: LsmContext) -> i32 {
     let (folder, entry): (Object, Object) = (ctx.arg(0), ctx.arg(1));
@@ -49,7 +50,7 @@ pub(crate) fn inode_unlink(ctx: LsmContext) -> i32 {
     change(self_act::UNLINK, kinds, entry)
 }
 
-/// Judges a name that is to become another.
+/// Judges a rename.
 #[lsm(hook = "inode_rename")]
 pub(crate) fn inode_rename(ctx: LsmContext) -> i32 {
     let (from, entry): (Object, Object) = (ctx.arg(0), ctx.arg(1));
@@ -79,7 +80,7 @@ pub(crate) fn inode_symlink(ctx: LsmContext) -> i32 {
     made(folder_kind(ctx.arg(0)), ctx.arg(3))
 }
 
-/// Judges a new name of a file.
+/// Judges a hard link.
 #[lsm(hook = "inode_link")]
 pub(crate) fn inode_link(ctx: LsmContext) -> i32 {
     made(folder_kind(ctx.arg(1)), ctx.arg(3))
@@ -105,19 +106,19 @@ pub(crate) fn inode_setattr_before(ctx: LsmContext) -> i32 {
     set(ctx.arg(0), ctx.arg(1), ctx.arg(2))
 }
 
-/// Judges an extended attribute: an ACL before 6.2, a security module's label.
+/// Judges an extended attribute, for example an ACL before 6.2 or a label of a security module.
 #[lsm(hook = "inode_setxattr")]
 pub(crate) fn inode_setxattr(ctx: LsmContext) -> i32 {
     changed(self_act::MODE, ctx.arg(1), ctx.arg(6))
 }
 
-/// Judges an ACL, which is a mode as well.
+/// Judges an ACL, which also grants rights.
 #[lsm(hook = "inode_set_acl")]
 pub(crate) fn inode_set_acl(ctx: LsmContext) -> i32 {
     changed(self_act::MODE, ctx.arg(1), ctx.arg(4))
 }
 
-/// Judges attributes that are to be set of a file; every process may set times.
+/// Judges a change of a file's attributes. Every process may set times.
 #[inline(always)]
 fn set(entry: Object, attributes: Object, verdict: i32) -> i32 {
     // `ATTR_MODE`, `ATTR_UID`, `ATTR_GID`, `ATTR_SIZE` (include/linux/fs.h).
@@ -130,13 +131,13 @@ fn set(entry: Object, attributes: Object, verdict: i32) -> i32 {
     changed(if valid & SIZE != 0 { self_act::TRUNCATE } else { self_act::MODE }, entry, verdict)
 }
 
-/// Judges a change of a file that perhaps only a trusted process may write.
+/// Judges a change of a file. Only a trusted process may change a protected file.
 #[inline(always)]
 fn changed(detail: u32, entry: Object, verdict: i32) -> i32 {
     if let Some(verdict) = earlier(verdict) {
         return verdict;
     }
-    // SAFETY: called with arguments of the hooks above alone, whose names are there.
+    // SAFETY: called only with arguments of the hooks above, which are never null.
     let name = unsafe { DentryArgument::new(entry) };
     if is_protected_file(name.key(), kind(name.folder())) {
         deny_untrusted(detail, false)
@@ -145,21 +146,21 @@ fn changed(detail: u32, entry: Object, verdict: i32) -> i32 {
     }
 }
 
-/// What a folder that a hook is about is to the guard.
+/// The kind of a hook's folder.
 #[inline(always)]
 fn folder_kind(folder: Object) -> u32 {
-    // SAFETY: called with arguments of the hooks above alone, whose folders are there.
+    // SAFETY: called only with arguments of the hooks above, which are never null.
     kind(unsafe { InodeArgument::new(folder) }.key())
 }
 
-/// What the file that has a name is to the guard.
+/// The kind of the file with a name.
 #[inline(always)]
 fn name_kind(entry: Object) -> u32 {
-    // SAFETY: called with arguments of the hooks above alone, whose names are there.
+    // SAFETY: called only with arguments of the hooks above, which are never null.
     kind(unsafe { DentryArgument::new(entry) }.key())
 }
 
-/// Judges something new in a folder, by what that is to the guard.
+/// Judges a new entry in a folder, by the folder's kind.
 #[inline(always)]
 fn made(folder: u32, verdict: i32) -> i32 {
     if let Some(verdict) = earlier(verdict) {
@@ -171,12 +172,14 @@ fn made(folder: u32, verdict: i32) -> i32 {
     }
 }
 
-/// Judges a change of names, given what folders and files are to the guard.
+/// Judges a change of names. `kinds` are those of a folder and a file, and in a rename also of the
+/// new folder and the replaced file.
 #[inline(always)]
 fn change(detail: u32, kinds: [u32; 4], entry: Object) -> i32 {
     let any = |wanted: u32| kinds.contains(&wanted);
     if any(file_kind::PINS) {
-        // A trusted process is refused a canary, and everything else until the guard is released.
+        // No process may change the pins until the guard is released. A change of a canary by a
+        // trusted process is a probe.
         let is_canary = is_canary(entry);
         if !is_canary && !is_released() {
             return Access::to_guard(detail).deny();
@@ -191,7 +194,7 @@ fn change(detail: u32, kinds: [u32; 4], entry: Object) -> i32 {
     0
 }
 
-/// Whether a name is a canary's.
+/// Whether a name belongs to a canary.
 #[inline(always)]
 fn is_canary(entry: Object) -> bool {
     Dentry::at(entry).and_then(Dentry::name_starts) == Some(CANARY)

@@ -1,21 +1,21 @@
-//! Path `self`: mounts. The pins live as long as their file system is mounted or open somewhere,
-//! and the next watchdog reads its configuration and baselines where they are mounted: neither is
-//! unmounted, moved or hidden below another file system.
+//! Path `self`: changes of mounts. The pins exist as long as their file system is mounted or open
+//! somewhere. The next watchdog reads its configuration and baselines where they are mounted. So no
+//! process may unmount or move these, or mount another file system over them.
 //!
 //! match-proto: `int bpf_lsm_sb_umount(struct vfsmount *, int)`, `int bpf_lsm_sb_mount(const char
 //! *, const struct path *, const char *, unsigned long, void *)`, `int bpf_lsm_move_mount(const
 //! struct path *, const struct path *)`, `int bpf_lsm_sb_pivotroot(const struct path *, const
 //! struct path *)` (6.1 to 7.2). Needs `bpf` among the active LSMs.
 //!
-//! The programs keep the mounts of the namespace that process 1 is in, and those that are shared
-//! with others: a change in another namespace then happens there too
-//! (Documentation/filesystems/sharedsubtree.rst, 6.12). Containers come and go with copies that are
-//! not shared. In the namespace of process 1, mount(2) moves nothing at all: the hook does not get
-//! the source, and only a change of the root moves mounts. No hook sees a change of sharing
-//! (mount_setattr(2)), which gains nothing by itself.
+//! The programs protect the mounts in the namespace of process 1. They also protect shared mounts
+//! in any namespace, because a change of a shared mount propagates
+//! (Documentation/filesystems/sharedsubtree.rst, 6.12). Containers have copies that are not shared,
+//! and may change these. In the namespace of process 1, mount(2) may not move any mount, because
+//! the hook does not get the source. Usually only a change of the root moves mounts. No hook sees a
+//! change of sharing (mount_setattr(2)), but that gains nothing by itself.
 //!
-//! Fails open for a mount that cannot be read. The watchdog's own unmount, with flags that the
-//! kernel refuses behind the hook, is the probe.
+//! Fails open for a mount that cannot be read. The probe is an unmount by the watchdog, with flags
+//! that the kernel refuses after the hook.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -36,7 +36,7 @@ const BIND: u64 = 1 << 12;
 const MOVE: u64 = 1 << 13;
 const SHARING: u64 = 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20;
 
-/// Judges an unmount. Process 1 may unmount what is above protected files: it does so when the
+/// Judges an unmount. Process 1 may unmount file systems with protected files: it does so when the
 /// machine shuts down.
 #[lsm(hook = "sb_umount")]
 pub(crate) fn sb_umount(ctx: LsmContext) -> i32 {
@@ -58,7 +58,7 @@ pub(crate) fn sb_umount(ctx: LsmContext) -> i32 {
     }
 }
 
-/// Judges mount(2): something mounted over what is protected or above it, or moved.
+/// Judges mount(2): a mount over a protected file or a folder above it, or a move.
 #[lsm(hook = "sb_mount")]
 pub(crate) fn sb_mount(ctx: LsmContext) -> i32 {
     // SAFETY: the hook's argument, which the kernel never leaves out.
@@ -66,7 +66,7 @@ pub(crate) fn sb_mount(ctx: LsmContext) -> i32 {
     if let Some(verdict) = earlier(ctx.arg(5)) {
         return verdict;
     }
-    // Of several flags the first of these counts: remount, bind, sharing, move (`path_mount()`,
+    // With several flags, the first of these decides: remount, bind, sharing, move (`path_mount()`,
     // fs/namespace.c, 6.1 to 7.2).
     let changes_sharing = flags & SHARING != 0 && flags & BIND == 0;
     if flags & REMOUNT != 0 || changes_sharing {
@@ -78,7 +78,7 @@ pub(crate) fn sb_mount(ctx: LsmContext) -> i32 {
     if is_moved || is_hidden { deny_untrusted(self_act::MOUNT, false) } else { 0 }
 }
 
-/// Judges move_mount(2), which also puts in place what fsmount(2) made.
+/// Judges move_mount(2), which also attaches a mount from fsmount(2).
 #[lsm(hook = "move_mount")]
 pub(crate) fn move_mount(ctx: LsmContext) -> i32 {
     // SAFETY: the hook's arguments, which the kernel never leaves out.
@@ -91,7 +91,7 @@ pub(crate) fn move_mount(ctx: LsmContext) -> i32 {
     if is_moved || is_hidden { deny_untrusted(self_act::MOUNT, false) } else { 0 }
 }
 
-/// Judges another root, which takes everything with it.
+/// Judges a change of the root, which moves all mounts.
 #[lsm(hook = "sb_pivotroot")]
 pub(crate) fn sb_pivotroot(ctx: LsmContext) -> i32 {
     if let Some(verdict) = earlier(ctx.arg(2)) {
@@ -102,8 +102,8 @@ pub(crate) fn sb_pivotroot(ctx: LsmContext) -> i32 {
     if is_of_init(mount_of(old_root)) { deny_untrusted(self_act::MOUNT, false) } else { 0 }
 }
 
-/// Whether a path is one of the guard's, above one, or in a folder that it keeps: what is mounted
-/// there hides it.
+/// Whether a mount at this path would hide a file of the guard: the path is such a file, a folder
+/// above one, or in a protected folder.
 #[inline(always)]
 fn hides(path: PathArgument) -> bool {
     let entry = path.dentry();
@@ -116,18 +116,18 @@ fn mount_of(path: PathArgument) -> Option<Mount> {
     path.mount()?.mount()
 }
 
-/// Whether a change of a mount is one in the namespace that process 1 is in; or may become one,
-/// since the mount that it is made on is shared.
+/// Whether a change of a mount reaches the namespace of process 1: the mount is in it, or the
+/// change propagates because the mount below is shared.
 #[inline(always)]
 fn reaches_init(mount: Option<Mount>, on: Option<Mount>) -> bool {
     is_of_init(mount) || on.and_then(Mount::group).unwrap_or(1) != 0
 }
 
-/// Whether a mount is in the namespace that process 1 is in.
+/// Whether a mount is in the namespace of process 1.
 #[inline(always)]
 fn is_of_init(mount: Option<Mount>) -> bool {
-    // Numbers, not whether there are any: the verifier follows each branch with what the others
-    // left.
+    // This compares numbers and no `Option`s, because each branch multiplies the states that the
+    // verifier follows.
     let namespace = mount.and_then(Mount::namespace).and_then(MountNamespace::number);
     namespace.unwrap_or(0) == rules::init_mnt_ns()
 }

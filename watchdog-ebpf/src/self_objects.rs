@@ -1,16 +1,16 @@
-//! Path `self`: the guard's tables and programs, reached for by bpf(2).
+//! Path `self`: a process opens the guard's tables and programs through bpf(2).
 //!
 //! match-proto: `int bpf_lsm_bpf_map(struct bpf_map *, fmode_t)`, `int bpf_lsm_bpf_prog(struct
-//! bpf_prog *)` (6.1 to 7.2): called whenever a descriptor of one is made, from a pin or by id
+//! bpf_prog *)` (6.1 to 7.2). The kernel calls them for each new descriptor, from a pin or by id
 //! (`bpf_map_new_fd()`, `bpf_prog_new_fd()`, kernel/bpf/syscall.c). Needs `bpf` among the active
-//! LSMs. A program that was just loaded gets its first descriptor here, so one of others that is
-//! refused ends here (`bpf_programs`).
+//! LSMs. A new program gets its first descriptor here too, so a foreign program can be refused here
+//! (`bpf_programs`).
 //!
-//! Without a descriptor nothing can be read, changed, replaced, detached or extended. The kernel
-//! detaches no links of tracing and LSM programs. The program on the root cgroup is attached
-//! without a link, so detaching it takes a descriptor of it.
+//! Without a descriptor, a process cannot read, change, replace, detach or extend anything. The
+//! kernel does not detach links of tracing and LSM programs. A program on the root cgroup is
+//! attached without a link, so a process needs a descriptor of it to detach it.
 //!
-//! Fails open for an object whose id cannot be read; the self-test tries a canary.
+//! Fails open for an object whose id cannot be read. The self-test opens a canary.
 
 use aya_ebpf::macros::{lsm, map};
 use aya_ebpf::maps::HashMap;
@@ -24,14 +24,14 @@ use crate::pointer::Structure;
 use crate::self_protection::deny_untrusted;
 use crate::structures::{BpfMap, BpfProgram};
 
-/// Ids of the guard's tables; the value is one of `watchdog_common::object_kind`.
+/// Ids of the guard's tables. The value is one of `watchdog_common::object_kind`.
 #[map]
 static MAPS: HashMap<u32, u32> = HashMap::with_max_entries(64, 0);
-/// Ids of its programs, likewise.
+/// Ids of the guard's programs, with the same values.
 #[map]
 static PROGRAMS: HashMap<u32, u32> = HashMap::with_max_entries(128, 0);
 
-/// The canary: what the watchdog itself is refused, as a probe.
+/// The canary. The watchdog itself is refused a descriptor of it, as a probe.
 #[map]
 static DECOY: aya_ebpf::maps::Array<u32> = aya_ebpf::maps::Array::with_max_entries(1, 0);
 
@@ -73,7 +73,7 @@ pub(crate) fn belongs_to_guard(program: BpfProgram) -> bool {
     kind(program).is_some()
 }
 
-/// What a program is to the guard; `None` for one of others.
+/// The kind of a program of the guard; `None` for a foreign program.
 #[inline(always)]
 fn kind(program: BpfProgram) -> Option<u32> {
     let id = program.aux()?.id()?;

@@ -1,16 +1,16 @@
-//! Of path `self`: where the watchdog's alerts go. The first process that binds a socket to
-//! journald's name gets them.
+//! Part of path `self`: records which socket receives the watchdog's alerts. The first process that
+//! binds a socket to journald's name gets them.
 //!
-//! match-proto: `int bpf_lsm_unix_may_send(struct socket *, struct socket *)` (6.1 to 7.2), which a
-//! datagram asks before it is put into the queue of the other socket. Needs `bpf` among the active
-//! LSMs.
+//! match-proto: `int bpf_lsm_unix_may_send(struct socket *, struct socket *)` (6.1 to 7.2). The
+//! kernel calls it before it puts a datagram into the queue of the other socket. Needs `bpf` among
+//! the active LSMs.
 //!
-//! A filter at the other socket (`SO_ATTACH_FILTER`) is asked before this hook, and what it drops
-//! counts as sent (`unix_dgram_sendmsg`, net/unix/af_unix.c). One that is a BPF map's (`sk_psock`)
-//! is asked later.
+//! A filter at the other socket (`SO_ATTACH_FILTER`) runs before this hook, and a datagram that it
+//! drops counts as sent (`unix_dgram_sendmsg`, net/unix/af_unix.c). A program of a BPF map of
+//! sockets (`sk_psock`) runs later.
 //!
-//! Refuses nothing. If it misses a call, the watchdog does not know the reader and sends all the
-//! same.
+//! This program denies nothing. If it misses a call, the watchdog does not know the reader, and
+//! still sends.
 
 use aya_ebpf::macros::{lsm, map};
 use aya_ebpf::maps::LruHashMap;
@@ -22,11 +22,11 @@ use crate::identity::is_watchdog;
 use crate::pointer::Structure;
 use crate::structures::{Socket, Task, key_of};
 
-/// What each of the watchdog's threads sent to last ([`peer`]).
+/// The last socket to which each of the watchdog's threads sent ([`peer`]).
 #[map]
 static PEERS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(64, 0);
 
-/// Notes where the watchdog sends.
+/// Records the socket to which the watchdog sends.
 #[lsm(hook = "unix_may_send")]
 pub(crate) fn unix_may_send(ctx: LsmContext) -> i32 {
     if let Some(verdict) = earlier(ctx.arg(2)) {
@@ -44,7 +44,7 @@ pub(crate) fn unix_may_send(ctx: LsmContext) -> i32 {
     0
 }
 
-/// Whether what comes to a socket passes a filter, or a program by a map of sockets.
+/// Whether datagrams to a socket pass a filter, or a program of a map of sockets.
 #[inline(always)]
 fn is_filtered(socket: Socket) -> bool {
     socket.sock().is_some_and(|sock| sock.filter().is_some() || sock.user_data().is_some())

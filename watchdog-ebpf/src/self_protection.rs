@@ -1,4 +1,4 @@
-//! What belongs to the guard, and which processes may touch it.
+//! The guard's objects, and the processes that may change them.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
@@ -13,11 +13,11 @@ use crate::{lease, report};
 /// The process that starts and stops services.
 pub(crate) const INIT: u32 = 1;
 
-/// Whether the guard may be taken down, and what user space keeps about it.
+/// Whether the guard may be taken down, and the record of user space about it.
 #[map]
 static STATE: Array<State> = Array::with_max_entries(1, 0);
 
-/// Whether only a trusted process may write a file, by what the file and its folder are.
+/// Whether only a trusted process may write a file, by the kinds of the file and its folder.
 #[inline(always)]
 pub(crate) fn is_protected_file(file: FileKey, folder: u32) -> bool {
     folder == file_kind::PROTECTED
@@ -25,7 +25,7 @@ pub(crate) fn is_protected_file(file: FileKey, folder: u32) -> bool {
         || lease::is_executable(file)
 }
 
-/// Whether no process may trace those that execute a file.
+/// Whether a file is an executable whose processes may not be traced.
 #[inline(always)]
 pub(crate) fn is_executable(key: FileKey) -> bool {
     kind(key) == file_kind::EXECUTABLE || lease::is_executable(key)
@@ -37,7 +37,7 @@ fn executable() -> FileKey {
     key_of(Task::current().executable())
 }
 
-/// Registers that the current process executes a file from now on.
+/// Registers that the current process begins to execute a file.
 #[inline(always)]
 pub(crate) fn register_execution(file: Option<File>) {
     let key = key_of(file);
@@ -57,8 +57,8 @@ pub(crate) fn is_released() -> bool {
     STATE.get_ptr(0).is_some_and(|state| unsafe { (*state).released } != 0)
 }
 
-/// Whether the current process is trusted, and it is the time for the next watchdog to open
-/// `/dev/mem` for writing.
+/// Whether the current process is trusted and may now open `/dev/mem` for writing, as the next
+/// watchdog does for its self-test.
 #[inline(always)]
 pub(crate) fn may_open() -> bool {
     // SAFETY: the map's own memory; one word of it.
@@ -66,7 +66,7 @@ pub(crate) fn may_open() -> bool {
     opens && is_trusted()
 }
 
-/// Registers a file that the watchdog opens, when it says that those are the guard's.
+/// Registers a file that the watchdog opens, while the watchdog has registration on.
 #[inline(always)]
 pub(crate) fn register_file(file: FileArgument) {
     let Some(state) = STATE.get_ptr(0) else { return };
@@ -76,7 +76,8 @@ pub(crate) fn register_file(file: FileArgument) {
         return;
     }
     let key = file.inode().key();
-    // The watchdog opens its executable by `/proc`, over which anything may be mounted.
+    // The watchdog opens its executable through `/proc`, and another file system may be mounted
+    // there.
     if kind == file_kind::EXECUTABLE && key != executable() {
         return;
     }
@@ -94,8 +95,8 @@ pub(crate) fn is_init() -> bool {
     Task::current().tgid() == Some(INIT)
 }
 
-/// Decides about something that only a trusted process may do. At a canary it is a probe, which is
-/// counted and refused.
+/// Denies an act to all but trusted processes. On a canary, an act by a trusted process is a probe:
+/// it is counted and denied.
 #[inline(always)]
 pub(crate) fn deny_untrusted(detail: u32, is_canary: bool) -> i32 {
     if !is_trusted() {

@@ -1,16 +1,16 @@
-//! Path `held`: processes that have guarded frames mapped to be written, by any driver: `/dev/mem`,
-//! UIO, graphics, MTD; and of `/dev/mem` any frames that may not be written. No hook runs again for
-//! a mapping that is there. So the watchdog reads this list when the guard is armed, after every
-//! lease, and in every period.
+//! Path `held`: lists writable mappings of guarded frames in processes. Any driver may have made
+//! them: `/dev/mem`, UIO, graphics, MTD. For `/dev/mem` the list has all frames that may not be
+//! written. No hook runs again for an existing mapping. So the watchdog reads this list when the
+//! guard is armed, after every lease, and in every period.
 //!
 //! match-proto: `int bpf_iter_task_vma(struct bpf_iter_meta *, struct task_struct *, struct
-//! vm_area_struct *)` (kernel/bpf/task_iter.c, 6.1 to 7.2). The kernel goes through the mappings of
-//! every process, and of threads with descriptors of their own, which takes in a group whose leader
-//! is gone; `mmap_lock` is held for reading, so no mapping moves while it is followed.
+//! vm_area_struct *)` (kernel/bpf/task_iter.c, 6.1 to 7.2). The kernel walks the mappings of every
+//! process, and of threads with separate descriptors, so it also covers a thread group whose leader
+//! has exited. It holds `mmap_lock` for reading, so no mapping moves during the walk.
 //!
-//! `/proc` shows a place in a device's file for such a mapping, and only the driver knows which
-//! memory that is. So this program follows the page tables, through the direct map. Fails closed: a
-//! mapping that cannot be followed to its end is listed without its place in memory.
+//! For such a mapping, `/proc` shows only an offset in a device file, and only the driver knows its
+//! memory. So this program walks the page tables, through the direct map. Fails closed: a mapping
+//! that cannot be walked to its end is listed without its physical address.
 
 use core::ffi::c_void;
 
@@ -26,23 +26,23 @@ use crate::{frames, memory, rules};
 #[unsafe(no_mangle)]
 static PAGE_TABLES: PageTables = PageTables::UNKNOWN;
 
-/// `VM_PFNMAP`, `VM_MIXEDMAP` (include/linux/mm.h): only such mappings have frames that are no
-/// page's.
+/// `VM_PFNMAP`, `VM_MIXEDMAP` (include/linux/mm.h): only such mappings have frames without a
+/// `struct page`.
 const VM_PFNMAP: u64 = 0x400;
 const VM_MIXEDMAP: u64 = 0x1000_0000;
 
 /// Bits of an entry (arch/x86/include/asm/pgtable_types.h).
 const PRESENT: u64 = 1;
 const LARGE: u64 = 1 << 7;
-/// Of an entry that is not present: the mapping may not be used now, and may be again. Its frame is
-/// kept inverted (arch/x86/include/asm/pgtable-invert.h).
+/// In an entry that is not present: the mapping cannot be used now, but may become usable again.
+/// Its frame is stored inverted (arch/x86/include/asm/pgtable-invert.h).
 const PROTECTED: u64 = 1 << 8;
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
 const INDEX_BITS: u64 = 9;
 const LAST_INDEX: u64 = (1 << INDEX_BITS) - 1;
-/// Entries that are followed in one mapping, at most: 16 GiB of small pages.
+/// The largest number of steps in one mapping: enough for 16 GiB of small pages.
 const STEPS: u32 = 1 << 22;
-/// The level of the table where the walk has to begin at the topmost one; tables have 1 to 5.
+/// The level if the walk must begin at the topmost table. Tables have the levels 1 to 5.
 const UNKNOWN_LEVEL: u64 = 0;
 
 /// `struct bpf_iter__task_vma` (kernel/bpf/task_iter.c); each field is eight bytes.
@@ -53,27 +53,27 @@ struct Context {
     vma: Option<Vma>,
 }
 
-/// Where the following of a mapping is. All words, so that none of it is left out in a copy.
+/// The state of the walk over a mapping. All fields are words, so a copy includes all of it.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Walk {
-    /// The next byte to look at, and the first one behind the mapping: virtual addresses.
+    /// The next byte, and the first byte after the mapping: virtual addresses.
     at: u64,
     end: u64,
-    /// The topmost table, by its place in the direct map.
+    /// The topmost table, at its address in the direct map.
     root: u64,
-    /// The table that the next byte's entry is in, and its level or [`UNKNOWN_LEVEL`].
+    /// The table with the next byte's entry, and its level or [`UNKNOWN_LEVEL`].
     table: u64,
     level: u64,
-    /// What was found: guarded memory, or the canary page where there is none.
+    /// The result: guarded memory, or the canary page if there is no guarded memory.
     start: u64,
     bytes: u64,
     is_guarded: u64,
-    /// Whether the mapping is one of `/dev/mem`, which nobody writes but where the rules say so.
+    /// Whether this is a mapping of `/dev/mem` that may only write where the rules allow it.
     is_dev_mem: u64,
 }
 
-/// One mapping of one process; at the end of all, once without any.
+/// The kernel calls this for each mapping of each process, and at the end once without a mapping.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter")]
 fn shared_frames(ctx: *mut c_void) -> i32 {
@@ -118,17 +118,17 @@ fn shared_frames(ctx: *mut c_void) -> i32 {
     0
 }
 
-/// Keeps a state by a copy that the verifier does not follow: it would take every value that each
-/// of its fields may have for another state of the loop, and never come to an end.
+/// Stores the state with a copy that the verifier does not track. Otherwise the verifier would
+/// treat each value of a field as another state of the loop, and would never finish.
 #[inline(always)]
 fn keep(walk: *mut Walk, now: &Walk) {
     let size = size_of::<Walk>() as u32;
-    // SAFETY: both are on the stack, and the helper checks where it reads.
+    // SAFETY: both are on the stack, and the helper checks the address that it reads.
     unsafe { bpf_probe_read_kernel(walk.cast(), size, (&raw const *now).cast()) };
 }
 
-/// Looks at one entry of a table: goes on in the table it leads to, or behind what it is for. Ends
-/// with 1.
+/// Takes one step: walks into the table of an entry, or past the memory of the entry. Returns 1 at
+/// the end of the walk.
 unsafe extern "C" fn step(_: u32, walk: *mut Walk) -> u64 {
     // SAFETY: on the stack of the program above, which waits.
     let mut now = unsafe { core::ptr::read(walk) };

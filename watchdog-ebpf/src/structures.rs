@@ -1,8 +1,8 @@
-//! Kernel structures, as far as the programs read them.
+//! The kernel structures that the programs read.
 //!
-//! A value of these types is a pointer that is not null, but that may lead anywhere. Each field is
-//! read by a helper, which checks the address: `None` where the kernel cannot read. A pointer that
-//! is null in the kernel is `None` too.
+//! A value of these types is a pointer that is not null, but may be invalid. A helper reads each
+//! field and checks the address. The result is `None` if the kernel cannot read the field, or if
+//! the field is a null pointer.
 
 use watchdog_common::{FileKey, ITSELF, MISSING};
 
@@ -34,10 +34,10 @@ structures! {
     Cred { uid: u32 = cred_uid }
 
     /// `struct mm_struct`: an address space. Its `context_id` is never used twice. Its `pgd` is the
-    /// topmost page table, by its place in the direct map.
+    /// topmost page table, at its address in the direct map.
     Mm { pgd: u64 = mm_pgd, context_id: u64 = mm_context_id } -> { exe_file: File = mm_exe_file }
 
-    /// `struct vm_area_struct`: a mapping. Start and end are virtual addresses, `pgoff` counts
+    /// `struct vm_area_struct`: a mapping. Start and end are virtual addresses. `pgoff` counts
     /// pages.
     Vma {
         start: u64 = vma_start,
@@ -71,7 +71,7 @@ structures! {
     /// `struct path`.
     Path {} -> { mount: VfsMount = path_mount }
 
-    /// `struct vfsmount`: what programs get of a [`Mount`].
+    /// `struct vfsmount`: the part of a [`Mount`] that hooks get.
     VfsMount {} -> { root: Dentry = vfsmount_root }
 
     /// `struct mount`. Its group is 0 unless the mount is shared.
@@ -86,7 +86,7 @@ structures! {
     /// `struct linux_binprm`: an execution.
     Execution {} -> { file: File = binprm_file }
 
-    /// `struct resource`: physical memory. Its end is the last byte.
+    /// `struct resource`: physical memory. `last` is the last byte.
     Resource { start: u64 = resource_start, last: u64 = resource_end }
 
     /// `struct bpf_map`.
@@ -108,16 +108,16 @@ structures! {
     /// `struct sock`.
     Sock {} -> { filter: Pointer = sock_filter, user_data: Pointer = sock_user_data }
 
-    /// `struct iattr`: what is to be set of an inode.
+    /// `struct iattr`: the attributes of an inode to set.
     Attributes { valid: u32 = attributes_valid }
 
     /// `struct perf_event`.
     PerfEvent {} -> { target: Task = event_target }
 
-    /// `struct proc_inode`: around an inode of a procfs. Files of no process have no pid.
+    /// `struct proc_inode`: contains an inode of a procfs. Files without a process have no pid.
     ProcInode {} -> { pid: Pid = proc_pid }
 
-    /// `struct pid`. The first link is the `pid_links` of the task of this number.
+    /// `struct pid`. The first link points to the `pid_links` of the task with this number.
     Pid {} -> { first_link: Pointer = pid_tasks }
 }
 
@@ -128,7 +128,7 @@ impl Task {
         Self(Pointer::current_task())
     }
 
-    /// Whether it has a tracer, or that cannot be read.
+    /// Whether the task has a tracer, or that cannot be read.
     #[inline(always)]
     pub(crate) fn may_be_traced(self) -> bool {
         self.ptrace() != Some(NO_TRACER)
@@ -142,8 +142,8 @@ impl Task {
 }
 
 impl Mm {
-    /// The address space that a uprobe is set in, by the second argument of `set_swbp`: itself, or
-    /// later a mapping of it.
+    /// The address space in which a uprobe is set, from the second argument of `set_swbp`. The
+    /// argument is that address space, or on later kernels a mapping of it.
     #[inline(always)]
     pub(crate) fn probed(place: Object) -> Option<Self> {
         Self::at(match offset!(probed_mm) {
@@ -154,19 +154,18 @@ impl Mm {
 }
 
 impl File {
-    /// By what the kernel tells the file from others. It is always a value: the verifier does not
-    /// see that one is used in one case alone.
+    /// The key that identifies the file. This is no `Option`, because the verifier does not see
+    /// that the key is used only if there is one.
     #[inline(always)]
     pub(crate) fn key(self) -> FileKey {
         self.inode().map_or(FileKey::NONE, Inode::key)
     }
 
-    /// The number of the character device that it is, whatever its name. A block device may have
-    /// the same number.
+    /// The number of the character device, if it is one. A block device may have the same number.
     #[inline(always)]
     pub(crate) fn device(self) -> Option<u32> {
         let inode = self.inode()?;
-        // Almost every file ends here, before the second read.
+        // This ends the check of almost every file before the second read.
         let number = inode.device_number().filter(|number| *number != 0)?;
         is_character_device(inode.mode()?).then_some(number)
     }
@@ -178,7 +177,7 @@ impl File {
     }
 }
 
-/// Whether an inode of this mode is a character device's.
+/// Whether an inode with this mode is a character device.
 #[inline(always)]
 pub(crate) fn is_character_device(mode: u16) -> bool {
     mode & S_IFMT == S_IFCHR
@@ -191,7 +190,7 @@ pub(crate) fn key_of(file: Option<File>) -> FileKey {
 }
 
 impl Inode {
-    /// The `struct proc_inode` around one of a procfs (`PROC_I()`, fs/proc/internal.h).
+    /// The `struct proc_inode` that contains an inode of a procfs (`PROC_I()`, fs/proc/internal.h).
     #[inline(always)]
     pub(crate) fn proc_inode(self) -> Option<ProcInode> {
         self.0.around(offset!(proc_inode))
@@ -205,14 +204,14 @@ impl Inode {
 }
 
 impl Dentry {
-    /// The file that has this name; none for a name that no file has.
+    /// The file with this name; [`FileKey::NONE`] for a name without a file.
     #[inline(always)]
     pub(crate) fn key(self) -> FileKey {
         self.inode().map_or(FileKey::NONE, Inode::key)
     }
 
-    /// The beginning of the name. A short one is followed by whatever is there: a name is in a
-    /// place of at least 32 bytes (`d_iname`, `struct external_name`, fs/dcache.c).
+    /// The beginning of the name. Other bytes follow a short name: a name has space of at least 32
+    /// bytes (`d_iname`, `struct external_name`, fs/dcache.c).
     #[inline(always)]
     pub(crate) fn name_starts<const N: usize>(self) -> Option<[u8; N]> {
         read(self.name()?, 0)
@@ -220,7 +219,7 @@ impl Dentry {
 }
 
 impl VfsMount {
-    /// The `struct mount` around it (`real_mount()`, fs/mount.h).
+    /// The `struct mount` that contains it (`real_mount()`, fs/mount.h).
     #[inline(always)]
     pub(crate) fn mount(self) -> Option<Mount> {
         self.0.around(offset!(mount_vfsmount))
@@ -228,7 +227,7 @@ impl VfsMount {
 }
 
 impl BpfProgram {
-    /// Its address: the verifier allows no arithmetic with the pointer itself.
+    /// Its address, because the verifier allows no arithmetic with the pointer itself.
     #[inline(always)]
     pub(crate) fn address(self) -> u64 {
         self.0.object() as u64
@@ -236,8 +235,8 @@ impl BpfProgram {
 }
 
 impl BpfAux {
-    /// Whether it may change the registers of a process. A kernel without the field has no such
-    /// programs.
+    /// Whether the program may change the registers of a process. A kernel without the field has no
+    /// such programs.
     #[inline(always)]
     pub(crate) fn writes_registers(self) -> bool {
         let offset = offset!(aux_writes_registers);
@@ -246,7 +245,7 @@ impl BpfAux {
 }
 
 impl Pid {
-    /// The task of this number.
+    /// The task with this number.
     #[inline(always)]
     pub(crate) fn task(self) -> Option<Task> {
         self.first_link()?.around(offset!(task_pid_links))

@@ -1,11 +1,11 @@
-//! Path `ftrace-enabled`: `kernel.ftrace_enabled=0` turns programs at functions and at LSM hooks
-//! into NOPs, without detaching them. What forbids it must not hang on ftrace itself.
+//! Path `ftrace-enabled`: `kernel.ftrace_enabled=0` replaces programs at functions and at LSM hooks
+//! by NOPs, without detaching them. The program that denies it must not depend on ftrace itself.
 //!
 //! A cgroup program on the root cgroup (`__cgroup_bpf_run_filter_sysctl()`, kernel/bpf/cgroup.c,
 //! 6.1 to 7.2): every process is in it.
 //!
-//! It may send no signal. Fails open where the name cannot be read: the self-test that follows
-//! within a period is the second line.
+//! It may not send signals. Fails open if the name cannot be read. The self-test within the next
+//! period is the second line of defence.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_sysctl_get_name;
@@ -15,7 +15,7 @@ use watchdog_common::path;
 
 use crate::access::Access;
 
-/// The setting as it lies below `/proc/sys`, with its NUL.
+/// The path of the setting below `/proc/sys`, with its NUL.
 const NAME: &[u8; 22] = b"kernel/ftrace_enabled\0";
 const ALLOWED: i32 = 1;
 const DENIED: i32 = 0;

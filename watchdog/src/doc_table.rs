@@ -1,6 +1,6 @@
 //! The tables of the documents, for tests that compare them with the code.
 
-/// The rows of the one table with these column names, a vector of cells each.
+/// The rows of the one table with these column names. Each row is a vector of cells.
 ///
 /// # Panics
 /// If the document does not have exactly one such table, or a row has another number of cells.
@@ -13,13 +13,13 @@ pub(crate) fn rows<'a>(document: &'a str, columns: &[&str]) -> Vec<Vec<&'a str>>
     rows.inspect(|row| assert_eq!(row.len(), columns.len(), "cells of {row:?}")).collect()
 }
 
-/// The cells of a table's line; none of another line.
+/// The cells of a line of a table. Any other line has none.
 fn cells(line: &str) -> Vec<&str> {
     let inside = line.strip_prefix('|').and_then(|line| line.trim_end().strip_suffix('|'));
     inside.map(|line| line.split('|').map(str::trim).collect()).unwrap_or_default()
 }
 
-/// What a cell has between backticks.
+/// The texts between backticks in a cell.
 pub(crate) fn codes(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }

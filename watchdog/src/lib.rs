@@ -1,8 +1,8 @@
-//! Integrity watchdog for machines on which several Linux kernels run side by
-//! side without a hypervisor.
+//! Integrity watchdog for machines on which several Linux kernels run side by side without a
+//! hypervisor.
 //!
-//! The crate `watchdog_core` finds and judges kernels, and `watchdog_guard` denies node 0's own
-//! writes. This crate puts both to use: [`node`]s, the [`watch`], [`alert`]s, and the [`cli`].
+//! The crate `watchdog_core` finds and judges kernels. The crate `watchdog_guard` denies writes by
+//! node 0. This crate combines both: [`node`]s, the [`watch`], [`alert`]s, and the [`cli`].
 
 pub mod alert;
 pub mod cli;

@@ -13,7 +13,7 @@ use watchdog_core::text::visible;
 use watchdog_guard::role;
 
 fn main() -> ExitCode {
-    // The parser comes too late: what a process gives up is logged as well.
+    // This comes before the parser, because giving up the role is logged as well.
     let usual = usual_log(env::args_os().any(|word| is_debug(&word)));
     env_logger::Builder::from_env(env_logger::Env::new().filter_or(LOG_VARIABLE, usual))
         .format(|out, record| {
@@ -25,14 +25,14 @@ fn main() -> ExitCode {
     match begin() {
         Ok(status) => status.into(),
         Err(error) => {
-            // A name from a configuration or an argument may hold anything.
+            // A name from a configuration or an argument may contain any character.
             complain(&format!("watchdog: {error:#}"));
             Status::Undecided.into()
         }
     }
 }
 
-/// Gives up what the command does not need, then does what it says.
+/// Gives up the trusted role if the command does not need it, then runs the command.
 fn begin() -> anyhow::Result<Status> {
     let command = env::args_os().skip(1).find(|word| !is_debug(word));
     signals::settle(command.as_deref()).context("cannot set up signal handling")?;
@@ -45,7 +45,8 @@ fn begin() -> anyhow::Result<Status> {
     execute(parse())
 }
 
-/// The command line. What the parser says of a wrong one repeats it.
+/// Parses the command line. The parser's error repeats the arguments, so control characters in them
+/// are made visible.
 fn parse() -> Cli {
     Cli::try_parse().unwrap_or_else(|error| {
         let is_hostile =
@@ -58,7 +59,7 @@ fn parse() -> Cli {
     })
 }
 
-/// Says something on standard error, if anybody listens there.
+/// Writes to standard error, and ignores an error of that.
 fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{}", visible(text));
 }

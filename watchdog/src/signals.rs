@@ -1,11 +1,12 @@
-//! What signals do to a command, where that is not what they do to every process.
+//! The signals whose effect on a command differs from the default.
 
 use std::ffi::OsStr;
 use std::io;
 
-/// Signals that would end `run` without a word: nobody means that by them. One that says that a
-/// file would get too large, or that the processor was had for too long, is an error of the call
-/// or a matter of policy. SIGHUP, which `run` answers, is ignored until it does.
+/// Signals that `run` ignores. By default each of them would end `run` silently, which no sender
+/// intends. SIGXFSZ reports a file that would become too large, and the call fails with an error
+/// anyway. SIGXCPU reports the use of much processor time, which is a matter of policy. SIGHUP is
+/// ignored until `run` handles it.
 const IGNORED: [i32; 11] = [
     libc::SIGHUP,
     libc::SIGUSR2,
@@ -20,14 +21,14 @@ const IGNORED: [i32; 11] = [
     libc::SIGPIPE,
 ];
 
-/// Settles what signals do, before anything else is done.
+/// Sets the actions of signals. A command calls this first.
 ///
-/// `run` is ended by SIGTERM and SIGINT, and by those that tell of a defect; it goes on when
-/// nobody reads what it prints. Every other command ends by SIGPIPE then, silently, as programs do
-/// whose output is piped into `head`.
+/// SIGTERM, SIGINT and signals that report a defect end `run`. A closed pipe does not: `run`
+/// ignores SIGPIPE. SIGPIPE ends every other command silently, as is usual for programs with output
+/// piped into `head`.
 ///
 /// # Errors
-/// The operating system's: none is expected.
+/// The operating system's error. None is expected.
 pub fn settle(command: Option<&OsStr>) -> io::Result<()> {
     if command.is_none_or(|command| command != "run") {
         return set(libc::SIGPIPE, libc::SIG_DFL);

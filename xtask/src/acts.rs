@@ -1,11 +1,11 @@
-//! The acts of the demo: what each shows. They can be listed before anything is built.
+//! The acts of the demo, with what each shows. They can be listed before anything is built.
 
 /// An act.
 #[derive(Clone, Copy, Debug)]
 pub struct Act {
-    /// What it is called.
+    /// The title of the act.
     pub title: &'static str,
-    /// What is said before it.
+    /// The sentence printed before the act.
     pub sentence: &'static str,
 }
 

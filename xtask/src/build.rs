@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the programs that run in guests, and those that start them.
+//! `cargo xtask build`: builds the programs that run in guests, and those that start guests.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,18 +10,18 @@ use xtask::cache;
 
 use crate::steps::Steps;
 
-/// Builds the watchdog and the programs of the node machine in release mode,
-/// where [`cache::guest_programs`] looks for them. Quick when nothing changed.
+/// Builds the watchdog and the programs of the node machine in release mode, where
+/// [`cache::guest_programs`] looks for them. This is quick if nothing changed.
 pub(crate) fn programs(steps: &Steps) -> Result<()> {
     let step = steps.step("build", "the watchdog, and the programs of the node machine");
     step.run(cargo().args(["build", "--release", "--locked", "--bins"]).args(PACKAGES))
 }
 
-/// Always the same packages, whatever is built of them: what features the dependencies have depends
-/// on it, and with others they would be compiled once more.
+/// The packages of every build. The features of the dependencies depend on this list, so with
+/// another list cargo would compile them again.
 pub(crate) const PACKAGES: [&str; 4] = ["--package", "watchdog", "--package", "watchdog-tests"];
 
-/// Every package with tests: likewise.
+/// Every package with tests, in every build of tests for the same reason.
 pub(crate) const TESTED: [&str; 12] = [
     "--package",
     "watchdog",
@@ -37,7 +37,7 @@ pub(crate) const TESTED: [&str; 12] = [
     "xtask",
 ];
 
-/// The cargo that runs this, at the project's root.
+/// The cargo that runs this program, at the project's root.
 pub(crate) fn cargo() -> Command {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
@@ -45,10 +45,10 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// A program of tests.
+/// A test program.
 #[derive(Clone, Debug)]
 pub(crate) struct TestProgram {
-    /// As its file is called, without cargo's number.
+    /// The name of its file without cargo's hash.
     pub(crate) name: String,
     pub(crate) file: PathBuf,
 }
@@ -76,7 +76,7 @@ fn test_program(line: &str) -> Option<TestProgram> {
 mod tests {
     use super::*;
 
-    /// Check that programs are found in what cargo prints.
+    /// Check that test programs are found in cargo's output.
     #[test]
     fn programs_are_named() {
         let line = "Executable tests/damage.rs (target/x/release/deps/damage-2db1a72de0e9d9a1)";

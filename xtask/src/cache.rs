@@ -1,10 +1,10 @@
-//! Where `cargo xtask setup` keeps what it fetched and built.
+//! The cache, where `cargo xtask setup` stores fetched and built files.
 
 use std::{env, path::Path, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// Names the directory to use in place of `.cache` at the project's root.
+/// The environment variable with a directory to use in place of `.cache` at the project's root.
 pub const CACHE_VARIABLE: &str = "WATCHDOG_CACHE";
 
 /// The project's root directory.
@@ -14,20 +14,20 @@ pub fn project_root() -> PathBuf {
     package.parent().unwrap_or(package).to_owned()
 }
 
-/// The cache directory; it need not exist. A relative name in the environment
-/// counts from the project's root, wherever the program runs.
+/// The cache directory. It need not exist. A relative name in the environment is relative to the
+/// project's root, in whichever directory the program runs.
 #[must_use]
 pub fn directory() -> PathBuf {
     project_root().join(env::var_os(CACHE_VARIABLE).unwrap_or_else(|| ".cache".into()))
 }
 
-/// Kernels, a directory each: `vmlinuz`, `release`, `lib/modules/RELEASE/`.
+/// Kernels, one directory each: `vmlinuz`, `release`, `lib/modules/RELEASE/`.
 #[must_use]
 pub fn kernels() -> PathBuf {
     directory().join("kernels")
 }
 
-/// Where the programs are that check spelling and dependencies.
+/// The directory of the programs that check spelling and dependencies.
 #[must_use]
 pub fn linters() -> PathBuf {
     directory().join("linters")
@@ -39,13 +39,13 @@ pub fn linter(name: &str) -> PathBuf {
     linters().join("bin").join(name)
 }
 
-/// Node 0's root file system, ext4; machines only write to a copy.
+/// Node 0's root file system, ext4. Machines write only to a copy.
 #[must_use]
 pub fn node0_root() -> PathBuf {
     directory().join("node0.ext4")
 }
 
-/// Where a QEMU lies that is later than the installed one; see [`qemu`].
+/// The directory of a QEMU that is newer than the installed one; see [`qemu`].
 pub const QEMU: &str = "qemu";
 
 /// The program in QEMU's package.
@@ -68,7 +68,7 @@ pub fn qemu() -> PathBuf {
 /// The emulator's file.
 ///
 /// # Errors
-/// When there is none.
+/// When no emulator is found.
 pub fn qemu_path() -> Result<PathBuf> {
     let program = qemu();
     let path = env::var_os("PATH").unwrap_or_default();
@@ -78,14 +78,14 @@ pub fn qemu_path() -> Result<PathBuf> {
         .context("QEMU is not installed: run `cargo xtask setup`")
 }
 
-/// Programs for guests, as `cargo xtask build` leaves them.
+/// The directory of programs for guests, where `cargo xtask build` stores them.
 #[must_use]
 pub fn guest_programs() -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     project_root().join(target).join("x86_64-unknown-linux-gnu/release")
 }
 
-/// `path`, if it exists; else an error that says how to make it.
+/// Returns `path` if it exists, else an error that says how to make it.
 pub fn require(path: PathBuf, what: &str, command: &str) -> Result<PathBuf> {
     if path.exists() {
         return Ok(path);

@@ -1,12 +1,12 @@
-//! The kernels that the project is tried on, and what they are called.
+//! The kernels on which the project is tested, and their names.
 
-/// Debian's suites that they come from: 6.1, 6.12, and whatever is newest.
+/// The Debian suites that they come from: 6.1, 6.12, and the newest.
 pub const SUITES: [&str; 3] = ["bookworm", "trixie", "sid"];
 
-/// The versions of those kernels; the newest changes with Debian.
+/// The versions of those kernels. The newest one changes with Debian.
 pub const VERSIONS: [&str; 3] = ["6.1", "6.12", "7.2"];
 
-/// The one of Debian's stable release: what does not depend on the kernel is tried on it.
+/// The version in Debian's stable release. Tests that do not depend on the kernel use it.
 pub const STABLE: &str = VERSIONS[1];
 
 /// The cache's name for a kernel: `6.1` → `6.1-amd64`.

@@ -1,5 +1,5 @@
-//! What the chores of this project and its tests agree on: where things are kept, what kernels are
-//! called, and what can be asked for on the command line.
+//! Definitions that the project's chores and tests share: the places of files, the names of
+//! kernels, and the options of the command line.
 
 pub mod acts;
 pub mod cache;

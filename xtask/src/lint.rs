@@ -1,5 +1,5 @@
-//! What is checked of the tree beside its tests: spelling, and the licences, sources and known
-//! weaknesses of the dependencies (`typos.toml`, `deny.toml`).
+//! Checks of the tree besides its tests: spelling, and the licences, sources and known
+//! vulnerabilities of the dependencies (`typos.toml`, `deny.toml`).
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use xtask::cache;
 use crate::setup;
 use crate::steps::Steps;
 
-/// The workspaces, each with a lock file of its own.
+/// The workspaces. Each has a separate lock file.
 const MANIFESTS: [&str; 2] = ["Cargo.toml", "watchdog/fuzz/Cargo.toml"];
 
 /// Runs both checks. Installs their programs if they are missing.
@@ -21,7 +21,7 @@ pub(crate) fn run(steps: &Steps) -> Result<()> {
     for manifest in MANIFESTS {
         step.run(deny(manifest).args(["bans", "licenses", "sources"]))?;
     }
-    // The list of weaknesses is not in the registry, and not every machine can reach it.
+    // The list of vulnerabilities is not in the registry, and some machines cannot reach it.
     let step = steps.step("advisories", "known vulnerabilities of the dependencies");
     if let Err(error) = step.run(linter("cargo-deny").args(["fetch", "db"])) {
         step.say(&format!("NOT checked: the list cannot be fetched: {error:#}"));
@@ -30,7 +30,7 @@ pub(crate) fn run(steps: &Steps) -> Result<()> {
     MANIFESTS.iter().try_for_each(|manifest| step.run(deny(manifest).arg("advisories")))
 }
 
-/// `cargo deny check`, which prints only what is wrong.
+/// `cargo deny check`, which prints only problems.
 fn deny(manifest: &str) -> Command {
     let mut deny = linter("cargo-deny");
     deny.args(["--log-level", "error", "--locked"]);

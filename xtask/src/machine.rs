@@ -1,4 +1,4 @@
-//! What is done on the node machine is done by another program, which links what this one does not.
+//! Starts the program for work on the node machine. It links crates that this program does not.
 
 use std::env;
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::steps::Steps;
 /// The program, among those that [`build::programs`] builds.
 const PROGRAM: &str = "node-machine";
 
-/// Sets up a machine with these kernels, and has the program take this one's command line.
+/// Sets up a machine with these kernels, and runs the program with this one's command line.
 pub(crate) fn hand_over(steps: &Steps, kernels: &[&str]) -> Result<()> {
     let needs = Needs { machine: Some(kernels), ..Needs::default() };
     steps.watch(|| setup::ensure(steps, needs, || build::programs(steps)))?;

@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask --help`.
+//! The chores of the project: `cargo xtask --help`.
 
 mod build;
 mod fuzz;

@@ -1,5 +1,5 @@
-//! What is being done, in lines: each step says when it begins and ends; who waits for long sees
-//! what the steps that run are at. What commands print goes to a log, and is shown when they fail.
+//! Progress in lines: each step prints when it begins and ends, and in a long silence the running
+//! steps print their state. The output of commands goes to a log, and is shown if they fail.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use xtask::cache;
 
-/// The longest that nothing is said while something is done.
+/// The longest time without a line of output while a step runs.
 const SILENCE: Duration = Duration::from_secs(10);
 /// Lines of a log that are shown when a command fails.
 const SHOWN: usize = 25;
 /// Columns of a line.
 const WIDTH: usize = 100;
-/// A run that was shorter has no table of where its time went.
+/// A shorter run prints no table of times.
 const WORTH_A_TABLE: Duration = Duration::from_secs(5);
 
 /// All steps of a run.
@@ -36,7 +36,7 @@ struct State {
 struct Running {
     name: &'static str,
     begun: Instant,
-    /// What a command of it printed last.
+    /// The last line that a command of this step printed.
     at: String,
 }
 
@@ -46,7 +46,7 @@ struct Done {
     took: Duration,
 }
 
-/// A step while it is done.
+/// A running step.
 pub(crate) struct Step<'a> {
     steps: &'a Steps,
     name: &'static str,
@@ -58,7 +58,7 @@ impl Steps {
         Self { begun: Instant::now(), state: Mutex::new(state) }
     }
 
-    /// Does `work`, and meanwhile says again and again what its steps are at.
+    /// Does `work`, and regularly prints the state of its running steps.
     pub(crate) fn watch<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         thread::scope(|scope| {
@@ -76,7 +76,7 @@ impl Steps {
         })
     }
 
-    /// Begins a step that does something.
+    /// Begins a step.
     pub(crate) fn step(&self, name: &'static str, what: &str) -> Step<'_> {
         let running = Running { name, begun: Instant::now(), at: String::new() };
         self.state().running.push(running);
@@ -84,7 +84,7 @@ impl Steps {
         Step { steps: self, name }
     }
 
-    /// Prints where the time went, if it was much.
+    /// Prints the time of each step, if the run was long.
     pub(crate) fn summary(&self) {
         let all = self.begun.elapsed();
         let state = self.state();
@@ -134,7 +134,7 @@ impl Step<'_> {
         self.run_reading(command, |_| {})
     }
 
-    /// The same, where each line of its output is looked at.
+    /// The same, and passes each line of the output to `read`.
     pub(crate) fn run_reading(
         &self,
         command: &mut Command,
@@ -158,7 +158,7 @@ impl Step<'_> {
                 continue;
             }
             read(line.trim());
-            // What a build script has to say comes late, and says nothing of where cargo is.
+            // The output of a build script comes late, and does not show the progress of cargo.
             if !line.trim_start().starts_with("warning: ") {
                 self.is_at(line.trim());
             }
@@ -169,14 +169,14 @@ impl Step<'_> {
         }
         let status = child.wait()?;
         if !status.success() {
-            // What else runs goes on to its end, and the reason comes then.
+            // Other steps still run to their end. The error with the reason is printed after that.
             self.steps.say(self.name, &format!("FAILED: {status}"));
             bail!("{shown}: {status}\n  {}\nfull output: {}", last.join("\n  "), path.display());
         }
         Ok(())
     }
 
-    /// Says what is done next in the step.
+    /// Prints what the step does next.
     pub(crate) fn say(&self, what: &str) {
         self.steps.say(self.name, what);
     }
@@ -202,7 +202,7 @@ impl Drop for Step<'_> {
     }
 }
 
-/// Runs a command that only asks, and returns what it prints.
+/// Runs a command that changes nothing, and returns its output.
 pub(crate) fn ask(command: &mut Command) -> Result<String> {
     let shown = words(command);
     let output =
@@ -213,7 +213,7 @@ pub(crate) fn ask(command: &mut Command) -> Result<String> {
 }
 
 fn words(command: &Command) -> String {
-    // Whichever cargo it is.
+    // The name without the directory: any cargo is just `cargo`.
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();
     let mut words = vec![program.to_string_lossy()];
     words.extend(command.get_args().map(|word| word.to_string_lossy()));
@@ -227,7 +227,7 @@ fn log(step: &str) -> Result<PathBuf> {
     Ok(directory.join(format!("{step}.log")))
 }
 
-/// A line that fits the terminal.
+/// Cuts a line to the width of the terminal.
 fn cut(line: &str) -> String {
     match line.char_indices().nth(WIDTH) {
         Some((end, _)) => format!("{}…", &line[..end]),
@@ -235,7 +235,7 @@ fn cut(line: &str) -> String {
     }
 }
 
-/// A place in the cache to work in; gone when dropped.
+/// A temporary directory in the cache. It is removed when this is dropped.
 pub(crate) struct Workspace(PathBuf);
 
 impl Workspace {
@@ -255,7 +255,7 @@ impl Workspace {
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        // What is left goes with the cache.
+        // Remaining files disappear with the cache.
         let _left = fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! Events as lines for people, and as lines for programs.
+//! Events as lines, for people and for programs.
 
 use std::io::{self, Write};
 
@@ -35,7 +35,7 @@ impl Sink for Terminal {
     }
 }
 
-/// One JSON object a line, on standard output.
+/// Events as JSON on standard output, one object a line.
 #[derive(Debug)]
 pub(super) struct JsonLines;
 

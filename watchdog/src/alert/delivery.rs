@@ -15,25 +15,25 @@ use super::sink::Sink;
 use super::{Event, EventKind, Receipt};
 use watchdog_core::text::visible_line;
 
-/// From one attempt to send an event that a destination refused to the next.
+/// The time between two attempts to send an event that a destination refused.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the thread tries to send refused events after the queue is closed. The next watchdog
-/// reports the attempts without a receipt.
+/// How long the thread retries refused events after the queue is closed. The next watchdog reports
+/// the attempts without a receipt.
 const LAST_TRIES: Duration = Duration::from_secs(2);
 
-/// Numbers of events.
+/// Counts of events.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     /// Events that were queued.
     pub(super) queued: AtomicU64,
     /// How many of them every destination has confirmed.
     pub(super) delivered: AtomicU64,
-    /// Events for which the queue had no room, and that were not reported as a count yet.
+    /// Events that did not fit the queue and were not reported as a count yet.
     pub(super) lost: AtomicU64,
 }
 
-/// Sends the queued events to every destination until the queue is closed, and then for a while
-/// the events that were refused.
+/// Sends the queued events to every destination until the queue is closed. Then retries the refused
+/// events for a limited time.
 pub(super) fn run(
     events: &Receiver<Event>,
     sinks: Vec<Box<dyn Sink>>,
@@ -83,15 +83,15 @@ impl Destinations {
 
     /// Sends an event to all destinations.
     fn send(&mut self, mut event: Event) -> State {
-        // A path or a node's name may hold anything, and an event is one line.
+        // A path or a node's name may contain any character, but an event must be one line.
         event.message = visible_line(&event.message).into_owned();
         let outgoing = Outgoing::new(event);
         self.all.iter_mut().for_each(|it| it.push(Rc::clone(&outgoing)));
         self.deliver()
     }
 
-    /// Sends the events that wait. A destination whose reader has gone is removed. In place of the
-    /// last one, standard error gets the events from then on.
+    /// Sends the events that wait. A destination whose reader has gone is removed. Standard error
+    /// replaces the last one.
     fn deliver(&mut self) -> State {
         let (mut state, mut closed) = (State::Done, Vec::new());
         self.all.retain_mut(|destination| match destination.deliver(&self.receipts) {
@@ -115,7 +115,7 @@ impl Destinations {
     }
 }
 
-/// The event of a destination whose reader has closed it.
+/// The event for a destination that its reader closed.
 fn reader_gone(name: &str) -> Event {
     Event::new(
         EventKind::GuardDegraded,
@@ -126,7 +126,7 @@ fn reader_gone(name: &str) -> Event {
     )
 }
 
-/// The event that stands for events that were not reported.
+/// The event that represents events that were not reported.
 fn overflow(lost: u64) -> Event {
     Event::new(
         EventKind::GuardDegraded,

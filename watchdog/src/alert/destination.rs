@@ -1,4 +1,4 @@
-//! A destination, and the events that it has not confirmed yet.
+//! A destination and the events that it has not confirmed yet.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -11,15 +11,15 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::sink::{Diverted, Sink};
 use super::{Event, EventKind, Receipt};
 
-/// Events that are kept for a destination that accepts none; later ones are counted. The first
-/// events of an attack say more than its last ones, and attempts are folded before they come here:
-/// the room is enough for minutes of an attack.
+/// The number of events that wait for a destination that accepts none. Later ones are counted. The
+/// first events of an attack say more than its last ones. Attempts are folded before they come
+/// here, so there is room for minutes of an attack.
 pub(super) const KEPT: usize = 4096;
 
 /// An event on its way to every destination.
 pub(super) struct Outgoing {
     event: Event,
-    /// The first destination that confirms the event returns it.
+    /// The first destination that confirms the event returns the receipt.
     receipt: Cell<Option<Receipt>>,
 }
 
@@ -35,9 +35,9 @@ pub(super) struct Destination {
     sink: Box<dyn Sink>,
     waiting: VecDeque<Rc<Outgoing>>,
     dropped: u64,
-    /// Since when it accepts nothing.
+    /// When it began to refuse events, if it refuses them.
     refuses: Option<Instant>,
-    /// Where the events went in that time.
+    /// Where the events went since then.
     diverted: Option<Diverted>,
 }
 
@@ -46,9 +46,9 @@ pub(super) struct Destination {
 pub(super) enum State {
     /// No event waits for it.
     Done,
-    /// It accepts nothing now, and may later.
+    /// It accepts nothing now, but may accept events later.
     Waiting,
-    /// Its reader is gone, and does not come back.
+    /// Its reader is gone for good.
     Closed,
 }
 
@@ -70,8 +70,8 @@ impl Destination {
         }
     }
 
-    /// Sends the events that wait, in order, until one is refused. Returns the receipts of events
-    /// that no destination had confirmed before.
+    /// Sends the events that wait, in order, until one is refused. Returns the receipt of each
+    /// event that no other destination confirmed before.
     pub(super) fn deliver(&mut self, receipts: &UnboundedSender<Receipt>) -> State {
         while let Some(outgoing) = self.waiting.front() {
             match self.sink.send(&outgoing.event) {
@@ -133,7 +133,7 @@ fn is_closed(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// The event about events that another process has read, or a filter dropped.
+/// The event about events that another process read, or that a filter dropped.
 fn diverted(how: &Diverted, name: &str, seconds: u64) -> Event {
     let way = match how {
         Diverted::Read(process) => format!("to {process}"),
@@ -149,7 +149,7 @@ fn diverted(how: &Diverted, name: &str, seconds: u64) -> Event {
     )
 }
 
-/// The event that stands for events that a destination never gets.
+/// The event that represents events that a destination never gets.
 fn dropped(count: u64, name: &str, seconds: u64) -> Event {
     Event::new(
         EventKind::GuardDegraded,
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
     use crate::alert::Receipts;
 
-    /// A destination that accepts events only while it is open, and the events that it has.
+    /// A destination that accepts events only while it is open, with the accepted events.
     #[derive(Clone, Default)]
     struct Door(Arc<Mutex<(bool, Vec<String>)>>);
 
@@ -207,9 +207,9 @@ mod tests {
         std::iter::from_fn(|| receipts.try_recv().ok()).map(|it| it.attempts).collect()
     }
 
-    /// Check that what a destination refuses is sent again in order once it accepts events, that
-    /// what is beyond the bound is counted and reported, and that each event which a destination
-    /// confirms returns its receipt once.
+    /// Check that refused events are sent again in order once the destination accepts events. Check
+    /// that events beyond the bound are counted and reported, and that each confirmed event returns
+    /// its receipt once.
     #[test]
     fn sent_again_in_order() {
         let (door, (sender, mut receipts)) = (Door::default(), unbounded_channel());
@@ -239,8 +239,8 @@ mod tests {
         assert_eq!(returned(&mut receipts), [7]);
     }
 
-    /// Check that a lost destination returns no receipt, and that the receipt comes back from
-    /// another one that confirms the event.
+    /// Check that a lost destination returns no receipt, and that another destination that confirms
+    /// the event returns it.
     #[test]
     fn lost_without_receipt() {
         let (door, (sender, mut receipts)) = (Door::default(), unbounded_channel());

@@ -1,4 +1,4 @@
-//! SHA-256 of the executables of processes that are reported, each file once.
+//! SHA-256 of the executables of reported processes. Each file is read once.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -7,21 +7,20 @@ use std::os::unix::fs::MetadataExt;
 
 use watchdog_core::digest::Digest;
 
-/// The largest executable that is read for it: an alert does not wait for more.
+/// The largest executable that is digested. An alert does not wait for a larger one.
 const LARGEST: u64 = 32 << 20;
-/// Executables that are remembered.
+/// The number of digests that are stored.
 const REMEMBERED: usize = 64;
 
-/// A file as it is now: device, inode, size, and when content and inode last changed.
+/// The identity of a file's content: device, inode, size, and when content and inode last changed.
 type Key = (u64, u64, u64, (i64, i64), (i64, i64));
 
-/// Digests of files that were seen before.
+/// Digests of files that were read before.
 #[derive(Debug, Default)]
 pub(super) struct Digests(HashMap<Key, String>);
 
 impl Digests {
-    /// The digest of an executable, in hexadecimal; `None` for one that is too large or cannot be
-    /// read.
+    /// The digest of an executable, in hexadecimal; `None` if it is too large or cannot be read.
     pub(super) fn digest_of(&mut self, file: &File) -> Option<String> {
         let status = file.metadata().ok().filter(|it| it.is_file() && it.len() <= LARGEST)?;
         let key = (
@@ -49,8 +48,8 @@ mod tests {
 
     use super::*;
 
-    /// Check that a file's digest is the right one, that it follows a change of the file, and that
-    /// what is no file or too large has none.
+    /// Check that a file's digest is correct, and that it follows a change of the file. Check that
+    /// a large file, and anything but a file, has none.
     #[test]
     fn digests() {
         let mut digests = Digests::default();
@@ -61,7 +60,7 @@ mod tests {
         rewind(&file);
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(digests.digest_of(&open(&file)).as_deref(), Some(abc));
-        // Known: it is at its end by now.
+        // The digest is stored: the file is not read again.
         assert_eq!(digests.digest_of(&open(&file)).as_deref(), Some(abc));
         file.write_all(b"d").expect("written");
         rewind(&file);

@@ -1,4 +1,4 @@
-//! The one event type that feeds the journal, the terminal and `--json`.
+//! The event type for the journal, the terminal and `--json`.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct Process {
     /// Path of the executable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exe: Option<String>,
-    /// SHA-256 of the executable, in hexadecimal, where it could still be read.
+    /// SHA-256 of the executable, in hexadecimal, if it could still be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exe_sha256: Option<String>,
     /// Real user id, in node 0's initial user namespace.
@@ -47,37 +47,37 @@ pub struct PathCoverage {
     pub row: u32,
     /// The path's name.
     pub path: String,
-    /// What is done about the path: `denied`, `killed`, `observed`, `off` or `uncovered`.
+    /// The coverage of the path: `denied`, `killed`, `observed`, `off` or `uncovered`.
     pub coverage: &'static str,
-    /// Whether a self-test saw that.
+    /// Whether a self-test confirmed that.
     pub seen: bool,
-    /// Why no self-test saw it, or the program, if that is not the usual one.
+    /// Why no self-test confirmed it; or the program, if it is not the usual one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// An event, with what is known of it.
+/// An event with all its known details.
 #[derive(Clone, Debug, Serialize)]
 pub struct Event {
-    /// When it was seen.
+    /// When it was detected.
     pub time: Timestamp,
-    /// What it is.
+    /// The kind of event.
     #[serde(rename = "event")]
     pub kind: EventKind,
-    /// [`EventKind::priority`], as a field of its own for programs.
+    /// [`EventKind::priority`], as a separate field for programs.
     pub priority: u8,
-    /// A full sentence: what, where, which node, what was done.
+    /// A full sentence: what happened, where, in which node, and what was done.
     pub message: String,
     /// The node concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// The node's verdict, where the event is about one.
+    /// The node's verdict, if the event is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
     /// Physical address concerned: the first byte.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phys: Option<PhysAddr>,
-    /// The same in the node's own virtual addresses.
+    /// The same place as a virtual address of the node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub virt: Option<VirtAddr>,
     /// Bytes concerned.
@@ -86,37 +86,37 @@ pub struct Event {
     /// `symbol+offset` in the node's kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub symbol: Option<String>,
-    /// Hexadecimal bytes the baseline has.
+    /// The bytes in the baseline, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
-    /// Hexadecimal bytes found.
+    /// The bytes found, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
     /// The write path, by its name in the documentation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// The process that did it.
+    /// The process that caused the event.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
-    /// What the watchdog did about it.
+    /// The watchdog's reaction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<&'static str>,
-    /// How many times it happened, where the event stands for several.
+    /// How many times it happened, if the event represents several occurrences.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
-    /// What the guard covers, path by path.
+    /// The guard's coverage, path by path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Vec<PathCoverage>>,
-    /// The attempts of the guard in force that the event accounts for.
+    /// The attempts, counted by the guard in force, that the event accounts for.
     #[serde(skip)]
     pub receipt: Option<Receipt>,
-    /// The executable of `process`, of which a digest is to be taken.
+    /// The executable of `process`, to compute its digest.
     #[serde(skip)]
     pub executable: Option<Arc<File>>,
 }
 
 impl Event {
-    /// An event of now with nothing but its sentence.
+    /// An event with the current time and a sentence.
     #[must_use]
     pub fn new(kind: EventKind, message: impl Into<String>) -> Self {
         Self {
@@ -154,7 +154,7 @@ impl Event {
 mod tests {
     use super::*;
 
-    /// Check that JSON uses the documented names and leaves out what is not known.
+    /// Check that JSON uses the documented names and leaves out unknown fields.
     #[test]
     fn json() {
         let mut event = Event::new(EventKind::WriteDenied, "denied").node("service-2");

@@ -1,4 +1,4 @@
-//! journald's native protocol: one structured entry an event.
+//! journald's native protocol: one structured entry for each event.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,12 +10,12 @@ use super::{Diverted, Event, Sink};
 /// Where journald listens (systemd-journald.service(8)).
 const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// Finds the process that receives what a thread sends to the journal.
+/// Finds the process that receives the events that a thread sends to the journal.
 pub trait ConfirmReader: Send {
-    /// Comes before this thread sends anything.
+    /// Call this before this thread sends anything.
     fn prepare(&mut self);
 
-    /// Checks which process received what this thread has sent since [`Self::prepare`].
+    /// Checks which process received the events that this thread has sent since [`Self::prepare`].
     ///
     /// # Errors
     /// [`Diverted`]: journald may not have received it.
@@ -29,8 +29,8 @@ pub(super) type Reader = Arc<Mutex<Option<Box<dyn ConfirmReader>>>>;
 pub struct Journal(Reader);
 
 impl Journal {
-    /// The journal, or `None` on a system that has none. Where systemd runs, journald that does
-    /// not listen now does so later.
+    /// The journal, or `None` on a system without one. If systemd runs, journald may start to
+    /// listen later.
     #[must_use]
     pub fn connect() -> Option<Self> {
         (std::path::Path::new(SOCKET).exists() || booted()).then(|| Self(Reader::default()))
@@ -60,20 +60,20 @@ impl Sink for Journal {
             5 => Priority::Notice,
             _ => Priority::Info,
         };
-        // Sending takes as long as journald likes. The lock is not held for that time.
+        // journald may delay the send for any time, so the lock is not held during it.
         let is_prepared = self.with_reader(|reader| reader.prepare()).is_some();
         journal_send(priority, &event.message, fields(event).into_iter())?;
         if is_prepared {
-            // An event that another process has read is sent again when journald is back.
+            // An event that another process read is sent again when journald is back.
             self.with_reader(|reader| reader.confirm()).transpose()?;
         }
         Ok(())
     }
 }
 
-/// The fields of an event beside `MESSAGE` and `PRIORITY`, in the journal's names.
+/// The fields of an event besides `MESSAGE` and `PRIORITY`, with their names in the journal.
 fn fields(event: &Event) -> Vec<(&'static str, String)> {
-    // Taken apart whole, so that a new field does not compile until the journal has it.
+    // The pattern names every field, so a new field does not compile until it is handled here.
     let Event {
         time,
         kind,
@@ -91,7 +91,7 @@ fn fields(event: &Event) -> Vec<(&'static str, String)> {
         process,
         action,
         count,
-        // The sentence has it.
+        // The sentence has the coverage.
         coverage: _,
         receipt: _,
         executable: _,
@@ -100,7 +100,7 @@ fn fields(event: &Event) -> Vec<(&'static str, String)> {
         ("SYSLOG_IDENTIFIER", "watchdog".to_owned()),
         ("MESSAGE_ID", kind.message_id().to_owned()),
         ("WATCHDOG_EVENT", kind.name().to_owned()),
-        // The journal's own time is that of its arrival, and journald may have been away.
+        // The journal stores the time of arrival, which is later if journald was stopped.
         ("WATCHDOG_TIME", time.to_string()),
     ];
     let process = process.as_ref();
@@ -138,7 +138,8 @@ mod tests {
     use crate::alert::{EventKind, Process};
     use crate::doc_table::{codes, rows};
 
-    /// Check that what is known becomes a field of its documented name, and nothing else does.
+    /// Check that each known detail becomes a field with its documented name, and that there are no
+    /// others.
     #[test]
     fn journal_fields() {
         let mut event = Event::new(EventKind::WriteDenied, "m").node("service-2");
@@ -167,7 +168,7 @@ mod tests {
         );
     }
 
-    /// Check that docs/events.md has every field that is sent, and no other.
+    /// Check that docs/events.md lists every field that is sent, and no other.
     #[test]
     fn documented_fields() {
         let rows = rows(include_str!("../../../docs/events.md"), &["field", "content"]);

@@ -1,4 +1,4 @@
-//! The kinds of event: one table has all that is fixed for each.
+//! The kinds of event. One table has the constants of each kind.
 
 use serde::Serialize;
 
@@ -24,15 +24,15 @@ macro_rules! event_kinds {
     };
 }
 
-/// What is fixed for a kind.
+/// The constants of a kind.
 struct Row {
     name: &'static str,
     priority: u8,
     message_id: &'static str,
 }
 
-// The name is `WATCHDOG_EVENT` and JSON's `event`. The priority is syslog's: 2 critical … 6
-// informational. `journalctl -x` looks the id up in the catalog; it never changes.
+// The name is the value of `WATCHDOG_EVENT`, and of `event` in JSON. The priority is syslog's: 2
+// critical … 6 informational. `journalctl -x` looks the id up in the catalog. The id never changes.
 event_kinds! {
     /// Kernel text differs from its baseline, and nothing explains it.
     TextTampered: "text-tampered", 2, "4e224a2c9eb749e3bdb6059431738945";
@@ -41,7 +41,7 @@ event_kinds! {
     GuardTampered: "guard-tampered", 2, "4db075a6201f4825bde08023723277ca";
     /// A kernel cannot be found or read any more, or its witnesses disagree.
     NodeLost: "node-lost", 3, "c5c3b36fd925421e8ab06548c9f26c5f";
-    /// Something works with less than it should: the guard, the reports or a baseline.
+    /// The guard, the reports or a baseline are degraded.
     GuardDegraded: "guard-degraded", 3, "f2ee1e2c42714fb988cce18b32ea89f1";
     /// The guard denied a write to another node's memory.
     WriteDenied: "write-denied", 4, "0c6d4fca2f6e429faf9ea4f469b00478";
@@ -49,7 +49,7 @@ event_kinds! {
     WriteKilled: "write-killed", 4, "046d21d20c634f90b879e5499ee24d07";
     /// A process reached for another node's memory, and policy only reports it.
     WriteObserved: "write-observed", 4, "ff864db0fd5240d0b2bf6679012833ec";
-    /// A node's memory holds what looks like a kernel and is not the one that the node runs.
+    /// A node's memory holds something like a kernel that is not the one that the node runs.
     StrayKernel: "stray-kernel", 4, "c40e4d0e5e154307970ae3acf6abf186";
     /// A witness contradicts a node's kernel, or agrees with it again.
     WitnessChanged: "witness-changed", 4, "3474bd7585384ae28180cb314ab35c75";
@@ -61,9 +61,9 @@ event_kinds! {
     BaselineLearned: "baseline-learned", 5, "b85dc6982064417cb39a6fc6c5b8438d";
     /// The test of every path passed, or node 0's kernel stopped using memory of other nodes.
     GuardArmed: "guard-armed", 5, "4d4b8f7016f145d79fe6ae01445663d6";
-    /// A tracer, probe or patch changed a node's text by the kernel's own means.
+    /// A tracer, probe or patch changed a node's text through a mechanism of the kernel.
     TextInstrumented: "text-instrumented", 5, "1d6a1029b9324b0793bc69c6958fc1e1";
-    /// A node's text is equal to its baseline again, or explained by closed tables.
+    /// A node's text equals its baseline again, or closed tables explain its differences.
     TextClean: "text-clean", 6, "81a25e1379bb478baba4f450e8aab77a";
     /// The watchdog runs.
     Started: "started", 6, "fae811293bf9464596e7445895b1d4de";

@@ -1,4 +1,4 @@
-//! The event type and where events go: the journal, a terminal, standard output.
+//! The event type, and the destinations of events: the journal, a terminal, standard output.
 
 mod console;
 mod delivery;

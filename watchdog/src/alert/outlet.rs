@@ -1,5 +1,5 @@
-//! Where events leave the watchdog. A separate thread delivers them, so a stopped journald does not
-//! stop the watch.
+//! The outlet for events. A separate thread delivers them, so a stopped journald does not stop the
+//! watch.
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, SyncSender, TrySendError};
@@ -15,11 +15,11 @@ use super::journal::{ConfirmReader, Reader};
 use super::sink::Sink;
 use super::{Event, Journal, Receipts};
 
-/// Events that may wait for a slow journal before the next ones are counted as lost.
+/// The number of events that may wait for a slow journal. Further ones are counted as lost.
 const QUEUE: usize = 4096;
-/// From one look whether every destination has confirmed all events to the next.
+/// The time between two checks whether every destination has confirmed all events.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// How long the end of the program waits for events that are still queued.
+/// How long the program's end waits for events that are still queued.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// The sending side, shared by every task of the watchdog.
@@ -70,15 +70,14 @@ impl Outlet {
         (Self(Arc::new(Inner { queue, counters, reader, thread })), receipts)
     }
 
-    /// From now on, an event that another process than journald has read is sent to the journal
-    /// again.
+    /// From now on, an event that a process other than journald read is sent to the journal again.
     pub fn confirm_by(&self, reader: impl ConfirmReader + 'static) {
         if let Some(known) = &self.0.reader {
             *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(reader));
         }
     }
 
-    /// Queues an event; never waits.
+    /// Queues an event. Never waits.
     pub fn send(&self, event: Event) {
         let queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(queue) = queue.as_ref() else { return };
@@ -105,8 +104,8 @@ impl Outlet {
         true
     }
 
-    /// Ends the thread behind the outlet once it has delivered the queued events, within a bound.
-    /// All receipts have come back then.
+    /// Waits a limited time until the thread behind the outlet has delivered the queued events and
+    /// ended. Once the thread has ended, all receipts have arrived.
     pub fn close(&self) {
         drop(self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
         let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -140,8 +139,8 @@ mod tests {
         }
     }
 
-    /// Check that a pipe whose reader has gone ends no watch: events go on to the others, and to
-    /// standard error where there is no other.
+    /// Check that the watch continues if the reader of a pipe has gone. Events then go to the other
+    /// destinations, or to standard error if there is no other.
     #[test]
     fn a_closed_pipe_does_not_stop_the_watch() {
         struct Pipe(io::PipeWriter);
@@ -165,7 +164,8 @@ mod tests {
         outlet.close();
     }
 
-    /// Check that an event counts as heard once every destination has confirmed it, and not before.
+    /// Check that an event counts as delivered once every destination has confirmed it, and not
+    /// before.
     #[test]
     fn heard_when_taken() {
         let (release, gate) = mpsc::channel();
@@ -179,8 +179,8 @@ mod tests {
         outlet.close();
     }
 
-    /// Check that the receipt of an event comes back once the destination has confirmed the event,
-    /// and not before; and that closing the outlet ends the receipts.
+    /// Check that the receipt of an event arrives once the destination has confirmed the event, and
+    /// not before. Check that closing the outlet ends the receipts.
     #[test]
     fn receipt_after_confirmation() {
         let (release, gate) = mpsc::channel();
@@ -197,8 +197,8 @@ mod tests {
         assert_eq!(receipts.blocking_recv(), None);
     }
 
-    /// Check that a sink that does not answer never blocks the sender, and that what was dropped
-    /// is counted and reported.
+    /// Check that a sink that does not answer never blocks the sender, and that dropped events are
+    /// counted and reported.
     #[test]
     fn a_stopped_journal_does_not_stop_the_watch() {
         let (release, gate) = mpsc::channel();

@@ -1,4 +1,4 @@
-//! Receipts: which attempts have been reported.
+//! Receipts for attempts that have been reported.
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -12,7 +12,7 @@ pub struct Receipt {
     pub attempts: u64,
 }
 
-/// The receipts of confirmed events, in the order of the confirmations. The channel needs no bound
-/// of its own: an event returns one receipt at most, and the task that sends such events also
-/// receives the receipts.
+/// The receipts of confirmed events, in the order of the confirmations. The channel needs no bound:
+/// an event returns one receipt at most, and the task that sends such events also receives the
+/// receipts.
 pub type Receipts = UnboundedReceiver<Receipt>;

@@ -10,15 +10,15 @@ pub trait Sink: Send {
     /// Delivers one event. `Ok` confirms it.
     ///
     /// # Errors
-    /// When the destination does not accept the event, also as [`Diverted`]. The event is kept for
-    /// it, and goes to the other destinations.
+    /// When the destination does not accept the event. The error may be a [`Diverted`]. The event
+    /// waits for this destination, and still goes to the others.
     fn send(&mut self, event: &Event) -> anyhow::Result<()>;
 }
 
 /// Why an event that was sent may not have reached its destination.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Diverted {
-    /// Another process reads it. A sentence can name it with this text.
+    /// Another process read it. The text names that process in a sentence.
     #[error("{0} reads its socket, not journald")]
     Read(String),
     /// The process that received it has exited.

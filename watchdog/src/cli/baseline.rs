@@ -54,15 +54,17 @@ fn import(args: &ImportArgs) -> anyhow::Result<Status> {
     for node in &args.nodes {
         store.save(node.as_str(), &baseline).map_err(|error| explained(error, &store))?;
     }
-    // After all are made: whoever reads this may have heard enough.
+    // Printing comes after all baselines are stored: the reader of this output may close the pipe
+    // early.
     for node in &args.nodes {
         print(&args.place, &report(&store, node.as_str(), Ok(&baseline)))?;
     }
     Ok(Status::Good)
 }
 
-/// What a baseline could not be stored for. A guard in force keeps its baselines from root, and
-/// this command has given up what the guard trusts (see [`watchdog_guard::role`]).
+/// Explains why a baseline could not be stored. A guard in force denies writes to its baselines,
+/// also to root. This command has given up the role that the guard trusts (see
+/// [`watchdog_guard::role`]).
 fn explained(error: StoreError, store: &BaselineStore) -> anyhow::Error {
     let is_refused = matches!(&error, StoreError::Io { error, .. } if is_eperm(error));
     let error = anyhow::Error::new(error);
@@ -76,12 +78,12 @@ fn explained(error: StoreError, store: &BaselineStore) -> anyhow::Error {
     ))
 }
 
-/// Root is refused by permissions (EACCES) almost nowhere, and with EPERM by the guard.
+/// The guard denies with EPERM. Permissions deny with EACCES, and hardly ever apply to root.
 fn is_eperm(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EPERM)
 }
 
-/// Loads baselines, which checks them, and prints what each was made from.
+/// Loads baselines, which checks them, and prints the source of each.
 fn check(args: &CheckArgs) -> anyhow::Result<Status> {
     let store = open(&args.place)?;
     let nodes: Vec<String> = if args.nodes.is_empty() {

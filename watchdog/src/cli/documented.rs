@@ -1,4 +1,4 @@
-//! The documents have the exit statuses that the help has, and values of WATCHDOG_LOG that work.
+//! Tests that compare the documents with the code: exit statuses, and values of `WATCHDOG_LOG`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ fn in_help(command: &clap::Command) -> BTreeSet<u8> {
     numbers.filter_map(Result::ok).collect()
 }
 
-/// Visits every command that does something and is in the help.
+/// Visits every command in the help that has no subcommands.
 fn each_command(command: &clap::Command, visit: &mut impl FnMut(&clap::Command)) {
     if !command.has_subcommands() {
         return visit(command);
@@ -31,8 +31,8 @@ fn each_command(command: &clap::Command, visit: &mut impl FnMut(&clap::Command))
     below.for_each(|below| each_command(below, visit));
 }
 
-/// Check that each table of exit statuses has those of the help, command by command, and that all
-/// commands together have every status and no other.
+/// Check that each table of exit statuses agrees with the help of each command, and that all
+/// commands together have every [`Status`] and no other.
 #[test]
 fn exit_statuses() {
     let cli = Cli::command();

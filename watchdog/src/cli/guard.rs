@@ -1,4 +1,4 @@
-//! `watchdog guard`: what the guard in force is, whether it works, and its end.
+//! `watchdog guard`: inspects, tests, leases and disarms the guard in force.
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
@@ -24,7 +24,7 @@ use watchdog_guard::{
 /// How long the journal may take for one event.
 const JOURNAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Does what is asked.
+/// Runs a `guard` subcommand.
 pub(super) fn execute(command: GuardCommand) -> anyhow::Result<Status> {
     match command {
         GuardCommand::Status(args) => status(&args),
@@ -35,7 +35,7 @@ pub(super) fn execute(command: GuardCommand) -> anyhow::Result<Status> {
     }
 }
 
-/// The guard in force: the newest, where one was giving way to another.
+/// The guard in force: the newest one, if one guard is replacing another.
 fn in_force() -> anyhow::Result<InForce> {
     // SAFETY: geteuid has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
@@ -122,7 +122,7 @@ fn disarm(args: &DisarmArgs) -> anyhow::Result<Status> {
     let newest = guards.last().context("no guard is in force: there is nothing to take down")?;
     let secret = secret_for(&newest.record, args.secret_file.as_deref())?;
     guards.iter().try_for_each(|guard| guard.check(secret.as_deref()))?;
-    // The event must be out first: a process could end this one once the guard is down.
+    // The event is reported first: once the guard is down, another process could kill this one.
     enter_first_mounts().context(
         "the mount namespace of process 1, where the journal is, cannot be entered: the guard \
          stays in force",
@@ -147,7 +147,7 @@ fn disarm(args: &DisarmArgs) -> anyhow::Result<Status> {
     Ok(Status::Good)
 }
 
-/// Reports an event, and waits until the journal has it, or standard error on a system without one.
+/// Reports an event, and waits until the journal has it. Without a journal, standard error gets it.
 fn report_first(event: Event) -> anyhow::Result<()> {
     let (done, taken) = mpsc::channel();
     thread::spawn(move || {
@@ -162,7 +162,7 @@ fn report_first(event: Event) -> anyhow::Result<()> {
         .with_context(|| format!("it accepted nothing within {JOURNAL_TIMEOUT:?}"))?
 }
 
-/// The secret to which a guard yields, where it is one: from a file, else asked for.
+/// The secret for a guard that requires one: from a file, else from a prompt.
 fn secret_for(record: &Record, file: Option<&Path>) -> anyhow::Result<Option<Vec<u8>>> {
     match file {
         Some(path) => secret_of(path).map(Some),
@@ -194,7 +194,7 @@ fn lease(args: &LeaseArgs) -> anyhow::Result<Status> {
     Ok(Status::Good)
 }
 
-/// The user who asked for it: the one that logged in, and may have become root since.
+/// The user that requests the lease: the login user, who may have become root since.
 fn user() -> String {
     /// `AUDIT_UID_UNSET`: no user logged in, as for a service.
     const NOBODY: &str = "4294967295";

@@ -1,4 +1,4 @@
-//! Nodes' kernels, as `locate` and `scan` find and print them.
+//! How `locate` and `scan` find and print the nodes' kernels.
 
 use std::io::{self, Write};
 
@@ -9,13 +9,13 @@ use watchdog_core::locate::{Finding, Kernel, Recheck, recheck};
 use watchdog_core::memory::Memory;
 use watchdog_core::text::printable;
 
-/// Finds the nodes' kernels, with a progress bar where it takes long.
+/// Finds the nodes' kernels. A long search shows a progress bar.
 pub(super) fn find(target: &Target) -> anyhow::Result<Vec<Found>> {
     let mut progress = Progress::new();
     Ok(target.find(&mut |done, total| progress.update(done, total))?)
 }
 
-/// What is wrong with how a located text is mapped; nothing on a healthy node.
+/// Findings about how a located text is mapped. A healthy node has none.
 pub(super) fn mapping_findings(
     memory: &dyn Memory,
     kernel: &Kernel,
@@ -26,13 +26,13 @@ pub(super) fn mapping_findings(
     })
 }
 
-/// The rows about what else is in a node's memory.
+/// Prints the rows about strays in a node's memory.
 pub(super) fn print_strays(out: &mut dyn Write, strays: &[Finding]) -> io::Result<()> {
     let describe = |stray| format!("{}: shows no sign of life", describe(stray));
     strays.iter().try_for_each(|stray| row(out, "stray", &describe(stray)))
 }
 
-/// The rows about a located kernel.
+/// Prints the rows about a located kernel.
 pub(super) fn print_kernel(out: &mut dyn Write, kernel: &Kernel) -> io::Result<()> {
     let text = &kernel.text;
     let end = text.phys.checked_add(text.size).unwrap_or(text.phys);

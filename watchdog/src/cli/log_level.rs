@@ -3,8 +3,8 @@
 /// The variable of the environment that sets the log's level. It overrides `-v`.
 pub const LOG_VARIABLE: &str = "WATCHDOG_LOG";
 
-/// What is logged without the variable. With `-v`, that is also each decision of the watchdog's own
-/// crates: their names all begin with `watchdog`.
+/// The log's level without the variable. With `-v`, the log also has each decision of the
+/// watchdog's own crates, whose names all begin with `watchdog`.
 #[must_use]
 pub const fn usual_log(is_debug: bool) -> &'static str {
     if is_debug { "warn,watchdog=debug" } else { "warn" }

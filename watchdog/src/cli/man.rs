@@ -10,11 +10,11 @@ use super::Status;
 use super::args::{Cli, ManArgs};
 use watchdog_core::files;
 
-/// Who may read a page.
+/// The mode of a page: every user may read it.
 const MODE: u32 = 0o644;
 
-/// Writes a page for the command and one for each subcommand. Each is a new file: where a link
-/// stands in its place, the link goes.
+/// Writes a page for the command and one for each subcommand. Each page is a new file, which
+/// replaces a link of the same name.
 pub(super) fn execute(args: &ManArgs) -> anyhow::Result<Status> {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
@@ -28,7 +28,7 @@ pub(super) fn execute(args: &ManArgs) -> anyhow::Result<Status> {
     Ok(Status::Good)
 }
 
-/// The pages of a command and all below it: name and content.
+/// The pages of a command and of all its subcommands: name and content.
 fn render(command: &clap::Command, pages: &mut Vec<(String, Vec<u8>)>) -> io::Result<()> {
     for below in command.get_subcommands().filter(|it| !it.is_hide_set()) {
         render(below, pages)?;

@@ -26,7 +26,7 @@ pub use status::Status;
 /// Runs a parsed command line.
 ///
 /// # Errors
-/// What kept the command from doing its work, with what to do about it: exit status 2.
+/// The reason why the command could not do its work, with a remedy. The exit status is 2.
 pub fn execute(cli: Cli) -> anyhow::Result<Status> {
     match cli.command {
         Command::Run(args) => run::execute(args),

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Work that ends sooner shows no bar.
+/// Shorter work shows no bar.
 const SHOW_AFTER: Duration = Duration::from_secs(1);
 
-/// A bar for the search through memory. It shows itself when the search takes long.
+/// A bar for the search through memory. It appears when the search takes long.
 pub(super) struct Progress {
     begun: Instant,
     bar: Option<ProgressBar>,
@@ -20,7 +20,7 @@ impl Progress {
         Self { begun: Instant::now(), bar: None }
     }
 
-    /// Tells how many bytes of how many are searched.
+    /// Updates the bar: `done` of `total` bytes are searched.
     pub(super) fn update(&mut self, done: u64, total: u64) {
         if self.begun.elapsed() < SHOW_AFTER || !std::io::stderr().is_terminal() {
             return;

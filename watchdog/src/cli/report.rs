@@ -1,4 +1,4 @@
-//! Output for people: a block a node, aligned, readable at 80 columns.
+//! Output for people: one block for each node, aligned, readable at 80 columns.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -10,21 +10,21 @@ use watchdog_core::text::visible;
 /// Column at which values begin.
 const VALUES: usize = 17;
 
-/// Where a command's output for people goes: to standard output, with control characters of names
-/// made visible.
+/// The writer for output to people: standard output, with the control characters of names made
+/// visible.
 pub(super) fn people() -> impl Write {
     Visible(io::stdout().lock())
 }
 
-/// One JSON object as a line on standard output.
+/// Prints a JSON object as one line on standard output.
 pub(super) fn json(object: &impl Serialize) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     serde_json::to_writer(&mut stdout, object)?;
     writeln!(stdout)
 }
 
-/// A terminal that shows text and obeys none: what is formatted for it comes out without control
-/// characters, wherever a name with such a thing came from.
+/// A writer that makes control characters visible, so that no foreign name can control the
+/// terminal.
 struct Visible<W>(W);
 
 impl<W: Write> Write for Visible<W> {
@@ -42,7 +42,7 @@ impl<W: Write> Write for Visible<W> {
     }
 }
 
-/// One line `  label          value`; long values go on below, under the value.
+/// Prints one line `  label          value`. A long value wraps below its first line.
 pub(super) fn row(out: &mut dyn Write, label: &str, value: &str) -> io::Result<()> {
     let mut label = label;
     let mut line = String::new();
@@ -59,7 +59,7 @@ pub(super) fn row(out: &mut dyn Write, label: &str, value: &str) -> io::Result<(
     writeln!(out, "  {label:<width$}{line}", width = VALUES - 2)
 }
 
-/// Bytes with a unit a person can compare: `14.0 MiB`.
+/// A number of bytes with a unit: `14.0 MiB`.
 pub(super) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64;

@@ -16,8 +16,8 @@ use watchdog_guard::enter_first_mounts;
 /// Watches until stopped.
 pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
     if args.memory.memory.as_ref().is_none_or(MemorySource::is_of_machine) {
-        // Before any file is looked for. Who may not, or is in a container, gets no guard, and
-        // hears why then.
+        // This comes before any file is opened. It fails without privilege or in a container. The
+        // guard then fails too, and its error gives the reason.
         enter_first_mounts().unwrap_or_else(|error| {
             log::debug!("the mounts of process 1 were not entered: {error}");
         });
@@ -38,7 +38,7 @@ pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
         config: args.memory.place.config.clone().unwrap_or_else(|| DEFAULT_PATH.into()),
     };
     if target.guarded.is_some() && io::stderr().is_terminal() {
-        // A person who looks for the way out should not have to find `kill` denied first.
+        // The user should learn how to stop the watch before the guard denies `kill`.
         writeln!(
             io::stderr(),
             "Press Ctrl-C here to stop watching. Once the guard is armed, it denies the signals of \

@@ -14,12 +14,12 @@ use watchdog_core::locate::{Beat, Finding, Report, living};
 use watchdog_core::text::chain;
 use watchdog_core::verify::{BaselineStore, Verdict, Verifier, copy_text};
 
-/// Between two looks at a kernel that is rewriting itself.
+/// From one sweep to the next of a kernel that is patching its text.
 const PATCHING: Duration = Duration::from_millis(200);
-/// How long that goes on: twice as long as the verifier leaves sites open for a kernel that holds
-/// the mutexes of whoever patches.
+/// How long these sweeps are repeated: twice as long as the verifier leaves sites pending for a
+/// kernel that holds the mutexes of its patching code.
 const LONGEST_PATCHING: Duration = Duration::from_secs(60);
-/// How long it is waited for clocks that stand still.
+/// The longest wait for clocks that stand still.
 const LONGEST_LOOK: Duration = Duration::from_secs(10);
 /// Sweeps every node once.
 pub(super) fn execute(args: ScanArgs) -> anyhow::Result<Status> {
@@ -48,7 +48,7 @@ pub(super) fn execute(args: ScanArgs) -> anyhow::Result<Status> {
     Ok(worst)
 }
 
-/// Tampering outweighs everything, indecision outweighs health.
+/// The worse of two results: tampered, then undecided, then good.
 fn worse(so_far: Status, verdict: Verdict, allow: Option<Allowed>) -> Status {
     match (so_far, verdict) {
         (Status::Tampered, _) | (_, Verdict::Tampered) => Status::Tampered,
@@ -59,8 +59,8 @@ fn worse(so_far: Status, verdict: Verdict, allow: Option<Allowed>) -> Status {
     }
 }
 
-/// Whether a node's clocks went on since the first look at them, as far as that can be known:
-/// memory in a file may be at rest. Where they did not, it is waited for them.
+/// Whether a node's clocks advanced after `first`. Waits for clocks that did not. `None` if that
+/// cannot be known: memory in a file may be at rest.
 fn is_alive(target: &Target, finding: &Finding, first: Beat) -> Option<bool> {
     if target.guarded.is_none() || !first.is_known() || !matches!(finding, Finding::Located(_)) {
         return None;
@@ -94,7 +94,7 @@ fn judge_node<'a>(
     let mapping = mapping_findings(memory, located)?;
     let baseline = match baseline_for(&target.images, store, &found.node.name, located) {
         Ok(baseline) => baseline,
-        // Judged by nothing; what it should have been is said.
+        // No baseline fits this kernel. The reason says which kernel was expected.
         Err(error @ NoBaseline::OtherKernel { .. }) => {
             let text = TextReport::unjudged(&copy_text(memory, &located.text)?);
             return Ok(report(Verdict::Unverified, Some(chain(&error)), Some(text)));
@@ -107,7 +107,7 @@ fn judge_node<'a>(
         return Ok(report(verdict, sentence(&mapping), Some(text)));
     };
     let mut verifier = Verifier::new(baseline, located);
-    // A kernel that is rewriting itself is judged when it has done.
+    // A kernel that is patching its text is judged when the patching is over.
     let sweep = || verifier.sweep(memory, located, LISTED);
     let swept = repeat_until(|swept| swept.pending == 0, LONGEST_PATCHING, PATCHING, sweep)?;
     let verdict = match swept.verdict {
@@ -121,8 +121,8 @@ fn judge_node<'a>(
     Ok(report(verdict, reason, Some(text)))
 }
 
-/// Does something again and again, every `pause`, until it is done or `limit` has passed: what the
-/// last time led to.
+/// Repeats an act every `pause` until it is done, or until `limit` has passed. Returns the last
+/// result.
 fn repeat_until<T, E>(
     is_done: impl Fn(&T) -> bool,
     limit: Duration,
@@ -154,8 +154,8 @@ fn sentence(mapping: &[String]) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Check the documented order: tampered, then undecided, then good; and that instrumentation
-    /// is as bad as tampering until it is allowed.
+    /// Check the documented order: tampered, then undecided, then good. Check that instrumentation
+    /// counts as tampering unless it is allowed.
     #[test]
     fn exit_status() {
         let judged = |verdicts: &[Verdict], allow| {
@@ -173,8 +173,8 @@ mod tests {
         assert_eq!(status(&traced), Status::Tampered);
         assert_eq!(judged(&traced, Some(Allowed::Instrumented)), Status::Good);
     }
-    /// Check that a text that never comes to rest ends a scan all the same, and that one that does
-    /// is looked at no more often than it takes.
+    /// Check that a scan ends at its limit if a text never settles, and after the first sweep that
+    /// finds the text settled.
     #[test]
     fn scans_end() {
         let pause = Duration::from_millis(1);

@@ -1,4 +1,4 @@
-//! What a scan says of one node, for programs and for people.
+//! The report of a scan about one node, for programs and for people.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -21,12 +21,12 @@ use watchdog_core::verify::{
 /// Differences listed in JSON.
 pub(super) const LISTED: usize = 10_000;
 
-/// Unexplained differences shown to a person who did not ask for all.
+/// Unexplained differences that are shown without `--verbose`.
 const SHOWN: usize = 20;
 /// Longest symbol that is shown.
 const SYMBOL_SHOWN: usize = 128;
 
-/// What a scan says of one node: `scan --json`.
+/// The report about one node, as `scan --json` prints it.
 #[derive(Debug, Serialize)]
 pub(super) struct NodeReport<'a> {
     node: &'a str,
@@ -34,7 +34,7 @@ pub(super) struct NodeReport<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     kernel: Report,
-    /// Whether its clocks go on; of memory in a file that is not known.
+    /// Whether its clocks advance. This is unknown for memory in a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) alive: Option<bool>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -54,7 +54,7 @@ pub(super) struct TextReport {
     /// Read-only data, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     rodata: Option<RodataOpinion>,
-    /// What else changed the text.
+    /// Other causes of changes to the text.
     causes: Vec<CauseReport>,
     differences_total: usize,
     differences: Vec<DifferenceReport>,
@@ -99,7 +99,7 @@ impl<'a> NodeReport<'a> {
 }
 
 impl TextReport {
-    /// Of a text that there is no baseline for.
+    /// The report about a text without a baseline.
     pub(super) fn unjudged(copy: &TextCopy) -> Self {
         Self {
             baseline: None,
@@ -114,7 +114,8 @@ impl TextReport {
         }
     }
 
-    /// Of a text that was judged; with `all`, what closed tables explain is listed as well.
+    /// The report about a text that was judged. With `all`, it also lists the differences that
+    /// closed tables explain.
     pub(super) fn judged(swept: Sweep, verifier: &Verifier, kernel: &Kernel, all: bool) -> Self {
         let instrumented: u32 = swept.causes.iter().map(|(_, places)| places).sum();
         let patched: u32 = swept.sites.values().sum();
@@ -277,7 +278,7 @@ fn print_difference(out: &mut dyn Write, difference: &DifferenceReport) -> io::R
     Ok(())
 }
 
-/// Hexadecimal that fits the line.
+/// Hexadecimal digits, cut to fit the line.
 fn cut(digits: &str) -> String {
     const FITS: usize = 60;
     match digits.get(..FITS) {

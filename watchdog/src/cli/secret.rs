@@ -1,4 +1,4 @@
-//! Where the secret that disarms is read from.
+//! Reads the secret that disarms the guard.
 
 use std::fs::{File, FileType};
 use std::io::{self, Read};
@@ -11,13 +11,13 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use watchdog_core::files;
 
-/// More is no secret that anybody types.
+/// The largest secret that is read, in bytes. No typed secret is longer.
 const LONGEST: u64 = 4096;
-/// How long nobody may open the other end of a pipe: a password manager asks its user first.
+/// How long a pipe may stay without data: a password manager first asks its user.
 const PIPE_TIMEOUT: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
-/// A secret from a file, from a pipe (as the shell's `<(pass show watchdog)` is one), or from
-/// standard input (`-`), without the end of its line.
+/// Reads a secret from a file, from a pipe such as the shell's `<(pass show watchdog)`, or from
+/// standard input (`-`). Leaves out the end of its line.
 pub(super) fn secret_of(path: &Path) -> anyhow::Result<Vec<u8>> {
     let secret =
         if path == Path::new("-") { read(io::stdin().lock()) } else { open(path).and_then(read) };
@@ -29,7 +29,7 @@ pub(super) fn secret_of(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(secret)
 }
 
-/// Opens a file, or a pipe once something has come through it.
+/// Opens a file or a pipe. Waits until a pipe has data.
 fn open(path: &Path) -> anyhow::Result<File> {
     let is_wanted = |kind: &FileType| kind.is_file() || kind.is_fifo();
     let file = files::open_as(path, is_wanted, "it is neither a regular file nor a pipe")?;
@@ -60,8 +60,8 @@ mod tests {
 
     use super::*;
 
-    /// Check that a secret comes from a file and from a pipe whose writer is late, and that a
-    /// device, a folder and what is too long are refused.
+    /// Check that a secret is read from a file and from a pipe whose writer is late. Check that a
+    /// device, a folder and a long secret are refused.
     #[test]
     fn files_and_pipes() {
         let folder = tempfile::tempdir().unwrap();

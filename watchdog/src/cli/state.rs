@@ -1,4 +1,4 @@
-//! Where `run` keeps its state, and where `scan` and `baseline` read it.
+//! The state that `run` stores, and that `scan` and `baseline` read.
 
 use crate::config::Config;
 use watchdog_core::verify::BaselineStore;

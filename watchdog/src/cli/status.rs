@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// What a command ends with.
+/// The exit status of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Everything is as it should be.

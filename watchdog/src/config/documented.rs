@@ -1,4 +1,4 @@
-//! The documents and the example file have every key that the configuration has, and no other.
+//! Tests that the documents and the example file have every key of the configuration, and no other.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::{Config, ConfigError};
 use crate::doc_table::{codes, rows};
 use watchdog_guard::{Policy, Release, WritePath, hash};
 
-/// A node with nothing but what it must have.
+/// A node with only its required keys.
 const NODE: &str = "[[node]]\nname = \"a\"\nmint.osid = 1\n";
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
@@ -42,8 +42,8 @@ fn table_of_keys() {
     }
 }
 
-/// Checks one default: a value means the same as no key, `none` is the key of an optional value,
-/// and nothing can be read without what is `required`.
+/// Checks one default: a value means the same as no key, and `none` belongs to an optional value.
+/// Without a `required` key the configuration cannot be read.
 fn check_default(key: &Key, default: &str) {
     let name = &key.path;
     let (base, line) = match name.strip_prefix("node.") {
@@ -83,8 +83,8 @@ fn table_of_disarm() {
     );
 }
 
-/// Check that the example changes nothing as it is, and that with its comments removed it has
-/// every key.
+/// Check that the example as it is changes nothing, and that it has every key when its comment
+/// signs are removed.
 #[test]
 fn example_file() {
     let example = include_str!("../../../dist/watchdog.toml");
@@ -106,7 +106,7 @@ fn example_file() {
     }
 }
 
-/// Whether a value, or one of a list of values, has a key.
+/// Whether a value, or any value of a list, has a key.
 fn has(value: &toml::Value, path: &str) -> bool {
     if let Some(list) = value.as_array() {
         return list.iter().any(|value| has(value, path));

@@ -1,4 +1,4 @@
-//! The file as a whole: its keys, their defaults, and how it is read.
+//! The whole file: its keys, their defaults, and how it is read.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use watchdog_core::files;
 use watchdog_core::memory::MemorySource;
 use watchdog_core::verify::BaselineKey;
 
-/// The configuration that is read if `--config` names none.
+/// The configuration file without `--config`.
 pub const DEFAULT_PATH: &str = "/etc/watchdog/watchdog.toml";
 
 /// The largest file that is read as a configuration: 1 MiB.
@@ -34,7 +34,7 @@ pub struct Config {
     pub booting: Duration,
     /// As `--state-dir`: the folder of the baselines.
     pub state_dir: PathBuf,
-    /// The key that must have signed the baselines: a minisign public key, or its file.
+    /// The key that must have signed the baselines: a minisign public key, or the path of its file.
     pub baseline_key: Option<BaselineKey>,
     /// The guard.
     pub guard: GuardSection,
@@ -58,7 +58,7 @@ impl Default for Config {
     }
 }
 
-/// Why there is no configuration.
+/// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -75,7 +75,7 @@ pub enum ConfigError {
     Content {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and in which line.
+        /// The error, with its line.
         error: Box<toml::de::Error>,
     },
     /// The file has a key that another key has replaced.
@@ -89,7 +89,7 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads `path`; without one the default file, if it exists.
+    /// Reads `path`, or without one the default file if it exists.
     ///
     /// # Errors
     /// [`ConfigError`]. A file that was named must exist.
@@ -122,7 +122,8 @@ mod tests {
         Config::parse(text, Path::new("watchdog.toml")).map_err(|error| error.to_string())
     }
 
-    /// Check that a device, a folder and a huge file are refused at once with their names.
+    /// Check that a device, a folder and a huge file are refused at once, and that the error names
+    /// them.
     #[test]
     fn not_a_file() {
         let huge = tempfile::NamedTempFile::new().unwrap();

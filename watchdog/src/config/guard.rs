@@ -15,15 +15,15 @@ use watchdog_guard::{Policies, Policy, Preset, Processors, Release, WritePath};
 pub struct GuardSection {
     /// What the guard does about each path.
     pub policies: Policies,
-    /// Who may take the guard down.
+    /// The requirement for disarming the guard.
     pub release: Release,
-    /// Ranges of `/dev/mem` that stay writable.
+    /// Physical memory that may still be written through `/dev/mem`.
     pub dev_mem_writable: RangeSet,
-    /// Processors that may be started besides those that run when the guard is armed.
+    /// Processors that may be started, besides those that run when the guard is armed.
     pub processors: Processors,
 }
 
-/// The section as its keys are written.
+/// The section as the file has it.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawGuard {
@@ -60,8 +60,8 @@ mod tests {
         toml::from_str(text).map_err(|error| error.to_string())
     }
 
-    /// Check that a preset is the base and single paths are set on it, and that what the guard
-    /// cannot do is refused with what it can.
+    /// Check that a preset is the base and that single paths override it. Check that an impossible
+    /// policy is refused with the possible ones.
     #[test]
     fn policies() {
         let guard = parse("preset = \"strict\"\n[paths]\nmmap = \"observe\"").unwrap();
@@ -78,8 +78,8 @@ mod tests {
         }
     }
 
-    /// Check that one key says who may disarm, and that the error for another word names the line
-    /// and the words.
+    /// Check each value of `disarm`. Check that the error for another value names the line and the
+    /// possible values.
     #[test]
     fn disarm() {
         for (text, expected) in [

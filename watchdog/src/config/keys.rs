@@ -1,5 +1,5 @@
-//! Every key of the configuration, by what its types ask serde for: a key that is not here cannot
-//! be read from a file.
+//! Finds every key of the configuration, by the requests of its types to serde. No other key can be
+//! read from a file.
 
 use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
 use serde::de::{DeserializeOwned, Error as _, IntoDeserializer, Visitor};
@@ -10,7 +10,7 @@ use serde::{Deserializer, forward_to_deserialize_any};
 pub(super) struct Key {
     /// Its sections and its name, as in `guard.disarm`.
     pub(super) path: String,
-    /// Whether the value is an `Option`, or belongs to one: without the key there is none.
+    /// Whether the value is an `Option` or belongs to one. Without the key it is `None`.
     pub(super) is_option: bool,
 }
 
@@ -36,16 +36,16 @@ fn walk<T: DeserializeOwned>(path: &mut Vec<&'static str>, keys: &mut Vec<Key>) 
     }
 }
 
-/// What was asked for at the end of a path.
+/// The request of a type at the end of a path.
 #[derive(Default)]
 struct Asked {
     is_reached: bool,
     is_option: bool,
-    /// Only of a structure.
+    /// The fields of a structure; `None` for any other type.
     fields: Option<&'static [&'static str]>,
 }
 
-/// A value that has one key, at a path, and fails where a real value would have to be.
+/// A value with one key, at a path. It fails at the end of the path.
 struct Probe<'a> {
     path: &'a [&'static str],
     asked: &'a mut Asked,

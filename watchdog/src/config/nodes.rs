@@ -20,7 +20,7 @@ pub struct NodeSection {
     pub image: Option<PathBuf>,
 }
 
-/// The section as its keys are written.
+/// The section as the file has it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawNode {
@@ -75,7 +75,7 @@ impl TryFrom<RawNode> for NodeSection {
 mod tests {
     use super::*;
 
-    /// Check that impossible nodes are refused with a sentence.
+    /// Check that impossible nodes are refused, each with its error.
     #[test]
     fn wrong_nodes() {
         let node = |name: &str, rest: &str| format!("name = \"{name}\"\n{rest}\n");

@@ -1,10 +1,10 @@
-//! Times in the configuration and on the command line.
+//! Periods in the configuration and on the command line.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-/// The same for a key of the configuration.
+/// Reads a period from a key of the configuration.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     parse_period(&String::deserialize(from)?).map_err(serde::de::Error::custom)
 }
@@ -12,7 +12,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration
 /// Parses the time between two sweeps: `500ms`, `1s`, `2m`.
 ///
 /// # Errors
-/// A sentence, if it is not a time from 100 ms to one day.
+/// A sentence, if the text is not a time from 100 ms to one day.
 pub fn parse_period(text: &str) -> Result<Duration, String> {
     text.parse::<jiff::SignedDuration>()
         .ok()
@@ -29,7 +29,7 @@ pub fn parse_period(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
-    /// Check that periods outside what a sweep can do are refused.
+    /// Check that periods outside the possible range are refused.
     #[test]
     fn periods() {
         assert_eq!(parse_period("1s"), Ok(Duration::from_secs(1)));

@@ -1,12 +1,12 @@
-//! Keys that another key has replaced. The error for one says what to write.
+//! Keys that another key has replaced. The error for such a key says what to write.
 
 use toml::de::DeTable;
 
-/// Keys of `[guard]`, and what says the same.
+/// Replaced keys of `[guard]`, and what to write in their place.
 const REPLACED: [(&str, &str); 2] =
     [("disarm_secret", "disarm = \"$argon2id$…\""), ("sealed", "disarm = \"never\"")];
 
-/// A key that a configuration has and should not have.
+/// A replaced key in a configuration.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: the key `{key}` was replaced: write `{now}`")]
 pub struct ReplacedKey {
@@ -15,7 +15,7 @@ pub struct ReplacedKey {
     now: &'static str,
 }
 
-/// The first replaced key of a configuration, if it has one and is TOML at all.
+/// The first replaced key of a configuration, if it is TOML and has one.
 pub(super) fn find(text: &str) -> Option<ReplacedKey> {
     let document = DeTable::parse(text).ok()?;
     let guard = document.get_ref().get("guard")?.get_ref().as_table()?;
@@ -31,7 +31,7 @@ pub(super) fn find(text: &str) -> Option<ReplacedKey> {
 mod tests {
     use super::*;
 
-    /// Check that each replaced key is found in its line, however it is written, and only under
+    /// Check that each replaced key is found in its line in every notation, and only under
     /// `[guard]`.
     #[test]
     fn every_key() {

@@ -1,20 +1,20 @@
-//! By which baseline a node's kernel is judged.
+//! Chooses the baseline by which a node's kernel is judged.
 
 use super::{Images, NodeName};
 use watchdog_core::locate::Kernel;
 use watchdog_core::text::printable;
 use watchdog_core::verify::{Baseline, BaselineError, BaselineKind, BaselineStore, StoreError};
 
-/// Why there is no baseline to judge a kernel by, although there should be.
+/// Why a kernel has no baseline, although an image was given or imported for its node.
 #[derive(Debug, thiserror::Error)]
 pub enum NoBaseline {
-    /// The stored one cannot be used.
+    /// The stored baseline cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// An image cannot be used.
     #[error(transparent)]
     Image(#[from] BaselineError),
-    /// What is there is of another kernel.
+    /// The baseline is of another kernel.
     #[error(
         "node {node} runs {kernel}, but {baseline}: give the image of the kernel it boots, with \
          --image or `watchdog baseline import`"
@@ -22,19 +22,20 @@ pub enum NoBaseline {
     OtherKernel {
         /// The node.
         node: NodeName,
-        /// What it runs, fit to print.
+        /// The kernel that it runs, fit to print.
         kernel: String,
-        /// What there is, fit to print.
+        /// The baseline that exists, fit to print.
         baseline: String,
     },
 }
 
 /// The baseline for a located kernel: from an image that was given for the node, else the stored
-/// one. `None` when none of this kernel was ever made; a learned one of another place or kernel is
-/// as good as none, since every boot makes it one.
+/// one. `None` if no baseline of this kernel exists. A learned baseline of another kernel or place
+/// counts as none, because every boot makes it one.
 ///
 /// # Errors
-/// [`NoBaseline`]: images were given, or one was imported, and none is of this kernel.
+/// [`NoBaseline`] if an image was given or imported, and no image is of this kernel, or a file
+/// cannot be used.
 pub fn baseline_for(
     images: &Images,
     store: &BaselineStore,

@@ -1,27 +1,28 @@
-//! Which of several kernels in one memory is the one that runs.
+//! Finds which of several kernels in one memory runs.
 //!
-//! A kexec leaves the old kernel's image behind, and whoever has a node may plant a whole kernel
-//! as a decoy. What tells the living one apart is that its clocks go on between two looks.
+//! A kexec leaves the image of the old kernel behind, and software on a node may plant a whole
+//! kernel as a decoy. Only the clocks of the running kernel advance from one read to the next.
 
 use std::time::Duration;
 
 use watchdog_core::locate::{Finding, Lost, living};
 use watchdog_core::memory::{Memory, PhysAddr, RangeSet};
 
-/// How long it is waited for signs of life, where one look must do.
+/// How long to wait for signs of life if there is only one look.
 const LIFE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The same where another look will follow soon.
+/// The same if another look follows soon.
 const SHORT_LIFE_TIMEOUT: Duration = Duration::from_millis(300);
 /// Kernels of one memory that are logged.
 const LOGGED: usize = 32;
 
-/// Findings that one sentence describes; memory may hold a thousand that look like kernels.
+/// Findings that one sentence describes. Memory may hold a thousand decoys.
 const DESCRIBED: usize = 8;
 
 /// The finding of a node that must hold exactly one kernel, and all others in its memory.
 ///
-/// One that is alone is believed as it is. Among several it must be the only one that lives; what
-/// lives and is lost, or still boots, makes the node so. Where nothing lives nothing is chosen.
+/// A single finding is returned as it is. Of several, the only one with signs of life is returned,
+/// also if it is lost. If none has signs of life, the only one that boots is returned. Otherwise
+/// the node is lost.
 pub(super) fn the_one(
     memory: &dyn Memory,
     findings: Vec<Finding>,
@@ -44,11 +45,12 @@ pub(super) fn the_one(
     (finding, strays)
 }
 
-/// Findings, and apart from them notes that nothing else bears out, where there is anything else.
+/// Separates findings from notes that no other witness confirms. If there are only such notes, they
+/// are the findings.
 ///
-/// A program that reads another kernel's memory, as a watchdog does, leaves copies of its note in
-/// its own. To take them for a sign of a second kernel would gain nothing: who can wipe out all
-/// else that describes a kernel can wipe out its note.
+/// A program that reads another kernel's memory, as a watchdog does, leaves copies of that kernel's
+/// note in its own memory. Such a copy is no useful sign of a second kernel: an adversary that
+/// wipes every other description of a kernel can wipe its note too.
 fn apart_from_notes(findings: Vec<Finding>) -> (Vec<Finding>, Vec<Finding>) {
     let is_note = |finding: &Finding| {
         let [witness] = finding.witnesses() else { return false };
@@ -95,14 +97,14 @@ fn the_living_one(
 /// A finding, and whether it showed a sign of life.
 pub(crate) type Candidate = (Finding, bool);
 
-/// Looks which findings live, where another look will follow soon.
+/// Finds which findings show signs of life. Another look follows soon.
 pub(crate) fn candidates(memory: &dyn Memory, findings: Vec<Finding>) -> Vec<Candidate> {
     let alive = alive(memory, &findings, SHORT_LIFE_TIMEOUT);
     findings.into_iter().zip(alive).collect()
 }
 
-/// What has taken the place of a kernel that is gone, of those that are not `taken`: only what
-/// lives, or boots, and nothing that merely looks like a kernel.
+/// The finding that replaces a kernel that is gone: one that lives or boots, and whose text is not
+/// `taken`. A finding that only looks like a kernel is no successor.
 pub(crate) fn successor(candidates: &[Candidate], taken: &[PhysAddr]) -> Finding {
     let is_free = |(finding, _): &&Candidate| {
         finding.text_address().is_none_or(|text| !taken.contains(&text))
@@ -127,9 +129,10 @@ pub(crate) fn successor(candidates: &[Candidate], taken: &[PhysAddr]) -> Finding
     Finding::Lost(Lost::because(reason))
 }
 
-/// The findings that are nodes of a memory that several may share, and those that are not.
+/// Divides the findings in a memory that nodes share into nodes and strays.
 ///
-/// Where some live, those that neither live nor boot are not nodes; in memory at rest all are.
+/// If some show signs of life, the others are strays unless they boot. If none does, as in memory
+/// at rest, all are nodes.
 pub(super) fn those_alive(
     memory: &dyn Memory,
     findings: Vec<Finding>,
@@ -174,7 +177,7 @@ pub fn describe(finding: &Finding) -> String {
     }
 }
 
-/// The first descriptions, and how many more there are, for a sentence about all.
+/// The first descriptions and the number of the others, for a sentence about all.
 pub(crate) fn some_of(descriptions: impl Iterator<Item = String>) -> String {
     let mut descriptions = descriptions;
     let mut shown: Vec<_> = descriptions.by_ref().take(DESCRIBED).collect();
@@ -207,8 +210,8 @@ mod tests {
         }
     }
 
-    /// Check that a thousand decoys, in memory of thousands of ranges, make a node lost for a
-    /// reason that a person can read, and that a few are all described.
+    /// Check that a thousand decoys in thousands of ranges give a reason that is short enough to
+    /// read. Check that a few decoys are all described.
     #[test]
     fn reasons_are_short() {
         let ranges: RangeSet =

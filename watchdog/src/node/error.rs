@@ -21,7 +21,7 @@ pub enum TargetError {
         /// Which part of its memory, and why.
         refusal: Refusal,
     },
-    /// The source does not serve a part of the memory in which nodes are looked for.
+    /// The source does not serve a part of the memory that is searched for nodes.
     #[error("in the memory searched for nodes, {0}")]
     Unsearchable(Refusal),
     /// Nodes clash.
@@ -37,7 +37,7 @@ pub enum TargetError {
     /// An image cannot be used.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// An image is for a node that nobody named.
+    /// An image is for an unknown node.
     #[error("there is no node `{0}` for this image: name it with --node {0}=START..END")]
     NoSuchNode(NodeName),
     /// Nothing is reserved.

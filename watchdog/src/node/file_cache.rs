@@ -1,4 +1,4 @@
-//! What files were found to hold, for as long as they stay as they are.
+//! A cache of facts about files. An entry is valid until its file changes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(super) struct Stamp(u64, u64, u64, (i64, i64));
 
 impl Stamp {
-    /// The stamp of a file, where it can be had.
+    /// The stamp of a file; `None` if it cannot be read.
     pub(super) fn of(file: &Path) -> Option<Self> {
         let it = fs::metadata(file).ok()?;
         Some(Self(it.dev(), it.ino(), it.size(), (it.mtime(), it.mtime_nsec())))
     }
 }
 
-/// What is known of files; clones share it.
+/// Facts about files. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct FileCache<T>(Arc<Mutex<BTreeMap<PathBuf, (Stamp, T)>>>);
 
@@ -29,13 +29,13 @@ impl<T> Default for FileCache<T> {
 }
 
 impl<T: Clone> FileCache<T> {
-    /// What is known of a file that has this stamp.
+    /// The fact about a file with this stamp, if it is known.
     pub(super) fn get(&self, file: &Path, stamp: Stamp) -> Option<T> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(file).filter(|(of, _)| *of == stamp).map(|(_, what)| what.clone())
     }
 
-    /// Remembers what a file holds that had this stamp before it was read.
+    /// Stores a fact about a file, with the stamp from before the file was read.
     pub(super) fn put(&self, file: &Path, stamp: Stamp, what: T) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(file.to_owned(), (stamp, what));
@@ -46,7 +46,7 @@ impl<T: Clone> FileCache<T> {
 mod tests {
     use super::*;
 
-    /// Check that what is known of a file is known until the file changes, or is another one.
+    /// Check that a fact about a file is known until the file changes or is replaced.
     #[test]
     fn known_until_it_changes() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -1,45 +1,47 @@
-//! From memory to nodes: which kernel runs in which node's memory.
+//! Finds the nodes in memory, and the kernel that each runs.
 
 use super::choose::{describe, some_of, the_one, those_alive};
 use super::{Images, NodeName, Nodes};
 use watchdog_core::locate::{Finding, Lost, locate};
 use watchdog_core::memory::{Memory, PhysAddr, RangeSet, ReadError};
 
-/// A node and the memory in which its kernel is looked for.
+/// A node and the memory that is searched for its kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Its name.
     pub name: NodeName,
-    /// Its memory, or where several nodes share one discovered range, all of that.
+    /// Its memory. If discovered nodes share one range, this is the whole range.
     pub memory: RangeSet,
 }
 
-/// What was found for a node.
+/// The result of the search for a node's kernel.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// The node.
     pub node: Node,
     /// Its kernel, or why there is none.
     pub finding: Finding,
-    /// Other kernels, or parts of some, in its memory that do not live: left by a kexec, or
-    /// planted. In memory that nodes share, those whose text is nearest to this one's.
+    /// Other kernels, or parts of kernels, in its memory that show no sign of life. A kexec left
+    /// them, or an adversary planted them. In memory that nodes share, a stray belongs to the node
+    /// with the nearest text.
     pub strays: Vec<Finding>,
 }
 
-/// Everything that was found in the memory of one node, or of all that share it.
+/// All findings in the memory of one node, or of all nodes that share it.
 #[derive(Clone, Debug)]
 pub struct Survey {
     /// The memory.
     pub memory: RangeSet,
-    /// What is in it, undecided.
+    /// The findings in it. None is chosen or ruled out yet.
     pub findings: Vec<Finding>,
 }
 
 impl Nodes {
-    /// Looks for the kernel of every node. `progress` hears of bytes searched and bytes in all.
+    /// Searches for the kernel of every node. `progress` gets the bytes searched so far and the
+    /// total.
     ///
-    /// A configured node is always in the answer, lost if it holds no kernel or several that live;
-    /// discovered nodes are those that showed any sign of a kernel.
+    /// Every configured node is in the result. It is lost if it holds no kernel, or several that
+    /// live. A discovered node is a finding with any sign of a kernel.
     ///
     /// # Errors
     /// When memory cannot be read.
@@ -67,7 +69,7 @@ impl Nodes {
         })
     }
 
-    /// The name of one more discovered node, where there are `count`.
+    /// The name of the next node if there are `count` nodes.
     #[must_use]
     pub fn name_of_next(&self, count: usize) -> NodeName {
         let prefix = match self {
@@ -77,7 +79,7 @@ impl Nodes {
         NodeName::numbered(prefix, count + 1)
     }
 
-    /// Looks for everything that speaks of a kernel in one node's memory, and decides nothing.
+    /// Searches one node's memory for all signs of kernels, and chooses none.
     ///
     /// # Errors
     /// When memory cannot be read.
@@ -91,9 +93,9 @@ impl Nodes {
         locate(memory, &node.memory, &images.search(name, false), &mut |_, _| ())
     }
 
-    /// Looks for everything that speaks of a kernel in the memory of every node, and decides
-    /// nothing: one survey for each configured node, one for all discovered ones. A `gentle` one
-    /// keeps to one thread, which `progress` may hold up.
+    /// Searches the memory of every node for all signs of kernels, and chooses none. There is one
+    /// survey for each configured node, or one for all discovered nodes. A `gentle` survey uses one
+    /// thread, which `progress` may delay.
     ///
     /// # Errors
     /// When memory cannot be read.
@@ -124,12 +126,12 @@ impl Nodes {
     }
 }
 
-/// Discovered nodes that are kept apart. Software on one of them can make any number of kernels in
-/// its memory live.
+/// The largest number of discovered nodes. Software on a node can fake any number of living kernels
+/// in its memory.
 pub const MOST_NODES: usize = 64;
 
-/// The nodes of some findings in the memory `within`, with the strays that are nearest to each.
-/// Where there are too many, one more node that is lost stands for the rest.
+/// Makes nodes of findings in the memory `within`, each with the strays nearest to it. If there are
+/// too many, one more node, which is lost, stands for the rest.
 fn discovered(
     nodes: Vec<Finding>,
     strays: Vec<Finding>,
@@ -158,8 +160,8 @@ fn discovered(
     found
 }
 
-/// At most [`MOST_NODES`] findings in the order of their numbers, and the rest: what was located
-/// comes before what boots, and that before what is lost.
+/// At most [`MOST_NODES`] findings in the order of their numbers, and the rest. Located kernels
+/// take precedence over booting kernels, and those over lost ones.
 fn not_too_many(mut findings: Vec<Finding>) -> (Vec<Finding>, Vec<Finding>) {
     let rank = |finding: &Finding| match finding {
         Finding::Located(_) => 0,
@@ -172,18 +174,19 @@ fn not_too_many(mut findings: Vec<Finding>) -> (Vec<Finding>, Vec<Finding>) {
     (findings, rest)
 }
 
-/// The prefix of nodes found in an image; a single one is called just that.
+/// The prefix of nodes found in an image. A single node has this name without a number.
 pub(super) const IMAGE: &str = "image";
 
 /// The same for the kernel that this program runs on.
 pub(super) const OWN: &str = "node-0";
 
-/// The order in which discovered nodes are numbered: by text address, what has none last.
+/// The key by which discovered nodes are numbered: the text address. Findings without one come
+/// last.
 fn place(finding: &Finding) -> PhysAddr {
     finding.text_address().unwrap_or(PhysAddr(u64::MAX))
 }
 
-/// Gives a stray to the node whose text is nearest.
+/// Adds a stray to the node with the nearest text.
 fn to_nearest(found: &mut [Found], stray: Finding) {
     let at = place(&stray).0;
     let nearest = found.iter_mut().min_by_key(|found| place(&found.finding).0.abs_diff(at));
@@ -200,8 +203,8 @@ mod tests {
         Lost { text: Some(PhysAddr(at)), ..Lost::because("made up".to_owned()) }
     }
 
-    /// Check that a thousand decoys are no thousand nodes, that what boots is not crowded out by
-    /// what is lost, and that the rest is counted.
+    /// Check that a thousand decoys do not become a thousand nodes. Check that lost findings do not
+    /// displace a booting kernel, and that the rest is counted.
     #[test]
     fn decoys_are_not_all_nodes() {
         let mut findings: Vec<_> = (0..1000).map(|at| Finding::Lost(lost(at))).collect();
@@ -221,7 +224,7 @@ mod tests {
         assert!(reason.starts_with("937 more kernels") && reason.len() < 1000, "{reason}");
     }
 
-    /// Check that as many nodes as are told apart are all there, by the order of their texts.
+    /// Check that the largest number of nodes is complete, in the order of their texts.
     #[test]
     fn as_many_as_there_are() {
         let findings: Vec<_> = (0..64).rev().map(|at| Finding::Lost(lost(at))).collect();

@@ -1,4 +1,4 @@
-//! Which node boots which vendor's image, as the user says it.
+//! A vendor's image and the node that boots it, as the user writes them.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,12 +7,12 @@ use super::NodeName;
 
 /// A vendor's kernel image as the command line names it: `[NAME=]FILE`.
 ///
-/// What stands before the first `=` is a node's name if it could be one, and belongs to the file
-/// otherwise. A file whose own name reads like `NAME=FILE` is written with a folder in front, which
-/// no node's name has: `./a=b`.
+/// The part before the first `=` is a node's name if it is a valid one, and otherwise belongs to
+/// the file. For a file with a name like `NAME=FILE`, write a folder before it, because no node's
+/// name contains a `/`: `./a=b`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSpec {
-    /// The node that boots it; every node, where none is named.
+    /// The node that boots it; `None` for every node.
     pub node: Option<NodeName>,
     /// The bzImage or vmlinux.
     pub file: PathBuf,
@@ -21,7 +21,7 @@ pub struct ImageSpec {
 /// Why a text names no image.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ImageSpecError {
-    /// There is nothing, or nothing behind a node's name.
+    /// The text is empty, or nothing follows the node's name.
     #[error(
         "`{0}` names no file: write [NAME=]FILE, as in /boot/vmlinuz-6.12 or \
          web=/boot/vmlinuz-6.12; for a file of this name, write ./{0}"
@@ -46,7 +46,7 @@ impl FromStr for ImageSpec {
 mod tests {
     use super::*;
 
-    /// Check that a node's name is told from a file that has `=` in its name.
+    /// Check that a node's name is distinguished from a file with `=` in its name.
     #[test]
     fn parse() {
         for (text, node, file) in [

@@ -1,4 +1,4 @@
-//! Which vendor's images the nodes' kernels must be.
+//! The vendor's images that the nodes' kernels must match.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use watchdog_core::verify::{Baseline, BaselineError, ImageSigns};
 #[derive(Clone, Debug, Default)]
 pub struct Images {
     given: Vec<Given>,
-    /// Whose images the files are that were unpacked.
+    /// The kernels whose images were already unpacked, by file.
     known: FileCache<ImageSigns>,
 }
 
@@ -27,10 +27,10 @@ struct Given {
 }
 
 impl Images {
-    /// Reads the images of some files; one without a node's name is for every node.
+    /// Reads images. One without a node's name is for every node.
     ///
     /// # Errors
-    /// When a file is no kernel image.
+    /// When a file is not a kernel image.
     pub fn open(files: Vec<ImageSpec>) -> Result<Self, ImageError> {
         let mut images = Vec::new();
         for ImageSpec { node, file } in files {
@@ -41,19 +41,19 @@ impl Images {
         Ok(Self { given: images, known: FileCache::default() })
     }
 
-    /// The files given for a node, those for it alone first.
+    /// The files for a node: first those for it alone, then those for every node.
     pub(super) fn files(&self, node: &NodeName) -> Vec<&Path> {
         let own = self.given.iter().filter(|given| given.node.as_ref() == Some(node));
         let any = self.given.iter().filter(|given| given.node.is_none());
         own.chain(any).map(|given| given.file.as_path()).collect()
     }
 
-    /// The baseline from a file, if that is the image of this kernel. Which kernel a file is of
-    /// stays known: a node that runs another one is searched again and again, and unpacking takes
+    /// The baseline from a file, if that is the image of this kernel. The cache stores which kernel
+    /// each file holds: a node that runs another kernel is judged often, and unpacking takes
     /// seconds.
     ///
     /// # Errors
-    /// When the file is no image that can be judged by.
+    /// When no baseline can be made from the file.
     pub(super) fn baseline(
         &self,
         file: &Path,
@@ -71,7 +71,7 @@ impl Images {
         Ok(baseline.fits(kernel).then_some(baseline))
     }
 
-    /// SHA-256 of each file, by its node and name; of what cannot be read any more, nothing.
+    /// SHA-256 of each file, by its node and name. Files that can no longer be read are left out.
     #[must_use]
     pub fn digests(&self) -> BTreeMap<String, String> {
         let digest = |Given { node, file, .. }: &Given| {
@@ -82,7 +82,7 @@ impl Images {
         self.given.iter().filter_map(digest).collect()
     }
 
-    /// The search for a node's kernel; without a name, for the kernel of any.
+    /// The parameters of a search for a node's kernel; without a name, for the kernel of any node.
     pub(super) fn search(&self, node: Option<&NodeName>, gentle: bool) -> Search {
         let is_for = |given: &&Given| given.node.is_none() || given.node.as_ref() == node;
         let images = self.given.iter().filter(is_for);

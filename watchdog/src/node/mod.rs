@@ -1,4 +1,4 @@
-//! OS nodes: what the user calls them, where their memory is, and which kernel runs in it.
+//! OS nodes: their names, their memory, and the kernels that run in it.
 
 mod baseline;
 mod choose;

@@ -12,13 +12,13 @@ pub enum Nodes {
     Discovered {
         /// `service` on a live machine, `image` in an image, `node-0` in this kernel's own RAM.
         prefix: &'static str,
-        /// Where to look.
+        /// The memory to search.
         within: RangeSet,
     },
 }
 
 impl Nodes {
-    /// All memory of all nodes: what is read, and on a live machine what is guarded.
+    /// All memory of all nodes. The watchdog reads it, and on a live machine guards it.
     #[must_use]
     pub fn memory(&self) -> RangeSet {
         match self {

@@ -5,11 +5,11 @@ use std::fmt;
 use super::{Nodes, TargetError};
 use watchdog_core::memory::{Memory, PhysRange, RangeSet, Reason, Refusal};
 
-/// The nodes with the memory that the source serves. What it does not serve is left out, and
-/// said, where the reason is `tolerated`.
+/// The nodes with the memory that the source serves. Other memory is left out with a warning if the
+/// reason is `tolerated`.
 ///
 /// # Errors
-/// [`TargetError`] for any other reason, and when nothing of a node is left.
+/// [`TargetError`] for any other reason, and if nothing of a node is left.
 pub(super) fn within_reach(
     nodes: Nodes,
     memory: &dyn Memory,
@@ -37,7 +37,7 @@ pub(super) fn within_reach(
     }
 }
 
-/// Warns of what the user should know before the work begins.
+/// Logs a warning before the work begins.
 pub(super) fn warn(remark: Option<String>) {
     if let Some(remark) = remark {
         log::warn!("{remark}");
@@ -59,10 +59,10 @@ impl fmt::Display for Shortfall {
     }
 }
 
-/// What of `ranges` the source serves, and what is left out for reasons that are `tolerated`.
+/// The part of `ranges` that the source serves, and the parts left out for `tolerated` reasons.
 ///
 /// # Errors
-/// The first refusal for another reason; the first at all when nothing is left.
+/// The first refusal for another reason, or the first of all if nothing is left.
 fn reach(
     memory: &dyn Memory,
     ranges: &RangeSet,

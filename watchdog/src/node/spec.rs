@@ -9,7 +9,7 @@ use watchdog_core::memory::{PhysAddr, PhysRange, RangeError, RangeSet};
 
 /// A node's name: 1 to 64 of `A-Z a-z 0-9 - _ .`, not starting with `.` or `-`.
 ///
-/// It becomes a file name and a journal field, hence the narrow set.
+/// The set is narrow because the name becomes a file name and a journal field.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeName(String);
 
@@ -22,12 +22,12 @@ impl NodeName {
 }
 
 impl NodeName {
-    /// The name `prefix-number`; `prefix` is one of this program's own words.
+    /// The name `prefix-number`. `prefix` is a constant of this program.
     pub(super) fn numbered(prefix: &'static str, number: usize) -> Self {
         Self(format!("{prefix}-{number}"))
     }
 
-    /// Just `prefix`, where there is only one.
+    /// The name of a single node: `prefix` without a number.
     pub(super) fn alone(prefix: &'static str) -> Self {
         Self(prefix.to_owned())
     }
@@ -57,16 +57,16 @@ impl<'de> Deserialize<'de> for NodeName {
     }
 }
 
-/// Why a text describes no node.
+/// Why a text does not describe a node.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NodeError {
-    /// The name has characters that no name may have.
+    /// The name is not valid.
     #[error(
         "invalid node name `{0}`: use 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit \
          first"
     )]
     Name(String),
-    /// A range is no range.
+    /// A range cannot be parsed.
     #[error(transparent)]
     Range(#[from] RangeError),
     /// Two of its ranges overlap.
@@ -77,7 +77,7 @@ pub enum NodeError {
 /// A node as the user describes it: `[NAME=]START..END[,START..END…]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeSpec {
-    /// The name, where one was given.
+    /// The name, if one was given.
     pub name: Option<NodeName>,
     /// Its physical memory.
     pub ranges: RangeSet,
@@ -95,10 +95,10 @@ impl FromStr for NodeSpec {
     }
 }
 
-/// The set of some ranges, none of which may overlap another.
+/// A set of ranges that do not overlap.
 ///
 /// # Errors
-/// [`NodeError`] when one is no range or overlaps an earlier one.
+/// [`NodeError`] if a range cannot be parsed, or overlaps an earlier one.
 pub fn disjoint(
     ranges: impl Iterator<Item = Result<PhysRange, RangeError>>,
 ) -> Result<RangeSet, NodeError> {
@@ -113,8 +113,8 @@ pub fn disjoint(
     Ok(set)
 }
 
-/// The three ranges that Mint gives OS node `osid` (1 to 9; beyond that the 128 MiB areas would
-/// reach into the main ones).
+/// The three ranges that Mint gives OS node `osid`: 1 to 9. With larger numbers, the 128 MiB areas
+/// would overlap main areas of other nodes.
 #[must_use]
 pub fn mint_ranges(osid: u64) -> Option<RangeSet> {
     const AREAS: [(u64, u64); 3] =
@@ -127,7 +127,7 @@ pub fn mint_ranges(osid: u64) -> Option<RangeSet> {
     (osid > 0).then_some(set)
 }
 
-/// The nodes of the command line; those without a name are `node-1`, `node-2`, … by position.
+/// The nodes of the command line. Nodes without a name are `node-1`, `node-2`, … by position.
 #[must_use]
 pub fn named(specs: &[NodeSpec]) -> Vec<(NodeName, RangeSet)> {
     let name = |n: usize, spec: &NodeSpec| {
@@ -140,7 +140,7 @@ pub fn named(specs: &[NodeSpec]) -> Vec<(NodeName, RangeSet)> {
 mod tests {
     use super::*;
 
-    /// Check that a node parses with and without a name, and that each mistake is named.
+    /// Check that a node parses with and without a name, and that each mistake has its error.
     #[test]
     fn parse() {
         let spec: NodeSpec = "web=0x1000..0x2000,0x8000..0x9000".parse().unwrap();
@@ -152,7 +152,8 @@ mod tests {
         assert!(matches!("a=0..9,8..10".parse::<NodeSpec>(), Err(NodeError::Overlap(_))));
     }
 
-    /// Check Mint's layout against its documentation, for node 1, and that no node has no memory.
+    /// Check Mint's layout of node 1 against its documentation, and that invalid numbers have no
+    /// memory.
     #[test]
     fn mint() {
         assert_eq!(

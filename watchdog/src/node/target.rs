@@ -1,4 +1,4 @@
-//! What a command works on: a memory source, and the nodes in it.
+//! The target of a command: a memory source, and the nodes in it.
 
 use std::sync::Arc;
 
@@ -14,24 +14,24 @@ use watchdog_core::memory::{
 /// A memory source with the nodes in it.
 #[derive(Clone)]
 pub struct Target {
-    /// Where memory is read.
+    /// The memory source.
     pub memory: Arc<dyn Memory>,
     /// The nodes.
     pub nodes: Nodes,
-    /// What their kernels must be.
+    /// The images that their kernels must match.
     pub images: Images,
-    /// What the guard must protect: all memory of all nodes that this kernel does not use itself,
-    /// and the local APIC's registers, by which a CPU of theirs could be made to run anything.
-    /// `None` where memory is a file, or this kernel's own.
+    /// Memory that the guard must protect: all memory of all nodes that this kernel does not use
+    /// itself, and the registers of the local APIC. Through these registers node 0 could make a
+    /// node's CPU run any code. `None` if memory is a file, or this kernel's own.
     pub guarded: Option<RangeSet>,
 }
 
 impl Target {
-    /// Opens the memory source. `configured` are the nodes that the user named; without any, every
-    /// kernel that will be found is a node.
+    /// Opens the memory source. `configured` are the nodes that the user named. Without any, every
+    /// kernel that the search finds is a node.
     ///
     /// # Errors
-    /// [`TargetError`], each with what to do.
+    /// [`TargetError`], each with a remedy.
     pub fn open(
         source: &MemorySource,
         configured: Vec<(NodeName, RangeSet)>,
@@ -55,10 +55,10 @@ impl Target {
         }
     }
 
-    /// The same target, whose kernels must be these vendor's images.
+    /// The same target, with vendor's images that its kernels must match.
     ///
     /// # Errors
-    /// [`TargetError`] when a file is no kernel image, or is for a node that is not named.
+    /// [`TargetError`] if a file is not a kernel image, or is for an unknown node.
     pub fn with_images(self, specs: Vec<ImageSpec>) -> Result<Self, TargetError> {
         let names: Vec<&NodeName> = match &self.nodes {
             Nodes::Configured(nodes) => nodes.iter().map(|(name, _)| name).collect(),
@@ -72,7 +72,7 @@ impl Target {
         Ok(Self { images, ..self })
     }
 
-    /// Looks for the kernel of every node, as [`Nodes::find`] does.
+    /// Searches for the kernel of every node, as [`Nodes::find`] does.
     ///
     /// # Errors
     /// When memory cannot be read.
@@ -82,7 +82,7 @@ impl Target {
 
     /// Nodes in memory that this kernel does not use.
     fn devmem(configured: Vec<(NodeName, RangeSet)>) -> Result<Self, TargetError> {
-        // First what may be missing altogether: privilege, the device.
+        // First check what may be missing: privilege, the device.
         open_devmem(RangeSet::new())?;
         let map = MemoryMap::of_this_machine()?;
         let nodes = settle(configured, "service", || reserved(&map))?;
@@ -94,18 +94,18 @@ impl Target {
         Ok(Self { memory: Arc::new(memory), nodes, images: Images::default(), guarded })
     }
 
-    /// Nodes in this kernel's own memory: itself, or one that it holds loaded.
+    /// Nodes in this kernel's own memory: this kernel, or another one that it has loaded.
     fn kcore(configured: Vec<(NodeName, RangeSet)>) -> Result<Self, TargetError> {
         let map = MemoryMap::of_this_machine()?;
         let all = open_kcore(&map, None)?;
         let nodes = settle(configured, super::find::OWN, || Ok(all.ranges().clone()))?;
         let nodes = within_reach(nodes, &all, |_| false)?;
-        // A node's tables may name any address: what is not its own is not read for it.
+        // A node's page tables may contain any address. Only the node's own memory is read for it.
         let memory = open_kcore(&map, Some(&nodes.memory()))?;
         Ok(Self { memory: Arc::new(memory), nodes, images: Images::default(), guarded: None })
     }
 
-    /// Nodes anywhere in memory, discovered where this kernel has none of its own.
+    /// Nodes anywhere in memory. They are discovered in memory that this kernel does not use.
     fn live(configured: Vec<(NodeName, RangeSet)>) -> Result<Self, TargetError> {
         let map = MemoryMap::of_this_machine()?;
         let nodes = settle(configured, "service", || reserved(&map))?;
@@ -116,8 +116,8 @@ impl Target {
         Ok(Self { memory: Arc::new(memory), nodes, images: Images::default(), guarded })
     }
 
-    /// Nodes in a file. Their memory must be in it, but for holes: a dump leaves pages out that
-    /// its writer was told to, or that have no memory behind them.
+    /// Nodes in a file. The file must have their memory, except for holes: a dump lacks pages that
+    /// its writer filtered out, and pages without memory.
     fn image(
         image: impl Memory + 'static,
         configured: Vec<(NodeName, RangeSet)>,
@@ -128,7 +128,7 @@ impl Target {
     }
 }
 
-/// The nodes that were named, else those to be discovered in `within`.
+/// The configured nodes, else those to be discovered in `within`.
 fn settle(
     configured: Vec<(NodeName, RangeSet)>,
     prefix: &'static str,
@@ -140,7 +140,7 @@ fn settle(
     Ok(Nodes::Configured(configured))
 }
 
-/// Where other nodes can be when nobody says where they are.
+/// The memory where other nodes can be if none is configured.
 fn reserved(map: &MemoryMap) -> Result<RangeSet, TargetError> {
     let within = map.reserved()?;
     if within.is_empty() {
@@ -149,7 +149,7 @@ fn reserved(map: &MemoryMap) -> Result<RangeSet, TargetError> {
     Ok(within)
 }
 
-/// What the guard must protect on a machine of this map.
+/// The memory that the guard must protect on a machine with this map.
 fn guarded(nodes: &Nodes, map: &MemoryMap) -> RangeSet {
     let mut guarded = nodes.memory().difference(&map.system_ram);
     map.local_apic.ranges().iter().for_each(|&range| guarded.insert(range));
@@ -173,7 +173,7 @@ fn check_disjoint(nodes: &[(NodeName, RangeSet)]) -> Result<(), TargetError> {
     Ok(())
 }
 
-/// Checks that no node claims what is node 0's own or a device's.
+/// Checks that no node claims memory of node 0 or of a device.
 fn check_devmem(nodes: &[(NodeName, RangeSet)], map: &MemoryMap) -> Result<(), TargetError> {
     for (node, ranges) in nodes {
         if let Some(refusal) = ranges.ranges().iter().find_map(|range| map.refusal_of_devmem(range))
@@ -194,7 +194,7 @@ mod tests {
         named(&specs.iter().map(|spec| spec.parse().unwrap()).collect::<Vec<_>>())
     }
 
-    /// Check that memory of node 0 and of devices is refused, and reserved memory is not.
+    /// Check that memory of node 0 and of devices is refused, and that reserved memory is accepted.
     #[test]
     fn what_may_be_a_node() {
         let map = MemoryMap {
@@ -213,7 +213,7 @@ mod tests {
         assert!(matches!(refused("0xf0ff..0xf200").reason, Reason::Device));
     }
 
-    /// Check that the guard is given what nodes have outside of this kernel's RAM, and the local
+    /// Check that the guard covers the nodes' memory outside of this kernel's RAM, and the local
     /// APIC.
     #[test]
     fn guard_leaves_own_memory_out() {
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(guarded(&nodes, &map).to_string(), "0x0..0x1000,0x3000..0x4000,0xf000..0xf100");
     }
 
-    /// Check that two nodes cannot have one name or one byte in common.
+    /// Check that two nodes cannot share a name or a byte of memory.
     #[test]
     fn nodes_are_apart() {
         assert!(check_disjoint(&nodes(&["0..1", "1..2"])).is_ok());
@@ -235,7 +235,7 @@ mod tests {
         }
     }
 
-    /// Memory that says for each part what the name of a reason is.
+    /// Memory whose missing parts have different reasons.
     struct Image(RangeSet);
 
     impl Memory for Image {
@@ -257,8 +257,8 @@ mod tests {
         }
     }
 
-    /// Check that a node must lie in the image it is looked for in, that holes are left out where
-    /// anything remains, and that without nodes all of the image is searched.
+    /// Check that the image must have a node's memory, and that holes are left out if anything
+    /// remains. Check that without configured nodes all of the image is searched.
     #[test]
     fn nodes_in_an_image() {
         let held = || ["0x1000..0x2000", "0x3000..0x5000"].iter().flat_map(|range| range.parse());

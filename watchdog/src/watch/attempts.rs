@@ -8,17 +8,17 @@ use watchdog_core::memory::RangeSet;
 use watchdog_core::text::printable;
 use watchdog_guard::{GuardEvent, Policy, WriteAttempt, WritePath};
 
-/// Which memory is known to be which node's; changes as nodes are found.
+/// The known memory of each node. It changes as nodes are found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Owners(Arc<Mutex<Vec<(String, RangeSet)>>>);
 
 impl Owners {
-    /// Replaces what is known.
+    /// Replaces the known owners.
     pub(super) fn set(&self, owners: Vec<(String, RangeSet)>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = owners;
     }
 
-    /// The node in whose memory any byte of an attempt lies.
+    /// The node whose memory an attempt reaches.
     fn owner_of(&self, attempt: &WriteAttempt) -> Option<String> {
         let range = attempt.range?;
         let owners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -26,24 +26,24 @@ impl Owners {
     }
 }
 
-/// Attempts of one kind that are reported one by one in a period. One event has the number of the
+/// Attempts of one kind that are reported one by one in a period. One event has the count of the
 /// others.
 const REPORTED_EACH: u64 = 10;
-/// Kinds that are kept apart at a time. Attempts of more kinds are reported one by one.
+/// Kinds that are counted separately at a time. Attempts of further kinds are reported one by one.
 const KEPT: usize = 1024;
 
 /// Attempts of the same process by the same path, with the same outcome.
 type Kind = (u32, WritePath, Policy);
 
-/// Attempts on their way to events: many of one kind become one event with a count. An event about
-/// attempts of the guard in force has a receipt for them.
+/// Makes events of attempts: many attempts of one kind become one event with a count. An event
+/// about attempts that the guard in force counted has a receipt for them.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     kinds: HashMap<Kind, (u64, WriteAttempt)>,
 }
 
 impl Attempts {
-    /// The event of what the guard reports; `None` for an attempt that is counted and reported
+    /// The event for a report of the guard; `None` for an attempt that is counted and reported
     /// later.
     pub(super) fn event(&mut self, event: GuardEvent, owners: &Owners) -> Option<Event> {
         match event {
@@ -72,7 +72,7 @@ impl Attempts {
         None
     }
 
-    /// The attempts that were counted since the last call, as an event for each kind.
+    /// One event for each kind of the attempts that were counted since the last call.
     pub(super) fn folded(&mut self, owners: &Owners) -> Vec<Event> {
         let kinds = std::mem::take(&mut self.kinds);
         let many = kinds.into_values().filter(|(count, _)| *count > REPORTED_EACH);
@@ -81,17 +81,17 @@ impl Attempts {
     }
 }
 
-/// The event of `count` attempts of one kind, with a receipt for them.
+/// An event for `count` attempts of one kind, with a receipt for them.
 fn reported(last: &WriteAttempt, owners: &Owners, count: u64) -> Event {
     with_receipt(attempt_event(last, owners, count), last.path, count)
 }
 
-/// The same event, which accounts for `attempts` by a path.
+/// Adds a receipt for `attempts` on a path to an event.
 fn with_receipt(event: Event, path: WritePath, attempts: u64) -> Event {
     Event { receipt: Some(Receipt { path: path.number(), attempts }), ..event }
 }
 
-/// An event about attempts that are not reported one by one: only a path and a number.
+/// An event about attempts that are not reported one by one. It has only a path and a count.
 fn counted(path: WritePath, count: u64, message: String) -> Event {
     let mut event = Event::new(EventKind::GuardDegraded, message);
     event.path = Some(path.to_string());
@@ -99,7 +99,7 @@ fn counted(path: WritePath, count: u64, message: String) -> Event {
     event
 }
 
-/// Attempts that came too fast for the guard's buffer.
+/// An event for attempts that found the guard's buffer full.
 fn lost(path: WritePath, count: u64) -> Event {
     let attempts = if count == 1 { "attempt was" } else { "attempts were" };
     let message = format!(
@@ -109,7 +109,7 @@ fn lost(path: WritePath, count: u64) -> Event {
     counted(path, count, message)
 }
 
-/// Calls that no program judged.
+/// An event for calls that no program judged.
 fn recursion_misses(path: WritePath, count: u64) -> Event {
     let calls = if count == 1 { "call was" } else { "calls were" };
     let message = format!(
@@ -120,7 +120,7 @@ fn recursion_misses(path: WritePath, count: u64) -> Event {
     counted(path, count, message)
 }
 
-/// Attempts that an earlier watchdog could not report.
+/// An event for attempts that an earlier watchdog could not report.
 fn unreported(path: WritePath, count: u64) -> Event {
     let attempts = if count == 1 { "attempt" } else { "attempts" };
     let message = format!(
@@ -130,7 +130,7 @@ fn unreported(path: WritePath, count: u64) -> Event {
     counted(path, count, message)
 }
 
-/// An attempt as an event, or `count` attempts of one kind, of which it is the last.
+/// An event for an attempt, or for `count` attempts of one kind with this as the last one.
 fn attempt_event(attempt: &WriteAttempt, owners: &Owners, count: u64) -> Event {
     let who = &attempt.process;
     let process = Process {
@@ -161,7 +161,7 @@ fn attempt_event(attempt: &WriteAttempt, owners: &Owners, count: u64) -> Event {
     event
 }
 
-/// The kind of event: an attempt on the guard itself is one of the worst.
+/// The kind of the event. An attempt on the guard itself has the highest severity.
 fn kind(attempt: &WriteAttempt) -> EventKind {
     match attempt.action {
         _ if attempt.path.is_about_the_guard() => EventKind::GuardTampered,
@@ -171,7 +171,7 @@ fn kind(attempt: &WriteAttempt) -> EventKind {
     }
 }
 
-/// What happened, in a sentence.
+/// A sentence about an attempt.
 fn sentence(attempt: &WriteAttempt, process: &Process, node: Option<&str>, count: u64) -> String {
     let exe = process.exe.as_ref().map_or_else(String::new, |exe| format!(", {exe}"));
     let who = format!("Process {} ({}{exe}) of user {}", process.pid, process.comm, process.uid);
@@ -231,8 +231,8 @@ mod tests {
         }
     }
 
-    /// Check that a flood is reported by its first attempts and a count, that every attempt is in
-    /// one of the two, and that other processes and paths are kept apart.
+    /// Check that a flood is reported by its first attempts and a count, and that every attempt is
+    /// in one of the two. Check that other processes and paths are counted separately.
     #[test]
     fn flood_is_folded() {
         let (mut attempts, owners) = (Attempts::default(), Owners::default());
@@ -250,9 +250,9 @@ mod tests {
         assert!(attempts.folded(&owners).is_empty());
     }
 
-    /// Check that receipts account for each attempt of the guard in force once: reported one by
-    /// one, folded, or lost in the buffer; and that attempts which an earlier guard counted, and
-    /// calls which none counted, have none.
+    /// Check that receipts account once for each attempt that the guard in force counted: reported
+    /// one by one, folded, or lost in the buffer. Check that attempts that an earlier guard
+    /// counted, and calls that no guard counted, have no receipt.
     #[test]
     fn receipts() {
         let (mut attempts, owners) = (Attempts::default(), Owners::default());

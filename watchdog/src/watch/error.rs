@@ -30,10 +30,10 @@ pub enum WatchError {
          these denials"
     )]
     NotArmed(String),
-    /// The memory is this kernel's own.
+    /// This kernel owns the memory.
     #[error("{0}")]
     InUse(String),
-    /// It is unknown which node owns the memory.
+    /// The memory map cannot be read.
     #[error(transparent)]
     Map(#[from] MapError),
     /// There is nothing to watch.

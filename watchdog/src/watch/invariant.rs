@@ -1,6 +1,6 @@
-//! The invariant that everything else relies on: node 0 uses none of the guarded memory. If it did,
-//! its allocator would hand that memory out, and its page tables could end up there (the crash of
-//! 2016).
+//! Checks an invariant on which everything else relies: node 0 does not use guarded memory. If it
+//! did, its allocator would hand that memory out, and its page tables could end up there (the crash
+//! of 2016).
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -12,11 +12,11 @@ use watchdog_core::memory::{MapError, MemoryUse, RangeSet, mapped, uses};
 use watchdog_core::text::chain;
 use watchdog_guard::{GuardEvent, WritePath};
 
-/// How often the list of what the kernel has mapped for itself is read. The list is long, and the
-/// programs of the guard see new mappings.
+/// How often the list of the kernel's own mappings is read. The list is long, and the guard's
+/// programs see new mappings.
 const MAPPED_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why `guarded` cannot be guarded: this kernel owns a part of it.
+/// The reason why `guarded` cannot be guarded, if this kernel owns a part of it.
 ///
 /// # Errors
 /// [`MapError`] when the memory map cannot be read.
@@ -41,9 +41,9 @@ fn refusal(uses: &[MemoryUse]) -> Option<String> {
 pub(super) struct Invariant {
     guarded: RangeSet,
     known: BTreeSet<MemoryUse>,
-    /// What the kernel had mapped for itself, and when that list was read.
+    /// The kernel's own mappings, and when the list was read.
     mapped: Option<(Instant, Vec<MemoryUse>)>,
-    /// A use may change a node, so the log has all uses.
+    /// The log has all uses, because a use may change a node.
     write_log: WriteLog,
     /// Why the last check failed.
     blind: Option<String>,
@@ -54,8 +54,8 @@ impl Invariant {
         Self { guarded, known: BTreeSet::new(), mapped: None, write_log, blind: None }
     }
 
-    /// Reads the memory map, and every [`MAPPED_INTERVAL`] what the kernel has mapped. Returns an
-    /// event for new uses, and one for uses that ended. Cheap enough for every period.
+    /// Reads the memory map, and every [`MAPPED_INTERVAL`] the kernel's own mappings. Returns an
+    /// event for new uses, and one for uses that ended. This is cheap enough for every period.
     pub(super) fn check_uses(&mut self) -> Vec<Event> {
         let found = self.uses();
         self.compare(found)
@@ -120,8 +120,9 @@ mod tests {
         MemoryUse { range: range.parse().unwrap(), kind }
     }
 
-    /// Check that each use is reported once, as the worst there is, and its end once; and that a
-    /// map that cannot be read is reported once and forgets nothing.
+    /// Check that each use is reported once, with the highest severity, and that its end is
+    /// reported once. Check that a failure to read the map is reported once, and that known uses
+    /// stay known.
     #[test]
     fn each_once() {
         let ram = || memory_use("0x38000000..0x40000000", UseKind::SystemRam);
@@ -155,8 +156,8 @@ mod tests {
         );
     }
 
-    /// Check that memory of the kernel's own is refused with the remedy, and what a driver claimed
-    /// is not.
+    /// Check that memory that the kernel owns is refused with a remedy, and that memory that a
+    /// driver claimed is accepted.
     #[test]
     fn refused() {
         let persistent = memory_use("0x38000000..0x40000000", UseKind::Persistent);

@@ -1,5 +1,5 @@
-//! Leases: an executable may write a node's memory for some time. The watchdog grants a lease, and
-//! ends the access that is left when the lease is over.
+//! Leases: an executable may write a node's memory for some time. The watchdog grants a lease. When
+//! the lease is over, it ends the access that is left.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,11 +15,11 @@ use watchdog_core::memory::RangeSet;
 use watchdog_core::text::chain;
 use watchdog_guard::{Guard, GuardEvent, LeaseState, LeaseTerms};
 
-/// When it is looked again at a table that could not be read.
+/// How long to wait before a lease that could not be read is read again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Memory that is written by leave: not judged as long as that lasts, and anew afterwards. Shared
-/// with the sweeper.
+/// Leased memory, shared with the sweeper. The sweeper does not judge it during the lease, and
+/// verifies it again afterwards.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LeasedRanges(Arc<Mutex<Ranges>>);
 
@@ -45,7 +45,7 @@ impl LeasedRanges {
         });
     }
 
-    /// Whether any of some memory is leased now.
+    /// Whether any part of some memory is leased now.
     pub(super) fn overlap(&self, memory: &RangeSet) -> bool {
         self.with(|ranges| !ranges.leased.intersection(memory).is_empty())
     }
@@ -55,7 +55,7 @@ impl LeasedRanges {
         self.with(|ranges| !ranges.leased.is_empty())
     }
 
-    /// What was leased until now; once.
+    /// The memory whose lease ended since the last call.
     pub(super) fn take_ended(&self) -> RangeSet {
         self.with(|ranges| std::mem::take(&mut ranges.ended))
     }
@@ -74,13 +74,13 @@ pub(super) struct Leases {
 struct Current {
     terms: LeaseTerms,
     memory: RangeSet,
-    /// When it ends.
+    /// When the lease ends.
     over: Instant,
-    /// Writes of leases before it.
+    /// The number of writes by earlier leases.
     writes_before: u64,
 }
 
-/// What an update led to: an event about the lease, and stale access to what was leased.
+/// The result of an update: an event about the lease, and stale access to memory that was leased.
 #[derive(Default)]
 pub(super) struct LeaseUpdate {
     event: Option<Event>,
@@ -96,7 +96,7 @@ impl LeaseUpdate {
 }
 
 impl Leases {
-    /// Leases of the nodes of `target`. What is leased is shared with the sweeper by `leased`.
+    /// Leases of the nodes of `target`. The sweeper shares `leased`.
     pub(super) fn new(target: &Target, leased: LeasedRanges, write_log: WriteLog) -> Self {
         let (nodes, guarded) = (target.nodes.clone(), target.guarded.clone().unwrap_or_default());
         Self { nodes, guarded, leased, write_log, current: None }
@@ -137,7 +137,7 @@ impl Leases {
         let writes_before = guard.leases().writes().unwrap_or_default();
         let memory = leasable(&self.nodes, self.guarded.clone(), &terms.node);
         let given = memory.and_then(|memory| {
-            // Before the guard lets any process write it.
+            // This comes before the guard allows any write.
             self.leased.begin(memory.clone());
             let given = guard.leases().give(&terms, &memory).map(|()| memory);
             given.map_err(|error| chain(&error))
@@ -176,8 +176,8 @@ impl Leases {
     }
 }
 
-/// The memory that a lease of a node covers: the node's own, and guarded memory of no node. That is
-/// the local APIC: a loader needs it to start the node's processors.
+/// The memory that a lease of a node covers: the node's own, and guarded memory that belongs to no
+/// node. The latter is the local APIC, which a loader needs to start the node's processors.
 fn leasable(nodes: &Nodes, guarded: RangeSet, name: &str) -> Result<RangeSet, String> {
     let Nodes::Configured(nodes) = nodes else {
         return Err(format!(
@@ -206,8 +206,8 @@ mod tests {
         ranges.iter().map(|range| range.parse().expect("a range")).collect()
     }
 
-    /// Check that a lease is for the node's own memory and what is nobody's, never for another
-    /// node's, and that a node that nobody knows and nodes that were discovered have none.
+    /// Check that a lease covers the node's own memory and guarded memory of no node, and never
+    /// another node's memory. Check that unknown nodes and discovered nodes get no lease.
     #[test]
     fn whose_memory() {
         let node = |name: &str, ranges: &[&str]| (name.parse().expect("a name"), set(ranges));
@@ -227,7 +227,7 @@ mod tests {
         assert!(refused.contains("configure node service-1"), "{refused}");
     }
 
-    /// Check that what is leased is leased until that ends, and then to be looked at once.
+    /// Check that memory is leased until the lease ends, and that its end is returned once.
     #[test]
     fn leased_and_ended() {
         let (leased, memory) = (LeasedRanges::default(), set(&["0x1000..0x2000"]));
@@ -237,7 +237,7 @@ mod tests {
         assert!(!leased.overlap(&set(&["0x2000..0x3000"])) && leased.take_ended().is_empty());
         leased.end();
         assert!(!leased.is_any() && !leased.overlap(&memory));
-        // Other ranges may be leased until then, or refused, before anybody looks.
+        // Another lease may end, or be refused, before the sweeper takes the ended ranges.
         leased.begin(set(&["0x8000..0x9000"]));
         leased.end();
         leased.end();
@@ -245,8 +245,8 @@ mod tests {
         assert!(leased.take_ended().is_empty());
     }
 
-    /// Check that access which outlives a lease is recorded like any other, and reported before the
-    /// end of the lease.
+    /// Check that access that outlives a lease is recorded like any other, and that it is reported
+    /// before the end of the lease.
     #[test]
     fn reported_end() {
         let (send, reported) = mpsc::channel();

@@ -1,16 +1,17 @@
-//! The clocks of a kernel under watch, over the sweeps.
+//! The clocks of a watched kernel, from sweep to sweep.
 
 use std::time::{Duration, Instant};
 
 use super::reported::Facts;
 use watchdog_core::locate::Beat;
 
-/// A kernel whose clocks stand still for so long may have been left for another.
+/// If a kernel's clocks stand still for this long, another kernel may run in its place.
 const STALL: Duration = Duration::from_secs(1);
-/// Looks that must show the same before it is news: one alone may come late.
+/// How many looks in a row must find still clocks before that is reported: a single look may come
+/// late.
 const LOOKS: u32 = 3;
-/// How often the time a kernel may rest is doubled, at most: once for each time that its clocks
-/// advanced after all.
+/// The largest number of times that a kernel's allowed rest is doubled. It is doubled each time
+/// that its clocks advance after a report.
 const DOUBLED: u32 = 6;
 
 /// The clocks of a kernel.
@@ -19,40 +20,40 @@ pub(super) struct Life {
     beat: Beat,
     /// When they last advanced.
     last: Instant,
-    /// Looks since then.
+    /// The number of looks since then.
     looks: u32,
-    /// How long they may stand still, by what was last seen.
+    /// How long they may stand still, computed from the last look.
     rest: Duration,
-    /// How often that was too short.
+    /// How often that time was too short.
     doubled: u32,
 }
 
-/// What is new about the clocks.
+/// A change of the clocks to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
-    /// They stand still for so long.
+    /// They have stood still for this long.
     Stopped(Duration),
-    /// They advance again, after so long.
+    /// They advance again, after this long.
     GoesOn(Duration),
 }
 
-/// What one look at the clocks says.
+/// The result of one look at the clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Look {
     /// Whether they advanced since the last look.
     pub(super) advanced: bool,
-    /// What is to be reported.
+    /// The change to report.
     pub(super) news: Option<News>,
 }
 
 impl Life {
-    /// Begins with what the clocks show `now`.
+    /// Begins with the clocks as they are `now`.
     pub(super) fn begin(beat: Beat, now: Instant) -> Self {
         Self { beat, last: now, looks: 0, rest: beat.rest(), doubled: 0 }
     }
 
-    /// Records what the clocks show `now`. With a `limit`, it is news if they stand still for that
-    /// long at least. `reported` holds whether an event said that they stand still.
+    /// Records the clocks as they are `now`. With a `limit`, clocks that stand still for at least
+    /// that long are news. `reported` stores whether that was reported.
     pub(super) fn record_beat(
         &mut self,
         beat: Beat,
@@ -103,7 +104,7 @@ mod tests {
             Self { life: Life::begin(beat, begun), reported: Facts::default(), begun }
         }
 
-        /// Looks at them so many seconds after the beginning.
+        /// Looks at them this many seconds after the beginning.
         fn look(&mut self, beat: Beat, seconds: u64, limit: u64) -> Look {
             let (now, limit) = (self.begun + seconds_of(seconds), Some(seconds_of(limit)));
             self.life.record_beat(beat, now, limit, &mut self.reported)
@@ -118,8 +119,8 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// Check that clocks are news once they stand still for too long, and once they advance again,
-    /// and that the next time they may rest for longer.
+    /// Check that clocks are reported once when they stand still for too long, and once when they
+    /// advance again. Check that they may rest for longer after that.
     #[test]
     fn still_and_on_again() {
         let beat = Beat::of_ticks;
@@ -141,8 +142,8 @@ mod tests {
         assert_eq!(clocks.look(beat(3), 76, 0), Look { advanced: false, news: stopped });
     }
 
-    /// Check that clocks which stand still are no news in fewer looks than [`LOOKS`], and never
-    /// where memory is a file.
+    /// Check that still clocks are reported only after [`LOOKS`] looks, and never if memory is a
+    /// file.
     #[test]
     fn one_late_look() {
         let mut clocks = Clocks::new(Beat::of_ticks(1));
@@ -153,7 +154,7 @@ mod tests {
         assert!(clocks.look(Beat::of_ticks(1), 3600, 0).news.is_some());
     }
 
-    /// Check that a kernel whose clocks are not known is no news.
+    /// Check that nothing is reported about a kernel whose clocks are unknown.
     #[test]
     fn no_clocks() {
         let mut clocks = Clocks::new(Beat::default());

@@ -6,7 +6,7 @@ use watchdog_guard::{Attacker, GuardEvent, Policy, WriteAttempt, WritePath};
 /// No other number in a write log has these digits.
 const PID: u32 = 481_516;
 
-/// An attempt on path `mmap` that the guard dealt with by `action`.
+/// An attempt on path `mmap` that the guard handled with `action`.
 pub(super) fn attempt(action: Policy) -> GuardEvent {
     GuardEvent::Attempt(WriteAttempt {
         path: WritePath::Mmap,

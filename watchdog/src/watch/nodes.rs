@@ -1,4 +1,4 @@
-//! The nodes under watch: each sweep walks them.
+//! The watched nodes: each sweep visits all of them.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use watchdog_core::memory::{Memory, RangeSet};
 use watchdog_core::text::chain;
 use watchdog_core::verify::BaselineStore;
 
-/// All nodes under watch.
+/// All watched nodes.
 #[derive(Debug)]
 pub struct WatchedNodes {
     pub(super) plan: Nodes,
@@ -26,11 +26,11 @@ pub struct WatchedNodes {
     boot_limit: Duration,
     pub(super) leased: LeasedRanges,
     pub(super) write_log: WriteLog,
-    /// How long the clocks of live nodes may stand still at least; memory in a file may be at
-    /// rest.
+    /// The shortest time for which the clocks of live nodes may stand still; `None` for memory in a
+    /// file, which may be at rest.
     pub(super) still: Option<Duration>,
     pub(super) nodes: Vec<WatchedNode>,
-    /// It was reported that more kernels live than are kept apart as nodes.
+    /// Whether an event reported that more kernels live than can be nodes.
     pub(super) crowded: Facts<()>,
 }
 
@@ -40,8 +40,9 @@ pub(super) struct Walk<'a> {
     /// Memory whose lease ended since the last walk.
     lease_ended: RangeSet,
     searched: Searched,
-    /// Whether the watch only begins. A stored baseline that cannot be used ends it then; later it
-    /// makes its node lost, because one node's file must not end the watch over all others.
+    /// Whether this is the start of the watch. At the start, a stored baseline that cannot be used
+    /// ends the watch. Later it makes its node lost, because one node's file must not end the watch
+    /// over all others.
     is_start: bool,
 }
 
@@ -53,11 +54,11 @@ impl<'a> Walk<'a> {
 }
 
 impl WatchedNodes {
-    /// Takes up the nodes that were found; their baselines are loaded, or learned now. A node may
-    /// boot for `boot_limit` until it counts as lost.
+    /// Starts to watch the nodes that were found. Loads or learns their baselines. A node may boot
+    /// for `boot_limit` before it counts as lost.
     ///
     /// # Errors
-    /// [`SweepError`] when a stored baseline is unsound, or a kernel's text cannot be read.
+    /// [`SweepError`] if a stored baseline cannot be used, or a kernel's text cannot be read.
     pub fn take_up(
         target: &Target,
         store: BaselineStore,
@@ -86,7 +87,7 @@ impl WatchedNodes {
         Ok(watched)
     }
 
-    /// Adds a node, with what was found in its memory.
+    /// Adds a node with the finding in its memory.
     ///
     /// # Errors
     /// As [`WatchedNodes::take_up`].
@@ -101,7 +102,7 @@ impl WatchedNodes {
         self.advance(self.nodes.len() - 1, Input::Found(finding), walk, report)
     }
 
-    /// Which memory is known to be whose: configured ranges, else the kernels' own images.
+    /// The known memory of each node: its configured ranges, else the image of its kernel.
     #[must_use]
     pub fn owners(&self) -> Vec<(String, RangeSet)> {
         let configured = matches!(self.plan, Nodes::Configured(_));
@@ -116,11 +117,11 @@ impl WatchedNodes {
             .collect()
     }
 
-    /// Sweeps every node once and reports what is new.
+    /// Sweeps every node once and reports changes.
     ///
     /// # Errors
-    /// [`SweepError::Learn`] when a kernel's text cannot be read. What a node's memory, or its
-    /// stored baseline, holds is never an error here: it makes the node lost or tampered.
+    /// [`SweepError::Learn`] if a kernel's text cannot be read. The content of a node's memory or
+    /// of its stored baseline never causes an error here: it makes the node lost or tampered.
     pub fn sweep(
         &mut self,
         memory: &dyn Memory,
@@ -132,7 +133,7 @@ impl WatchedNodes {
         (0..self.nodes.len()).try_for_each(|at| self.advance(at, Input::Sweep, &mut walk, report))
     }
 
-    /// Lets the node at an index take its steps, and gets it what it needs in between.
+    /// Lets the node at an index take its steps, and supplies its needs between them.
     fn advance(
         &mut self,
         at: usize,
@@ -162,7 +163,7 @@ impl WatchedNodes {
         }
     }
 
-    /// Searches a node's memory for what no node is known to run.
+    /// Searches a node's memory for a kernel that no other node runs.
     fn search(&self, watched: &WatchedNode, walk: &mut Walk<'_>) -> Input {
         let taken: Vec<_> = self.nodes.iter().filter_map(WatchedNode::text).collect();
         let memory = walk.memory;
@@ -199,7 +200,7 @@ impl WatchedNodes {
     }
 }
 
-/// Whether the first search found anything to watch, or why not.
+/// Checks that the first search found anything to watch.
 ///
 /// # Errors
 /// A sentence when a configured node holds no kernel, or when no node was found at all.

@@ -1,4 +1,4 @@
-//! How the watch is run, and what the guard is given of that.
+//! Options of the watch, and the guard's configuration made from them.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,16 +8,16 @@ use watchdog_core::memory::RangeSet;
 use watchdog_core::verify::{BaselineKey, BaselineStore};
 use watchdog_guard::{GuardConfig, Policies, Processors, Release, Settings};
 
-/// How the watch is run.
+/// Options of the watch.
 #[derive(Clone, Debug)]
 pub struct WatchOptions {
-    /// From the beginning of one sweep to the next.
+    /// The time from the start of one sweep to the start of the next.
     pub period: Duration,
     /// Continue with an incomplete guard, or with none.
     pub degraded: bool,
     /// Continue if a node has no kernel yet.
     pub wait: bool,
-    /// The folder below which baselines are kept.
+    /// The folder below which baselines are stored.
     pub state_dir: PathBuf,
     /// The key of the signature that each baseline must carry.
     pub baseline_key: Option<BaselineKey>,
@@ -25,9 +25,9 @@ pub struct WatchOptions {
     pub boot_limit: Duration,
     /// What the guard does about each path.
     pub policies: Policies,
-    /// What it takes to disarm the guard.
+    /// What disarming the guard requires.
     pub release: Release,
-    /// Physical memory that `/dev/mem` may write although the guard covers it.
+    /// Physical memory that may be written through `/dev/mem` although the guard covers it.
     pub writable: RangeSet,
     /// Processors that may be started.
     pub processors: Processors,
@@ -57,7 +57,8 @@ impl WatchOptions {
         }
     }
 
-    /// What the guard's record keeps of the watch, so that the next watch can be compared with it.
+    /// The part of these options that the guard's record stores. The next watch is compared with
+    /// it.
     fn settings(&self, target: &Target) -> Settings {
         Settings {
             period: self.period,
@@ -69,9 +70,10 @@ impl WatchOptions {
     }
 }
 
-/// What only the watchdog may change while the guard is in force: the configuration, the state
-/// folder and the baselines. A folder named `watchdog` is the watchdog's own, and is protected with
-/// all that is in it. Of any other folder only the configuration file is protected.
+/// The files that only the watchdog may change while the guard is in force: the configuration, the
+/// state folder and the baselines. If the configuration is in a folder named `watchdog`, that
+/// folder belongs to the watchdog, and all of it is protected. In any other folder, only the
+/// configuration file is protected.
 fn protected_files(config: &Path, state_dir: &Path) -> Vec<PathBuf> {
     let folder = config.parent().filter(|it| it.file_name() == Some("watchdog".as_ref()));
     let config = folder.unwrap_or(config).to_owned();
@@ -82,8 +84,8 @@ fn protected_files(config: &Path, state_dir: &Path) -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
-    /// Check that the folder of the configuration is protected only if it is the watchdog's own:
-    /// the guard must not deny writes to a home directory.
+    /// Check that the configuration's folder is protected only if it belongs to the watchdog: the
+    /// guard must not deny writes to a home directory.
     #[test]
     fn protected_configuration() {
         let protected =

@@ -1,5 +1,5 @@
-//! The thread that searches all memory again and again, at a tenth of one core: what was not there
-//! when the nodes were located is seen all the same.
+//! The thread that searches all memory repeatedly, with a tenth of one core. It finds kernels that
+//! appear after the nodes were located.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
@@ -11,19 +11,19 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::node::{Images, Nodes, Survey};
 use watchdog_core::memory::Memory;
 
-/// Time at rest for each time that the processor is had.
+/// The ratio of rest to processor time used.
 const REST: u32 = 9;
-/// From the end of one round to the beginning of the next.
+/// The pause before each round.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// A running patrol. It ends with the program, or at the end of its round when this is dropped.
+/// A running patrol. It ends with the program, or at the end of a round after this is dropped.
 pub(super) struct Patrol(Receiver<Round>);
 
-/// When a round began, and what it found.
+/// The start of a round, and its findings.
 pub(super) type Round = (Instant, Vec<Survey>);
 
 impl Patrol {
-    /// Starts to go round the memory of all nodes.
+    /// Starts the thread, which searches the memory of all nodes.
     pub(super) fn start(plan: Nodes, images: Images, memory: Arc<dyn Memory>) -> Self {
         let (send, receive) = mpsc::sync_channel(1);
         thread::spawn(move || {
@@ -50,14 +50,14 @@ impl Patrol {
         Self(receive)
     }
 
-    /// What the last round found, if one ended since this was last asked.
+    /// The result of a round that ended since the last call, if one did.
     pub(super) fn last_round(&self) -> Option<Round> {
         self.0.try_recv().ok()
     }
 }
 
-/// What this thread has had of the processor. The clock on the wall would count the time in which
-/// others had it, and a busy machine is no reason to rest longer.
+/// The processor time of this thread. Wall-clock time would include the time of other threads, so
+/// the patrol would rest longer on a busy machine.
 fn processor_time() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Signs of life for systemd: sent only while every part of the watchdog goes on.
+//! Signs of life for systemd. The watchdog sends them only while each of its parts works.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,24 +6,24 @@ use std::time::{Duration, Instant};
 
 use libsystemd::daemon::{self, NotifyState};
 
-/// How long systemd waits for a sign of life at least. On a busy machine, a sweep may have to
-/// search all of a node's memory, and a restarted watchdog knows less than this one.
+/// The shortest time for which systemd waits for a sign of life. On a busy machine, a sweep that
+/// searches all of a node's memory takes long. A restart would lose what this watchdog knows.
 const SIGN_OF_LIFE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long systemd waits for the next step of a start at least, however short `TimeoutStartSec=`
-/// is. The slowest step, loading the guard's programs, took 54 s on an emulated machine that shared
-/// its processors.
+/// The shortest time for which systemd waits for the next step of a start, even if
+/// `TimeoutStartSec=` is shorter. The slowest step, loading the guard's programs, took 54 s on an
+/// emulated machine that shared its processors.
 const STEP_TIMEOUT: Duration = Duration::from_secs(300);
-/// How often a step that shows its progress asks for more time.
+/// How often a step that reports progress requests more time.
 const STEP_PROGRESS: Duration = Duration::from_secs(10);
 
-/// The start of the watch, as systemd sees it: a step that goes on is waited for.
+/// The start of the watch, as systemd sees it: systemd waits for a step that makes progress.
 #[derive(Debug)]
 pub(super) struct Startup {
     extended: Instant,
 }
 
 impl Startup {
-    /// Begins the first step. `step` is shown by `systemctl status`.
+    /// Begins the first step. `systemctl status` shows `step`.
     pub(super) fn begin(step: &str) -> Self {
         let mut startup = Self { extended: Instant::now() };
         startup.step(step);
@@ -36,15 +36,15 @@ impl Startup {
         self.extend();
     }
 
-    /// The step goes on.
+    /// Records progress of the step.
     pub(super) fn progress(&mut self) {
         if self.extended.elapsed() >= STEP_PROGRESS {
             self.extend();
         }
     }
 
-    /// The start is over: from now on, a sign of life follows every self-test that comes after a
-    /// sweep. So systemd waits for several of these `period`s, however long they are.
+    /// Ends the start. From now on, a sign of life follows every self-test that comes after a
+    /// sweep. The timeout is therefore at least several `period`s.
     pub(super) fn end(self, period: Duration) {
         let timeout = u64::try_from((period * 4).max(SIGN_OF_LIFE_TIMEOUT).as_micros());
         notify(&[
@@ -61,7 +61,7 @@ impl Startup {
     }
 }
 
-/// A part's heart: it beats each time the part has done its work.
+/// The heart of one part of the watchdog. It beats each time the part has done its work.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heart(Arc<AtomicU64>);
 
@@ -72,7 +72,7 @@ impl Heart {
     }
 }
 
-/// All hearts, and how often each had beaten when last looked.
+/// All hearts, and how often each had beaten at the last check.
 #[derive(Debug)]
 pub(super) struct Pulse(Vec<(Heart, u64)>);
 
@@ -81,7 +81,7 @@ impl Pulse {
         Self(hearts.into_iter().map(|heart| (heart, 0)).collect())
     }
 
-    /// Whether every heart has beaten since this last said so.
+    /// Whether every heart has beaten since this last returned `true`.
     pub(super) fn all_beat(&mut self) -> bool {
         let alive = self.0.iter().all(|(heart, before)| heart.0.load(Ordering::Relaxed) != *before);
         if alive {
@@ -93,7 +93,7 @@ impl Pulse {
     }
 }
 
-/// Tells systemd something, where systemd wants to know (`Type=notify`).
+/// Sends a notification to systemd, if systemd expects one (`Type=notify`).
 pub(super) fn notify(state: &[NotifyState]) {
     if let Err(error) = daemon::notify(false, state) {
         log::debug!("systemd was not notified of {state:?}: {error}");
@@ -104,7 +104,8 @@ pub(super) fn notify(state: &[NotifyState]) {
 mod tests {
     use super::*;
 
-    /// Check that one stopped part stops the sign of life, and that it must go on each time.
+    /// Check that one stopped part stops the sign of life, and that every part must beat again for
+    /// each sign.
     #[test]
     fn one_stopped_heart_is_no_pulse() {
         let (sweeps, tests) = (Heart::default(), Heart::default());

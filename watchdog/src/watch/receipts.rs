@@ -1,4 +1,4 @@
-//! The receipts of reported attempts, and the counts of the guard to which they are added.
+//! Adds the receipts of reported attempts to the counts of the guard.
 
 use std::future::pending;
 
@@ -6,8 +6,8 @@ use crate::alert::{Receipt, Receipts};
 use watchdog_guard::ReportedCounts;
 
 /// Receives the receipts of reported attempts, and adds them to the counts of the guard. The next
-/// watchdog reports the attempts that are not in these counts, so an attempt can be reported twice
-/// after a crash, but it is never lost.
+/// watchdog reports the attempts that are not in these counts. Delivery is at-least-once: after a
+/// crash, an attempt can be reported twice.
 pub struct ReportedAttempts {
     receipts: Receipts,
     count: Option<Box<dyn FnMut(Receipt)>>,
@@ -20,7 +20,7 @@ impl ReportedAttempts {
         Self { receipts, count: None }
     }
 
-    /// From now on, receipts are added to `counts`, also those that wait.
+    /// From now on, receipts are added to `counts`. This includes those that already wait.
     pub(super) fn count_into(&mut self, mut counts: ReportedCounts) {
         self.count = Some(Box::new(move |Receipt { path, attempts }| {
             if let Err(error) = counts.add(path, attempts) {
@@ -39,7 +39,7 @@ impl ReportedAttempts {
         }
     }
 
-    /// Counts the receipts that have come back. The last ones come back while the outlet closes.
+    /// Counts the receipts that have arrived. The last ones arrive while the outlet closes.
     pub fn count_rest(&mut self) {
         let Some(count) = &mut self.count else { return };
         while let Ok(receipt) = self.receipts.try_recv() {
@@ -60,8 +60,8 @@ mod tests {
 
     use super::*;
 
-    /// Check that receipts wait until there are counts, that each is then counted once, and that
-    /// the rest is counted after the outlet's end.
+    /// Check that receipts wait until there are counts, and that each is then counted once. Check
+    /// that the rest is counted after the outlet closed.
     #[test]
     fn counted_once() {
         let (sender, receipts) = unbounded_channel();

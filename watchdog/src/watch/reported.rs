@@ -1,4 +1,4 @@
-//! The ledger of what was reported of a node: an alarm is not repeated while it stands.
+//! The facts that were reported about a node. An alarm is not repeated while its fact stands.
 
 use std::collections::BTreeSet;
 
@@ -6,24 +6,24 @@ use watchdog_core::memory::PhysAddr;
 use watchdog_core::verify::Identity;
 use watchdog_core::verify::judge::Cause;
 
-/// What was reported of one node and still stands.
+/// The facts that were reported about one node and still stand.
 #[derive(Debug, Default)]
 pub(super) struct Reported {
-    /// Differences of the text: where, and the bytes found there.
+    /// Differences of the text: the address, and the bytes found there.
     pub(super) differences: Facts<(PhysAddr, Vec<u8>)>,
     /// Causes of instrumented text.
     pub(super) causes: Facts<Cause>,
     /// Findings about the mapping of the text.
     pub(super) mapping: Facts<String>,
-    /// What the witnesses say against the kernel under watch.
+    /// The statement of witnesses that contradict the watched kernel.
     pub(super) doubt: Facts<String>,
-    /// The clocks of the kernel under watch stand still.
+    /// The clocks of the watched kernel stand still.
     pub(super) stopped: Facts<()>,
-    /// A kernel boots: the node's next one, or one beside the kernel under watch.
+    /// A kernel boots: the node's next one, or one beside the watched kernel.
     pub(super) booting: Facts<()>,
     /// The node is lost.
     pub(super) lost: Facts<()>,
-    /// The kernel that was found, and that no baseline is for.
+    /// The kernel that was found but has no baseline.
     pub(super) refused: Facts<Identity>,
     /// Strays, by the message of their event.
     pub(super) strays: Facts<String>,
@@ -32,7 +32,7 @@ pub(super) struct Reported {
 }
 
 impl Reported {
-    /// Forgets all but the strays: the node's kernel is another one, or gone.
+    /// Forgets all facts except the strays, because the node's kernel was replaced or is gone.
     pub(super) fn forget_kernel(&mut self) {
         let Self { strays, more_strays, .. } = std::mem::take(self);
         *self = Self { strays, more_strays, ..Self::default() };
@@ -50,7 +50,7 @@ impl<T> Default for Facts<T> {
 }
 
 impl<T: Ord> Facts<T> {
-    /// Adds a fact; whether it is new.
+    /// Adds a fact. Returns whether it is new.
     pub(super) fn add(&mut self, fact: T) -> bool {
         self.0.insert(fact)
     }
@@ -65,18 +65,18 @@ impl<T: Ord> Facts<T> {
         found.iter().all(|item| self.contains(&fact(item)))
     }
 
-    /// How many stand.
+    /// The number of facts that stand.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether none stands.
+    /// Whether no fact stands.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Of the items found now, the first `most` whose fact was not reported, in their order, and
-    /// how many more there are.
+    /// The items whose fact was not reported: the first `most` of them in their order, and the
+    /// number of the others.
     pub(super) fn news<'a, I>(
         &self,
         found: &'a [I],
@@ -87,13 +87,13 @@ impl<T: Ord> Facts<T> {
         (new.by_ref().take(most).collect(), new.count())
     }
 
-    /// Replaces the facts by those that stand now; whether that changed them.
+    /// Replaces the facts by those that stand now. Returns whether they changed.
     pub(super) fn replace(&mut self, now: impl IntoIterator<Item = T>) -> bool {
         let before = std::mem::replace(&mut self.0, now.into_iter().collect());
         before != self.0
     }
 
-    /// Forgets all; whether any stood.
+    /// Forgets all facts. Returns whether any stood.
     pub(super) fn clear(&mut self) -> bool {
         !std::mem::take(&mut self.0).is_empty()
     }
@@ -103,8 +103,8 @@ impl<T: Ord> Facts<T> {
 mod tests {
     use super::*;
 
-    /// Check that of many findings the first are reported and the rest is counted, in their order,
-    /// and that none is reported twice.
+    /// Check that the first of many findings are reported in their order and the rest is counted.
+    /// Check that none is reported twice.
     #[test]
     fn many_findings_are_few_events() {
         const MOST: usize = 16;
@@ -119,7 +119,7 @@ mod tests {
         assert!(reported.contains_all(&findings[1..], String::clone));
     }
 
-    /// Check that a fact is new once for as long as it stands, and new again after that.
+    /// Check that a fact is new only once while it stands, and new again after it was gone.
     #[test]
     fn once_while_it_stands() {
         let mut facts = Facts::default();
@@ -130,7 +130,7 @@ mod tests {
         assert!(facts.replace(None) && facts.is_empty());
     }
 
-    /// Check that another kernel's alarms are new ones, and that strays are not.
+    /// Check that the alarms of another kernel are new, and that strays stay known.
     #[test]
     fn strays_outlast_the_kernel() {
         let mut reported = Reported::default();

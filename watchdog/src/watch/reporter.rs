@@ -1,4 +1,4 @@
-//! The way of the guard's events: into the write log first, and then to the outlet.
+//! The path of the guard's events: first to the write log, then to the outlet.
 
 use super::attempts::{Attempts, Owners};
 use super::attribution::WriteLog;
@@ -6,11 +6,11 @@ use super::invariant::Invariant;
 use crate::alert::Event;
 use watchdog_guard::GuardEvent;
 
-/// Reports the events of the guard's task: the guard's own, and those about the guard.
+/// Reports the events of the guard's task: events from the guard, and events about it.
 pub(super) struct Reporter {
-    /// Which node owns which memory; shared with the sweeper.
+    /// The memory of each node. The sweeper shares it.
     pub(super) owners: Owners,
-    /// The writes that the guard let through; shared with the sweeper.
+    /// The writes that the guard let through. The sweeper shares it.
     pub(super) write_log: WriteLog,
     attempts: Attempts,
     /// `None` if no memory is guarded.
@@ -40,7 +40,7 @@ impl Reporter {
     }
 
     /// Records an event of the guard in the write log. Then reports it, or counts it if it is one
-    /// of many. In this order: the sweeper attributes a change by the log alone.
+    /// of many. This order matters because the sweeper attributes a change by the log alone.
     pub(super) fn guard_event(&mut self, event: GuardEvent) {
         let uses = self.invariant.as_mut().map(|it| it.check_uses_after(&event));
         self.write_log.record_event(&event);
@@ -48,7 +48,7 @@ impl Reporter {
         uses.into_iter().flatten().for_each(&mut self.send);
     }
 
-    /// Checks that node 0's kernel uses none of the guarded memory.
+    /// Checks that node 0's kernel does not use guarded memory.
     pub(super) fn check_uses(&mut self) {
         self.invariant.iter_mut().flat_map(Invariant::check_uses).for_each(&mut self.send);
     }

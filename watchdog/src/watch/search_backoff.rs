@@ -1,5 +1,6 @@
-//! When to search memory for a kernel: at first as often as sweeps come, unless that would take
-//! more than a third of the sweeping thread's time; later a tenth of it.
+//! Decides when to search memory for a kernel. At first a search is due at every sweep, but
+//! searches take at most a third of the sweeping thread's time. Later they take at most a tenth of
+//! it.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +8,10 @@ use crate::node::Candidate;
 use watchdog_core::memory::{RangeSet, ReadError};
 use watchdog_core::text::chain;
 
-/// Time without a search for each time that one took, at first and later.
+/// The ratio of rest to search time, at first and later.
 const REST: u32 = 2;
 const LATER_REST: u32 = 9;
-/// How long it is searched eagerly: a reboot takes no longer.
+/// How long searches are frequent. A reboot takes no longer.
 const EAGER: Duration = Duration::from_secs(300);
 
 /// When the next search for one node's kernel is due.
@@ -26,20 +27,21 @@ impl SearchBackoff {
         self.next.is_none_or(|next| now >= next)
     }
 
-    /// Records that a search took so long and ends `now`.
+    /// Records that a search took `time` and ends `now`.
     pub(super) fn took(&mut self, time: Duration, now: Instant) {
         let searched = now.saturating_duration_since(*self.first.get_or_insert(now));
         self.next = now.checked_add(time * rest(searched));
     }
 
-    /// Records that the kernel is there, or that another one is looked for: the next search is an
-    /// eager one, and due no sooner than it was. The node decides how often that happens.
+    /// Records that the kernel was found, or that another one is searched for. Frequent searches
+    /// begin again, but the next one is not due any sooner, because the node controls how often
+    /// this happens.
     pub(super) fn ended(&mut self) {
         self.first = None;
     }
 }
 
-/// The searches of one sweep: nodes that share their memory share its search.
+/// The searches of one sweep. Nodes that share memory share its search.
 #[derive(Debug, Default)]
 pub(super) struct Searched(Vec<Search>);
 
@@ -51,8 +53,8 @@ struct Search {
 }
 
 impl Searched {
-    /// What is in some memory, or why it could not be searched, and how long the search took. It
-    /// is searched once.
+    /// The findings in some memory, or why it could not be searched, and how long the search took.
+    /// Each memory is searched once.
     pub(super) fn once(
         &mut self,
         memory: &RangeSet,
@@ -70,7 +72,7 @@ impl Searched {
     }
 }
 
-/// Time without a search for each time of one, when it is `searched` for so long.
+/// The ratio of rest to search time after searches for a time of `searched`.
 fn rest(searched: Duration) -> u32 {
     if searched < EAGER { REST } else { LATER_REST }
 }
@@ -87,7 +89,7 @@ mod tests {
     use watchdog_core::memory::{Memory, PhysAddr, PhysRange};
     use watchdog_core::verify::BaselineStore;
 
-    /// Check that the first search is due at once, and that a long one is followed by a long rest.
+    /// Check that the first search is due at once, and that a long rest follows a long search.
     #[test]
     fn a_third_of_the_time() {
         let (mut backoff, now, time) =
@@ -97,8 +99,8 @@ mod tests {
         assert!(!backoff.is_due(now + time) && backoff.is_due(now + time * REST));
     }
 
-    /// Check that a kernel whose clocks stand still now and then causes no more searches than one
-    /// that is gone, and that the search for another one is eager again.
+    /// Check that a kernel whose clocks sometimes stand still causes no more searches than one that
+    /// is gone. Check that searches for another kernel are frequent again.
     #[test]
     fn signs_of_life_save_no_rest() {
         let (mut backoff, now, time) =
@@ -112,7 +114,8 @@ mod tests {
         assert!(backoff.is_due(now + EAGER * 2 + time * REST));
     }
 
-    /// Check that nodes of one memory share a search, with how long it took, and others do not.
+    /// Check that nodes with the same memory share a search and its time, and that other nodes do
+    /// not.
     #[test]
     fn one_search_for_each_memory() {
         let memory = |range: &str| range.parse().into_iter().collect::<RangeSet>();
@@ -131,7 +134,7 @@ mod tests {
         assert!(times[0] > Duration::ZERO && times[0] == times[1] && times[0] == times[3]);
     }
 
-    /// Memory without a kernel, which counts the bytes that are read of it.
+    /// Memory without a kernel. It counts the bytes read.
     struct Empty(RangeSet, AtomicU64);
 
     impl Memory for Empty {
@@ -146,7 +149,7 @@ mod tests {
         }
     }
 
-    /// Check that a sweep over many nodes that are missing searches their memory once.
+    /// Check that a sweep over many nodes without a kernel searches their memory once.
     #[test]
     fn missing_nodes_are_searched_for_together() {
         let within: RangeSet = PhysRange::with_size(PhysAddr(0), 4 << 20).into_iter().collect();
@@ -173,7 +176,7 @@ mod tests {
         assert!((within.size()..2 * within.size()).contains(&read), "{read} bytes");
     }
 
-    /// Check that the rest is longer once it was searched for long.
+    /// Check that the rest is longer after a long time of searches.
     #[test]
     fn a_tenth_later() {
         assert_eq!([Duration::ZERO, EAGER].map(rest), [REST, LATER_REST]);

@@ -1,5 +1,5 @@
-//! The self-test by a second process, once a minute: a foreign program may spare the watchdog's
-//! process id, but not that of another process.
+//! The self-test by a second process, once a minute. A foreign program may exempt the watchdog's
+//! process id, but not the id of another process.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use watchdog_guard::{Coverage, this_program};
 
 const ARGUMENTS: [&str; 3] = ["guard", "self-test", "--json"];
 const PERIOD: Duration = Duration::from_secs(60);
-/// How long it may take, on a machine that has much else to do.
+/// How long a test may take, even on a busy machine.
 const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What a second process found of each path, or why its test failed.
+/// The coverage of each path that a second process found, or why its test failed.
 pub(super) type SecondReport = Result<Coverage, String>;
 
 /// The repeated test by a second process.
@@ -62,7 +62,7 @@ async fn test() -> SecondReport {
     })
 }
 
-/// The event of paths that a second process found open, or of a test that failed.
+/// The event for paths that a second process found open, or for a failed test.
 pub(super) fn event(report: SecondReport) -> Option<Event> {
     let message = match report {
         Err(why) => format!(
@@ -89,8 +89,8 @@ mod tests {
     use super::*;
     use watchdog_guard::{CoverageRow, Covered};
 
-    /// Check that a path which is open to the second process is reported, and that what no program
-    /// covers is not; and that a process which finds nothing is reported as well.
+    /// Check that a path that is open to the second process is reported, and that a path without a
+    /// program is not. Check that a process without a result is reported as well.
     #[test]
     fn findings() {
         let tested = |coverage| {

@@ -1,4 +1,4 @@
-//! The guard's self-test, repeated every period. Changes are reported.
+//! The guard's self-test, repeated every period. It reports changes.
 
 use super::attribution::WriteLog;
 use crate::alert::{Event, EventKind, PathCoverage};
@@ -12,14 +12,15 @@ pub(super) struct SelfTestWatch {
 }
 
 impl SelfTestWatch {
-    /// Begins with the self-test made at arming. [`WriteLog`] learns whether the guard is whole.
+    /// Begins with the self-test from arming. Each test records in the [`WriteLog`] whether the
+    /// guard is whole.
     pub(super) fn new(first: &Coverage, write_log: WriteLog) -> Self {
         let open = first.open();
         write_log.record_self_test(first.is_whole());
         Self { open, write_log }
     }
 
-    /// Compares a new self-test with the last one; an event when paths opened or closed.
+    /// Compares a new self-test with the last one. Returns an event if paths opened or closed.
     pub(super) fn compare(&mut self, now: &Coverage) -> Option<Event> {
         let open = now.open();
         self.write_log.record_self_test(now.is_whole());
@@ -41,14 +42,14 @@ impl SelfTestWatch {
     }
 }
 
-/// The event of an armed, or again armed, guard.
+/// The event for a guard that is armed, or armed again.
 pub(super) fn armed(coverage: &Coverage) -> Event {
     let mut event = Event::new(EventKind::GuardArmed, format!("The guard is armed: {coverage}"));
     event.coverage = Some(rows(coverage));
     event
 }
 
-/// The event of a guard that has lost one of its holders.
+/// The event for a guard that lost one of its holders.
 pub(super) fn holder_lost(holder: &str) -> Event {
     Event::new(
         EventKind::GuardTampered,
@@ -59,7 +60,7 @@ pub(super) fn holder_lost(holder: &str) -> Event {
     )
 }
 
-/// The event of a watch that lacks an image or a baseline of the watch before it.
+/// The event for a watch that lacks an image or a baseline that the previous watch had.
 pub(super) fn judged_by_less(what: &str) -> Event {
     Event::new(
         EventKind::GuardTampered,
@@ -70,7 +71,7 @@ pub(super) fn judged_by_less(what: &str) -> Event {
     )
 }
 
-/// The event of a watch without a guard.
+/// The event for a watch without a guard.
 pub(super) fn unguarded(error: &GuardError) -> Event {
     let error = watchdog_core::text::chain(error);
     Event::new(
@@ -79,7 +80,7 @@ pub(super) fn unguarded(error: &GuardError) -> Event {
     )
 }
 
-/// The event of a guard that goes on incomplete.
+/// The event for a guard that continues incomplete.
 pub(super) fn degraded(coverage: &Coverage) -> Event {
     let mut event = Event::new(
         EventKind::GuardDegraded,
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
     use watchdog_guard::Covered;
 
-    /// Check that an event has every row of the coverage, with the JSON that `guard self-test`
+    /// Check that an event has every row of the coverage, in the same JSON as `guard self-test`
     /// prints.
     #[test]
     fn same_json() {

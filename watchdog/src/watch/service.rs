@@ -1,4 +1,4 @@
-//! The service once it has started: what each wakeup leads to. Nothing here waits.
+//! The service after its start: how it handles each wakeup. Nothing here waits.
 
 use libsystemd::daemon::NotifyState;
 
@@ -10,7 +10,7 @@ use super::second::{self, SecondReport};
 use super::wakeup::{Wakeup, Wakeups};
 use super::watched_guard::WatchedGuard;
 
-/// The guard's side of the watch. The sweeper's side is a thread of its own.
+/// The guard's side of the watch. The sweeper's side is a separate thread.
 pub(super) struct Service {
     /// `None` if nothing is guarded, or if the guard could not be loaded.
     guard: Option<WatchedGuard>,
@@ -71,7 +71,7 @@ impl Service {
         Ok(Flow::Continue)
     }
 
-    /// What is done every period.
+    /// Handles the end of a period: tests the guard, and reports counted attempts.
     fn test(&mut self) {
         self.reporter.check_uses();
         self.reporter.report_folded();
@@ -82,14 +82,14 @@ impl Service {
         }
     }
 
-    /// What is done after a second process tested the guard, which is once a minute.
+    /// Handles the test of the guard by a second process, once a minute.
     fn second_test(&mut self, report: SecondReport) {
         second::event(report).into_iter().for_each(|it| self.reporter.report(it));
         self.guard.iter_mut().for_each(WatchedGuard::update_baselines);
     }
 
-    /// Reports all that is still to be reported. A lease ends with the service, because only the
-    /// service judges the node again after it; the guard stays in force.
+    /// Reports everything that is not reported yet. A lease ends with the service, because only the
+    /// service judges the node again after it. The guard stays in force.
     fn stop(&mut self) {
         notify(&[NotifyState::Stopping]);
         self.guard.iter_mut().for_each(|it| it.end_lease(&mut self.reporter));
@@ -121,8 +121,8 @@ mod tests {
         (Service::new(None, reporter, sweeps.clone()), sweeps, events)
     }
 
-    /// Check that a stop reports the attempts that were only counted so far, and then that the
-    /// watchdog stopped.
+    /// Check that a stop first reports the attempts that were only counted so far, and then that
+    /// the watchdog stopped.
     #[test]
     fn stop() {
         let (mut service, _, events) = service();
@@ -158,8 +158,8 @@ mod tests {
         assert!(matches!(died, WatchError::SweeperDied) && died.had_begun(), "{died:?}");
     }
 
-    /// Check that SIGHUP, a lease that is requested without a guard, and a second test that found
-    /// nothing change nothing.
+    /// Check that these have no effect: SIGHUP, a lease request without a guard, and a second test
+    /// that found nothing.
     #[test]
     fn nothing_to_do() {
         let (mut service, _, events) = service();
@@ -170,8 +170,8 @@ mod tests {
         assert!(events.borrow().is_empty(), "{events:?}");
     }
 
-    /// Check that a self-test is a sign of life only together with a sweep, and that it reports
-    /// what was counted in its period.
+    /// Check that a self-test is a sign of life only together with a sweep, and that it reports the
+    /// attempts counted in its period.
     #[test]
     fn self_test() {
         let (mut service, sweeps, events) = service();
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(events.borrow().len(), one_by_one + 1);
         sweeps.beat();
         assert!(service.pulse.all_beat());
-        // This sign of life is sent by the service itself, so none is left.
+        // The service itself sends this sign of life, so none is left.
         sweeps.beat();
         assert!(!service.pulse.all_beat());
         assert_eq!(service.handle(Wakeup::SelfTestDue).expect("handled"), Flow::Continue);

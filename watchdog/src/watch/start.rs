@@ -1,4 +1,4 @@
-//! The whole of `run`: the start, step by step, and then the service until a signal stops it.
+//! All of `run`: the steps of the start, and then the service until a signal stops it.
 
 use std::time::Duration;
 
@@ -24,19 +24,19 @@ use crate::node::{Found, Nodes, Target};
 use watchdog_core::memory::{RangeSet, ReadError};
 use watchdog_guard::{Guard, role};
 
-/// How long the journal may take to accept all events before the guard is put in force.
+/// The longest wait for the delivery of all events before the guard is put in force.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Periods for which a node's clocks may stand still at least.
+/// The shortest time for which a node's clocks may stand still, in periods.
 const STILL: u32 = 3;
 
 /// Watches until SIGTERM or SIGINT.
 ///
-/// `search` finds the nodes once the guard is armed. While it makes progress, it calls the function
-/// that it is given. `reported` gets the receipts of what `outlet` delivered.
+/// `search` finds the nodes once the guard is armed. It calls its argument while it makes progress.
+/// `reported` gets the receipts of the events that `outlet` delivered.
 ///
 /// # Errors
-/// [`WatchError`]; every one is final and says what to do.
+/// [`WatchError`], with a remedy if there is one.
 pub async fn watch(
     target: Target,
     options: WatchOptions,
@@ -44,14 +44,14 @@ pub async fn watch(
     reported: &mut ReportedAttempts,
     search: impl FnOnce(&Target, &mut dyn FnMut()) -> Result<Vec<Found>, ReadError>,
 ) -> Result<(), WatchError> {
-    // Before anything else: a signal that arrives during the start is answered after it.
+    // This comes first, so a signal that arrives during the start is handled after it.
     let signals = Signals::listen().map_err(WatchError::Signal)?;
     let mut start = Start::begin(&target, &options, outlet);
-    // Before anything is looked at: node 0 cannot change what is found later.
+    // This comes before the search, so node 0 cannot change what the search finds.
     let armed = start.arm()?;
     let found = start.find(search)?;
     let nodes = start.judge(found)?;
-    // After the first sweep: ready means that every text was judged once.
+    // This comes after the first sweep: when the service is ready, every text was judged once.
     let guard = start.put_in_force(armed, &nodes, reported)?;
     let sweeps = Heart::default();
     let sweeper = start.sweep(nodes, sweeps.clone());
@@ -69,7 +69,7 @@ struct Armed {
     self_tests: SelfTestWatch,
 }
 
-/// The start, with what its steps share.
+/// The start: the state that its steps share.
 struct Start<'a> {
     target: &'a Target,
     options: &'a WatchOptions,
@@ -103,7 +103,7 @@ impl<'a> Start<'a> {
             Some(Armed { guard, .. }) => {
                 guard.take_reader().into_iter().for_each(|it| self.outlet.confirm_by(it));
             }
-            // Otherwise this process could write what an earlier guard denies to root.
+            // Otherwise this process could write to memory that an earlier guard denies to root.
             None => role::give_up().map_err(WatchError::Role)?,
         }
         self.reporter.check_uses();
@@ -164,7 +164,7 @@ impl<'a> Start<'a> {
         Ok(nodes)
     }
 
-    /// Puts the guard in force, if every event so far was delivered.
+    /// Puts the guard in force if every event so far was delivered.
     fn put_in_force(
         &mut self,
         armed: Option<Armed>,
@@ -204,7 +204,7 @@ impl<'a> Start<'a> {
     }
 }
 
-/// Which node owns which memory, before any kernel was found.
+/// The memory of each node before any kernel is found.
 fn configured(nodes: &Nodes) -> Vec<(String, RangeSet)> {
     match nodes {
         Nodes::Configured(nodes) => {

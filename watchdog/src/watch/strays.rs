@@ -1,23 +1,23 @@
-//! Kernels in a node's memory that the node does not run: which of them are news.
+//! Strays: kernels in a node's memory that the node does not run. Decides which are reported.
 
 use super::reported::Reported;
 
-/// Strays of one node that are reported one by one; an adversary can make any number.
+/// The number of strays of one node that are reported one by one. An adversary can make any number.
 pub(super) const MOST_STRAYS: usize = 256;
 
-/// What is to be reported of a stray.
+/// What to report about a stray.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Report {
     /// The stray itself.
     Stray,
-    /// That there are more strays than are reported one by one.
+    /// A single event that there are more strays.
     More,
-    /// Nothing that was not reported before.
+    /// Nothing: the stray, or the limit, was reported before.
     Nothing,
 }
 
 impl Report {
-    /// Records a stray, described by `message`, in its node's ledger.
+    /// Records a stray, described by `message`, in the reported facts of its node.
     pub(super) fn of_stray(reported: &mut Reported, message: &str) -> Self {
         if reported.strays.contains(&message.to_owned()) {
             return Self::Nothing;
@@ -34,7 +34,7 @@ impl Report {
 mod tests {
     use super::*;
 
-    /// Check that each stray is reported once, and that a flood ends with one event that says so.
+    /// Check that each stray is reported once, and that one event reports a flood.
     #[test]
     fn flood_ends_with_a_word() {
         let mut reported = Reported::default();

@@ -1,4 +1,5 @@
-//! What a survey of all memory says beside what is pinned: it moves nothing, and is reported.
+//! Compares a survey of all memory with the pinned kernels. A survey causes reports, and never
+//! moves a pinned kernel.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -17,12 +18,12 @@ use watchdog_core::verify::Identity;
 const LIFE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl WatchedNodes {
-    /// Compares a survey of memory, which began then, with what is pinned: it moves nothing. A
-    /// witness that says otherwise than before, and whatever else looks like a kernel, is reported;
-    /// a living kernel in memory whose nodes are discovered is a node from now on.
+    /// Compares a survey of memory, started at `begun`, with the pinned kernels. Reports witnesses
+    /// that changed their statement, and other findings that look like a kernel. If nodes are
+    /// discovered, a new living kernel becomes a node.
     ///
     /// # Errors
-    /// [`SweepError`] when a new node's baseline cannot be learned.
+    /// [`SweepError`] if a new node's baseline cannot be learned.
     pub fn consider(
         &mut self,
         begun: Instant,
@@ -31,7 +32,8 @@ impl WatchedNodes {
         report: &mut dyn FnMut(Event),
     ) -> Result<(), SweepError> {
         let Survey { memory: surveyed, findings } = survey;
-        // A survey that began before a kernel was taken up saw that kernel half, or not at all.
+        // A survey that began before a kernel was watched may have missed it, or seen only a part
+        // of it.
         let is_older = |watched: &WatchedNode| match &watched.state {
             State::Watching(watching) => begun < watching.since,
             State::NoKernel { .. } => false,
@@ -63,8 +65,9 @@ impl WatchedNodes {
         Ok(())
     }
 
-    /// Texts of kernels that live and no node is known to run, where each of them is a node. One
-    /// wait is for all of them: an adversary can make any number.
+    /// Texts of living kernels that no node runs. There are none if nodes are configured or a
+    /// kernel is missing. One wait covers all kernels, because an adversary can make any number of
+    /// them.
     fn living_strangers(&self, findings: &[Finding], memory: &dyn Memory) -> BTreeSet<PhysAddr> {
         let taken: BTreeSet<_> = self.nodes.iter().filter_map(WatchedNode::text).collect();
         if matches!(self.plan, Nodes::Configured(_)) || self.is_any_missing() {
@@ -81,12 +84,12 @@ impl WatchedNodes {
         texts.into_iter().zip(alive).filter_map(|(text, alive)| alive.then_some(text)).collect()
     }
 
-    /// Whether any node has no kernel: one that lives may be that node's.
+    /// Whether any node has no kernel. A living kernel may then be the kernel of that node.
     fn is_any_missing(&self) -> bool {
         self.nodes.iter().any(|watched| watched.text().is_none())
     }
 
-    /// Whether there are as many nodes as are kept apart, which is reported once.
+    /// Whether the largest number of nodes is reached. Reports that once.
     fn is_crowded(&mut self, report: &mut dyn FnMut(Event)) -> bool {
         let is_crowded = self.nodes.len() >= MOST_NODES;
         if is_crowded && self.crowded.add(()) {
@@ -95,7 +98,7 @@ impl WatchedNodes {
         is_crowded
     }
 
-    /// The node of a memory whose text is nearest to a finding's.
+    /// The node in a memory with the text nearest to a finding.
     fn nearest(&mut self, memory: &RangeSet, finding: &Finding) -> Option<&mut WatchedNode> {
         let at = finding.text_address().unwrap_or_default();
         let apart = |watched: &&mut WatchedNode| {
@@ -106,8 +109,8 @@ impl WatchedNodes {
     }
 }
 
-/// The event of witnesses that contradict a node's kernel otherwise than before, or no more. What
-/// changes while a kernel is on its way out is no news.
+/// The event for witnesses that newly contradict a node's kernel, contradict it differently, or
+/// agree again. `None` for a kernel whose clocks stand still: it may be on its way out.
 fn witness_changed(watched: &mut WatchedNode, findings: &[Finding]) -> Option<Event> {
     let State::Watching(watching) = &watched.state else { return None };
     if !watching.is_alive(Instant::now()) {
@@ -118,12 +121,12 @@ fn witness_changed(watched: &mut WatchedNode, findings: &[Finding]) -> Option<Ev
     watched.reported.doubt.replace(doubt).then_some(event)
 }
 
-/// What witnesses say otherwise of a pinned kernel than when it was located.
+/// How witnesses contradict a pinned kernel, if they do.
 fn doubt(kernel: &Kernel, findings: &[Finding]) -> Option<String> {
     let text = Some(kernel.text.phys);
     match findings.iter().find(|finding| finding.text_address() == text) {
         None => Some("no witness finds it now".to_owned()),
-        // Writable text is reported by the sweeps.
+        // The sweeps report writable text.
         Some(Finding::Booting(_)) => None,
         Some(Finding::Lost(lost)) => Some(lost.reason.clone()),
         Some(Finding::Located(now)) if Identity::of(now) != Identity::of(kernel) => {

@@ -1,5 +1,4 @@
-//! The thread that sweeps. It shares nothing with the guard's task, so neither can hold up the
-//! other.
+//! The thread that sweeps. It runs beside the guard's task, so neither can delay the other.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -16,7 +15,7 @@ use super::pulse::Heart;
 use crate::alert::Outlet;
 use watchdog_core::memory::Memory;
 
-/// A running sweeper; it stops when this is dropped.
+/// A running sweeper. It stops when this is dropped.
 pub(super) struct Sweeper {
     _stop: mpsc::Sender<()>,
     ended: oneshot::Receiver<SweepError>,
@@ -40,7 +39,8 @@ impl Sweeper {
                 let begun = Instant::now();
                 let mut report = |event| outlet.send(event);
                 let swept = nodes.sweep(&*memory, &mut report).and_then(|()| {
-                    // What is half written is no kernel that anybody left or planted.
+                    // A round that ends during a lease is dropped: a half-written kernel is neither
+                    // left behind nor planted.
                     let round = patrol.last_round().filter(|_| !nodes.leased.is_any());
                     let Some((begun, surveys)) = round else { return Ok(()) };
                     surveys
@@ -62,7 +62,7 @@ impl Sweeper {
         Self { _stop: stop, ended }
     }
 
-    /// Waits for the sweeper to fail; `None` when its thread died without a word.
+    /// Waits for the sweeper to fail; `None` if its thread panicked.
     pub(super) async fn failure(&mut self) -> Option<SweepError> {
         (&mut self.ended).await.ok()
     }

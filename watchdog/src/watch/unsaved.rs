@@ -1,5 +1,5 @@
-//! Baselines that were learned and could not be stored: as when the disk is full. The node is
-//! judged by its baseline in memory, and the watchdog tries to store it again and again.
+//! Learned baselines that could not be stored, for example on a full disk. The node is judged by
+//! its baseline in memory, and the watchdog regularly tries to store that.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use watchdog_core::locate::Kernel;
 use watchdog_core::text::chain;
 use watchdog_core::verify::{Baseline, BaselineStore, StoreError};
 
-/// From one try to the next.
+/// The time from one try to the next.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A baseline that is only in memory.
@@ -21,8 +21,8 @@ pub(super) struct Unsaved {
 }
 
 impl Unsaved {
-    /// Stores a baseline that was just learned, and reports it; what cannot be stored is
-    /// returned.
+    /// Stores a baseline that was just learned, and reports it. Returns a baseline that cannot be
+    /// stored.
     pub(super) fn unless_saved(
         store: &BaselineStore,
         node: &Node,
@@ -42,8 +42,8 @@ impl Unsaved {
         }
     }
 
-    /// Tries again to store it, where the last try is long enough ago: the event that it was
-    /// learned. A try that fails like the one before is no news.
+    /// Tries again to store the baseline if the last try is long enough ago. Returns the event that
+    /// it was learned. A failure is only logged.
     pub(super) fn save_again(
         &mut self,
         store: &BaselineStore,
@@ -64,7 +64,7 @@ impl Unsaved {
     }
 }
 
-/// Stores a baseline: the event that it was learned.
+/// Stores a baseline. Returns the event that it was learned.
 fn save(
     store: &BaselineStore,
     node: &Node,

@@ -1,4 +1,4 @@
-//! What the service waits for. This is all that the watch needs of tokio's event loop.
+//! The wakeups of the service: everything that it waits for.
 
 use std::future;
 use std::io;
@@ -14,10 +14,10 @@ use super::sweeper::Sweeper;
 use super::watched_guard::WatchedGuard;
 use watchdog_guard::GuardEvent;
 
-/// What the service has to do something about.
+/// A wakeup that the service handles.
 #[derive(Debug)]
 pub(super) enum Wakeup {
-    /// The guard reports this.
+    /// The guard reports an event.
     GuardEvent(GuardEvent),
     /// A period is over: the guard's self-test is due.
     SelfTestDue,
@@ -25,7 +25,7 @@ pub(super) enum Wakeup {
     SecondTest(SecondReport),
     /// A lease was requested, or is over.
     LeaseDue,
-    /// The sweeper ended, with this error; `None` if its thread panicked.
+    /// The sweeper ended with this error; `None` if its thread panicked.
     SweeperFailed(Option<SweepError>),
     /// SIGHUP arrived.
     HangUp,
@@ -56,8 +56,8 @@ impl<'a> Wakeups<'a> {
         Self { reported, signals, self_tests, second, sweeper }
     }
 
-    /// Waits for the next wakeup, of `guard` or any other. Receipts that come back before it are
-    /// counted: nothing else follows from them.
+    /// Waits for the next wakeup, from `guard` or another source. Receipts that arrive before it
+    /// are counted, and cause no wakeup.
     pub(super) async fn next(&mut self, mut guard: Option<&mut WatchedGuard>) -> Wakeup {
         loop {
             tokio::select! {

@@ -1,4 +1,4 @@
-//! The guard in force, with what is repeated for as long as the watch goes on.
+//! The guard in force, with the work that the watch repeats.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -27,8 +27,8 @@ impl WatchedGuard {
         Self { guard, leases, self_tests, baselines }
     }
 
-    /// Tests the guard, and reports what changed since the last test. Also looks at the lease: the
-    /// signal about it may have failed.
+    /// Tests the guard, and reports changes since the last test. Also checks the lease, because its
+    /// signal may have failed.
     pub(super) fn test(&mut self, reporter: &mut Reporter) {
         let change = self.self_tests.compare(&self.guard.self_test());
         change.into_iter().for_each(|it| reporter.report(it));
@@ -60,10 +60,10 @@ impl WatchedGuard {
     }
 }
 
-/// The files of the baselines, as they were at the last look.
+/// The files of the baselines, as they were at the last check.
 pub(super) struct BaselineWatch {
     store: BaselineStore,
-    /// When each file was written, and its size, by node; `None` before the first look.
+    /// When each file was written, and its size, by node; `None` before the first check.
     written: Option<BTreeMap<String, (Option<SystemTime>, u64)>>,
 }
 
@@ -72,10 +72,10 @@ impl BaselineWatch {
         Self { store, written: None }
     }
 
-    /// The SHA-256 of each baseline by node, if a file changed since the last look. The first look
-    /// counts as a change.
+    /// The SHA-256 of each baseline by node, if a file changed since the last check. The first
+    /// check counts as a change.
     pub(super) fn changed(&mut self) -> Option<BTreeMap<String, String>> {
-        // Before the files are read: a change after this is seen at the next look.
+        // This comes before the files are read: the next check finds a change after this.
         let now = Some(self.store.written());
         if now == self.written {
             return None;
@@ -91,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    /// Check that digests are computed at the first look and after each change of a file, and not
+    /// Check that digests are computed at the first check and after each change of a file, and not
     /// otherwise.
     #[test]
     fn changed_baselines() {

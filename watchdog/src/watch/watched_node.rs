@@ -1,5 +1,5 @@
-//! One node under watch, as a state machine. A step takes what became known of the node, changes
-//! its state, and says what to report and what the node needs to go on.
+//! One watched node, as a state machine. A step takes new information about the node and changes
+//! its state. It returns the events to report and what the node needs for its next step.
 
 use std::time::{Duration, Instant};
 
@@ -15,41 +15,41 @@ use watchdog_core::locate::{Finding, Kernel};
 use watchdog_core::memory::PhysAddr;
 use watchdog_core::verify::{BaselineStore, Identity};
 
-/// A node, with the kernel that it runs, and what was reported of it.
+/// A node, with its kernel and the facts that were reported about it.
 #[derive(Debug)]
 pub(super) struct WatchedNode {
     pub(super) node: Node,
     pub(super) state: State,
     pub(super) reported: Reported,
-    /// When a kernel is searched for, while there is none or its clocks stand still.
+    /// When to search for a kernel while there is none or its clocks stand still.
     backoff: SearchBackoff,
 }
 
-/// What a node runs.
+/// The state of a node.
 #[derive(Debug)]
 pub(super) enum State {
-    /// A kernel, whose place is pinned.
+    /// A kernel is watched. Its place is pinned.
     Watching(Box<Watching>),
-    /// Nothing that could be watched.
+    /// There is no kernel to watch.
     NoKernel {
-        /// What it ran before.
+        /// The kernel that the node ran before.
         before: Option<Box<Kernel>>,
-        /// Since when its next kernel boots, if one does.
+        /// When its next kernel began to boot, if one boots.
         booting: Option<Instant>,
     },
 }
 
-/// What became known of a node.
+/// New information about a node.
 pub(super) enum Input {
-    /// It is time to look at the node.
+    /// It is time for a sweep.
     Sweep,
-    /// A search that the node needed took so long, and found this.
+    /// A search that the node needed had this finding and took this time.
     Searched(Finding, Duration),
-    /// This was found in another way.
+    /// A finding from another source.
     Found(Finding),
-    /// There is a baseline for the kernel that was found: it is watched from now on.
+    /// A baseline exists for the kernel that was found. The kernel is watched from now on.
     Begun(Box<Watching>),
-    /// The kernel that was found cannot be judged: the reason.
+    /// The kernel that was found cannot be judged, for this reason.
     Refused(Box<Kernel>, String),
 }
 
@@ -64,16 +64,16 @@ pub(super) enum Need {
     Baseline(Box<Kernel>),
 }
 
-/// What a step leads to.
+/// The result of a step.
 #[derive(Debug, Default)]
 pub(super) struct Transition {
-    /// To be reported in this order, before the node gets what it needs.
+    /// Events to report in this order, before the node's need is met.
     pub(super) events: Vec<Event>,
     pub(super) need: Need,
 }
 
 impl WatchedNode {
-    /// A node of which nothing is known yet.
+    /// A node about which nothing is known yet.
     pub(super) fn new(node: Node) -> Self {
         let state = State::NoKernel { before: None, booting: None };
         Self { node, state, reported: Reported::default(), backoff: SearchBackoff::default() }
@@ -93,8 +93,8 @@ impl WatchedNode {
         }
     }
 
-    /// Sweeps the kernel under watch. A node without one, or whose kernel shows no sign of life,
-    /// needs a search, if one is due.
+    /// Sweeps the watched kernel. If there is none, or its clocks stand still, the node needs a
+    /// search when one is due.
     fn sweep(&mut self, context: &Context<'_>) -> Transition {
         if context.is_leased(&self.node.memory) {
             return Transition::default();
@@ -108,7 +108,7 @@ impl WatchedNode {
             let mut report = |event| events.push(event);
             let reported = &mut self.reported;
             health = Some(watching.sweep(&self.node, context, reported, &mut report));
-            // What was seen of memory while a lease began says nothing about the node.
+            // If a lease began during the sweep, its findings say nothing about the node.
             if context.is_leased(&self.node.memory) {
                 return Transition::default();
             }
@@ -122,8 +122,8 @@ impl WatchedNode {
             Some(Health::Gone(reason)) => {
                 log::info!("node {}: {reason}", self.node.name);
                 self.forget_place();
-                // The search for it is an eager one, and due when the next one was: a node whose
-                // kernel comes and goes causes no more searches than one that has none.
+                // Frequent searches begin again, but the next one is not due any sooner. So a node
+                // whose kernel comes and goes causes no more searches than a node without a kernel.
                 self.backoff.ended();
                 true
             }
@@ -132,7 +132,7 @@ impl WatchedNode {
         Transition { events, need: if is_due { Need::Search } else { Need::Nothing } }
     }
 
-    /// Takes what is in the node's memory and no node runs. A kernel under watch whose clocks stand
+    /// Takes a finding in the node's memory that no node runs. A watched kernel whose clocks stand
     /// still stays pinned until another one is located.
     fn found(&mut self, finding: Finding, context: &Context<'_>) -> Transition {
         let mut events = Vec::new();
@@ -151,7 +151,7 @@ impl WatchedNode {
                 lost.reason
             }),
         };
-        // Reported once for each loss, not at every search.
+        // A loss is reported once, not at every search.
         if let Some(reason) = lost
             && self.reported.lost.add(())
         {
@@ -160,8 +160,8 @@ impl WatchedNode {
         Transition { events, need: Need::Nothing }
     }
 
-    /// Takes a kernel that was located. One that was refused is reported once a baseline fits it:
-    /// that may have been imported since.
+    /// Takes a kernel that was located. A kernel that was refused before is not reported until it
+    /// has a baseline, which may have been imported since.
     fn located(&mut self, kernel: Box<Kernel>) -> Transition {
         let identity = Identity::of(&kernel);
         let mut events = Vec::new();
@@ -175,7 +175,7 @@ impl WatchedNode {
         Transition { events, need: Need::Baseline(kernel) }
     }
 
-    /// Watches a kernel from now on.
+    /// Begins to watch a kernel.
     fn begun(&mut self, watching: Box<Watching>) -> Transition {
         let mut events = Vec::new();
         if self.reported.refused.contains(&Identity::of(&watching.kernel)) {
@@ -185,7 +185,7 @@ impl WatchedNode {
         Transition { events, need: Need::Nothing }
     }
 
-    /// Gives up a kernel that cannot be judged, which is reported once.
+    /// Gives up a kernel that cannot be judged. Reports that once.
     fn refused(&mut self, kernel: Box<Kernel>, reason: &str) -> Transition {
         let identity = Identity::of(&kernel);
         if self.reported.refused.contains(&identity) {
@@ -198,7 +198,7 @@ impl WatchedNode {
         Transition { events, need: Need::Nothing }
     }
 
-    /// Forgets where the kernel is, but not which it was.
+    /// Forgets the place of the kernel, but not its identity.
     fn forget_place(&mut self) {
         let before = match &mut self.state {
             State::Watching(watching) => Some(watching.kernel.clone()),
@@ -207,7 +207,7 @@ impl WatchedNode {
         self.enter(State::NoKernel { before, booting: None });
     }
 
-    /// Changes the state: what is reported of the next kernel is news.
+    /// Changes the state, and forgets the reported facts about the last kernel.
     fn enter(&mut self, state: State) {
         self.state = state;
         self.reported.forget_kernel();
@@ -223,7 +223,7 @@ impl WatchedNode {
         }
     }
 
-    /// Tries to store a baseline that was learned and could not be stored: the event that it was.
+    /// Tries again to store a learned baseline. Returns the event that it was stored.
     pub(super) fn save_learned(&mut self, store: &BaselineStore) -> Option<Event> {
         let State::Watching(watching) = &mut self.state else { return None };
         let unsaved = watching.unsaved.as_mut()?;
@@ -232,7 +232,7 @@ impl WatchedNode {
         Some(learned)
     }
 
-    /// Where the text under watch is.
+    /// The address of the watched text.
     pub(super) fn text(&self) -> Option<PhysAddr> {
         match &self.state {
             State::Watching(watching) => Some(watching.kernel.text.phys),
@@ -242,7 +242,7 @@ impl WatchedNode {
 }
 
 impl State {
-    /// The kernel under watch, else the one before.
+    /// The watched kernel, else the one before.
     fn kernel(&self) -> Option<&Kernel> {
         match self {
             Self::Watching(watching) => Some(&watching.kernel),
@@ -250,13 +250,14 @@ impl State {
         }
     }
 
-    /// Records that a node without a kernel boots: for how long. `None` where a kernel is watched.
+    /// Records that a node without a kernel boots. Returns for how long; `None` if a kernel is
+    /// watched.
     fn boots_for(&mut self, now: Instant) -> Option<Duration> {
         let Self::NoKernel { booting, .. } = self else { return None };
         Some(now.saturating_duration_since(*booting.get_or_insert(now)))
     }
 
-    /// Records that none boots; whether the node has no kernel at all then.
+    /// Records that no kernel boots. Returns whether the node has no kernel.
     fn boots_no_more(&mut self) -> bool {
         let Self::NoKernel { booting, .. } = self else { return false };
         *booting = None;

@@ -1,4 +1,4 @@
-//! A located kernel under watch: one sweep, and what is new about it.
+//! A located kernel that is watched: its sweep, and the events from it.
 
 use std::time::Instant;
 
@@ -18,53 +18,53 @@ use watchdog_core::verify::{
     Baseline, BaselineError, BaselineStore, Difference, Sweep, Verdict, Verifier,
 };
 
-/// Differences, and findings about the mapping, of one sweep that are reported one by one; the rest
-/// is reported as a number.
+/// The number of differences, and of findings about the mapping, that one sweep reports one by one.
+/// The rest is reported as a count.
 const REPORTED_EACH: usize = 16;
-/// Causes of one sweep that are reported one by one: a tracer may set up many probes.
+/// The number of causes that one sweep reports one by one. A tracer may set up many probes.
 const CAUSES_REPORTED_EACH: usize = 64;
-/// Differences of one sweep that are looked at; what is beyond is reported as a number all the
-/// same.
+/// The number of differences that one sweep examines. Further ones are only counted.
 const MOST: usize = 10_000;
 
-/// A kernel that is pinned: whatever memory says later, its place stays this until it is gone.
+/// A pinned kernel. Its place stays the same until the kernel is gone, whatever a later search of
+/// memory finds.
 #[derive(Debug)]
 pub(super) struct Watching {
     pub(super) kernel: Box<Kernel>,
     verifier: Verifier,
     /// Since when it is watched.
     pub(super) since: Instant,
-    /// When the last sweep began, if there was one: what is new was changed after that.
+    /// When the last sweep began, if there was one. A new difference arose after that.
     swept: Option<Instant>,
     life: Life,
-    /// The baseline it is judged by, where that was learned and could not be stored.
+    /// Its baseline, if that was learned and could not be stored.
     pub(super) unsaved: Option<Unsaved>,
 }
 
-/// What a sweep says of the kernel itself.
+/// The state of the kernel after a sweep.
 pub(super) enum Health {
-    /// As it should be.
+    /// It runs.
     Alive,
-    /// Its clocks stand still: another kernel may run.
+    /// Its clocks stand still. Another kernel may run.
     Stalled,
-    /// Its text cannot be reached any more: the reason.
+    /// Its text can no longer be reached, for this reason.
     Gone(String),
 }
 
 /// Why a kernel is not watched.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotBegun {
-    /// There are baselines for the node, and none can judge this kernel.
+    /// The node has baselines, and none fits this kernel.
     #[error(transparent)]
     NoBaseline(#[from] NoBaseline),
-    /// There is no baseline, and none could be learned.
+    /// There is no baseline, and learning one failed.
     #[error(transparent)]
     Learn(#[from] BaselineError),
 }
 
 impl Watching {
-    /// Begins to watch a kernel: with the baseline of an image, or a stored one, else with one
-    /// learned now.
+    /// Begins to watch a kernel with the baseline of an image, else a stored one, else one learned
+    /// now.
     pub(super) fn begin(
         images: &Images,
         store: &BaselineStore,
@@ -94,7 +94,7 @@ impl Watching {
         })
     }
 
-    /// Walks the translation again, compares the text, and reports what is new.
+    /// Walks the translation again, compares the text, and reports changes.
     pub(super) fn sweep(
         &mut self,
         node: &Node,
@@ -114,7 +114,7 @@ impl Watching {
         }
         let findings = match recheck(memory, &self.kernel) {
             Ok(Recheck::Same { findings }) => findings,
-            // A kernel that lives on and is mapped elsewhere was not rebooted.
+            // A kernel that is mapped elsewhere but still runs was not rebooted.
             Ok(Recheck::Gone { reason }) if look.advanced => {
                 vec![format!("{reason}, but the kernel still runs")]
             }
@@ -135,12 +135,12 @@ impl Watching {
         if self.is_alive((context.now)()) { Health::Alive } else { Health::Stalled }
     }
 
-    /// Whether its clocks advanced not long ago.
+    /// Whether its clocks advanced a short time ago.
     pub(super) fn is_alive(&self, now: Instant) -> bool {
         !self.life.is_stalled(now)
     }
 
-    /// Reports findings about the mapping, each once for as long as it stands.
+    /// Reports findings about the mapping, each once while it stands.
     fn report_mapping(
         &self,
         node: &Node,
@@ -158,8 +158,8 @@ impl Watching {
         reported.mapping.replace(findings);
     }
 
-    /// Reports differences and causes, each once for as long as it stands, and when there are no
-    /// more of them.
+    /// Reports differences and causes, each once while it stands. Also reports when the text is
+    /// clean again.
     fn report_text(
         &self,
         node: &Node,
@@ -192,12 +192,12 @@ impl Watching {
     }
 }
 
-/// What is remembered of a difference: where, and the bytes found there.
+/// The stored fact about a difference: the address, and the bytes found there.
 fn difference(difference: &Difference) -> (PhysAddr, Vec<u8>) {
     (difference.phys, difference.found.clone())
 }
 
-/// What is remembered of a cause, which stands at some number of places.
+/// The stored fact about a cause, without the number of its places.
 fn cause((cause, _): &(Cause, u32)) -> Cause {
     cause.clone()
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: hostile memory for everything that reads memory.
+//! `cargo xtask fuzz`: gives hostile memory to all code that reads memory.
 
 mod progress;
 mod session;
@@ -17,7 +17,8 @@ pub(crate) use self::target::Target;
 use crate::setup::{self, Needs};
 use crate::steps::{Steps, Workspace};
 
-/// Inputs that `cargo xtask test` tries of each target beside the seeds, and seconds that may take.
+/// The limits of `cargo xtask test` for inputs of each target besides the seeds: their number, and
+/// seconds.
 const REGRESSION_RUNS: u64 = 20_000;
 const REGRESSION_SECONDS: u64 = 4;
 
@@ -52,8 +53,8 @@ pub(crate) fn build(steps: &Steps) -> Result<()> {
     target::build(steps)
 }
 
-/// What `cargo xtask test` does with a target: every seed once, and on from there for some seconds,
-/// or, where that is to be `quick`, the seeds alone.
+/// Runs a target for `cargo xtask test`: every seed once, and unless `quick` also new inputs for
+/// some seconds.
 pub(crate) fn regression(target: &Target, quick: bool) -> Result<String> {
     let runs = format!("-runs={REGRESSION_RUNS}");
     let time = format!("-max_total_time={REGRESSION_SECONDS}");
@@ -69,12 +70,12 @@ pub(crate) fn regression(target: &Target, quick: bool) -> Result<String> {
     }
 }
 
-/// Checks that seeds are what they are called; returns how many there are.
+/// Checks that the seeds match their names. Returns how many there are.
 pub(crate) fn check_seeds() -> Result<String> {
     target::seeds(&[OsStr::new("check"), all_seeds().as_os_str()])
 }
 
-/// Makes the seeds that are made by program, and checks them.
+/// Makes the generated seeds, and checks all seeds.
 fn make_seeds(image: &Path) -> Result<()> {
     let all = all_seeds();
     target::seeds(&["made-up".as_ref(), all.as_os_str()])?;
@@ -87,8 +88,8 @@ fn all_seeds() -> PathBuf {
     target::directory().join("seeds")
 }
 
-/// Runs targets, as many at a time as there are processors; where there are fewer targets than
-/// processors, several processes are to work on each.
+/// Runs as many targets at a time as there are processors. If there are fewer targets than
+/// processors, several processes run each target.
 fn run_all<F>(targets: &[Target], run: F) -> Result<Vec<Outcome>>
 where
     F: Fn(&Target, usize) -> Result<Outcome> + Sync,

@@ -1,26 +1,26 @@
-//! What libFuzzer prints while it works.
+//! Reads the output of libFuzzer.
 
-/// What one process has said so far.
+/// The output of one process so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Progress {
     /// Inputs run.
     pub(super) runs: u64,
-    /// Edges of the program that were taken.
+    /// Edges of the program that were reached.
     pub(super) coverage: u64,
-    /// Edges with how often they were taken, and comparisons with how far they got.
+    /// Features: edges with their counts, and comparisons with their progress.
     pub(super) features: u64,
-    /// Inputs kept, each for a feature of its own.
+    /// Inputs in the corpus, each with a feature that no other has.
     pub(super) corpus: u64,
-    /// What it said of a failure, and where it put the input.
+    /// The output about a failure, and the path of the failed input.
     pub(super) failure: Vec<String>,
-    /// The file it is replaying.
+    /// The file that the process is replaying.
     replaying: Option<String>,
-    /// Lines of a panic's message are still to come.
+    /// Whether lines of a panic's message still follow.
     panicking: bool,
 }
 
 impl Progress {
-    /// Hears one line.
+    /// Reads one line.
     pub(super) fn hear(&mut self, line: &str) {
         let starts = |start: &str| line.starts_with(start);
         if starts("#") {
@@ -76,7 +76,7 @@ mod tests {
         progress
     }
 
-    /// Check that the figures of status lines and of the last word on runs are read.
+    /// Check that the figures of status lines and of the final count of runs are read.
     #[test]
     fn figures() {
         let progress = heard(&[
@@ -90,8 +90,8 @@ mod tests {
         assert_eq!(progress.failure, [""; 0]);
     }
 
-    /// Check that of a failure the file replayed, the message and the input's place are kept, and
-    /// the traces are not.
+    /// Check that the replayed file, the message and the path of the input are stored for a
+    /// failure, and that traces are dropped.
     #[test]
     fn failures() {
         let progress = heard(&[

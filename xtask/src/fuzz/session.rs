@@ -1,4 +1,4 @@
-//! A target at work: libFuzzer's processes and what they found.
+//! A run of a target: libFuzzer's processes and their findings.
 
 use std::{
     ffi::OsStr,
@@ -18,15 +18,16 @@ use super::{
     target::{ENVIRONMENT, Target},
 };
 
-/// For every run: no input may take more memory than 2 GiB, or hang. What is merely slow, the
-/// targets themselves find by processor time: on a busy machine the clock says nothing.
+/// Options for every run: no input may use more than 2 GiB of memory, or hang. The targets
+/// themselves detect slow inputs by processor time, because wall-clock time means nothing on a busy
+/// machine.
 const OPTIONS: [&str; 4] =
     ["-timeout=30", "-rss_limit_mb=2048", "-max_len=65536", "-print_final_stats=1"];
 
-/// How often a long run says how it goes.
+/// How often a long run prints its progress.
 const NEWS: Duration = Duration::from_secs(30);
 
-/// What came of a target.
+/// The result of a target.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) target: String,
@@ -35,7 +36,7 @@ pub(super) struct Outcome {
     elapsed: Duration,
 }
 
-/// A target to be run.
+/// A target to run.
 pub(super) struct Session<'a> {
     target: &'a Target,
     processes: usize,
@@ -43,12 +44,12 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// A session of so many processes.
+    /// A session with a number of processes.
     pub(super) fn new(target: &'a Target, processes: usize) -> Self {
         Self { target, processes, news: false }
     }
 
-    /// The same, which says from time to time how it goes.
+    /// The same session, which also prints its progress.
     pub(super) fn with_news(self) -> Self {
         Self { news: true, ..self }
     }
@@ -60,7 +61,8 @@ impl<'a> Session<'a> {
         self.work(1, &arguments)
     }
 
-    /// Runs from the seeds and what is in `corpus` on; what reaches something new is added there.
+    /// Runs new inputs, starting from the seeds and `corpus`. Inputs that reach something new are
+    /// added to `corpus`.
     pub(super) fn run(&self, corpus: &Path, options: &[&str]) -> Result<Outcome> {
         fs::create_dir_all(corpus)?;
         self.target.seeds()?;
@@ -88,7 +90,7 @@ impl<'a> Session<'a> {
         Ok(Outcome { target, findings, figures, elapsed: begun.elapsed() })
     }
 
-    /// Waits for every process, and says from time to time how it goes.
+    /// Waits for every process, and prints progress.
     fn wait(
         &self,
         running: &mut [Child],
@@ -142,7 +144,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Follows what a process says to its end.
+/// Reads the output of a process to its end.
 fn listen(output: impl io::Read, progress: &Mutex<Progress>) {
     for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
         if let Ok(mut progress) = progress.lock() {
@@ -155,7 +157,7 @@ fn copy(progress: &Mutex<Progress>) -> Result<Progress> {
     Ok(progress.lock().map_err(|_| anyhow!("a thread that reads libFuzzer's output died"))?.clone())
 }
 
-/// The figures of all processes of a target; they share what they find.
+/// The figures of all processes of a target. The processes share their corpus.
 fn sum(progress: &[Mutex<Progress>]) -> Result<Progress> {
     let mut sum = Progress::default();
     for progress in progress {
@@ -168,7 +170,7 @@ fn sum(progress: &[Mutex<Progress>]) -> Result<Progress> {
     Ok(sum)
 }
 
-/// Prints what came of all targets.
+/// Prints the results of all targets.
 pub(super) fn table(outcomes: &[Outcome]) {
     println!("\nfuzz target            runs  coverage  features   corpus  seconds  findings");
     for outcome in outcomes {

@@ -1,4 +1,4 @@
-//! The fuzz targets, their places, and the programs they are built to.
+//! The fuzz targets, their directories, and their programs.
 
 use std::{
     env,
@@ -13,8 +13,8 @@ use xtask::cache;
 
 use crate::steps::{Steps, ask};
 
-/// Leaks are not looked for: they are no danger here, and the search needs ptrace, which
-/// containers forbid. The other two options, and no trace of a panic, are for speed and brevity.
+/// Leak detection is off: leaks are harmless here, and the detection needs ptrace, which containers
+/// forbid. The other two options, and the missing backtrace of a panic, are for speed and brevity.
 pub(super) const ENVIRONMENT: [(&str, &str); 2] = [
     ("ASAN_OPTIONS", "detect_leaks=0:malloc_context_size=1:quarantine_size_mb=1"),
     ("RUST_BACKTRACE", "0"),
@@ -23,12 +23,12 @@ pub(super) const ENVIRONMENT: [(&str, &str); 2] = [
 /// A fuzz target.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    /// As its file in `fuzz_targets` is called.
+    /// The name of its file in `fuzz_targets`.
     pub(crate) name: String,
 }
 
 impl Target {
-    /// Inputs to start from and to replay, which are committed.
+    /// The committed inputs to replay and to start from.
     pub(super) fn seeds(&self) -> Result<Vec<PathBuf>> {
         let place = self.place("seeds");
         let seeds = files(&place).unwrap_or_default();
@@ -36,12 +36,12 @@ impl Target {
         Ok(seeds)
     }
 
-    /// Where a long run keeps the inputs that reach something new, for the next one.
+    /// The directory where a long run stores inputs that reach something new, for the next run.
     pub(super) fn corpus(&self) -> PathBuf {
         self.place("corpus")
     }
 
-    /// Where inputs that failed are put.
+    /// The directory of failed inputs.
     pub(super) fn artifacts(&self) -> PathBuf {
         self.place("artifacts")
     }
@@ -56,12 +56,12 @@ impl Target {
     }
 }
 
-/// The directory of everything about fuzzing.
+/// The directory of all files for fuzzing.
 pub(super) fn directory() -> PathBuf {
     cache::project_root().join("watchdog/fuzz")
 }
 
-/// The targets of these names, or all.
+/// The targets with these names; all without any name.
 pub(super) fn chosen(names: &[String]) -> Result<Vec<Target>> {
     let mut all = Vec::new();
     for file in files(&directory().join("fuzz_targets"))? {
@@ -90,9 +90,9 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>> {
 
 /// Builds every target, and the program that makes seeds.
 ///
-/// cargo-fuzz's own `RUSTFLAGS` replace the project's, static linking among them, which does not
-/// go with the address sanitizer; they do not reach the eBPF programs, for which aya-build sets
-/// flags of its own.
+/// cargo-fuzz's `RUSTFLAGS` replace the project's. These include static linking, which does not
+/// work with the address sanitizer. The eBPF programs are not affected, because aya-build sets
+/// their flags.
 pub(super) fn build(steps: &Steps) -> Result<()> {
     let step = steps.step("fuzz", "the fuzz targets, with coverage counters in every crate");
     let mut command = Command::new("cargo");
@@ -107,7 +107,7 @@ pub(super) fn build(steps: &Steps) -> Result<()> {
     step.run(&mut command)
 }
 
-/// Runs the program that makes and checks seeds; returns what it says.
+/// Runs the program that makes and checks seeds. Returns its output.
 pub(super) fn seeds(arguments: &[&OsStr]) -> Result<String> {
     ask(Command::new(program("seeds")).envs(ENVIRONMENT).args(arguments))
 }

@@ -1,5 +1,5 @@
-//! apt with lists, caches and sources of its own: other suites than this
-//! machine's are looked into without a trace in `/etc/apt` or `/var/lib/apt`.
+//! apt with separate lists, caches and sources. It reads suites other than this machine's, and
+//! changes nothing in `/etc/apt` or `/var/lib/apt`.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::steps::{Step, Workspace, ask};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// The suites, beside backports, that have no security updates of their own.
+/// The suites without separate security updates, besides backports.
 const ROLLING: [&str; 3] = ["sid", "unstable", "experimental"];
 
 /// A view of one suite.
@@ -24,7 +24,7 @@ pub(super) struct Suite {
 }
 
 impl Suite {
-    /// Opens the suite, with package lists as they were fetched last.
+    /// Opens the suite, with the package lists from the last fetch.
     pub(super) fn open(suite: &str) -> Result<Self> {
         let directory = cache::directory().join("apt").join(suite);
         for part in ["lists/partial", "archives/partial"] {
@@ -40,7 +40,7 @@ impl Suite {
         step.run(self.apt("apt-get").args(["--quiet", "update"]))
     }
 
-    /// One field of a package's newest version, if there is such a package.
+    /// A field of a package's newest version, if the package exists.
     pub(super) fn field(&self, package: &str, field: &str) -> Result<Option<String>> {
         let shown = match ask(self.apt("apt-cache").args(["show", "--no-all-versions", package])) {
             Ok(shown) => shown,
@@ -72,7 +72,7 @@ impl Suite {
         for option in [
             format!("Dir::Etc::sourcelist={}", path("sources.list")),
             "Dir::Etc::sourceparts=/dev/null".into(),
-            // Pins of this machine are not meant for other suites.
+            // Pins of this machine do not apply to other suites.
             "Dir::Etc::preferences=/dev/null".into(),
             "Dir::Etc::preferencesparts=/dev/null".into(),
             format!("Dir::State::lists={}", path("lists")),
@@ -80,7 +80,7 @@ impl Suite {
             format!("Dir::Cache={}", path("")),
             "APT::Architecture=amd64".into(),
             "APT::Architectures=amd64".into(),
-            // The cache may be where apt's own user cannot look.
+            // apt's sandbox user may be unable to read the cache.
             "APT::Sandbox::User=root".into(),
             "Acquire::Languages=none".into(),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".into(),
@@ -91,8 +91,8 @@ impl Suite {
     }
 }
 
-/// Lines for sources.list: the suite and, where it has them, its security
-/// updates, from the mirrors this machine itself uses.
+/// Lines for sources.list: the suite and its security updates, if it has any, from the mirrors that
+/// this machine uses.
 pub(super) fn sources(suite: &str) -> Result<String> {
     ensure!(
         Path::new(KEYRING).exists(),
@@ -111,10 +111,10 @@ pub(super) fn sources(suite: &str) -> Result<String> {
     Ok(lines)
 }
 
-/// Debian's main and security archive, as far as this machine's apt has them.
+/// The mirrors of Debian's main and security archive, if this machine's apt has them.
 ///
-/// apt itself is asked, so that every format of its sources is understood, and
-/// asked what it would fetch, which needs no package lists.
+/// apt itself lists what it would fetch. So every format of its sources works, and package lists
+/// are not needed.
 fn mirrors() -> (Option<String>, Option<String>) {
     let would_fetch = ask(Command::new("apt-get").args([
         "-o",
@@ -125,7 +125,7 @@ fn mirrors() -> (Option<String>, Option<String>) {
     mirrors_among(&would_fetch.unwrap_or_default())
 }
 
-/// Lines are `'http://mirror.example/debian/dists/bookworm/InRelease' name 0`.
+/// Parses lines like `'http://mirror.example/debian/dists/bookworm/InRelease' name 0`.
 fn mirrors_among(would_fetch: &str) -> (Option<String>, Option<String>) {
     let (mut main, mut security) = (None, None);
     for line in would_fetch.lines() {
@@ -149,8 +149,7 @@ fn is_debian(suite: &str) -> bool {
     SUITES.contains(&suite) || NAMES.contains(&suite)
 }
 
-/// The packages of the archive that a `Depends` field names, without versions;
-/// of alternatives the first.
+/// The packages that a `Depends` field names, without versions. Of alternatives, only the first.
 pub(super) fn depends(field: &str) -> Vec<String> {
     field
         .split(',')
@@ -170,8 +169,8 @@ pub(super) fn release_of(package: &str) -> Result<&str> {
 mod tests {
     use super::*;
 
-    /// Check that this machine's mirrors are used for Debian's suites, and
-    /// those of other archives are not.
+    /// Check that this machine's mirrors of Debian are used, and that mirrors of other archives are
+    /// not.
     #[test]
     fn mirrors_are_those_of_the_machine() {
         let would_fetch = "'https://other.example/node_20.x/dists/nodistro/InRelease' x 0\n\
@@ -190,7 +189,7 @@ mod tests {
         assert_eq!(among, (None, None));
     }
 
-    /// Check that versions and alternatives of a dependency are left out.
+    /// Check that versions and further alternatives of a dependency are left out.
     #[test]
     fn dependencies_are_named() {
         let field = "kmod, linux-base (>= 4.3~), dracut | initramfs-tools (>= 0.120)";

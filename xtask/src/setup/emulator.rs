@@ -1,10 +1,10 @@
-//! The emulator: QEMU, in a version that can be relied on.
+//! The emulator: QEMU in a reliable version.
 //!
-//! QEMU 7.2 translates a page without holding its lock (`tb_gen_code` in
-//! `accel/tcg/translate-all.c`), 10.0 holds it. What another processor writes
-//! there meanwhile is missed, and the old code stays. A kernel that patches its own text while
-//! two processors run it then meets an `int3` that was gone long ago, and dies
-//! of it ("Oops: int3"): rarely, but a whole test run patches often.
+//! QEMU 7.2 translates a page without its lock (`tb_gen_code` in `accel/tcg/translate-all.c`). QEMU
+//! 10.0 holds the lock. Without it, QEMU misses a write by another processor during the
+//! translation, and keeps the old code. A kernel that patches its text while two processors run it
+//! may then execute an `int3` that was already replaced, and crash ("Oops: int3"). This is rare,
+//! but a test run patches often.
 
 use std::{fs, process::Command};
 
@@ -21,10 +21,10 @@ const RELIABLE: (u32, u32) = (10, 0);
 const PACKAGES: [&str; 4] =
     ["qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios"];
 
-/// Takes QEMU from the backports of this machine's suite where the installed
-/// one is too old. The libraries it needs are those of the installed one.
+/// Takes QEMU from the backports of this machine's suite if the installed one is too old. The
+/// backport uses the libraries of the installed one.
 ///
-/// Where there is no such backport, the installed one has to do.
+/// Without such a backport, the installed one is used.
 pub(super) fn install(steps: &Steps) -> Result<()> {
     let version = version_of("qemu-system-x86_64")?;
     if version >= RELIABLE || cache::backported_qemu().exists() {
@@ -80,7 +80,7 @@ fn parse(said: &str) -> Option<(u32, u32)> {
 mod tests {
     use super::*;
 
-    /// Check that versions are told apart as numbers.
+    /// Check that versions are compared as numbers.
     #[test]
     fn versions_are_numbers() {
         let version = parse("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)\nCopyright");

@@ -4,7 +4,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
 
-/// Opens once, well or badly.
+/// A gate that opens once, for success or for failure.
 #[derive(Default)]
 pub(super) struct Gate {
     opened: Mutex<Option<bool>>,
@@ -17,7 +17,7 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Waits until it is open; an error where what it stands for failed.
+    /// Waits until the gate is open. Returns an error if it opened for a failure.
     pub(super) fn wait(&self) -> Result<()> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         while opened.is_none() {

@@ -11,8 +11,8 @@ use crate::steps::{Step, Steps, Workspace};
 
 /// Fetches a kernel, unless the cache has it and `refresh` is off.
 ///
-/// A kernel is named by suite or by version, and flavour; see [`cached_name`]. It is kept by
-/// version, with a link by suite. Its modules are listed by a program that has to be `installed`.
+/// A kernel is named by suite or version, and by flavour; see [`cached_name`]. It is stored by
+/// version, with a link by suite. The program that lists its modules must be `installed`.
 pub(super) fn fetch(steps: &Steps, name: &str, refresh: bool, installed: &Gate) -> Result<()> {
     let name = cached_name(name);
     if cache::kernels().join(&name).join("release").exists() && !refresh {
@@ -39,7 +39,7 @@ pub(super) fn fetch(steps: &Steps, name: &str, refresh: bool, installed: &Gate) 
     bail!("Debian has no kernel {name} now; it has {}", seen.join(", "))
 }
 
-/// The package that `linux-image-FLAVOUR` stands for at present.
+/// The package on which `linux-image-FLAVOUR` currently depends.
 fn newest_image(suite: &Suite, flavour: &str) -> Result<Option<String>> {
     let meta = format!("linux-image-{flavour}");
     let Some(field) = suite.field(&meta, "Depends")? else { return Ok(None) };
@@ -77,8 +77,8 @@ impl Found<'_> {
     }
 }
 
-/// The image's package and those it needs of the same release: since 7.x image
-/// and modules are in packages of their own.
+/// The package of the image, and the packages of the same release that it needs. Since 7.x, image
+/// and modules are separate packages.
 fn packages_of(suite: &Suite, image: &str, release: &str) -> Result<Vec<String>> {
     let depends = suite.field(image, "Depends")?.unwrap_or_default();
     let mut packages = vec![image.to_owned()];
@@ -86,7 +86,7 @@ fn packages_of(suite: &Suite, image: &str, release: &str) -> Result<Vec<String>>
     Ok(packages)
 }
 
-/// Makes a kernel's directory from what its packages unpack to.
+/// Makes a kernel's directory from its unpacked packages.
 fn arrange(step: &Step<'_>, unpacked: &Path, kernel: &Path, release: &str) -> Result<()> {
     fs::create_dir_all(kernel.join("lib/modules"))?;
     // Merged /usr came to kernel packages between bookworm and trixie.

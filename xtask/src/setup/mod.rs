@@ -1,9 +1,9 @@
-//! Everything a fresh Debian machine with rustup lacks, as far as a command needs it.
+//! Installs everything that a command needs and that a fresh Debian machine with rustup lacks.
 //!
-//! Each step looks whether its work is done before it does it, so that the second run takes a
-//! second. What waits for the network, what computes, and what installs go on side by side. What is
-//! fetched or built goes to the cache under a temporary name and is renamed once it is whole: what
-//! an interrupted run leaves is never taken for the real thing.
+//! Each step first checks whether its work is already done, so the second run takes a second. Steps
+//! that wait for the network, compute, or install run in parallel. A fetched or built file has a
+//! temporary name in the cache, and gets its name once it is complete. So a partial file of an
+//! interrupted run is never used.
 
 mod apt;
 mod emulator;
@@ -28,7 +28,7 @@ pub(crate) use self::needs::Needs;
 use self::gate::Gate;
 use crate::steps::Steps;
 
-/// Sets up all of it.
+/// Sets up everything.
 pub(crate) fn run(steps: &Steps, options: &options::Setup) -> Result<()> {
     let all = SUITES.as_slice();
     let named: Vec<&str> = options.kernels.iter().map(String::as_str).collect();
@@ -39,12 +39,12 @@ pub(crate) fn run(steps: &Steps, options: &options::Setup) -> Result<()> {
     Ok(())
 }
 
-/// Installs what checks spelling and dependencies.
+/// Installs the programs that check spelling and dependencies.
 pub(crate) fn linters(steps: &Steps) -> Result<()> {
     toolchain::install_linters(steps)
 }
 
-/// Sets up what a command needs, and has the project built as soon as that can be.
+/// Sets up what a command needs, and calls `build` as soon as that is possible.
 pub(crate) fn ensure(
     steps: &Steps,
     needs: Needs<'_>,
@@ -75,7 +75,7 @@ pub(crate) fn ensure(
             toolchain::install(steps, needs.fuzzing)?;
             build()
         });
-        // The first failure is what the others may have failed by.
+        // The first failure may have caused the others.
         [system, fetched, built].into_iter().try_for_each(|thread| {
             thread.join().map_err(|_| anyhow!("a step of the setup panicked"))?
         })

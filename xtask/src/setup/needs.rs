@@ -1,9 +1,9 @@
-//! What of the set-up a command needs.
+//! The parts of the setup that a command needs.
 
-/// What a command needs.
+/// The needs of a command.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Needs<'a> {
-    /// What the fuzz targets are built with.
+    /// The tools that build the fuzz targets.
     pub(crate) fuzzing: bool,
     /// The emulator, node 0's root file system and these kernels.
     pub(crate) machine: Option<&'a [&'a str]>,

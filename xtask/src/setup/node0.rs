@@ -1,5 +1,4 @@
-//! Node 0's root file system: Debian with systemd and journald, and the
-//! agent's unit; as an ext4 image.
+//! Node 0's root file system, as an ext4 image: Debian with systemd, journald and the agent's unit.
 
 use std::{
     fmt::Write,
@@ -20,14 +19,15 @@ const PACKAGES: &str = "systemd-sysv,systemd,dbus,kmod,udev,strace,procps,util-l
                         iproute2,less,mount,apt,openssh-server,openssh-client,\
                         bpftool,bpftrace,crun";
 
-/// Timers of a machine that lives for months.
+/// Units that a test machine does not need: those for machines that run for months, and the login
+/// on the console.
 const MASKED: &str = "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
                       e2scrub_all.timer e2scrub_reap.service fstrim.timer getty@tty1.service";
 
-/// Bytes of the image; it is sparse.
+/// The size of the image, which is sparse.
 const SIZE: &str = "1G";
 
-/// Builds the image, unless the cache has one of this recipe.
+/// Builds the image, unless the cache has one from this recipe.
 pub(super) fn build(steps: &Steps) -> Result<()> {
     let image = cache::node0_root();
     let stamp = image.with_extension("recipe");
@@ -43,7 +43,7 @@ pub(super) fn build(steps: &Steps) -> Result<()> {
     step.run(&mut mmdebstrap(&sources, &made))?;
     step.run(Command::new("fallocate").arg("--dig-holes").arg(&made))?;
 
-    // No recipe stands beside an image it did not make.
+    // The old recipe is removed first, so that no recipe is beside an image from another recipe.
     if stamp.exists() {
         fs::remove_file(&stamp)?;
     }
@@ -63,18 +63,18 @@ fn mmdebstrap(sources: &Path, image: &Path) -> Command {
     }
     let hooks = [
         format!("copy-in {} /", overlay().join("etc").display()),
-        // The project's files belong to whoever checked them out; systemd wants
-        // root's. Not all of /etc: shadow has a group of its own.
+        // The project's files belong to the user who checked them out, but systemd requires root as
+        // the owner. This does not apply to all of /etc: shadow has another group.
         "chroot \"$1\" chown --recursive root:root /etc/systemd /etc/profile.d /etc/hostname"
             .into(),
         "chroot \"$1\" chown root:root /etc".into(),
         "chroot \"$1\" systemctl --quiet enable node-agent.service".into(),
         format!("chroot \"$1\" systemctl --quiet mask {MASKED}"),
-        // Only where a test wants it.
+        // Only a test that needs ssh starts it.
         "chroot \"$1\" systemctl --quiet disable ssh.service".into(),
         "mkdir -p \"$1/host\" \"$1/usr/lib/modules\"".into(),
-        // mmdebstrap has /proc and /sys mounted here; a bind mount does not
-        // show them. The image is made beside the tree, or it would hold itself.
+        // mmdebstrap has mounted /proc and /sys here, but a bind mount does not show them. The
+        // image is made beside the tree, because it would otherwise contain itself.
         format!(
             "mkdir \"$1.bare\" && mount --bind \"$1\" \"$1.bare\" && \
              mke2fs -q -t ext4 -L node0 -d \"$1.bare\" \"$1.ext4\" {SIZE} && \
@@ -94,7 +94,7 @@ fn overlay() -> PathBuf {
     cache::project_root().join("tests/node0")
 }
 
-/// Everything the image depends on but Debian itself.
+/// Everything on which the image depends, except Debian itself.
 fn recipe() -> Result<String> {
     let mut recipe = format!("{:?}\n", mmdebstrap(Path::new("sources"), Path::new("image")));
     let mut directories = vec![overlay()];
@@ -114,6 +114,6 @@ fn recipe() -> Result<String> {
         let name = file.strip_prefix(overlay()).unwrap_or(&file).display().to_string();
         writeln!(recipe, "--- {name}\n{content}")?;
     }
-    // Where the project lies does not matter.
+    // The recipe does not depend on the project's directory.
     Ok(recipe.replace(&cache::project_root().display().to_string(), ""))
 }

@@ -1,4 +1,4 @@
-//! Debian packages this machine needs.
+//! The Debian packages that this machine needs.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -23,15 +23,16 @@ const MACHINE: [&str; 7] = [
     "kmod",
     "debian-archive-keyring",
 ];
-/// What else than the watchdog unpacks kernels and reads their ELF (gzip is always there).
+/// Programs other than the watchdog that unpack kernels and read their ELF, for comparison. gzip is
+/// always installed.
 const COMPARED: [&str; 5] = ["binutils", "bzip2", "lz4", "xz-utils", "zstd"];
 
-/// mmdebstrap maps user ids where it is not run by root.
+/// mmdebstrap maps user ids if another user than root runs it.
 const PACKAGE_FOR_USERS: &str = "uidmap";
 
-/// Installs what is missing, through sudo where that is needed.
+/// Installs missing packages, with sudo if necessary.
 pub(super) fn install(steps: &Steps, needs: Needs<'_>) -> Result<()> {
-    // This process's own folder belongs to its user.
+    // The owner of `/proc/self` is the user of this process.
     let root = fs::metadata("/proc/self")?.uid() == 0;
     let mut wanted = BUILDING.to_vec();
     if needs.fuzzing {
@@ -65,12 +66,13 @@ pub(super) fn install(steps: &Steps, needs: Needs<'_>) -> Result<()> {
         command
     };
     step.run(apt_get().arg("update"))?;
-    // Nobody is there to answer questions.
+    // No user is there to answer questions.
     let install = |packages: &[&str]| {
         step.run(apt_get().env("DEBIAN_FRONTEND", "noninteractive").args(install).args(packages))
     };
     install(&missing)?;
-    // apt removes an older package that a new one breaks: qemu-utils of an earlier point release.
+    // apt removes an older package that a new one breaks, such as qemu-utils of an earlier point
+    // release.
     match self::missing(&wanted) {
         removed if removed.is_empty() => Ok(()),
         removed => install(&removed),

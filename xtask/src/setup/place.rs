@@ -1,11 +1,11 @@
-//! Putting what was made where it belongs.
+//! Moves finished files to their places.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Puts a finished artefact in its place, over an older one.
+/// Moves a finished file or directory to its place, and replaces an older one.
 pub(super) fn put(made: &Path, place: &Path) -> Result<()> {
     if place.is_dir() && !place.is_symlink() {
         fs::remove_dir_all(place)?;

@@ -15,22 +15,22 @@ struct Program {
     version: &'static str,
 }
 
-/// The newest that uses rustc's own LLVM; later ones want an LLVM installed.
+/// The newest version that uses rustc's LLVM. Later versions need an installed LLVM.
 const BPF_LINKER: Program =
     Program { package: "bpf-linker", name: "bpf-linker", version: "0.10.4" };
 
-/// Works with stable Rust and the address sanitizer.
+/// A version that works with stable Rust and the address sanitizer.
 const CARGO_FUZZ: Program =
     Program { package: "cargo-fuzz", name: "cargo-fuzz", version: "0.13.2" };
 
-/// The newest that build with the project's Rust.
+/// The newest versions that build with the project's Rust.
 const LINTERS: [Program; 2] = [
     Program { package: "typos-cli", name: "typos", version: "1.52.0" },
     Program { package: "cargo-deny", name: "cargo-deny", version: "0.20.2" },
 ];
 
-/// The profile in which programs of the registry are compiled. It is the same for all of them, and
-/// for what their build scripts depend on: so a package that several of them need is compiled once.
+/// The profile for programs of the registry. It is the same for all of them and for the
+/// dependencies of their build scripts. So a package that several of them need is compiled once.
 const PROFILE: [(&str, &str); 5] = [
     ("OPT_LEVEL", "0"),
     ("LTO", "off"),
@@ -39,7 +39,7 @@ const PROFILE: [(&str, &str); 5] = [
     ("BUILD_OVERRIDE_CODEGEN_UNITS", "16"),
 ];
 
-/// Installs the sources of Rust's `core` library and `bpf-linker`; `cargo-fuzz` where it is wanted.
+/// Installs the sources of Rust's `core` library and `bpf-linker`, and `cargo-fuzz` if `fuzzing`.
 pub(super) fn install(steps: &Steps, fuzzing: bool) -> Result<()> {
     let sysroot = ask(Command::new("rustc").args(["--print", "sysroot"]))?;
     let core = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core");
@@ -58,8 +58,8 @@ pub(super) fn install(steps: &Steps, fuzzing: bool) -> Result<()> {
     Ok(())
 }
 
-/// Installs the linters into the cache. They share a target folder: the packages that both depend
-/// on are compiled once.
+/// Installs the linters into the cache. They share a target folder, so a package that both need is
+/// compiled once.
 pub(super) fn install_linters(steps: &Steps) -> Result<()> {
     let missing: Vec<_> =
         LINTERS.iter().filter(|it| !it.is_installed(&cache::linter(it.name))).collect();
@@ -72,7 +72,7 @@ pub(super) fn install_linters(steps: &Steps) -> Result<()> {
     step.run(cargo.env("CARGO_TARGET_DIR", target.path()).arg("--root").arg(cache::linters()))
 }
 
-/// Installs a program where cargo and rustc find it.
+/// Installs a program for the user, where cargo and rustc find it.
 fn install_for_user(steps: &Steps, program: &Program) -> Result<()> {
     if program.is_installed(Path::new(program.name)) {
         return Ok(());
@@ -82,7 +82,7 @@ fn install_for_user(steps: &Steps, program: &Program) -> Result<()> {
 }
 
 impl Program {
-    /// Whether a file is the program in this version.
+    /// Whether a file is this version of the program.
     fn is_installed(&self, file: &Path) -> bool {
         let version = ask(Command::new(file).arg("--version")).unwrap_or_default();
         version.trim() == format!("{} {}", self.package, self.version)
@@ -92,8 +92,8 @@ impl Program {
 /// `cargo install` of these programs.
 fn cargo_install(programs: &[&Program]) -> Command {
     let mut cargo = Command::new("cargo");
-    // From another directory: the project's own settings, static linking among them, are not for
-    // these programs.
+    // cargo runs in another directory, because the project's settings, such as static linking, do
+    // not apply to these programs.
     cargo.current_dir(env::temp_dir());
     for (setting, value) in PROFILE {
         cargo.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);

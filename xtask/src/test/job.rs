@@ -10,40 +10,40 @@ use xtask::cache;
 use crate::build;
 use crate::fuzz::{self, Target};
 
-/// Lines that are shown of what a test that failed printed: the first say what failed, the last how
-/// it ended.
+/// Lines of a failed test's output that are shown. The first lines say what failed, the last how
+/// the test ended.
 const FIRST: usize = 30;
 const LAST: usize = 50;
 
-/// Something to run.
+/// A job to run.
 pub(super) struct Job {
-    /// By which it can be chosen.
+    /// The name, by which a job can be selected.
     pub(super) name: String,
-    /// What its time is added to.
+    /// The group to which its time is added.
     pub(super) group: String,
     pub(super) work: Work,
 }
 
-/// How it is run.
+/// The work of a job.
 pub(super) enum Work {
     /// A test harness with these arguments.
     Harness { program: PathBuf, arguments: Vec<String>, environment: Vec<(&'static str, String)> },
     /// The examples in the documentation.
     Examples,
-    /// A fuzz target's seeds, and, unless it is to be quick, on from there.
+    /// The seeds of a fuzz target. Unless `quick`, also new inputs from there.
     Fuzz { target: Target, quick: bool },
-    /// Whether the seeds are what they are called.
+    /// The check that the seeds match their names.
     Seeds,
 }
 
-/// What came of it.
+/// The result of a job.
 pub(super) struct Outcome {
     pub(super) name: String,
     pub(super) group: String,
     pub(super) passed: usize,
     /// Why it failed, if it did.
     pub(super) failure: Option<String>,
-    /// What it has to say otherwise.
+    /// Notes to print in any case.
     pub(super) notes: Vec<String>,
     pub(super) took: Duration,
 }
@@ -62,7 +62,7 @@ impl Job {
 }
 
 impl Work {
-    /// How many tests passed, and what they have to say.
+    /// Runs the job. Returns how many tests passed, and their notes.
     fn run(&self) -> Result<(usize, Vec<String>)> {
         match self {
             Self::Harness { program, arguments, environment } => {
@@ -89,7 +89,7 @@ impl Work {
     }
 }
 
-/// Runs a test harness to its end and reads what it says.
+/// Runs a test harness to its end and reads its output.
 fn harness(command: &mut Command) -> Result<(usize, Vec<String>)> {
     let output = command
         .envs([("RUST_BACKTRACE", "0"), ("RUST_LIB_BACKTRACE", "0")])
@@ -105,7 +105,7 @@ fn harness(command: &mut Command) -> Result<(usize, Vec<String>)> {
     Ok((passed, said.lines().filter_map(note).collect()))
 }
 
-/// The first lines and the last.
+/// The first and the last lines.
 fn ends(said: &str) -> String {
     let mut lines: Vec<_> = said.lines().filter(|line| !line.trim().is_empty()).collect();
     if lines.len() > FIRST + LAST {
@@ -122,7 +122,7 @@ fn passed(line: &str) -> Option<usize> {
     before.rsplit(' ').next()?.parse().ok()
 }
 
-/// Reads what a test measured: `note: …`.
+/// Reads a measurement of a test: `note: …`.
 fn note(line: &str) -> Option<String> {
     line.strip_prefix("note: ").map(str::to_owned)
 }
@@ -131,7 +131,8 @@ fn note(line: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Check that summary lines are counted and notes are kept, and nothing else.
+    /// Check that summary lines are counted and notes are collected, and that other lines are
+    /// ignored.
     #[test]
     fn harness_lines() {
         assert_eq!(passed("test result: FAILED. 49 passed; 2 failed; 8 ignored"), Some(49));
@@ -140,8 +141,8 @@ mod tests {
         assert_eq!(note("a note: 3 s"), None);
     }
 
-    /// Check that a program that fails is shown with its last lines, and that one in which no test
-    /// was run is a failure.
+    /// Check that a failed program is shown with its last lines, and that a program that ran no
+    /// test counts as failed.
     #[test]
     fn failures_are_shown() {
         let run = |script: &str| harness(Command::new("sh").args(["-c", script]));

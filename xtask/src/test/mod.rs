@@ -1,8 +1,8 @@
-//! `cargo xtask test`: every test, in one run with one summary.
+//! `cargo xtask test`: runs every test, with one summary.
 //!
-//! A test that needs a machine, a kernel or much time is a process of its own, so that two of them
-//! share nothing but the processors. Those that took longest last time begin first, if they can
-//! without waiting for what another one makes.
+//! A test that needs a machine, a kernel or much time is a separate process, so such tests share
+//! only the processors. The tests that took longest last time begin first, unless they would wait
+//! for something that another test makes.
 
 mod job;
 mod plan;
@@ -24,11 +24,11 @@ use crate::fuzz;
 use crate::setup::{self, Needs};
 use crate::steps::Steps;
 
-/// What a case that was never run is taken to need.
+/// The assumed time of a case that never ran, in seconds.
 const UNKNOWN: f32 = 20.0;
-/// Any other test: those that boot machines of their own take longest.
+/// The assumed time of any other test. Tests that boot their own machines take longest.
 const UNKNOWN_OTHER: f32 = 100.0;
-/// The longest that nothing is said.
+/// The longest time without a line of output.
 const SILENCE: Duration = Duration::from_secs(15);
 
 pub(crate) fn run(steps: &Steps, options: &options::Test) -> Result<()> {
@@ -57,7 +57,7 @@ pub(crate) fn run(steps: &Steps, options: &options::Test) -> Result<()> {
     report::print(&outcomes, begun.elapsed());
     let failed: Vec<&str> =
         outcomes.iter().filter(|it| it.failure.is_some()).map(|it| it.name.as_str()).collect();
-    // Without the list there is nothing to do again.
+    // Without this list, `--again` runs nothing.
     let _unwritten = fs::write(plan::failed_file(), failed.join("\n"));
     if !failed.is_empty() {
         bail!("some tests failed; `cargo xtask test --again` runs those that failed");
@@ -65,8 +65,8 @@ pub(crate) fn run(steps: &Steps, options: &options::Test) -> Result<()> {
     Ok(())
 }
 
-/// Does jobs, one more at a time than there are processors: most of a machine's work is that of one
-/// processor, and while it waits for something another one has work to do.
+/// Runs one more job at a time than there are processors. A machine mostly uses one processor, and
+/// while it waits, another job can use that processor.
 fn side_by_side(jobs: Vec<Job>, times: Times) -> Vec<Outcome> {
     let all = jobs.len();
     let workers = thread::available_parallelism().map_or(1, usize::from).saturating_add(1).min(all);
@@ -74,7 +74,8 @@ fn side_by_side(jobs: Vec<Job>, times: Times) -> Vec<Outcome> {
     let progress = || progress.lock().unwrap_or_else(PoisonError::into_inner);
     thread::scope(|scope| {
         let work = || {
-            // Not in the loop's own condition, which would keep the lock while the job runs.
+            // This is not in the condition of the loop, because that would hold the lock while the
+            // job runs.
             let next = || progress().begin();
             while let Some(job) = next() {
                 let outcome = job.run();
@@ -97,7 +98,7 @@ struct Running {
     since: Instant,
 }
 
-/// What is left, what runs, and what came of the rest.
+/// The jobs that wait, the jobs that run, and the results of the others.
 struct Progress {
     all: usize,
     left: Vec<Job>,
@@ -113,8 +114,8 @@ impl Progress {
         Self { all: left.len(), left, times, running, outcomes, said: Instant::now() }
     }
 
-    /// The next job: the first of a group of which none runs, or else the first. Tests of a group
-    /// want the same machines, and where those are to be made first all but one would wait.
+    /// The next job: the first whose group has no running job, else the first. Tests of a group
+    /// need the same machines, and while one test makes these, the others would wait.
     fn begin(&mut self) -> Option<Job> {
         let is_other = |job: &Job| self.running.iter().all(|running| running.group != job.group);
         let next = self.left.iter().position(is_other).unwrap_or_default();
@@ -132,7 +133,7 @@ impl Progress {
         self.said = Instant::now();
     }
 
-    /// Says what runs where nothing else was said for some time.
+    /// Prints the running jobs if nothing was printed for some time.
     fn say_what_runs(&mut self) {
         if self.said.elapsed() > SILENCE {
             self.said = Instant::now();
@@ -143,7 +144,7 @@ impl Progress {
     }
 }
 
-/// How long tests took, by name, in seconds: only for the order in which they begin.
+/// How long tests took, by name, in seconds. This only affects the order in which they begin.
 struct Times(BTreeMap<String, f32>);
 
 impl Times {
@@ -165,11 +166,12 @@ impl Times {
         self.0.get(&job.name).copied().unwrap_or(unknown)
     }
 
-    /// Keeps it at once, for the next run also where this one is broken off.
+    /// Adds the time of a test. Writes it at once, so that the next run has it even if this one is
+    /// aborted.
     fn add(&mut self, outcome: &Outcome) {
         self.0.insert(outcome.name.clone(), outcome.took.as_secs_f32());
         let lines: Vec<_> = self.0.iter().map(|(name, time)| format!("{time}\t{name}")).collect();
-        // Without them the next run is less well packed.
+        // Without the times, the next run takes longer.
         let _unwritten = fs::write(Self::file(), lines.join("\n"));
     }
 }
@@ -178,8 +180,8 @@ impl Times {
 mod tests {
     use super::*;
 
-    /// Check that a job of a group of which none runs comes before one whose group has a job that
-    /// runs, that all have their turn, and that what ended frees its group.
+    /// Check that a job whose group has no running job comes first, and that all jobs get their
+    /// turn. Check that a job that ended frees its group.
     #[test]
     fn groups_take_turns() {
         let job = |name: &str, group: &str| job::Job {

@@ -1,4 +1,4 @@
-//! What is run: the test programs that were built, and the tests in them.
+//! The plan of a run: the test programs that were built, and the tests in them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,17 +16,18 @@ use crate::steps::ask;
 const CASES: &str = "cases";
 /// The one that `--quick` boots.
 pub(super) const QUICK_KERNEL: &str = "6.1";
-/// Programs whose tests only read one machine's memory, and share what is found in it: one process.
+/// Programs whose tests only read the memory of one machine and share the findings. All tests of
+/// such a program run in one process.
 const TOGETHER: [&str; 1] = ["judgement"];
-/// What `--quick` runs of them: the main job, and what it may not break.
+/// The cases that `--quick` runs: the main functions of the watchdog.
 const QUICK: [&str; 4] = ["6.1 locate: ", "6.1 run: armed", "6.1 scan: ", "6.1 guard: "];
 
-/// Is all that does not need a machine run as well?
+/// Whether the run includes the jobs that need no machine.
 pub(super) fn is_whole(options: &options::Test) -> bool {
     options.filter.is_empty() && options.kernels.is_empty()
 }
 
-/// Where the names of the tests that failed are kept.
+/// The file with the names of the failed tests.
 pub(super) fn failed_file() -> PathBuf {
     cache::directory().join("test-failed")
 }
@@ -48,7 +49,7 @@ pub(super) fn jobs(options: &options::Test, programs: &[TestProgram]) -> Result<
     let environment = environment(options);
     for program in programs {
         jobs.extend(on_machines(program, &environment)?.into_iter().filter(|job| {
-            // A test of several kernels is not one of the kernel that was asked for.
+            // A test of several kernels does not run if the user selected kernels.
             let is_case = job.group.starts_with(CASES);
             let is_quick = QUICK.iter().any(|start| job.name.starts_with(start));
             job.name.contains(&options.filter)
@@ -67,7 +68,7 @@ fn job(name: &str, group: &str, work: Work) -> Job {
     Job { name: name.to_owned(), group: group.to_owned(), work }
 }
 
-/// The tests of a program that need nothing but the program.
+/// The tests of a program that need only the program.
 fn units(program: &TestProgram) -> Job {
     let work = Work::Harness {
         program: program.file.clone(),
@@ -77,7 +78,7 @@ fn units(program: &TestProgram) -> Job {
     job(&format!("units of {}", program.name), "units", work)
 }
 
-/// The tests of a program that need machines or kernels, which an ordinary run ignores.
+/// The tests of a program that need machines or kernels. `cargo test` ignores them.
 fn on_machines(program: &TestProgram, environment: &[(&'static str, String)]) -> Result<Vec<Job>> {
     let mut list = Command::new(&program.file);
     list.args(["--list", "--ignored"]).envs(environment.iter().map(|(name, value)| (name, value)));
@@ -105,7 +106,7 @@ fn on_machines(program: &TestProgram, environment: &[(&'static str, String)]) ->
     Ok(jobs.collect())
 }
 
-/// What tests are told of the options.
+/// The environment variables that pass the options to the tests.
 fn environment(options: &options::Test) -> Vec<(&'static str, String)> {
     let kernels = match options.kernels.as_slice() {
         [] => kernels::VERSIONS.join(","),
@@ -121,7 +122,7 @@ fn environment(options: &options::Test) -> Vec<(&'static str, String)> {
 }
 
 impl TestProgram {
-    /// Has it no unit tests of its own?
+    /// Whether the program has no unit tests.
     fn is_harnessed_alone(&self) -> bool {
         self.name == CASES || !self.has_units(&self.file)
     }

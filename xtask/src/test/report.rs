@@ -1,14 +1,14 @@
-//! What came of a run, in lines and tables.
+//! The results of a run, as lines and tables.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::job::Outcome;
 
-/// Tests that are listed by time.
+/// The number of slowest tests that are listed.
 const SLOWEST: usize = 20;
 
-/// Prints what came of one test, with what it has to say. Others print theirs at the same time.
+/// Prints the result of one test with its notes, while other tests still run.
 pub(super) fn line(outcome: &Outcome, n: usize, all: usize) {
     let Outcome { name, took, failure, notes, .. } = outcome;
     let what = if failure.is_some() { "FAILED" } else { "ok" };

@@ -1,4 +1,4 @@
-//! The kinds of access by which node 0 may have written to a node's memory.
+//! The kinds of access through which node 0 may have written to a node's memory.
 
 use watchdog_core::memory::MemoryUse;
 use watchdog_guard::{Policy, WriteAttempt, WritePath};
@@ -31,7 +31,7 @@ pub(in crate::watch) enum Access {
 }
 
 impl Access {
-    /// Of an attempt that was not denied.
+    /// The access of an attempt that was not denied.
     pub(super) fn of_attempt(attempt: &WriteAttempt) -> Self {
         let (path, pid, comm) = (attempt.path, attempt.process.pid, attempt.process.comm.clone());
         match attempt.action {
@@ -40,7 +40,7 @@ impl Access {
         }
     }
 
-    /// Whether memory can be written by it at any later time, without another call that the guard
+    /// Whether the access can write memory at any later time, without another call that the guard
     /// sees.
     pub(super) fn lasts(&self) -> bool {
         match self {

@@ -1,5 +1,5 @@
-//! The decision about one change: from the log and from facts about the machine, without waiting
-//! or reading anything.
+//! Attributes one change from the log and from facts about the machine. It neither waits nor reads
+//! anything.
 
 use std::time::Instant;
 
@@ -7,32 +7,32 @@ use super::access::Access;
 use super::write_log::Writes;
 use watchdog_core::memory::RangeSet;
 
-/// A change of a node's memory that was just seen, with the facts of that moment.
+/// A change of a node's memory that was just detected, with the facts of that moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Change<'a> {
     /// The node's physical memory.
     pub(super) memory: &'a RangeSet,
-    /// When the memory was last seen without the change; `None` at the first look.
+    /// When the memory was last seen without the change; `None` in the first sweep.
     pub(super) since: Option<Instant>,
     /// Whether an IOMMU confines every PCI device of node 0.
     pub(super) are_devices_confined: bool,
 }
 
-/// Where a change came from, as far as the guard can tell.
+/// The origin of a change, as far as the guard can tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::watch) enum Attribution {
-    /// The change was there at the first look.
+    /// The change was there in the first sweep.
     Unknown,
-    /// Possibly from node 0: the guard is not whole, or was not after the memory was last seen.
+    /// Possibly node 0: the guard is not whole, or was not whole after the memory was last seen.
     GuardIncomplete {
         /// Whether the guard is whole again.
         is_over: bool,
     },
-    /// Possibly from node 0, by this access.
+    /// Possibly node 0, through this access.
     Node0(Access),
-    /// From inside the node or from a device, not from node 0.
+    /// Not node 0: the change came from inside the node or from a device.
     Elsewhere {
-        /// Whether an IOMMU confines every PCI device of node 0, so that those are ruled out too.
+        /// Whether an IOMMU confines every PCI device of node 0, which rules these out too.
         are_devices_confined: bool,
     },
 }
@@ -69,14 +69,14 @@ mod tests {
         Access::Leased { exe: exe.to_owned() }
     }
 
-    /// Attributes a change of 0x1000..0x3000 since a moment, with devices that are not confined.
+    /// Attributes a change of 0x1000..0x3000 after `since`, with devices that are not confined.
     fn attributed(log: &Writes, since: Option<Instant>) -> Option<Attribution> {
         let memory = &set("0x1000..0x3000");
         attribute(log, &Change { memory, since, are_devices_confined: false })
     }
 
-    /// Check what is said without a guard, at the first look, and of a guard that is not whole:
-    /// each comes before whatever the log holds.
+    /// Check the attribution without a guard, in the first sweep, and with a guard that is not
+    /// whole. Each takes precedence over the log.
     #[test]
     fn not_from_the_log() {
         let now = Instant::now();
@@ -93,9 +93,9 @@ mod tests {
         assert_eq!(attributed(&log, Some(later)), Some(Attribution::Node0(leased("a"))));
     }
 
-    /// Check that node 0 is ruled out only if no access reached the memory after it was last seen,
-    /// none lasts, and the kernel does not use it; the latest access comes first, and one whose
-    /// place is unknown counts everywhere.
+    /// Check that node 0 is not ruled out after access to the memory since it was last seen, with
+    /// access that lasts, or with a use by the kernel. Check that the latest access comes first,
+    /// and that access to an unknown place counts everywhere.
     #[test]
     fn node_0_or_elsewhere() {
         let now = Instant::now();

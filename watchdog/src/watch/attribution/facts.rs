@@ -1,5 +1,5 @@
-//! Gathers the facts about a change: waits for late reports of the guard, and reads what confines
-//! devices.
+//! Gathers the facts about a change: waits for late reports of the guard, and reads whether an
+//! IOMMU confines the devices.
 
 use std::path::Path;
 use std::thread;
@@ -14,8 +14,8 @@ use watchdog_core::memory::RangeSet;
 const SETTLE: Duration = Duration::from_millis(200);
 const PCI_DEVICES: &str = "/sys/bus/pci/devices";
 
-/// Attributes a change of a node's `memory` that was just seen, and came after `since` if the
-/// memory was looked at before; `None` without a guard.
+/// Attributes a change of a node's `memory` that was just detected. `since` is the start of the
+/// last sweep, if there was one. `None` without a guard.
 pub(in crate::watch) fn investigate(
     log: &WriteLog,
     memory: &RangeSet,

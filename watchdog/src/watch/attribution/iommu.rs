@@ -1,11 +1,11 @@
-//! Whether an IOMMU confines node 0's devices, by sysfs.
+//! Reads from sysfs whether an IOMMU confines node 0's devices.
 
 use std::fs;
 use std::path::Path;
 
 /// Whether every PCI device below the folder is behind an IOMMU that translates for it
-/// (Documentation/ABI/testing/sysfs-kernel-iommu_groups, 6.1 to 7.2). A folder that cannot be read,
-/// or has no device, shows none.
+/// (Documentation/ABI/testing/sysfs-kernel-iommu_groups, 6.1 to 7.2). False for a folder that
+/// cannot be read or has no device.
 pub(super) fn confines_devices(folder: &Path) -> bool {
     let Ok(devices) = fs::read_dir(folder) else { return false };
     let mut count = 0;
@@ -21,7 +21,7 @@ pub(super) fn confines_devices(folder: &Path) -> bool {
 mod tests {
     use super::*;
 
-    /// Check that devices are confined only if there are some, and each is in a group whose domain
+    /// Check that devices are confined only if there are any, and each is in a group whose domain
     /// translates or blocks.
     #[test]
     fn each_device() {

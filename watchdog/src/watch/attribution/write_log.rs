@@ -1,5 +1,5 @@
-//! The log of what may have written to the nodes' memory from node 0. It holds data, and judges
-//! nothing.
+//! The log of access through which node 0 may have written to the nodes' memory. It holds data and
+//! makes no decisions.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,8 @@ use super::access::Access;
 use watchdog_core::memory::{MemoryUse, RangeSet};
 use watchdog_guard::{GuardEvent, LeaseTerms, Policies, Policy, WritePath};
 
-/// Entries that the log keeps: the last of those that are over, the first of those that last.
+/// Entries that the log keeps of each sort: the last of those that are over, and the first of those
+/// that last.
 pub(super) const KEPT: usize = 256;
 /// How long the guard may take to find the other processes that share the memory of a process that
 /// it killed.
@@ -23,7 +24,7 @@ pub(in crate::watch) struct WriteLog {
     writes: Arc<Mutex<Writes>>,
 }
 
-/// What the log holds at one moment.
+/// The content of the log at one moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Writes {
     /// Whether the guard was whole in its last self-test; `None` without a guard.
@@ -34,16 +35,16 @@ pub(super) struct Writes {
     over: VecDeque<Entry>,
     /// Access that may be used at any later time.
     lasting: Vec<Entry>,
-    /// What node 0's kernel uses now.
+    /// The current uses by node 0's kernel.
     pub(super) uses: BTreeSet<MemoryUse>,
 }
 
 /// Access of node 0 that was not stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Physical memory that it reached; `None` if that is unknown.
+    /// Physical memory that the access reached; `None` if that is unknown.
     pub(super) memory: Option<RangeSet>,
-    /// When it was over at the latest; `None` if it lasts.
+    /// The latest time at which it was over; `None` if it lasts.
     pub(super) until: Option<Instant>,
     pub(super) access: Access,
 }
@@ -69,14 +70,14 @@ impl WriteLog {
         });
     }
 
-    /// Records what the guard did not stop of what it reports.
+    /// Records the attempts of an event, unless the guard denied them.
     pub(in crate::watch) fn record_event(&self, event: &GuardEvent) {
         let (access, memory) = match event {
             GuardEvent::Attempt(attempt) if attempt.action != Policy::Deny => {
                 let memory = attempt.range.map(|range| [range].into_iter().collect());
                 (Access::of_attempt(attempt), memory)
             }
-            // The guard refused these attempts, so the processes do not matter.
+            // The guard denied these attempts, so the processes do not matter.
             GuardEvent::Lost { path, .. } if self.is_refused(*path) => return,
             GuardEvent::Lost { path, count } => {
                 (Access::Unreported { path: *path, count: *count }, None)
@@ -93,12 +94,12 @@ impl WriteLog {
         self.with(|writes| writes.add(Entry { memory, until, access }));
     }
 
-    /// Whether policy refuses every attempt on a path.
+    /// Whether policy denies every attempt on a path.
     fn is_refused(&self, path: WritePath) -> bool {
         self.policies.get(path) >= Policy::Deny && path.allows(Policy::Deny).is_ok()
     }
 
-    /// Records what node 0's kernel uses `now`, and which of its uses are `over`.
+    /// Records the uses by node 0's kernel: those of `now`, and those that are `over`.
     pub(in crate::watch) fn record_uses(&self, over: &[MemoryUse], now: &BTreeSet<MemoryUse>) {
         let until = Some(Instant::now());
         self.with(|writes| {
@@ -122,7 +123,7 @@ impl WriteLog {
         self.with(|writes| writes.is_guard_whole.is_some())
     }
 
-    /// What the log holds now.
+    /// A copy of the log.
     pub(super) fn snapshot(&self) -> Writes {
         self.with(|writes| writes.clone())
     }
@@ -139,14 +140,14 @@ impl Writes {
         }
         match self.lasting.len() {
             0..KEPT => self.lasting.push(entry),
-            // One more entry stands for all that follow, wherever they are.
+            // One more entry represents all later ones, at any place.
             KEPT => self.lasting.push(Entry { memory: None, ..entry }),
             _ => {}
         }
     }
 
-    /// Drops the oldest entry that is over. The next one stands for all that were dropped, wherever
-    /// they were: a flood in one place must not hide a write in another.
+    /// Drops the oldest entry that is over. The next entry then represents all dropped ones, at any
+    /// place: a flood in one place must not hide a write in another.
     fn forget_oldest(&mut self) {
         let dropped = self.over.pop_front();
         if let (Some(dropped), Some(oldest)) = (dropped, self.over.front_mut()) {
@@ -155,8 +156,8 @@ impl Writes {
         }
     }
 
-    /// Access to any of some memory after `since`: what is over by then is left out. The latest
-    /// comes first, and what lasts after the rest.
+    /// Access to any part of some memory after `since`. Access that was over by then is left out.
+    /// The latest comes first, and lasting access comes last.
     pub(super) fn since<'a>(
         &'a self,
         since: Instant,

@@ -1,4 +1,4 @@
-//! The sentence that says where a change came from.
+//! Sentences about the origin of a change.
 
 use crate::node::NodeName;
 use crate::watch::attribution::{Access, Attribution};
@@ -11,7 +11,7 @@ const EXE_SHOWN: usize = 64;
 /// Bytes of a use of memory that are shown.
 const USE_SHOWN: usize = 256;
 
-/// Where a change of a node's memory came from.
+/// The sentence about the origin of a change of a node's memory.
 pub(super) fn sentence(node: &NodeName, attribution: &Attribution) -> String {
     match attribution {
         Attribution::Unknown => {
@@ -34,7 +34,7 @@ pub(super) fn sentence(node: &NodeName, attribution: &Attribution) -> String {
     }
 }
 
-/// What node 0 did.
+/// The part of a sentence about an access by node 0.
 fn deed(access: &Access) -> String {
     let process =
         |pid: &u32, comm: &[u8]| format!("process {pid} ({})", printable(comm, COMM_SHOWN));
@@ -66,7 +66,7 @@ mod tests {
     use watchdog_core::memory::{MemoryUse, UseKind};
     use watchdog_guard::WritePath;
 
-    /// Check the sentence of every attribution, and that foreign names in it are printable.
+    /// Check the sentence for every attribution, and that foreign names in it are printable.
     #[test]
     fn sentences() {
         let node = "web".parse().expect("a name");

@@ -1,4 +1,4 @@
-//! Events of baselines that are learned.
+//! Events about learned baselines.
 
 use std::time::Duration;
 

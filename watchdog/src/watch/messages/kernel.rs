@@ -12,7 +12,7 @@ pub(in crate::watch) fn kernel(kernel: &Kernel) -> String {
     format!("Linux {release} with {} bytes of text at physical {}", text.size, text.phys)
 }
 
-/// Fills in where the text is.
+/// Fills in the address of the text.
 pub(super) fn of_text(event: &mut Event, node: &NodeName, kernel: &Kernel) {
     event.node = Some(node.to_string());
     event.phys = Some(kernel.text.phys);

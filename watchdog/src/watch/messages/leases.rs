@@ -28,7 +28,7 @@ pub(in crate::watch) fn lease_begun(terms: &LeaseTerms, memory: &RangeSet) -> Ev
     event.node(terms.node.as_str())
 }
 
-/// Ranges for a sentence: with spaces, so that a long list can be broken into lines.
+/// Ranges for a sentence, with spaces so that a long list can wrap.
 pub(super) fn in_words(ranges: &RangeSet) -> String {
     ranges.to_string().replace(',', ", ")
 }

@@ -1,4 +1,4 @@
-//! Events of how a node's page tables map its kernel text.
+//! Events about how a node's page tables map its kernel text.
 
 use super::kernel::of_text;
 use crate::alert::{Event, EventKind};

@@ -1,4 +1,4 @@
-//! The sentences: what happened, where, in which node, what was done.
+//! The sentences of events: what happened, where, in which node, and what was done.
 
 mod attribution;
 mod baselines;

@@ -1,4 +1,4 @@
-//! Events of nodes: a kernel was found, boots, was replaced, stands still, or is lost.
+//! Events about nodes: a kernel was found, boots, was replaced, stands still, or is lost.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub(in crate::watch) fn booting(node: &Node, before: Option<&Kernel>, boots: &Lo
     event
 }
 
-/// A kernel is in another place than before, or is another kernel.
+/// The node runs another kernel, or the same kernel in another place.
 pub(in crate::watch) fn rebooted(node: &Node, before: &Kernel, now: &Kernel) -> Event {
     let name = &node.name;
     let mut event = Event::new(

@@ -1,4 +1,4 @@
-//! Events of kernels that no node is known to run.
+//! Events about kernels that no node runs.
 
 use crate::alert::{Event, EventKind};
 use crate::node::{MOST_NODES, NodeName, describe};
@@ -6,7 +6,7 @@ use crate::watch::strays::MOST_STRAYS;
 use watchdog_core::locate::Finding;
 use watchdog_core::verify::Verdict;
 
-/// Something in a node's memory looks like a kernel and is not the one that runs.
+/// A finding in a node's memory looks like a kernel and is not the one that runs.
 pub(in crate::watch) fn stray(node: &NodeName, stray: &Finding) -> Event {
     let mut event = Event::new(
         EventKind::StrayKernel,
@@ -30,7 +30,7 @@ pub(in crate::watch) fn strays_more(node: &NodeName) -> Event {
     Event::new(EventKind::StrayKernel, message).node(node.as_str())
 }
 
-/// More kernels live than are kept apart as nodes; `next` would be the first of the rest.
+/// More kernels live than can be nodes. `next` would be the first of the rest.
 pub(in crate::watch) fn crowded(next: &NodeName) -> Event {
     let message = format!(
         "More than {MOST_NODES} kernels run in the memory searched for nodes. {next} and later \

@@ -1,4 +1,4 @@
-//! Events of a node's kernel text.
+//! Events about a node's kernel text.
 
 use super::attribution::sentence;
 use super::kernel::of_text;
@@ -15,7 +15,7 @@ const BYTES_SHOWN: usize = 32;
 /// Longest symbol name that is shown.
 const SYMBOL_SHOWN: usize = 128;
 
-/// Bytes for a sentence: `e9deadbeef`, cut with an ellipsis.
+/// Bytes for a sentence: `e9deadbeef`. Long ones are cut with an ellipsis.
 fn bytes(bytes: &[u8]) -> String {
     match bytes.get(..BYTES_SHOWN) {
         Some(head) if head.len() < bytes.len() => hex(head) + "…",
@@ -69,7 +69,7 @@ pub(in crate::watch) fn tampered_more(node: &NodeName, rest: usize, pages: usize
     event
 }
 
-/// A tracer, probe or patch changed the text by the kernel's own means.
+/// A tracer, probe or patch changed the text through a mechanism of the kernel.
 pub(in crate::watch) fn instrumented(
     node: &NodeName,
     kernel: &Kernel,

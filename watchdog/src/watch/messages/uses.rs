@@ -1,4 +1,4 @@
-//! Events of what node 0's kernel uses of the nodes' memory.
+//! Events about uses of the nodes' memory by node 0's kernel.
 
 use crate::alert::{Event, EventKind};
 use watchdog_core::memory::MemoryUse;
@@ -21,7 +21,7 @@ pub(in crate::watch) fn uses_begun(new: &[&MemoryUse]) -> Option<Event> {
     about(new, EventKind::GuardTampered, message)
 }
 
-/// Uses ended, and so many `remain`; `None` if none ended.
+/// Uses ended, and `remain` others continue; `None` if none ended.
 pub(in crate::watch) fn uses_ended(over: &[&MemoryUse], remain: usize) -> Option<Event> {
     let left = match remain {
         0 => "No such use remains".to_owned(),
@@ -51,7 +51,7 @@ fn about(uses: &[&MemoryUse], kind: EventKind, message: String) -> Option<Event>
     Some(event)
 }
 
-/// Uses in a row, their names made printable.
+/// A list of uses, with printable names.
 fn in_words(uses: &[&MemoryUse]) -> String {
     let all: Vec<_> = uses.iter().map(ToString::to_string).collect();
     printable(all.join(", ").as_bytes(), USES_SHOWN)

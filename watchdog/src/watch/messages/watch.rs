@@ -1,10 +1,10 @@
-//! Events of the watch itself: it starts, and it stops.
+//! Events about the watch itself: it starts, and it stops.
 
 use super::leases::in_words;
 use crate::alert::{Event, EventKind};
 use crate::node::Target;
 
-/// The watch is on.
+/// The watch started.
 pub(in crate::watch) fn started(target: &Target) -> Event {
     let what = match &target.guarded {
         Some(guarded) => format!("guarding {}", in_words(guarded)),

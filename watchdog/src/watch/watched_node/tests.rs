@@ -1,4 +1,4 @@
-//! A node's life, step by step.
+//! Tests of a node's steps.
 
 mod bench;
 
@@ -26,8 +26,8 @@ fn lost() -> Finding {
     Finding::Lost(Lost::because("made up".to_owned()))
 }
 
-/// Check that a boot is reported once, and once more when it takes too long, and that the kernel is
-/// reported when it is there.
+/// Check that a boot is reported once, and that a second event reports a boot that takes too long.
+/// Check that the kernel is reported when it is located.
 #[test]
 fn boots_and_is_found() {
     let mut bench = Bench::new();
@@ -41,7 +41,7 @@ fn boots_and_is_found() {
     assert_eq!(bench.sweep(), []);
 }
 
-/// Check that a boot that ends without a kernel is over: the next one is a new one.
+/// Check that a boot that ends without a kernel is over, and that the next boot is reported again.
 #[test]
 fn boots_again() {
     let mut bench = Bench::new();
@@ -53,8 +53,8 @@ fn boots_again() {
     assert_eq!(bench.found(booting()), [], "it begins now");
 }
 
-/// Check that a kernel that is gone is searched for, that the loss is reported once, and that
-/// another kernel, elsewhere, is the node's next one.
+/// Check that a kernel that is gone is searched for, and that the loss is reported once. Check that
+/// a kernel elsewhere becomes the node's next one.
 #[test]
 fn gone_and_found_elsewhere() {
     let mut bench = Bench::watching();
@@ -70,7 +70,7 @@ fn gone_and_found_elsewhere() {
     assert_eq!(bench.sweep(), []);
 }
 
-/// Check that a kernel that lives on and is mapped elsewhere is tampered with, not gone.
+/// Check that a kernel that still runs but is mapped elsewhere is tampered with, not gone.
 #[test]
 fn mapped_elsewhere_while_it_runs() {
     let mut bench = Bench::watching();
@@ -81,8 +81,8 @@ fn mapped_elsewhere_while_it_runs() {
     assert_eq!(bench.sweep(), [], "reported already");
 }
 
-/// Check that a changed place is reported once for as long as it is changed in the same way, and
-/// that the end of all changes is reported.
+/// Check that a changed place is reported once while the change stays the same, and that the end of
+/// all changes is reported.
 #[test]
 fn tampered_and_clean_again() {
     let mut bench = Bench::watching();
@@ -103,7 +103,7 @@ fn tampered_and_clean_again() {
     assert_eq!(bench.sweep(), [TextTampered], "a new alarm");
 }
 
-/// Check that a finding about the mapping is an alarm once, and again after it was gone.
+/// Check that a finding about the mapping is an alarm once, and again if it returns.
 #[test]
 fn mapped_writable() {
     let mut bench = Bench::watching();
@@ -117,8 +117,9 @@ fn mapped_writable() {
     }
 }
 
-/// Check that a kernel whose clocks stand still is searched for and stays under watch, that one
-/// which boots beside it is reported once, and that one which runs beside it takes its place.
+/// Check that a search follows when clocks stand still, and that the kernel stays watched. Check
+/// that a kernel that boots beside it is reported once, and that one that runs beside it replaces
+/// it.
 #[test]
 fn stands_still_and_is_replaced() {
     let mut bench = Bench::watching();
@@ -132,14 +133,14 @@ fn stands_still_and_is_replaced() {
     assert_eq!(bench.watched.text(), Some(PhysAddr(SECOND.text)));
 }
 
-/// Check that clocks which stand still for too long are reported once, and so is that they advance
-/// again, while the text is judged as ever.
+/// Check that clocks that stand still for too long are reported once, and reported once when they
+/// advance again. Check that the text is still judged in that time.
 #[test]
 fn stands_still_and_goes_on() {
     let mut bench = Bench::watching();
     bench.write(FIRST.text + 0x1234, &[0xcc]);
     assert_eq!(bench.sweep(), [TextTampered]);
-    // Nothing is known to wake this kernel: it may rest for a minute.
+    // This kernel has no known timer, so it may rest for a minute.
     bench.pass(61);
     assert_eq!(bench.sweep_and_search(), [NodeLost]);
     assert_eq!(bench.sweep_and_search(), []);
@@ -148,7 +149,7 @@ fn stands_still_and_goes_on() {
     assert_eq!(bench.sweep(), [NodeFound, TextClean]);
 }
 
-/// Check that a search which takes long is followed by a long rest, whatever the kernel does.
+/// Check that a long rest follows a long search in every state of the kernel.
 #[test]
 fn searches_are_rare() {
     let mut bench = Bench::watching();
@@ -169,7 +170,7 @@ fn searches_are_rare() {
     assert_eq!(bench.sweep_and_search(), []);
 }
 
-/// Check that a kernel that no baseline is for is reported once, and is watched once there is one.
+/// Check that a kernel without a baseline is reported once, and is watched once it has a baseline.
 #[test]
 fn refused_until_there_is_a_baseline() {
     let mut bench = Bench::new();
@@ -185,8 +186,8 @@ fn refused_until_there_is_a_baseline() {
     assert_eq!(bench.sweep(), []);
 }
 
-/// Check that a node is not judged while it is leased, and is located and judged anew after that,
-/// with alarms that are new ones.
+/// Check that a node is not judged while it is leased. Check that it is located and verified again
+/// afterwards, with new alarms.
 #[test]
 fn leased_and_judged_again() {
     let mut bench = Bench::watching();
@@ -204,7 +205,7 @@ fn leased_and_judged_again() {
     assert_eq!(bench.sweep(), [TextTampered]);
 }
 
-/// Check that nothing is reported of memory whose lease begins while it is judged.
+/// Check that nothing is reported about memory if its lease begins during a sweep.
 #[test]
 fn leased_in_the_middle() {
     let mut bench = Bench::watching();
@@ -214,8 +215,8 @@ fn leased_in_the_middle() {
     assert_eq!(bench.sweep(), []);
 }
 
-/// Check that each stray is reported once, whatever becomes of the kernel, and that a flood ends
-/// with one event that says so.
+/// Check that each stray is reported once, also when the kernel changes, and that one event reports
+/// a flood.
 #[test]
 fn strays_are_reported_once() {
     let mut bench = Bench::watching();

@@ -1,4 +1,4 @@
-//! What the log keeps of what is recorded, and for how long.
+//! Tests of the log: which entries it keeps, and for how long.
 
 use super::*;
 use watchdog_core::memory::{PhysRange, UseKind};
@@ -41,8 +41,8 @@ fn since(log: &WriteLog, since: Instant, at: &str) -> Vec<Access> {
     log.snapshot().since(since, &memory).cloned().collect()
 }
 
-/// Check that the log holds what the guard did not stop and nothing that it denied, by place;
-/// what a mapping leaves behind lasts, and the rest is over at once.
+/// Check that the log holds attempts that the guard did not stop, by place, and none that it
+/// denied. Check that access through a mapping lasts, and that other access is over at once.
 #[test]
 fn events() {
     let mut policies = Policies::of(Preset::Standard);
@@ -74,7 +74,7 @@ fn events() {
     assert_eq!(there(Instant::now()), [allowed(WritePath::Mmap), unjudged]);
 }
 
-/// Check that a process that was killed for a driver's mapping stays in the log until those
+/// Check that a process that was killed for a driver's mapping stays in the log until the processes
 /// that share its memory are found.
 #[test]
 fn killed_for_a_mapping() {
@@ -86,8 +86,8 @@ fn killed_for_a_mapping() {
     assert_eq!(there(now + SHARED), []);
 }
 
-/// Check that what the kernel uses is known as long as it lasts, and that a use and a lease
-/// that are over are entries of their time.
+/// Check that a use by the kernel is known while it lasts. Check that a use and a lease that are
+/// over are entries with their time.
 #[test]
 fn uses_and_leases() {
     let (log, begun) = (WriteLog::default(), Instant::now());
@@ -107,8 +107,8 @@ fn uses_and_leases() {
     assert_eq!(since(&log, begun, "0x3000..0x4000"), []);
 }
 
-/// Check the bounds: the log keeps the last entries of access that is over, and the first of
-/// access that lasts. One entry of each stands for all the others, wherever they were.
+/// Check the bounds: the log keeps the last entries of access that is over, and the first of access
+/// that lasts. One entry of each sort represents all others, at any place.
 #[test]
 fn bounds() {
     let (log, begun) = (WriteLog::default(), Instant::now());
@@ -124,7 +124,7 @@ fn bounds() {
     assert_eq!(elsewhere(Instant::now()), [allowed(WritePath::Mmap)]);
 }
 
-/// Check that an entry that stands for others counts as long as any of them.
+/// Check that an entry that represents others counts for as long as any of them.
 #[test]
 fn dropped_entries_keep_their_time() {
     let mut writes = Writes::default();

@@ -1,4 +1,4 @@
-//! A node on a bench: memory with made-up kernels, and a clock that advances by hand.
+//! A test bench for a node: memory with made-up kernels, and a clock that the test advances.
 
 use std::sync::RwLock;
 use std::time::{Duration, Instant};
@@ -48,7 +48,7 @@ impl Memory for Machine {
     }
 }
 
-/// A node with two kernels in its memory, and a clock that advances by hand.
+/// A node with two kernels in its memory, and a clock that the test advances.
 pub(super) struct Bench {
     pub(super) machine: Machine,
     pub(super) watched: WatchedNode,
@@ -56,7 +56,7 @@ pub(super) struct Bench {
     pub(super) store: BaselineStore,
     pub(super) folder: TempDir,
     now: Instant,
-    /// What the clock does whenever it is read.
+    /// Runs whenever the clock is read.
     pub(super) at_each_look: Box<dyn Fn()>,
 }
 
@@ -79,7 +79,7 @@ impl Bench {
         }
     }
 
-    /// A node that runs [`FIRST`], which was judged once.
+    /// A node that runs [`FIRST`]. Its text was judged once.
     pub(super) fn watching() -> Self {
         let mut bench = Self::new();
         assert_eq!(bench.found(bench.kernel(FIRST)), [NodeFound, BaselineLearned]);
@@ -87,8 +87,8 @@ impl Bench {
         bench
     }
 
-    /// Lets the node take steps until it needs nothing, or a search: the events, and whether it
-    /// needs one.
+    /// Lets the node take steps until it needs nothing, or a search. Returns the events, and
+    /// whether it needs a search.
     pub(super) fn step(&mut self, mut input: Input) -> (Vec<EventKind>, bool) {
         let (mut events, lease_ended) = (Vec::new(), self.leased.take_ended());
         let now = || {
@@ -132,21 +132,21 @@ impl Bench {
         events
     }
 
-    /// A sweep after which one is.
+    /// A sweep after which a search is needed.
     pub(super) fn sweep_and_search(&mut self) -> Vec<EventKind> {
         let (events, is_searched_for) = self.step(Input::Sweep);
         assert!(is_searched_for);
         events
     }
 
-    /// What is found by a search that takes no time.
+    /// Gives the node the finding of a search that takes no time.
     pub(super) fn found(&mut self, finding: Finding) -> Vec<EventKind> {
         let (events, is_searched_for) = self.step(Input::Searched(finding, Duration::ZERO));
         assert!(!is_searched_for);
         events
     }
 
-    /// Lets so many seconds pass.
+    /// Lets this many seconds pass.
     pub(super) fn pass(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);
     }
@@ -174,7 +174,7 @@ impl Bench {
         self.write(FIRST.jiffies(), &jiffies.to_le_bytes());
     }
 
-    /// Maps a page of [`FIRST`]'s text elsewhere, as while another kernel takes its place.
+    /// Maps a page of [`FIRST`]'s text elsewhere, as when another kernel takes its place.
     pub(super) fn unmap(&self) {
         self.entry(FIRST.level1(), 7, 0x100_0000 | RX);
     }
