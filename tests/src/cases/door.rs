@@ -87,7 +87,7 @@ fn explained(log: &str) -> Result<()> {
     for decision in [
         "program device: attached, to opens of devices, in the root control group",
         "program frames: attached, to the entry of remap_pfn_range",
-        "program file_open: not attached, no LSM program fires on this kernel",
+        "program file_open: not attached: no LSM program fires on this kernel",
         "path write: uncovered, this kernel has no hook for it: `bpf` is not among the active LSMs",
         "path write: uncovered, not seen by the self-test: `bpf` is not among the active LSMs",
     ] {
