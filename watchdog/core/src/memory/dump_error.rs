@@ -48,7 +48,7 @@ pub enum DumpError {
     #[error("it has more than {0} headers: the file is damaged")]
     TooMany(u32),
     /// It ends within its headers.
-    #[error("it ends within its headers: it was cut short. Copy it or take it again")]
+    #[error("it ends within its headers: it was cut short. Copy the file again, or take a new one")]
     HeadersCut,
     /// A header that describes no memory that can be.
     #[error("{0} describes no range of physical memory: the file is damaged")]
