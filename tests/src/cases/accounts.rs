@@ -97,7 +97,7 @@ fn while_nobody_watched(stage: &Stage) -> Result<()> {
             ensure!(killed.field("WATCHDOG_PID") == attack.pid, "{killed:?}");
             ensure!(stage.byte(target)? == before, "it was written");
             let tampered = stage.wait_for(mark, "text-tampered", |it| it.is("text-tampered"))?;
-            let origin = "its cause is unknown";
+            let origin = "so the cause is unknown";
             ensure!(tampered.field("MESSAGE").contains(origin), "{tampered:?}");
             Ok(())
         });

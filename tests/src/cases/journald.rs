@@ -78,7 +78,10 @@ fn journal_deaf(stage: &Stage) -> Result<()> {
         stage.shell(STOP)?;
         let run = stage.machine().node0().shell(&format!("{WATCHDOG} run"))?;
         stage.shell(START)?;
-        ensure!(run.status == 3 && run.to_string().contains("that cannot report"), "{run}");
+        ensure!(
+            run.status == 3 && run.to_string().contains("no new guard was put in force"),
+            "{run}"
+        );
         let status = stage.machine().node0().shell(&format!("{WATCHDOG} guard status"))?;
         ensure!(status.text().contains("not watched"), "{status}");
         Ok(())

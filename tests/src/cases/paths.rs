@@ -151,7 +151,7 @@ fn hotplug_is_seen(stage: &Stage) -> Result<()> {
             entry.is("guard-armed")
                 && entry
                     .field("MESSAGE")
-                    .contains("use of other nodes' memory by node 0's kernel ended")
+                    .contains("Node 0's kernel no longer uses memory of other nodes")
         })?;
         Ok(())
     })

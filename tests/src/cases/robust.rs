@@ -84,8 +84,7 @@ fn learns_elsewhere(stage: &Stage) -> Result<()> {
         "--node",
         "b=0x38000000..0x50000000",
     ])?;
-    stage
-        .wait_for(mark, "no guard", |entry| entry.field("MESSAGE").contains("There is no guard"))?;
+    stage.wait_for(mark, "no guard", |it| it.field("MESSAGE").contains("guard cannot be armed"))?;
     stage.wait_for(mark, "a baseline that is not stored", |entry| {
         entry.field("WATCHDOG_NODE") == "b" && entry.field("MESSAGE").contains("not be stored")
     })?;

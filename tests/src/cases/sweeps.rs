@@ -89,8 +89,10 @@ fn flipped_byte(stage: &Stage) -> Result<()> {
                 ensure!(alert.field(field) == value, "{field} is not {value}: {alert:?}");
             }
             let message = alert.field("MESSAGE");
-            let origin =
-                format!("The change came from inside node service-{node}, or from a device");
+            let origin = format!(
+                "The change came from inside node service-{node}, from another node, from \
+                 firmware, or from a device"
+            );
             ensure!(message.contains("Not caused by node 0"), "{alert:?}");
             ensure!(message.contains(&origin), "{alert:?}");
             stage.note(&format!(

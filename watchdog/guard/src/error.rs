@@ -35,47 +35,48 @@ pub enum GuardError {
     TooManyWritable(usize),
     /// A writable range belongs to another node.
     #[error(
-        "`dev_mem_writable` names memory in {0}, which belongs to another node: remove it under \
-         [guard]"
+        "`dev_mem_writable` under [guard] names memory in {0}, and that memory belongs to another \
+         node: remove it from `dev_mem_writable`"
     )]
     WritableNode(PhysRange),
     /// The list of running processors cannot be read.
-    #[error("node 0's processors cannot be read from /sys/devices/system/cpu/online")]
+    #[error("the list of node 0's processors cannot be read from /sys/devices/system/cpu/online")]
     Processors(#[source] io::Error),
     /// The kernel does not lock the process's memory.
-    #[error("the watchdog's memory cannot be kept out of swap: give it CAP_IPC_LOCK")]
+    #[error("the watchdog's memory cannot be kept out of swap: give the watchdog CAP_IPC_LOCK")]
     Swap(#[source] io::Error),
     /// The private mount of `/proc` fails, or does not show all processes.
     #[error("the machine's processes cannot be inspected: run the watchdog outside of containers")]
     Processes(#[source] io::Error),
     /// A file name may mean another file than for process 1.
     #[error(
-        "this process has mounts or a root of its own and cannot leave them (CAP_SYS_CHROOT), so \
-         a file name may mean another file than for process 1. Run the watchdog outside of \
-         containers; as a service, without ProtectSystem=, PrivateTmp= and the like"
+        "this process has its own mount namespace or root directory, and cannot leave it (that \
+         needs CAP_SYS_CHROOT), so a file name may lead to another file than for process 1. Run \
+         the watchdog outside of containers. In a service unit, remove ProtectSystem=, PrivateTmp= \
+         and similar settings"
     )]
     Mounts,
     /// The kernel refused the eBPF object.
-    #[error("the kernel did not load the guard's programs")]
+    #[error("the kernel refused to load the guard's eBPF programs")]
     Load(#[from] EbpfError),
     /// The kernel refused one program.
-    #[error("the kernel did not load the guard's program `{0}`: {1}")]
+    #[error("the kernel refused to load the guard's eBPF program `{0}`: {1}")]
     Program(&'static str, String),
     /// The embedded object lacks a part.
     #[error("this build of watchdog has no `{0}` in its eBPF programs: rebuild it")]
     Missing(&'static str),
     /// A table cannot be used.
-    #[error("the guard's tables cannot be opened")]
+    #[error("the guard's tables (eBPF maps) cannot be opened")]
     Map(#[from] aya::maps::MapError),
     /// The root cgroup cannot be opened.
     #[error(
-        "the guard cannot be attached to {ROOT_CGROUP}, from where it protects \
-         kernel.ftrace_enabled: mount it (mount -t cgroup2 cgroup2 {ROOT_CGROUP}), or set \
-         `ftrace-enabled = \"off\"` under [guard.paths]"
+        "the guard cannot be attached to {ROOT_CGROUP}, where it protects kernel.ftrace_enabled. \
+         Mount the file system of control groups (mount -t cgroup2 cgroup2 {ROOT_CGROUP}). Or set \
+         `ftrace-enabled = \"off\"` under [guard.paths]; root can then switch the guard off"
     )]
     Cgroup(#[source] io::Error),
     /// The event loop does not accept the ring buffer.
-    #[error("the guard's events cannot be read")]
+    #[error("the buffer with the guard's events cannot be read")]
     Listen(#[source] io::Error),
     /// The canary page cannot be used.
     #[error(transparent)]
@@ -84,21 +85,22 @@ pub enum GuardError {
     #[error(transparent)]
     Pins(#[from] PinError),
     /// One pin cannot be made.
-    #[error("the guard cannot be pinned as {0}")]
+    #[error("the guard cannot be pinned at {0}")]
     Pin(PathBuf, #[source] Box<dyn std::error::Error + Send + Sync>),
     /// A file that belongs to the guard cannot be opened.
     #[error("{0} cannot be opened, so the guard cannot protect it")]
     Register(PathBuf, #[source] io::Error),
     /// The record cannot be stored.
-    #[error("the guard's record cannot be stored")]
+    #[error("the guard's record (its settings and test results) cannot be stored")]
     Record(#[from] RecordError),
     /// A guard in force cannot be read or replaced.
     #[error(transparent)]
     InForce(#[from] InForceError),
     /// The guard in force is stricter.
     #[error(
-        "the new guard would be weaker than the one in force since {0}: {1}. Configure at least \
-         as much as that one has, or take it down first (watchdog guard disarm)"
+        "the new guard would be weaker than the guard in force since {0}: {1}. The guard in force \
+         stays. Configure at least the same protection, or first take the guard in force down \
+         (watchdog guard disarm)"
     )]
     Weaker(Timestamp, String),
 }
@@ -116,7 +118,7 @@ pub enum InForceError {
     )]
     Record(String, #[source] RecordError),
     /// Its tables cannot be used.
-    #[error("the guard's tables cannot be used")]
+    #[error("the guard's tables (eBPF maps) cannot be read or written")]
     Map(#[from] aya::maps::MapError),
     /// Its watchdog runs.
     #[error(

@@ -28,10 +28,13 @@ pub(super) const LEASE_ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// No watchdog runs that would end it.
-    #[error("no watchdog runs that could grant a lease and end it: start it first")]
+    #[error(
+        "a lease needs a running watchdog: start the watchdog first (systemctl start \
+         integrity-watchdog)"
+    )]
     Unwatched,
     /// This process may not have one.
-    #[error("a lease needs the same permission as taking the guard down: {0}")]
+    #[error("the lease was refused: a lease needs the same permission as taking the guard down")]
     Refused(#[from] Refusal),
     /// Another lease is in force: there is one at a time.
     #[error("a lease is already in force, for node {0}: end it first (watchdog guard lease --end)")]
@@ -43,28 +46,34 @@ pub enum LeaseError {
     #[error("{0} cannot get a lease: {1}")]
     Executable(String, io::Error),
     /// A process could still write the executable.
-    #[error("{0} is open for writing, so its content could still be changed")]
+    #[error(
+        "{0} is open for writing, so its content could still change: close the file first (`fuser \
+         -v {0}` lists the processes)"
+    )]
     Written(String),
     /// The guard did not register the executable when this process opened it.
     #[error(
-        "the guard did not accept {0}: run `watchdog guard lease` from the executable that armed \
-         the guard, without a tracer"
+        "the guard did not register {0}. Run `watchdog guard lease` with the executable that armed \
+         the guard, and without a tracer such as strace"
     )]
     NotRegistered(String),
     /// The watchdog refused the lease. The text says why.
     #[error("{0}")]
     No(String),
     /// The watchdog did not answer.
-    #[error("the watchdog (process {0}) did not answer within {LEASE_ANSWER_TIMEOUT:?}")]
+    #[error(
+        "the watchdog (process {0}) did not answer within {LEASE_ANSWER_TIMEOUT:?}, so there is no \
+         lease. Look at the watchdog's journal, and try again"
+    )]
     NoAnswer(u32),
     /// The table's pin cannot be opened.
     #[error(transparent)]
     Pins(#[from] PinError),
     /// The table cannot be read or written.
-    #[error("the guard's lease cannot be read or written")]
+    #[error("the guard's table of leases (an eBPF map) cannot be read or written")]
     Map(#[from] MapError),
     /// The terms are longer than the table's record.
-    #[error("the lease's terms do not fit: shorten the executable's path")]
+    #[error("the executable's path is too long for a lease: use a shorter path")]
     TooLong,
 }
 
@@ -161,7 +170,8 @@ impl LeaseTable {
         let ranges = memory.ranges();
         if ranges.len() > LEASE_RANGES {
             return Err(LeaseError::No(format!(
-                "node {} has {} ranges of memory, and a lease holds at most {LEASE_RANGES}",
+                "node {} has {} ranges of memory, and a lease holds at most {LEASE_RANGES}: give \
+                 the node fewer and larger ranges",
                 terms.node,
                 ranges.len()
             )));

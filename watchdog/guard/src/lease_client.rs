@@ -100,7 +100,10 @@ impl InForce {
         if let Some(watchdog) = watchdog
             && let Err(error) = kill_process(watchdog, Signal::USR1)
         {
-            log::warn!("the watchdog could not be woken: {error}");
+            log::warn!(
+                "the signal about the lease did not reach the watchdog: {error}. The watchdog \
+                 looks for leases every period"
+            );
         }
     }
 }
@@ -151,8 +154,8 @@ fn has_no_writer(file: &File) -> io::Result<bool> {
         Ok(()) => set(libc::F_UNLCK).map(|()| true),
         Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(false),
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Err(io::Error::other(
-            "its file system has no file leases, which show that no process can write it: put it \
-             on a local disk",
+            "its file system does not support file leases (fcntl), so the guard cannot verify that \
+             no process has the file open for writing: copy the file to a local disk",
         )),
         Err(error) => Err(error),
     }

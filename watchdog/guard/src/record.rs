@@ -54,13 +54,13 @@ pub struct Record {
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// The record is empty, or not complete.
-    #[error("it was never finished")]
+    #[error("the record was never finished")]
     Unfinished,
     /// The content is not a record that this build can read.
-    #[error("this build of watchdog cannot read it: {0}")]
+    #[error("this build of watchdog cannot read the record: {0}")]
     Format(#[from] serde_json::Error),
     /// The record is longer than the table.
-    #[error("it has {0} bytes, and at most {RECORD_BYTES} fit")]
+    #[error("the record has {0} bytes, and at most {RECORD_BYTES} fit: configure fewer ranges")]
     TooLong(usize),
 }
 
@@ -118,7 +118,7 @@ impl Record {
     pub(super) fn yields_to(&self, new: &Self) -> Result<(), String> {
         let memory = new.memory();
         if let Some(range) = self.memory().ranges().iter().find(|range| !memory.covers(range)) {
-            return Err(format!("it guards {range}; the new one would not"));
+            return Err(format!("the guard in force protects {range}; the new one would not"));
         }
         for path in WritePath::ALL {
             let policy = |record: &Self| record.policies.get(path.name()).copied();
@@ -126,7 +126,7 @@ impl Record {
             if now < old {
                 let word = |policy: Option<Policy>| policy.unwrap_or(Policy::Off);
                 return Err(format!(
-                    "its policy for `{path}` is `{}`; the new one's is `{}`",
+                    "the policy of `{path}` is `{}`; the new policy would be `{}`",
                     word(old),
                     word(now)
                 ));
@@ -134,21 +134,26 @@ impl Record {
         }
         let writable = self.writable();
         if let Some(range) = new.writable().ranges().iter().find(|range| !writable.covers(range)) {
-            return Err(format!("it lets no process write {range}; the new one would"));
+            return Err(format!(
+                "the guard in force lets no process write to {range}; the new one would"
+            ));
         }
         if let Some(number) = new.processors.iter().find(|it| !self.processors.contains(*it)) {
-            return Err(format!("it lets no process start processor {number}; the new one would"));
+            return Err(format!(
+                "the guard in force lets no process start processor {number}; the new one would"
+            ));
         }
         self.settings.yields_to(&new.settings)?;
         if !self.release.yields_to(&new.release) {
             return Err(format!(
-                "it can be taken down {}; the new one {}",
+                "the guard in force can be taken down {}; the new one could be taken down {}",
                 self.release, new.release
             ));
         }
         if self.kernel != new.kernel {
-            return Err("this kernel's types or function addresses (kernel.kptr_restrict) differ \
-                from those at the time it was armed"
+            return Err("this kernel's types or function addresses differ from those when the \
+                guard in force was armed. Check that kernel.kptr_restrict has the same value as \
+                then"
                 .to_owned());
         }
         Ok(())

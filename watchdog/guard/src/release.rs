@@ -60,7 +60,8 @@ pub enum Refusal {
     WrongSecret,
     /// No secret was given.
     #[error(
-        "the guard is taken down by a secret: type it at the prompt, or use --secret-file FILE"
+        "taking the guard down needs a secret: type the secret at the prompt, or use --secret-file \
+         FILE"
     )]
     NoSecret,
     /// The guard is sealed.

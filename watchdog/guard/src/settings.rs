@@ -37,7 +37,8 @@ impl Settings {
         }
         match (&self.baseline_key, &new.baseline_key) {
             (Some(_), None) => {
-                Err("it requires signed baselines; the new one would accept any".to_owned())
+                Err("the guard in force requires signed baselines; the new one would accept any"
+                    .to_owned())
             }
             (Some(old), Some(now)) if old != now => {
                 Err("the new one would accept baselines signed by another key".to_owned())

@@ -120,8 +120,8 @@ fn reader_gone(name: &str) -> Event {
     Event::new(
         EventKind::GuardDegraded,
         format!(
-            "No more events go to {name}: its reader closed it. The guard and the sweeps \
-             continue. Restart the watchdog to write there again"
+            "No more events go to {name}, because its reader has gone. The guard and the sweeps \
+             continue. To send events to {name} again, restart the watchdog"
         ),
     )
 }
@@ -131,8 +131,8 @@ fn overflow(lost: u64) -> Event {
     Event::new(
         EventKind::GuardDegraded,
         format!(
-            "{lost} events were not reported: the journal accepted them too slowly. The guard \
-             and the sweeps were not affected"
+            "{lost} events were lost: the journal, or another destination of events, accepted \
+             events too slowly. The guard and the sweeps were not affected"
         ),
     )
 }

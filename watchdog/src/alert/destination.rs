@@ -93,8 +93,8 @@ impl Destination {
                     if self.refuses.is_none() {
                         self.refuses = Some(Instant::now());
                         log::error!(
-                            "{} does not accept events ({error:#}). Up to {KEPT} events are kept \
-                             and sent again every second",
+                            "{} does not accept events ({error:#}). The watchdog keeps up to \
+                             {KEPT} events, and tries every second to send them",
                             self.sink.name()
                         );
                     }
@@ -121,7 +121,8 @@ impl Destination {
         let left = self.waiting.len() as u64 + self.dropped;
         if left > 0 {
             log::error!(
-                "{} did not accept {left} events before the watchdog ended; these are lost there",
+                "{left} events could not be delivered to {} before the watchdog exited, and are \
+                 missing there",
                 self.sink.name()
             );
         }
@@ -143,8 +144,9 @@ fn diverted(how: &Diverted, name: &str, seconds: u64) -> Event {
     Event::new(
         EventKind::GuardTampered,
         format!(
-            "For {seconds} s, events sent to {name} went {way}. They were sent again afterwards, \
-             with the times at which they were seen"
+            "For {seconds} s, events sent to {name} went {way}. The watchdog has sent them again, \
+             with the times at which they were seen. Find the cause: an attacker may have tried to \
+             hide the events"
         ),
     )
 }
@@ -154,8 +156,9 @@ fn dropped(count: u64, name: &str, seconds: u64) -> Event {
     Event::new(
         EventKind::GuardDegraded,
         format!(
-            "{count} events were not reported in {name}: it accepted none for {seconds} s, and \
-             at most {KEPT} are kept for it. The guard and the sweeps were not affected"
+            "{count} events are missing in {name}, which accepted none for {seconds} s: the \
+             watchdog keeps at most {KEPT} events for a destination. The guard and the sweeps were \
+             not affected"
         ),
     )
 }
@@ -230,7 +233,7 @@ mod tests {
             let came = std::mem::take(&mut door.0.lock().unwrap().1);
             let (last, events) = came.split_last().unwrap();
             assert!(events.iter().map(|it| it.parse::<usize>().unwrap()).eq(0..KEPT));
-            assert!(last.starts_with("3 events were not reported in the door"), "{last}");
+            assert!(last.starts_with("3 events are missing in the door"), "{last}");
             assert!(returned(&mut receipts).into_iter().eq(0..expected));
         }
         destinations[0].push(outgoing(7));

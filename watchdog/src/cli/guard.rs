@@ -177,7 +177,7 @@ fn lease(args: &LeaseArgs) -> anyhow::Result<Status> {
     let guard = in_force()?;
     let (Some(node), Some(exe), Some(time)) = (&args.node, &args.exe, args.time) else {
         let terms = guard.end_lease()?;
-        writeln!(people(), "The lease of node {} has ended.", terms.node)?;
+        writeln!(people(), "The lease on node {} has ended.", terms.node)?;
         return Ok(Status::Good);
     };
     files::open(exe).with_context(|| format!("{} cannot get a lease", exe.display()))?;
@@ -186,8 +186,8 @@ fn lease(args: &LeaseArgs) -> anyhow::Result<Status> {
     let terms = guard.lease(node.as_str(), exe, time, &user, secret.as_deref())?;
     writeln!(
         people(),
-        "Node {node} is leased for {time:?}. A process that starts {} during the lease may write \
-         its memory.\nSHA-256 {}",
+        "A lease on node {node} is in force for {time:?}. A process that starts to execute {} \
+         during the lease may write to the node's memory.\nSHA-256 {}",
         exe.display(),
         terms.sha256
     )?;

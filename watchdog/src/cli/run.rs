@@ -11,6 +11,7 @@ use crate::alert::Outlet;
 use crate::config::DEFAULT_PATH;
 use crate::watch::{ReportedAttempts, WatchOptions, watch};
 use watchdog_core::memory::MemorySource;
+use watchdog_core::text::chain;
 use watchdog_guard::enter_first_mounts;
 
 /// Watches until stopped.
@@ -63,7 +64,7 @@ pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
     reported.count_rest();
     match ended {
         Err(error) if error.had_begun() => {
-            log::error!("{error}");
+            log::error!("{}", chain(&error));
             Ok(Status::Broken)
         }
         ended => Ok(ended.map(|()| Status::Good)?),

@@ -48,8 +48,9 @@ impl TryFrom<RawNode> for NodeSection {
                     raw.name
                 ));
             }
-            (Some(Mint { osid }), []) => mint_ranges(osid)
-                .ok_or_else(|| format!("`osid = {osid}` is not a service OS of Mint"))?,
+            (Some(Mint { osid }), []) => mint_ranges(osid).ok_or_else(|| {
+                format!("`osid = {osid}` is not a service OS of Mint: give an osid from 1 to 9")
+            })?,
             (None, []) => {
                 return Err(format!(
                     "node `{}` has no memory: give `ranges = [\"START..END\"]` or `mint = \
@@ -62,7 +63,7 @@ impl TryFrom<RawNode> for NodeSection {
         };
         if raw.image.as_ref().is_some_and(|image| image.as_os_str().is_empty()) {
             return Err(format!(
-                "node `{}` has an `image` without a name: give a file, as in `image = \
+                "node `{}` has an empty `image`: give a file, as in `image = \
                  \"/boot/vmlinuz-6.12\"`, or remove the line",
                 raw.name
             ));
@@ -86,7 +87,7 @@ mod tests {
             (node("a", &format!("{ranges}\nmint = {{ osid = 1 }}")), "give only one"),
             (node("a/b", ranges), "invalid node name"),
             (node("a", "ranges = [\"0x1000\"]"), "invalid range"),
-            (node("a", &format!("{ranges}\nimage = \"\"")), "`image` without a name"),
+            (node("a", &format!("{ranges}\nimage = \"\"")), "an empty `image`"),
             (node("a", &format!("{ranges}\nimage = 1")), "invalid type"),
         ] {
             let error = toml::from_str::<NodeSection>(&text).unwrap_err().to_string();

@@ -113,9 +113,10 @@ fn lost(path: WritePath, count: u64) -> Event {
 fn recursion_misses(path: WritePath, count: u64) -> Event {
     let calls = if count == 1 { "call was" } else { "calls were" };
     let message = format!(
-        "{count} `{path}` {calls} not judged, whatever memory was the target. The kernel skips a \
-         program on a processor where it preempted another thread inside that program \
-         (preempt=full does that; preempt=voluntary does not)"
+        "{count} `{path}` {calls} not judged by the guard, and may have reached any memory. The \
+         kernel skips a program of the guard on a processor where another thread was preempted \
+         inside that program. This happens with preempt=full; preempt=voluntary on node 0's kernel \
+         command line prevents it"
     );
     counted(path, count, message)
 }
@@ -124,8 +125,8 @@ fn recursion_misses(path: WritePath, count: u64) -> Event {
 fn unreported(path: WritePath, count: u64) -> Event {
     let attempts = if count == 1 { "attempt" } else { "attempts" };
     let message = format!(
-        "{count} `{path}` {attempts} came while no watchdog ran, or when the last one ended. The \
-         guard handled them by policy; the processes are unknown"
+        "{count} `{path}` {attempts} made while no watchdog ran, or while the previous watchdog \
+         exited. The guard handled them by policy. The processes that made them are unknown"
     );
     counted(path, count, message)
 }
@@ -186,20 +187,21 @@ fn sentence(attempt: &WriteAttempt, process: &Process, node: Option<&str>, count
         format!("{whose}{last}: {} {bytes} at physical {}", range.size(), range.start())
     });
     let done = match attempt.action {
-        Policy::Deny => "The guard denied it",
+        Policy::Deny => "The guard denied the attempt",
         Policy::Kill => "The guard killed the process",
-        Policy::Observe | Policy::Off => "The guard did not stop it",
+        Policy::Observe | Policy::Off => "The guard did not stop the process",
     };
     let detail = attempt.detail.as_ref().map_or_else(String::new, |it| format!(" ({it})"));
     match attempt.path.deed() {
         None => {
             let place = if place.is_empty() {
-                "a place in memory that the guard did not see".to_owned()
+                "an address that the guard could not determine".to_owned()
             } else {
                 place
             };
             let nothing = if attempt.action == Policy::Deny { "; nothing was written" } else { "" };
-            format!("{who} tried{times} to write by `{}` to {place}. {done}{nothing}", attempt.path)
+            let path = attempt.path;
+            format!("{who} tried{times} to write through `{path}` to {place}. {done}{nothing}")
         }
         Some(deed) if place.is_empty() => format!("{who} {deed}{detail}{times}. {done}"),
         Some(deed) => format!("{who} {deed}{detail}{times}, {place}. {done}"),

@@ -26,8 +26,8 @@ pub enum WatchError {
     Guard(#[from] GuardError),
     /// The guard is not whole.
     #[error(
-        "the guard is not armed: {0}. Repair that, or run with --degraded to continue without \
-         these denials"
+        "the guard is not armed: {0}. Fix the cause, or run with --degraded to continue with an \
+         incomplete guard"
     )]
     NotArmed(String),
     /// This kernel owns the memory.
@@ -46,22 +46,26 @@ pub enum WatchError {
     #[error(transparent)]
     Sweep(#[from] SweepError),
     /// A later sweep failed.
-    #[error("the watch cannot continue: {0}")]
+    #[error("the watchdog cannot continue")]
     Broken(#[source] SweepError),
     /// The thread that sweeps panicked.
-    #[error("the sweeper thread died. This is a bug in watchdog; please report it")]
+    #[error(
+        "the thread that sweeps the nodes ended, so the watchdog cannot continue. This is a bug in \
+         watchdog; please report it, and start the watchdog again"
+    )]
     SweeperDied,
     /// No event was delivered in this time.
     #[error(
-        "the journal, or another destination of events, accepted nothing for {0:?}. A \
-         watchdog that cannot report puts no guard in force. Check that journald runs (systemctl \
-         status systemd-journald.socket), and that no policy confines the watchdog (AppArmor, \
-         Landlock)"
+        "the journal, or another destination of events, accepted no event for {0:?}, so no new \
+         guard was put in force. Check that journald runs (systemctl status \
+         systemd-journald.socket), and that no policy confines the watchdog (AppArmor, Landlock)"
     )]
     Unheard(Duration),
     /// The role of an earlier guard remains.
     #[error(
-        "no guard was armed, and the watchdog cannot give up the role that an earlier guard trusts"
+        "no guard was armed, so the watchdog must give up the trust of any earlier guard, and \
+         cannot: the kernel accepted no seccomp filter. Run the watchdog on a kernel with \
+         CONFIG_SECCOMP_FILTER"
     )]
     Role(#[source] io::Error),
     /// No signal handler could be installed.

@@ -145,7 +145,7 @@ mod tests {
         let reported = compare(Ok(vec![claimed()]));
         assert!(
             matches!(&*reported, [(EventKind::GuardTampered, new), (EventKind::GuardArmed, over)]
-                if new.contains("driver may write") && !new.contains('\n') && over.contains("1 \
+                if new.contains("driver of node 0") && !new.contains('\n') && over.contains("1 \
                     such")),
             "{reported:?}"
         );

@@ -53,7 +53,7 @@ async fn test() -> SecondReport {
     let mut command = Command::from(this_program());
     command.args(ARGUMENTS).stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let output = match timeout(TEST_TIMEOUT, command.output()).await {
-        Err(_) => return Err(format!("it did not end within {TEST_TIMEOUT:?}")),
+        Err(_) => return Err(format!("the process did not exit within {TEST_TIMEOUT:?}")),
         Ok(ended) => ended.map_err(|error| error.to_string())?,
     };
     serde_json::from_slice(&output.stdout).map_err(|_| {
@@ -66,8 +66,9 @@ async fn test() -> SecondReport {
 pub(super) fn event(report: SecondReport) -> Option<Event> {
     let message = match report {
         Err(why) => format!(
-            "A second process could not test the guard: {why}. The guard may treat it differently \
-             from the watchdog"
+            "A second process could not test the guard: {why}. It is therefore unknown whether the \
+             guard denies to other processes what it denies to the watchdog. The watchdog repeats \
+             the test every minute"
         ),
         Ok(coverage) => {
             let open = coverage.open();
@@ -75,8 +76,9 @@ pub(super) fn event(report: SecondReport) -> Option<Event> {
                 return None;
             }
             format!(
-                "The guard does not deny to a second process what it denies to the watchdog: {}. \
-                 Root on node 0 may be able to write to the other nodes' memory",
+                "A second process tested the guard, and found these paths open: {}. Root on node 0 \
+                 may be able to write to the other nodes' memory. Restart the watchdog, which \
+                 reports BPF programs that can override the guard",
                 open.join("; ")
             )
         }

@@ -32,8 +32,9 @@ impl SelfTestWatch {
             return Some(Event::new(
                 EventKind::GuardTampered,
                 format!(
-                    "The guard no longer denies what it must: {}. Root on node 0 can write to the \
-                     other nodes' memory. Check that kernel.ftrace_enabled is 1",
+                    "The guard no longer denies or reports attempts on these paths: {}. Root on \
+                     node 0 may be able to write to the other nodes' memory. If \
+                     kernel.ftrace_enabled is 0, set it to 1; otherwise restart the watchdog",
                     opened.join("; ")
                 ),
             ));
@@ -54,8 +55,9 @@ pub(super) fn holder_lost(holder: &str) -> Event {
     Event::new(
         EventKind::GuardTampered,
         format!(
-            "The guard's pins are no longer kept by {holder}. The watchdog still keeps them; when \
-             it exits, the guard may end"
+            "The guard's pins, which keep the guard loaded, have lost a holder: {holder}. The \
+             watchdog still holds the pins, but the guard may end when the watchdog exits. Find \
+             out what removed the holder before you stop the watchdog"
         ),
     )
 }
@@ -66,7 +68,7 @@ pub(super) fn judged_by_less(what: &str) -> Event {
         EventKind::GuardTampered,
         format!(
             "The vendor images or baselines changed while the guard was in force: {what}. If you \
-             did not change them, a node may now pass that failed before"
+             did not change them, restore them: a node that failed before may pass now"
         ),
     )
 }
@@ -76,7 +78,11 @@ pub(super) fn unguarded(error: &GuardError) -> Event {
     let error = watchdog_core::text::chain(error);
     Event::new(
         EventKind::GuardDegraded,
-        format!("There is no guard; the watchdog continues because of --degraded: {error}"),
+        format!(
+            "The guard cannot be armed: {error}. The watchdog continues without a guard because of \
+             --degraded. Unless an earlier guard is in force, root on node 0 can write to the \
+             other nodes' memory"
+        ),
     )
 }
 
@@ -85,8 +91,8 @@ pub(super) fn degraded(coverage: &Coverage) -> Event {
     let mut event = Event::new(
         EventKind::GuardDegraded,
         format!(
-            "The guard is incomplete; the watchdog continues because of --degraded: {coverage}. \
-             Not covered: {}",
+            "The guard is incomplete: {coverage}. Not covered: {}. The watchdog continues because \
+             of --degraded",
             coverage.open().join("; ")
         ),
     );

@@ -125,12 +125,12 @@ fn witness_changed(watched: &mut WatchedNode, findings: &[Finding]) -> Option<Ev
 fn doubt(kernel: &Kernel, findings: &[Finding]) -> Option<String> {
     let text = Some(kernel.text.phys);
     match findings.iter().find(|finding| finding.text_address() == text) {
-        None => Some("no witness finds it now".to_owned()),
+        None => Some("no witness finds the kernel now".to_owned()),
         // The sweeps report writable text.
         Some(Finding::Booting(_)) => None,
         Some(Finding::Lost(lost)) => Some(lost.reason.clone()),
         Some(Finding::Located(now)) if Identity::of(now) != Identity::of(kernel) => {
-            Some(format!("they agree on another kernel, {}", messages::kernel(now)))
+            Some(format!("the witnesses agree on another kernel, {}", messages::kernel(now)))
         }
         Some(Finding::Located(_)) => None,
     }

@@ -144,7 +144,8 @@ impl WatchedNode {
                 }
                 let limit = context.boot_limit;
                 let is_late = self.state.boots_for((context.now)()).is_some_and(|it| it > limit);
-                is_late.then(|| format!("it is still booting after {limit:?}: {}", lost.reason))
+                let why = || format!("the node is still booting after {limit:?}: {}", lost.reason);
+                is_late.then(why)
             }
             Finding::Lost(lost) => self.state.boots_no_more().then(|| {
                 self.reported.booting.clear();

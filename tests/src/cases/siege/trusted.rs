@@ -86,7 +86,7 @@ fn mistaken(stage: &Stage) -> Result<()> {
         for (line, says) in [
             (&memory, "/dev/mem is not the kernel's memory device"),
             (&groups, "not the root of all control groups"),
-            (&bound, "this process has mounts or a root of its own"),
+            (&bound, "this process has its own mount namespace or root directory"),
         ] {
             let run = stage.machine().node0().shell(line)?;
             let said = run.to_string();

@@ -48,7 +48,7 @@ pub enum DumpError {
     #[error("it has more than {0} headers: the file is damaged")]
     TooMany(u32),
     /// The file ends within its headers.
-    #[error("it ends within its headers: it was cut short. Copy it or take it again")]
+    #[error("it ends within its headers: it was cut short. Copy the file again, or take a new one")]
     HeadersCut,
     /// A header describes a range of memory that cannot exist.
     #[error("{0} describes no range of physical memory: the file is damaged")]

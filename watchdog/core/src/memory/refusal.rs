@@ -25,8 +25,8 @@ impl fmt::Display for Refusal {
 pub enum Reason {
     /// The part lies below or above everything that an image holds.
     #[error(
-        "is not in the image, which holds {0}. Correct --node, or name the right image (for a raw \
-         one whose first byte is not physical 0, use raw:FILE@PHYS)"
+        "is not in the image, which holds {0}. Correct --node, or name the right image. If a raw \
+         image does not start at physical address 0, use raw:FILE@PHYS"
     )]
     OutsideImage(PhysRange),
     /// The part lies between ranges that an image holds.
@@ -36,35 +36,37 @@ pub enum Reason {
     )]
     Hole,
     /// The image's headers promise the part, but the file ends before it.
-    #[error("is missing from the image, which was cut short. Copy it or take it again")]
+    #[error(
+        "is missing from the image, which was cut short. Copy the image again, or take a new one"
+    )]
     CutShort,
     /// The part is System RAM. `/dev/mem` does not show it (`devmem_is_allowed`,
     /// arch/x86/mm/init.c, 6.1), and no other node can live in it.
     #[error(
-        "is System RAM of this kernel ({0}): its allocator uses it, so it cannot belong to \
-         another node, and /dev/mem does not show it. Reserve the range (memmap=SIZE$START on the \
-         kernel command line) or correct --node; /proc/iomem shows the map. To look at this \
-         kernel's own memory, use --memory live or --memory kcore"
+        "is System RAM of this kernel ({0}). The kernel allocates from this range, so the range \
+         cannot belong to another node, and /dev/mem does not show it. Reserve the range \
+         (memmap=SIZE$START on the kernel command line) or correct --node; /proc/iomem shows the \
+         map. To look at this kernel's own memory, use --memory live or --memory kcore"
     )]
     SystemRam(PhysRange),
     /// The part is persistent memory, which drivers of node 0 manage.
     #[error(
-        "is persistent memory to this kernel, whose drivers may write to it or make RAM of it, so \
-         it cannot belong to another node. Reserve the range with memmap=SIZE$START on the kernel \
-         command line (not with `!`, which makes persistent memory), or correct --node; \
-         /proc/iomem shows the map"
+        "is persistent memory to this kernel. The kernel's drivers may write to the range, or turn \
+         it into RAM, so the range cannot belong to another node. Reserve the range with \
+         memmap=SIZE$START on the kernel command line (not with `!`, which makes persistent \
+         memory), or correct --node; /proc/iomem shows the map"
     )]
     Persistent,
     /// The part is a device's registers, not memory.
     #[error(
-        "is not memory but a device's (see /proc/iomem), and reading it could disturb the device. \
-         Correct --node"
+        "is not memory but a device's address space (see /proc/iomem). Reading it could disturb \
+         the device. Correct --node"
     )]
     Device,
     /// The part is not RAM of this kernel, and `/proc/kcore` holds nothing else.
     #[error(
-        "is not System RAM of this kernel, and /proc/kcore holds nothing else. Use --memory live, \
-         which reads the rest through /dev/mem, or correct --node"
+        "is not System RAM of this kernel, and /proc/kcore holds only System RAM. Use --memory \
+         live, which reads other memory through /dev/mem, or correct --node"
     )]
     NotSystemRam,
     /// The part is less than a page, or is offline memory.
@@ -84,6 +86,6 @@ pub enum Reason {
     #[error("cannot be read: {0}")]
     Unavailable(Arc<SourceError>),
     /// The part is readable, but the source was not opened for it.
-    #[error("is not part of the memory to read. Name it with --node")]
+    #[error("is outside of the memory that this command reads. Add the range with --node")]
     NotAsked,
 }

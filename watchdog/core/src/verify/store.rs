@@ -218,7 +218,7 @@ impl BaselineStore {
         let bytes = match files::read(&path, MAX_FILE) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                log::debug!("node {node}: {} does not exist", path.display());
+                log::debug!("node {node}: there is no baseline, {} does not exist", path.display());
                 return match self.key {
                     Some(_) => Err(StoreError::NothingSigned { node: node.to_owned(), path }),
                     None => Ok(None),
@@ -253,13 +253,13 @@ fn loads_again(header: usize, packed: usize, unpacked: usize) -> io::Result<()> 
     let size = file.max(unpacked as u64);
     if header >= MAX_HEADER {
         return Err(io::Error::other(format!(
-            "its header would have {header} bytes; a header must have less than {MAX_HEADER}"
+            "its header would have {header} bytes; a header must have fewer than {MAX_HEADER}"
         )));
     }
     if size > MAX_FILE {
         return Err(io::Error::other(format!(
             "it would have {size} bytes; the limit is {MAX_FILE}. The kernel's text, data or \
-             symbol table is larger than that of any known kernel"
+             symbol table is larger than in any known kernel"
         )));
     }
     Ok(())
@@ -287,11 +287,11 @@ fn parse(node: &str, bytes: &[u8]) -> Result<Baseline, String> {
     // A byte of LZ4 unpacks to at most 255 bytes.
     let most = (packed.len() as u64).saturating_mul(255).min(MAX_FILE);
     let size = usize::try_from(header.unpacked).ok().filter(|_| header.unpacked <= most);
-    let size = size.ok_or("it would be larger unpacked than any baseline")?;
+    let size = size.ok_or("its unpacked content would be larger than any baseline")?;
     let reference = lz4_flex::block::decompress(packed, size)
         .ok()
         .and_then(|bytes| postcard::from_bytes(&bytes).ok())
-        .ok_or("its reference does not unpack")?;
+        .ok_or("its content cannot be unpacked")?;
     let Header { kind, kernel: identity, origin, .. } = header;
     let baseline = Baseline { kind, identity, origin, reference: Arc::new(reference) };
     if !baseline.is_sound() {

@@ -19,8 +19,9 @@ pub(in crate::watch) fn learned(
     let mut event = Event::new(
         EventKind::BaselineLearned,
         format!(
-            "The baseline of node {name} was learned from its current text (trusted on first \
-             use): SHA-256 {}, stored in {file}",
+            "The watchdog learned the baseline of node {name} from the node's running kernel text \
+             (trusted on first use): SHA-256 {}, stored in {file}. This baseline does not reveal \
+             earlier changes; the vendor's image (--image) does",
             baseline.origin.sha256
         ),
     );
@@ -40,10 +41,11 @@ pub(in crate::watch) fn unsaved(
     let mut event = Event::new(
         EventKind::GuardDegraded,
         format!(
-            "The baseline of node {name} was learned from its current text (trusted on first use, \
-             SHA-256 {}) but could not be stored: {why}. This watchdog judges the node by it. The \
-             next watchdog would trust the text again. Make room; storing is tried again every \
-             {again:?}",
+            "The watchdog learned the baseline of node {name} from the node's running kernel text \
+             (trusted on first use, SHA-256 {}), but the baseline could not be stored: {why}. The \
+             watchdog judges the node by the copy in memory. After a restart, the watchdog would \
+             learn again, and trust any change made until then. Fix the cause, for example free \
+             disk space; the watchdog tries again every {again:?}",
             baseline.origin.sha256
         ),
     );

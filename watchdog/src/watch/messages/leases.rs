@@ -16,8 +16,10 @@ pub(in crate::watch) fn lease_begun(terms: &LeaseTerms, memory: &RangeSet) -> Ev
     let event = Event::new(
         EventKind::LeaseBegun,
         format!(
-            "Node {} is leased for {:?}, requested by {}. A process that starts {exe} (SHA-256 \
-             {}) during the lease may write {}. The node is not judged during the lease",
+            "A lease on node {} is in force for {:?}, requested by {}. A process that starts to \
+             execute {exe} (SHA-256 {}) during the lease may write to {}. The watchdog does not \
+             judge the node during the lease. To end the lease early, run `watchdog guard lease \
+             --end`",
             terms.node,
             Duration::from_millis(terms.milliseconds),
             terms.user,
@@ -36,15 +38,15 @@ pub(super) fn in_words(ranges: &RangeSet) -> String {
 /// A lease ended.
 pub(in crate::watch) fn lease_ended(terms: &LeaseTerms, writes: u64, stale_access: usize) -> Event {
     let held = match stale_access {
-        0 => "No process kept access".to_owned(),
-        1 => "1 process that kept access is reported".to_owned(),
-        many => format!("{many} processes that kept access are reported"),
+        0 => "No process kept access to the memory".to_owned(),
+        1 => "1 process kept access to the memory; a separate event reports it".to_owned(),
+        many => format!("{many} processes kept access to the memory; separate events report them"),
     };
     let mut event = Event::new(
         EventKind::LeaseEnded,
         format!(
-            "The lease of node {} ended. The guard allowed {writes} writes and mappings by {}. \
-             {held}. The node is located and judged again",
+            "The lease on node {} ended. During the lease, the guard allowed {writes} writes and \
+             mappings by {}. {held}. The watchdog now locates and judges the node again",
             terms.node,
             printable(terms.exe.as_bytes(), EXE_SHOWN),
         ),

@@ -10,7 +10,10 @@ use watchdog_core::verify::Verdict;
 pub(in crate::watch) fn mapping(node: &NodeName, kernel: &Kernel, finding: &str) -> Event {
     let mut event = Event::new(
         EventKind::TextTampered,
-        format!("The page tables of node {node} are wrong: {finding}"),
+        format!(
+            "The page tables of node {node} are not as the node's kernel sets them up: {finding}. \
+             If you cannot explain this, treat the node as compromised"
+        ),
     );
     of_text(&mut event, node, kernel);
     event.verdict = Some(Verdict::Tampered);
@@ -22,8 +25,8 @@ pub(in crate::watch) fn mapping_more(node: &NodeName, kernel: &Kernel, rest: usi
     let mut event = Event::new(
         EventKind::TextTampered,
         format!(
-            "The page tables of node {node} have {rest} more findings of this kind; \
-             `watchdog locate` lists them"
+            "{rest} more findings concern the page tables of node {node}; `watchdog locate` lists \
+             them"
         ),
     );
     of_text(&mut event, node, kernel);

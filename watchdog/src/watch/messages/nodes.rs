@@ -38,7 +38,7 @@ pub(in crate::watch) fn booting(node: &Node, before: Option<&Kernel>, boots: &Lo
         Some(before) => (
             EventKind::NodeRebooted,
             format!(
-                "Node {name} reboots: a kernel starts{place}. Before, it ran {}",
+                "Node {name} is rebooting: a new kernel starts{place}. The previous kernel was {}",
                 kernel(before)
             ),
         ),
@@ -56,7 +56,8 @@ pub(in crate::watch) fn rebooted(node: &Node, before: &Kernel, now: &Kernel) -> 
     let mut event = Event::new(
         EventKind::NodeRebooted,
         format!(
-            "Node {name} rebooted: it runs {} (virtual {}). Before, it ran {} ({})",
+            "Node {name} rebooted, and now runs {} (virtual {}). The previous kernel was {} \
+             (virtual {})",
             kernel(now),
             now.text.virt,
             kernel(before),
@@ -75,11 +76,13 @@ pub(in crate::watch) fn witness_changed(
 ) -> Event {
     let message = match doubt {
         Some(doubt) => format!(
-            "The witnesses of node {node}'s kernel no longer agree: {doubt}. The watchdog still \
-             watches the kernel where it was found, at physical {}",
+            "The witnesses that locate the kernel of node {node} (crash note, symbol table, page \
+             tables) no longer agree: {doubt}. The watchdog still judges the kernel where it was \
+             found, at physical {}. A running kernel does not change its witnesses: treat the node \
+             as attacked. `watchdog locate` shows what each witness says",
             kernel.text.phys
         ),
-        None => format!("The witnesses of node {node}'s kernel agree again"),
+        None => format!("The witnesses that locate the kernel of node {node} agree again"),
     };
     let mut event = Event::new(EventKind::WitnessChanged, message);
     of_text(&mut event, node, kernel);
@@ -88,8 +91,12 @@ pub(in crate::watch) fn witness_changed(
 
 /// A node is lost.
 pub(in crate::watch) fn lost(node: &NodeName, reason: &str) -> Event {
-    let mut event = Event::new(EventKind::NodeLost, format!("Node {node} is lost: {reason}"))
-        .node(node.as_str());
+    let message = format!(
+        "Node {node} is lost: {reason}. The watchdog does not judge the node now, and keeps \
+         searching for a kernel that it can judge. If the node should be running, check the node's \
+         console"
+    );
+    let mut event = Event::new(EventKind::NodeLost, message).node(node.as_str());
     event.verdict = Some(Verdict::Lost);
     event
 }
@@ -99,9 +106,9 @@ pub(in crate::watch) fn stands_still(node: &NodeName, kernel: &Kernel, time: Dur
     let mut event = Event::new(
         EventKind::NodeLost,
         format!(
-            "The clocks of node {node} have not advanced for {:.1} s: its processors may have \
-             been stopped or taken over. Its text is judged as before. Check the node's console, \
-             and restart the node if it does not answer",
+            "The clocks of node {node} have not advanced for {:.1} s: the node's processors may \
+             have been stopped or taken over. The watchdog still judges the kernel text. Check the \
+             node's console, and restart the node if the console does not answer",
             time.as_secs_f64()
         ),
     );

@@ -12,7 +12,8 @@ pub(in crate::watch) fn stray(node: &NodeName, stray: &Finding) -> Event {
         EventKind::StrayKernel,
         format!(
             "Memory of node {node} holds a kernel, or parts of one, that the node does not run: \
-             {}. An earlier kernel left it behind, or it was planted",
+             {}. Remains of an earlier boot look like this, and an attacker can plant the same. If \
+             the node did not run that kernel before, examine the node",
             describe(stray)
         ),
     )
@@ -33,8 +34,9 @@ pub(in crate::watch) fn strays_more(node: &NodeName) -> Event {
 /// More kernels live than can be nodes. `next` would be the first of the rest.
 pub(in crate::watch) fn crowded(next: &NodeName) -> Event {
     let message = format!(
-        "More than {MOST_NODES} kernels run in the memory searched for nodes. {next} and later \
-         ones are not watched. Give each node its own range, with --node or in the configuration"
+        "The memory searched for nodes holds more than {MOST_NODES} running kernels. The watchdog \
+         does not watch {next} or any further kernel. To watch all kernels, give each node its own \
+         range, with --node or in the configuration"
     );
     let mut event = Event::new(EventKind::NodeLost, message).node(next.as_str());
     event.verdict = Some(Verdict::Lost);

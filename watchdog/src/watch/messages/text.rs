@@ -36,8 +36,9 @@ pub(in crate::watch) fn tampered(
     let mut event = Event::new(
         EventKind::TextTampered,
         format!(
-            "Kernel text of node {node} was changed: {length} byte{} at {place} (physical {phys}, \
-             virtual {virt}), expected {}, found {}: {note}{}",
+            "Kernel text of node {node} was changed at {place} (physical {phys}, virtual {virt}): \
+             {length} byte{}, expected {}, found {} ({note}){}. If you cannot explain the change, \
+             treat the node as compromised",
             if length == 1 { "" } else { "s" },
             bytes(expected),
             bytes(found),
@@ -79,7 +80,8 @@ pub(in crate::watch) fn instrumented(
     let mut event = Event::new(
         EventKind::TextInstrumented,
         format!(
-            "Kernel text of node {node} is instrumented in {count} place{}, by {}: {}",
+            "Kernel text of node {node} is instrumented in {count} place{} by {}: {}. If you did \
+             not start this tracer, probe or patch, examine the node",
             if count == 1 { "" } else { "s" },
             cause.mechanism,
             cause.name
@@ -109,7 +111,7 @@ pub(in crate::watch) fn clean(node: &NodeName, kernel: &Kernel, verdict: Verdict
     let how = if verdict == Verdict::Clean {
         "equals its baseline again"
     } else {
-        "differs from its baseline again only as the kernel's own tables allow"
+        "equals its baseline again, except where the kernel patched itself as its own tables allow"
     };
     let mut event = Event::new(EventKind::TextClean, format!("Kernel text of node {node} {how}"));
     of_text(&mut event, node, kernel);

@@ -10,12 +10,15 @@ const USES_SHOWN: usize = 1024;
 /// Uses began; `None` if there are none.
 pub(in crate::watch) fn uses_begun(new: &[&MemoryUse]) -> Option<Event> {
     let risk = if new.iter().any(|it| it.is_owned()) {
-        "The guard cannot stop it from writing there; both kernels may crash at any moment"
+        "The guard cannot stop node 0's kernel from writing to that memory, so node 0 and the \
+         other nodes may crash at any moment. Take the memory away from node 0 (/proc/iomem shows \
+         the map; memmap=SIZE$START reserves memory at boot), or stop the nodes that own it"
     } else {
-        "A driver may write there"
+        "A driver of node 0 may write to that memory. Remove the driver (rmmod), or stop the nodes \
+         that own the memory"
     };
     let message = format!(
-        "Node 0's kernel uses memory of other nodes, which it must not: {}. {risk}",
+        "Node 0's kernel uses memory that belongs to other nodes: {}. {risk}",
         in_words(new)
     );
     about(new, EventKind::GuardTampered, message)
@@ -29,7 +32,7 @@ pub(in crate::watch) fn uses_ended(over: &[&MemoryUse], remain: usize) -> Option
         n => format!("{n} such uses remain"),
     };
     let message = format!(
-        "A use of other nodes' memory by node 0's kernel ended: {}. {left}",
+        "Node 0's kernel no longer uses memory of other nodes in this way: {}. {left}",
         in_words(over)
     );
     about(over, EventKind::GuardArmed, message)
@@ -39,7 +42,10 @@ pub(in crate::watch) fn uses_ended(over: &[&MemoryUse], remain: usize) -> Option
 pub(in crate::watch) fn uses_unknown(why: &str) -> Event {
     Event::new(
         EventKind::GuardDegraded,
-        format!("The check for uses of other nodes' memory by node 0's kernel failed: {why}"),
+        format!(
+            "The watchdog cannot check whether node 0's kernel uses memory of other nodes: {why}. \
+             Until this check works again, it reports no such use"
+        ),
     )
 }
 

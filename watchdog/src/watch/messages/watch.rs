@@ -10,7 +10,7 @@ pub(in crate::watch) fn started(target: &Target) -> Event {
         Some(guarded) => format!("guarding {}", in_words(guarded)),
         None => {
             let memory = target.nodes.memory().in_brief();
-            format!("without a guard (the memory is a file), reading {memory}")
+            format!("reading {memory} without a guard: the memory is a file, or node 0's own")
         }
     };
     Event::new(
@@ -26,5 +26,6 @@ pub(in crate::watch) fn stopped(guarded: bool) -> Event {
     } else {
         "There is no guard"
     };
-    Event::new(EventKind::Stopped, format!("watchdog stopped: nodes are no longer swept. {guard}"))
+    let message = format!("The watchdog stopped, and no longer sweeps the nodes. {guard}");
+    Event::new(EventKind::Stopped, message)
 }
