@@ -16,7 +16,7 @@ use crate::machine::Machine;
 use crate::starved::Waits;
 
 /// Maximum time for anything that the watchdog must do.
-const PATIENCE: Duration = Duration::from_secs(180);
+const EVENT_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A running watch. Dropping it ends the watch.
 pub struct HostWatch {
@@ -97,8 +97,8 @@ impl HostWatch {
             if let Some(found) = events.iter().find(|event| is_it(event)) {
                 return Ok((found.clone(), begun.elapsed()));
             }
-            if begun.elapsed() > PATIENCE {
-                bail!("no event ({what}) within {PATIENCE:?}, only {events:#?}");
+            if begun.elapsed() > EVENT_TIMEOUT {
+                bail!("no event ({what}) within {EVENT_TIMEOUT:?}, only {events:#?}");
             }
             thread::sleep(Duration::from_millis(20));
         }

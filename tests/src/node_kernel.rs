@@ -25,7 +25,7 @@ pub const LARGE: u64 = 1 << 7;
 pub const NO_EXECUTE: u64 = 1 << 63;
 
 /// Memory that the node machine reserves and gives to no node: a place for planted copies.
-pub const NOBODYS: u64 = 0x2400_0000;
+pub const UNOWNED_MEMORY: u64 = 0x2400_0000;
 
 /// Symbols whose addresses are needed.
 pub const SYMBOLS: [&str; 10] = [

@@ -7,7 +7,7 @@ use super::drivers::with_module;
 use super::guard::configured;
 use super::journal::Entry;
 use super::leases::begin;
-use super::paths::told;
+use super::paths::reported;
 use super::{List, Stage, Start};
 use crate::attack_module::{DEVICE, Kind};
 
@@ -33,10 +33,10 @@ fn flood(stage: &Stage) -> Result<()> {
         // ended.
         let more = format!("--value {value} --count {count} --stay /run/told");
         let pid = begin(stage, "attack", "flood", target, &more)?;
-        let told = stage.wait_for(mark, "its digest", |it| it.field("WATCHDOG_PID") == pid)?;
-        let told = told.field("WATCHDOG_EXE_SHA256");
+        let reported = stage.wait_for(mark, "its digest", |it| it.field("WATCHDOG_PID") == pid)?;
+        let reported = reported.field("WATCHDOG_EXE_SHA256");
         let digest = stage.shell("sha256sum </host/attack")?.text();
-        ensure!(digest.starts_with(told) && told.len() == 64, "{told} is not {digest}");
+        ensure!(digest.starts_with(reported) && reported.len() == 64, "{reported} is not {digest}");
         let ended = "touch /run/told; until grep result /tmp/begun; do sleep 0.05; done";
         let said = stage.shell(ended)?.text();
         ensure!(said.contains("EPERM"), "{said}");
@@ -52,15 +52,15 @@ fn flood(stage: &Stage) -> Result<()> {
         };
         let begun = std::time::Instant::now();
         loop {
-            let (told, lost, entries) = accounted()?;
-            if told + lost == ATTEMPTS {
+            let (reported, lost, entries) = accounted()?;
+            if reported + lost == ATTEMPTS {
                 stage.note(&format!(
-                    "{ATTEMPTS} attempts: {told} told, {lost} counted, {entries} entries"
+                    "{ATTEMPTS} attempts: {reported} told, {lost} counted, {entries} entries"
                 ));
                 return Ok(());
             }
-            let is_open = told + lost < ATTEMPTS && begun.elapsed().as_secs() < 180;
-            ensure!(is_open, "{told} told and {lost} lost of {ATTEMPTS}");
+            let is_open = reported + lost < ATTEMPTS && begun.elapsed().as_secs() < 180;
+            ensure!(is_open, "{reported} told and {lost} lost of {ATTEMPTS}");
             std::thread::sleep(std::time::Duration::from_secs(1));
         }
     })
@@ -82,18 +82,18 @@ fn while_nobody_watched(stage: &Stage) -> Result<()> {
         let flood = stage.attack("flood", target, &["--value", &value, "--count", "5000"])?;
         ensure!(flood.result == "EPERM", "{}", flood.result);
         let options = ["--device", DEVICE, "--value", &value];
-        let told = with_module(stage, Kind::Remap, target, || {
+        let reported = with_module(stage, Kind::Remap, target, || {
             let attack = stage.attack("device-mmap", target, &options)?;
             ensure!(attack.result == "SIGKILL", "{}", attack.result);
             stage.start()?;
-            let untold = stage.wait_for(mark, "the rest of the flood", |it| {
+            let unreported = stage.wait_for(mark, "the rest of the flood", |it| {
                 it.is("guard-degraded") && it.field("WATCHDOG_PATH") == "write"
             })?;
             let entries = stage.entries(mark)?;
             let of_it = entries.iter().filter(|it| it.field("WATCHDOG_PID") == flood.pid).count();
-            let left: usize = untold.field("WATCHDOG_COUNT").parse()?;
+            let left: usize = unreported.field("WATCHDOG_COUNT").parse()?;
             ensure!(left > 0 && of_it + left == 5000, "{of_it} told, {left} counted");
-            let killed = told(stage, mark, "frames", "killed")?;
+            let killed = reported(stage, mark, "frames", "killed")?;
             ensure!(killed.field("WATCHDOG_PID") == attack.pid, "{killed:?}");
             ensure!(stage.byte(target)? == before, "it was written");
             let tampered = stage.wait_for(mark, "text-tampered", |it| it.is("text-tampered"))?;
@@ -102,7 +102,7 @@ fn while_nobody_watched(stage: &Stage) -> Result<()> {
             Ok(())
         });
         stage.poke(text, was)?;
-        told?;
+        reported?;
         stage.wait_for(mark, "text-clean", |it| it.is("text-clean")).map(drop)
     })
 }

@@ -13,7 +13,7 @@ use super::{List, Stage, Start};
 use crate::cache;
 use crate::host_watch::HostWatch;
 use crate::layout;
-use crate::node_kernel::{LARGE, NO_EXECUTE, NOBODYS, NodeKernel, PAGE, USER, WRITABLE};
+use crate::node_kernel::{LARGE, NO_EXECUTE, NodeKernel, PAGE, UNOWNED_MEMORY, USER, WRITABLE};
 use crate::truth::Truth;
 
 pub(super) const CASES: List = &[
@@ -55,7 +55,7 @@ fn live(stage: &Stage) -> String {
 /// stray. In memory at rest, neither shows a sign of life, and `locate` must choose none.
 fn decoy(stage: &Stage) -> Result<()> {
     let node = NodeKernel::of(stage.machine(), 1)?;
-    node.plant_decoy(NOBODYS)?;
+    node.plant_decoy(UNOWNED_MEMORY)?;
     let text = format!("{:#x}", node.truth.text_phys_start);
     let result = (|| {
         let (report, status) = locate(&live(stage))?;
@@ -63,7 +63,7 @@ fn decoy(stage: &Stage) -> Result<()> {
         ensure!(report["text"]["phys"] == text.as_str(), "{report}");
         let stray = &report["strays"][0];
         ensure!(stray["state"] == "located", "the copy is not whole: {report}");
-        ensure!(stray["phys"] == format!("{NOBODYS:#x}"), "{report}");
+        ensure!(stray["phys"] == format!("{UNOWNED_MEMORY:#x}"), "{report}");
         stage.machine().pause()?;
         let at_rest = locate(&live(stage));
         stage.machine().resume()?;
@@ -73,7 +73,7 @@ fn decoy(stage: &Stage) -> Result<()> {
         ensure!(reason.contains("none of them shows a sign of life"), "{report}");
         Ok(())
     })();
-    node.clear_decoy(NOBODYS)?;
+    node.clear_decoy(UNOWNED_MEMORY)?;
     result
 }
 
@@ -132,12 +132,15 @@ fn planted_later(stage: &Stage) -> Result<()> {
     let watch = HostWatch::start(stage.machine(), CONFIGURATION, &[])?;
     watch.wait(0, "node-found", "")?;
     let mark = watch.mark();
-    node.plant_decoy(NOBODYS)?;
+    node.plant_decoy(UNOWNED_MEMORY)?;
     let result = (|| {
         let (alert, took) =
             watch.wait(mark, "stray-kernel", "or parts of one, that the node does not run")?;
         stage.note(&format!("a decoy planted later: alerted after {took:.1?}"));
-        ensure!(alert["phys"] == format!("{NOBODYS:#x}") && alert["priority"] == 4, "{alert}");
+        ensure!(
+            alert["phys"] == format!("{UNOWNED_MEMORY:#x}") && alert["priority"] == 4,
+            "{alert}"
+        );
         let at = node.truth.text_phys_start + 0x5_4321;
         let before = stage.byte(at)?;
         stage.poke(at, before ^ 1)?;
@@ -147,7 +150,7 @@ fn planted_later(stage: &Stage) -> Result<()> {
         watch.wait(mark, "text-clean", "")?;
         Ok(())
     })();
-    node.clear_decoy(NOBODYS)?;
+    node.clear_decoy(UNOWNED_MEMORY)?;
     result?;
     let note = node.notes()?.into_iter().next().context("no note")?;
     let mut page = vec![0; PAGE as usize];
@@ -155,11 +158,11 @@ fn planted_later(stage: &Stage) -> Result<()> {
     let text = String::from_utf8_lossy(&page);
     let text = &text[text.find("OSRELEASE=").context("no release")?..];
     let forged = text.replace("NUMBER(phys_base)=", "NUMBER(phys_base)=12345678\nPHYS_BASE=");
-    stage.machine().ram().write(NOBODYS, forged.as_bytes())?;
+    stage.machine().ram().write(UNOWNED_MEMORY, forged.as_bytes())?;
     let alert = watch.wait_for(mark, "a stray note", |event| {
         event["event"] == "stray-kernel" && event["message"].to_string().contains("only vmcoreinfo")
     });
-    stage.machine().ram().write(NOBODYS, &vec![0; forged.len()])?;
+    stage.machine().ram().write(UNOWNED_MEMORY, &vec![0; forged.len()])?;
     alert?;
     let moved = |event: &Value| {
         ["node-lost", "node-rebooted", "node-found"].iter().any(|kind| event["event"] == *kind)
@@ -180,13 +183,13 @@ fn redirected(stage: &Stage) -> Result<()> {
     // The node now runs in the copy. The copy is identical, so the node must not notice.
     let mut copy = vec![0; usize::try_from(size)?];
     stage.machine().ram().read(text, &mut copy)?;
-    stage.machine().ram().write(NOBODYS, &copy)?;
+    stage.machine().ram().write(UNOWNED_MEMORY, &copy)?;
     let watch = HostWatch::start(stage.machine(), CONFIGURATION, &[])?;
     watch.wait(0, "node-found", "")?;
     thread::sleep(PERIOD * 2);
     let mark = watch.mark();
     let begun = Instant::now();
-    node.set(leaf, entry.wrapping_sub(text).wrapping_add(NOBODYS))?;
+    node.set(leaf, entry.wrapping_sub(text).wrapping_add(UNOWNED_MEMORY))?;
     let alert = watch.wait(mark, "text-tampered", "no longer leads to the text");
     node.set(leaf, entry)?;
     let (alert, _) = alert?;

@@ -17,7 +17,7 @@ pub struct Attack {
 
 impl Attack {
     /// Reads the outcome from what the attacking program wrote and how it ended.
-    fn told_by(output: &Output) -> Result<Self> {
+    fn reported_by(output: &Output) -> Result<Self> {
         const KILLED: i32 = 128 + libc::SIGKILL;
         if output.status == KILLED {
             let said = String::from_utf8_lossy(&output.stderr);
@@ -43,7 +43,7 @@ impl Stage {
         let at = format!("{at:#x}");
         let argv = [&["attack", "--path", path, "--at", &at], more].concat();
         let output = self.machine().node0().run(argv)?;
-        Attack::told_by(&output)
+        Attack::reported_by(&output)
             .with_context(|| format!("attack --path {path} --at {at}: {output}"))
     }
 
@@ -58,7 +58,7 @@ impl Stage {
             argv.extend(["--file", file]);
         }
         let output = self.machine().node0().run(argv)?;
-        Attack::told_by(&output)
+        Attack::reported_by(&output)
             .with_context(|| format!("disarm --by {by} --file {file}: {output}"))
     }
 
@@ -83,16 +83,16 @@ mod tests {
     /// or contradictory output must be an error.
     #[test]
     fn attacks() {
-        let told = |status, stdout: &str, stderr: &str| {
+        let reported = |status, stdout: &str, stderr: &str| {
             let (stdout, stderr) = (stdout.into(), stderr.into());
-            Attack::told_by(&Output { status, stdout, stderr }).map(|it| (it.result, it.pid))
+            Attack::reported_by(&Output { status, stdout, stderr }).map(|it| (it.result, it.pid))
         };
         let said = |result: &str, pid: &str| (result.to_owned(), pid.to_owned());
         let (denied, pid) = ("{\"pid\":7,\"result\":\"EPERM\"}\n", "attack: pid 7\n");
-        assert_eq!(told(1, denied, pid).expect("denied"), said("EPERM", "7"));
-        assert_eq!(told(137, "", pid).expect("killed"), said("SIGKILL", "7"));
-        assert!(told(0, denied, pid).is_err());
-        assert!(told(2, "", pid).is_err());
-        assert!(told(137, "", "").is_err());
+        assert_eq!(reported(1, denied, pid).expect("denied"), said("EPERM", "7"));
+        assert_eq!(reported(137, "", pid).expect("killed"), said("SIGKILL", "7"));
+        assert!(reported(0, denied, pid).is_err());
+        assert!(reported(2, "", pid).is_err());
+        assert!(reported(137, "", "").is_err());
     }
 }

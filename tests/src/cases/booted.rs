@@ -3,9 +3,9 @@
 use anyhow::{Result, ensure};
 
 use super::Stage;
-use super::guard::{NOBODYS, TRAMPOLINE, configuration};
+use super::guard::{TRAMPOLINE, UNOWNED_MEMORY, configuration};
 use super::leases::{LOADER, learned, start_by_lease};
-use super::paths::told;
+use super::paths::reported;
 use super::snapshots::STRICT;
 use super::stage::{UNIT, WATCHDOG};
 use crate::layout;
@@ -39,9 +39,9 @@ pub fn strict_from_boot(kernel: &str) -> Result<()> {
     ))?;
 
     let mark = stage.mark()?;
-    let open = stage.attack("open", NOBODYS, &[])?;
+    let open = stage.attack("open", UNOWNED_MEMORY, &[])?;
     ensure!(open.result == "EPERM", "/dev/mem: {}", open.result);
-    told(&stage, mark, "open", "denied")?;
+    reported(&stage, mark, "open", "denied")?;
     stage.shell(
         "logger strict-goes-on; journalctl --sync; journalctl -q | grep -q strict-goes-on",
     )?;

@@ -4,8 +4,8 @@
 use anyhow::{Result, ensure};
 
 use super::drivers::{load, with_module};
-use super::guard::{NOBODYS, configured};
-use super::paths::{not_told, told};
+use super::guard::{UNOWNED_MEMORY, configured};
+use super::paths::{not_reported, reported};
 use super::{List, Stage, Start};
 use crate::attack_module::{BRIDGE_DOMAIN, Kind};
 
@@ -31,7 +31,7 @@ const IOMMUFD: &str = "/dev/iommu";
 fn all_work(stage: &Stage) -> Result<()> {
     let iommu = Kind::Iommu { writes: true };
     for kind in [Kind::DmaPage, Kind::DmaResource, iommu] {
-        with_module(stage, kind, NOBODYS, || Ok(()))?;
+        with_module(stage, kind, UNOWNED_MEMORY, || Ok(()))?;
     }
     with_doors(stage, || {
         for door in doors(stage)? {
@@ -48,7 +48,7 @@ fn doors_are_closed(stage: &Stage) -> Result<()> {
     configured(stage, POLICY, || {
         let mark = stage.mark()?;
         closed(stage, CONTAINER)?;
-        let entry = told(stage, mark, "iommu", "denied")?;
+        let entry = reported(stage, mark, "iommu", "denied")?;
         ensure!(entry.is("write-denied"), "{entry:?}");
         ensure!(entry.field("WATCHDOG_PHYS").is_empty(), "{entry:?}");
         with_doors(stage, || {
@@ -67,7 +67,7 @@ fn doors_are_closed(stage: &Stage) -> Result<()> {
             let doors = doors(stage)?;
             let mark = stage.mark()?;
             doors.iter().try_for_each(|door| closed(stage, door))?;
-            told(stage, mark, "iommu", "denied")?;
+            reported(stage, mark, "iommu", "denied")?;
             stage.shell("exec 3</dev/full; exec 3<&-")?;
             let entries = stage.alerts(mark)?;
             ensure!(entries.len() == doors.len(), "{entries:#?}");
@@ -91,7 +91,7 @@ fn dma_is_seen(stage: &Stage) -> Result<()> {
         result?;
         let mark = stage.mark()?;
         with_module(stage, Kind::DmaPage, target, || Ok(()))?;
-        told(stage, mark, "iommu", "observed").map(drop)
+        reported(stage, mark, "iommu", "observed").map(drop)
     })
 }
 
@@ -102,7 +102,7 @@ fn iommu_is_seen(stage: &Stage) -> Result<()> {
         let target = stage.machine().truth(2)?.text_phys_start + 0x5000;
         let mark = stage.mark()?;
         with_module(stage, Kind::Iommu { writes: false }, target, || Ok(()))?;
-        not_told(stage, mark, "iommu")?;
+        not_reported(stage, mark, "iommu")?;
         seen(stage, Kind::Iommu { writes: true }, target, "iommu")
     })
 }
@@ -111,10 +111,10 @@ fn iommu_is_seen(stage: &Stage) -> Result<()> {
 /// node.
 fn seen(stage: &Stage, kind: Kind, target: u64, path: &str) -> Result<()> {
     let mark = stage.mark()?;
-    with_module(stage, kind, NOBODYS, || Ok(()))?;
-    not_told(stage, mark, path)?;
+    with_module(stage, kind, UNOWNED_MEMORY, || Ok(()))?;
+    not_reported(stage, mark, path)?;
     with_module(stage, kind, target, || Ok(()))?;
-    let entry = told(stage, mark, path, "observed")?;
+    let entry = reported(stage, mark, path, "observed")?;
     ensure!(entry.is("write-observed"), "{entry:?}");
     let expected = [
         ("WATCHDOG_NODE", "service-2"),

@@ -161,8 +161,11 @@ fn baseline_imported(stage: &Stage) -> Result<()> {
             output.status == 2 && output.to_string().contains("protects the baselines"),
             "{output}"
         );
-        let told = stage.wait_for(mark, "self", |it| it.field("WATCHDOG_PATH") == "self")?;
-        ensure!(told.is("guard-tampered") && told.field("WATCHDOG_EXE") == WATCHDOG, "{told:?}");
+        let reported = stage.wait_for(mark, "self", |it| it.field("WATCHDOG_PATH") == "self")?;
+        ensure!(
+            reported.is("guard-tampered") && reported.field("WATCHDOG_EXE") == WATCHDOG,
+            "{reported:?}"
+        );
         stage.shell(&format!("{import} --state-dir /tmp/elsewhere; rm -r /tmp/elsewhere"))?;
         goes_on(stage, watchdog)
     })

@@ -3,8 +3,8 @@
 
 use anyhow::{Result, ensure};
 
-use super::guard::NOBODYS;
-use super::paths::told;
+use super::guard::UNOWNED_MEMORY;
+use super::paths::reported;
 use super::{Stage, hardware};
 use crate::layout;
 
@@ -47,18 +47,18 @@ pub fn denied_at_the_door(stage: &Stage) -> Result<()> {
     stage.wait_for(mark, "the end of the start", |entry| entry.is("baseline-learned"))?;
     let result = (|| {
         let mark = stage.mark()?;
-        let attack = stage.attack("open", NOBODYS, &[])?;
+        let attack = stage.attack("open", UNOWNED_MEMORY, &[])?;
         ensure!(attack.result == "EPERM", "open: {}", attack.result);
-        let entry = told(stage, mark, "open", "denied")?;
+        let entry = reported(stage, mark, "open", "denied")?;
         ensure!(entry.is("write-denied"), "{entry:?}");
         ensure!(entry.field("WATCHDOG_PID") == attack.pid, "{entry:?}");
         stage.shell("mknod /tmp/other c 1 1")?;
-        let other = stage.attack("open", NOBODYS, &["--device", "/tmp/other"])?;
+        let other = stage.attack("open", UNOWNED_MEMORY, &["--device", "/tmp/other"])?;
         stage.shell("rm /tmp/other")?;
         ensure!(other.result == "EPERM", "by another name: {}", other.result);
         stage.wait_for(mark, "the other name", |it| it.field("WATCHDOG_PID") == other.pid)?;
         ensure!(!hardware::port(stage)?, "a port was written");
-        told(stage, mark, "pci", "denied")?;
+        reported(stage, mark, "pci", "denied")?;
         for harmless in ["read", "mmap-read"] {
             let read = stage.attack(harmless, main.start, &[])?;
             ensure!(read.result == "ok", "{harmless}: {}", read.result);
@@ -73,11 +73,11 @@ pub fn denied_at_the_door(stage: &Stage) -> Result<()> {
     })();
     stage.shell("kill $(cat /run/degraded.pid); while pidof watchdog; do sleep 0.1; done")?;
     result?;
-    let open = stage.attack("open", NOBODYS, &[])?;
+    let open = stage.attack("open", UNOWNED_MEMORY, &[])?;
     ensure!(open.result == "EPERM", "open after the watchdog has ended: {}", open.result);
     let disarmed = stage.on_console("watchdog guard disarm")?;
     ensure!(disarmed.success(), "{disarmed}");
-    let open = stage.attack("open", NOBODYS, &[])?;
+    let open = stage.attack("open", UNOWNED_MEMORY, &[])?;
     ensure!(open.result == "ok", "open after the guard was taken down: {}", open.result);
     Ok(())
 }

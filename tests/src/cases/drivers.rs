@@ -17,7 +17,7 @@ pub(super) const CASES: List = &[
 ];
 
 /// A reserved page that belongs to no node, and that no other case writes.
-const TARGET: u64 = guard::NOBODYS + 0x2000;
+const TARGET: u64 = guard::UNOWNED_MEMORY + 0x2000;
 /// A byte that is not the first one of its page.
 const WITHIN: u64 = TARGET + 0x123;
 /// Beyond all memory of the machine, but within the 40 address bits of its processors.

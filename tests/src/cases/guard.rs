@@ -45,7 +45,7 @@ const WRITES: [(&str, &str); 9] = [
 /// Attacks that must stay allowed on protected memory.
 const HARMLESS: [&str; 4] = ["open", "read", "mmap-read", "mmap-private"];
 /// A range that is reserved and belongs to no node: node 0's own place in Mint's scheme.
-pub(super) const NOBODYS: u64 = 0x2000_3000;
+pub(super) const UNOWNED_MEMORY: u64 = 0x2000_3000;
 /// Leaves everything that this scheme reserves for node 0 writable.
 pub(super) const BESIDE: &str = "[guard]\ndev_mem_writable = [\"0x20000000..0x38000000\"]";
 /// Leaves the page where processors begin (`layout::TRAMPOLINE`) writable for loaders. It belongs
@@ -143,7 +143,7 @@ fn exactly_the_ranges(stage: &Stage) -> Result<()> {
         }
         let first = layout::main_range(1).start;
         for (path, _) in WRITES {
-            for at in [NOBODYS, first - 1] {
+            for at in [UNOWNED_MEMORY, first - 1] {
                 let value = stage.byte(at)? ^ 0xff;
                 let attack =
                     stage.attack(path, at, &["--value", &format!("{value:#x}"), VIA[0], VIA[1]])?;
@@ -163,16 +163,16 @@ fn exactly_the_ranges(stage: &Stage) -> Result<()> {
 fn open_denied(stage: &Stage) -> Result<()> {
     configured(stage, "[guard.paths]\nopen = \"deny\"", || {
         let mark = stage.mark()?;
-        let attack = stage.attack("open", NOBODYS, &[])?;
+        let attack = stage.attack("open", UNOWNED_MEMORY, &[])?;
         ensure!(attack.result == "EPERM", "{}", attack.result);
         let alert = stage.wait_for(mark, "write-denied", |entry| entry.is("write-denied"))?;
         ensure!(alert.field("WATCHDOG_PATH") == "open", "{alert:?}");
         stage.shell("mknod /tmp/other c 1 1")?;
-        let other = stage.attack("open", NOBODYS, &["--device", "/tmp/other"])?;
+        let other = stage.attack("open", UNOWNED_MEMORY, &["--device", "/tmp/other"])?;
         stage.shell("rm /tmp/other")?;
         ensure!(other.result == "EPERM", "by another name: {}", other.result);
         stage.wait_for(mark, "the other name", |it| it.field("WATCHDOG_PID") == other.pid)?;
-        let read = stage.attack("read", NOBODYS, &[])?;
+        let read = stage.attack("read", UNOWNED_MEMORY, &[])?;
         ensure!(read.result == "ok", "{}", read.result);
         thread::sleep(Duration::from_secs(3));
         let entries = stage.alerts(mark)?;

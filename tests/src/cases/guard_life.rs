@@ -92,8 +92,8 @@ fn not_like_that(stage: &Stage) -> Result<()> {
         stage.start()?;
         // No watchdog ran to report the attempts when they were made.
         let is_own = |it: &Entry| it.field("WATCHDOG_PATH") == "self";
-        let told = stage.wait_for(mark, "self", is_own)?;
-        ensure!(told.is("guard-tampered"), "{told:?}");
+        let reported = stage.wait_for(mark, "self", is_own)?;
+        ensure!(reported.is("guard-tampered"), "{reported:?}");
         Ok(())
     })
 }
@@ -170,18 +170,18 @@ fn killed_in_the_middle(stage: &Stage) -> Result<()> {
             let by = |wanted: &dyn Fn(&Entry) -> bool| -> u64 {
                 entries.iter().filter(is_write).filter(|it| wanted(it)).map(count).sum()
             };
-            let told = by(&|it| it.is("write-denied"));
+            let reported = by(&|it| it.is("write-denied"));
             let counted = by(&|it| it.is("guard-degraded"));
             // If a watchdog is killed before it records a report, the next one counts that again.
             let twice: u64 = last_words(&entries).into_iter().map(count).sum();
-            if (ATTEMPTS..=ATTEMPTS + twice).contains(&(told + counted)) {
+            if (ATTEMPTS..=ATTEMPTS + twice).contains(&(reported + counted)) {
                 stage.note(&format!(
-                    "{ATTEMPTS} attempts, {kills} kills: {told} told, {counted} counted"
+                    "{ATTEMPTS} attempts, {kills} kills: {reported} told, {counted} counted"
                 ));
                 return still_denies(stage);
             }
-            let is_open = told + counted < ATTEMPTS && begun.elapsed().as_secs() < 180;
-            ensure!(is_open, "{told} told and {counted} counted of {ATTEMPTS}, {kills} kills");
+            let is_open = reported + counted < ATTEMPTS && begun.elapsed().as_secs() < 180;
+            ensure!(is_open, "{reported} told and {counted} counted of {ATTEMPTS}, {kills} kills");
             thread::sleep(Duration::from_secs(1));
         }
     })
@@ -189,8 +189,8 @@ fn killed_in_the_middle(stage: &Stage) -> Result<()> {
 
 /// The last write that each watchdog reported, except for the one that runs.
 fn last_words(entries: &[Entry]) -> Vec<&Entry> {
-    let told: Vec<_> = entries.iter().filter(|it| it.is("write-denied")).collect();
-    let pairs = told.windows(2).filter(|pair| pair[0].field("_PID") != pair[1].field("_PID"));
+    let reported: Vec<_> = entries.iter().filter(|it| it.is("write-denied")).collect();
+    let pairs = reported.windows(2).filter(|pair| pair[0].field("_PID") != pair[1].field("_PID"));
     pairs.map(|pair| pair[0]).collect()
 }
 

@@ -3,12 +3,12 @@
 use anyhow::{Context, Result, ensure};
 
 use super::drivers::{load, with_module};
-use super::guard::{BESIDE, NOBODYS, configured};
+use super::guard::{BESIDE, UNOWNED_MEMORY, configured};
 use super::journal::Entry;
 use super::leases::{
     HOLDER, begin, is_held_by, lease, over, spare_byte, stays, take, wait_for_byte,
 };
-use super::paths::told;
+use super::paths::reported;
 use super::stage::WATCHDOG;
 use super::{List, Stage, Start};
 use crate::attack_module::{DEVICE, Kind};
@@ -41,7 +41,7 @@ fn held_before(stage: &Stage) -> Result<()> {
     let value = before ^ 0x5a;
     let holder = begin(stage, "attack", "hold", at, &format!("--value {value:#x}"))?;
     wait_for_byte(stage, at, value)?;
-    let harmless = begin(stage, "attack", "hold", NOBODYS, "")?;
+    let harmless = begin(stage, "attack", "hold", UNOWNED_MEMORY, "")?;
     let text = stage.machine().truth(2)?.text_phys_start + 0x5000;
     let modules = phram(stage, text)?;
     let result = configured(stage, BESIDE, || {
@@ -158,7 +158,7 @@ fn written_by_driver(stage: &Stage, mark: usize, page: u64) -> Result<()> {
 /// with `/dev/port` open cannot write a port.
 fn open_before(stage: &Stage) -> Result<()> {
     let mark = stage.mark()?;
-    let holder = begin(stage, "attack", "hold-open", NOBODYS, "")?;
+    let holder = begin(stage, "attack", "hold-open", UNOWNED_MEMORY, "")?;
     stage.shell(
         "sleep 300 </dev/mem & echo $! >/tmp/reader
          rm -f /tmp/go /tmp/port
@@ -174,12 +174,12 @@ fn open_before(stage: &Stage) -> Result<()> {
         stage.shell("touch /tmp/go; until [ -e /tmp/port ]; do sleep 0.05; done")?;
         let port = stage.shell("cat /tmp/port")?.text();
         ensure!(port.contains("Operation not permitted"), "a port was written: {port}");
-        told(stage, mark, "pci", "denied")?;
+        reported(stage, mark, "pci", "denied")?;
         // The holder of a lease may open `/dev/mem`.
         stage.shell(&format!("install -m 755 /host/attack {HOLDER}"))?;
         take(stage, 1, "600s", HOLDER)?;
         let (at, node0) = (format!("{:#x}", spare_byte(1)), stage.machine().node0());
-        let other = stage.attack("open", NOBODYS, &[])?;
+        let other = stage.attack("open", UNOWNED_MEMORY, &[])?;
         ensure!(other.result == "EPERM", "another opened it: {}", other.result);
         let output = node0.run([HOLDER, "--path", "pwrite", "--at", &at])?;
         ensure!(output.success(), "the lease's holder: {output}");

@@ -4,7 +4,7 @@
 use anyhow::{Result, bail, ensure};
 
 use super::drivers::with_module;
-use super::guard::{NOBODYS, VIA, configured};
+use super::guard::{UNOWNED_MEMORY, VIA, configured};
 use super::journal::Entry;
 use super::snapshots::{MIXED, STRICT};
 use super::{Attack, List, Stage, Start, hardware};
@@ -35,14 +35,14 @@ pub(super) const CASES: List = &[
 ];
 
 /// Waits for the guard's event about a path.
-pub(super) fn told(stage: &Stage, mark: usize, path: &str, action: &str) -> Result<Entry> {
+pub(super) fn reported(stage: &Stage, mark: usize, path: &str, action: &str) -> Result<Entry> {
     stage.wait_for(mark, path, |entry| {
         entry.field("WATCHDOG_PATH") == path && entry.field("WATCHDOG_ACTION") == action
     })
 }
 
 /// Checks that there is no event about a path.
-pub(super) fn not_told(stage: &Stage, mark: usize, path: &str) -> Result<()> {
+pub(super) fn not_reported(stage: &Stage, mark: usize, path: &str) -> Result<()> {
     let entries = stage.alerts(mark)?;
     ensure!(entries.iter().all(|entry| entry.field("WATCHDOG_PATH") != path), "{entries:#?}");
     Ok(())
@@ -62,7 +62,7 @@ fn frames_kill(stage: &Stage) -> Result<()> {
                 let attack = stage.attack("device-mmap", target, &options)?;
                 ensure!(attack.result == "SIGKILL", "{path}: {}", attack.result);
                 ensure!(stage.byte(target)? == before, "{path} changed the text");
-                let entry = told(stage, mark, path, "killed")?;
+                let entry = reported(stage, mark, path, "killed")?;
                 ensure!(entry.is("write-killed"), "{entry:?}");
                 ensure!(entry.field("WATCHDOG_NODE") == "service-2", "{entry:?}");
                 ensure!(entry.field("WATCHDOG_PID") == attack.pid, "{entry:?}");
@@ -70,15 +70,15 @@ fn frames_kill(stage: &Stage) -> Result<()> {
                 Ok(())
             })?;
             let mark = stage.mark()?;
-            with_module(stage, kind, NOBODYS, || {
-                let value = stage.byte(NOBODYS)? ^ 0xff;
+            with_module(stage, kind, UNOWNED_MEMORY, || {
+                let value = stage.byte(UNOWNED_MEMORY)? ^ 0xff;
                 let options = ["--device", DEVICE, "--value", &format!("{value:#x}")];
-                let attack = stage.attack("device-mmap", NOBODYS, &options)?;
+                let attack = stage.attack("device-mmap", UNOWNED_MEMORY, &options)?;
                 ensure!(attack.result == "ok", "{path} elsewhere: {}", attack.result);
-                ensure!(stage.byte(NOBODYS)? == value, "{path} elsewhere wrote nothing");
+                ensure!(stage.byte(UNOWNED_MEMORY)? == value, "{path} elsewhere wrote nothing");
                 Ok(())
             })?;
-            not_told(stage, mark, path)?;
+            not_reported(stage, mark, path)?;
         }
         Ok(())
     })
@@ -92,11 +92,11 @@ fn ioremap_is_seen(stage: &Stage) -> Result<()> {
         let kinds: [fn(u8) -> Kind; 2] = [Kind::Ioremap, Kind::Memremap];
         for kind in kinds {
             let mark = stage.mark()?;
-            let other = kind(stage.byte(NOBODYS)?);
-            with_module(stage, other, NOBODYS, || Ok(()))?;
+            let other = kind(stage.byte(UNOWNED_MEMORY)?);
+            with_module(stage, other, UNOWNED_MEMORY, || Ok(()))?;
             let read = stage.attack("read", target, &[])?;
             ensure!(read.result == "ok", "{}", read.result);
-            not_told(stage, mark, "ioremap")?;
+            not_reported(stage, mark, "ioremap")?;
             // The module writes the byte that is there, so the text stays as it is. The kernel
             // itself may refuse: x86 does not map a page as device registers that the watchdog has
             // mapped as memory.
@@ -104,7 +104,7 @@ fn ioremap_is_seen(stage: &Stage) -> Result<()> {
             if let Err(refusal) = loaded {
                 ensure!(format!("{refusal:#}").contains("Cannot allocate memory"), "{refusal:#}");
             }
-            let entry = told(stage, mark, "ioremap", "observed")?;
+            let entry = reported(stage, mark, "ioremap", "observed")?;
             ensure!(entry.is("write-observed"), "{entry:?}");
             ensure!(entry.field("WATCHDOG_NODE") == "service-1", "{entry:?}");
             ensure!(entry.field("WATCHDOG_COMM") == "insmod", "{entry:?}");
@@ -144,7 +144,7 @@ fn hotplug_is_seen(stage: &Stage) -> Result<()> {
         });
         stage.shell(&format!("echo {} >{AUTO_ONLINE}", as_before.text().trim()))?;
         added?;
-        let entry = told(stage, mark, "hotplug", "observed")?;
+        let entry = reported(stage, mark, "hotplug", "observed")?;
         ensure!(entry.field("WATCHDOG_NODE") == "service-1", "{entry:?}");
         ensure!(entry.field("WATCHDOG_LENGTH") == HOTPLUG_SIZE.to_string(), "{entry:?}");
         stage.wait_for(mark, "it is over", |entry| {
@@ -163,18 +163,18 @@ fn hardware_is_denied(stage: &Stage) -> Result<()> {
     configured(stage, "", || {
         let mark = stage.mark()?;
         ensure!(!hardware::pci(stage)?, "PCI configuration space was written");
-        let entry = told(stage, mark, "pci", "denied")?;
+        let entry = reported(stage, mark, "pci", "denied")?;
         ensure!(entry.field("MESSAGE").contains("(pci-access)"), "{entry:?}");
         let mark = stage.mark()?;
         ensure!(!hardware::port(stage)?, "a port was written");
-        told(stage, mark, "pci", "denied")?;
+        reported(stage, mark, "pci", "denied")?;
         let attack = stage.attack("ioperm", 0x80, &[])?;
         ensure!(attack.result == "EPERM", "ioperm: {}", attack.result);
-        let entry = told(stage, mark, "lockdown", "denied")?;
+        let entry = reported(stage, mark, "lockdown", "denied")?;
         ensure!(entry.field("MESSAGE").contains("(ioport)"), "{entry:?}");
         ensure!(entry.field("WATCHDOG_PID") == attack.pid, "{entry:?}");
         ensure!(!hardware::parameters(stage)?, "a module took an address");
-        told(stage, mark, "module-parameters", "denied").map(drop)
+        reported(stage, mark, "module-parameters", "denied").map(drop)
     })
 }
 
@@ -184,17 +184,17 @@ fn kexec_is_judged(stage: &Stage) -> Result<()> {
     stage.preempt()?;
     configured(stage, MIXED, || {
         let mark = stage.mark()?;
-        let beside = stage.attack("kexec", NOBODYS, &[])?;
+        let beside = stage.attack("kexec", UNOWNED_MEMORY, &[])?;
         ensure!(beside.result == "ok", "beside a node: {}", beside.result);
-        told(stage, mark, "kexec", "observed")?;
-        not_told(stage, mark, "kexec-segments")?;
+        reported(stage, mark, "kexec", "observed")?;
+        not_reported(stage, mark, "kexec-segments")?;
         let target = stage.machine().truth(1)?.text_phys_start;
         let attack = stage.attack("kexec", target, &[])?;
         ensure!(attack.result == "EPERM", "{}", attack.result);
-        let entry = told(stage, mark, "kexec-segments", "denied")?;
+        let entry = reported(stage, mark, "kexec-segments", "denied")?;
         ensure!(entry.field("WATCHDOG_NODE") == "service-1", "{entry:?}");
         ensure!(entry.field("WATCHDOG_PHYS") == format!("{target:#x}"), "{entry:?}");
-        let hidden = stage.attack("kexec-unreadable", NOBODYS, &[])?;
+        let hidden = stage.attack("kexec-unreadable", UNOWNED_MEMORY, &[])?;
         ensure!(hidden.result == "EPERM", "unreadable: {}", hidden.result);
         kexec_changed_in_flight(stage, target)
     })
@@ -205,10 +205,10 @@ fn kexec_is_judged(stage: &Stage) -> Result<()> {
 fn kexec_changed_in_flight(stage: &Stage, target: u64) -> Result<()> {
     let mark = stage.mark()?;
     // The two addresses differ in one byte: the kernel copies byte by byte, and may mix them.
-    let via = format!("{:#x}", NOBODYS & !0xff_ffff | target & 0xff_ffff);
+    let via = format!("{:#x}", UNOWNED_MEMORY & !0xff_ffff | target & 0xff_ffff);
     let attack = stage.attack("kexec-race", target, &["--via", &via, "--seconds", "30"])?;
     ensure!(attack.result == "SIGKILL", "in flight: {}", attack.result);
-    let killed = told(stage, mark, "kexec-segments", "killed")?;
+    let killed = reported(stage, mark, "kexec-segments", "killed")?;
     ensure!(killed.field("WATCHDOG_PID") == attack.pid, "{killed:?}");
     ensure!(killed.field("WATCHDOG_PHYS") == format!("{:#x}", target & !0xfff), "{killed:?}");
     let loaded = stage.shell("cat /sys/kernel/kexec_loaded")?.text();
@@ -225,7 +225,7 @@ fn ftrace_stays(stage: &Stage) -> Result<()> {
         ensure!(!set.success(), "it was set");
         let value = stage.shell("cat /proc/sys/kernel/ftrace_enabled")?.text();
         ensure!(value.trim() == "1", "it is {value}");
-        let entry = told(stage, mark, "ftrace-enabled", "denied")?;
+        let entry = reported(stage, mark, "ftrace-enabled", "denied")?;
         ensure!(entry.is("guard-tampered") && entry.field("PRIORITY") == "2", "{entry:?}");
         stage.shell("sysctl -q kernel.panic=0")?;
         let target = stage.machine().truth(1)?.text_phys_start;
@@ -240,15 +240,15 @@ fn ftrace_stays(stage: &Stage) -> Result<()> {
 fn strict(stage: &Stage) -> Result<()> {
     configured(stage, STRICT, || {
         let mark = stage.mark()?;
-        let open = stage.attack("open", NOBODYS, &[])?;
+        let open = stage.attack("open", UNOWNED_MEMORY, &[])?;
         ensure!(open.result == "EPERM", "open: {}", open.result);
-        told(stage, mark, "open", "denied")?;
-        let module = with_module(stage, Kind::Remap, NOBODYS, || Ok(()));
+        reported(stage, mark, "open", "denied")?;
+        let module = with_module(stage, Kind::Remap, UNOWNED_MEMORY, || Ok(()));
         ensure!(module.is_err(), "a module was loaded");
-        told(stage, mark, "module", "denied")?;
-        let kexec = stage.attack("kexec", NOBODYS, &[])?;
+        reported(stage, mark, "module", "denied")?;
+        let kexec = stage.attack("kexec", UNOWNED_MEMORY, &[])?;
         ensure!(kexec.result == "EPERM", "kexec: {}", kexec.result);
-        told(stage, mark, "kexec", "denied")?;
+        reported(stage, mark, "kexec", "denied")?;
         stage.shell(
             "systemd-run --wait --quiet --collect /bin/true
              logger strict-goes-on; journalctl --sync; journalctl -q | grep -q strict-goes-on
@@ -280,7 +280,7 @@ fn observe(stage: &Stage) -> Result<()> {
         let mark = stage.mark()?;
         let killed = stage.attack_unchanged("remap-file-pages", target, &VIA)?;
         ensure!(killed.result == "SIGKILL", "remap-file-pages: {}", killed.result);
-        let entry = told(stage, mark, "remap-file-pages", "killed")?;
+        let entry = reported(stage, mark, "remap-file-pages", "killed")?;
         ensure!(entry.is("write-killed"), "{entry:?}");
         ensure!(entry.field("WATCHDOG_PID") == killed.pid, "{entry:?}");
         Ok(())
@@ -297,7 +297,7 @@ fn seen_where(stage: &Stage, attack: &str, path: &str, at: u64) -> Result<(Attac
         let mark = stage.mark()?;
         let attack = stage.attack(attack, at, &[])?;
         ensure!(attack.result == "ok", "{path}: {}", attack.result);
-        let entry = told(stage, mark, path, "observed")?;
+        let entry = reported(stage, mark, path, "observed")?;
         if !entry.field("WATCHDOG_PHYS").is_empty() {
             return Ok((attack, entry));
         }

@@ -125,10 +125,10 @@ fn judge(said: &Value, border: u64, seen: &BTreeSet<(u64, u8)>) -> Result<()> {
 /// Checks that no event since the race began says that the guard or the watch did not hold.
 fn holds(stage: &Stage, since: &str) -> Result<()> {
     let kinds = BROKEN.map(|kind| format!("WATCHDOG_EVENT={kind}")).join(" + ");
-    let told = stage.shell(&format!(
+    let reported = stage.shell(&format!(
         "journalctl --sync; journalctl -q --no-pager -o cat --since=@{since} {kinds}"
     ))?;
-    ensure!(told.text().trim().is_empty(), "the guard did not hold: {}", told.text());
+    ensure!(reported.text().trim().is_empty(), "the guard did not hold: {}", reported.text());
     Ok(())
 }
 

@@ -27,8 +27,8 @@ pub(super) const SPARE_PROCESSOR: u8 = layout::MAX_SERVICE_NODES + 1;
 /// kernel/sched/debug.c).
 const PREEMPTION: &str = "/sys/kernel/debug/sched/preempt";
 /// How long any action of the watchdog may take under emulation.
-const PATIENCE: Duration = Duration::from_secs(180);
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const ENTRY_TIMEOUT: Duration = Duration::from_secs(180);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The machine, and what cases need of it.
 pub struct Stage {
@@ -325,7 +325,7 @@ EOF
             Some(journal) => journal,
             none => none.insert(Follower::start(self.machine.node0())?),
         };
-        let waited = self.machine.health().wait("no entry", PATIENCE, LOOK_EVERY, || {
+        let waited = self.machine.health().wait("no entry", ENTRY_TIMEOUT, POLL_INTERVAL, || {
             let mut entries = journal.entries()?.iter().skip(mark);
             Ok(entries.find(|entry| is_it(entry)).cloned())
         });

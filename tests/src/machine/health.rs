@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{console, qemu::Watch, run_directory};
 
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Watches QEMU and the consoles of all nodes.
 pub struct Health {
@@ -63,7 +63,7 @@ impl Health {
             if let Some(found) = look()? {
                 return Ok(found);
             }
-            if checked.elapsed() >= LOOK_EVERY {
+            if checked.elapsed() >= POLL_INTERVAL {
                 self.check()?;
                 checked = Instant::now();
             }

@@ -61,7 +61,7 @@ const NODE_START: Duration = Duration::from_secs(180);
 /// For QEMU to write all memory to a file, on a busy host.
 const DUMP: Duration = Duration::from_secs(300);
 
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A running machine.
 pub struct Machine {
@@ -190,7 +190,7 @@ impl Machine {
         let file = format!("file:{}", path.display());
         let arguments = json!({ "paging": false, "protocol": file, "detach": true });
         self.qmp.execute("dump-guest-memory", arguments)?;
-        self.health.wait("QEMU does not finish the core", DUMP, LOOK_EVERY, || {
+        self.health.wait("QEMU does not finish the core", DUMP, POLL_INTERVAL, || {
             let dump = self.qmp.execute("query-dump", json!({}))?;
             match dump["status"].as_str() {
                 Some("completed") => Ok(Some(())),

@@ -27,7 +27,7 @@ const RUN: Duration = Duration::from_secs(300);
 /// Maximum time for anything that the agent does by itself.
 const ANSWER: Duration = Duration::from_secs(60);
 
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Node 0.
 pub struct Node0 {
@@ -196,7 +196,7 @@ impl Link {
     }
 
     fn next_event(&self, from: &Receiver<Event>, what: &str, limit: Duration) -> Result<Event> {
-        self.health.wait(what, limit, LOOK_EVERY, || match from.try_recv() {
+        self.health.wait(what, limit, POLL_INTERVAL, || match from.try_recv() {
             Ok(event) => Ok(Some(event)),
             // The dispatcher ends with QEMU, and the wait detects that.
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => Ok(None),
@@ -233,7 +233,7 @@ impl Process {
     pub fn wait(mut self, limit: Duration) -> Result<Output> {
         let what = format!("`{}` on node 0 does not end", self.name);
         let health = Arc::clone(&self.link.health);
-        let waited = health.wait(&what, limit, LOOK_EVERY, || {
+        let waited = health.wait(&what, limit, POLL_INTERVAL, || {
             self.take_events()?;
             Ok(self.ended.then_some(()))
         });
@@ -252,7 +252,7 @@ impl Process {
     ) -> Result<T> {
         let what = format!("`{}` on node 0 does not write what is awaited", self.name);
         let health = Arc::clone(&self.link.health);
-        let waited = health.wait(&what, limit, LOOK_EVERY, || {
+        let waited = health.wait(&what, limit, POLL_INTERVAL, || {
             self.take_events()?;
             match found(&self.output) {
                 None if self.ended => bail!("`{}` on node 0 ended early", self.name),

@@ -19,7 +19,7 @@ use crate::{
 /// places, under emulation.
 const ANSWER: Duration = Duration::from_secs(180);
 
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A service node.
 pub struct ServiceNode {
@@ -48,7 +48,8 @@ impl ServiceNode {
         let mailbox = self.mailbox();
         let sequence = mailbox.send_request(request)?;
         let what = format!("node {} does not answer {request:?}", self.number);
-        let reply = self.health.wait(&what, ANSWER, LOOK_EVERY, || mailbox.reply_to(sequence))?;
+        let reply =
+            self.health.wait(&what, ANSWER, POLL_INTERVAL, || mailbox.reply_to(sequence))?;
         match reply {
             Reply::Failed(why) => bail!("node {} failed at {request:?}: {why}", self.number),
             reply => Ok(reply),
@@ -110,8 +111,9 @@ impl ServiceNode {
         let mailbox = self.mailbox();
         let first = mailbox.ticks()?;
         let what = format!("node {} does not tick", self.number);
-        self.health
-            .wait(&what, ANSWER, LOOK_EVERY, || Ok((mailbox.ticks()? >= first + 10).then_some(())))
+        self.health.wait(&what, ANSWER, POLL_INTERVAL, || {
+            Ok((mailbox.ticks()? >= first + 10).then_some(()))
+        })
     }
 
     pub(super) fn forget(&self) -> Result<()> {
@@ -121,7 +123,7 @@ impl ServiceNode {
     pub(super) fn wait_until_it_listens(&self, limit: Duration) -> Result<()> {
         let mailbox = self.mailbox();
         let what = format!("node {} was started and does not answer", self.number);
-        self.health.wait(&what, limit, LOOK_EVERY, || Ok(mailbox.is_open()?.then_some(())))
+        self.health.wait(&what, limit, POLL_INTERVAL, || Ok(mailbox.is_open()?.then_some(())))
     }
 
     fn mailbox(&self) -> std::sync::MutexGuard<'_, Mailbox> {

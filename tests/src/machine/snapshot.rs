@@ -28,7 +28,7 @@ use crate::truth::Truth;
 
 /// For QEMU to save or load the state of its devices, on a busy host.
 const STATE: Duration = Duration::from_secs(120);
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 const MANIFEST: &str = "manifest.json";
 
@@ -180,7 +180,7 @@ fn leave_memory_alone(qmp: &Qmp) -> Result<()> {
 }
 
 fn wait(qmp: &Qmp, health: &Health, what: &str) -> Result<()> {
-    health.wait(&format!("QEMU does not {what} the machine's state"), STATE, LOOK_EVERY, || {
+    health.wait(&format!("QEMU does not {what} the machine's state"), STATE, POLL_INTERVAL, || {
         let migration = qmp.execute("query-migrate", json!({}))?;
         match migration["status"].as_str() {
             Some("completed") => Ok(Some(())),

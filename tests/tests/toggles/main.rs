@@ -162,8 +162,8 @@ fn every_toggle_rewrites_text_and_restores_it(kernel: &str) -> Result<()> {
                 Mechanism::Kprobe => function.map(|function| format!(" at {function}")),
                 _ => None,
             };
-            let is_told = |target: String| causes.iter().any(|cause| cause.contains(&target));
-            ensure!(target.is_none_or(is_told), "{toggle} leads elsewhere: {causes:?}");
+            let is_reported = |target: String| causes.iter().any(|cause| cause.contains(&target));
+            ensure!(target.is_none_or(is_reported), "{toggle} leads elsewhere: {causes:?}");
             ensure!(may_do_nothing || !during.is_empty(), "{toggle} changes nothing");
         }
         Ok(())

@@ -59,12 +59,16 @@ pub fn judged(input: &Input) -> Option<Sweep> {
     let mut last = None;
     for _ in 0..2 {
         let swept = verifier.sweep(&input.memory, &SUSPECT.kernel, usize::MAX).ok()?;
-        let told = &swept.unexplained;
-        assert_eq!(told.len(), swept.unexplained_total, "not everything is told");
+        let reported = &swept.unexplained;
+        assert_eq!(reported.len(), swept.unexplained_total, "not everything is told");
         let verdict = swept.verdict;
-        assert_eq!(verdict == Verdict::Tampered, !told.is_empty(), "{verdict} with {told:x?}");
+        assert_eq!(
+            verdict == Verdict::Tampered,
+            !reported.is_empty(),
+            "{verdict} with {reported:x?}"
+        );
         if input.memory.is_still() {
-            let places = verifier.instrumented(&SUSPECT.kernel).chain(told.iter().cloned());
+            let places = verifier.instrumented(&SUSPECT.kernel).chain(reported.iter().cloned());
             let mut explained = SUSPECT.sites.clone();
             for place in places {
                 let start = (place.virt.0 - VIRT) as usize;
@@ -74,9 +78,10 @@ pub fn judged(input: &Input) -> Option<Sweep> {
             let mut live = vec![0; SUSPECT.text.len()];
             input.memory.read(SUSPECT.kernel.text.phys, &mut live).ok()?;
             let bytes = SUSPECT.text.iter().zip(&live).zip(&explained);
-            let passed_over = bytes.enumerate().find(|(_, ((a, b), told))| a != b && !**told);
+            let passed_over =
+                bytes.enumerate().find(|(_, ((a, b), reported))| a != b && !**reported);
             assert!(passed_over.is_none(), "passed over: {passed_over:x?}");
-            let clean = live == SUSPECT.text && told.is_empty() && swept.causes.is_empty();
+            let clean = live == SUSPECT.text && reported.is_empty() && swept.causes.is_empty();
             assert_eq!(verdict == Verdict::Clean, clean, "{verdict}");
         }
         verifier.patched(&SUSPECT.kernel).for_each(drop);

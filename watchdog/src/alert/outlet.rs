@@ -92,7 +92,7 @@ impl Outlet {
     /// Waits until every destination has confirmed all events that were queued before the call.
     /// Returns false if that takes longer than `within`.
     #[must_use]
-    pub fn is_heard(&self, within: Duration) -> bool {
+    pub fn is_delivered(&self, within: Duration) -> bool {
         let counters = &self.0.counters;
         let (begun, queued) = (Instant::now(), counters.queued.load(Ordering::Relaxed));
         while counters.delivered.load(Ordering::Relaxed) < queued {
@@ -171,11 +171,11 @@ mod tests {
         let (release, gate) = mpsc::channel();
         let (taken, _events) = mpsc::channel();
         let (outlet, _) = Outlet::new(vec![Box::new(Slow(gate, taken))]);
-        assert!(outlet.is_heard(Duration::ZERO));
+        assert!(outlet.is_delivered(Duration::ZERO));
         outlet.send(Event::new(EventKind::Started, "x"));
-        assert!(!outlet.is_heard(Duration::from_millis(50)));
+        assert!(!outlet.is_delivered(Duration::from_millis(50)));
         release.send(()).unwrap();
-        assert!(outlet.is_heard(Duration::from_secs(20)));
+        assert!(outlet.is_delivered(Duration::from_secs(20)));
         outlet.close();
     }
 
@@ -189,7 +189,7 @@ mod tests {
         let receipt = Receipt { path: 3, attempts: 7 };
         outlet.send(Event { receipt: Some(receipt), ..Event::new(EventKind::Started, "x") });
         outlet.send(Event::new(EventKind::Started, "without a receipt"));
-        assert!(!outlet.is_heard(Duration::from_millis(50)) && receipts.try_recv().is_err());
+        assert!(!outlet.is_delivered(Duration::from_millis(50)) && receipts.try_recv().is_err());
         release.send(()).unwrap();
         assert_eq!(receipts.blocking_recv(), Some(receipt));
         drop(release);

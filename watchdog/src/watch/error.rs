@@ -60,7 +60,7 @@ pub enum WatchError {
          guard was put in force. Check that journald runs (systemctl status \
          systemd-journald.socket), and that no policy confines the watchdog (AppArmor, Landlock)"
     )]
-    Unheard(Duration),
+    Undelivered(Duration),
     /// The role of an earlier guard remains.
     #[error(
         "no guard was armed, so the watchdog must give up the trust of any earlier guard, and \
@@ -77,6 +77,6 @@ impl WatchError {
     /// Whether the watch had begun, so that another try may succeed.
     #[must_use]
     pub fn had_begun(&self) -> bool {
-        matches!(self, Self::Broken(_) | Self::SweeperDied | Self::Unheard(_))
+        matches!(self, Self::Broken(_) | Self::SweeperDied | Self::Undelivered(_))
     }
 }

@@ -178,8 +178,8 @@ impl<'a> Start<'a> {
         let baselines = BaselineWatch::new(self.options.store());
         let mut watched = WatchedGuard::new(guard, leases, self_tests, baselines);
         watched.update_baselines();
-        if !self.outlet.is_heard(DELIVERY_TIMEOUT) {
-            return Err(WatchError::Unheard(DELIVERY_TIMEOUT));
+        if !self.outlet.is_delivered(DELIVERY_TIMEOUT) {
+            return Err(WatchError::Undelivered(DELIVERY_TIMEOUT));
         }
         // From here on the guard stays in force, even if this process is killed.
         let inherited = watched.guard.keep()?;

@@ -97,7 +97,7 @@ impl<'a> Session<'a> {
         progress: &[Mutex<Progress>],
         begun: Instant,
     ) -> Result<Vec<ExitStatus>> {
-        let mut told = begun;
+        let mut announced = begun;
         loop {
             let statuses: Option<Vec<_>> =
                 running.iter_mut().map(|process| process.try_wait()).collect::<io::Result<_>>()?;
@@ -105,8 +105,8 @@ impl<'a> Session<'a> {
                 return Ok(statuses);
             }
             thread::sleep(Duration::from_millis(100));
-            if self.news && told.elapsed() >= NEWS {
-                told = Instant::now();
+            if self.news && announced.elapsed() >= NEWS {
+                announced = Instant::now();
                 println!("{}", line(&self.target.name, &sum(progress)?, begun.elapsed(), ""));
             }
         }

@@ -60,13 +60,13 @@ pub(crate) fn file_signal(pid: i32) -> io::Result<()> {
 
 /// Waits for a process with this start time to end. Refused if it is still there after this time.
 pub(crate) fn ends(pid: i32, started: &str, patience: Duration) -> io::Result<()> {
-    const LOOK_EVERY: Duration = Duration::from_millis(50);
+    const POLL_INTERVAL: Duration = Duration::from_millis(50);
     let begun = Instant::now();
     while start_time(pid).is_ok_and(|time| time == started) {
         if begun.elapsed() > patience {
             return Err(io::Error::from_raw_os_error(libc::EPERM));
         }
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(POLL_INTERVAL);
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ const SETTING: &str = "/proc/sys/kernel/ftrace_enabled";
 /// How long a program stays attached if its presence is all that matters.
 const A_MOMENT: Duration = Duration::from_secs(1);
 /// Maximum time until a process makes its next system call.
-const PATIENCE: Duration = Duration::from_secs(5);
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Makes the hook's function return a positive number for this process, so that the guard's
 /// program, which runs after it, is not called. Then opens a pinned table.
@@ -176,7 +176,7 @@ pub(crate) fn send_signal(pid: i32) -> io::Result<()> {
     let before = process::start_time(pid)?;
     let program = Program { kind: RAW_TRACEPOINT, attach: 0, target: 0, code: &code }.load()?;
     let _link = bpf::link(&program, Some(c"sys_enter"))?;
-    process::ends(pid, &before, PATIENCE)
+    process::ends(pid, &before, END_TIMEOUT)
 }
 
 /// Sends SIGKILL by a kernel function that takes any process (6.13 and later).
@@ -203,7 +203,7 @@ pub(crate) fn send_signal_task(pid: i32) -> io::Result<()> {
     let program = Program { kind: TRACING, attach: TRACE_FENTRY, target, code: &code }.load()?;
     let _link = bpf::link(&program, None)?;
     bpf(bpf::PROG_TEST_RUN, &[program.as_raw_fd().cast_unsigned(); 1])?;
-    process::ends(pid, &before, PATIENCE)
+    process::ends(pid, &before, END_TIMEOUT)
 }
 
 /// Tries to load a program that replaces a function of another one. It names no other program, so

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cases::guard::{NOBODYS, configured};
+use crate::cases::guard::{UNOWNED_MEMORY, configured};
 use crate::cases::leases::begin;
 use crate::cases::snapshots::STRICT;
 use crate::cases::{List, Stage, Start};
@@ -11,7 +11,7 @@ use crate::cases::{List, Stage, Start};
 pub(in crate::cases) const CASES: List = &[
     ("siege: devices' registers by /dev/mem", Start::Standard, devices),
     ("siege: reserved memory beside the nodes by /dev/mem", Start::Standard, |it| {
-        configured(it, "", || denied(it, &["write", "mmap"], &[NOBODYS]))
+        configured(it, "", || denied(it, &["write", "mmap"], &[UNOWNED_MEMORY]))
     }),
     ("siege: a range that the configuration names stays writable", Start::Learned, named),
     ("siege: /dev/mem in a socket's queue when the guard is armed", Start::Learned, |it| {
@@ -51,15 +51,16 @@ fn devices(stage: &Stage) -> Result<()> {
 fn named(stage: &Stage) -> Result<()> {
     let range = "[guard]\ndev_mem_writable = [\"0x20003000..0x20004000\"]";
     configured(stage, range, || {
-        let beyond = stage.attack("beyond", NOBODYS, &["--count", "5000"])?;
+        let beyond = stage.attack("beyond", UNOWNED_MEMORY, &["--count", "5000"])?;
         ensure!(beyond.result == "ok", "beyond all addresses: {}", beyond.result);
         for path in ["write", "mmap", "mprotect"] {
-            let value = stage.byte(NOBODYS)? ^ 0xff;
-            let attack = stage.attack(path, NOBODYS, &["--value", &format!("{value:#x}")])?;
+            let value = stage.byte(UNOWNED_MEMORY)? ^ 0xff;
+            let attack =
+                stage.attack(path, UNOWNED_MEMORY, &["--value", &format!("{value:#x}")])?;
             ensure!(attack.result == "ok", "{path}: {}", attack.result);
-            ensure!(stage.byte(NOBODYS)? == value, "{path} wrote nothing");
+            ensure!(stage.byte(UNOWNED_MEMORY)? == value, "{path} wrote nothing");
         }
-        denied(stage, &["write", "mmap"], &[NOBODYS - 1, NOBODYS + 0x1000, IO_APIC])
+        denied(stage, &["write", "mmap"], &[UNOWNED_MEMORY - 1, UNOWNED_MEMORY + 0x1000, IO_APIC])
     })
 }
 
@@ -75,8 +76,11 @@ fn denied(stage: &Stage, paths: &[&'static str], places: &[u64]) -> Result<()> {
     }
     ensure!(others.is_empty(), "{}", others.join(", "));
     for (path, attack) in attacks {
-        let told = stage.wait_for(mark, path, |it| it.field("WATCHDOG_PID") == attack.pid)?;
-        ensure!(told.is("write-denied") && told.field("WATCHDOG_PATH") == path, "{told:?}");
+        let reported = stage.wait_for(mark, path, |it| it.field("WATCHDOG_PID") == attack.pid)?;
+        ensure!(
+            reported.is("write-denied") && reported.field("WATCHDOG_PATH") == path,
+            "{reported:?}"
+        );
     }
     Ok(())
 }
@@ -85,8 +89,8 @@ fn denied(stage: &Stage, paths: &[&'static str], places: &[u64]) -> Result<()> {
 /// armed. At that moment, no process has the file in its table. The attempt must be reported.
 fn in_flight(stage: &Stage, path: &str) -> Result<()> {
     stage.shell("rm -f /tmp/go")?;
-    let (mark, before) = (stage.mark()?, stage.byte(NOBODYS)?);
-    let attacker = begin(stage, "attack", path, NOBODYS, "")?;
+    let (mark, before) = (stage.mark()?, stage.byte(UNOWNED_MEMORY)?);
+    let attacker = begin(stage, "attack", path, UNOWNED_MEMORY, "")?;
     stage.shell("until grep -q 'in flight' /tmp/begun; do sleep 0.05; done")?;
     configured(stage, STRICT, || {
         // Wait for the end of the attacker: if it is killed, it prints nothing more.
@@ -95,7 +99,7 @@ fn in_flight(stage: &Stage, path: &str) -> Result<()> {
         ))?;
         let said = stage.shell("cat /tmp/begun")?.text();
         ensure!(said.contains("EPERM"), "{path}: {said}");
-        ensure!(stage.byte(NOBODYS)? == before, "it was written");
+        ensure!(stage.byte(UNOWNED_MEMORY)? == before, "it was written");
         let by_it = |it: &crate::cases::Entry| it.field("WATCHDOG_PID") == attacker;
         stage.wait_for(mark, "the attempt", by_it).map(drop)
     })

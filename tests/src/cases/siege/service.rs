@@ -20,8 +20,8 @@ pub(in crate::cases) const CASES: List = &[
 ];
 
 /// How long a service may take to run again, under emulation.
-const PATIENCE: Duration = Duration::from_secs(180);
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const START_TIMEOUT: Duration = Duration::from_secs(180);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Check that systemd restarts the service when it is killed, and that `systemctl` stops and starts
 /// it. Each time, the guard must be whole and pass its self-test. In between, it must deny.
@@ -50,12 +50,12 @@ pub(super) fn another(stage: &Stage, before: u32) -> Result<u32> {
         {
             return Ok(now);
         }
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > START_TIMEOUT {
             let said = stage.shell(&format!("journalctl --no-pager -n 12 -u {UNIT}"))?.text();
             bail!("it does not come back:\n{said}");
         }
         // Each query takes time from the service: node 0 has one processor.
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 

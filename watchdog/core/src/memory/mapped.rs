@@ -108,18 +108,18 @@ phys=0x0000000047fff000 ioremap
         let without = |word: &str| {
             LISTED.lines().filter(|line| !line.contains(word)).map(|it| format!("{it}\n")).collect()
         };
-        let told = |looks: Vec<String>| {
+        let reported = |looks: Vec<String>| {
             let uses = kept(&memory(), looks.into_iter().map(Ok)).unwrap();
             uses.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         let phram = "0x48000000..0x48001000 is mapped by `phram_setup+0x1a/0x30 [phram]`";
         let reader = "0x48000000..0x48001000 is mapped by `memremap+0x10d/0x1e0`";
-        assert_eq!(told(vec![LISTED.to_owned(); 3]), [reader, phram]);
-        assert_eq!(told(vec![LISTED.to_owned(), without("memremap")]), [phram]);
+        assert_eq!(reported(vec![LISTED.to_owned(); 3]), [reader, phram]);
+        assert_eq!(reported(vec![LISTED.to_owned(), without("memremap")]), [phram]);
         // The same page, through another mapping.
         let moved = LISTED.replace("0x0000000011111111", "0x0000000099999999");
-        assert_eq!(told(vec![LISTED.to_owned(), moved]), [phram]);
-        assert!(told(vec![without("phram"), without("memremap")]).is_empty());
+        assert_eq!(reported(vec![LISTED.to_owned(), moved]), [phram]);
+        assert!(reported(vec![without("phram"), without("memremap")]).is_empty());
     }
 
     /// Check that a line that cannot be parsed is an error, not proof that nothing is mapped.

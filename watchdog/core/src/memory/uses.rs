@@ -65,16 +65,16 @@ fn uses_in(iomem: &str, memory: &RangeSet) -> Result<Vec<MemoryUse>, MapError> {
     let memory = memory.difference(&parse_iomem(iomem)?.local_apic);
     let mut found = Vec::new();
     // A resource inside a reported one is not reported again, except RAM.
-    let mut told = usize::MAX;
+    let mut reported = usize::MAX;
     for resource in resources(iomem) {
         let resource = resource?;
         let name = resource.name;
-        if resource.depth <= told {
-            told = usize::MAX;
+        if resource.depth <= reported {
+            reported = usize::MAX;
         }
         let kind = match name {
             _ if is_system_ram(name) => UseKind::SystemRam,
-            _ if resource.depth > told => continue,
+            _ if resource.depth > reported => continue,
             _ if is_persistent(name) => UseKind::Persistent,
             _ if is_plain_memory(name) => continue,
             _ => UseKind::Claimed(name.to_owned()),
@@ -83,7 +83,7 @@ fn uses_in(iomem: &str, memory: &RangeSet) -> Result<Vec<MemoryUse>, MapError> {
         let before = found.len();
         found.extend(parts.map(|range| MemoryUse { range, kind: kind.clone() }));
         if found.len() > before {
-            told = told.min(resource.depth);
+            reported = reported.min(resource.depth);
         }
     }
     Ok(found)

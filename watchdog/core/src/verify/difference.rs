@@ -85,8 +85,8 @@ mod tests {
         for at in [3, 3 + GAP, 40] {
             found[at] = 1;
         }
-        let told: Vec<_> = stretches(&expected, &found).collect();
-        assert_eq!(told, [(3, GAP + 1), (40, 1)]);
+        let reported: Vec<_> = stretches(&expected, &found).collect();
+        assert_eq!(reported, [(3, GAP + 1), (40, 1)]);
         assert_eq!(stretches(&expected, &expected).count(), 0);
     }
 }

@@ -128,8 +128,8 @@ fn check_judged(directory: &Path) -> Result<()> {
         }
         let input = SUSPECT.with(&fs::read(&path)?);
         let swept = check::judged(&input).with_context(|| format!("{name} cannot be read"))?;
-        let told = &swept.unexplained;
-        ensure!(swept.verdict.to_string() == verdict, "{name} is {}: {told:x?}", swept.verdict);
+        let reported = &swept.unexplained;
+        ensure!(swept.verdict.to_string() == verdict, "{name} is {}: {reported:x?}", swept.verdict);
         checked += 1;
     }
     ensure!(checked > 0, "there is no seed to check in {}", directory.display());

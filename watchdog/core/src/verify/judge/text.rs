@@ -211,15 +211,15 @@ impl TextJudge {
         }
         let mut causes = Causes::default();
         let any_open = self.pages.iter().any(|page| !page.open.is_empty());
-        let book = (any_open || !self.armed.is_empty())
+        let tracing = (any_open || !self.armed.is_empty())
             .then(|| Tracing::look(&self.expected, state, probes));
-        if let Some(book) = &book {
+        if let Some(tracing) = &tracing {
             for Armed { at, replaced, probe } in &self.armed {
                 let length = u32::try_from(replaced.len()).unwrap_or(u32::MAX);
-                let cause = causes.take_in(book.cause_of_probe(probe, *at));
+                let cause = causes.take_in(tracing.cause_of_probe(probe, *at));
                 causes.add(cause, (*at, length));
             }
-            self.follow(book, &mut causes, &mut opinion.wrong);
+            self.follow(tracing, &mut causes, &mut opinion.wrong);
         }
         opinion.wrong.extend(self.pages.iter().flat_map(|page| &page.wrong));
         opinion.wrong.sort_by_key(|wrong| wrong.at);
@@ -242,11 +242,11 @@ impl TextJudge {
 
     /// Follows every branch out of the text. Each target is followed once, unless the result
     /// depends on the place of the branch.
-    fn follow(&self, book: &Tracing<'_>, causes: &mut Causes, wrong: &mut Vec<Wrong>) {
+    fn follow(&self, tracing: &Tracing<'_>, causes: &mut Causes, wrong: &mut Vec<Wrong>) {
         let mut known: BTreeMap<(u8, i64), Result<Which, &'static str>> = BTreeMap::new();
         for open in self.pages.iter().flat_map(|page| &page.open) {
-            let mut follow = || book.follow(open).map(|cause| causes.take_in(cause));
-            let found = if book.is_of_place(open) {
+            let mut follow = || tracing.follow(open).map(|cause| causes.take_in(cause));
+            let found = if tracing.is_of_place(open) {
                 follow()
             } else {
                 *known.entry((open.opcode, open.target)).or_insert_with(follow)

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 
 use super::super::Mechanism;
-use super::book::Tracing;
 use super::cause::Cause;
 use super::lists::named;
 use super::programs::Program;
+use super::registry::Tracing;
 
 /// Bytes of a trampoline that are read. A trampoline fits into a page
 /// (arch/x86/net/bpf_jit_comp.c).

@@ -2,8 +2,8 @@
 
 use super::super::branch::{CALL, JMP};
 use super::super::page::Open;
-use super::book::Tracing;
 use super::cause::Cause;
+use super::registry::Tracing;
 use super::{bpf, ftrace, static_call};
 
 impl Tracing<'_> {

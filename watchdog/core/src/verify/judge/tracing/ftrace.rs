@@ -9,11 +9,11 @@ use super::super::Mechanism;
 use super::super::branch::{CALL, decode};
 use super::super::nops;
 use super::super::page::Open;
-use super::book::Tracing;
 use super::cause::Cause;
 use super::lists::named;
 use super::livepatch;
 use super::ops::{KPROBE_HANDLER, LIVEPATCH_HANDLER, Ops};
+use super::registry::Tracing;
 
 /// Largest trampoline that is read.
 const MAX_TRAMPOLINE: u64 = 4096;

@@ -2,9 +2,9 @@
 //! 7.2).
 
 use super::super::Mechanism;
-use super::book::Tracing;
 use super::cause::Cause;
 use super::ops::{LIVEPATCH_HANDLER, Ops};
+use super::registry::Tracing;
 
 /// The cause of a livepatch at the function entry at image offset `at`: the replacement function.
 ///

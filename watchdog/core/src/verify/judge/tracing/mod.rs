@@ -4,7 +4,6 @@
 //! the kernel's own lists, and the code there must match the kernel's own template. A target that
 //! no list contains is not a tracer.
 
-mod book;
 mod bpf;
 mod cause;
 mod follow;
@@ -16,8 +15,9 @@ mod modules;
 mod ops;
 mod probe;
 mod programs;
+mod registry;
 mod static_call;
 
-pub(super) use book::Tracing;
 pub use cause::Cause;
 pub(super) use kprobes::{Armed, Probes};
+pub(super) use registry::Tracing;

@@ -1,10 +1,10 @@
 //! The cause of a change by a probe.
 
 use super::super::Mechanism;
-use super::book::Tracing;
 use super::cause::Cause;
 use super::kprobes::Probe;
 use super::lists::named;
+use super::registry::Tracing;
 
 impl Tracing<'_> {
     /// The cause of a change by a probe: its handlers and its place.

@@ -1,8 +1,8 @@
 //! Static calls to functions outside the kernel.
 
 use super::super::Mechanism;
-use super::book::Tracing;
 use super::cause::Cause;
+use super::registry::Tracing;
 
 /// The cause of a static call to a function of a module.
 pub(super) fn function(tracing: &Tracing<'_>, virt: u64) -> Result<Cause, &'static str> {
