@@ -119,8 +119,8 @@ fn never_weaker(stage: &Stage) -> Result<()> {
         stage.shell("test ! -e /etc/watchdog/baselines")?;
         stage.halt()?;
         for (weaker, why) in [
-            (configuration("[guard]\npreset = \"observe\""), "policy for `write` is `deny`"),
-            (configuration("[guard.paths]\nmprotect = \"off\""), "policy for `mprotect`"),
+            (configuration("[guard]\npreset = \"observe\""), "policy of `write` is `deny`"),
+            (configuration("[guard.paths]\nmprotect = \"off\""), "policy of `mprotect`"),
             (configuration("[guard]\ndisarm = \"root\""), "by root, from anywhere"),
             (same.replace("0x38000000..", "0x38001000.."), "would not"),
         ] {
@@ -206,7 +206,7 @@ fn by_secret(stage: &Stage) -> Result<()> {
     stage.configured(&configuration(&format!("[guard]\n{}", line.text())), || {
         stage.halt()?;
         let without = shell(&format!("{WATCHDOG} guard disarm </dev/null"))?;
-        for (output, why) in [(by("open sesam")?, "not the secret"), (without, "by a secret")] {
+        for (output, why) in [(by("open sesam")?, "not the secret"), (without, "needs a secret")] {
             ensure!(output.status == 2 && output.to_string().contains(why), "{output}");
         }
         still_denies(stage)?;
