@@ -210,27 +210,13 @@ fn sentence(attempt: &WriteAttempt, process: &Process, node: Option<&str>, count
 
 #[cfg(test)]
 mod tests {
+    use super::super::made_up::write_attempt;
     use super::*;
     use watchdog_core::memory::{PhysAddr, PhysRange};
-    use watchdog_guard::Attacker;
 
     fn attempt(pid: u32, path: WritePath) -> WriteAttempt {
-        WriteAttempt {
-            path,
-            action: Policy::Deny,
-            detail: None,
-            range: PhysRange::new(PhysAddr(0x1000), PhysAddr(0x1001)),
-            process: Attacker {
-                pid,
-                tid: pid,
-                uid: 0,
-                comm: b"dd".to_vec(),
-                exe: None,
-                cgroup: None,
-                parent: 1,
-                parent_comm: b"sh".to_vec(),
-            },
-        }
+        let range = PhysRange::new(PhysAddr(0x1000), PhysAddr(0x1001)).expect("a range");
+        write_attempt(pid, path, Policy::Deny, range)
     }
 
     /// Check that a flood is reported by its first attempts and a count, and that every attempt is

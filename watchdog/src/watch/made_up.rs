@@ -1,6 +1,7 @@
 //! Made-up events of the guard, for tests.
 
 use super::attribution::WriteLog;
+use watchdog_core::memory::PhysRange;
 use watchdog_guard::{Attacker, GuardEvent, Policy, WriteAttempt, WritePath};
 
 /// No other number in a write log has these digits.
@@ -8,14 +9,25 @@ const PID: u32 = 481_516;
 
 /// An attempt on path `mmap` that the guard handled with `action`.
 pub(super) fn attempt(action: Policy) -> GuardEvent {
-    GuardEvent::Attempt(WriteAttempt {
-        path: WritePath::Mmap,
+    let range = "0x1000..0x2000".parse().expect("a range");
+    GuardEvent::Attempt(write_attempt(PID, WritePath::Mmap, action, range))
+}
+
+/// An attempt of process `pid` (`dd`) on physical `range`, which the guard handled with `action`.
+pub(super) fn write_attempt(
+    pid: u32,
+    path: WritePath,
+    action: Policy,
+    range: PhysRange,
+) -> WriteAttempt {
+    WriteAttempt {
+        path,
         action,
         detail: None,
-        range: "0x1000..0x2000".parse().ok(),
+        range: Some(range),
         process: Attacker {
-            pid: PID,
-            tid: PID,
+            pid,
+            tid: pid,
             uid: 0,
             comm: b"dd".to_vec(),
             exe: None,
@@ -23,7 +35,7 @@ pub(super) fn attempt(action: Policy) -> GuardEvent {
             parent: 1,
             parent_comm: b"sh".to_vec(),
         },
-    })
+    }
 }
 
 /// Whether a write log has an entry for such an attempt.

@@ -1,30 +1,16 @@
 //! Tests of the log: which entries it keeps, and for how long.
 
 use super::*;
+use crate::watch::made_up::write_attempt;
 use watchdog_core::memory::{PhysRange, UseKind};
-use watchdog_guard::{Attacker, Preset, WriteAttempt};
+use watchdog_guard::Preset;
 
 fn range(text: &str) -> PhysRange {
     text.parse().expect("a range")
 }
 
 fn attempt(path: WritePath, action: Policy, at: &str) -> GuardEvent {
-    GuardEvent::Attempt(WriteAttempt {
-        path,
-        action,
-        detail: None,
-        range: Some(range(at)),
-        process: Attacker {
-            pid: 7,
-            tid: 7,
-            uid: 0,
-            comm: b"dd".to_vec(),
-            exe: None,
-            cgroup: None,
-            parent: 1,
-            parent_comm: Vec::new(),
-        },
-    })
+    GuardEvent::Attempt(write_attempt(7, path, action, range(at)))
 }
 
 fn allowed(path: WritePath) -> Access {
