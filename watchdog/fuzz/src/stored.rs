@@ -32,7 +32,7 @@ fn with_header(node: &str, reference: &[u8]) -> Vec<u8> {
         Digest::of(&packed),
         reference.len()
     );
-    [b"watchdog-baseline 2\n", header.as_bytes(), &packed].concat()
+    [b"watchdog-baseline 3\n", header.as_bytes(), &packed].concat()
 }
 
 /// An LZ4 block of one run of literals (doc/lz4_Block_format.md).

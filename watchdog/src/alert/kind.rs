@@ -63,6 +63,8 @@ event_kinds! {
     GuardArmed: "guard-armed", 5, "4d4b8f7016f145d79fe6ae01445663d6";
     /// A tracer, probe or patch changed a node's text through a mechanism of the kernel.
     TextInstrumented: "text-instrumented", 5, "1d6a1029b9324b0793bc69c6958fc1e1";
+    /// A part of a node's text is not judged.
+    TextNotJudged: "text-not-judged", 5, "eef3de48608d481bb00e10063b3edc04";
     /// A node's text equals its baseline again, or closed tables explain its differences.
     TextClean: "text-clean", 6, "81a25e1379bb478baba4f450e8aab77a";
     /// The watchdog runs.

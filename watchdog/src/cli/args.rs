@@ -100,8 +100,8 @@ Examples:
 
 Exit status: 0 if every node is clean or patched; 1 if a node is tampered, or
 is instrumented without --allow instrumented; 2 if a node is lost, unverified
-or booting, if its clocks do not advance, if there is no node, or if the
-command could not run.";
+or booting, if its clocks do not advance, if a site is not judged and
+--complete is given, if there is no node, or if the command could not run.";
 
 const LOCATE_HELP: &str = "\
 Examples:
@@ -154,6 +154,13 @@ pub struct ScanArgs {
     /// A verdict that counts as good for the exit status
     #[arg(long, value_name = "VERDICT")]
     pub allow: Option<Allowed>,
+    /// Require that every site can be judged
+    ///
+    /// A kernel may have patch tables that this version does not know, or may not describe the
+    /// structures that a rule needs. Such sites are listed as `NOT judged`, and change no verdict.
+    /// With this option, the exit status is then 2.
+    #[arg(long)]
+    pub complete: bool,
 }
 
 /// A verdict that may be allowed.

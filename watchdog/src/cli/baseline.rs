@@ -6,11 +6,12 @@ use serde::Serialize;
 
 use super::Status;
 use super::args::{BaselineCommand, CheckArgs, ImportArgs, PlaceArgs};
+use super::not_judged;
 use super::report::{json, people, row, size};
 use super::state::store;
 use watchdog_core::digest::Digest;
 use watchdog_core::text::{chain, printable};
-use watchdog_core::verify::{Baseline, BaselineKind, BaselineStore, StoreError};
+use watchdog_core::verify::{Baseline, BaselineKind, BaselineStore, NotJudged, StoreError};
 
 /// One baseline, as `baseline … --json` prints it.
 #[derive(Debug, Serialize)]
@@ -32,6 +33,8 @@ struct BaselineReport<'a> {
     source_sha256: Option<Digest>,
     #[serde(skip_serializing_if = "Option::is_none")]
     made: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_judged: Vec<NotJudged>,
     signed: bool,
     file: String,
 }
@@ -133,6 +136,9 @@ fn report<'a>(
         source: baseline.map(|baseline| text(&baseline.origin.source)),
         source_sha256: baseline.map(|baseline| baseline.origin.sha256),
         made: baseline.map(|baseline| baseline.origin.made.to_string()),
+        not_judged: baseline.map_or_else(Vec::new, |baseline| {
+            not_judged::fit_to_print(&baseline.reference.not_judged)
+        }),
         signed: baseline.is_some() && store.wants_signatures(),
         file: store.path(node).display().to_string(),
     }
@@ -168,6 +174,7 @@ fn print(place: &PlaceArgs, report: &BaselineReport<'_>) -> io::Result<()> {
         row(out, "  sha256", &digest.to_string())?;
         row(out, "  on", made)?;
     }
+    not_judged::print(out, &report.not_judged)?;
     if report.signed {
         row(out, "signature", "good")?;
     }

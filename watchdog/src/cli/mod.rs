@@ -10,6 +10,7 @@ mod kernel;
 mod locate;
 mod log_level;
 mod man;
+mod not_judged;
 mod progress;
 mod report;
 mod run;

@@ -33,7 +33,8 @@ pub(super) fn execute(args: ScanArgs) -> anyhow::Result<Status> {
         let mut report = judge_node(&target, &store, found, args.verbose)?;
         report.alive = is_alive(&target, &found.finding, first);
         worst = worse(worst, report.verdict, args.allow);
-        if report.alive == Some(false) && worst == Status::Good {
+        let is_incomplete = args.complete && report.is_incomplete();
+        if (report.alive == Some(false) || is_incomplete) && worst == Status::Good {
             worst = Status::Undecided;
         }
         if args.memory.place.json {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::kernel::{print_kernel, print_strays};
+use super::not_judged;
 use super::report::row;
 use crate::node::Found;
 use watchdog_core::digest::Digest;
@@ -15,7 +16,8 @@ use watchdog_core::memory::{PhysAddr, VirtAddr};
 use watchdog_core::text::{hex, printable};
 use watchdog_core::verify::judge::Mechanism;
 use watchdog_core::verify::{
-    BaselineKind, Difference, Judgement, RodataOpinion, Sweep, TextCopy, Verdict, Verifier,
+    BaselineKind, Difference, Judgement, NotJudged, RodataOpinion, Sweep, TextCopy, Verdict,
+    Verifier,
 };
 
 /// Differences listed in JSON.
@@ -54,6 +56,9 @@ pub(super) struct TextReport {
     /// Read-only data, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     rodata: Option<RodataOpinion>,
+    /// What cannot be judged, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) not_judged: Vec<NotJudged>,
     /// Other causes of changes to the text.
     causes: Vec<CauseReport>,
     differences_total: usize,
@@ -96,6 +101,11 @@ impl<'a> NodeReport<'a> {
         let elapsed_us = micros(begun.elapsed());
         Self { node, verdict, reason, kernel, alive: None, text, elapsed_us }
     }
+
+    /// Whether a part of the text is not judged.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.text.as_ref().is_some_and(|text| !text.not_judged.is_empty())
+    }
 }
 
 impl TextReport {
@@ -108,6 +118,7 @@ impl TextReport {
             pages_differing: 0,
             sites: BTreeMap::new(),
             rodata: None,
+            not_judged: Vec::new(),
             causes: Vec::new(),
             differences_total: 0,
             differences: Vec::new(),
@@ -115,16 +126,16 @@ impl TextReport {
     }
 
     /// The report about a text that was judged. With `all`, it also lists the differences that
-    /// closed tables explain.
+    /// closed tables explain, and those that cannot be judged.
     pub(super) fn judged(swept: Sweep, verifier: &Verifier, kernel: &Kernel, all: bool) -> Self {
         let instrumented: u32 = swept.causes.iter().map(|(_, places)| places).sum();
         let patched: u32 = swept.sites.values().sum();
         let listed = swept.unexplained.into_iter().chain(verifier.instrumented(kernel));
         let mut differences: Vec<_> = listed.take(LISTED).map(DifferenceReport::from).collect();
         if all {
-            let rest = LISTED.saturating_sub(differences.len());
-            let patched = verifier.patched(kernel).take(rest);
-            differences.extend(patched.map(DifferenceReport::from));
+            let others = verifier.not_judged(kernel).chain(verifier.patched(kernel));
+            let others = others.take(LISTED.saturating_sub(differences.len()));
+            differences.extend(others.map(DifferenceReport::from));
         }
         Self {
             baseline: Some(swept.baseline),
@@ -133,6 +144,7 @@ impl TextReport {
             pages_differing: swept.pages_differing,
             sites: swept.sites,
             rodata: Some(swept.rodata),
+            not_judged: not_judged::fit_to_print(&swept.not_judged),
             causes: swept
                 .causes
                 .into_iter()
@@ -144,7 +156,7 @@ impl TextReport {
                 .collect(),
             differences_total: swept.unexplained_total
                 + instrumented as usize
-                + if all { patched as usize } else { 0 },
+                + if all { patched as usize + verifier.not_judged(kernel).count() } else { 0 },
             differences,
         }
     }
@@ -228,6 +240,7 @@ pub(super) fn print(
         )?;
         row(out, "IDT gates", &format!("{gates} correct"))?;
     }
+    not_judged::print(out, &text.not_judged)?;
     for cause in &text.causes {
         let CauseReport { mechanism, name, places } = cause;
         let plural = if *places == 1 { "" } else { "s" };
@@ -258,6 +271,7 @@ fn print_difference(out: &mut dyn Write, difference: &DifferenceReport) -> io::R
     let label = match difference.judgement {
         Judgement::Patched => "patched",
         Judgement::Instrumented => "instrumented",
+        Judgement::NotJudged => "NOT JUDGED",
         Judgement::Unexplained => "UNEXPLAINED",
     };
     let mechanism = difference.mechanism.map(|mechanism| format!("  {mechanism}"));

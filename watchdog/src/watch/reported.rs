@@ -13,6 +13,9 @@ pub(super) struct Reported {
     pub(super) differences: Facts<(PhysAddr, Vec<u8>)>,
     /// Causes of instrumented text.
     pub(super) causes: Facts<Cause>,
+    /// What of the text is not judged: mechanism and reason. An entry is never news twice, also if
+    /// it comes and goes.
+    pub(super) not_judged: Facts<(String, String)>,
     /// Findings about the mapping of the text.
     pub(super) mapping: Facts<String>,
     /// The statement of witnesses that contradict the watched kernel.

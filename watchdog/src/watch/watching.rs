@@ -158,8 +158,8 @@ impl Watching {
         reported.mapping.replace(findings);
     }
 
-    /// Reports differences and causes, each once while it stands. Also reports when the text is
-    /// clean again.
+    /// Reports differences and causes, each once while it stands. Also reports what is not judged,
+    /// and when the text is clean again.
     fn report_text(
         &self,
         node: &Node,
@@ -182,6 +182,14 @@ impl Watching {
         }
         if rest > 0 {
             report(messages::instrumented_more(&node.name, &self.kernel, rest));
+        }
+        let new: Vec<_> = found
+            .not_judged
+            .iter()
+            .filter(|it| reported.not_judged.add((it.mechanism.clone(), it.why.clone())))
+            .collect();
+        if !new.is_empty() {
+            report(messages::not_judged(&node.name, &self.kernel, &new));
         }
         let was_reported = !reported.differences.is_empty() || !reported.causes.is_empty();
         if was_reported && matches!(found.verdict, Verdict::Clean | Verdict::Patched) {

@@ -16,12 +16,14 @@ pub(super) const MAX_OF_PAGE: usize = 32;
 
 /// The judgement of a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Judgement {
     /// A form that the kernel's closed tables allow.
     Patched,
     /// A change by a tracer, a probe or a program that the kernel itself lists.
     Instrumented,
+    /// A change at a site that cannot be judged.
+    NotJudged,
     /// A change that no rule explains.
     Unexplained,
 }

@@ -28,6 +28,7 @@ pub(super) struct Outcome {
     pub(super) wrong: usize,
     pub(super) wrong_rodata: usize,
     pub(super) pending: usize,
+    pub(super) not_judged: usize,
 }
 
 impl Outcome {
@@ -49,6 +50,9 @@ impl Outcome {
         let sites = opinion.patched.iter();
         let sites: Vec<String> = sites.map(|(rule, count)| format!("{count} {rule}")).collect();
         log::debug!("text at {text}: sites that tables explain: {}", sites.join(", "));
+        for ((mechanism, why), count) in &opinion.not_judged {
+            log::debug!("text at {text}: {count} {mechanism} sites are not judged: {why}");
+        }
         for (cause, count) in opinion.causes.iter().take(LOGGED) {
             let (mechanism, name) = (cause.mechanism, &cause.name);
             log::debug!("text at {text}: {count} places are changed by {mechanism}: {name}");

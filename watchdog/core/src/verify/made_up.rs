@@ -140,5 +140,6 @@ pub(crate) fn reference() -> Reference {
         gates: Vec::new(),
         symbols: ImageSymbols::from_ascending(symbols),
         layouts: Some(LAYOUTS),
+        not_judged: Vec::new(),
     }
 }

@@ -9,6 +9,7 @@ mod key;
 #[cfg(test)]
 mod made_up;
 mod measure;
+mod not_judged;
 mod patching;
 pub mod reference;
 mod rodata;
@@ -22,6 +23,7 @@ pub use baseline::{Baseline, BaselineError, BaselineKind, Identity, ImageSigns, 
 pub use difference::{Difference, Judgement};
 pub use key::BaselineKey;
 pub use measure::{MeasureError, TextCopy, copy_text};
+pub use not_judged::NotJudged;
 pub use rodata::RodataOpinion;
 pub use store::{BaselineStore, StoreError};
 pub use verdict::Verdict;

@@ -1,6 +1,6 @@
 //! Baselines on disk: one versioned file per node, checked on load and replaced atomically.
 //!
-//! A file consists of a line `watchdog-baseline 2`, a line of JSON ([`Header`]), and the reference:
+//! A file consists of a line `watchdog-baseline 3`, a line of JSON ([`Header`]), and the reference:
 //! encoded by postcard and compressed by LZ4. `NODE.baseline.minisig` is minisign's signature of
 //! the whole file. It is required if a public key is configured.
 
@@ -20,7 +20,7 @@ use crate::digest::Digest;
 use crate::files;
 use crate::text::printable;
 
-const MAGIC: &str = "watchdog-baseline 2";
+const MAGIC: &str = "watchdog-baseline 3";
 /// Longest header that is accepted.
 const MAX_HEADER: usize = 64 << 10;
 /// Largest file that is read, and largest reference that it may unpack to.

@@ -10,6 +10,7 @@ use super::disassembly::Disassembler;
 use super::explain::Outcome;
 use super::judge::{Cause, Expected, Mechanism, Opinion, State, TextJudge, Wrong};
 use super::measure::{page_count, page_extent, unpredictable_order};
+use super::not_judged::{self, NotJudged};
 use super::patching::Patching;
 use super::rodata::{RodataOpinion, RodataWatch};
 use super::round::Round;
@@ -68,6 +69,8 @@ pub struct Sweep {
     pub pages_differing: usize,
     /// Number of sites that are not as linked but that closed tables explain, by mechanism.
     pub sites: BTreeMap<Mechanism, u32>,
+    /// What is not judged, and why. It counts neither as explained nor as unexplained.
+    pub not_judged: Vec<NotJudged>,
     /// The causes of all other explained changes, each with its number of places.
     pub causes: Vec<(Cause, u32)>,
     /// Unexplained places in ascending order, at most as many as the caller asked for.
@@ -148,6 +151,10 @@ impl Verifier {
             pages,
             pages_differing: self.opinion.pages_differing,
             sites: self.opinion.patched.clone(),
+            not_judged: not_judged::list(
+                &self.judge.expected().reference.not_judged,
+                &self.opinion.not_judged,
+            ),
             causes: self.opinion.causes.clone(),
             unexplained: unexplained
                 .filter_map(|wrong| {
@@ -199,6 +206,21 @@ impl Verifier {
         })
     }
 
+    /// Describes the places that are not judged.
+    pub fn not_judged<'a>(&'a self, kernel: &'a Kernel) -> impl Iterator<Item = Difference> + 'a {
+        let mut names = self.disassembler(kernel);
+        let places = self.opinion.not_judged_places.iter();
+        places.filter_map(move |&(at, length, mechanism, why)| {
+            let difference = self.difference(&mut names, kernel, at, length)?;
+            Some(Difference {
+                judgement: Judgement::NotJudged,
+                mechanism: Some(mechanism),
+                note: why.to_owned(),
+                ..difference
+            })
+        })
+    }
+
     fn disassembler(&self, kernel: &Kernel) -> Disassembler {
         Disassembler::new(&self.judge.expected().reference, kernel.text.virt)
     }
@@ -224,6 +246,7 @@ impl Verifier {
             wrong: self.opinion.wrong.len(),
             wrong_rodata: self.rodata.wrong(),
             pending: self.pending.len(),
+            not_judged: self.opinion.not_judged_places.len(),
         }
     }
 

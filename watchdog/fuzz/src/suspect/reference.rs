@@ -105,6 +105,7 @@ pub(super) fn reference() -> Reference {
         gates: vec![Gate { vector: 14, handler: ENTRY }],
         symbols: ImageSymbols::from_ascending(symbols),
         layouts: Some(LAYOUTS),
+        not_judged: Vec::new(),
     }
 }
 

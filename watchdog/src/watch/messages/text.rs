@@ -8,12 +8,14 @@ use crate::watch::attribution::Attribution;
 use watchdog_core::locate::Kernel;
 use watchdog_core::text::{hex, printable};
 use watchdog_core::verify::judge::Cause;
-use watchdog_core::verify::{Difference, Verdict};
+use watchdog_core::verify::{Difference, NotJudged, Verdict};
 
 /// Bytes of a difference that a sentence or a field shows.
 const BYTES_SHOWN: usize = 32;
 /// Longest symbol name that is shown.
 const SYMBOL_SHOWN: usize = 128;
+/// Longest list of what is not judged that is shown.
+const NOT_JUDGED_SHOWN: usize = 2048;
 
 /// Bytes for a sentence: `e9deadbeef`. Long ones are cut with an ellipsis.
 fn bytes(bytes: &[u8]) -> String {
@@ -103,6 +105,21 @@ pub(in crate::watch) fn instrumented_more(node: &NodeName, kernel: &Kernel, rest
     );
     of_text(&mut event, node, kernel);
     event.verdict = Some(Verdict::Instrumented);
+    event
+}
+
+/// A part of the text is not judged. The names of patch tables come from an image.
+pub(in crate::watch) fn not_judged(node: &NodeName, kernel: &Kernel, what: &[&NotJudged]) -> Event {
+    let list: Vec<_> = what.iter().map(ToString::to_string).collect();
+    let mut event = Event::new(
+        EventKind::TextNotJudged,
+        format!(
+            "Kernel text of node {node} is not judged in part: {}. A change there is neither found \
+             nor excused",
+            printable(list.join("; ").as_bytes(), NOT_JUDGED_SHOWN)
+        ),
+    );
+    of_text(&mut event, node, kernel);
     event
 }
 

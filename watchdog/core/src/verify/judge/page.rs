@@ -46,6 +46,8 @@ pub(super) struct Judged {
     pub(super) patched: Vec<(u32, u8, Mechanism)>,
     /// Number of these sites, by mechanism.
     pub(super) counts: Vec<(Mechanism, u32)>,
+    /// Sites that are not judged: image offset, bytes, mechanism, and why.
+    pub(super) not_judged: Vec<(u32, u8, Mechanism, &'static str)>,
     /// Branches that must be followed.
     pub(super) open: Vec<Open>,
     /// Unexplained places.
@@ -97,6 +99,9 @@ pub(super) fn judge(
             SiteState::Expected => {}
             SiteState::Followed(opcode, target) => {
                 judged.open.push(Open { at: site.at, length, opcode, target });
+            }
+            SiteState::NotJudged(why) => {
+                judged.not_judged.push((site.at, site.length, mechanism, why));
             }
             SiteState::Unexpected(why) => {
                 let mechanism = Some(mechanism);

@@ -4,16 +4,24 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::memory::Memory;
+use crate::verify::NotJudged;
 use crate::verify::made_up::{
     FUNCTION, MODULES, OWN, PROBES, PROGRAMS, Suspect, TEXT, branch, functions, reference,
 };
+use crate::verify::not_judged;
+use crate::verify::reference::Reference;
 
 const CALL: u8 = 0xe8;
 const INT3: u8 = 0xcc;
 
 /// The first judgement of the suspect's text.
 fn opinion(suspect: &Suspect) -> Opinion {
-    let mut judge = TextJudge::new(Expected::of(reference(), 0));
+    opinion_by(reference(), suspect)
+}
+
+/// The first judgement of the suspect's text by this reference.
+fn opinion_by(reference: Reference, suspect: &Suspect) -> Opinion {
+    let mut judge = TextJudge::new(Expected::of(reference, 0));
     let mut text = vec![0; TEXT as usize];
     suspect.machine.read(suspect.text().start(), &mut text).unwrap();
     let pages: BTreeSet<usize> = (0..TEXT as usize / 4096).collect();
@@ -175,4 +183,24 @@ fn overwritten_pages() {
     assert_eq!(of_page(1), [(8, 32 * FUNCTION + 1, None)]);
     assert_eq!(of_page(2), []);
     assert_eq!(of_page(3), [(0, 5, Some(Mechanism::Fentry)), (8, 199 * FUNCTION + 1, None)]);
+}
+
+/// Check that branches at function entries are not judged if the kernel does not describe its lists
+/// of tracers, and that they are unexplained if it does. Changes elsewhere are unexplained either
+/// way.
+#[test]
+fn tracers_without_types() {
+    let suspect = Suspect::new();
+    functions().take(3).for_each(|at| suspect.branch(at, CALL, OWN.0));
+    suspect.image(FUNCTION * 8 + 8, &[0x91]);
+    let places = |opinion: &Opinion| opinion.wrong.iter().map(|wrong| wrong.at).collect::<Vec<_>>();
+    let known = opinion(&suspect);
+    assert_eq!(places(&known), [0, FUNCTION, 2 * FUNCTION, 8 * FUNCTION + 8]);
+    assert!(known.not_judged.is_empty() && known.not_judged_places.is_empty());
+    let unknown = opinion_by(Reference { layouts: None, ..reference() }, &suspect);
+    assert_eq!(places(&unknown), [8 * FUNCTION + 8]);
+    assert_eq!(unknown.not_judged_places.len(), 3);
+    let list = not_judged::list(&[], &unknown.not_judged);
+    let [NotJudged { mechanism, sites: 3, why }] = &list[..] else { panic!("{list:?}") };
+    assert!(mechanism == "ftrace" && why.contains("type information"), "{list:?}");
 }

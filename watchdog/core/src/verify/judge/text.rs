@@ -6,9 +6,10 @@ use super::agreement::{Majority, Votes};
 use super::causes::{Causes, Which};
 use super::opinion::Opinion;
 use super::page::{Judged, PAGE, judge};
-use super::tracing::{Armed, Probes, Tracing};
+use super::tracing::{Armed, NoCause, Probes, Tracing};
 use super::{Expected, Mechanism, State, Wrong};
 use crate::digest::Digest;
+use crate::verify::not_judged;
 
 /// A text under judgement: the copy that was judged last, and its judgement.
 #[derive(Clone, Debug)]
@@ -33,6 +34,7 @@ pub struct TextJudge {
 #[derive(Clone, Debug, Default)]
 struct Sums {
     patched: BTreeMap<Mechanism, u32>,
+    not_judged: not_judged::Counts,
     pages_differing: usize,
     /// Whether closed tables explain everything.
     settled: bool,
@@ -86,6 +88,12 @@ impl TextJudge {
         self.sha256 = None;
         place.copy_from_slice(bytes);
         true
+    }
+
+    /// The sites whose form is not judged: image offset, bytes, mechanism, reason.
+    fn not_judged(&self) -> impl Iterator<Item = (u32, u32, Mechanism, &'static str)> {
+        let sites = self.pages.iter().flat_map(|page| &page.not_judged);
+        sites.map(|(at, length, mechanism, why)| (*at, u32::from(*length), *mechanism, *why))
     }
 
     /// SHA-256 over the text as it was last read.
@@ -201,6 +209,8 @@ impl TextJudge {
         let sums = self.sums.take().unwrap_or_else(|| self.sums());
         let mut opinion = Opinion {
             patched: sums.patched.clone(),
+            not_judged: sums.not_judged.clone(),
+            not_judged_places: self.not_judged().collect(),
             pages_differing: sums.pages_differing,
             ..Opinion::default()
         };
@@ -219,7 +229,7 @@ impl TextJudge {
                 let cause = causes.take_in(tracing.cause_of_probe(probe, *at));
                 causes.add(cause, (*at, length));
             }
-            self.follow(tracing, &mut causes, &mut opinion.wrong);
+            self.follow(tracing, &mut causes, &mut opinion);
         }
         opinion.wrong.extend(self.pages.iter().flat_map(|page| &page.wrong));
         opinion.wrong.sort_by_key(|wrong| wrong.at);
@@ -234,6 +244,10 @@ impl TextJudge {
                 let sum = sums.patched.entry(*mechanism).or_default();
                 *sum = sum.saturating_add(*count);
             }
+            for (.., mechanism, why) in &page.not_judged {
+                let count = sums.not_judged.entry((*mechanism, *why)).or_default();
+                *count = count.saturating_add(1);
+            }
             sums.pages_differing = sums.pages_differing.saturating_add(page.differs.into());
             sums.settled &= page.open.is_empty() && page.wrong.is_empty();
         }
@@ -242,8 +256,8 @@ impl TextJudge {
 
     /// Follows every branch out of the text. Each target is followed once, unless the result
     /// depends on the place of the branch.
-    fn follow(&self, tracing: &Tracing<'_>, causes: &mut Causes, wrong: &mut Vec<Wrong>) {
-        let mut known: BTreeMap<(u8, i64), Result<Which, &'static str>> = BTreeMap::new();
+    fn follow(&self, tracing: &Tracing<'_>, causes: &mut Causes, opinion: &mut Opinion) {
+        let mut known: BTreeMap<(u8, i64), Result<Which, NoCause>> = BTreeMap::new();
         for open in self.pages.iter().flat_map(|page| &page.open) {
             let mut follow = || tracing.follow(open).map(|cause| causes.take_in(cause));
             let found = if tracing.is_of_place(open) {
@@ -253,12 +267,15 @@ impl TextJudge {
             };
             match found {
                 Ok(cause) => causes.add(cause, (open.at, open.length)),
-                Err(why) => wrong.push(Wrong {
+                Err(NoCause::Unexplained(why)) => opinion.wrong.push(Wrong {
                     at: open.at,
                     length: open.length,
                     mechanism: Some(Mechanism::Ftrace),
                     why,
                 }),
+                Err(NoCause::NotJudged(why)) => {
+                    opinion.not_judge(open.at, open.length, Mechanism::Ftrace, why);
+                }
             }
         }
     }

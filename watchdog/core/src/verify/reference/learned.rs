@@ -65,6 +65,7 @@ impl Reference {
             gates: Vec::new(),
             layouts: types.and_then(|(_, bytes)| Layouts::of_btf(bytes)),
             symbols,
+            not_judged: Vec::new(),
         };
         reference.log();
         reference

@@ -26,6 +26,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::NotJudged;
 use crate::image::{KernelImage, Relocations};
 use crate::text::hex;
 
@@ -71,6 +72,8 @@ pub struct Reference {
     pub symbols: ImageSymbols,
     /// Field offsets of the kernel's structures, if type information describes them.
     pub layouts: Option<Layouts>,
+    /// What cannot be judged by this reference, whatever the kernel's memory holds.
+    pub not_judged: Vec<NotJudged>,
 }
 
 impl Reference {
@@ -112,6 +115,7 @@ impl Reference {
             gates: gates::of_image(image, &symbols),
             symbols,
             layouts: Layouts::of_image(image),
+            not_judged: Vec::new(),
         };
         reference.log();
         Ok(reference)

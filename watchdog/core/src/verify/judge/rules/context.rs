@@ -14,6 +14,10 @@ pub(in super::super) enum SiteState {
     Expected,
     /// A branch whose target must be followed: opcode and target.
     Followed(u8, Place),
+    /// A form that cannot be judged, with the reason. It is no excuse for a form that a rule can
+    /// judge: an attacker in the node must not be able to cause it.
+    #[expect(dead_code, reason = "no rule needs it yet")]
+    NotJudged(&'static str),
     /// Any other form, with what is wrong.
     Unexpected(&'static str),
 }

@@ -13,6 +13,21 @@ pub struct Cause {
     pub name: String,
 }
 
+/// Why a branch out of the text has no cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum NoCause {
+    /// It leads to nothing that the kernel's lists contain.
+    Unexplained(&'static str),
+    /// The lists that may contain its target cannot be read, or not to their end.
+    NotJudged(&'static str),
+}
+
+impl From<&'static str> for NoCause {
+    fn from(why: &'static str) -> Self {
+        Self::Unexplained(why)
+    }
+}
+
 impl Cause {
     /// A cause, with its name cut to [`MAX_LINE`] bytes.
     pub(in super::super) fn new(mechanism: Mechanism, name: String) -> Self {

@@ -19,5 +19,6 @@ mod registry;
 mod static_call;
 
 pub use cause::Cause;
+pub(super) use cause::NoCause;
 pub(super) use kprobes::{Armed, Probes};
 pub(super) use registry::Tracing;
