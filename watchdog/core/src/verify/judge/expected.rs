@@ -1,11 +1,9 @@
 //! The text that a located kernel should have: its reference, moved to where KASLR put the kernel.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::branch::Place;
 use super::site::{Kind, Site};
-use super::{Mechanism, sites};
 use crate::verify::reference::{Piece, Reference};
 
 /// Largest number of bytes before a function in which calls are counted.
@@ -35,12 +33,6 @@ impl Expected {
     #[must_use]
     pub fn text(&self) -> &[u8] {
         &self.text
-    }
-
-    /// The number of places of each mechanism that the kernel may rewrite.
-    #[must_use]
-    pub fn sites_by_mechanism(&self) -> BTreeMap<Mechanism, usize> {
-        sites::counts(&self.sites)
     }
 
     /// Bytes of the text.

@@ -1,9 +1,10 @@
 //! Prepares the expected text: moves the reference and lists all sites.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::expected::Expected;
-use super::sites;
+use super::{Mechanism, sites};
 use crate::verify::reference::{Piece, Reference};
 
 impl Expected {
@@ -20,6 +21,12 @@ impl Expected {
         expected.sites = sites::of(&expected);
         sites::log(&expected.sites);
         expected
+    }
+
+    /// The number of places of each mechanism that the kernel may rewrite.
+    #[must_use]
+    pub fn sites_by_mechanism(&self) -> BTreeMap<Mechanism, usize> {
+        sites::counts(&self.sites)
     }
 }
 
