@@ -8,7 +8,7 @@ use super::reach::{warn, within_reach};
 use super::{Found, ImageSpec, Images, NodeName};
 use watchdog_core::memory::{
     Memory, MemoryMap, MemorySource, RangeSet, ReadError, Reason, open_devmem, open_elf,
-    open_kcore, open_lime, open_live, open_raw,
+    open_kcore, open_lime, open_live, open_pieces, open_raw,
 };
 
 /// A memory source with the nodes in it.
@@ -42,6 +42,9 @@ impl Target {
             MemorySource::Kcore => Self::kcore(configured),
             MemorySource::Live => Self::live(configured),
             MemorySource::Raw { path, base } => Self::image(open_raw(path, *base)?, configured),
+            MemorySource::Pieces { path, pieces } => {
+                Self::image(open_pieces(path, pieces)?, configured)
+            }
             MemorySource::Elf { path } => {
                 let core = open_elf(path)?;
                 warn(core.remark());
