@@ -9,7 +9,7 @@ use crate::verify::made_up::{
     FUNCTION, MODULES, OWN, PROBES, PROGRAMS, Suspect, TEXT, branch, functions, reference,
 };
 use crate::verify::not_judged;
-use crate::verify::reference::Reference;
+use crate::verify::reference::{Reference, Tables, Trampoline};
 
 const CALL: u8 = 0xe8;
 const INT3: u8 = 0xcc;
@@ -203,4 +203,29 @@ fn tracers_without_types() {
     let list = not_judged::list(&[], &unknown.not_judged);
     let [NotJudged { mechanism, sites: 3, why }] = &list[..] else { panic!("{list:?}") };
     assert!(mechanism == "ftrace" && why.contains("type information"), "{list:?}");
+}
+
+/// Check the trampoline of a static call whose key is not known: a form that the kernel can give it
+/// is not judged, and every other form is unexplained.
+#[test]
+fn trampoline_without_key() {
+    const AT: u32 = 4 * FUNCTION + 8;
+    const JMP: u8 = 0xe9;
+    let trampolines = vec![Trampoline { at: AT, key: Trampoline::UNKNOWN_KEY }];
+    let with = |change: &dyn Fn(&Suspect)| {
+        let suspect = Suspect::new();
+        change(&suspect);
+        let tables = Tables { trampolines: trampolines.clone(), ..reference().tables };
+        let opinion = opinion_by(Reference { tables, ..reference() }, &suspect);
+        let wrong: Vec<_> = opinion.wrong.iter().map(|wrong| wrong.at).collect();
+        (wrong, opinion.not_judged_places.len())
+    };
+    let virt = |suspect: &Suspect, at: u32| suspect.kernel.text.virt.0 + u64::from(at);
+    assert_eq!(with(&|_| ()), (vec![], 0));
+    let leads =
+        |opcode: u8, at: u32| with(&|suspect| suspect.branch(AT, opcode, virt(suspect, at)));
+    assert_eq!(leads(JMP, 9 * FUNCTION), (vec![], 1));
+    assert_eq!(leads(JMP, 9 * FUNCTION + 4), (vec![AT], 0));
+    assert_eq!(leads(CALL, 9 * FUNCTION), (vec![AT], 0));
+    assert_eq!(with(&|suspect| suspect.branch(AT, JMP, OWN.0)), (vec![AT], 0));
 }

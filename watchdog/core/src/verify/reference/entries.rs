@@ -66,6 +66,11 @@ pub struct Trampoline {
     pub key: u32,
 }
 
+impl Trampoline {
+    /// Stands for a key that the image does not tell.
+    pub const UNKNOWN_KEY: u32 = u32::MAX;
+}
+
 /// A constant that is written into code at boot (include/asm/runtime-const.h, since 6.12).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeConstant {

@@ -3,6 +3,7 @@
 //!
 //! All places are image offsets: bytes from `_stext`, where the image begins.
 
+mod derived;
 mod entries;
 mod error;
 mod explain;
@@ -97,8 +98,9 @@ impl Reference {
         let replacements = image
             .section(".altinstr_replacement")
             .ok_or_else(|| ReferenceError("has no `.altinstr_replacement`".to_owned()))?;
-        let rodata = rodata_bounds(&symbols)
-            .ok_or_else(|| ReferenceError("does not say where its read-only data is".to_owned()))?;
+        let not_judged = without_data(&symbols);
+        let has_data = not_judged.is_empty();
+        let rodata = rodata_bounds(&symbols).unwrap_or((size, 0));
         let reference = Self {
             release: vendor.release().to_owned(),
             banner: vendor.banner().to_owned(),
@@ -114,8 +116,9 @@ impl Reference {
             tables,
             gates: gates::of_image(image, &symbols),
             symbols,
-            layouts: Layouts::of_image(image),
-            not_judged: Vec::new(),
+            // The lists of tracers are variables, which types alone do not lead to.
+            layouts: if has_data { Layouts::of_image(image) } else { None },
+            not_judged,
         };
         reference.log();
         Ok(reference)
@@ -131,6 +134,23 @@ impl Piece {
         std::mem::take(&mut self.relocations).apply(&mut bytes, self.offset, distance);
         bytes
     }
+}
+
+/// What is not judged if the image does not name its data.
+fn without_data(symbols: &ImageSymbols) -> Vec<NotJudged> {
+    const WHY: &str = "the image does not name its data (the kernel was built without \
+                       CONFIG_KALLSYMS_ALL). A vmlinux of the same build, not stripped, does";
+    const PARTS: [&str; 3] = [
+        "read-only data",
+        "system-call tables and interrupt gates",
+        "tracers, probes and live patches",
+    ];
+    if symbols.has_data() {
+        return Vec::new();
+    }
+    let not_judged =
+        |part: &str| NotJudged { mechanism: part.to_owned(), sites: 0, why: WHY.to_owned() };
+    PARTS.map(not_judged).into()
 }
 
 /// Range of the tables of kallsyms; empty if their symbols are unknown.

@@ -5,6 +5,7 @@ use super::super::branch::{self, CALL, JMP, decode};
 use super::super::nops::NOP5;
 use super::super::site::Site;
 use super::context::{Rules, SiteState};
+use crate::verify::reference::Trampoline;
 
 /// `xor %eax,%eax` of five bytes replaces a call to `__static_call_return0`: up to 5.19, and since.
 const RETURN_ZERO: [[u8; 5]; 2] = [[0x66, 0x66, 0x48, 0x31, 0xc0], [0x2e, 0x2e, 0x2e, 0x31, 0xc0]];
@@ -77,6 +78,9 @@ pub(super) fn judge_trampoline(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u
     else {
         return SiteState::Unexpected("an entry that does not exist");
     };
+    if trampoline.key == Trampoline::UNKNOWN_KEY {
+        return without_key(rules, live, to);
+    }
     match callee(rules, trampoline.key) {
         None => SiteState::Unexpected("its key cannot be read"),
         Some(Callee::Nothing) => super::returns::judge(rules, live, to),
@@ -92,6 +96,22 @@ pub(super) fn judge_trampoline(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u
         }
         Some(Callee::Outside(virt)) => outside(rules, virt, live, to),
         Some(Callee::Function(_)) => SiteState::Unexpected(OTHER),
+    }
+}
+
+/// A trampoline without a site in the kernel, whose key is not known. As linked it is right. A form
+/// that the kernel can give it is not judged, and every other form is wrong.
+fn without_key(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
+    if rules.expected.linked(to, live.len()) == live {
+        return SiteState::Expected;
+    }
+    let function = decode(live, to).filter(|branch| branch.opcode == JMP).map(|jump| jump.target);
+    let function = function.and_then(|target| u32::try_from(target).ok());
+    let leads = function.is_some_and(|function| rules.expected.is_function(function));
+    if leads || super::returns::judge(rules, live, to) == SiteState::Expected {
+        SiteState::NotJudged("the image does not name the key of this static call")
+    } else {
+        SiteState::Unexpected(OTHER)
     }
 }
 
