@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::branch::Place;
 use super::site::{Kind, Site};
-use crate::verify::reference::{Piece, Reference};
+use crate::verify::reference::{Piece, Reference, Tables, Trampoline};
 
 /// Largest number of bytes before a function in which calls are counted.
 /// `callthunks_patch_builtin_calls()` leads calls into the padding, so that the counting code ends
@@ -68,6 +68,17 @@ impl Expected {
         let tables = &self.reference.tables;
         tables.static_calls.binary_search_by_key(&offset, |call| call.at).is_ok()
             || tables.trampolines.binary_search_by_key(&offset, |tramp| tramp.at).is_ok()
+    }
+
+    /// The name of the static call at this image offset, from the symbol of its trampoline:
+    /// `__SCT__NAME`.
+    pub(super) fn static_call_name(&self, offset: u32) -> Option<&str> {
+        let Tables { static_calls, trampolines, .. } = &self.reference.tables;
+        let call = static_calls.binary_search_by_key(&offset, |call| call.at);
+        let call = call.ok().and_then(|n| Some(static_calls.get(n)?.key));
+        let is_own = |it: &&Trampoline| call.map_or(it.at == offset, |key| it.key == key);
+        let trampoline = trampolines.iter().find(is_own)?;
+        self.reference.symbols.at(trampoline.at)?.strip_prefix("__SCT__")
     }
 
     /// Whether a trampoline of a static call begins at this place.

@@ -8,11 +8,11 @@ use crate::locate::page_tables::{self, Run};
 use crate::memory::{Memory, PAGE_SIZE, VirtAddr};
 
 /// Number of pages whose mapping is cached. The lists of any kernel need fewer pages.
-const MAX_MAPPED: usize = 4096;
-/// Number of pages whose mapping is looked up in one check. It is about ten times what a kernel
-/// with thousands of programs and modules needs. Each lookup reads one entry per level of the page
-/// tables, all over the node's memory.
-const MAX_LOOKUPS: u32 = 1 << 16;
+const MAX_MAPPED: usize = 1 << 14;
+/// Number of pages whose mapping is looked up in one check: two for each entry of two lists that
+/// are as long as can be. Each lookup reads one entry per level of the page tables, all over the
+/// node's memory.
+const MAX_LOOKUPS: u32 = 1 << 18;
 
 /// A node's own memory, read while its text is judged. The memory may be forged, and may change. A
 /// state therefore serves for one check, and caches the mapping of each page.
@@ -32,6 +32,17 @@ pub(super) struct Outside {
     pub(super) executable: bool,
     /// Whether any page of the range is writable at this address.
     pub(super) writable: bool,
+}
+
+/// Why an address cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The kernel has not mapped it.
+    Unmapped,
+    /// It may be mapped, but no lookup is left.
+    Bound,
+    /// It is mapped, but the source does not have the memory.
+    Source,
 }
 
 impl<'a> State<'a> {
@@ -111,6 +122,16 @@ impl<'a> State<'a> {
         }
         mapped.insert(first, page);
         Some(page)
+    }
+
+    /// Why the word at a virtual address cannot be read.
+    pub(super) fn fault(&self, virt: u64) -> Fault {
+        let last = virt.saturating_add(7);
+        match self.page(virt).and(self.page(last)) {
+            Some(_) => Fault::Source,
+            None if self.left.get() == 0 => Fault::Bound,
+            None => Fault::Unmapped,
+        }
     }
 
     /// Reads a 64-bit word at a virtual address.

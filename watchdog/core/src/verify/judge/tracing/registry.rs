@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::super::branch::Place;
 use super::super::{Expected, State};
 use super::kprobes::Probes;
-use super::lists::MAX_SHOWN;
+use super::lists::{End, MAX_SHOWN};
 use super::modules::Modules;
 use super::ops::{self, KPROBE_HANDLER, LIVEPATCH_HANDLER, Ops};
 use super::programs::Programs;
@@ -20,6 +20,8 @@ pub(in super::super) struct Tracing<'a> {
     pub(super) probes: &'a Probes,
     pub(super) layouts: Option<Layouts>,
     pub(super) ops: Vec<Ops>,
+    /// How the list of tracers ended.
+    pub(super) ops_end: End,
     /// Index in `ops` by the virtual address of the trampoline.
     pub(super) trampolines: BTreeMap<u64, usize>,
     /// The names of all tracers, computed on first use.
@@ -48,6 +50,7 @@ impl<'a> Tracing<'a> {
             probes,
             layouts,
             ops: Vec::new(),
+            ops_end: End::Whole,
             trampolines: BTreeMap::new(),
             tracers: OnceCell::new(),
             shared: [LIVEPATCH_HANDLER, KPROBE_HANDLER].map(symbol),
@@ -56,7 +59,7 @@ impl<'a> Tracing<'a> {
         };
         let Some(layouts) = layouts else { return tracing };
         if let Some((list, end)) = symbol("ftrace_ops_list").zip(symbol("ftrace_list_end")) {
-            tracing.ops = ops::registered(state, &layouts.ftrace_ops, list, end);
+            (tracing.ops, tracing.ops_end) = ops::registered(state, &layouts.ftrace_ops, list, end);
             for (n, ops) in tracing.ops.iter().enumerate() {
                 tracing.trampolines.entry(ops.trampoline).or_insert(n);
             }
