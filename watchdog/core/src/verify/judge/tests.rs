@@ -2,18 +2,26 @@
 
 use std::collections::BTreeSet;
 
+mod static_calls;
+
 use super::*;
 use crate::memory::Memory;
 use crate::verify::made_up::{
     FUNCTION, MODULES, OWN, PROBES, PROGRAMS, Suspect, TEXT, branch, functions, reference,
 };
+use crate::verify::reference::Reference;
 
 const CALL: u8 = 0xe8;
 const INT3: u8 = 0xcc;
 
 /// The first judgement of the suspect's text.
 fn opinion(suspect: &Suspect) -> Opinion {
-    let mut judge = TextJudge::new(Expected::of(reference(), 0));
+    opinion_of(suspect, reference())
+}
+
+/// The first judgement of a suspect whose reference is this one.
+fn opinion_of(suspect: &Suspect, reference: Reference) -> Opinion {
+    let mut judge = TextJudge::new(Expected::of(reference, 0));
     let mut text = vec![0; TEXT as usize];
     suspect.machine.read(suspect.text().start(), &mut text).unwrap();
     let pages: BTreeSet<usize> = (0..TEXT as usize / 4096).collect();
