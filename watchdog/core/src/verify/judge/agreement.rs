@@ -12,6 +12,8 @@ pub(super) enum Class {
     SmpLock,
     /// How unused landing pads are sealed: 0 if they are not, or the number of the NOP.
     IbtSeal,
+    /// Whether returns lead through the thunk that the kernel chose: 0 or 1.
+    ReturnThunk,
     /// How indirect branches are made.
     Retpoline,
     /// How many bytes before a function the code that counts calls begins.

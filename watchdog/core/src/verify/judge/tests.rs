@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+mod static_calls;
+
 use super::*;
 use crate::memory::Memory;
 use crate::verify::NotJudged;

@@ -37,16 +37,20 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
     };
     let known_symbols = &tables.known_symbols;
     if let [0x0f, condition @ 0x80..=0x8f, ..] = *live {
-        // A conditional tail call. Without a function to call, it is a conditional return.
-        let target = match callee {
-            Callee::Function(function) => Some(function),
-            Callee::Nothing => rules.expected.reference.symbols.address("__static_call_return"),
-            Callee::Outside(_) => None,
+        // A conditional tail call. Without a function to call, it is a conditional return: to a
+        // plain return, or to the return thunk if the kernel had chosen one.
+        let targets = match callee {
+            Callee::Function(function) => [Some(function), None],
+            Callee::Nothing => [
+                rules.expected.reference.symbols.address("__static_call_return"),
+                super::returns::chosen_thunk(rules),
+            ],
+            Callee::Outside(_) => [None; 2],
         };
         let is = |target: u32| {
             linked.get(1) == Some(&condition) && branch::is(live, to, condition, target)
         };
-        return if target.is_some_and(is) {
+        return if targets.into_iter().flatten().any(is) {
             SiteState::Expected
         } else {
             SiteState::Unexpected(OTHER)
@@ -54,7 +58,7 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
     }
     match callee {
         Callee::Nothing if !call.tail && live == NOP5 => SiteState::Expected,
-        Callee::Nothing if call.tail => super::returns::judge(rules, live, to),
+        Callee::Nothing if call.tail => nothing(rules, live, to),
         Callee::Function(function) => {
             let zero = known_symbols.return_zero == Some(function)
                 && !call.tail
@@ -79,7 +83,7 @@ pub(super) fn judge_trampoline(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u
     };
     match callee(rules, trampoline.key) {
         None => SiteState::Unexpected("its key cannot be read"),
-        Some(Callee::Nothing) => super::returns::judge(rules, live, to),
+        Some(Callee::Nothing) => nothing(rules, live, to),
         Some(Callee::Function(function)) if branch::is(live, to, JMP, function) => {
             entry(rules, function)
         }
@@ -93,6 +97,20 @@ pub(super) fn judge_trampoline(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u
         Some(Callee::Outside(virt)) => outside(rules, virt, live, to),
         Some(Callee::Function(_)) => SiteState::Unexpected(OTHER),
     }
+}
+
+/// A tail call, or a trampoline, without a function to call. It returns.
+///
+/// `__static_call_transform()` asks for the return thunk at the moment of the update. A static call
+/// that was switched off before the kernel chose its mitigations holds a plain return from then on
+/// (6.1 to 7.2: `static_call_init()` runs in `setup_arch()`, and `apply_returns()` later rewrites
+/// only what `.return_sites` lists). Both forms return to the caller, so neither skips anything.
+fn nothing(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
+    let is_listed = rules.expected.reference.tables.returns.binary_search(&to).is_ok();
+    if branch::is_plain_return(live) && !is_listed {
+        return SiteState::Expected;
+    }
+    super::returns::judge(rules, live, to)
 }
 
 const OTHER: &str = "not a call to the function that its key names";
