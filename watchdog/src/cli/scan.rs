@@ -97,10 +97,13 @@ fn judge_node<'a>(
     let mapping = mapping_findings(memory, located)?;
     let baseline = match baseline_for(&target.images, store, &found.node.name, located) {
         Ok(baseline) => baseline,
-        // No baseline fits this kernel. The reason says which kernel was expected.
-        Err(error @ NoBaseline::OtherKernel { .. }) => {
+        // No baseline fits this kernel, or the one that may fit cannot be read. Other nodes are
+        // judged all the same.
+        Err(error @ (NoBaseline::OtherKernel { .. } | NoBaseline::Image { .. })) => {
             let text = TextReport::unjudged(&copy_text(memory, &located.text)?);
-            return Ok(report(Verdict::Unverified, Some(chain(&error)), Some(text)));
+            let verdict = if mapping.is_empty() { Verdict::Unverified } else { Verdict::Tampered };
+            let reasons: Vec<_> = mapping.into_iter().chain([chain(&error)]).collect();
+            return Ok(report(verdict, sentence(&reasons), Some(text)));
         }
         Err(error) => return Err(error.into()),
     };
