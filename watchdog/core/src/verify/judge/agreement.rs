@@ -16,8 +16,11 @@ pub(super) enum Class {
     ReturnThunk,
     /// How indirect branches are made.
     Retpoline,
-    /// How many bytes before a function the code that counts calls begins.
-    CallDepth,
+    /// Whether indirect branches in the lower half of a cache line lead through a thunk: 0 or 1.
+    AlignedBranch,
+    /// Whether calls that an alternative begins with are counted: 0 or 1. Calls through a pointer
+    /// that became direct may differ from the others.
+    CountedCall { direct: bool },
     /// The value of a runtime constant.
     Constant(u32),
 }

@@ -8,6 +8,8 @@
 
 use super::super::agreement::Class;
 use super::super::branch::{self, JMP};
+use super::super::site::Site;
+use super::super::thunks::UPPER_HALF;
 use super::context::{Rules, SiteState};
 
 /// The return thunk that the kernel chose; `None` if it keeps the linked one, or names something
@@ -19,6 +21,25 @@ pub(super) fn chosen_thunk(rules: &Rules<'_>) -> Option<u32> {
     (is_other && rules.expected.is_function(chosen)).then_some(chosen)
 }
 
+/// A return that `.return_sites` lists. With indirect target selection, only the returns in the
+/// lower half of a cache line use the thunk (`cpu_wants_rethunk_at()`, since 6.1). In replacement
+/// code, the kernel decides before it copies the code.
+pub(super) fn judge_listed(
+    rules: &mut Rules<'_>,
+    site: &Site,
+    live: &[u8],
+    to: u32,
+) -> SiteState {
+    let chosen = rules.expected.reference.tables.known_symbols.return_thunk;
+    let chosen = chosen.and_then(|variable| rules.pointer(variable));
+    let is_aligned = chosen.is_some() && chosen == rules.expected.thunks.aligned_return;
+    let needs_thunk = rules.state.virt_of(site.at.into()) & UPPER_HALF == 0;
+    if is_aligned && needs_thunk == branch::is_plain_return(live) {
+        return SiteState::Unexpected("a return of the other half of a cache line");
+    }
+    judge(rules, live, to)
+}
+
 pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
     let known_symbols = &rules.expected.reference.tables.known_symbols;
     let default = known_symbols.default_thunk;
@@ -26,8 +47,8 @@ pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
     let jumps = |thunk: Option<u32>| thunk.is_some_and(|thunk| branch::is(live, to, JMP, thunk));
     if branch::is_plain_return(live) {
         // With indirect target selection, only returns in one half of a cache line use a thunk.
-        let name = chosen.and_then(|thunk| rules.expected.reference.symbols.at(thunk));
-        if chosen == default || name == Some("its_return_thunk") {
+        let is_aligned = chosen.is_some() && chosen == rules.expected.thunks.aligned_return;
+        if chosen == default || is_aligned {
             return SiteState::Expected;
         }
         return match rules.vote(Class::ReturnThunk, 0) {

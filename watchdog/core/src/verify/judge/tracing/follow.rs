@@ -20,7 +20,9 @@ impl Tracing<'_> {
     pub(in super::super) fn follow(&self, open: &Open) -> Result<Cause, NoCause> {
         let inside = u32::try_from(open.target).ok().filter(|_| self.is_inside(open.target));
         if let Some(target) = inside {
-            return ftrace::within(self, open, target);
+            // Tracers that started before the kernel counted calls.
+            let function = self.counting.and_then(|counting| counting.function(target));
+            return ftrace::within(self, open, function.unwrap_or(target));
         }
         let virt = self.state.virt_of(open.target);
         if let Some(ops) = self.tracer_at(open.target) {

@@ -170,8 +170,9 @@ fn is_copy(
         } else if nops::fill(found) && !nops::fill(template.get(place..place.checked_add(length)?)?)
         {
             // Only `ftrace_regs_caller_jmp` becomes a NOP: a conditional jump to the path of direct
-            // calls.
-            if !one.is_jcc_short_or_near() {
+            // calls. A copy that was made early in boot has the NOPs of alternatives.
+            let linked = first.checked_add(u32::try_from(place).ok()?)?;
+            if !one.is_jcc_short_or_near() && !nops::fill(tracing.expected.linked(linked, length)) {
                 return None;
             }
         }

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use super::super::branch::Place;
+use super::super::counting::Counting;
 use super::super::{Expected, State};
 use super::kprobes::Probes;
 use super::lists::{End, MAX_SHOWN};
@@ -18,6 +19,8 @@ pub(in super::super) struct Tracing<'a> {
     pub(super) expected: &'a Expected,
     pub(super) state: &'a State<'a>,
     pub(super) probes: &'a Probes,
+    /// The code that counts calls, if the kernel counts them.
+    pub(super) counting: Option<&'a Counting>,
     pub(super) layouts: Option<Layouts>,
     pub(super) ops: Vec<Ops>,
     /// How the list of tracers ended.
@@ -48,6 +51,7 @@ impl<'a> Tracing<'a> {
             expected,
             state,
             probes,
+            counting: Counting::in_use(expected, |variable| state.word(variable), state),
             layouts,
             ops: Vec::new(),
             ops_end: End::Whole,
