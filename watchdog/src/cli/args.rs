@@ -293,6 +293,8 @@ pub struct MemoryArgs {
     /// live: devmem or kcore, whichever has the range
     /// raw:FILE[@PHYS]: a raw image, or a virtual machine's live RAM file;
     ///   PHYS is the physical address of its first byte (default 0)
+    /// raw:FILE@PHYS+LENGTH,PHYS+LENGTH,…: the same with holes: the pieces in
+    ///   the order of the file; the last one needs no length
     /// elf:FILE: an ELF core of kdump, makedumpfile -E or QEMU
     /// lime:FILE: an image of LiME or AVML
     #[arg(long, value_name = "SOURCE", verbatim_doc_comment)]
@@ -308,8 +310,9 @@ pub struct MemoryArgs {
     /// The vendor's image that a node's kernel must match; repeatable
     ///
     /// It is one more witness of where the kernel is, and the baseline for its text.
-    /// FILE is the bzImage that the node boots (/boot/vmlinuz-…) or its vmlinux. Without NAME, it
-    /// is for every node. With several images, each kernel must match one of them.
+    /// FILE is the bzImage that the node boots (/boot/vmlinuz-…), a unified kernel image, or its
+    /// vmlinux. Without NAME, it is for every node. With several images, each kernel must match
+    /// one of them.
     #[arg(long = "image", value_name = "[NAME=]FILE")]
     pub images: Vec<ImageSpec>,
     /// Where, and by which configuration.

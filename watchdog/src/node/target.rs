@@ -10,7 +10,7 @@ use super::{Found, ImageSpec, Images, NodeName};
 use watchdog_core::locate::Stop;
 use watchdog_core::memory::{
     LentTo, Memory, MemoryMap, MemorySource, RangeSet, ReadError, Reason, instances, open_devmem,
-    open_elf, open_kcore, open_lime, open_live, open_raw,
+    open_elf, open_kcore, open_lime, open_live, open_pieces, open_raw,
 };
 
 /// Instances of a multikernel pool that a sentence names.
@@ -47,6 +47,9 @@ impl Target {
             MemorySource::Kcore => Self::kcore(configured),
             MemorySource::Live => Self::live(configured),
             MemorySource::Raw { path, base } => Self::image(open_raw(path, *base)?, configured),
+            MemorySource::Pieces { path, pieces } => {
+                Self::image(open_pieces(path, pieces)?, configured)
+            }
             MemorySource::Elf { path } => {
                 let core = open_elf(path)?;
                 warn(core.remark());
