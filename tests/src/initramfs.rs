@@ -39,13 +39,16 @@ pub fn for_service_node(
     write(path, init, kernel, &sets)
 }
 
+/// Writes the initramfs of a node that loads no modules.
+pub fn without_modules(path: &Path, init: &[u8]) -> Result<()> {
+    trailer(Archive::begin(path, init)?.out)?.flush()?;
+    Ok(())
+}
+
 /// Writes an initramfs. Each set of modules becomes a directory `/modules/SET`, with files in load
 /// order.
 fn write(path: &Path, init: &[u8], kernel: &Kernel, sets: &[(&str, Vec<&str>)]) -> Result<()> {
-    let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
-    let mut archive = Archive { out: BufWriter::new(file), next_inode: 1 };
-    archive.add("init", PROGRAM, init)?;
-    archive.add("modules", DIRECTORY, &[])?;
+    let mut archive = Archive::begin(path, init)?;
     for (set, modules) in sets {
         archive.add(&format!("modules/{set}"), DIRECTORY, &[])?;
         if *set == livepatch::NAME {
@@ -68,6 +71,16 @@ struct Archive {
 }
 
 impl Archive {
+    /// Begins an archive with the program and an empty directory `/modules`.
+    fn begin(path: &Path, init: &[u8]) -> Result<Self> {
+        let file =
+            File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+        let mut archive = Self { out: BufWriter::new(file), next_inode: 1 };
+        archive.add("init", PROGRAM, init)?;
+        archive.add("modules", DIRECTORY, &[])?;
+        Ok(archive)
+    }
+
     fn add(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
         // Entries with the same inode number would become hard links of each other.
         let entry = Builder::new(name).mode(mode).ino(self.next_inode);

@@ -14,6 +14,7 @@
 //! | [`truth`] | a kernel's report about its own text |
 //! | [`kernel`], [`initramfs`], [`cache`] | what the machine boots, and where it is kept |
 //! | [`machine`] | the machine itself |
+//! | [`lone`] | one kernel alone on a machine, without node 0 |
 //! | [`node_kernel`] | a node's kernel, read and changed from the host |
 //! | [`toggles`], [`livepatch`] | features that make a kernel rewrite its own text |
 //! | [`attack_module`] | a module of node 0 that writes as drivers do |
@@ -35,6 +36,7 @@ pub mod instructions;
 pub mod kernel;
 pub mod layout;
 pub mod livepatch;
+pub mod lone;
 pub mod machine;
 pub mod mailbox;
 mod module;

@@ -55,6 +55,10 @@ pub struct Machine {
     pub memory: u32,
     /// Words for node 0's command line.
     pub append: String,
+    /// Words for the service nodes' command lines.
+    pub node_append: String,
+    /// The processors' model.
+    pub cpu: String,
 }
 
 /// `cargo xtask demo`.
@@ -173,7 +177,16 @@ fn machine() -> impl Parser<Command> {
         .help("Words to add to node 0's kernel command line")
         .argument("WORDS")
         .fallback(String::new());
-    construct!(Machine { kernel, node_kernel, nodes, nokaslr, memory, append })
+    let node_append = long("node-append")
+        .help("Words to add to the service nodes' kernel command lines")
+        .argument("WORDS")
+        .fallback(String::new());
+    let cpu = long("cpu")
+        .help("Model of the processors, with properties, as QEMU's -cpu: EPYC-Milan")
+        .argument("MODEL")
+        .fallback("max".to_owned())
+        .display_fallback();
+    construct!(Machine { kernel, node_kernel, nodes, nokaslr, memory, append, node_append, cpu })
         .map(Command::Machine)
 }
 

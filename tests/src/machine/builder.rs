@@ -39,6 +39,7 @@ pub struct Builder {
     pub(super) service_nodes: u8,
     pub(super) spare_processors: u8,
     pub(super) memory_mib: u32,
+    pub(super) cpu: String,
     pub(super) iommu: bool,
     pub(super) fast_strings: bool,
     pub(super) counted: bool,
@@ -55,6 +56,7 @@ impl Default for Builder {
             service_nodes: layout::MAX_SERVICE_NODES,
             spare_processors: 0,
             memory_mib: 2048,
+            cpu: "max".into(),
             iommu: false,
             fast_strings: true,
             counted: false,
@@ -134,6 +136,14 @@ impl Builder {
     #[must_use]
     pub fn memory_mib(mut self, mebibytes: u32) -> Self {
         self.memory_mib = mebibytes;
+        self
+    }
+
+    /// Sets the model of the processors, with properties, as QEMU's `-cpu` takes it: `EPYC-Milan`,
+    /// `max,vendor=GenuineIntel`. The default is `max`, all that QEMU emulates.
+    #[must_use]
+    pub fn cpu(mut self, model: &str) -> Self {
+        model.clone_into(&mut self.cpu);
         self
     }
 

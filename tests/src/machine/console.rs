@@ -20,7 +20,7 @@ const SIGNS_OF_DEATH: [&str; 6] = [
 const TAIL_LINES: usize = 25;
 
 /// Returns the log file of node `node`'s console.
-pub(super) fn log(directory: &Path, node: u8) -> PathBuf {
+pub(crate) fn log(directory: &Path, node: u8) -> PathBuf {
     directory.join(format!("node{node}.log"))
 }
 

@@ -24,7 +24,7 @@ pub struct Health {
 }
 
 impl Health {
-    pub(super) fn new(directory: TempDir, qemu: Watch, service_nodes: u8) -> Self {
+    pub(crate) fn new(directory: TempDir, qemu: Watch, service_nodes: u8) -> Self {
         Self { directory, qemu, nodes: service_nodes + 1, failed: AtomicBool::new(false) }
     }
 

@@ -23,13 +23,13 @@
 //! consoles are kept.
 
 mod builder;
-mod console;
+pub(crate) mod console;
 mod health;
 mod node0;
-mod qemu;
-mod qmp;
+pub(crate) mod qemu;
+pub(crate) mod qmp;
 mod ram;
-mod run_directory;
+pub(crate) mod run_directory;
 mod service_node;
 pub mod snapshot;
 mod start;

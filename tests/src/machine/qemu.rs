@@ -44,16 +44,23 @@ pub(super) struct Launch<'a> {
     pub(super) incoming: bool,
     /// Node 0's kernel command line.
     pub(super) command_line: String,
-    pub(super) memory_mib: u32,
+    pub(super) hardware: Hardware<'a>,
     pub(super) iommu: bool,
-    pub(super) fast_strings: bool,
-    pub(super) counted: bool,
-    pub(super) processors: u8,
-    pub(super) ram: &'a Ram,
     /// QEMU's ends of the agent's port and of QEMU's control connection.
     pub(super) agent: UnixStream,
     pub(super) control: UnixStream,
     pub(super) terminal: Option<Terminal>,
+}
+
+/// Processors and memory.
+pub(crate) struct Hardware<'a> {
+    /// The model, with properties, as `-cpu` takes it.
+    pub(crate) cpu: &'a str,
+    /// Whether time advances by instructions.
+    pub(crate) counted: bool,
+    pub(crate) processors: u8,
+    pub(crate) memory_mib: u32,
+    pub(crate) ram: &'a Ram,
 }
 
 /// Files that a machine reads. Files that differ between boots are in the run's directory.
@@ -77,14 +84,14 @@ impl Disks {
 }
 
 /// A running QEMU. Dropping it ends it.
-pub(super) struct Qemu {
+pub(crate) struct Qemu {
     id: Pid,
     watch: Watch,
 }
 
 /// Reports whether QEMU has ended.
 #[derive(Clone, Default)]
-pub(super) struct Watch(Arc<Mutex<Option<String>>>);
+pub(crate) struct Watch(Arc<Mutex<Option<String>>>);
 
 impl Watch {
     /// Returns how QEMU ended, if it has.
@@ -99,7 +106,14 @@ impl Watch {
 
 impl Qemu {
     pub(super) fn launch(launch: Launch<'_>) -> Result<Self> {
-        let mut command = launch.command()?;
+        let running = Self::spawn(launch.command()?)?;
+        // From here on, only QEMU has its ends of the sockets.
+        drop(launch);
+        Ok(running)
+    }
+
+    /// Starts QEMU with this command line. The descriptors that it inherits must be open.
+    pub(crate) fn spawn(mut command: Command) -> Result<Self> {
         let watch = Watch::default();
         let (started, outcome) = mpsc::channel();
         let ended = watch.clone();
@@ -122,12 +136,10 @@ impl Qemu {
         let id = outcome.recv()?.with_context(|| {
             format!("cannot start {}: run `cargo xtask setup`", cache::qemu().display())
         })?;
-        // From here on, only QEMU has its ends of the sockets.
-        drop(launch);
         Ok(Self { id, watch })
     }
 
-    pub(super) fn watch(&self) -> Watch {
+    pub(crate) fn watch(&self) -> Watch {
         self.watch.clone()
     }
 
@@ -159,23 +171,41 @@ fn describe(end: std::io::Result<ExitStatus>) -> String {
     }
 }
 
-impl Launch<'_> {
-    fn command(&self) -> Result<Command> {
-        let mut command = Command::new(cache::qemu());
-        self.processors_and_memory(&mut command);
-        self.boot(&mut command);
-        self.consoles(&mut command);
-        self.disks(&mut command);
-        self.channels(&mut command);
-        let log = File::create(self.logs.join("qemu.log"))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+impl Hardware<'_> {
+    pub(crate) fn describe(&self, command: &mut Command) {
+        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        command.args(["-cpu", self.cpu]);
+        // Emulation, even if KVM is available: every host has it, and the nodes' interplay was
+        // tested with it.
+        if self.counted {
+            command.args(["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]);
+        } else {
+            command.args(["-accel", "tcg,thread=multi"]);
+        }
+        command.args(["-smp", &self.processors.to_string()]);
+        command.args(["-m", &format!("{}M", self.memory_mib)]);
+        command.args(["-machine", "q35,memory-backend=ram"]);
+        command.arg("-object");
+        command.arg(format!(
+            "memory-backend-file,id=ram,size={}M,mem-path=/proc/self/fd/{},share=on",
+            self.memory_mib,
+            self.ram.file().as_raw_fd()
+        ));
+    }
 
-        let mut inherited: Vec<RawFd> =
-            vec![self.ram.file().as_raw_fd(), self.agent.as_raw_fd(), self.control.as_raw_fd()];
-        inherited.extend(self.terminal.as_ref().map(|terminal| terminal.0.as_raw_fd()));
+    /// Lets QEMU inherit the memory and these descriptors, which must be open until QEMU has
+    /// started, and sends its messages to a log.
+    pub(crate) fn attach(
+        &self,
+        command: &mut Command,
+        logs: &Path,
+        mut inherited: Vec<RawFd>,
+    ) -> Result<()> {
+        let log = File::create(logs.join("qemu.log"))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        inherited.push(self.ram.file().as_raw_fd());
         // SAFETY: between fork and exec the child only makes system calls, and neither allocates
-        // nor locks. The descriptors are open: they belong to `self`, which outlives the start of
-        // the child (see `Qemu::launch`).
+        // nor locks. The caller keeps the descriptors open.
         unsafe {
             command.pre_exec(move || {
                 set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -186,33 +216,26 @@ impl Launch<'_> {
                 Ok(())
             });
         }
-        Ok(command)
+        Ok(())
     }
+}
 
-    fn processors_and_memory(&self, command: &mut Command) {
-        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        // Emulation, even if KVM is available: every host has it, and the nodes' interplay was
-        // tested with it.
-        let processor = if self.fast_strings { "max" } else { "max,erms=off,fsrm=off" };
-        command.args(["-cpu", processor]);
-        if self.counted {
-            command.args(["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]);
-        } else {
-            command.args(["-accel", "tcg,thread=multi"]);
-        }
-        command.args(["-smp", &self.processors.to_string()]);
-        command.args(["-m", &format!("{}M", self.memory_mib)]);
-        command.args(["-machine", "q35,memory-backend=ram"]);
+impl Launch<'_> {
+    fn command(&self) -> Result<Command> {
+        let mut command = Command::new(cache::qemu());
+        self.hardware.describe(&mut command);
         if self.iommu {
             // Before the devices behind it. Interrupts are not remapped.
             command.args(["-device", "intel-iommu,intremap=off"]);
         }
-        command.arg("-object");
-        command.arg(format!(
-            "memory-backend-file,id=ram,size={}M,mem-path=/proc/self/fd/{},share=on",
-            self.memory_mib,
-            self.ram.file().as_raw_fd()
-        ));
+        self.boot(&mut command);
+        self.consoles(&mut command);
+        self.disks(&mut command);
+        self.channels(&mut command);
+        let mut inherited: Vec<RawFd> = vec![self.agent.as_raw_fd(), self.control.as_raw_fd()];
+        inherited.extend(self.terminal.as_ref().map(|terminal| terminal.0.as_raw_fd()));
+        self.hardware.attach(&mut command, self.logs, inherited)?;
+        Ok(command)
     }
 
     fn boot(&self, command: &mut Command) {
@@ -266,6 +289,6 @@ impl Launch<'_> {
 }
 
 /// Returns a path as the value of a QEMU option. A comma ends a value unless it is doubled.
-fn value(path: &Path) -> String {
+pub(crate) fn value(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }

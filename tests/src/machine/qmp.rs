@@ -16,14 +16,14 @@ use super::health::Health;
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// The connection.
-pub(super) struct Qmp {
+pub(crate) struct Qmp {
     stream: Mutex<BufReader<UnixStream>>,
     health: Arc<Health>,
 }
 
 impl Qmp {
     /// Reads QEMU's greeting and requests command mode.
-    pub(super) fn connect(stream: UnixStream, health: Arc<Health>) -> Result<Self> {
+    pub(crate) fn connect(stream: UnixStream, health: Arc<Health>) -> Result<Self> {
         stream.set_read_timeout(Some(ANSWER))?;
         let qmp = Self { stream: Mutex::new(BufReader::new(stream)), health };
         qmp.execute("qmp_capabilities", json!({}))?;
@@ -31,7 +31,7 @@ impl Qmp {
     }
 
     /// Executes a command with these arguments (an object), and returns its result.
-    pub(super) fn execute(&self, command: &str, arguments: Value) -> Result<Value> {
+    pub(crate) fn execute(&self, command: &str, arguments: Value) -> Result<Value> {
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
         let request = format!("{}\n", json!({ "execute": command, "arguments": arguments }));
         if let Err(error) = stream.get_mut().write_all(request.as_bytes()) {

@@ -25,7 +25,7 @@ pub struct Ram {
 
 impl Ram {
     /// Makes memory of `size` bytes, all zero. Pages are allocated when they are written.
-    pub(super) fn new(size: u64) -> Result<Self> {
+    pub(crate) fn new(size: u64) -> Result<Self> {
         let memory: OwnedFd =
             memfd_create("node-machine-ram", MemfdFlags::CLOEXEC).context("no memory file")?;
         ftruncate(&memory, size)?;

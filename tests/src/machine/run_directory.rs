@@ -13,7 +13,7 @@ const PREFIX: &str = "machine-";
 const FAILED: &str = "failed";
 
 /// Creates a directory in the cache for a run of this process.
-pub(super) fn create() -> Result<TempDir> {
+pub(crate) fn create() -> Result<TempDir> {
     let parent = parent();
     fs::create_dir_all(&parent).with_context(|| format!("cannot create {}", parent.display()))?;
     sweep(&parent)?;

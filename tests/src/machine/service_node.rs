@@ -1,6 +1,7 @@
 //! A service node from the host's view: through its mailbox.
 
 use std::{
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -9,7 +10,6 @@ use anyhow::{Result, bail};
 
 use super::{health::Health, ram::Ram};
 use crate::{
-    layout,
     mailbox::Mailbox,
     service::{Reply, Request},
     truth::Truth,
@@ -30,13 +30,17 @@ pub struct ServiceNode {
 }
 
 impl ServiceNode {
-    pub(super) fn new(number: u8, ram: &Ram, health: Arc<Health>) -> Result<Self> {
-        let range = layout::mailbox_range(number);
+    pub(crate) fn new(
+        number: u8,
+        range: Range<u64>,
+        ram: &Ram,
+        health: Arc<Health>,
+    ) -> Result<Self> {
         let mailbox = Mailbox::new(ram.map(range.start, range.end - range.start)?, 0)?;
         Ok(Self { number, mailbox: Mutex::new(mailbox), health })
     }
 
-    /// Returns the node's number, from 1.
+    /// Returns the node's number, from 1; 0 for a [lone](crate::lone) kernel.
     #[must_use]
     pub fn number(&self) -> u8 {
         self.number
@@ -116,11 +120,11 @@ impl ServiceNode {
         })
     }
 
-    pub(super) fn forget(&self) -> Result<()> {
+    pub(crate) fn forget(&self) -> Result<()> {
         self.mailbox().close()
     }
 
-    pub(super) fn wait_until_it_listens(&self, limit: Duration) -> Result<()> {
+    pub(crate) fn wait_until_it_listens(&self, limit: Duration) -> Result<()> {
         let mailbox = self.mailbox();
         let what = format!("node {} was started and does not answer", self.number);
         self.health.wait(&what, limit, POLL_INTERVAL, || Ok(mailbox.is_open()?.then_some(())))

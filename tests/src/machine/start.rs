@@ -16,7 +16,7 @@ use super::{
     Builder, Machine,
     health::Health,
     node0::Node0,
-    qemu::{Disks, Launch, Qemu, Terminal},
+    qemu::{Disks, Hardware, Launch, Qemu, Terminal},
     qmp::Qmp,
     ram::Ram,
     run_directory,
@@ -114,12 +114,14 @@ impl Builder {
             image: &kernel.image(),
             incoming: start.incoming.is_some(),
             command_line: self.node0_command_line(),
-            memory_mib: self.memory_mib,
+            hardware: Hardware {
+                cpu: &self.processor(),
+                counted: self.counted,
+                processors: self.service_nodes + 1 + self.spare_processors,
+                memory_mib: self.memory_mib,
+                ram: &ram,
+            },
             iommu: self.iommu,
-            fast_strings: self.fast_strings,
-            counted: self.counted,
-            processors: self.service_nodes + 1 + self.spare_processors,
-            ram: &ram,
             agent: agent_of_qemu,
             control: control_of_qemu,
             terminal: start.terminal.map(Terminal::from),
@@ -135,7 +137,9 @@ impl Builder {
             None => node0.booted(NODE0_BOOT)?,
         }
         let services = (1..=self.service_nodes)
-            .map(|node| ServiceNode::new(node, &ram, Arc::clone(&health)))
+            .map(|node| {
+                ServiceNode::new(node, layout::mailbox_range(node), &ram, Arc::clone(&health))
+            })
             .collect::<Result<_>>()?;
         Ok(Machine {
             nodes: self.nodes,
@@ -198,6 +202,12 @@ impl Builder {
             );
         }
         Ok(all)
+    }
+
+    /// Returns the processors' model and properties.
+    fn processor(&self) -> String {
+        let slow_strings = if self.fast_strings { "" } else { ",erms=off,fsrm=off" };
+        format!("{}{slow_strings}", self.cpu)
     }
 
     fn node0_command_line(&self) -> String {

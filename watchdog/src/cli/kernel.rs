@@ -5,14 +5,16 @@ use std::io::{self, Write};
 use super::progress::Progress;
 use super::report::{row, size};
 use crate::node::{Found, Target, describe};
-use watchdog_core::locate::{Finding, Kernel, Recheck, recheck};
+use watchdog_core::locate::{Finding, Kernel, Recheck, Stop, recheck};
 use watchdog_core::memory::Memory;
 use watchdog_core::text::printable;
 
-/// Finds the nodes' kernels. A long search shows a progress bar.
+/// Finds the nodes' kernels. A long search shows a progress bar. Images that cannot be used are
+/// warned of.
 pub(super) fn find(target: &Target) -> anyhow::Result<Vec<Found>> {
+    target.images.unreadable().iter().for_each(|image| log::warn!("{}", image.why));
     let mut progress = Progress::new();
-    Ok(target.find(&mut |done, total| progress.update(done, total))?)
+    Ok(target.find(&Stop::default(), &mut |done, total| progress.update(done, total))?)
 }
 
 /// Findings about how a located text is mapped. A healthy node has none.
@@ -28,8 +30,11 @@ pub(super) fn mapping_findings(
 
 /// Prints the rows about strays in a node's memory.
 pub(super) fn print_strays(out: &mut dyn Write, strays: &[Finding]) -> io::Result<()> {
-    let describe = |stray| format!("{}: shows no sign of life", describe(stray));
-    strays.iter().try_for_each(|stray| row(out, "stray", &describe(stray)))
+    strays.iter().try_for_each(|stray| {
+        // The reason of a lost one is a part of its description.
+        let life = if matches!(stray, Finding::Lost(_)) { "" } else { ": shows no sign of life" };
+        row(out, "stray", &format!("{}{life}", describe(stray)))
+    })
 }
 
 /// Prints the rows about a located kernel.

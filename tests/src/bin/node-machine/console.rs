@@ -26,9 +26,13 @@ pub(crate) fn run(options: &options::Machine) -> Result<()> {
         .service_kernels(node_kernel)
         .service_nodes(options.nodes)
         .memory_mib(options.memory)
+        .cpu(&options.cpu)
         .append(0, &options.append);
     for node in 0..=options.nodes {
         builder = builder.kaslr(node, !options.nokaslr);
+        if node > 0 {
+            builder = builder.append(node, &options.node_append);
+        }
     }
     // Read from the start: QEMU blocks if nothing reads a node's output.
     let screen = Screen::begin(console.try_clone()?);

@@ -11,6 +11,7 @@
 mod agreement;
 mod budget;
 mod bytes;
+mod direct_map;
 mod explain;
 pub mod iomem;
 pub mod kallsyms;
@@ -21,16 +22,19 @@ mod recheck;
 mod report;
 mod scan;
 mod search;
+mod stop;
 #[cfg(test)]
 pub(crate) mod tests;
 mod vendor;
 pub mod vmcoreinfo;
 
 pub use budget::Budget;
+pub use direct_map::is_ram_of;
 pub use kallsyms::Symbols;
 pub use kernel::{Finding, Kernel, Lost, Text, Witness};
 pub use pulse::{Beat, Pulse, living};
 pub use recheck::{Recheck, recheck};
 pub use report::Report;
 pub use search::{Search, locate};
+pub use stop::Stop;
 pub use vendor::{VendorClaim, VendorSign};

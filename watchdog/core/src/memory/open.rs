@@ -87,6 +87,7 @@ pub fn open_kcore(map: &MemoryMap, asked: Option<&RangeSet>) -> Result<Kcore, So
 pub fn open_live(map: &MemoryMap, asked: &RangeSet) -> Result<Live, SourceError> {
     let ram = open_kcore(map, Some(asked));
     let rest = open_devmem(Live::beside_ram(map, asked));
+    let rest = rest.map(|devmem| devmem.explained_by(map.clone()));
     Live::new(map.clone(), ram, rest)
 }
 

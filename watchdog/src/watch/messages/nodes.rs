@@ -50,6 +50,14 @@ pub(in crate::watch) fn booting(node: &Node, before: Option<&Kernel>, boots: &Lo
     event
 }
 
+/// A node's kernel was found and cannot be judged, because an image cannot be used.
+pub(in crate::watch) fn unjudged(node: &NodeName, kernel: &Kernel, reason: &str) -> Event {
+    let mut event = Event::new(EventKind::GuardDegraded, reason.to_owned());
+    of_text(&mut event, node, kernel);
+    event.verdict = Some(Verdict::Unverified);
+    event
+}
+
 /// The node runs another kernel, or the same kernel in another place.
 pub(in crate::watch) fn rebooted(node: &Node, before: &Kernel, now: &Kernel) -> Event {
     let name = &node.name;

@@ -1,6 +1,7 @@
 //! Tests of sources, over made-up files.
 
 mod elf;
+mod iomem;
 mod kcore;
 mod lime;
 

@@ -12,10 +12,15 @@ pub(super) enum Class {
     SmpLock,
     /// How unused landing pads are sealed: 0 if they are not, or the number of the NOP.
     IbtSeal,
+    /// Whether returns lead through the thunk that the kernel chose: 0 or 1.
+    ReturnThunk,
     /// How indirect branches are made.
     Retpoline,
-    /// How many bytes before a function the code that counts calls begins.
-    CallDepth,
+    /// Whether indirect branches in the lower half of a cache line lead through a thunk: 0 or 1.
+    AlignedBranch,
+    /// Whether calls that an alternative begins with are counted: 0 or 1. Calls through a pointer
+    /// that became direct may differ from the others.
+    CountedCall { direct: bool },
     /// The value of a runtime constant.
     Constant(u32),
 }

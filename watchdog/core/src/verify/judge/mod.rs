@@ -6,8 +6,11 @@
 
 mod agreement;
 mod branch;
+#[cfg(test)]
+mod branch_tests;
 mod causes;
 mod code;
+mod counting;
 mod expected;
 mod mechanism;
 mod nops;
@@ -21,6 +24,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod text;
+mod thunks;
 mod tracing;
 
 pub use expected::Expected;

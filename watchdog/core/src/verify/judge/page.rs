@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::agreement::{Majority, Votes};
 use super::branch::Place;
 use super::rules::{self, Rules, SiteState};
+use super::thunks::Thunk;
 use super::{Expected, Mechanism, State};
 use crate::verify::difference::{MAX_OF_PAGE, stretches};
 
@@ -55,6 +56,8 @@ pub(super) struct Judged {
     /// Whether the page is not as linked.
     pub(super) differs: bool,
     pub(super) votes: Votes,
+    /// The thunks outside the image that its branches lead to.
+    pub(super) thunks: Vec<Thunk>,
 }
 
 /// Judges page `page` of a text. `live` is a copy of the whole text.
@@ -117,7 +120,7 @@ pub(super) fn judge(
         *count = count.saturating_add(1);
     }
     judged.counts = counts.into_iter().collect();
-    judged.votes = rules.votes;
+    (judged.votes, judged.thunks) = (rules.votes, rules.thunks);
     judged
 }
 

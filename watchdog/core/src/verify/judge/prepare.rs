@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::counting::Counting;
 use super::expected::Expected;
 use super::sites;
+use super::thunks::Thunks;
 use crate::verify::reference::{Piece, Reference};
 
 impl Expected {
@@ -14,9 +16,11 @@ impl Expected {
         let text = reference.text.take_moved(distance);
         let replacements = reference.replacements.take_moved(distance);
         let detour = detour(&reference, &rodata);
-        let reference = Arc::new(reference);
+        let thunks = Thunks::of(&reference.symbols);
+        let (reference, sites) = (Arc::new(reference), Vec::new());
         let mut expected =
-            Self { reference, text, replacements, detour, rodata, sites: Vec::new() };
+            Self { reference, text, replacements, detour, rodata, thunks, counting: None, sites };
+        expected.counting = Counting::of(&expected, distance);
         expected.sites = sites::of(&expected);
         sites::log(&expected.sites);
         expected

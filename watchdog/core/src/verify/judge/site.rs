@@ -24,6 +24,8 @@ pub(super) enum Kind {
     Retpoline(u8),
     Return,
     Call,
+    /// The padding before a function, in which its calls may be counted.
+    Padding,
     IbtSeal,
     JumpLabel(u32),
     StaticCall(u32),
@@ -43,7 +45,7 @@ impl Kind {
             Self::SmpLock => Mechanism::SmpLock,
             Self::Retpoline(_) => Mechanism::Retpoline,
             Self::Return => Mechanism::Return,
-            Self::Call => Mechanism::CallSite,
+            Self::Call | Self::Padding => Mechanism::CallSite,
             Self::IbtSeal => Mechanism::IbtSeal,
             Self::JumpLabel(_) => Mechanism::JumpLabel,
             Self::StaticCall(_) | Self::Trampoline(_) => Mechanism::StaticCall,

@@ -1,10 +1,11 @@
 //! All places that a kernel may rewrite, in one ascending list.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use super::branch::{self, CALL, JMP, JMP8};
+use super::branch::{self, JMP, JMP8};
 use super::nops::{NOP2, NOP5};
 use super::site::{Kind, Site};
+use super::thunks::Use;
 use super::{Expected, Mechanism};
 
 /// Logs the number of sites of each mechanism.
@@ -21,12 +22,6 @@ pub(super) fn log(sites: &[Site]) {
         counts.iter().map(|(mechanism, count)| format!("{count} {mechanism}")).collect();
     log::debug!("sites to judge: {}", counts.join(", "));
 }
-
-/// Names of the registers that indirect branches use, by number.
-const REGISTERS: [&str; 16] = [
-    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
-    "r14", "r15",
-];
 
 /// All sites of a kernel's text and its replacements, ascending. Of several sites at one place, the
 /// outermost comes first.
@@ -51,12 +46,11 @@ pub(super) fn of(expected: &Expected) -> Vec<Site> {
         add(site.at, site.length.into(), Kind::Paravirt(n));
     }
     tables.smp_locks.iter().for_each(|at| add(*at, 1, Kind::SmpLock));
-    let registers = thunks(expected);
     for at in &tables.retpolines {
         let found = retpoline_branch(expected.linked(*at, 7), *at);
-        let register = found.and_then(|(_, target)| registers.get(&target));
+        let register = found.and_then(|(_, target)| expected.thunks.register(Use::Linked, target));
         if let (Some((length, _)), Some(register)) = (found, register) {
-            add(*at, length, Kind::Retpoline(*register));
+            add(*at, length, Kind::Retpoline(register));
         }
     }
     tables.ibt_seals.iter().for_each(|at| add(*at, 4, Kind::IbtSeal));
@@ -82,6 +76,9 @@ pub(super) fn of(expected: &Expected) -> Vec<Site> {
         constant.sites.iter().for_each(|at| add(*at, length, Kind::Constant(n)));
     }
     tables.calls.iter().for_each(|at| add(*at, 5, Kind::Call));
+    if let Some(counting) = &expected.counting {
+        counting.padding(expected).for_each(|at| add(at, counting.length(), Kind::Padding));
+    }
     // The sort is stable. At one place, the site that was added first comes first.
     sites.sort_by_key(|site| site.at);
     mark_nested(&mut sites);
@@ -102,18 +99,6 @@ fn mark_nested(sites: &mut [Site]) {
         }
         last_end = last_end.max(end);
     }
-}
-
-/// The register of each thunk, by the thunk's image offset.
-fn thunks(expected: &Expected) -> HashMap<u32, u8> {
-    let symbols = expected.reference.symbols.iter();
-    symbols
-        .filter_map(|(name, _, at)| {
-            let register = name.strip_prefix("__x86_indirect_thunk_")?;
-            let number = REGISTERS.iter().position(|have| *have == register)?;
-            Some((at, u8::try_from(number).ok()?))
-        })
-        .collect()
 }
 
 /// Length and target of a branch to a thunk, with or without a `cs` prefix.
@@ -138,9 +123,4 @@ fn label_length(code: &[u8]) -> usize {
         _ if code.starts_with(NOP5) => 5,
         _ => 0,
     }
-}
-
-/// Whether `code` at `at` is a call to `target`.
-pub(super) fn is_call(code: &[u8], at: u32, target: u32) -> bool {
-    branch::is(code, at, CALL, target)
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+mod static_calls;
+
 use super::*;
 use crate::memory::Memory;
 use crate::verify::NotJudged;
@@ -20,7 +22,7 @@ fn opinion(suspect: &Suspect) -> Opinion {
 }
 
 /// The first judgement of the suspect's text by this reference.
-fn opinion_by(reference: Reference, suspect: &Suspect) -> Opinion {
+pub(super) fn opinion_by(reference: Reference, suspect: &Suspect) -> Opinion {
     let mut judge = TextJudge::new(Expected::of(reference, 0));
     let mut text = vec![0; TEXT as usize];
     suspect.machine.read(suspect.text().start(), &mut text).unwrap();
@@ -33,7 +35,7 @@ fn opinion_by(reference: Reference, suspect: &Suspect) -> Opinion {
 }
 
 /// Puts programs on the suspect's list, each with its start, end and name.
-fn programs(suspect: &Suspect, programs: &[(u64, u64, String)]) {
+pub(super) fn programs(suspect: &Suspect, programs: &[(u64, u64, String)]) {
     const RECORD: u64 = 256;
     let (head, record) = (suspect.kernel.text.virt.0 + u64::from(PROGRAMS), OWN.0 + 0x10_0000);
     let link = |n: usize| {

@@ -127,8 +127,12 @@ impl TextJudge {
         let touched: Vec<usize> = had.into_iter().chain(have).collect();
         let behind = touched.iter().map(|page| page.saturating_add(1));
         let before = changed.iter().filter_map(|page| page.checked_sub(1));
+        // The text stays the same if only a thunk outside it changes.
+        let lost = (0..).zip(&self.pages).filter_map(|(n, page): (usize, &Judged)| {
+            page.thunks.iter().any(|thunk| !thunk.stands(state)).then_some(n)
+        });
         let due = changed.iter().chain(others).chain(&touched).copied();
-        let due = due.chain(behind).chain(before);
+        let due = due.chain(behind).chain(before).chain(lost);
         let due: BTreeSet<usize> = due.collect();
         for &page in &due {
             if let Some(bytes) = read(page) {

@@ -5,7 +5,7 @@
 use super::super::branch::CALL;
 use super::super::nops;
 use super::super::site::Site;
-use super::super::sites::is_call;
+use super::call_sites::is_call;
 use super::context::{Rules, SiteState};
 
 pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to: u32) -> SiteState {
@@ -24,7 +24,7 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
     if known_symbols.nop == Some(target) && nops::fill(live) {
         return SiteState::Expected;
     }
-    let direct = is_call(live, to, target) && live.get(5..).is_some_and(nops::fill);
+    let direct = is_call(rules, live, to, target) && live.get(5..).is_some_and(nops::fill);
     match live.first() {
         _ if direct && expected.is_function(target) => SiteState::Expected,
         Some(&CALL) => SiteState::Unexpected(

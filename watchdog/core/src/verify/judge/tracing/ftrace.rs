@@ -9,8 +9,8 @@ use super::super::Mechanism;
 use super::super::branch::{CALL, decode};
 use super::super::nops;
 use super::super::page::Open;
-use super::cause::Cause;
-use super::lists::named;
+use super::cause::{Cause, NoCause};
+use super::lists::{End, named};
 use super::livepatch;
 use super::ops::{KPROBE_HANDLER, LIVEPATCH_HANDLER, Ops};
 use super::registry::Tracing;
@@ -26,27 +26,27 @@ const TEMPLATES: [[&str; 3]; 2] = [
 ];
 
 /// The cause of a branch to a place in the kernel's own text.
-pub(super) fn within(
-    tracing: &Tracing<'_>,
-    at: u32,
-    opcode: u8,
-    target: u32,
-) -> Result<Cause, &'static str> {
+pub(super) fn within(tracing: &Tracing<'_>, open: &Open, target: u32) -> Result<Cause, NoCause> {
     let symbols = &tracing.expected.reference.symbols;
     let name = symbols.at(target).unwrap_or_default();
-    let is_inner = TEMPLATES.iter().any(|[.., call]| symbols.at(at) == Some(call));
+    let is_inner = TEMPLATES.iter().any(|[.., call]| symbols.at(open.at) == Some(call));
     let is_tracer = if is_inner {
         name.ends_with("ftrace_ops_list_func")
             || name == "ftrace_ops_assist_func"
             || tracing.ops.iter().any(|ops| tracing.state.offset_of(ops.func) == Some(target))
     } else {
-        opcode == CALL && TEMPLATES.iter().any(|[first, ..]| name == *first)
+        open.opcode == CALL && TEMPLATES.iter().any(|[first, ..]| name == *first)
     };
     if !is_tracer {
-        return Err("a call to a function that is not a tracer");
+        return Err("a call to a function that is not a tracer".into());
     }
     if tracing.ops.is_empty() {
-        return Err("a call to the tracers' entry, but no tracer is registered");
+        return Err(match tracing.missing(open, tracing.state.virt_of(open.target)) {
+            NoCause::Unexplained(_) if tracing.ops_end == End::Whole => {
+                "a call to the tracers' entry, but no tracer is registered".into()
+            }
+            no_cause => no_cause,
+        });
     }
     let all = tracing.tracers.get_or_init(|| {
         let names = tracing.ops.iter().map(|ops| tracing.name_or_address(ops.func));
@@ -170,8 +170,9 @@ fn is_copy(
         } else if nops::fill(found) && !nops::fill(template.get(place..place.checked_add(length)?)?)
         {
             // Only `ftrace_regs_caller_jmp` becomes a NOP: a conditional jump to the path of direct
-            // calls.
-            if !one.is_jcc_short_or_near() {
+            // calls. A copy that was made early in boot has the NOPs of alternatives.
+            let linked = first.checked_add(u32::try_from(place).ok()?)?;
+            if !one.is_jcc_short_or_near() && !nops::fill(tracing.expected.linked(linked, length)) {
                 return None;
             }
         }

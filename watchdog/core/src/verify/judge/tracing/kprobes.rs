@@ -68,7 +68,7 @@ impl Probes {
                 });
                 let own = field(layout.pre_handler).unwrap_or_default();
                 // A shared probe calls the probes on its list.
-                let others = circular(state, place(layout.list)?, MAX_HANDLERS);
+                let (others, _) = circular(state, place(layout.list)?, MAX_HANDLERS);
                 let others = others.into_iter().filter_map(|link| {
                     let other = link.checked_sub(layout.list.into())?;
                     state.word_at(other.checked_add(layout.pre_handler.into())?)

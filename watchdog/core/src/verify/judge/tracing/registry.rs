@@ -4,9 +4,10 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use super::super::branch::Place;
+use super::super::counting::Counting;
 use super::super::{Expected, State};
 use super::kprobes::Probes;
-use super::lists::MAX_SHOWN;
+use super::lists::{End, MAX_SHOWN};
 use super::modules::Modules;
 use super::ops::{self, KPROBE_HANDLER, LIVEPATCH_HANDLER, Ops};
 use super::programs::Programs;
@@ -18,8 +19,12 @@ pub(in super::super) struct Tracing<'a> {
     pub(super) expected: &'a Expected,
     pub(super) state: &'a State<'a>,
     pub(super) probes: &'a Probes,
+    /// The code that counts calls, if the kernel counts them.
+    pub(super) counting: Option<&'a Counting>,
     pub(super) layouts: Option<Layouts>,
     pub(super) ops: Vec<Ops>,
+    /// How the list of tracers ended.
+    pub(super) ops_end: End,
     /// Index in `ops` by the virtual address of the trampoline.
     pub(super) trampolines: BTreeMap<u64, usize>,
     /// The names of all tracers, computed on first use.
@@ -46,8 +51,10 @@ impl<'a> Tracing<'a> {
             expected,
             state,
             probes,
+            counting: Counting::in_use(expected, |variable| state.word(variable), state),
             layouts,
             ops: Vec::new(),
+            ops_end: End::Whole,
             trampolines: BTreeMap::new(),
             tracers: OnceCell::new(),
             shared: [LIVEPATCH_HANDLER, KPROBE_HANDLER].map(symbol),
@@ -56,7 +63,7 @@ impl<'a> Tracing<'a> {
         };
         let Some(layouts) = layouts else { return tracing };
         if let Some((list, end)) = symbol("ftrace_ops_list").zip(symbol("ftrace_list_end")) {
-            tracing.ops = ops::registered(state, &layouts.ftrace_ops, list, end);
+            (tracing.ops, tracing.ops_end) = ops::registered(state, &layouts.ftrace_ops, list, end);
             for (n, ops) in tracing.ops.iter().enumerate() {
                 tracing.trampolines.entry(ops.trampoline).or_insert(n);
             }
