@@ -17,7 +17,6 @@ pub(in super::super) enum SiteState {
     Followed(u8, Place),
     /// A form that cannot be judged, with the reason. It is no excuse for a form that a rule can
     /// judge: an attacker in the node must not be able to cause it.
-    #[expect(dead_code, reason = "no rule needs it yet")]
     NotJudged(&'static str),
     /// Any other form, with what is wrong.
     Unexpected(&'static str),
