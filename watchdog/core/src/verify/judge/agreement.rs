@@ -18,11 +18,27 @@ pub(super) enum Class {
     Retpoline,
     /// Whether indirect branches in the lower half of a cache line lead through a thunk: 0 or 1.
     AlignedBranch,
+    /// Whether places of control-flow integrity have a form that no rule knows: 0 or 1.
+    Cfi(CfiPlace),
     /// Whether calls that an alternative begins with are counted: 0 or 1. Calls through a pointer
     /// that became direct may differ from the others.
     CountedCall { direct: bool },
     /// The value of a runtime constant.
     Constant(u32),
+}
+
+/// A place that control-flow integrity rewrites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum CfiPlace {
+    Preamble {
+        is_sealed: bool,
+    },
+    Entry,
+    Caller,
+    /// The call behind a caller's check.
+    Call,
+    /// A sealed function without a preamble.
+    Seal,
 }
 
 /// Number of sites for each choice.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::branch::Place;
+use super::cfi::Cfi;
 use super::counting::Counting;
 use super::site::{Kind, Site};
 use super::thunks::Thunks;
@@ -20,6 +21,8 @@ pub struct Expected {
     pub(super) thunks: Thunks,
     /// The code that counts calls, if the kernel has it.
     pub(super) counting: Option<Counting>,
+    /// The forms of checks of control-flow integrity, if the kernel rewrites them.
+    pub(super) cfi: Option<Cfi>,
     pub(super) sites: Vec<Site>,
 }
 

@@ -22,6 +22,8 @@ pub enum Mechanism {
     CallSite,
     /// A landing pad of a function whose address is never taken.
     IbtSeal,
+    /// A check of control-flow integrity, at an indirect call or a function.
+    Cfi,
     /// A static key's branch.
     JumpLabel,
     /// A static call.
@@ -52,6 +54,7 @@ impl Mechanism {
             Self::Return => "return",
             Self::CallSite => "call-site",
             Self::IbtSeal => "ibt-seal",
+            Self::Cfi => "cfi",
             Self::JumpLabel => "jump-label",
             Self::StaticCall => "static-call",
             Self::Fentry => "fentry",

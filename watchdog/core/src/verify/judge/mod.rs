@@ -9,6 +9,9 @@ mod branch;
 #[cfg(test)]
 mod branch_tests;
 mod causes;
+mod cfi;
+#[cfg(test)]
+mod cfi_tests;
 mod code;
 mod counting;
 mod expected;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::cfi::Cfi;
 use super::counting::Counting;
 use super::expected::Expected;
 use super::sites;
@@ -17,10 +18,12 @@ impl Expected {
         let replacements = reference.replacements.take_moved(distance);
         let detour = detour(&reference, &rodata);
         let thunks = Thunks::of(&reference.symbols);
+        let (counting, cfi) = (None, None);
         let (reference, sites) = (Arc::new(reference), Vec::new());
         let mut expected =
-            Self { reference, text, replacements, detour, rodata, thunks, counting: None, sites };
+            Self { reference, text, replacements, detour, rodata, thunks, counting, cfi, sites };
         expected.counting = Counting::of(&expected, distance);
+        expected.cfi = Cfi::of(&expected);
         expected.sites = sites::of(&expected);
         sites::log(&expected.sites);
         expected

@@ -27,6 +27,14 @@ pub(super) enum Kind {
     /// The padding before a function, in which its calls may be counted.
     Padding,
     IbtSeal,
+    /// The hash of a function, before it.
+    CfiPreamble,
+    /// The landing pad of a function that has a hash.
+    CfiEntry,
+    /// The check of a hash, before an indirect call.
+    CfiCaller,
+    /// The bytes before a sealed function without a hash.
+    CfiSeal,
     JumpLabel(u32),
     StaticCall(u32),
     Trampoline(u32),
@@ -47,6 +55,7 @@ impl Kind {
             Self::Return => Mechanism::Return,
             Self::Call | Self::Padding => Mechanism::CallSite,
             Self::IbtSeal => Mechanism::IbtSeal,
+            Self::CfiPreamble | Self::CfiEntry | Self::CfiCaller | Self::CfiSeal => Mechanism::Cfi,
             Self::JumpLabel(_) => Mechanism::JumpLabel,
             Self::StaticCall(_) | Self::Trampoline(_) => Mechanism::StaticCall,
             Self::Fentry => Mechanism::Fentry,

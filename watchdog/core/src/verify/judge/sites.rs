@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::branch::{self, JMP, JMP8};
+use super::cfi;
 use super::nops::{NOP2, NOP5};
 use super::site::{Kind, Site};
 use super::thunks::Use;
@@ -54,6 +55,9 @@ pub(super) fn of(expected: &Expected) -> Vec<Site> {
         }
     }
     tables.ibt_seals.iter().for_each(|at| add(*at, 4, Kind::IbtSeal));
+    for (at, length, kind) in cfi::sites(expected) {
+        add(at, length, kind);
+    }
     for (n, label) in (0..).zip(&tables.jump_labels) {
         add(label.at, label_length(expected.linked(label.at, 5)), Kind::JumpLabel(n));
     }

@@ -42,7 +42,7 @@ impl Reference {
     }
 
     /// Number of entries in each table.
-    fn counts(&self) -> [(&'static str, usize); 12] {
+    fn counts(&self) -> [(&'static str, usize); 13] {
         let tables = &self.tables;
         [
             ("alternatives", tables.alternatives.len()),
@@ -52,6 +52,7 @@ impl Reference {
             ("returns", tables.returns.len()),
             ("call-sites", tables.calls.len()),
             ("ibt-seals", tables.ibt_seals.len()),
+            ("cfi", tables.cfi.len()),
             ("jump-labels", tables.jump_labels.len()),
             ("static-calls", tables.static_calls.len()),
             ("static-call trampolines", tables.trampolines.len()),

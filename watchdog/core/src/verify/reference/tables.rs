@@ -30,6 +30,8 @@ pub struct Tables {
     pub calls: Vec<u32>,
     /// `.ibt_endbr_seal`.
     pub ibt_seals: Vec<u32>,
+    /// `.cfi_sites`.
+    pub cfi: Vec<u32>,
     /// `__jump_table`.
     pub jump_labels: Vec<JumpLabel>,
     /// `.static_call_sites`.
@@ -89,6 +91,7 @@ impl Tables {
             returns: places(section(".return_sites")),
             calls: places(section(".call_sites")),
             ibt_seals: places(section(".ibt_endbr_seal")),
+            cfi: places(section(".cfi_sites")),
             fentry: entries(mcount),
             runtime_constants: runtime_constants(image, symbols),
             ..Self::of_data(jumps, calls, symbols)

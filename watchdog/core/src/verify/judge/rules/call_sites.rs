@@ -2,6 +2,7 @@
 //! a call leads to the counting code in the padding before the function.
 
 use super::super::branch::{CALL, Place, decode};
+use super::super::cfi::{Mode, PREAMBLE};
 use super::super::counting::Counting;
 use super::super::site::Site;
 use super::context::{Rules, SiteState};
@@ -13,7 +14,13 @@ fn counting<'a>(rules: &Rules<'a>) -> Option<&'a Counting> {
 
 /// Where a counted call of a function leads; `None` if the kernel does not count its calls.
 pub(super) fn counted(rules: &Rules<'_>, function: u32) -> Option<u32> {
-    counting(rules)?.entry(function)
+    let entry = counting(rules)?.entry(function)?;
+    // With FineIBT, the padding holds the check of a hash.
+    let fine = rules.expected.cfi.as_ref().and_then(|cfi| cfi.mode(rules.state));
+    let preambles = &rules.expected.reference.tables.cfi;
+    let has_check = fine == Some(Mode::FineIbt)
+        && preambles.binary_search(&function.saturating_sub(PREAMBLE)).is_ok();
+    (!has_check).then_some(entry)
 }
 
 /// Whether `live`, at image offset `to`, begins with the call of a function. A kernel that counts

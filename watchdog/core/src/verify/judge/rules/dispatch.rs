@@ -3,7 +3,7 @@
 use super::super::site::{Kind, Site};
 use super::context::{Rules, SiteState};
 use super::{
-    alternatives, call_sites, constants, fentry, ibt_seals, jump_labels, locks, paravirt,
+    alternatives, call_sites, cfi, constants, fentry, ibt_seals, jump_labels, locks, paravirt,
     retpolines, returns, static_calls,
 };
 
@@ -23,6 +23,10 @@ pub(in super::super) fn judge(
         Kind::Call => call_sites::judge(rules, site, live, to),
         Kind::Padding => call_sites::judge_padding(rules, live, to),
         Kind::IbtSeal => ibt_seals::judge(rules, live),
+        Kind::CfiPreamble => cfi::judge_preamble(rules, live, to),
+        Kind::CfiEntry => cfi::judge_entry(rules, live, to),
+        Kind::CfiCaller => cfi::judge_caller(rules, live, to),
+        Kind::CfiSeal => cfi::judge_seal(rules, live, to),
         Kind::JumpLabel(n) => jump_labels::judge(rules, n, live, to),
         Kind::StaticCall(n) => static_calls::judge(rules, n, site, live, to),
         Kind::Trampoline(n) => static_calls::judge_trampoline(rules, n, live, to),

@@ -9,6 +9,7 @@ use super::super::nops;
 use super::super::site::Site;
 use super::super::sites::retpoline_branch;
 use super::super::thunks::{Thunk, UPPER_HALF, Use};
+use super::cfi;
 use super::context::{Rules, SiteState};
 
 const CS: u8 = 0x2e;
@@ -28,6 +29,11 @@ pub(super) fn judge(
     live: &[u8],
     to: u32,
 ) -> SiteState {
+    let state = branch(rules, register, site, live, to);
+    cfi::judge_call(rules, site, state)
+}
+
+fn branch(rules: &mut Rules<'_>, register: u8, site: &Site, live: &[u8], to: u32) -> SiteState {
     let linked = rules.expected.linked(site.at, site.length.into());
     let target = retpoline_branch(linked, site.at);
     if target.is_some() && retpoline_branch(live, to) == target && linked.first() == live.first() {
