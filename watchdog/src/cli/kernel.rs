@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::progress::Progress;
 use super::report::{row, size};
-use crate::node::{Found, Target, describe};
+use crate::node::{Found, Target, describe_stray};
 use watchdog_core::locate::{Finding, Kernel, Recheck, Stop, recheck};
 use watchdog_core::memory::Memory;
 use watchdog_core::text::printable;
@@ -30,11 +30,7 @@ pub(super) fn mapping_findings(
 
 /// Prints the rows about strays in a node's memory.
 pub(super) fn print_strays(out: &mut dyn Write, strays: &[Finding]) -> io::Result<()> {
-    strays.iter().try_for_each(|stray| {
-        // The reason of a lost one is a part of its description.
-        let life = if matches!(stray, Finding::Lost(_)) { "" } else { ": shows no sign of life" };
-        row(out, "stray", &format!("{}{life}", describe(stray)))
-    })
+    strays.iter().try_for_each(|stray| row(out, "stray", &describe_stray(stray)))
 }
 
 /// Prints the rows about a located kernel.
@@ -58,5 +54,8 @@ pub(super) fn print_kernel(out: &mut dyn Write, kernel: &Kernel) -> io::Result<(
     }
     let agreeing: Vec<_> = kernel.witnesses.iter().filter(|w| w.agrees).map(|w| w.name).collect();
     row(out, "witnesses", &format!("{} agree", agreeing.join(", ")))?;
+    if !kernel.pulse.is_known() {
+        row(out, "clocks", "none is known: it is unknown whether the kernel runs")?;
+    }
     Ok(())
 }

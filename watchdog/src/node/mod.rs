@@ -14,8 +14,8 @@ mod spec;
 mod target;
 
 pub use baseline::{NoBaseline, baseline_for};
-pub use choose::describe;
 pub(crate) use choose::{Candidate, candidates, some_of, successor};
+pub use choose::{describe, describe_stray};
 pub use error::TargetError;
 pub use find::{Found, MOST_NODES, Node, Survey};
 pub use image_spec::{ImageSpec, ImageSpecError};

@@ -1,9 +1,12 @@
 //! Locates kernels: one pass for signs, one claim from each sign, one decision.
 
-use super::agreement::{self, Claims};
+use super::agreement;
+use super::claims::Claims;
 use super::explain::claims_of;
 use super::scan::{Pace, Signs, scan};
-use super::{Budget, Finding, Lost, Stop, VendorSign, iomem, kallsyms, page_tables, vmcoreinfo};
+use super::{
+    Budget, Finding, Lost, Stop, VendorSign, counters, iomem, kallsyms, page_tables, vmcoreinfo,
+};
 use crate::memory::{Memory, RangeSet, ReadError};
 
 /// What to search for, and how fast.
@@ -43,7 +46,7 @@ pub fn locate(
     let claims =
         claims(memory, &signs, &search.images, &mut budget, &mut kept, stop, &mut followed);
     stop.check()?;
-    let findings = agreement::decide(claims, within, &search.images);
+    let mut findings = agreement::decide(memory, claims, within, &search.images, &mut budget);
     if signs.flooded || budget.is_exhausted() || kept.is_exhausted {
         log::debug!(
             "everything is lost: {}",
@@ -57,6 +60,7 @@ pub fn locate(
         );
         return Ok(flooded(findings, within));
     }
+    counters::find_missing(memory, &mut findings);
     Ok(findings)
 }
 
@@ -105,7 +109,7 @@ fn claims(
         followed();
         (at, page_tables::examine(memory, at, budget))
     });
-    let mappings = claims_of("page-tables", mappings, |claim| claim.text.phys);
+    let mappings = claims_of("page-tables", mappings, |claim| Some(claim.text.phys));
     let tables = signs.token_indexes.iter().take_while(|_| goes_on()).map(|&at| {
         followed();
         let table = kallsyms::examine(memory, at, budget);
@@ -118,14 +122,14 @@ fn claims(
         followed();
         (at, iomem::examine(memory, at, budget))
     });
-    let resources = claims_of("iomem", resources, |claim| claim.phys);
+    let resources = claims_of("iomem", resources, |claim| Some(claim.phys));
     let notes = signs.notes.iter().map(|(at, note)| (*at, vmcoreinfo::examine(note)));
-    let notes = claims_of("vmcoreinfo", notes, |claim| claim.phys);
+    let notes = claims_of("vmcoreinfo", notes, |claim| Some(claim.phys));
     let vendors = signs.vendor_notes.iter().map(|&(image, at)| {
         let claim = images.get(image).and_then(|image| image.claim(at));
         (at, claim.ok_or("it is too low in memory for the image's text"))
     });
-    let vendors = claims_of("image", vendors, |claim| claim.phys);
+    let vendors = claims_of("image", vendors, |claim| Some(claim.phys));
     Claims { mappings, tables, resources, notes, vendors }
 }
 
@@ -145,6 +149,7 @@ fn flooded(findings: Vec<Finding>, within: &RangeSet) -> Vec<Finding> {
             text: finding.text_address(),
             witnesses: finding.witnesses().to_vec(),
             pulse: finding.pulse(),
+            displaced: None,
         })
     };
     findings.into_iter().map(lost).collect()

@@ -15,11 +15,16 @@ pub(in crate::watch) fn found(node: &Node, kernel: &Kernel) -> Event {
     let agreeing: Vec<_> = witnesses.iter().filter(|w| w.agrees).map(|w| w.name).collect();
     let release = printable(release.as_bytes(), 64);
     let name = &node.name;
+    let clocks = if kernel.pulse.is_known() {
+        ""
+    } else {
+        ". No clock of it is known, so the watchdog cannot report that it stands still"
+    };
     let mut event = Event::new(
         EventKind::NodeFound,
         format!(
             "Node {name} runs Linux {release}: kernel text of {} bytes at physical {} (virtual \
-             {}), located by {}",
+             {}), located by {}{clocks}",
             text.size,
             text.phys,
             text.virt,

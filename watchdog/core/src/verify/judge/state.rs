@@ -120,8 +120,8 @@ impl<'a> State<'a> {
             return Some(*page);
         }
         self.left.set(self.left.get().checked_sub(1)?);
-        let (root, levels) = (self.kernel.page_table_root, self.kernel.paging_levels);
-        let page = page_tables::translate(self.memory, root, levels, VirtAddr(first))?;
+        let tables = self.kernel.tables();
+        let page = page_tables::translate(self.memory, &tables, VirtAddr(first))?;
         let mut mapped = self.mapped.borrow_mut();
         if mapped.len() >= MAX_MAPPED {
             mapped.clear();

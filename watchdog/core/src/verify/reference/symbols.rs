@@ -74,10 +74,11 @@ impl ImageSymbols {
         let claim = range
             .and_then(|range| kallsyms::find(&flat, range, &mut budget))
             .ok_or_else(|| ReferenceError(NO_SYMBOLS.to_owned()))?;
-        if claim.phys != flat.base || claim.size != image.vendor.text_size() {
+        let is_elsewhere = claim.phys.is_some_and(|phys| phys != flat.base);
+        if is_elsewhere || claim.size != image.vendor.text_size() {
             return Err(ReferenceError("contradicts itself about where its text is".to_owned()));
         }
-        Ok(Self::of(&claim.symbols, claim.virt.unwrap_or(VirtAddr(claim.phys.0))))
+        Ok(Self::of(&claim.symbols, claim.virt.unwrap_or(VirtAddr(flat.base.0))))
     }
 
     /// Takes the symbols of a table, from `stext` on.
