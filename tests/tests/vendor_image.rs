@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use watchdog_core::image::{self, KernelImage, VendorImage};
-use watchdog_core::verify::reference::{Reference, Trampoline};
+use watchdog_core::verify::reference::{self, Known, Reference, Trampoline};
 use watchdog_tests::{cache, kernel::Kernel};
 
 /// Kernels that `cargo xtask setup` always fetches.
@@ -204,6 +204,37 @@ fn bombs_take_no_memory() -> Result<()> {
         println!("{program}: {} MiB at most: {error}", peak / MIB);
         ensure!(error.contains("said to be 1048576 bytes long unpacked, but is more"), "{error}");
         ensure!(peak < 32 * MIB, "{program}: {peak} bytes were taken");
+    }
+    Ok(())
+}
+
+/// Check that every table of a Debian kernel whose entries lead into its text is known, and that all
+/// tables that rules judge would be noticed if they were unknown.
+#[test]
+#[ignore = "needs kernels: cargo xtask test"]
+fn every_patch_table_is_known() -> Result<()> {
+    const ALWAYS: [&str; 6] = [
+        ".altinstructions",
+        ".retpoline_sites",
+        ".return_sites",
+        "__jump_table",
+        "static_call_sites",
+        "mcount_loc",
+    ];
+    for (path, release) in kernels()? {
+        let (_, unpacked) = image::open_unpacked(&path)?;
+        let tables = reference::patch_tables(&KernelImage::lay_out(&unpacked)?)?;
+        let by_rules: Vec<&str> = tables
+            .iter()
+            .filter(|table| table.known == Some(Known::Rule))
+            .map(|table| &*table.name)
+            .collect();
+        println!("{release}: {}", by_rules.join(", "));
+        let unknown: Vec<_> = tables.iter().filter(|table| table.known.is_none()).collect();
+        ensure!(unknown.is_empty(), "{release}: {unknown:?}");
+        for table in ALWAYS {
+            ensure!(by_rules.contains(&table), "{release}: {table} would not be noticed");
+        }
     }
     Ok(())
 }

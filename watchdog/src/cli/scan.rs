@@ -122,7 +122,9 @@ fn judge_node<'a>(
         _ if swept.pending > 0 => Verdict::Unverified,
         verdict => verdict,
     };
-    let reason = sentence(&mapping).or_else(|| unsettled(swept.pending));
+    let reason = sentence(&mapping)
+        .or_else(|| unsettled(swept.pending))
+        .or_else(|| undecided(swept.undecided));
     let text = TextReport::judged(swept, &verifier, located, verbose);
     Ok(report(verdict, reason, Some(text)))
 }
@@ -149,6 +151,16 @@ fn repeat_until<T, E>(
 fn unsettled(places: usize) -> Option<String> {
     (places > 0).then(|| {
         format!("{places} places of its text were still changing after {LONGEST_PATCHING:?}")
+    })
+}
+
+/// Why a text that was copied at a bad moment could not be judged.
+fn undecided(places: usize) -> Option<String> {
+    (places > 0).then(|| {
+        format!(
+            "the kernel was patching itself when its memory was copied or stopped: {places} places \
+             of its text are undecided. Copy its memory again"
+        )
     })
 }
 

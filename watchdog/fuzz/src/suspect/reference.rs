@@ -2,8 +2,8 @@
 
 use watchdog_core::image::Relocations;
 use watchdog_core::verify::reference::{
-    Alternative, Gate, ImageSymbols, JumpLabel, KnownSymbols, ParavirtSite, Piece, Reference,
-    RuntimeConstant, StaticCall, Tables, Trampoline,
+    Alternative, ConstantKind, Gate, ImageSymbols, JumpLabel, KnownSymbols, ParavirtSite, Piece,
+    Reference, RuntimeConstant, StaticCall, Tables, Trampoline,
 };
 
 use super::*;
@@ -104,7 +104,7 @@ pub(super) fn reference() -> Reference {
         tables: tables(),
         gates: vec![Gate { vector: 14, handler: ENTRY }],
         symbols: ImageSymbols::from_ascending(symbols),
-        layouts: Some(LAYOUTS),
+        layouts: LAYOUTS,
         not_judged: Vec::new(),
     }
 }
@@ -166,7 +166,7 @@ fn tables() -> Tables {
             name: "constant".to_owned(),
             variable: Some(CONSTANT),
             sites: each(IMMEDIATE),
-            is_shift: false,
+            kind: ConstantKind::Pointer,
         }],
         known_symbols: KnownSymbols {
             pv_ops: Some(PV_OPS),
@@ -177,6 +177,7 @@ fn tables() -> Tables {
             bug: Some(BUG),
             nop: Some(NOTHING),
             warning: None,
+            unlock: None,
         },
     }
 }

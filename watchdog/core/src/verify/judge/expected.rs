@@ -7,7 +7,11 @@ use super::cfi::Cfi;
 use super::counting::Counting;
 use super::site::{Kind, Site};
 use super::thunks::Thunks;
+use crate::verify::instruction::instruction_at;
 use crate::verify::reference::{Piece, Reference, Tables, Trampoline};
+
+/// Farthest place from the start of its function that is decoded.
+const MAX_FUNCTION: u32 = 64 << 10;
 
 /// The text that a kernel should have at its current address.
 #[derive(Clone, Debug)]
@@ -24,6 +28,8 @@ pub struct Expected {
     /// The forms of checks of control-flow integrity, if the kernel rewrites them.
     pub(super) cfi: Option<Cfi>,
     pub(super) sites: Vec<Site>,
+    /// Whether the kernel may write the NOPs of [`super::old_nops`].
+    pub(super) has_old_nops: bool,
 }
 
 impl Expected {
@@ -106,5 +112,23 @@ impl Expected {
         let first = self.sites.partition_point(|site| site.at < offset);
         let here = self.sites.iter().skip(first).take_while(|site| site.at == offset);
         here.copied().find(|site| !matches!(site.kind, Kind::Alternative(..)))
+    }
+
+    /// Whether an instruction of the linked text begins at this image offset.
+    pub(super) fn is_instruction(&self, offset: u32) -> bool {
+        let function = self.reference.symbols.lookup(offset);
+        let start = function.and_then(|(_, distance)| {
+            offset.checked_sub(distance).filter(|_| distance <= MAX_FUNCTION)
+        });
+        start.is_some_and(|start| instruction_at(&self.text, start, offset).0 == offset)
+    }
+
+    /// Whether a patch table that no rule knows lists a place in this site.
+    pub(super) fn has_unknown(&self, site: &Site) -> bool {
+        let end = site.at.saturating_add(site.length.into());
+        self.reference.tables.unknown.iter().any(|table| {
+            let first = table.sites.partition_point(|(at, _)| *at < site.at);
+            table.sites.get(first).is_some_and(|(at, _)| *at < end)
+        })
     }
 }

@@ -40,6 +40,8 @@ pub enum Mechanism {
     Bpf,
     /// A livepatch of a function.
     Livepatch,
+    /// A patch table that no rule knows.
+    UnknownTable,
 }
 
 impl Mechanism {
@@ -63,6 +65,7 @@ impl Mechanism {
             Self::Kprobe => "kprobe",
             Self::Bpf => "bpf",
             Self::Livepatch => "livepatch",
+            Self::UnknownTable => "unknown-table",
         }
     }
 }

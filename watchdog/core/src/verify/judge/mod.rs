@@ -5,6 +5,8 @@
 //! reference.
 
 mod agreement;
+#[cfg(test)]
+mod beyond_tests;
 mod branch;
 #[cfg(test)]
 mod branch_tests;
@@ -17,6 +19,7 @@ mod counting;
 mod expected;
 mod mechanism;
 mod nops;
+mod old_nops;
 mod opinion;
 mod page;
 mod prepare;

@@ -1,12 +1,13 @@
 //! Judges one page: its sites, and the bytes between them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::agreement::{Majority, Votes};
 use super::branch::Place;
 use super::rules::{self, Rules, SiteState};
 use super::thunks::Thunk;
-use super::{Expected, Mechanism, State};
+use super::{Expected, Mechanism, State, old_nops};
 use crate::verify::difference::{MAX_OF_PAGE, stretches};
 
 /// Bytes of a page.
@@ -95,7 +96,11 @@ pub(super) fn judge(
         let linked = expected.linked(site.at, site.length.into());
         let found = live.get(at..site_end).unwrap_or_default();
         let (mechanism, length) = (site.kind.mechanism(), u32::from(site.length));
-        match rules::judge(&mut rules, site, found, site.at) {
+        let form = match expected.has_old_nops && linked != found {
+            true => old_nops::as_later(found),
+            false => Cow::Borrowed(found),
+        };
+        match rules::judge(&mut rules, site, &form, site.at) {
             SiteState::Expected if linked != found => {
                 judged.patched.push((site.at, site.length, mechanism));
             }

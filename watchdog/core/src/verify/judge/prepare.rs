@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::cfi::Cfi;
 use super::counting::Counting;
 use super::expected::Expected;
+use super::old_nops;
 use super::sites;
 use super::thunks::Thunks;
 use crate::verify::reference::{Piece, Reference};
@@ -18,10 +19,19 @@ impl Expected {
         let replacements = reference.replacements.take_moved(distance);
         let detour = detour(&reference, &rodata);
         let thunks = Thunks::of(&reference.symbols);
-        let (counting, cfi) = (None, None);
-        let (reference, sites) = (Arc::new(reference), Vec::new());
-        let mut expected =
-            Self { reference, text, replacements, detour, rodata, thunks, counting, cfi, sites };
+        let reference = Arc::new(reference);
+        let mut expected = Self {
+            has_old_nops: old_nops::are_used(&reference),
+            reference,
+            text,
+            replacements,
+            detour,
+            rodata,
+            thunks,
+            counting: None,
+            cfi: None,
+            sites: Vec::new(),
+        };
         expected.counting = Counting::of(&expected, distance);
         expected.cfi = Cfi::of(&expected);
         expected.sites = sites::of(&expected);

@@ -43,6 +43,8 @@ pub(super) enum Kind {
     FtraceCall,
     /// The number of the constant.
     Constant(u32),
+    /// A site of a patch table that no rule knows.
+    Unknown,
 }
 
 impl Kind {
@@ -61,6 +63,7 @@ impl Kind {
             Self::Fentry => Mechanism::Fentry,
             Self::FtraceCall => Mechanism::Ftrace,
             Self::Constant(_) => Mechanism::RuntimeConstant,
+            Self::Unknown => Mechanism::UnknownTable,
         }
     }
 }

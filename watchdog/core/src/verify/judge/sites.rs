@@ -7,7 +7,7 @@ use super::cfi;
 use super::nops::{NOP2, NOP5};
 use super::site::{Kind, Site};
 use super::thunks::Use;
-use super::{Expected, Mechanism};
+use super::{Expected, Mechanism, old_nops};
 
 /// Logs the number of sites of each mechanism.
 pub(super) fn log(sites: &[Site]) {
@@ -76,13 +76,15 @@ pub(super) fn of(expected: &Expected) -> Vec<Site> {
         }
     }
     for (n, constant) in (0..).zip(&tables.runtime_constants) {
-        let length = if constant.is_shift { 1 } else { 8 };
+        let length = constant.kind.bytes();
         constant.sites.iter().for_each(|at| add(*at, length, Kind::Constant(n)));
     }
     tables.calls.iter().for_each(|at| add(*at, 5, Kind::Call));
     if let Some(counting) = &expected.counting {
         counting.padding(expected).for_each(|at| add(at, counting.length(), Kind::Padding));
     }
+    let unknown = tables.unknown.iter().flat_map(|table| &table.sites);
+    unknown.for_each(|(at, length)| add(*at, (*length).into(), Kind::Unknown));
     // The sort is stable. At one place, the site that was added first comes first.
     sites.sort_by_key(|site| site.at);
     mark_nested(&mut sites);
@@ -124,7 +126,7 @@ fn label_length(code: &[u8]) -> usize {
         [JMP8, ..] => 2,
         [JMP, ..] => 5,
         _ if code.starts_with(NOP2) => 2,
-        _ if code.starts_with(NOP5) => 5,
+        _ if code.starts_with(NOP5) || code.starts_with(old_nops::NOP5) => 5,
         _ => 0,
     }
 }

@@ -11,7 +11,7 @@ use crate::verify::made_up::{
     FUNCTION, MODULES, OWN, PROBES, PROGRAMS, Suspect, TEXT, branch, functions, reference,
 };
 use crate::verify::not_judged;
-use crate::verify::reference::{Reference, Tables, Trampoline};
+use crate::verify::reference::{Layouts, Reference, Tables, Trampoline};
 
 const CALL: u8 = 0xe8;
 const INT3: u8 = 0xcc;
@@ -199,7 +199,7 @@ fn tracers_without_types() {
     let known = opinion(&suspect);
     assert_eq!(places(&known), [0, FUNCTION, 2 * FUNCTION, 8 * FUNCTION + 8]);
     assert!(known.not_judged.is_empty() && known.not_judged_places.is_empty());
-    let unknown = opinion_by(Reference { layouts: None, ..reference() }, &suspect);
+    let unknown = opinion_by(Reference { layouts: Layouts::default(), ..reference() }, &suspect);
     assert_eq!(places(&unknown), [8 * FUNCTION + 8]);
     assert_eq!(unknown.not_judged_places.len(), 3);
     let list = not_judged::list(&[], &unknown.not_judged);

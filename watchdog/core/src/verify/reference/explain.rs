@@ -35,10 +35,9 @@ impl Reference {
         log::debug!("reference: entries of tables: {}", list(some));
         let none = tables.iter().filter(|(_, count)| *count == 0);
         log::debug!("reference: tables without entries: {}", list(none.map(|(name, _)| *name)));
-        log::debug!(
-            "reference: the structures of tracers are {}",
-            if self.layouts.is_some() { "known" } else { "unknown: no tracer can be explained" }
-        );
+        for (mechanism, why) in self.unreadable_lists() {
+            log::debug!("reference: {mechanism}: {why}");
+        }
     }
 
     /// Number of entries in each table.

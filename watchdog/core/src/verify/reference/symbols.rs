@@ -175,6 +175,13 @@ impl ImageSymbols {
             .any(|(_, kind)| matches!(kind, b't' | b'T' | b'W' | b'w'))
     }
 
+    /// Whether the last symbol at or before this offset is a function.
+    pub(super) fn is_code(&self, offset: u32) -> bool {
+        let behind = self.offsets.partition_point(|have| *have <= offset);
+        let kind = behind.checked_sub(1).and_then(|last| self.kinds.get(last));
+        kind.is_some_and(|kind| matches!(kind, b't' | b'T' | b'W' | b'w'))
+    }
+
     /// The offsets of all functions below `end`, ascending and without duplicates.
     pub fn functions(&self, end: u32) -> impl Iterator<Item = u32> {
         let mut last = None;

@@ -7,13 +7,26 @@ use super::{
     retpolines, returns, static_calls,
 };
 
-/// Judges `live`, at image offset `to`, by the rule for `site`.
+/// Reported for a changed site of a table that no rule knows.
+const UNKNOWN: &str = "the kernel may change this place, by a patch table that no rule knows";
+
+/// Judges `live`, at image offset `to`, by the rule for `site`. A table that no rule knows may be
+/// the cause of a form that this rule does not know.
 pub(in super::super) fn judge(
     rules: &mut Rules<'_>,
     site: &Site,
     live: &[u8],
     to: u32,
 ) -> SiteState {
+    match by_rule(rules, site, live, to) {
+        SiteState::Unexpected(_) if rules.expected.has_unknown(site) => {
+            SiteState::NotJudged(UNKNOWN)
+        }
+        state => state,
+    }
+}
+
+fn by_rule(rules: &mut Rules<'_>, site: &Site, live: &[u8], to: u32) -> SiteState {
     match site.kind {
         Kind::Alternative(first, count) => alternatives::judge(rules, first, count, live, to),
         Kind::Paravirt(n) => paravirt::judge(rules, n, site, live, to),
@@ -33,5 +46,7 @@ pub(in super::super) fn judge(
         Kind::Fentry => fentry::judge(rules, live, to),
         Kind::FtraceCall => fentry::judge_inner(rules, site, live, to),
         Kind::Constant(n) => constants::judge(rules, n, live),
+        Kind::Unknown if rules.expected.linked(to, live.len()) == live => SiteState::Expected,
+        Kind::Unknown => SiteState::NotJudged(UNKNOWN),
     }
 }

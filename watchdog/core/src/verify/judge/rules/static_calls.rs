@@ -6,13 +6,16 @@ use super::super::nops::NOP5;
 use super::super::site::Site;
 use super::call_sites::{counted, is_call};
 use super::context::{Rules, SiteState};
-use crate::verify::reference::Trampoline;
+use crate::verify::reference::{KnownSymbols, Trampoline};
 
 /// `xor %eax,%eax` of five bytes replaces a call to `__static_call_return0`: up to 5.19, and since.
 const RETURN_ZERO: [[u8; 5]; 2] = [[0x66, 0x66, 0x48, 0x31, 0xc0], [0x2e, 0x2e, 0x2e, 0x31, 0xc0]];
 
 /// `ud1 (%edx),%rdi` replaces a call to `__WARN_trap` (7.x).
-const WARNING: [u8; 5] = [0x67, 0x48, 0x0f, 0xb9, 0x3a];
+const WARNING: [[u8; 5]; 1] = [[0x67, 0x48, 0x0f, 0xb9, 0x3a]];
+
+/// `ds ds movb $0,(%rdi)` replaces a call to the native `queued_spin_unlock()` (since 7.3).
+const UNLOCK: [[u8; 5]; 1] = [[0x3e, 0x3e, 0xc6, 0x07, 0x00]];
 
 /// The target that a key names.
 enum Callee {
@@ -37,7 +40,6 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
     let Some(callee) = callee(rules, call.key) else {
         return SiteState::Unexpected("its key cannot be read");
     };
-    let known_symbols = &tables.known_symbols;
     if let [0x0f, condition @ 0x80..=0x8f, ..] = *live {
         // A conditional tail call. Without a function to call, it is a conditional return: to a
         // plain return, or to the return thunk if the kernel had chosen one.
@@ -65,13 +67,11 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
             let is_right = if call.tail {
                 branch::is(live, to, JMP, function)
             } else {
-                let zero = known_symbols.return_zero == Some(function)
-                    && RETURN_ZERO.iter().any(|form| live == form);
-                let warning = known_symbols.warning == Some(function) && live == WARNING;
-                // A kernel that counts calls compares the place to count with these functions, and
-                // so calls them as well.
-                let inline = (zero || warning) && counted(rules, function).is_none();
-                inline || is_call(rules, live, to, function)
+                // A kernel that counts calls compares the place to count with the functions whose
+                // code it writes, and so calls them as well.
+                let inlined = is_inlined(&tables.known_symbols, function, live)
+                    && counted(rules, function).is_none();
+                inlined || is_call(rules, live, to, function)
             };
             if is_right { entry(rules, function) } else { SiteState::Unexpected(OTHER) }
         }
@@ -146,6 +146,14 @@ fn callee(rules: &Rules<'_>, key: u32) -> Option<Callee> {
             _ => Callee::Outside(virt),
         },
     })
+}
+
+/// Whether `live` does what this function does. The kernel writes the instruction of one of three
+/// functions in place of a call to it.
+fn is_inlined(known: &KnownSymbols, function: u32, live: &[u8]) -> bool {
+    let forms: [(Option<u32>, &[[u8; 5]]); 3] =
+        [(known.return_zero, &RETURN_ZERO), (known.warning, &WARNING), (known.unlock, &UNLOCK)];
+    forms.iter().any(|(of, forms)| *of == Some(function) && forms.iter().any(|form| live == form))
 }
 
 /// The target must be the start of a function.

@@ -26,7 +26,7 @@ impl Tracing<'_> {
         }
         let virt = self.state.virt_of(open.target);
         if let Some(ops) = self.tracer_at(open.target) {
-            return Ok(ftrace::trampoline(self, ops, open)?);
+            return ftrace::trampoline(self, ops, open);
         }
         if let Some(program) = self.programs.at(virt) {
             let dispatched = dispatcher::programs(self, program, open, virt);

@@ -12,12 +12,7 @@ use super::super::page::Open;
 use super::cause::NoCause;
 use super::lists::End;
 use super::registry::Tracing;
-
-/// Reported for branches of a kernel whose lists of tracers cannot be read.
-const NO_TYPES: &str = "the kernel's lists of tracers cannot be read without type information";
-
-/// Reported for branches of a kernel that only has symbols of functions (no `KALLSYMS_ALL`).
-const NO_SYMBOLS: &str = "the kernel's symbols do not say where its lists of tracers are";
+use crate::verify::reference::List;
 
 /// The sentences about a list that does not end: broken, cut, unreadable.
 type Sentences = [&'static str; 3];
@@ -41,14 +36,6 @@ const MODULES: Sentences = [
 impl Tracing<'_> {
     /// Why a branch has no cause if its target, at virtual address `virt`, is on no list.
     pub(super) fn missing(&self, open: &Open, virt: u64) -> NoCause {
-        if self.layouts.is_none() {
-            return NoCause::NotJudged(NO_TYPES);
-        }
-        let symbols = &self.expected.reference.symbols;
-        let lists = ["ftrace_ops_list", "bpf_kallsyms", "modules"];
-        if lists.into_iter().all(|name| symbols.address(name).is_none()) {
-            return NoCause::NotJudged(NO_SYMBOLS);
-        }
         let is_static_call = self.expected.is_static_call(open.at);
         let why = match open.opcode {
             _ if is_static_call => {
@@ -78,6 +65,9 @@ impl Tracing<'_> {
         if let Some([broken, ..]) = ended(End::Broken) {
             return NoCause::Unexplained(broken);
         }
+        if let Some(why) = self.unreadable(open, is_static_call) {
+            return NoCause::NotJudged(why);
+        }
         if let Some([_, cut, _]) = ended(End::Cut) {
             return NoCause::NotJudged(cut);
         }
@@ -85,5 +75,18 @@ impl Tracing<'_> {
             Some([.., unreadable]) => NoCause::NotJudged(unreadable),
             None => NoCause::Unexplained(why),
         }
+    }
+
+    /// Why a list cannot be read at all that may have the target of a branch. The kernel calls
+    /// tracers' trampolines, and static calls lead to modules. It calls BPF trampolines, or jumps to
+    /// them.
+    fn unreadable(&self, open: &Open, is_static_call: bool) -> Option<&'static str> {
+        let other = match open.opcode {
+            _ if is_static_call => Some(List::Modules),
+            CALL => Some(List::Tracers),
+            _ => None,
+        };
+        let unreadable = |list| self.expected.reference.unreadable(list);
+        other.and_then(unreadable).or_else(|| unreadable(List::Programs))
     }
 }
