@@ -16,7 +16,8 @@ const BASE_5: u64 = 0xff11_0000_0000_0000;
 /// this one decides what its page tables map.
 #[must_use]
 pub fn is_ram_of(memory: &dyn Memory, kernel: &Kernel, at: PhysAddr) -> bool {
-    let translated = |virt| translate(memory, kernel.page_table_root, kernel.paging_levels, virt);
+    let tables = kernel.tables();
+    let translated = |virt| translate(memory, &tables, virt);
     // KASLR stores the base there (arch/x86/kernel/head64.c).
     let variable = kernel.symbols.address("page_offset_base").and_then(translated);
     let moved = variable.and_then(|it| bytes::copy(memory, it.phys, 8));

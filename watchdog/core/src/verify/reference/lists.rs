@@ -75,9 +75,9 @@ impl Reference {
     /// Why a list of the kernel cannot be read; `None` if it can, or if the kernel has none.
     pub(in crate::verify) fn unreadable(&self, list: List) -> Option<&'static str> {
         let facts = list.facts();
-        let has = |symbol: &&str| self.symbols.address(symbol).is_some();
-        if !facts.variables.iter().all(|variable| has(&variable)) {
-            return has(&&facts.function).then_some(facts.no_variable);
+        let has = |symbol: &str| self.symbols.address(symbol).is_some();
+        if !facts.variables.iter().all(|variable| has(variable)) {
+            return has(facts.function).then_some(facts.no_variable);
         }
         let is_described = match list {
             List::Tracers => self.layouts.ftrace_ops.is_some(),
