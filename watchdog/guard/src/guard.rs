@@ -60,8 +60,8 @@ impl Guard {
     /// From here on the programs deny writes; [`Guard::self_test`] checks that they do.
     ///
     /// # Errors
-    /// [`GuardError`], each with a remedy; [`GuardError::Stopped`] if `stop` was asked. A guard that
-    /// failed to load leaves nothing behind.
+    /// [`GuardError`], each with a remedy; [`GuardError::Stopped`] if `stop` was asked. A guard
+    /// that failed to load leaves nothing behind.
     pub fn load(config: &GuardConfig, stop: &Stop) -> Result<Self, GuardError> {
         let kernel = preflight::check(config.without_lsm)?;
         role::lock_memory().map_err(GuardError::Swap)?;

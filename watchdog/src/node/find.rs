@@ -22,8 +22,8 @@ pub struct Found {
     /// Its kernel, or why there is none.
     pub finding: Finding,
     /// Other kernels, or parts of kernels, in its memory that show no sign of life. A kexec left
-    /// them, or an adversary planted them. Kernels of virtual machines are among them. In memory that nodes share, a stray belongs to the node
-    /// with the nearest text.
+    /// them, or an adversary planted them. Kernels of virtual machines are among them. In memory
+    /// that nodes share, a stray belongs to the node with the nearest text.
     pub strays: Vec<Finding>,
 }
 

@@ -174,8 +174,8 @@ fn lent_in_words(map: &MemoryMap) -> Option<String> {
     let nodes: String = instances.iter().take(INSTANCES_SHOWN).map(node).collect();
     (!nodes.is_empty()).then(|| {
         format!(
-            ". This kernel lends memory to {} instances of its multikernel pool. It still owns that \
-             memory, so the guard does not cover it. To look at their kernels: watchdog scan \
+            ". This kernel lends memory to {} instances of its multikernel pool. It still owns \
+             that memory, so the guard does not cover it. To look at their kernels: watchdog scan \
              --memory live{nodes}",
             instances.len()
         )

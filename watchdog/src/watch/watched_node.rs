@@ -117,7 +117,12 @@ impl WatchedNode {
             }
             Input::NoImage(kernel, reason) => {
                 let event = messages::unjudged(&self.node.name, &kernel, &reason);
-                self.refused(kernel, event)
+                let refused = self.refused(kernel, event);
+                // In memory at rest, the next search finds the same kernel without signs of life.
+                if context.still.is_none() {
+                    self.reported.lost.add(());
+                }
+                refused
             }
         }
     }

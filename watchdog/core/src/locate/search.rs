@@ -27,9 +27,9 @@ pub struct Search {
 /// called again for each sign that memory is read for.
 ///
 /// # Errors
-/// When memory of `within` cannot be read, or [`Search::stop`] was asked. The content of the memory is never an error. A kernel
-/// whose witnesses disagree is a [`Finding::Lost`]. In memory that holds more signs of kernels than
-/// can be followed, every kernel is a [`Finding::Lost`].
+/// When memory of `within` cannot be read, or [`Search::stop`] was asked. The content of the memory
+/// is never an error. A kernel whose witnesses disagree is a [`Finding::Lost`]. In memory that
+/// holds more signs of kernels than can be followed, every kernel is a [`Finding::Lost`].
 pub fn locate(
     memory: &dyn Memory,
     within: &RangeSet,

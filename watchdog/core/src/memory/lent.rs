@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{PhysRange, RangeSet, Reason, Refusal};
+use super::{PhysRange, RangeSet};
 use crate::text::printable;
 
 /// A range that node 0 lends.
@@ -81,16 +81,6 @@ impl fmt::Display for LentTo {
             Self::CrashKernel => f.write_str("the crash kernel"),
         }
     }
-}
-
-/// The refusal of `/dev/mem` to show the part of `range` that is lent. An instance takes
-/// precedence over the pool around it.
-pub(super) fn refusal(lent: &[Lent], range: &PhysRange) -> Option<Refusal> {
-    let parts = lent.iter().filter_map(|it| Some((it.range.intersection(range)?, it)));
-    let (part, Lent { range, to }) = parts.min_by_key(|(_, it)| it.to.clone())?;
-    let memory = instances(lent).remove(to).unwrap_or_else(|| [*range].into_iter().collect());
-    let node = format!("--node {}={}", to.node_name(), memory.in_brief());
-    Some(Refusal { range: part, reason: Reason::Lent(to.clone(), node) })
 }
 
 /// The instances in lent memory, each with all of its ranges.

@@ -8,12 +8,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::lent::{self, Lent, LentTo};
+use super::lent::{Lent, LentTo, instances};
 use super::resources::{
     Resource, inclusive, is_local_apic, is_own_kernel, is_persistent, is_plain_memory,
     is_system_ram, read_iomem, resources,
 };
-use super::{PhysAddr, PhysRange, RangeSet, Reason, Refusal};
+use super::{MapError, PhysAddr, PhysRange, RangeSet, Reason, Refusal};
 
 /// The page of the local APIC's registers, at the default address of `IA32_APIC_BASE`
 /// (`APIC_DEFAULT_PHYS_BASE`, arch/x86/include/asm/apicdef.h).
@@ -22,40 +22,6 @@ const LOCAL_APIC: PhysRange = PhysRange::page_at(PhysAddr(0xfee0_0000));
 /// Largest size of the part of a kernel image that no resource names: it lies behind the BSS
 /// (`.brk`, arch/x86/kernel/vmlinux.lds.S, 6.12).
 const BEHIND_BSS: u64 = 16 << 20;
-
-/// Why the memory map is unknown.
-#[derive(Debug, thiserror::Error)]
-pub enum MapError {
-    /// A file could not be read.
-    #[error("cannot read {path}")]
-    Read {
-        /// The file.
-        path: String,
-        /// The operating system's error.
-        #[source]
-        error: io::Error,
-    },
-    /// The kernel hides the addresses.
-    #[error(
-        "/proc/iomem shows no addresses: reading physical memory needs root (CAP_SYS_ADMIN and \
-         CAP_SYS_RAWIO); run it with sudo"
-    )]
-    Hidden,
-    /// A line has an unknown form.
-    #[error("{path} has a line of unknown form: `{line}`")]
-    Form {
-        /// The file.
-        path: String,
-        /// The line.
-        line: String,
-    },
-    /// The firmware's map is missing.
-    #[error(
-        "/sys/firmware/memmap is empty or missing (CONFIG_FIRMWARE_MEMMAP): nodes cannot be \
-         discovered; name them with --node NAME=START..END"
-    )]
-    NoFirmwareMap,
-}
 
 /// Node 0's view of physical memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,7 +95,7 @@ impl MemoryMap {
     /// memory or a device's.
     #[must_use]
     pub fn refusal_of_devmem(&self, range: &PhysRange) -> Option<Refusal> {
-        if let Some(refusal) = lent::refusal(&self.lent, range) {
+        if let Some(refusal) = refusal_of_lent(&self.lent, range) {
             return Some(refusal);
         }
         let own = self.kernel_in_reserved();
@@ -146,6 +112,16 @@ impl MemoryMap {
         let range = self.devices.parts(range).next()?;
         Some(Refusal { range, reason: Reason::Device })
     }
+}
+
+/// The refusal of `/dev/mem` to show the part of `range` that is lent. An instance takes
+/// precedence over the pool around it.
+fn refusal_of_lent(lent: &[Lent], range: &PhysRange) -> Option<Refusal> {
+    let parts = lent.iter().filter_map(|it| Some((it.range.intersection(range)?, it)));
+    let (part, Lent { range, to }) = parts.min_by_key(|(_, it)| it.to.clone())?;
+    let memory = instances(lent).remove(to).unwrap_or_else(|| [*range].into_iter().collect());
+    let node = format!("--node {}={}", to.node_name(), memory.in_brief());
+    Some(Refusal { range: part, reason: Reason::Lent(to.clone(), node) })
 }
 
 /// Parses `/proc/iomem`, which gives everything but the firmware's map.

@@ -51,10 +51,10 @@ pub enum Reason {
     SystemRam(PhysRange),
     /// The part is the image of this kernel itself, inside memory that `memmap=` reserves.
     #[error(
-        "is the image of this kernel itself. KASLR or the boot loader placed the kernel there before \
-         memmap= reserved the memory around it, so no node can use the range and the guard does not \
-         cover it. Start this kernel with `nokaslr`, or with at most four memmap= (KASLR avoids no \
-         more), and reboot; or leave the range out of --node"
+        "is the image of this kernel itself. KASLR or the boot loader placed the kernel there \
+         before memmap= reserved the memory around it, so no node can use the range and the guard \
+         does not cover it. Start this kernel with `nokaslr`, or with at most four memmap= (KASLR \
+         avoids no more), and reboot; or leave the range out of --node"
     )]
     OwnKernel,
     /// The part is memory that this kernel lends to another one.

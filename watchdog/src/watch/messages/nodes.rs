@@ -57,7 +57,8 @@ pub(in crate::watch) fn booting(node: &Node, before: Option<&Kernel>, boots: &Lo
 
 /// A node's kernel was found and cannot be judged, because an image cannot be used.
 pub(in crate::watch) fn unjudged(node: &NodeName, kernel: &Kernel, reason: &str) -> Event {
-    let mut event = Event::new(EventKind::GuardDegraded, reason.to_owned());
+    let message = format!("Node {}", reason.strip_prefix("node ").unwrap_or(reason));
+    let mut event = Event::new(EventKind::GuardDegraded, message);
     of_text(&mut event, node, kernel);
     event.verdict = Some(Verdict::Unverified);
     event
