@@ -100,8 +100,9 @@ impl Specimen {
         let notes: Vec<_> = node.notes()?.into_iter().map(|note| note..note + 1024).collect();
         targets.extend(notes.clone());
         let resource = node.symbol("code_resource")?;
+        let resource = resource..resource + 32;
         let [index, ..] = symbol_table(node)?;
-        let witnesses = [notes, vec![resource..resource + 32], vec![index]];
+        let witnesses = [notes, vec![resource], vec![index]];
         let Range { start, end } = node.image()?;
         let image = start.saturating_sub(MARGIN)..(end + MARGIN).min(ram.size());
         // Page tables that were split after boot, and the notes, may be anywhere.
