@@ -99,7 +99,11 @@ fn judge_node<'a>(
         Ok(baseline) => baseline,
         // No baseline fits this kernel, or the one that may fit cannot be read. Other nodes are
         // judged all the same.
-        Err(error @ (NoBaseline::OtherKernel { .. } | NoBaseline::Image { .. })) => {
+        Err(
+            error @ (NoBaseline::OtherKernel { .. }
+            | NoBaseline::NoRelocations { .. }
+            | NoBaseline::Image { .. }),
+        ) => {
             let text = TextReport::unjudged(&copy_text(memory, &located.text)?);
             let verdict = if mapping.is_empty() { Verdict::Unverified } else { Verdict::Tampered };
             let reasons: Vec<_> = mapping.into_iter().chain([chain(&error)]).collect();

@@ -39,6 +39,17 @@ pub enum NoBaseline {
         /// The baseline that exists, fit to print.
         baseline: String,
     },
+    /// The baseline is of this kernel, but fits only where KASLR did not move it.
+    #[error(
+        "node {node} runs the same build as {file}, but that file has no relocations, and KASLR \
+         moved the kernel: give the bzImage of the same build (/boot/vmlinuz-RELEASE)"
+    )]
+    NoRelocations {
+        /// The node.
+        node: NodeName,
+        /// The image, fit to print.
+        file: String,
+    },
 }
 
 /// The baseline for a located kernel: from an image that was given for the node, else the stored
@@ -80,11 +91,24 @@ pub fn baseline_for(
         let failed = |error| NoBaseline::Image { node: node.clone(), kernel: in_words(), error };
         return stored.map(Some).ok_or_else(|| failed(error));
     }
+    let fixed = |file: &str| NoBaseline::NoRelocations {
+        node: node.clone(),
+        file: printable(file.as_bytes(), 256),
+    };
+    if let Some(file) = files.iter().find(|file| images.lack_relocations(file, kernel)) {
+        return Err(fixed(&file.display().to_string()));
+    }
     if !files.is_empty() {
         return Err(other("no image given for it is of that kernel".to_owned()));
     }
     match store.load(node.as_str())? {
         Some(baseline) if baseline.fits(kernel) => Ok(Some(baseline)),
+        Some(baseline)
+            if baseline.kind == BaselineKind::Image
+                && baseline.image_signs().lack_relocations(kernel) =>
+        {
+            Err(fixed(&baseline.origin.source))
+        }
         Some(baseline) if baseline.kind == BaselineKind::Image => {
             let of = printable(baseline.identity.release.as_bytes(), 64);
             let id = baseline.identity.build_id.as_deref().unwrap_or("unknown");

@@ -103,6 +103,12 @@ impl Images {
         Ok(baseline.fits(kernel).then_some(baseline))
     }
 
+    /// Whether a file that was read for this kernel is of its build, but cannot follow KASLR.
+    pub(super) fn lack_relocations(&self, file: &Path, kernel: &Kernel) -> bool {
+        let known = Stamp::of(file).and_then(|stamp| self.known.get(file, stamp));
+        known.is_some_and(|signs| signs.lack_relocations(kernel))
+    }
+
     /// SHA-256 of each file, by its node and name. Files that can no longer be read are left out.
     #[must_use]
     pub fn digests(&self) -> BTreeMap<String, String> {

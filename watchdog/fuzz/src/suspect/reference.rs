@@ -152,6 +152,7 @@ fn tables() -> Tables {
         calls: each(DIRECT),
         ibt_seals: each(SEAL),
         cfi: Vec::new(),
+        unknown: Vec::new(),
         jump_labels: each(LABEL)
             .into_iter()
             .map(|at| JumpLabel { at, target: at + 0x30, key: KEY, inverted: false })
