@@ -109,6 +109,11 @@ pub enum Hook {
         /// The functions.
         functions: Vec<String>,
     },
+    /// Nothing: programs that are loaded, and not attached.
+    Unattached {
+        /// How many.
+        count: u32,
+    },
     /// The packets that a network interface receives.
     Xdp {
         /// The interface's number. The loopback interface has 1.

@@ -14,6 +14,7 @@ use aya_obj::generated::{
     PERF_FLAG_FD_CLOEXEC, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type,
     perf_event_attr,
 };
+use rustix::process::{Resource, Rlimit, setrlimit};
 use watchdog_tests::service::Hook;
 
 /// The result of an XDP program that lets a packet pass (include/uapi/linux/bpf.h).
@@ -33,6 +34,7 @@ impl Programs {
         let descriptors = match &hook {
             Hook::Kprobe { function } => attach_kprobe(function),
             Hook::KprobeMulti { functions } => attach_kprobe_multi(functions),
+            Hook::Unattached { count } => load_many(*count),
             Hook::Xdp { interface } => attach_xdp(*interface),
             _ => self.attach_to_kernel(&hook),
         };
@@ -60,10 +62,8 @@ impl Programs {
                 let function = self.function(&format!("bpf_lsm_{hook}"))?;
                 load(BPF_PROG_TYPE_LSM, BPF_LSM_MAC as u32, function)?
             }
-            Hook::Tracepoint { .. }
-            | Hook::Kprobe { .. }
-            | Hook::KprobeMulti { .. }
-            | Hook::Xdp { .. } => load(bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, 0, 0)?,
+            // A tracepoint; `attach` has handled the others.
+            _ => load(bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, 0, 0)?,
         };
         let name = match hook {
             Hook::Tracepoint { name } => Some(CString::new(name.as_str())?),
@@ -136,6 +136,14 @@ fn attach_kprobe_multi(functions: &[String]) -> Result<Vec<OwnedFd>> {
     several.cnt = u32::try_from(pointers.len())?;
     several.syms = pointers.as_ptr() as u64;
     attach_link(program, attach, attributes)
+}
+
+/// Loads many programs. Each needs a file descriptor.
+fn load_many(count: u32) -> Result<Vec<OwnedFd>> {
+    let limit = Rlimit { current: Some(1 << 20), maximum: Some(1 << 20) };
+    setrlimit(Resource::Nofile, limit)?;
+    let program = |_| load(bpf_prog_type::BPF_PROG_TYPE_SOCKET_FILTER, 0, 0);
+    (0..count).map(program).collect()
 }
 
 /// Attaches a program to a network interface. The program lets all packets pass.
