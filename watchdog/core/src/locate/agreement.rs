@@ -120,8 +120,11 @@ fn judge(
         let witnesses = said.clone();
         Lost { text: Some(text), witnesses, pulse, ..Lost::because(reason) }
     };
-    let is_writable = claims.mappings.first().is_some_and(|mapping| mapping.text.writable);
-    if is_writable && !table.is_some_and(|table| boot::is_over(memory, text, table, budget)) {
+    let writable = claims.mappings.first().filter(|mapping| mapping.text.writable);
+    let is_writable = writable.is_some();
+    if let Some(mapping) = writable
+        && !table.is_some_and(|table| boot::is_over(memory, mapping, table, budget))
+    {
         let reason = "its text is mapped writable: the kernel is starting".to_owned();
         return Finding::Booting(lost(reason));
     }

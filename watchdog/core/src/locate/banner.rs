@@ -2,6 +2,7 @@
 //!
 //! `linux_banner` (init/version-timestamp.c, before 6.2 init/version.c) is the line of
 //! `/proc/version` in the read-only data, with its newline. The log holds the same line without one.
+//! Since 6.1 a second one, without a number (`# SMP …`), serves the first link of the kernel.
 
 use memchr::memmem;
 
@@ -54,12 +55,15 @@ pub(super) fn find(
     None
 }
 
-/// Whether bytes begin with a banner that ends as `linux_banner` does, and has a release.
+/// Whether bytes begin with a banner that ends as `linux_banner` does, and has a release and a
+/// number.
 fn is_whole(bytes: &[u8]) -> bool {
     let bytes = bytes.get(..bytes.len().min(LONGEST)).unwrap_or_default();
     let end = bytes.iter().position(|&byte| byte == b'\n' || byte == 0);
     let ends = end.and_then(|end| bytes.get(end..)?.get(..2)) == Some(b"\n\0");
-    ends && bytes.get(START.len()).is_some_and(u8::is_ascii_digit)
+    let line = end.and_then(|end| bytes.get(..end)).unwrap_or_default();
+    let is_numbered = memmem::find(line, b") # ").is_none();
+    ends && is_numbered && bytes.get(START.len()).is_some_and(u8::is_ascii_digit)
 }
 
 #[cfg(test)]
@@ -79,7 +83,9 @@ mod tests {
         let banner = "Linux version 6.1.0-made-up (somebody) #1 SMP";
         assert_eq!(find(whole).as_deref(), Some(banner));
         assert_eq!(find(image(FIRST.banner())), None);
-        for other in [&b"Linux version 6.1 (somebody)\0"[..], b"Linux version %s (a@b)\n\0"] {
+        let unnumbered = b"Linux version 6.1 (somebody) # SMP\n\0";
+        let others = [&b"Linux version 6.1 (somebody)\0"[..], b"Linux version %s (a@b)\n\0"];
+        for other in others.into_iter().chain([&unnumbered[..]]) {
             machine.write(FIRST.banner(), &[0; 64]);
             machine.write(FIRST.banner(), other);
             assert_eq!(find(whole), None);

@@ -9,6 +9,9 @@ use crate::memory::{Memory, PAGE_SIZE, PhysRange, ReadError, VirtAddr};
 /// room for 262,144 of them.
 const LISTED: usize = 64;
 
+/// Bytes of a large page.
+const LARGE_PAGE: u64 = 2 << 20;
+
 /// The finding about a text that had no write protection when it was located.
 const WRITABLE: &str = "the text is writable: the kernel was started with rodata=off, or its write \
                         protection was removed";
@@ -69,7 +72,8 @@ pub fn recheck(memory: &dyn Memory, kernel: &Kernel) -> Result<Recheck, ReadErro
     // Modules are not part of the image, and are not judged.
     let modules = VirtAddr(IMAGE_MAPPING.saturating_add(NEAR_MODULES));
     let is_module = |run: &Run| kernel.has_near_modules && run.virt >= modules;
-    let mut beyond = stretches.iter().filter(|run| *run != mapped && !is_module(run));
+    let is_expected = |run: &Run| is_module(run) || is_writable && is_of_image(kernel, run);
+    let mut beyond = stretches.iter().filter(|run| *run != mapped && !is_expected(run));
     findings.extend(beyond.by_ref().take(LISTED).map(|run| {
         format!("{} bytes at virtual {} outside the text are executable", run.size, run.virt)
     }));
@@ -77,7 +81,6 @@ pub fn recheck(memory: &dyn Memory, kernel: &Kernel) -> Result<Recheck, ReadErro
     if rest > 0 {
         findings.push(format!("{rest} more stretches outside the text are executable"));
     }
-    // Without write protection, the kernel leaves all of its image executable as well.
     if !is_writable && (mapped.virt != text.virt || mapped.size != size) {
         findings.push(format!(
             "the executable mapping is {} bytes from {}, larger than the text",
@@ -88,6 +91,17 @@ pub fn recheck(memory: &dyn Memory, kernel: &Kernel) -> Result<Recheck, ReadErro
         log::debug!("text at {}: {finding}", text.phys);
     }
     Ok(Recheck::Same { findings })
+}
+
+/// Whether a run maps a part of the image at its own address. Without write protection, the kernel
+/// leaves all of its image executable as well, in large pages.
+fn is_of_image(kernel: &Kernel, run: &Run) -> bool {
+    let apart = |virt: u64, phys: u64| virt.wrapping_sub(phys);
+    let end = kernel.image.end().0.checked_next_multiple_of(LARGE_PAGE);
+    let run_end = run.phys.checked_add(run.size).map(|end| end.0);
+    apart(run.virt.0, run.phys.0) == apart(kernel.text.virt.0, kernel.text.phys.0)
+        && run.phys >= kernel.image.start()
+        && run_end.zip(end).is_some_and(|(run_end, end)| run_end <= end)
 }
 
 /// Mappings of the text's frames, at any address, that are writable or open to user mode. If the

@@ -5,16 +5,18 @@
 //! 0xffffffff80000000 and up) and one for the fixmap. `init_top_pgt` lies near it. The last entry
 //! of `init_top_pgt` leads to it, with five levels through `level4_kernel_pgt`. After boot, the
 //! text is the only executable run of the image mapping. It is read-only, and ends at the
-//! page-rounded `_etext`.
+//! page-rounded `_etext`. Without write protection, all of the image is executable and writable.
 
 mod alias;
 mod encryption;
 mod entry;
 mod image;
+mod tables;
 
 pub use alias::{Aliases, aliases};
-use entry::{Entry, Leads, Rights, entry_at};
+use entry::{Entry, Leads, Rights};
 pub(super) use image::image_runs;
+pub use tables::Tables;
 
 use super::Budget;
 use super::bytes::{copy, u64_at};
@@ -66,35 +68,13 @@ impl Run {
     }
 }
 
-/// A kernel's own page tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tables {
-    /// Physical address of `init_top_pgt`.
-    pub root: PhysAddr,
-    /// 4 or 5.
-    pub levels: u8,
-    /// The bit of an entry that means "encrypted memory" and is no part of the address. 0 without
-    /// memory encryption.
-    pub encryption: u64,
-}
-
-impl Tables {
-    /// An entry of the table at physical `table`, without the encryption bit.
-    fn entry(&self, memory: &dyn Memory, table: PhysAddr, index: usize) -> Option<Entry> {
-        entry_at(memory, table, index).map(|entry| self.decrypted(entry))
-    }
-
-    const fn decrypted(&self, entry: Entry) -> Entry {
-        Entry(entry.0 & !self.encryption)
-    }
-}
-
 /// The claim of the page tables about a kernel.
 #[derive(Clone, Debug)]
 pub struct MappingClaim {
     /// The tables that the claim comes from.
     pub tables: Tables,
-    /// The largest executable stretch of the image mapping; writable only if all of it is.
+    /// The largest executable stretch of the image mapping; writable only if all of it is. If it is
+    /// writable, the first such stretch of the image.
     pub text: Run,
     /// Physical memory of the image: from the text to the last page that is mapped at the same
     /// distance between virtual and physical address.
@@ -131,10 +111,20 @@ pub(super) fn examine(
     budget.spend(WALK_COST).ok_or(SPENT)?;
     let runs = image_runs(memory, &tables);
     let runs = runs.ok_or("its root does not lead to a kernel image mapping")?;
-    let text = executable(&runs).into_iter().max_by_key(|run| run.size);
-    let text = text.ok_or("its kernel image mapping has no executable page")?;
+    let stretches = executable(&runs);
+    let largest = stretches.iter().max_by_key(|run| run.size);
+    let largest = *largest.ok_or("its kernel image mapping has no executable page")?;
+    let text = if largest.writable { first_of(&stretches, &largest) } else { largest };
     let image = extent(&runs, &text).ok_or("its text ends beyond all memory")?;
     Ok(MappingClaim { tables, text, image })
+}
+
+/// The first stretch of the image that a writable one belongs to. Without write protection, all of
+/// the image is executable and begins with the text, and its data may be the larger part.
+fn first_of(stretches: &[Run], part: &Run) -> Run {
+    let apart = |run: &Run| run.virt.0.wrapping_sub(run.phys.0);
+    let first = stretches.iter().find(|run| run.writable && apart(run) == apart(part));
+    *first.unwrap_or(part)
 }
 
 /// The memory of the image around a text: what is mapped behind the text at the same distance.

@@ -156,7 +156,8 @@ fn modules_in_the_image_mapping() {
         let note = kernel.note(kernel.virt, kernel.text, kernel.root());
         let note = format!("{note}NUMBER(KERNEL_IMAGE_SIZE)={size}\n\0");
         machine.write(kernel.note, note.as_bytes());
-        machine.entry(kernel.level2(), 257, 0x140_0000 | RX | LARGE);
+        machine.entry(kernel.level2(), 257, 0x1a0_0000 | TABLE);
+        machine.entry(0x1a0_0000, 0, 0x140_0000 | RX);
         let found = recheck(&machine, &machine.kernel()).unwrap();
         let Recheck::Same { findings: found } = found else { panic!("{found:?}") };
         assert_eq!(found.len(), findings, "{found:?}");
@@ -168,10 +169,17 @@ const INIT: u64 = 0x30_0000;
 
 /// A kernel without write protection, which has reached this state.
 fn writable(state: u32) -> Machine {
+    writable_with(state, &[("Dsystem_state", STATE)])
+}
+
+fn writable_with(state: u32, data: &[(&'static str, u64)]) -> Machine {
     let machine = Machine::with(FIRST);
-    let init = [("t_sinittext", INIT), ("t_einittext", INIT + 0x1_0000), ("Dsystem_state", STATE)];
+    let init = [("t_sinittext", INIT), ("t_einittext", INIT + 0x1_0000)];
+    let init = init.iter().chain(data).copied().collect::<Vec<_>>();
     let functions = (1..1500).map(|n| (format!("tfunction_{n}"), n * 0x100));
-    let more = init.map(|(name, at)| (name.to_owned(), at)).into_iter().chain(functions);
+    let more = init.into_iter().map(|(name, at)| (name.to_owned(), at)).chain(functions);
+    // The padding of the new table must be zero.
+    machine.write(FIRST.tables(), &vec![0; 0x2_0000]);
     machine.symbols(FIRST, more.map(|(name, at)| (name, FIRST.virt + at)));
     machine.write(FIRST.text + STATE, &state.to_le_bytes());
     let code: Vec<u8> = (0..0x1_0000_u32).map(|n| (n % 251) as u8).collect();
@@ -183,6 +191,8 @@ fn writable(state: u32) -> Machine {
         let entry = (FIRST.text + (n << 21)) | (RW & !NX) | LARGE;
         machine.entry(FIRST.level2(), FIRST.first_entry() + n, entry);
     }
+    // Freed memory of the image, which is no longer mapped with page-table isolation.
+    machine.entry(FIRST.level2(), FIRST.first_entry() + 2, 0);
     machine
 }
 
@@ -206,6 +216,10 @@ fn without_write_protection() {
     };
     let found = findings(&kernel);
     assert!(found.len() == 1 && found[0].contains("rodata=off"), "{found:?}");
+    // Memory beyond the image is a finding as ever.
+    machine.entry(FIRST.level2(), FIRST.first_entry() + 6, 0x140_0000 | RX | LARGE);
+    assert_eq!(findings(&kernel).len(), 2);
+    machine.entry(FIRST.level2(), FIRST.first_entry() + 6, 0);
     // The text of a kernel that was write-protected when it was located is another matter.
     let found = findings(&Kernel { is_writable: false, ..*kernel.clone() });
     assert!(found.len() > 1 && found[0].contains("mapped writable"), "{found:?}");
@@ -215,6 +229,16 @@ fn without_write_protection() {
     // After five minutes, no page of the init memory may be left as it was freed.
     let machine = writable(3);
     machine.tick(FIRST, 1 << 32);
+    assert!(machine.kernel().is_writable);
+}
+
+/// Check that a kernel without write protection and without `system_state` is located if its text
+/// stays writable after it has freed its init memory.
+#[test]
+fn without_write_protection_or_state() {
+    let machine = writable_with(0, &[]);
+    assert!(matches!(machine.find()[0], Finding::Booting(_)), "not freed");
+    machine.write(FIRST.text + INIT + 0x3000, &[0xcc; 4096]);
     assert!(machine.kernel().is_writable);
 }
 
