@@ -27,6 +27,12 @@ pub fn kernels() -> PathBuf {
     directory().join("kernels")
 }
 
+/// Images of kernels for the survey, one directory each: `vmlinuz`, `suite`.
+#[must_use]
+pub fn surveyed() -> PathBuf {
+    directory().join("survey")
+}
+
 /// The directory of the programs that check spelling and dependencies.
 #[must_use]
 pub fn linters() -> PathBuf {

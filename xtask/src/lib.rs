@@ -5,3 +5,4 @@ pub mod acts;
 pub mod cache;
 pub mod kernels;
 pub mod options;
+pub mod own_kernels;

@@ -6,6 +6,7 @@ mod lint;
 mod machine;
 mod setup;
 mod steps;
+mod survey;
 mod test;
 
 use std::process::ExitCode;
@@ -31,6 +32,10 @@ fn run(command: Command) -> Result<()> {
     let steps = &steps;
     match command {
         Command::Setup(options) => steps.watch(|| setup::run(steps, &options)),
+        Command::Kernels(options) => {
+            steps.watch(|| setup::own_kernels(steps, &options.kernels, options.refresh))
+        }
+        Command::Survey(options) => survey::run(steps, &options),
         Command::Build => {
             steps.watch(|| setup::ensure(steps, setup::Needs::default(), || build::programs(steps)))
         }

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bpaf::{Args, OptionParser, ParseFailure, Parser, construct, long, pure};
+use bpaf::{Args, OptionParser, ParseFailure, Parser, construct, long, positional, pure};
 
 use crate::kernels;
+use crate::own_kernels::{self, OwnKernel};
 
 /// Columns that help may fill.
 const WIDTH: usize = 90;
@@ -15,6 +16,10 @@ const WIDTH: usize = 90;
 pub enum Command {
     /// Fetch and install what the project needs.
     Setup(Setup),
+    /// Build kernels of one's own configuration.
+    Kernels(Kernels),
+    /// Survey the kernels that Debian offers.
+    Survey(Survey),
     /// Build the watchdog and the guests' programs.
     Build,
     /// Boot the node machine.
@@ -38,6 +43,24 @@ pub struct Setup {
     pub kernels: Vec<String>,
     /// Look for newer kernels.
     pub refresh: bool,
+}
+
+/// `cargo xtask kernels`.
+#[derive(Clone, Debug)]
+pub struct Kernels {
+    /// The kernels to build.
+    pub kernels: Vec<OwnKernel>,
+    /// Look for newer sources.
+    pub refresh: bool,
+}
+
+/// `cargo xtask survey`.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// Every kernel, not only the newest of each version.
+    pub all: bool,
+    /// Only what the cache has.
+    pub offline: bool,
 }
 
 /// `cargo xtask machine`.
@@ -81,6 +104,8 @@ pub struct Test {
     pub kernels: Vec<String>,
     /// Only tests whose name contains this.
     pub filter: String,
+    /// Also the tests on kernels of one's own configuration.
+    pub own_kernels: bool,
     /// Only what takes little time.
     pub quick: bool,
     /// Only what failed last.
@@ -134,6 +159,12 @@ pub fn parse() -> Result<Command, ExitCode> {
 
 fn commands() -> OptionParser<Command> {
     let setup = command("setup", "Fetch and install everything that the project needs", setup());
+    let kernels = command(
+        "kernels",
+        "Build kernels of one's own configuration: a few minutes each",
+        own_kernels(),
+    );
+    let survey = command("survey", "Import every kernel that Debian offers", survey());
     let build =
         command("build", "Build the watchdog and the guests' programs", pure(Command::Build));
     let machine =
@@ -147,7 +178,7 @@ fn commands() -> OptionParser<Command> {
     let lint = command("lint", "Check spelling and dependencies", pure(Command::Lint));
     let fuzz = command("fuzz", "Fuzz everything that reads foreign memory", fuzz());
     let bench = command("bench", "Measure what the guard adds to system calls and work", bench());
-    construct!([demo, test, lint, setup, build, machine, bench, fuzz])
+    construct!([demo, test, lint, setup, kernels, survey, build, machine, bench, fuzz])
         .to_options()
         .descr("The project's tasks. Each task installs what it needs, and says what it does.")
 }
@@ -164,6 +195,23 @@ fn setup() -> impl Parser<Command> {
     let kernels = kernels("Kernel to fetch, by suite (sid) or version (6.12, 6.12-rt-amd64)");
     let refresh = long("refresh").help("Ask the mirror for newer kernels and fetch them").switch();
     construct!(Setup { kernels, refresh }).map(Command::Setup)
+}
+
+fn own_kernels() -> impl Parser<Command> {
+    let refresh = long("refresh").help("Ask the mirror for a newer source and build it").switch();
+    let kernels = positional::<String>("NAME")
+        .help("Kernel to build, by its fragment in xtask/own-kernels [default: all]")
+        .many()
+        .parse(|names| own_kernels::named(&names));
+    construct!(Kernels { refresh, kernels }).map(Command::Kernels)
+}
+
+fn survey() -> impl Parser<Command> {
+    let all = long("all")
+        .help("Every kernel [default: the newest of each suite, version and flavour]")
+        .switch();
+    let offline = long("offline").help("Only the kernels that were fetched before").switch();
+    construct!(Survey { all, offline }).map(Command::Survey)
 }
 
 fn machine() -> impl Parser<Command> {
@@ -213,6 +261,9 @@ fn test() -> impl Parser<Command> {
         .help("Only machine tests whose name contains this: 'guard:', '6.12 lease'")
         .argument("TEXT")
         .fallback(String::new());
+    let own_kernels = long("own-kernels")
+        .help("Also build kernels of one's own configuration, and run the tests on them")
+        .switch();
     let quick = long("quick").help("Unit tests, fuzz seeds and a few cases on 6.1").switch();
     let again = long("again").help("Only the tests that failed in the last run").switch();
     let soak =
@@ -224,8 +275,19 @@ fn test() -> impl Parser<Command> {
         .help("Models and command lines that contain this, or `all` [default: a few]")
         .argument("TEXT")
         .fallback(String::new());
-    construct!(Test { kernels, filter, quick, again, soak, races, damage, toggles, processors })
-        .map(Command::Test)
+    construct!(Test {
+        kernels,
+        filter,
+        own_kernels,
+        quick,
+        again,
+        soak,
+        races,
+        damage,
+        toggles,
+        processors
+    })
+    .map(Command::Test)
 }
 
 fn fuzz() -> impl Parser<Command> {

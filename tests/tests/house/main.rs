@@ -3,6 +3,7 @@
 mod bounds;
 mod circles;
 mod lines;
+mod seen;
 
 use std::fs;
 use std::path::Path;
@@ -72,5 +73,13 @@ fn no_line_is_too_long() {
 #[test]
 fn bounds_are_as_documented() {
     let wrong = bounds::wrong(root());
+    assert!(wrong.is_empty(), "{} rows\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Check that every mechanism has a row that says where it was seen at work, and that the document
+/// has the same rows.
+#[test]
+fn every_mechanism_was_seen() {
+    let wrong = seen::wrong(root());
     assert!(wrong.is_empty(), "{} rows\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -69,10 +69,15 @@ pub(super) fn check(without_lsm: bool) -> Result<Running, PreflightError> {
     };
     let btf = Btf::parse(fs::read(BTF).map_err(PreflightError::NoBtf)?)?;
     log::debug!("active LSMs: {}", active.trim());
-    let offsets = Offsets::resolve(|field| offset_of(&btf, field))
-        .inspect_err(|error| log::debug!("{error}"))?;
+    let offsets = offsets(&btf)?;
     log::debug!("fields of this kernel's structures: {offsets:?}");
     Ok(Running { btf, offsets, no_lsm })
+}
+
+/// The offsets of all fields that the programs read.
+pub(super) fn offsets(btf: &Btf) -> Result<Offsets, PreflightError> {
+    let offsets = Offsets::resolve(|field| offset_of(btf, field));
+    Ok(offsets.inspect_err(|error| log::debug!("{error}"))?)
 }
 
 fn check_lsm(active: &str) -> Result<(), PreflightError> {

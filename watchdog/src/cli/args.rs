@@ -201,6 +201,12 @@ pub enum BaselineCommand {
     /// A signature is required if the configuration has a `baseline_key`.
     #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
+    /// Show what can be judged and guarded of a kernel, from its image alone
+    ///
+    /// Nothing is stored. The guard is the one of the preset `strict`, if this kernel were node
+    /// 0's: a kernel's verifier may still refuse a program.
+    #[command(after_help = PREVIEW_HELP)]
+    Preview(PreviewArgs),
 }
 
 const IMPORT_HELP: &str = "\
@@ -214,6 +220,12 @@ Exit status: 0 if every baseline was made; 2 if not.";
 
 const CHECK_HELP: &str = "\
 Exit status: 0 if every baseline is good; 2 if one is not, or if there is none.";
+
+const PREVIEW_HELP: &str = "\
+Examples:
+  watchdog baseline preview --image /boot/vmlinuz-6.12.118
+
+Exit status: 0 if every image can be a baseline; 2 if one cannot.";
 
 /// `watchdog baseline import`.
 #[derive(Debug, Args)]
@@ -238,6 +250,17 @@ pub struct CheckArgs {
     /// Where, and by which configuration.
     #[command(flatten)]
     pub place: PlaceArgs,
+}
+
+/// `watchdog baseline preview`.
+#[derive(Debug, Args)]
+pub struct PreviewArgs {
+    /// The bzImage that a node boots (/boot/vmlinuz-…), or its vmlinux; repeatable
+    #[arg(long = "image", value_name = "FILE", required = true)]
+    pub images: Vec<PathBuf>,
+    /// Print one JSON object per line on standard output
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Where baselines are, and how results are printed.

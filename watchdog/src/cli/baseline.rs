@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::Status;
 use super::args::{BaselineCommand, CheckArgs, ImportArgs, PlaceArgs};
 use super::not_judged;
+use super::preview;
 use super::report::{json, people, row, size};
 use super::state::store;
 use watchdog_core::digest::Digest;
@@ -43,6 +44,7 @@ pub(super) fn execute(command: BaselineCommand) -> anyhow::Result<Status> {
     match command {
         BaselineCommand::Import(args) => import(&args),
         BaselineCommand::Check(args) => check(&args),
+        BaselineCommand::Preview(args) => preview::execute(&args),
     }
 }
 

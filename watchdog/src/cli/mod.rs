@@ -11,6 +11,7 @@ mod locate;
 mod log_level;
 mod man;
 mod not_judged;
+mod preview;
 mod progress;
 mod report;
 mod run;

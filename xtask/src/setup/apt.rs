@@ -2,6 +2,7 @@
 //! changes nothing in `/etc/apt` or `/var/lib/apt`.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -48,6 +49,47 @@ impl Suite {
         };
         let prefix = format!("{field}: ");
         Ok(shown.lines().find_map(|line| line.strip_prefix(&prefix)).map(str::to_owned))
+    }
+
+    /// The names of the packages that match a regular expression.
+    pub(super) fn names(&self, expression: &str) -> Result<Vec<String>> {
+        let found = ask(self.apt("apt-cache").args(["search", "--names-only", expression]))?;
+        let name = |line: &str| line.split_whitespace().next().map(str::to_owned);
+        Ok(found.lines().filter_map(name).collect())
+    }
+
+    /// A field of the newest version of each of these packages; empty where it lacks the field.
+    pub(super) fn fields(
+        &self,
+        packages: &[String],
+        field: &str,
+    ) -> Result<BTreeMap<String, String>> {
+        if packages.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let mut show = self.apt("apt-cache");
+        let shown = ask(show.args(["show", "--no-all-versions"]).args(packages))?;
+        let package = |paragraph: &str| {
+            let of = |name: &str| {
+                let line = paragraph.lines().find(|line| line.starts_with(name))?;
+                line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned)
+            };
+            Some((of("Package")?, of(field).unwrap_or_default()))
+        };
+        Ok(shown.split("\n\n").filter_map(package).collect())
+    }
+
+    /// Downloads a package into an empty directory. Returns its file.
+    pub(super) fn download(
+        &self,
+        step: &Step<'_>,
+        package: &str,
+        directory: &Path,
+    ) -> Result<PathBuf> {
+        let mut apt = self.apt("apt-get");
+        step.run(apt.current_dir(directory).args(["--quiet", "download", package]))?;
+        let file = fs::read_dir(directory)?.next().context("apt-get downloaded nothing")?;
+        Ok(file?.path())
     }
 
     /// Downloads packages and unpacks them into `root`.

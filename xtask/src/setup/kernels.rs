@@ -107,7 +107,7 @@ fn arrange(step: &Step<'_>, unpacked: &Path, kernel: &Path, release: &str) -> Re
 }
 
 /// `6.12.117+deb13-amd64` → `6.12`.
-fn version_of(release: &str) -> String {
+pub(super) fn version_of(release: &str) -> String {
     release.split('.').take(2).collect::<Vec<_>>().join(".")
 }
 

@@ -8,9 +8,11 @@
 mod apt;
 mod emulator;
 mod gate;
+mod images;
 mod kernels;
 mod needs;
 mod node0;
+mod own_kernels;
 mod packages;
 mod place;
 mod toolchain;
@@ -23,7 +25,9 @@ use xtask::cache;
 use xtask::kernels::SUITES;
 use xtask::options;
 
+pub(crate) use self::images::fetch as images;
 pub(crate) use self::needs::Needs;
+pub(crate) use self::own_kernels::build as own_kernels;
 
 use self::gate::Gate;
 use crate::steps::Steps;

@@ -27,27 +27,64 @@ const MACHINE: [&str; 7] = [
 /// always installed.
 const COMPARED: [&str; 5] = ["binutils", "bzip2", "lz4", "xz-utils", "zstd"];
 
+/// What compiles a kernel besides a C compiler: its build programs, the libraries of its tools, and
+/// the program that makes type information.
+const KERNELS: [&str; 13] = [
+    "make",
+    "flex",
+    "bison",
+    "bc",
+    "cpio",
+    "kmod",
+    "pahole",
+    "libelf-dev",
+    "libssl-dev",
+    "binutils",
+    "xz-utils",
+    "lz4",
+    "zstd",
+];
+/// A compiler with kCFI, which Debian's default clang of 12 lacks.
+const CLANG: [&str; 3] = ["clang-19", "lld-19", "llvm-19"];
+
 /// mmdebstrap maps user ids if another user than root runs it.
 const PACKAGE_FOR_USERS: &str = "uidmap";
 
 /// Installs missing packages, with sudo if necessary.
 pub(super) fn install(steps: &Steps, needs: Needs<'_>) -> Result<()> {
-    // The owner of `/proc/self` is the user of this process.
-    let root = fs::metadata("/proc/self")?.uid() == 0;
     let mut wanted = BUILDING.to_vec();
     if needs.fuzzing {
         wanted.extend(FUZZING);
     }
     if needs.machine.is_some() {
         wanted.extend(MACHINE.iter().chain(&COMPARED));
-        if !root {
+        if !is_root()? {
             wanted.push(PACKAGE_FOR_USERS);
         }
     }
-    let missing = missing(&wanted);
+    install_missing(steps, &wanted)
+}
+
+/// Installs what compiles kernels.
+pub(super) fn install_for_kernels(steps: &Steps, clang: bool) -> Result<()> {
+    let mut wanted = [&BUILDING[..], &KERNELS].concat();
+    if clang {
+        wanted.extend(CLANG);
+    }
+    install_missing(steps, &wanted)
+}
+
+/// The owner of `/proc/self` is the user of this process.
+fn is_root() -> Result<bool> {
+    Ok(fs::metadata("/proc/self")?.uid() == 0)
+}
+
+fn install_missing(steps: &Steps, wanted: &[&str]) -> Result<()> {
+    let missing = missing(wanted);
     if missing.is_empty() {
         return Ok(());
     }
+    let root = is_root()?;
     let step = steps.step("packages", &missing.join(" "));
     let install = ["install", "--yes", "--no-install-recommends"];
     if !root && !works(Command::new("sudo").arg("--version")) {
@@ -73,7 +110,7 @@ pub(super) fn install(steps: &Steps, needs: Needs<'_>) -> Result<()> {
     install(&missing)?;
     // apt removes an older package that a new one breaks, such as qemu-utils of an earlier point
     // release.
-    match self::missing(&wanted) {
+    match self::missing(wanted) {
         removed if removed.is_empty() => Ok(()),
         removed => install(&removed),
     }

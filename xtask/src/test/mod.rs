@@ -16,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
+use xtask::own_kernels::OWN_KERNELS;
 use xtask::{cache, options};
 
 use self::job::{Job, Outcome};
@@ -39,6 +40,9 @@ pub(crate) fn run(steps: &Steps, options: &options::Test) -> Result<()> {
     let needs = Needs { fuzzing: whole, machine: Some(kernels), refresh: false };
     let mut programs = Vec::new();
     steps.watch(|| {
+        if options.own_kernels {
+            setup::own_kernels(steps, &OWN_KERNELS, false)?;
+        }
         setup::ensure(steps, needs, || {
             build::programs(steps)?;
             programs = build::tests(steps)?;

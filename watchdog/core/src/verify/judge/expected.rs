@@ -1,5 +1,6 @@
 //! The text that a located kernel should have: its reference, moved to where KASLR put the kernel.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::branch::Place;
@@ -7,6 +8,7 @@ use super::cfi::Cfi;
 use super::counting::Counting;
 use super::site::{Kind, Site};
 use super::thunks::Thunks;
+use super::{Mechanism, sites};
 use crate::verify::instruction::instruction_at;
 use crate::verify::reference::{Piece, Reference, Tables, Trampoline};
 
@@ -42,6 +44,12 @@ impl Expected {
     #[must_use]
     pub fn text(&self) -> &[u8] {
         &self.text
+    }
+
+    /// The number of places of each mechanism that the kernel may rewrite.
+    #[must_use]
+    pub fn sites_by_mechanism(&self) -> BTreeMap<Mechanism, usize> {
+        sites::counts(&self.sites)
     }
 
     /// Bytes of the text.

@@ -14,14 +14,19 @@ pub(super) fn log(sites: &[Site]) {
     if !log::log_enabled!(log::Level::Debug) {
         return;
     }
+    let counts: Vec<String> =
+        counts(sites).iter().map(|(mechanism, count)| format!("{count} {mechanism}")).collect();
+    log::debug!("sites to judge: {}", counts.join(", "));
+}
+
+/// The number of sites of each mechanism.
+pub(super) fn counts(sites: &[Site]) -> BTreeMap<Mechanism, usize> {
     let mut counts: BTreeMap<Mechanism, usize> = BTreeMap::new();
     for site in sites {
         let count = counts.entry(site.kind.mechanism()).or_default();
         *count = count.saturating_add(1);
     }
-    let counts: Vec<String> =
-        counts.iter().map(|(mechanism, count)| format!("{count} {mechanism}")).collect();
-    log::debug!("sites to judge: {}", counts.join(", "));
+    counts
 }
 
 /// All sites of a kernel's text and its replacements, ascending. Of several sites at one place, the
