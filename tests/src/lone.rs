@@ -170,9 +170,10 @@ impl Builder {
     }
 
     fn command_line(&self) -> String {
+        // Without `no_timer_check`, a kernel on a busy host may miss the timer and give up.
         format!(
-            "console=ttyS0 panic=-1 tsc=reliable memmap={MAILBOX_SIZE:#x}${MAILBOX:#x} \
-             watchdog.mailbox={MAILBOX:#x} {}",
+            "console=ttyS0 panic=-1 tsc=reliable no_timer_check \
+             memmap={MAILBOX_SIZE:#x}${MAILBOX:#x} watchdog.mailbox={MAILBOX:#x} {}",
             self.append.trim_end()
         )
     }

@@ -104,6 +104,21 @@ pub enum Hook {
         /// The function.
         function: String,
     },
+    /// The entries of several functions, by one link.
+    KprobeMulti {
+        /// The functions.
+        functions: Vec<String>,
+    },
+    /// Nothing: programs that are loaded, and not attached.
+    Unattached {
+        /// How many.
+        count: u32,
+    },
+    /// The packets that a network interface receives.
+    Xdp {
+        /// The interface's number. The loopback interface has 1.
+        interface: u32,
+    },
 }
 
 /// A service node's answer.

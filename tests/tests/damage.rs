@@ -1,5 +1,6 @@
 //! Random damage to the data that describes a real kernel: its VMCOREINFO, symbol table, page
 //! tables and resource entry. The damaged kernel must be located at its real place, or not at all.
+//! A kernel that lacks some of these must be located if one exact witness is left.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,7 +43,9 @@ fn damage_never_misleads() -> Result<()> {
         let stext = located.text.virt.0;
         let distance = |name: &str| Some(located.symbols.address(name)?.0.wrapping_sub(stext));
         let node = NodeKernel::new(machine.ram(), truth, distance)?;
-        let outcome = Specimen::take(&node)?.damage(runs / VERSIONS.len(), 1)?;
+        let specimen = Specimen::take(&node)?;
+        specimen.every_subset().with_context(|| format!("{kernel} with fewer witnesses"))?;
+        let outcome = specimen.damage(runs / VERSIONS.len(), 1)?;
         println!("{kernel}: {outcome}");
         ensure!(outcome.wrong == 0 && outcome.most < LIMIT, "{kernel}: {outcome}");
         ensure!(
@@ -82,6 +85,8 @@ struct Specimen {
     pieces: Vec<(u64, Vec<u8>)>,
     ranges: RangeSet,
     targets: Vec<Range<u64>>,
+    /// VMCOREINFO, the resource entry and the token index of the symbol table.
+    witnesses: [Vec<Range<u64>>; 3],
 }
 
 impl Specimen {
@@ -92,7 +97,12 @@ impl Specimen {
     fn take(node: &NodeKernel<'_>) -> Result<Self> {
         let ram = node.ram;
         let mut targets = targets(node)?;
-        targets.extend(node.notes()?.into_iter().map(|note| note..note + 1024));
+        let notes: Vec<_> = node.notes()?.into_iter().map(|note| note..note + 1024).collect();
+        targets.extend(notes.clone());
+        let resource = node.symbol("code_resource")?;
+        let resource = resource..resource + 32;
+        let [index, ..] = symbol_table(node)?;
+        let witnesses = [notes, vec![resource], vec![index]];
         let Range { start, end } = node.image()?;
         let image = start.saturating_sub(MARGIN)..(end + MARGIN).min(ram.size());
         // Page tables that were split after boot, and the notes, may be anywhere.
@@ -102,8 +112,11 @@ impl Specimen {
             .filter_map(|part| PhysRange::new(PhysAddr(part.start), PhysAddr(part.end)))
             .collect();
         let pieces = parts.ranges().iter().map(|part| piece(ram, part.start().0..part.end().0));
-        let specimen =
-            Self { targets, ..Self::of(node.truth.clone(), pieces.collect::<Result<_>>()?) };
+        let specimen = Self {
+            targets,
+            witnesses,
+            ..Self::of(node.truth.clone(), pieces.collect::<Result<_>>()?)
+        };
         let (undamaged, _) = specimen.locate(&[])?;
         ensure!(undamaged.is_some(), "the kernel is not located in its own memory");
         Ok(specimen)
@@ -113,7 +126,32 @@ impl Specimen {
         let ranges = pieces
             .iter()
             .filter_map(|(at, bytes)| PhysRange::with_size(PhysAddr(*at), bytes.len() as u64));
-        Self { truth, ranges: ranges.collect(), pieces, targets: Vec::new() }
+        let (targets, witnesses) = (Vec::new(), Default::default());
+        Self { truth, ranges: ranges.collect(), pieces, targets, witnesses }
+    }
+
+    /// Wipes each subset of the witnesses besides the page tables. The kernel must be located
+    /// exactly unless neither the resource entry nor the symbol table is left.
+    ///
+    /// # Errors
+    /// If it is not.
+    fn every_subset(&self) -> Result<()> {
+        for subset in 0..8 {
+            let is_wiped = |n: usize| subset & 1 << n != 0;
+            let wiped = self.witnesses.iter().enumerate().filter(|(n, _)| is_wiped(*n));
+            let wiped = wiped.flat_map(|(_, places)| places);
+            let writes: Vec<_> =
+                wiped.map(|it| (it.start, vec![0; (it.end - it.start) as usize])).collect();
+            let (found, _) = self.locate(&writes)?;
+            let is_enough = !(is_wiped(1) && is_wiped(2));
+            let is_right = found.as_ref().is_some_and(|kernel| self.is_right(kernel));
+            ensure!(
+                found.is_some() == is_enough && is_right == is_enough,
+                "without witnesses {subset:03b}, it is located as {:?}",
+                found.map(|kernel| (kernel.text, kernel.witnesses))
+            );
+        }
+        Ok(())
     }
 
     /// Searches `runs` times with seeded damage, on every core.

@@ -13,7 +13,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
-use watchdog_core::image::{self, VendorImage};
+use watchdog_core::image::{self, KernelImage, VendorImage};
+use watchdog_core::verify::reference::{self, Known, Reference, Trampoline};
 use watchdog_tests::{cache, kernel::Kernel};
 
 /// Kernels that `cargo xtask setup` always fetches.
@@ -143,6 +144,48 @@ fn every_packing_is_read() -> Result<()> {
     Ok(())
 }
 
+/// Check that what the image of a kernel without CONFIG_KALLSYMS_ALL does not name is found by its
+/// form: the tables are the same as those of the whole image.
+#[test]
+#[ignore = "needs kernels: cargo xtask test"]
+fn tables_are_found_by_their_form() -> Result<()> {
+    for name in KERNELS {
+        let (_, mut unpacked) = image::open_unpacked(&Kernel::named(name)?.image())?;
+        let whole = Reference::of_image(&KernelImage::lay_out(&unpacked)?)?;
+        for at in (0..unpacked.len() - 512).step_by(4) {
+            if is_token_index(&unpacked[at..at + 512]) {
+                unpacked[at..at + 512].fill(0);
+            }
+        }
+        let mut image = KernelImage::lay_out(&unpacked)?;
+        let error = Reference::of_image(&image).err().context("it has no symbols")?.to_string();
+        ensure!(error.contains("CONFIG_KALLSYMS"), "{name}: {error}");
+        let symbols = whole.symbols.iter().map(|(name, kind, at)| (kind, name.to_owned(), at));
+        image.symbols = symbols.filter(|(kind, ..)| b"tTwW".contains(kind)).collect();
+        let found = Reference::of_image(&image)?;
+        let is_said = found.not_judged.iter().any(|it| it.why.contains("CONFIG_KALLSYMS_ALL"));
+        ensure!(is_said, "{name}: {:?}", found.not_judged);
+        let (found, whole) = (found.tables, whole.tables);
+        ensure!(found.jump_labels == whole.jump_labels, "{name}: jump labels");
+        ensure!(found.static_calls == whole.static_calls, "{name}: static calls");
+        ensure!(found.fentry == whole.fentry, "{name}: function entries");
+        ensure!(found.known_symbols == whole.known_symbols, "{name}: {:?}", found.known_symbols);
+        let places = |of: &[Trampoline]| of.iter().map(|it| it.at).collect::<Vec<_>>();
+        ensure!(places(&found.trampolines) == places(&whole.trampolines), "{name}: trampolines");
+        let known = |it: &&Trampoline| it.key != Trampoline::UNKNOWN_KEY;
+        let known: Vec<_> = found.trampolines.iter().filter(known).collect();
+        ensure!(known.iter().all(|it| whole.trampolines.contains(it)), "{name}: keys");
+        println!("{name}: {} of {} keys", known.len(), whole.trampolines.len());
+    }
+    Ok(())
+}
+
+/// Whether these bytes are 256 ascending numbers from 0 on, as the token index of kallsyms.
+fn is_token_index(bytes: &[u8]) -> bool {
+    let numbers = bytes.as_chunks::<2>().0.iter().map(|number| u16::from_le_bytes(*number));
+    bytes.starts_with(&[0, 0]) && numbers.is_sorted_by(|one, next| one < next)
+}
+
 /// Check that a bomb is refused once it has unpacked to its declared size, and that it takes no
 /// memory beyond that.
 #[test]
@@ -164,6 +207,37 @@ fn bombs_take_no_memory() -> Result<()> {
         println!("{program}: {} MiB at most: {error}", peak / MIB);
         ensure!(error.contains("said to be 1048576 bytes long unpacked, but is more"), "{error}");
         ensure!(peak < 32 * MIB, "{program}: {peak} bytes were taken");
+    }
+    Ok(())
+}
+
+/// Check that every table of a Debian kernel whose entries lead into its text is known, and that all
+/// tables that rules judge would be noticed if they were unknown.
+#[test]
+#[ignore = "needs kernels: cargo xtask test"]
+fn every_patch_table_is_known() -> Result<()> {
+    const ALWAYS: [&str; 6] = [
+        ".altinstructions",
+        ".retpoline_sites",
+        ".return_sites",
+        "__jump_table",
+        "static_call_sites",
+        "mcount_loc",
+    ];
+    for (path, release) in kernels()? {
+        let (_, unpacked) = image::open_unpacked(&path)?;
+        let tables = reference::patch_tables(&KernelImage::lay_out(&unpacked)?)?;
+        let by_rules: Vec<&str> = tables
+            .iter()
+            .filter(|table| table.known == Some(Known::Rule))
+            .map(|table| &*table.name)
+            .collect();
+        println!("{release}: {}", by_rules.join(", "));
+        let unknown: Vec<_> = tables.iter().filter(|table| table.known.is_none()).collect();
+        ensure!(unknown.is_empty(), "{release}: {unknown:?}");
+        for table in ALWAYS {
+            ensure!(by_rules.contains(&table), "{release}: {table} would not be noticed");
+        }
     }
     Ok(())
 }

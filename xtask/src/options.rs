@@ -118,6 +118,8 @@ pub struct Test {
     pub damage: usize,
     /// Random toggles of each kernel.
     pub toggles: usize,
+    /// Part of the name of the processors to emulate; a few where it is empty.
+    pub processors: String,
 }
 
 /// `cargo xtask fuzz`.
@@ -269,8 +271,23 @@ fn test() -> impl Parser<Command> {
     let races = number("races", "Seconds of races against the guard", 5);
     let damage = number("damage", "How often kernels are damaged at random, in all", 300);
     let toggles = number("toggles", "Random toggles that rewrite each kernel's text", 40);
-    construct!(Test { kernels, filter, own_kernels, quick, again, soak, races, damage, toggles })
-        .map(Command::Test)
+    let processors = long("processors")
+        .help("Models and command lines that contain this, or `all` [default: a few]")
+        .argument("TEXT")
+        .fallback(String::new());
+    construct!(Test {
+        kernels,
+        filter,
+        own_kernels,
+        quick,
+        again,
+        soak,
+        races,
+        damage,
+        toggles,
+        processors
+    })
+    .map(Command::Test)
 }
 
 fn fuzz() -> impl Parser<Command> {

@@ -259,7 +259,7 @@ fn runtime_constant_changed() -> Result<()> {
     for specimen in Specimen::all()? {
         for constant in &specimen.reference().tables.runtime_constants {
             let at = constant.sites[0];
-            let length = if constant.is_shift { 1 } else { 8 };
+            let length = constant.kind.bytes();
             let mut bytes = specimen.live(at, length);
             bytes[0] ^= 0x10;
             let swept = judged(specimen, &[(at, bytes)])?;
@@ -405,7 +405,8 @@ fn hostile_type_information() -> Result<()> {
             let patches = [(at, fs::read(seeds.join(name))?)];
             let changed = Overlay::of(&specimen.memory, specimen.kernel.text.phys, &patches);
             let learned = Baseline::learn(&changed, &specimen.kernel)?;
-            ensure!(learned.reference.layouts.is_none(), "{release}: {name} was believed");
+            let module = learned.reference.layouts.module;
+            ensure!(module.is_none(), "{release}: {name} was believed");
             let mut verifier = Verifier::new(learned, &specimen.kernel);
             let swept = verifier.sweep(&changed, &specimen.kernel, 10)?;
             ensure!(swept.verdict == Verdict::Clean, "{release}: {name}: {}", swept.verdict);

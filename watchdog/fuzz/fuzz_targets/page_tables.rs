@@ -33,18 +33,18 @@ fuzz_target!(|bytes: &[u8]| {
     // The watchdog checks only located kernels again, so one claim is enough.
     claims.truncate(1);
     for claim in claims {
-        assert!(claim.text.executable && matches!(claim.levels, 4 | 5), "{claim:?}");
+        assert!(claim.text.executable && matches!(claim.tables.levels, 4 | 5), "{claim:?}");
         let text = Text { phys: claim.text.phys, virt: claim.text.virt, size: claim.text.size };
-        let (page_table_root, paging_levels) = (claim.root, claim.levels);
-        let kernel = Kernel { text, page_table_root, paging_levels, ..KERNEL.clone() };
+        let page_tables::Tables { root: page_table_root, levels: paging_levels, encryption } =
+            claim.tables;
+        let kernel = Kernel { text, page_table_root, paging_levels, encryption, ..KERNEL.clone() };
         let again = bounded(|| recheck(memory, &kernel));
         let same = matches!(again, Ok(Recheck::Same { .. }));
         assert!(same || !memory.is_still(), "claimed {claim:?}, and then {again:?}");
 
         let frames = claim.text.frames().expect("text without frames");
         let size = memory.ranges().size();
-        let aliases =
-            bounded(|| page_tables::aliases(memory, claim.root, claim.levels, frames, size));
+        let aliases = bounded(|| page_tables::aliases(memory, &claim.tables, frames, size));
         for run in aliases.runs {
             let part = run.frames().and_then(|part| part.intersection(&frames));
             assert_eq!(part, run.frames(), "{run:?} is not of {frames}");

@@ -17,9 +17,10 @@ const FUNCTION: u64 = 0x10;
 const KERNEL: MadeUp = MadeUp { text_size: 0x7123, ..FIRST };
 
 /// Kernels without any defect.
-const SOUND: [(&str, Layout); 3] = [
+const SOUND: [(&str, Layout); 4] = [
     ("to-6.3", Layout::To63),
     ("from-6.4", Layout::From64),
+    ("from-6.15", Layout::From615),
     ("place-relative", Layout::PlaceRelative),
 ];
 
@@ -75,7 +76,7 @@ const ADVERSITIES: [Adversity; 16] = [
         input.pages(KERNEL.note + PAGE, 40, KERNEL.level3());
         input.change(30, KERNEL.level3() + 510 * 8 + 1, 0);
     }),
-    ("lost-no-resource", |input| input.bytes(KERNEL.text + ram::NAME, b"Kernel data")),
+    ("located-no-resource", |input| input.bytes(KERNEL.text + ram::NAME, b"Kernel data")),
     ("lost-other-resource-size", |input| {
         input.table(KERNEL.resource() + 8, &[KERNEL.text + KERNEL.text_size]);
     }),

@@ -94,18 +94,18 @@ const RETURN: u32 = 0x70;
 
 /// Field offsets of the structures in the kernel's lists.
 pub(crate) const LAYOUTS: Layouts = Layouts {
-    ftrace_ops: FtraceOps { func: 0, next: 8, trampoline: 16, trampoline_size: 24 },
-    kprobe: Kprobe {
+    ftrace_ops: Some(FtraceOps { func: 0, next: 8, trampoline: 16, trampoline_size: 24 }),
+    kprobe: Some(Kprobe {
         hlist: 0,
         list: 16,
         addr: 32,
         pre_handler: 40,
         opcode: 48,
         optimized: Some((52, 56)),
-    },
-    bpf_ksym: BpfKsym { start: 0, end: 8, name: 16, lnode: 144 },
+    }),
+    bpf_ksym: Some(BpfKsym { start: 0, end: 8, name: 16, lnode: 144 }),
     livepatch: Some(Livepatch { func_stack: 32, fops: 0, stack_node: 8, new_func: 0 }),
-    module: Module {
+    module: Some(Module {
         list: 0,
         name: 16,
         base: 72,
@@ -114,7 +114,7 @@ pub(crate) const LAYOUTS: Layouts = Layouts {
         symtab: 0,
         num_symtab: 8,
         strtab: 16,
-    },
+    }),
 };
 
 /// A kernel, its baseline, and a verifier that has not read anything yet.

@@ -5,6 +5,7 @@ use super::error::GuardError;
 use super::loaded::Loaded;
 use super::processes::Processes;
 use super::self_protection::{protect_files_of, register_files, register_ids};
+use watchdog_core::locate::Stop;
 
 /// A guard whose programs run. Dropping it removes the guard from the kernel.
 pub(super) struct Armed(pub(super) Loaded);
@@ -14,9 +15,14 @@ impl Armed {
     ///
     /// # Errors
     /// [`GuardError`] if the kernel refuses a program, or a file cannot be opened.
-    pub(super) fn new(mut guard: Loaded, processes: &Processes) -> Result<Self, GuardError> {
+    pub(super) fn new(
+        mut guard: Loaded,
+        processes: &Processes,
+        stop: &Stop,
+    ) -> Result<Self, GuardError> {
         let Loaded { programs, pinned, tables, plan, earlier, .. } = &mut guard;
         for attachment in plan.attachments(false) {
+            stop.check().map_err(|_| GuardError::Stopped)?;
             attach::attach(programs, attachment, &pinned.generation)?;
         }
         let (generation, state) = pinned.parts()?;

@@ -9,7 +9,7 @@ use aya::{Btf, Ebpf};
 
 use super::attachment::Attachment;
 use super::bpf::{self, CgroupHook};
-use super::control_groups::root_cgroup;
+use super::control_groups::RootCgroup;
 use super::error::GuardError;
 use super::pins::Generation;
 use super::program::Kind;
@@ -88,8 +88,8 @@ fn attach_to_cgroup(
     pin(programs, name, generation.on_cgroup(hook))?;
     let program = programs.program(name).ok_or(GuardError::Missing(name))?;
     let program = program.fd().map_err(|error| GuardError::Program(name, refusal(error)))?;
-    let root = root_cgroup().map_err(GuardError::Cgroup)?;
-    bpf::attach_to_cgroup(&root, program.as_fd(), hook).map_err(GuardError::Cgroup)
+    let root = RootCgroup::open().map_err(GuardError::Cgroup)?;
+    bpf::attach_to_cgroup(root.directory(), program.as_fd(), hook).map_err(GuardError::Cgroup)
 }
 
 fn pin(programs: &mut Ebpf, name: &'static str, path: PathBuf) -> Result<(), GuardError> {

@@ -9,7 +9,6 @@ use watchdog_common::{MAX_RANGES, MAX_WRITABLE};
 
 use super::bpffs::PinError;
 use super::canary::CanaryError;
-use super::control_groups::ROOT_CGROUP;
 use super::preflight::PreflightError;
 use super::record::RecordError;
 use super::release::Refusal;
@@ -21,6 +20,9 @@ pub enum GuardError {
     /// The kernel or this process lacks something that the guard needs.
     #[error(transparent)]
     Preflight(#[from] PreflightError),
+    /// The start was asked to stop.
+    #[error("the load of the guard was stopped")]
+    Stopped,
     /// The configuration has more ranges than the programs can hold.
     #[error(
         "the other nodes' memory has {0} ranges, and the guard holds at most {MAX_RANGES}: name \
@@ -70,8 +72,9 @@ pub enum GuardError {
     Map(#[from] aya::maps::MapError),
     /// The root cgroup cannot be opened.
     #[error(
-        "the guard cannot be attached to {ROOT_CGROUP}, where it protects kernel.ftrace_enabled. \
-         Mount the file system of control groups (mount -t cgroup2 cgroup2 {ROOT_CGROUP}). Or set \
+        "the guard cannot be attached to the root control group, where it protects \
+         kernel.ftrace_enabled. Mount the file system of control groups of version 2 at any place \
+         (mkdir -p /run/cgroup2; mount -t cgroup2 cgroup2 /run/cgroup2). Or set \
          `ftrace-enabled = \"off\"` under [guard.paths]; root can then switch the guard off"
     )]
     Cgroup(#[source] io::Error),

@@ -29,6 +29,7 @@ use super::reports::Reports;
 use super::search_schedule::SearchSchedule;
 use super::self_test::{Handles, SelfTest};
 use super::{kernel_enums, preflight, role};
+use watchdog_core::locate::Stop;
 
 /// The loaded guard. Before [`Guard::keep`], dropping it takes the guard down. After it, the guard
 /// stays in force.
@@ -59,8 +60,9 @@ impl Guard {
     /// From here on the programs deny writes; [`Guard::self_test`] checks that they do.
     ///
     /// # Errors
-    /// [`GuardError`], each with a remedy. A guard that failed to load leaves nothing behind.
-    pub fn load(config: &GuardConfig) -> Result<Self, GuardError> {
+    /// [`GuardError`], each with a remedy; [`GuardError::Stopped`] if `stop` was asked. A guard
+    /// that failed to load leaves nothing behind.
+    pub fn load(config: &GuardConfig, stop: &Stop) -> Result<Self, GuardError> {
         let kernel = preflight::check(config.without_lsm)?;
         role::lock_memory().map_err(GuardError::Swap)?;
         let processes = Processes::open().map_err(GuardError::Processes)?;
@@ -78,8 +80,8 @@ impl Guard {
         if earlier.is_empty() {
             let _ = fs::create_dir_all(&config.baselines);
         }
-        let loaded = Loaded::new(facts, plan, earlier)?;
-        Self::start(Armed::new(loaded, &processes)?)
+        let loaded = Loaded::new(facts, plan, earlier, stop)?;
+        Self::start(Armed::new(loaded, &processes, stop)?)
     }
 
     /// Applies the policy to access that predates the guard, and takes the tables that the programs

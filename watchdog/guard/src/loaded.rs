@@ -16,6 +16,7 @@ use super::plan::Plan;
 use super::preflight::PreflightError;
 use super::reports::EbpfLog;
 use super::self_protection::pin_tables;
+use watchdog_core::locate::Stop;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/watchdog-ebpf"));
 
@@ -43,6 +44,7 @@ impl Loaded {
         facts: KernelFacts,
         plan: Plan,
         mut earlier: Vec<InForce>,
+        stop: &Stop,
     ) -> Result<Self, GuardError> {
         // Opened before arming: if policy denies `open`, it cannot be opened later.
         let canary = open_canary(&mut earlier, facts.has_lsm())?;
@@ -57,6 +59,8 @@ impl Loaded {
         let btf = Btf::parse(facts.kernel.btf.bytes(), Endianness::default())
             .map_err(|error| PreflightError::NoBtf(io::Error::other(error)))?;
         for attachment in &plan.attachments {
+            // The kernel's verifier takes long for some programs.
+            stop.check().map_err(|_| GuardError::Stopped)?;
             attach::load(&mut programs, attachment, &btf, &pinned.generation)?;
         }
         Ok(Self { programs, pinned, tables, log, canary, facts, plan, earlier })

@@ -18,7 +18,7 @@ use watchdog_common::State;
 
 use super::bpf::{self, CgroupHook};
 use super::bpffs::{PINS, PinError};
-use super::control_groups::root_cgroup;
+use super::control_groups::RootCgroup;
 use super::holders;
 
 /// Programs on the root cgroup: the names of their pins, and their hooks.
@@ -190,8 +190,8 @@ fn unlink(path: &Path) -> Result<(), PinError> {
 fn detach(path: &Path, hook: CgroupHook) -> Result<(), PinError> {
     let failed = |error| PinError::File { path: path.to_owned(), done: "detached", error };
     let program = bpf::pinned(path).map_err(failed)?;
-    let root = root_cgroup().map_err(failed)?;
-    match bpf::detach_from_cgroup(&root, program.as_fd(), hook) {
+    let root = RootCgroup::open().map_err(failed)?;
+    match bpf::detach_from_cgroup(root.directory(), program.as_fd(), hook) {
         // The program was pinned, but no longer attached.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         result => result.map_err(failed)?,

@@ -10,7 +10,7 @@ use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
 use watchdog_common::{FileKey, SIEVED, State, file_kind, object_kind};
 
 use super::bpffs::{BPFFS, PINS, SYSFS};
-use super::control_groups::ROOT_CGROUP;
+use super::control_groups::RootCgroup;
 use super::error::GuardError;
 use super::pins::Generation;
 use super::processes::Processes;
@@ -73,7 +73,8 @@ pub(super) fn register_files(
     protected_files: &[PathBuf],
     processes: &Processes,
 ) -> Result<(), GuardError> {
-    let cgroups = own_cgroups(processes);
+    let root = RootCgroup::open().ok();
+    let cgroups = root.as_ref().map(|it| own_cgroups(it, processes)).unwrap_or_default();
     let owned = |paths: &[&Path]| paths.iter().map(|path| path.to_path_buf()).collect::<Vec<_>>();
     // A later registration of a file replaces an earlier one: a folder above may itself be
     // protected.
@@ -152,10 +153,10 @@ fn set_registering(state: &mut Array<MapData, State>, kind: u32) -> Result<(), G
 
 /// The control group of this process and all groups above it, except the root, which cannot be
 /// frozen or killed.
-fn own_cgroups(processes: &Processes) -> Vec<PathBuf> {
+fn own_cgroups(root: &RootCgroup, processes: &Processes) -> Vec<PathBuf> {
     let groups = processes.read("self/cgroup").unwrap_or_default();
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
     let own = Path::new(own);
     let above = own.ancestors().filter(|group| !group.as_os_str().is_empty());
-    above.map(|group| Path::new(ROOT_CGROUP).join(group)).filter(|path| path.is_dir()).collect()
+    above.map(|group| root.group(group)).filter(|path| path.is_dir()).collect()
 }

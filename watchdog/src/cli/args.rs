@@ -2,12 +2,13 @@
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use super::guard_args::GuardCommand;
-use crate::config::{self, Config, NodeSection};
+use crate::config::{self, AllowedCause, Config, NodeSection};
 use crate::node::{ImageSpec, NodeName, NodeSpec, Target, TargetError, named};
 use watchdog_core::memory::MemorySource;
 use watchdog_guard::{Preset, WritePath};
@@ -99,9 +100,10 @@ Examples:
   watchdog scan --memory raw:ram.img --image /boot/vmlinuz-6.12.118
 
 Exit status: 0 if every node is clean or patched; 1 if a node is tampered, or
-is instrumented without --allow instrumented; 2 if a node is lost, unverified
-or booting, if its clocks do not advance, if a site is not judged and
---complete is given, if there is no node, or if the command could not run.";
+is instrumented and this is not allowed (--allow, or `allow` in the
+configuration); 2 if a node is lost, unverified or booting, if its clocks do not
+advance, if a site is not judged and --complete is given, if there is no node,
+or if the command could not run.";
 
 const LOCATE_HELP: &str = "\
 Examples:
@@ -151,9 +153,13 @@ pub struct ScanArgs {
     /// of each node are shown.
     #[arg(long)]
     pub verbose: bool,
-    /// A verdict that counts as good for the exit status
+    /// What counts as good for the exit status: `instrumented`, or one cause of it; repeatable
+    ///
+    /// `instrumented` stands for all tracers, probes, BPF programs and live patches that the kernel
+    /// knows of. `instrumented:MECHANISM:NAME` stands for the one that `scan` shows by these words.
+    /// The configuration can do the same for each node (`allow`).
     #[arg(long, value_name = "VERDICT")]
-    pub allow: Option<Allowed>,
+    pub allow: Vec<Allowed>,
     /// Require that every site can be judged
     ///
     /// A kernel may have patch tables that this version does not know, or may not describe the
@@ -163,11 +169,25 @@ pub struct ScanArgs {
     pub complete: bool,
 }
 
-/// A verdict that may be allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// What may be allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Allowed {
-    /// Tracers, probes, BPF programs and live patches that the kernel knows of.
+    /// Every cause of instrumented text.
     Instrumented,
+    /// One cause.
+    Cause(AllowedCause),
+}
+
+impl FromStr for Allowed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "instrumented" => Ok(Self::Instrumented),
+            Some(("instrumented", cause)) => cause.parse().map(Self::Cause),
+            _ => Err("give `instrumented` or `instrumented:MECHANISM:NAME`".to_owned()),
+        }
+    }
 }
 
 /// `watchdog baseline`.
@@ -296,6 +316,8 @@ pub struct MemoryArgs {
     /// live: devmem or kcore, whichever has the range
     /// raw:FILE[@PHYS]: a raw image, or a virtual machine's live RAM file;
     ///   PHYS is the physical address of its first byte (default 0)
+    /// raw:FILE@PHYS+LENGTH,PHYS+LENGTH,…: the same with holes: the pieces in
+    ///   the order of the file; the last one needs no length
     /// elf:FILE: an ELF core of kdump, makedumpfile -E or QEMU
     /// lime:FILE: an image of LiME or AVML
     #[arg(long, value_name = "SOURCE", verbatim_doc_comment)]
@@ -311,8 +333,9 @@ pub struct MemoryArgs {
     /// The vendor's image that a node's kernel must match; repeatable
     ///
     /// It is one more witness of where the kernel is, and the baseline for its text.
-    /// FILE is the bzImage that the node boots (/boot/vmlinuz-…) or its vmlinux. Without NAME, it
-    /// is for every node. With several images, each kernel must match one of them.
+    /// FILE is the bzImage that the node boots (/boot/vmlinuz-…), a unified kernel image, or its
+    /// vmlinux. Without NAME, it is for every node. With several images, each kernel must match
+    /// one of them.
     #[arg(long = "image", value_name = "[NAME=]FILE")]
     pub images: Vec<ImageSpec>,
     /// Where, and by which configuration.

@@ -55,7 +55,7 @@ fn open(place: &PlaceArgs) -> anyhow::Result<BaselineStore> {
 /// Makes baselines from an image. A node's old baseline stays until the new one is whole.
 fn import(args: &ImportArgs) -> anyhow::Result<Status> {
     let store = open(&args.place)?;
-    let baseline = Baseline::of_image(&args.image)?;
+    let baseline = Baseline::import(&args.image)?;
     for node in &args.nodes {
         store.save(node.as_str(), &baseline).map_err(|error| explained(error, &store))?;
     }

@@ -4,15 +4,17 @@ use std::io::{self, Write};
 
 use super::progress::Progress;
 use super::report::{row, size};
-use crate::node::{Found, Target, describe};
-use watchdog_core::locate::{Finding, Kernel, Recheck, recheck};
+use crate::node::{Found, Target, describe_stray};
+use watchdog_core::locate::{Finding, Kernel, Recheck, Stop, recheck};
 use watchdog_core::memory::Memory;
 use watchdog_core::text::printable;
 
-/// Finds the nodes' kernels. A long search shows a progress bar.
+/// Finds the nodes' kernels. A long search shows a progress bar. Images that cannot be used are
+/// warned of.
 pub(super) fn find(target: &Target) -> anyhow::Result<Vec<Found>> {
+    target.images.unreadable().iter().for_each(|image| log::warn!("{}", image.why));
     let mut progress = Progress::new();
-    Ok(target.find(&mut |done, total| progress.update(done, total))?)
+    Ok(target.find(&Stop::default(), &mut |done, total| progress.update(done, total))?)
 }
 
 /// Findings about how a located text is mapped. A healthy node has none.
@@ -28,8 +30,7 @@ pub(super) fn mapping_findings(
 
 /// Prints the rows about strays in a node's memory.
 pub(super) fn print_strays(out: &mut dyn Write, strays: &[Finding]) -> io::Result<()> {
-    let describe = |stray| format!("{}: shows no sign of life", describe(stray));
-    strays.iter().try_for_each(|stray| row(out, "stray", &describe(stray)))
+    strays.iter().try_for_each(|stray| row(out, "stray", &describe_stray(stray)))
 }
 
 /// Prints the rows about a located kernel.
@@ -53,5 +54,8 @@ pub(super) fn print_kernel(out: &mut dyn Write, kernel: &Kernel) -> io::Result<(
     }
     let agreeing: Vec<_> = kernel.witnesses.iter().filter(|w| w.agrees).map(|w| w.name).collect();
     row(out, "witnesses", &format!("{} agree", agreeing.join(", ")))?;
+    if !kernel.pulse.is_known() {
+        row(out, "clocks", "none is known: it is unknown whether the kernel runs")?;
+    }
     Ok(())
 }

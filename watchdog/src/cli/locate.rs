@@ -18,7 +18,9 @@ pub(super) fn execute(args: LocateArgs) -> anyhow::Result<Status> {
     if found.is_empty() {
         anyhow::bail!("no kernel was found in {}", target.nodes.memory().in_brief());
     }
-    let mut status = Status::Good;
+    // A kernel was to be compared with such an image, and was not.
+    let is_compared = target.images.unreadable().is_empty();
+    let mut status = if is_compared { Status::Good } else { Status::Undecided };
     for found in &found {
         let mapping = match &found.finding {
             Finding::Located(kernel) => mapping_findings(&*target.memory, kernel)?,

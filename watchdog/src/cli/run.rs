@@ -52,10 +52,10 @@ pub(super) fn execute(args: RunArgs) -> anyhow::Result<Status> {
         .enable_all()
         .build()
         .context("cannot start the event loop")?;
-    let watching = watch(target, options, &outlet, &mut reported, |target, goes_on| {
+    let watching = watch(target, options, &outlet, &mut reported, |target, stop, goes_on| {
         let mut progress = Progress::new();
-        target.find(&mut |done, total| {
-            goes_on();
+        target.find(stop, &mut |done, total| {
+            goes_on(done, total);
             progress.update(done, total);
         })
     });

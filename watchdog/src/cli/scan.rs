@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Status;
-use super::args::{Allowed, ScanArgs};
+use super::args::ScanArgs;
 use super::kernel::{find, mapping_findings};
 use super::report::{json, people};
 use super::scan_report::{LISTED, NodeReport, TextReport, print};
@@ -32,7 +32,9 @@ pub(super) fn execute(args: ScanArgs) -> anyhow::Result<Status> {
         let first = found.finding.pulse().read_clocks(&*target.memory);
         let mut report = judge_node(&target, &store, found, args.verbose)?;
         report.alive = is_alive(&target, &found.finding, first);
-        worst = worse(worst, report.verdict, args.allow);
+        let node = config.nodes.iter().find(|node| node.name == found.node.name);
+        let is_allowed = report.allow(&args.allow, node.map_or(&[], |node| &node.allow));
+        worst = worse(worst, report.verdict, is_allowed);
         let is_incomplete = args.complete && report.is_incomplete();
         if (report.alive == Some(false) || is_incomplete) && worst == Status::Good {
             worst = Status::Undecided;
@@ -50,10 +52,10 @@ pub(super) fn execute(args: ScanArgs) -> anyhow::Result<Status> {
 }
 
 /// The worse of two results: tampered, then undecided, then good.
-fn worse(so_far: Status, verdict: Verdict, allow: Option<Allowed>) -> Status {
+fn worse(so_far: Status, verdict: Verdict, is_allowed: bool) -> Status {
     match (so_far, verdict) {
         (Status::Tampered, _) | (_, Verdict::Tampered) => Status::Tampered,
-        (so_far, Verdict::Instrumented) if allow == Some(Allowed::Instrumented) => so_far,
+        (so_far, Verdict::Instrumented) if is_allowed => so_far,
         (_, Verdict::Instrumented) => Status::Tampered,
         (so_far, Verdict::Clean | Verdict::Patched) => so_far,
         (_, Verdict::Unverified | Verdict::Booting | Verdict::Lost) => Status::Undecided,
@@ -95,10 +97,17 @@ fn judge_node<'a>(
     let mapping = mapping_findings(memory, located)?;
     let baseline = match baseline_for(&target.images, store, &found.node.name, located) {
         Ok(baseline) => baseline,
-        // No baseline fits this kernel. The reason says which kernel was expected.
-        Err(error @ NoBaseline::OtherKernel { .. }) => {
+        // No baseline fits this kernel, or the one that may fit cannot be read. Other nodes are
+        // judged all the same.
+        Err(
+            error @ (NoBaseline::OtherKernel { .. }
+            | NoBaseline::NoRelocations { .. }
+            | NoBaseline::Image { .. }),
+        ) => {
             let text = TextReport::unjudged(&copy_text(memory, &located.text)?);
-            return Ok(report(Verdict::Unverified, Some(chain(&error)), Some(text)));
+            let verdict = if mapping.is_empty() { Verdict::Unverified } else { Verdict::Tampered };
+            let reasons: Vec<_> = mapping.into_iter().chain([chain(&error)]).collect();
+            return Ok(report(verdict, sentence(&reasons), Some(text)));
         }
         Err(error) => return Err(error.into()),
     };
@@ -117,7 +126,9 @@ fn judge_node<'a>(
         _ if swept.pending > 0 => Verdict::Unverified,
         verdict => verdict,
     };
-    let reason = sentence(&mapping).or_else(|| unsettled(swept.pending));
+    let reason = sentence(&mapping)
+        .or_else(|| unsettled(swept.pending))
+        .or_else(|| undecided(swept.undecided));
     let text = TextReport::judged(swept, &verifier, located, verbose);
     Ok(report(verdict, reason, Some(text)))
 }
@@ -147,6 +158,16 @@ fn unsettled(places: usize) -> Option<String> {
     })
 }
 
+/// Why a text that was copied at a bad moment could not be judged.
+fn undecided(places: usize) -> Option<String> {
+    (places > 0).then(|| {
+        format!(
+            "the kernel was patching itself when its memory was copied or stopped: {places} places \
+             of its text are undecided. Copy its memory again"
+        )
+    })
+}
+
 fn sentence(mapping: &[String]) -> Option<String> {
     (!mapping.is_empty()).then(|| mapping.join("; "))
 }
@@ -159,10 +180,10 @@ mod tests {
     /// counts as tampering unless it is allowed.
     #[test]
     fn exit_status() {
-        let judged = |verdicts: &[Verdict], allow| {
-            verdicts.iter().fold(Status::Good, |so_far, verdict| worse(so_far, *verdict, allow))
+        let judged = |verdicts: &[Verdict], allowed| {
+            verdicts.iter().fold(Status::Good, |so_far, verdict| worse(so_far, *verdict, allowed))
         };
-        let status = |verdicts: &[Verdict]| judged(verdicts, None);
+        let status = |verdicts: &[Verdict]| judged(verdicts, false);
         assert_eq!(status(&[]), Status::Good);
         assert_eq!(status(&[Verdict::Clean, Verdict::Patched]), Status::Good);
         for undecided in [Verdict::Lost, Verdict::Unverified, Verdict::Booting] {
@@ -172,7 +193,8 @@ mod tests {
         }
         let traced = [Verdict::Patched, Verdict::Instrumented];
         assert_eq!(status(&traced), Status::Tampered);
-        assert_eq!(judged(&traced, Some(Allowed::Instrumented)), Status::Good);
+        assert_eq!(judged(&traced, true), Status::Good);
+        assert_eq!(judged(&[Verdict::Tampered], true), Status::Tampered);
     }
     /// Check that a scan ends at its limit if a text never settles, and after the first sweep that
     /// finds the text settled.

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::args::Allowed;
 use super::kernel::{print_kernel, print_strays};
 use super::not_judged;
 use super::report::row;
+use crate::config::AllowedCause;
 use crate::node::Found;
 use watchdog_core::digest::Digest;
 use watchdog_core::locate::{Finding, Kernel, Report};
@@ -70,6 +72,9 @@ struct CauseReport {
     mechanism: Mechanism,
     name: String,
     places: u32,
+    /// Whether it does not count for the exit status.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    allowed: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -105,6 +110,20 @@ impl<'a> NodeReport<'a> {
     /// Whether a part of the text is not judged.
     pub(super) fn is_incomplete(&self) -> bool {
         self.text.as_ref().is_some_and(|text| !text.not_judged.is_empty())
+    }
+
+    /// Marks the causes that the command line or the node's configuration allows. Returns whether
+    /// all of them are allowed.
+    pub(super) fn allow(&mut self, by_command: &[Allowed], by_node: &[AllowedCause]) -> bool {
+        let Some(text) = &mut self.text else { return false };
+        for CauseReport { mechanism, name, allowed, .. } in &mut text.causes {
+            *allowed = by_node.iter().any(|it| it.is(*mechanism, name))
+                || by_command.iter().any(|it| match it {
+                    Allowed::Instrumented => true,
+                    Allowed::Cause(cause) => cause.is(*mechanism, name),
+                });
+        }
+        text.causes.iter().all(|cause| cause.allowed)
     }
 }
 
@@ -152,6 +171,7 @@ impl TextReport {
                     mechanism: cause.mechanism,
                     name: cause.name,
                     places,
+                    allowed: false,
                 })
                 .collect(),
             differences_total: swept.unexplained_total
@@ -242,9 +262,14 @@ pub(super) fn print(
     }
     not_judged::print(out, &text.not_judged)?;
     for cause in &text.causes {
-        let CauseReport { mechanism, name, places } = cause;
+        let CauseReport { mechanism, name, places, allowed } = cause;
         let plural = if *places == 1 { "" } else { "s" };
-        row(out, "instrumented", &format!("{mechanism}: {name} ({places} place{plural})"))?;
+        let allowed = if *allowed { ", allowed" } else { "" };
+        row(
+            out,
+            "instrumented",
+            &format!("{mechanism}: {name} ({places} place{plural}{allowed})"),
+        )?;
     }
     let shown =
         |difference: &&DifferenceReport| all || difference.judgement == Judgement::Unexplained;

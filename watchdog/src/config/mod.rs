@@ -1,5 +1,6 @@
 //! The configuration file, `/etc/watchdog/watchdog.toml`.
 
+mod allow;
 #[cfg(test)]
 mod documented;
 mod file;
@@ -10,6 +11,7 @@ mod nodes;
 mod period;
 mod replaced;
 
+pub use allow::AllowedCause;
 pub use file::{Config, ConfigError, DEFAULT_PATH};
 pub use guard::GuardSection;
 pub use nodes::NodeSection;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use super::allow::AllowedCause;
 use crate::node::{NodeName, disjoint, mint_ranges};
 use watchdog_core::memory::{PhysRange, RangeSet};
 
@@ -18,6 +19,8 @@ pub struct NodeSection {
     pub ranges: RangeSet,
     /// The vendor's image of its kernel, as `--image NAME=FILE`.
     pub image: Option<PathBuf>,
+    /// Causes of instrumented text that are expected on it.
+    pub allow: Vec<AllowedCause>,
 }
 
 /// The section as the file has it.
@@ -29,6 +32,8 @@ struct RawNode {
     ranges: Vec<String>,
     mint: Option<Mint>,
     image: Option<PathBuf>,
+    #[serde(default)]
+    allow: Vec<AllowedCause>,
 }
 
 #[derive(Deserialize)]
@@ -68,7 +73,7 @@ impl TryFrom<RawNode> for NodeSection {
                 raw.name
             ));
         }
-        Ok(Self { name: raw.name, ranges, image: raw.image })
+        Ok(Self { name: raw.name, ranges, image: raw.image, allow: raw.allow })
     }
 }
 
@@ -89,6 +94,7 @@ mod tests {
             (node("a", "ranges = [\"0x1000\"]"), "invalid range"),
             (node("a", &format!("{ranges}\nimage = \"\"")), "an empty `image`"),
             (node("a", &format!("{ranges}\nimage = 1")), "invalid type"),
+            (node("a", &format!("{ranges}\nallow = [\"kvm\"]")), "MECHANISM:NAME"),
         ] {
             let error = toml::from_str::<NodeSection>(&text).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");

@@ -12,8 +12,20 @@ pub enum NoBaseline {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// An image cannot be used.
-    #[error(transparent)]
-    Image(#[from] BaselineError),
+    #[error(
+        "node {node} runs {kernel} and is not judged: its image cannot be used, and no imported \
+         baseline is of that kernel. Nothing is learned in place of an image. Restore the file, \
+         which is tried again, or import it with `watchdog baseline import`"
+    )]
+    Image {
+        /// The node.
+        node: NodeName,
+        /// The kernel that it runs, fit to print.
+        kernel: String,
+        /// Why the image cannot be used.
+        #[source]
+        error: BaselineError,
+    },
     /// The baseline is of another kernel.
     #[error(
         "node {node} runs {kernel}, but {baseline}: give the image of the kernel it boots, with \
@@ -27,11 +39,23 @@ pub enum NoBaseline {
         /// The baseline that exists, fit to print.
         baseline: String,
     },
+    /// The baseline is of this kernel, but fits only where KASLR did not move it.
+    #[error(
+        "node {node} runs the same build as {file}, but that file has no relocations, and KASLR \
+         moved the kernel: give the bzImage of the same build (/boot/vmlinuz-RELEASE)"
+    )]
+    NoRelocations {
+        /// The node.
+        node: NodeName,
+        /// The image, fit to print.
+        file: String,
+    },
 }
 
 /// The baseline for a located kernel: from an image that was given for the node, else the stored
 /// one. `None` if no baseline of this kernel exists. A learned baseline of another kernel or place
-/// counts as none, because every boot makes it one.
+/// counts as none, because every boot makes it one. If an image cannot be used, a stored baseline
+/// replaces it only if it was imported: a learned one proves less than the image.
 ///
 /// # Errors
 /// [`NoBaseline`] if an image was given or imported, and no image is of this kernel, or a file
@@ -42,23 +66,49 @@ pub fn baseline_for(
     node: &NodeName,
     kernel: &Kernel,
 ) -> Result<Option<Baseline>, NoBaseline> {
-    let other = |baseline: String| {
+    let in_words = || {
         let build_id = kernel.build_id.as_deref().unwrap_or("unknown");
         let release = printable(kernel.release.as_bytes(), 64);
-        let kernel = format!("Linux {release} (build id {})", printable(build_id.as_bytes(), 64));
-        NoBaseline::OtherKernel { node: node.clone(), kernel, baseline }
+        format!("Linux {release} (build id {})", printable(build_id.as_bytes(), 64))
+    };
+    let other = |baseline: String| NoBaseline::OtherKernel {
+        node: node.clone(),
+        kernel: in_words(),
+        baseline,
     };
     let files = images.files(node);
+    let mut unusable = None;
     for file in &files {
-        if let Some(baseline) = images.baseline(file, kernel)? {
-            return Ok(Some(baseline));
+        match images.baseline(file, kernel) {
+            Ok(Some(baseline)) => return Ok(Some(baseline)),
+            Ok(None) => {}
+            Err(error) => unusable = unusable.or(Some(error)),
         }
+    }
+    if let Some(error) = unusable {
+        let is_of_it = |it: &Baseline| it.kind == BaselineKind::Image && it.fits(kernel);
+        let stored = store.load(node.as_str())?.filter(is_of_it);
+        let failed = |error| NoBaseline::Image { node: node.clone(), kernel: in_words(), error };
+        return stored.map(Some).ok_or_else(|| failed(error));
+    }
+    let fixed = |file: &str| NoBaseline::NoRelocations {
+        node: node.clone(),
+        file: printable(file.as_bytes(), 256),
+    };
+    if let Some(file) = files.iter().find(|file| images.lack_relocations(file, kernel)) {
+        return Err(fixed(&file.display().to_string()));
     }
     if !files.is_empty() {
         return Err(other("no image given for it is of that kernel".to_owned()));
     }
     match store.load(node.as_str())? {
         Some(baseline) if baseline.fits(kernel) => Ok(Some(baseline)),
+        Some(baseline)
+            if baseline.kind == BaselineKind::Image
+                && baseline.image_signs().lack_relocations(kernel) =>
+        {
+            Err(fixed(&baseline.origin.source))
+        }
         Some(baseline) if baseline.kind == BaselineKind::Image => {
             let of = printable(baseline.identity.release.as_bytes(), 64);
             let id = baseline.identity.build_id.as_deref().unwrap_or("unknown");

@@ -2,6 +2,10 @@
 //!
 //! A kexec leaves the image of the old kernel behind, and software on a node may plant a whole
 //! kernel as a decoy. Only the clocks of the running kernel advance from one read to the next.
+//!
+//! A virtual machine's kernel in the node's memory runs as well. It is no rival of a located kernel
+//! if it states another place than where it is ([`Finding::is_displaced`]): a kernel that runs on
+//! the machine itself is where it states.
 
 use std::time::Duration;
 
@@ -21,8 +25,8 @@ const DESCRIBED: usize = 8;
 /// The finding of a node that must hold exactly one kernel, and all others in its memory.
 ///
 /// A single finding is returned as it is. Of several, the only one with signs of life is returned,
-/// also if it is lost. If none has signs of life, the only one that boots is returned. Otherwise
-/// the node is lost.
+/// also if it is lost. If none has signs of life, the only one that boots is returned, else the
+/// only located one that nothing rules out. Otherwise the node is lost.
 pub(super) fn the_one(
     memory: &dyn Memory,
     findings: Vec<Finding>,
@@ -66,15 +70,7 @@ fn the_living_one(
     ranges: &RangeSet,
 ) -> (Finding, Vec<Finding>) {
     let alive = alive(memory, &findings, LIFE_TIMEOUT);
-    let boots = |finding: &Finding| matches!(finding, Finding::Booting(_));
-    let chosen = match alive.iter().filter(|alive| **alive).count() {
-        1 => alive.iter().position(|alive| *alive),
-        0 if findings.iter().filter(|finding| boots(finding)).count() == 1 => {
-            findings.iter().position(boots)
-        }
-        _ => None,
-    };
-    if let Some(chosen) = chosen {
+    if let Some(chosen) = choice(&findings, &alive, memory.is_at_rest()) {
         return (findings.remove(chosen), findings);
     }
     let places = some_of(findings.iter().map(describe));
@@ -94,6 +90,31 @@ fn the_living_one(
     (Finding::Lost(Lost { witnesses, ..Lost::because(reason) }), Vec::new())
 }
 
+/// The number of the finding that the node runs, if the signs of life tell it.
+fn choice(findings: &[Finding], alive: &[bool], is_at_rest: bool) -> Option<usize> {
+    let only = |is_it: &dyn Fn(&Finding, bool) -> bool| {
+        let numbered = findings.iter().zip(alive).enumerate();
+        let mut those = numbered.filter(|(_, (finding, alive))| is_it(finding, **alive));
+        let (chosen, _) = those.next()?;
+        those.next().is_none().then_some(chosen)
+    };
+    if alive.contains(&true) {
+        let has_located = findings.iter().zip(alive).any(|(it, alive)| *alive && is_located(it));
+        return only(&|finding, alive| alive && !(has_located && finding.is_displaced()));
+    }
+    // A kernel without a known clock is not ruled out by standing still, and neither is any kernel
+    // in memory at rest.
+    let is_possible = |finding: &Finding, _| {
+        !finding.is_displaced() && (is_at_rest || !finding.pulse().is_known())
+    };
+    only(&|finding, _| matches!(finding, Finding::Booting(_)))
+        .or_else(|| only(&is_possible).filter(|n| findings.get(*n).is_some_and(is_located)))
+}
+
+fn is_located(finding: &Finding) -> bool {
+    matches!(finding, Finding::Located(_))
+}
+
 /// A finding, and whether it showed a sign of life.
 pub(crate) type Candidate = (Finding, bool);
 
@@ -104,7 +125,8 @@ pub(crate) fn candidates(memory: &dyn Memory, findings: Vec<Finding>) -> Vec<Can
 }
 
 /// The finding that replaces a kernel that is gone: one that lives or boots, and whose text is not
-/// `taken`. A finding that only looks like a kernel is no successor.
+/// `taken`. A finding that only looks like a kernel is no successor, nor is a virtual machine's
+/// kernel. A located kernel without a known clock is one if there is no other.
 pub(crate) fn successor(candidates: &[Candidate], taken: &[PhysAddr]) -> Finding {
     let is_free = |(finding, _): &&Candidate| {
         finding.text_address().is_none_or(|text| !taken.contains(&text))
@@ -116,12 +138,17 @@ pub(crate) fn successor(candidates: &[Candidate], taken: &[PhysAddr]) -> Finding
     let free: Vec<&Candidate> = free.collect();
     let lives = |located: bool| {
         let is_it = |(finding, alive): &&&Candidate| {
-            *alive && matches!(finding, Finding::Located(_)) == located
+            *alive && is_located(finding) == located && !finding.is_displaced()
         };
         free.iter().find(is_it)
     };
     let boots = || free.iter().find(|(finding, _)| matches!(finding, Finding::Booting(_)));
-    if let Some((chosen, _)) = lives(true).or_else(boots).or_else(|| lives(false)) {
+    let unknown = || {
+        let is_it = |(finding, _): &&&Candidate| is_located(finding) && !finding.pulse().is_known();
+        free.iter().find(is_it).filter(|_| free.iter().filter(is_it).count() == 1)
+    };
+    let chosen = lives(true).or_else(boots).or_else(|| lives(false)).or_else(unknown);
+    if let Some((chosen, _)) = chosen {
         return chosen.clone();
     }
     let others = some_of(free.iter().map(|(finding, _)| describe(finding)));
@@ -131,8 +158,9 @@ pub(crate) fn successor(candidates: &[Candidate], taken: &[PhysAddr]) -> Finding
 
 /// Divides the findings in a memory that nodes share into nodes and strays.
 ///
-/// If some show signs of life, the others are strays unless they boot. If none does, as in memory
-/// at rest, all are nodes.
+/// If some show signs of life, the others are strays unless they boot, or are located and have no
+/// known clock. If none does, as in memory at rest, all are nodes. Virtual machines' kernels are
+/// strays if another kernel is located.
 pub(super) fn those_alive(
     memory: &dyn Memory,
     findings: Vec<Finding>,
@@ -140,12 +168,15 @@ pub(super) fn those_alive(
     let (findings, notes) = apart_from_notes(findings);
     let alive =
         if findings.len() < 2 { Vec::new() } else { alive(memory, &findings, LIFE_TIMEOUT) };
-    if !alive.contains(&true) {
-        return (findings, notes);
-    }
-    let judged = findings.into_iter().zip(alive);
-    let (nodes, strays): (Vec<_>, Vec<_>) =
-        judged.partition(|(finding, alive)| *alive || matches!(finding, Finding::Booting(_)));
+    let (has_located, any_alive) = (findings.iter().any(is_located), alive.contains(&true));
+    let is_node = |(finding, alive): &(Finding, bool)| {
+        let is_unknown = is_located(finding) && !finding.pulse().is_known();
+        let is_possible = !any_alive || *alive || is_unknown;
+        (is_possible || matches!(finding, Finding::Booting(_)))
+            && !(has_located && finding.is_displaced())
+    };
+    let alive = alive.into_iter().chain(std::iter::repeat(false));
+    let (nodes, strays): (Vec<_>, Vec<_>) = findings.into_iter().zip(alive).partition(is_node);
     let plain = |judged: Vec<(Finding, bool)>| judged.into_iter().map(|(finding, _)| finding);
     (plain(nodes).collect(), plain(strays).chain(notes).collect())
 }
@@ -177,6 +208,19 @@ pub fn describe(finding: &Finding) -> String {
     }
 }
 
+/// A finding that the node does not run, in a few words.
+#[must_use]
+pub fn describe_stray(stray: &Finding) -> String {
+    let described = describe(stray);
+    if stray.is_displaced() {
+        described
+    } else if stray.pulse().is_known() {
+        format!("{described}: shows no sign of life")
+    } else {
+        format!("{described}: no clock of it is known, so it is unknown whether it runs")
+    }
+}
+
 /// The first descriptions and the number of the others, for a sentence about all.
 pub(crate) fn some_of(descriptions: impl Iterator<Item = String>) -> String {
     let mut descriptions = descriptions;
@@ -191,7 +235,26 @@ pub(crate) fn some_of(descriptions: impl Iterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use watchdog_core::locate::Displaced;
     use watchdog_core::memory::{PhysRange, ReadError};
+
+    /// Check that a virtual machine's kernel in the memory of a node is neither chosen nor replaces
+    /// another, whether it lives or not, and that other lost kernels are rivals as before.
+    #[test]
+    fn virtual_machines_are_no_rivals() {
+        let lost = |at: u64| Lost { text: Some(PhysAddr(at)), ..Lost::because("made up".into()) };
+        let displaced = Displaced { claimed: PhysAddr(1), found: PhysAddr(2) };
+        let guest = || Finding::Lost(Lost { displaced: Some(displaced), ..lost(2) });
+        let (parts, boots) = (|| Finding::Lost(lost(3)), || Finding::Booting(lost(4)));
+        assert_eq!(choice(&[guest(), boots()], &[false, false], false), Some(1));
+        assert_eq!(choice(&[guest(), parts()], &[true, true], false), None);
+        assert_eq!(choice(&[guest(), parts()], &[false, true], false), Some(1));
+        // Alone, it is what the node holds.
+        assert_eq!(choice(&[guest(), parts()], &[true, false], false), Some(0));
+        assert_eq!(choice(&[parts(), parts()], &[false, false], true), None);
+        let successor = successor(&[(guest(), true), (parts(), true)], &[]);
+        assert_eq!(successor.text_address(), Some(PhysAddr(3)));
+    }
 
     /// Memory in which nothing lives.
     struct Still(RangeSet);

@@ -1,7 +1,6 @@
 //! Why a command has nothing to work on.
 
 use super::NodeName;
-use watchdog_core::image::ImageError;
 use watchdog_core::memory::{MapError, Refusal, SourceError};
 
 /// Why there is nothing to work on.
@@ -34,9 +33,6 @@ pub enum TargetError {
         /// What both have.
         what: &'static str,
     },
-    /// An image cannot be used.
-    #[error(transparent)]
-    Image(#[from] ImageError),
     /// An image is for an unknown node.
     #[error("there is no node `{0}` for this image: name it with --node {0}=START..END")]
     NoSuchNode(NodeName),
@@ -44,7 +40,7 @@ pub enum TargetError {
     #[error(
         "no memory is reserved for other nodes: all that the firmware calls System RAM is RAM of \
          this kernel. Start this kernel with memmap=SIZE$START for the other nodes' memory, or \
-         name a node: --node NAME=START..END"
+         name a node: --node NAME=START..END{0}"
     )]
-    NothingReserved,
+    NothingReserved(String),
 }

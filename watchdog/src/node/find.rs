@@ -2,7 +2,7 @@
 
 use super::choose::{describe, some_of, the_one, those_alive};
 use super::{Images, NodeName, Nodes};
-use watchdog_core::locate::{Finding, Lost, locate};
+use watchdog_core::locate::{Finding, Lost, Stop, is_ram_of, locate};
 use watchdog_core::memory::{Memory, PhysAddr, RangeSet, ReadError};
 
 /// A node and the memory that is searched for its kernel.
@@ -22,8 +22,8 @@ pub struct Found {
     /// Its kernel, or why there is none.
     pub finding: Finding,
     /// Other kernels, or parts of kernels, in its memory that show no sign of life. A kexec left
-    /// them, or an adversary planted them. In memory that nodes share, a stray belongs to the node
-    /// with the nearest text.
+    /// them, or an adversary planted them. Kernels of virtual machines are among them. In memory
+    /// that nodes share, a stray belongs to the node with the nearest text.
     pub strays: Vec<Finding>,
 }
 
@@ -38,20 +38,21 @@ pub struct Survey {
 
 impl Nodes {
     /// Searches for the kernel of every node. `progress` gets the bytes searched so far and the
-    /// total.
+    /// total. `stop` ends the search.
     ///
     /// Every configured node is in the result. It is lost if it holds no kernel, or several that
     /// live. A discovered node is a finding with any sign of a kernel.
     ///
     /// # Errors
-    /// When memory cannot be read.
+    /// When memory cannot be read, or the search was stopped.
     pub fn find(
         &self,
         memory: &dyn Memory,
         images: &Images,
+        stop: &Stop,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Vec<Found>, ReadError> {
-        let surveys = self.survey(memory, images, false, progress)?;
+        let surveys = self.survey(memory, images, false, stop, progress)?;
         Ok(match self {
             Self::Configured(nodes) => {
                 let found = nodes.iter().zip(surveys).map(|((name, ranges), survey)| {
@@ -63,7 +64,9 @@ impl Nodes {
             }
             Self::Discovered { prefix, within } => {
                 let findings = surveys.into_iter().flat_map(|survey| survey.findings).collect();
-                let (nodes, strays) = those_alive(memory, findings);
+                let (nodes, mut strays) = those_alive(memory, findings);
+                let (nodes, guests) = apart_from_guests(memory, nodes);
+                strays.extend(guests);
                 discovered(nodes, strays, prefix, within)
             }
         })
@@ -90,7 +93,7 @@ impl Nodes {
         images: &Images,
     ) -> Result<Vec<Finding>, ReadError> {
         let name = matches!(self, Self::Configured(_)).then_some(&node.name);
-        locate(memory, &node.memory, &images.search(name, false), &mut |_, _| ())
+        locate(memory, &node.memory, &images.search(name, false, &Stop::default()), &mut |_, _| ())
     }
 
     /// Searches the memory of every node for all signs of kernels, and chooses none. There is one
@@ -104,6 +107,7 @@ impl Nodes {
         memory: &dyn Memory,
         images: &Images,
         gentle: bool,
+        stop: &Stop,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Vec<Survey>, ReadError> {
         let places: Vec<(Option<&NodeName>, &RangeSet)> = match self {
@@ -116,7 +120,7 @@ impl Nodes {
         let mut before = 0;
         let mut surveys = Vec::new();
         for (name, ranges) in places {
-            let search = images.search(name, gentle);
+            let search = images.search(name, gentle, stop);
             let findings =
                 locate(memory, ranges, &search, &mut |done, _| progress(before + done, total))?;
             before += ranges.size();
@@ -124,6 +128,27 @@ impl Nodes {
         }
         Ok(surveys)
     }
+}
+
+/// Separates nodes from parts of kernels that live in the RAM of a located kernel: kernels of its
+/// virtual machines. No page tables of the machine map such a kernel.
+///
+/// Only the kernel that owns the memory can say so. A kernel that wants to hide itself among the
+/// guests of another node would have to change that node's page tables.
+fn apart_from_guests(memory: &dyn Memory, nodes: Vec<Finding>) -> (Vec<Finding>, Vec<Finding>) {
+    let hosts: Vec<_> = nodes
+        .iter()
+        .filter_map(|finding| match finding {
+            Finding::Located(kernel) => Some(kernel.clone()),
+            _ => None,
+        })
+        .collect();
+    let is_guest = |finding: &Finding| {
+        let Finding::Lost(Lost { text: Some(at), witnesses, .. }) = finding else { return false };
+        witnesses.iter().all(|witness| witness.name != "page-tables")
+            && hosts.iter().any(|host| is_ram_of(memory, host, at.page()))
+    };
+    nodes.into_iter().partition(|finding| !is_guest(finding))
 }
 
 /// The largest number of discovered nodes. Software on a node can fake any number of living kernels

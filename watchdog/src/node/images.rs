@@ -2,19 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::file_cache::{FileCache, Stamp};
 use super::{ImageSpec, NodeName};
 use watchdog_core::digest::Digest;
 use watchdog_core::files;
 use watchdog_core::image::{ImageError, VendorImage};
-use watchdog_core::locate::{Kernel, Search, VendorSign};
+use watchdog_core::locate::{Kernel, Search, Stop, VendorSign};
+use watchdog_core::text::chain;
 use watchdog_core::verify::{Baseline, BaselineError, ImageSigns};
 
 /// Vendor's images, each for one node or for all.
 #[derive(Clone, Debug, Default)]
 pub struct Images {
     given: Vec<Given>,
+    unreadable: Vec<Unreadable>,
     /// The kernels whose images were already unpacked, by file.
     known: FileCache<ImageSigns>,
 }
@@ -23,22 +26,51 @@ pub struct Images {
 struct Given {
     node: Option<NodeName>,
     file: PathBuf,
-    sign: VendorSign,
+    /// The sign of the image once the file could be read.
+    sign: Arc<Mutex<Option<VendorSign>>>,
+}
+
+/// An image whose file could not be read when the command started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The node that boots it; `None` for every node.
+    pub node: Option<NodeName>,
+    /// The error, which names the file.
+    pub why: String,
+}
+
+impl Given {
+    fn open(ImageSpec { node, file }: ImageSpec) -> (Self, Option<Unreadable>) {
+        let given = Self { node: node.clone(), file, sign: Arc::default() };
+        let why = given.sign().err().map(|error| chain(&error));
+        (given, why.map(|why| Unreadable { node, why }))
+    }
+
+    /// The sign of the image. A file that could not be read is tried again.
+    fn sign(&self) -> Result<VendorSign, ImageError> {
+        let mut known = self.sign.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sign) = &*known {
+            return Ok(sign.clone());
+        }
+        let image = VendorImage::open(&self.file)?;
+        Ok(known.insert(VendorSign::new(&self.file.display().to_string(), &image)).clone())
+    }
 }
 
 impl Images {
-    /// Reads images. One without a node's name is for every node.
-    ///
-    /// # Errors
-    /// When a file is not a kernel image.
-    pub fn open(files: Vec<ImageSpec>) -> Result<Self, ImageError> {
-        let mut images = Vec::new();
-        for ImageSpec { node, file } in files {
-            let image = VendorImage::open(&file)?;
-            let sign = VendorSign::new(&file.display().to_string(), &image);
-            images.push(Given { node, file, sign });
-        }
-        Ok(Self { given: images, known: FileCache::default() })
+    /// Reads images. One without a node's name is for every node. A file that cannot be read
+    /// concerns only its node: it is tried again at every search.
+    #[must_use]
+    pub fn open(files: Vec<ImageSpec>) -> Self {
+        let (given, unreadable): (Vec<_>, Vec<_>) = files.into_iter().map(Given::open).unzip();
+        let unreadable = unreadable.into_iter().flatten().collect();
+        Self { given, unreadable, known: FileCache::default() }
+    }
+
+    /// The images that could not be read when the command started.
+    #[must_use]
+    pub fn unreadable(&self) -> &[Unreadable] {
+        &self.unreadable
     }
 
     /// The files for a node: first those for it alone, then those for every node.
@@ -71,6 +103,12 @@ impl Images {
         Ok(baseline.fits(kernel).then_some(baseline))
     }
 
+    /// Whether a file that was read for this kernel is of its build, but cannot follow KASLR.
+    pub(super) fn lack_relocations(&self, file: &Path, kernel: &Kernel) -> bool {
+        let known = Stamp::of(file).and_then(|stamp| self.known.get(file, stamp));
+        known.is_some_and(|signs| signs.lack_relocations(kernel))
+    }
+
     /// SHA-256 of each file, by its node and name. Files that can no longer be read are left out.
     #[must_use]
     pub fn digests(&self) -> BTreeMap<String, String> {
@@ -83,9 +121,17 @@ impl Images {
     }
 
     /// The parameters of a search for a node's kernel; without a name, for the kernel of any node.
-    pub(super) fn search(&self, node: Option<&NodeName>, gentle: bool) -> Search {
+    ///
+    /// A search with images locates only their kernels. If one of the images cannot be read, the
+    /// kernel may be of that image, so the search goes without any.
+    pub(super) fn search(&self, node: Option<&NodeName>, gentle: bool, stop: &Stop) -> Search {
         let is_for = |given: &&Given| given.node.is_none() || given.node.as_ref() == node;
         let images = self.given.iter().filter(is_for);
-        Search { images: images.map(|given| given.sign.clone()).collect(), gentle }
+        let images: Result<Vec<_>, _> = images.map(Given::sign).collect();
+        let images = images.unwrap_or_else(|error| {
+            log::debug!("the search goes without an image: {}", chain(&error));
+            Vec::new()
+        });
+        Search { images, gentle, stop: stop.clone() }
     }
 }

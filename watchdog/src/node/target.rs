@@ -3,13 +3,18 @@
 use std::sync::Arc;
 
 use super::error::TargetError;
+use super::guarded::guarded;
 use super::nodes::Nodes;
 use super::reach::{warn, within_reach};
 use super::{Found, ImageSpec, Images, NodeName};
+use watchdog_core::locate::Stop;
 use watchdog_core::memory::{
-    Memory, MemoryMap, MemorySource, RangeSet, ReadError, Reason, open_devmem, open_elf,
-    open_kcore, open_lime, open_live, open_raw,
+    LentTo, Memory, MemoryMap, MemorySource, RangeSet, ReadError, Reason, instances, open_devmem,
+    open_elf, open_kcore, open_lime, open_live, open_pieces, open_raw,
 };
+
+/// Instances of a multikernel pool that a sentence names.
+const INSTANCES_SHOWN: usize = 16;
 
 /// A memory source with the nodes in it.
 #[derive(Clone)]
@@ -42,6 +47,9 @@ impl Target {
             MemorySource::Kcore => Self::kcore(configured),
             MemorySource::Live => Self::live(configured),
             MemorySource::Raw { path, base } => Self::image(open_raw(path, *base)?, configured),
+            MemorySource::Pieces { path, pieces } => {
+                Self::image(open_pieces(path, pieces)?, configured)
+            }
             MemorySource::Elf { path } => {
                 let core = open_elf(path)?;
                 warn(core.remark());
@@ -55,10 +63,11 @@ impl Target {
         }
     }
 
-    /// The same target, with vendor's images that its kernels must match.
+    /// The same target, with vendor's images that its kernels must match. [`Images::unreadable`]
+    /// names files that are no kernel image or cannot be read.
     ///
     /// # Errors
-    /// [`TargetError`] if a file is not a kernel image, or is for an unknown node.
+    /// [`TargetError`] if a file is for an unknown node.
     pub fn with_images(self, specs: Vec<ImageSpec>) -> Result<Self, TargetError> {
         let names: Vec<&NodeName> = match &self.nodes {
             Nodes::Configured(nodes) => nodes.iter().map(|(name, _)| name).collect(),
@@ -68,16 +77,19 @@ impl Target {
         if let Some(node) = wanted.into_iter().find(|node| !names.contains(node)) {
             return Err(TargetError::NoSuchNode(node.clone()));
         }
-        let images = Images::open(specs)?;
-        Ok(Self { images, ..self })
+        Ok(Self { images: Images::open(specs), ..self })
     }
 
     /// Searches for the kernel of every node, as [`Nodes::find`] does.
     ///
     /// # Errors
-    /// When memory cannot be read.
-    pub fn find(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<Found>, ReadError> {
-        self.nodes.find(&*self.memory, &self.images, progress)
+    /// When memory cannot be read, or the search was stopped.
+    pub fn find(
+        &self,
+        stop: &Stop,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Vec<Found>, ReadError> {
+        self.nodes.find(&*self.memory, &self.images, stop, progress)
     }
 
     /// Nodes in memory that this kernel does not use.
@@ -91,6 +103,7 @@ impl Target {
         }
         let memory = open_devmem(nodes.memory())?.explained_by(map.clone());
         let guarded = Some(guarded(&nodes, &map));
+        let nodes = within_reach(nodes, &memory, is_claimed)?;
         Ok(Self { memory: Arc::new(memory), nodes, images: Images::default(), guarded })
     }
 
@@ -111,8 +124,8 @@ impl Target {
         let nodes = settle(configured, "service", || reserved(&map))?;
         let memory = open_live(&map, &nodes.memory())?;
         warn(memory.remark());
-        let nodes = within_reach(nodes, &memory, |_| false)?;
         let guarded = Some(guarded(&nodes, &map));
+        let nodes = within_reach(nodes, &memory, is_claimed)?;
         Ok(Self { memory: Arc::new(memory), nodes, images: Images::default(), guarded })
     }
 
@@ -144,16 +157,34 @@ fn settle(
 fn reserved(map: &MemoryMap) -> Result<RangeSet, TargetError> {
     let within = map.reserved()?;
     if within.is_empty() {
-        return Err(TargetError::NothingReserved);
+        return Err(TargetError::NothingReserved(lent_in_words(map).unwrap_or_default()));
     }
+    warn(lent_in_words(map).map(|it| it.trim_start_matches(['.', ' ']).to_owned()));
+    warn(map.kernel_in_reserved().map(|it| format!("{it} {}", Reason::OwnKernel)));
     Ok(within)
 }
 
-/// The memory that the guard must protect on a machine with this map.
-fn guarded(nodes: &Nodes, map: &MemoryMap) -> RangeSet {
-    let mut guarded = nodes.memory().difference(&map.system_ram);
-    map.local_apic.ranges().iter().for_each(|&range| guarded.insert(range));
-    guarded
+/// Memory of the machine that this kernel lends to instances, as a sentence with the options that
+/// name them as nodes. `None` if there is none.
+fn lent_in_words(map: &MemoryMap) -> Option<String> {
+    let instances = instances(&map.lent);
+    let node = |(to, memory): (&LentTo, &RangeSet)| {
+        format!(" --node {}={}", to.node_name(), memory.in_brief())
+    };
+    let nodes: String = instances.iter().take(INSTANCES_SHOWN).map(node).collect();
+    (!nodes.is_empty()).then(|| {
+        format!(
+            ". This kernel lends memory to {} instances of its multikernel pool. It still owns \
+             that memory, so the guard does not cover it. To look at their kernels: watchdog scan \
+             --memory live{nodes}",
+            instances.len()
+        )
+    })
+}
+
+/// Whether a part is left out with a warning. A driver's claim takes nothing else away.
+fn is_claimed(reason: &Reason) -> bool {
+    matches!(reason, Reason::Claimed(_))
 }
 
 fn check_disjoint(nodes: &[(NodeName, RangeSet)]) -> Result<(), TargetError> {
@@ -211,19 +242,6 @@ mod tests {
         assert_eq!(ram.range.to_string(), "0x1000..0x1001");
         assert!(matches!(ram.reason, Reason::SystemRam(ram) if ram.size() == 0x1000));
         assert!(matches!(refused("0xf0ff..0xf200").reason, Reason::Device));
-    }
-
-    /// Check that the guard covers the nodes' memory outside of this kernel's RAM, and the local
-    /// APIC.
-    #[test]
-    fn guard_leaves_own_memory_out() {
-        let map = MemoryMap {
-            system_ram: "0x1000..0x2000".parse().into_iter().collect(),
-            local_apic: "0xf000..0xf100".parse().into_iter().collect(),
-            ..MemoryMap::default()
-        };
-        let nodes = Nodes::Configured(nodes(&["0x0..0x1800", "0x3000..0x4000"]));
-        assert_eq!(guarded(&nodes, &map).to_string(), "0x0..0x1000,0x3000..0x4000,0xf000..0xf100");
     }
 
     /// Check that two nodes cannot share a name or a byte of memory.

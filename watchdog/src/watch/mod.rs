@@ -23,6 +23,7 @@ mod second;
 mod self_test;
 mod service;
 mod start;
+mod stopping;
 mod strays;
 mod survey;
 mod sweeper;

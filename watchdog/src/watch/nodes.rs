@@ -14,7 +14,6 @@ use crate::alert::Event;
 use crate::node::{Found, Images, NoBaseline, Nodes, Target, candidates, some_of, successor};
 use watchdog_core::locate::{Finding, Kernel, Lost};
 use watchdog_core::memory::{Memory, RangeSet};
-use watchdog_core::text::chain;
 use watchdog_core::verify::BaselineStore;
 
 /// All watched nodes.
@@ -194,8 +193,7 @@ impl WatchedNodes {
             Err(NotBegun::NoBaseline(NoBaseline::Store(error))) if walk.is_start => {
                 Err(error.into())
             }
-            Err(NotBegun::NoBaseline(error)) => Ok(Input::Refused(refused, chain(&error))),
-            Err(NotBegun::Learn(error)) => Err(error.into()),
+            Err(error) => Ok(Input::not_begun(error, refused)?),
         }
     }
 }

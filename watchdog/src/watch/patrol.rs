@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::node::{Images, Nodes, Survey};
+use watchdog_core::locate::Stop;
 use watchdog_core::memory::Memory;
 
 /// The ratio of rest to processor time used.
@@ -31,10 +32,11 @@ impl Patrol {
                 thread::sleep(PAUSE);
                 let begun = Instant::now();
                 let mut rested_at = processor_time();
-                let surveyed = plan.survey(&*memory, &images, true, &mut |_, _| {
-                    thread::sleep(processor_time().saturating_sub(rested_at) * REST);
-                    rested_at = processor_time();
-                });
+                let surveyed =
+                    plan.survey(&*memory, &images, true, &Stop::default(), &mut |_, _| {
+                        thread::sleep(processor_time().saturating_sub(rested_at) * REST);
+                        rested_at = processor_time();
+                    });
                 let sent = match surveyed {
                     Ok(surveys) => send.send((begun, surveys)).is_ok(),
                     Err(error) => {

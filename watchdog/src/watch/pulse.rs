@@ -15,29 +15,39 @@ const SIGN_OF_LIFE_TIMEOUT: Duration = Duration::from_secs(60);
 const STEP_TIMEOUT: Duration = Duration::from_secs(300);
 /// How often a step that reports progress requests more time.
 const STEP_PROGRESS: Duration = Duration::from_secs(10);
+/// How often `systemctl status` shows new progress.
+const STATUS_PROGRESS: Duration = Duration::from_secs(2);
 
 /// The start of the watch, as systemd sees it: systemd waits for a step that makes progress.
 #[derive(Debug)]
 pub(super) struct Startup {
+    step: String,
     extended: Instant,
+    shown: Instant,
 }
 
 impl Startup {
     /// Begins the first step. `systemctl status` shows `step`.
     pub(super) fn begin(step: &str) -> Self {
-        let mut startup = Self { extended: Instant::now() };
+        let now = Instant::now();
+        let mut startup = Self { step: String::new(), extended: now, shown: now };
         startup.step(step);
         startup
     }
 
     /// Begins the next step.
     pub(super) fn step(&mut self, step: &str) {
+        step.clone_into(&mut self.step);
         notify(&[NotifyState::Status(step.to_owned())]);
         self.extend();
     }
 
-    /// Records progress of the step.
-    pub(super) fn progress(&mut self) {
+    /// Records progress of the step: `done` of `total` bytes.
+    pub(super) fn progress(&mut self, done: u64, total: u64) {
+        if self.shown.elapsed() >= STATUS_PROGRESS {
+            notify(&[NotifyState::Status(status(&self.step, done, total))]);
+            self.shown = Instant::now();
+        }
         if self.extended.elapsed() >= STEP_PROGRESS {
             self.extend();
         }
@@ -59,6 +69,12 @@ impl Startup {
         notify(&[NotifyState::Other(time)]);
         self.extended = Instant::now();
     }
+}
+
+/// The text of a step with its progress.
+fn status(step: &str, done: u64, total: u64) -> String {
+    let percent = u128::from(done) * 100 / u128::from(total.max(1));
+    format!("{step}: {percent} % of {} MiB", total >> 20)
 }
 
 /// The heart of one part of the watchdog. It beats each time the part has done its work.
@@ -103,6 +119,15 @@ pub(super) fn notify(state: &[NotifyState]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Check the text of progress, also of a search without memory.
+    #[test]
+    fn progress() {
+        let all = u64::MAX;
+        let text = format!("searching: 49 % of {} MiB", all >> 20);
+        assert_eq!(status("searching", all / 2, all), text);
+        assert_eq!(status("searching", 0, 0), "searching: 0 % of 0 MiB");
+    }
 
     /// Check that one stopped part stops the sign of life, and that every part must beat again for
     /// each sign.

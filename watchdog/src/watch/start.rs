@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use libsystemd::daemon::NotifyState;
+
 use super::attribution::WriteLog;
 use super::error::WatchError;
 use super::invariant::{self, Invariant};
@@ -10,17 +12,19 @@ use super::messages;
 use super::nodes::{WatchedNodes, enough};
 use super::options::WatchOptions;
 use super::patrol::Patrol;
-use super::pulse::{Heart, Startup};
+use super::pulse::{Heart, Startup, notify};
 use super::receipts::ReportedAttempts;
 use super::reporter::Reporter;
 use super::second::Second;
 use super::self_test::{SelfTestWatch, armed, degraded, judged_by_less, unguarded};
 use super::service::Service;
+use super::stopping::Stopping;
 use super::sweeper::Sweeper;
 use super::wakeup::{Signals, Wakeups};
 use super::watched_guard::{BaselineWatch, WatchedGuard};
 use crate::alert::Outlet;
 use crate::node::{Found, Nodes, Target};
+use watchdog_core::locate::Stop;
 use watchdog_core::memory::{RangeSet, ReadError};
 use watchdog_guard::{Guard, role};
 
@@ -30,9 +34,10 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(15);
 /// The shortest time for which a node's clocks may stand still, in periods.
 const STILL: u32 = 3;
 
-/// Watches until SIGTERM or SIGINT.
+/// Watches until SIGTERM or SIGINT. A signal during the start ends it within two seconds.
 ///
-/// `search` finds the nodes once the guard is armed. It calls its argument while it makes progress.
+/// `search` finds the nodes once the guard is armed, until it is asked to stop. It calls its last
+/// argument while it makes progress.
 /// `reported` gets the receipts of the events that `outlet` delivered.
 ///
 /// # Errors
@@ -42,17 +47,21 @@ pub async fn watch(
     options: WatchOptions,
     outlet: &Outlet,
     reported: &mut ReportedAttempts,
-    search: impl FnOnce(&Target, &mut dyn FnMut()) -> Result<Vec<Found>, ReadError>,
+    search: impl FnOnce(&Target, &Stop, &mut Progress<'_>) -> Result<Vec<Found>, ReadError>,
 ) -> Result<(), WatchError> {
-    // This comes first, so a signal that arrives during the start is handled after it.
+    // This comes first, so a signal at the end of the start is handled after it.
     let signals = Signals::listen().map_err(WatchError::Signal)?;
-    let mut start = Start::begin(&target, &options, outlet);
-    // This comes before the search, so node 0 cannot change what the search finds.
-    let armed = start.arm()?;
-    let found = start.find(search)?;
-    let nodes = start.judge(found)?;
-    // This comes after the first sweep: when the service is ready, every text was judged once.
-    let guard = start.put_in_force(armed, &nodes, reported)?;
+    let stopping = Stopping::listen(outlet, messages::stopped_early).map_err(WatchError::Signal)?;
+    let mut start = Start::begin(&target, &options, outlet, stopping);
+    let (guard, nodes) = match start.run(search, reported) {
+        // The signal is the reason for any error.
+        Err(error) if start.stopping.stop().is_asked() => {
+            log::debug!("the start was stopped: {error}");
+            start.stopped();
+            return Ok(());
+        }
+        started => started?,
+    };
     let sweeps = Heart::default();
     let sweeper = start.sweep(nodes, sweeps.clone());
     // Without security modules the programs trust no process but this one.
@@ -76,17 +85,59 @@ struct Start<'a> {
     outlet: &'a Outlet,
     reporter: Reporter,
     progress: Startup,
+    stopping: Stopping,
 }
 
+/// Takes the bytes that are searched, and the bytes in all.
+type Progress<'a> = dyn FnMut(u64, u64) + 'a;
+
 impl<'a> Start<'a> {
-    fn begin(target: &'a Target, options: &'a WatchOptions, outlet: &'a Outlet) -> Self {
+    fn begin(
+        target: &'a Target,
+        options: &'a WatchOptions,
+        outlet: &'a Outlet,
+        stopping: Stopping,
+    ) -> Self {
         outlet.send(messages::started(target));
+        target.images.unreadable().iter().for_each(|it| outlet.send(messages::no_image(it)));
         let write_log = WriteLog::new(options.policies.clone());
         let invariant = target.guarded.clone().map(|it| Invariant::new(it, write_log.clone()));
         let queue = outlet.clone();
         let reporter = Reporter::new(write_log, invariant, move |event| queue.send(event));
         reporter.owners.set(configured(&target.nodes));
-        Self { target, options, outlet, reporter, progress: Startup::begin("arming the guard") }
+        let progress = Startup::begin("arming the guard");
+        Self { target, options, outlet, reporter, progress, stopping }
+    }
+
+    /// Takes all steps. An error leaves no guard of this start behind.
+    fn run(
+        &mut self,
+        search: impl FnOnce(&Target, &Stop, &mut Progress<'_>) -> Result<Vec<Found>, ReadError>,
+        reported: &mut ReportedAttempts,
+    ) -> Result<(Option<WatchedGuard>, WatchedNodes), WatchError> {
+        // This comes before the search, so node 0 cannot change what the search finds.
+        let armed = self.arm()?;
+        self.check_stop()?;
+        let found = self.find(search)?;
+        self.check_stop()?;
+        let nodes = self.judge(found)?;
+        self.check_stop()?;
+        // This comes after the first sweep: when the service is ready, every text was judged once.
+        let guard = self.put_in_force(armed, &nodes, reported)?;
+        Ok((guard, nodes))
+    }
+
+    /// Goes on unless a signal arrived.
+    fn check_stop(&self) -> Result<(), WatchError> {
+        Ok(self.stopping.stop().check()?)
+    }
+
+    /// Reports that a signal ended the start.
+    fn stopped(&mut self) {
+        notify(&[NotifyState::Stopping]);
+        self.reporter.report_folded();
+        self.reporter.report(messages::stopped_early());
+        self.stopping.is_reported();
     }
 
     /// Arms and tests the guard. `None` if nothing is guarded, or if the guard cannot be loaded and
@@ -113,9 +164,10 @@ impl<'a> Start<'a> {
     /// Loads and tests the guard. `--degraded` allows an incomplete guard, or none.
     fn load(&mut self, ranges: RangeSet) -> Result<Option<Armed>, WatchError> {
         let is_degraded = self.options.degraded;
-        let mut guard = match Guard::load(&self.options.guard_config(self.target, ranges)) {
+        let stop = self.stopping.stop();
+        let mut guard = match Guard::load(&self.options.guard_config(self.target, ranges), stop) {
             Ok(guard) => guard,
-            Err(error) if is_degraded => {
+            Err(error) if is_degraded && !stop.is_asked() => {
                 self.reporter.report(unguarded(&error));
                 return Ok(None);
             }
@@ -139,10 +191,11 @@ impl<'a> Start<'a> {
     /// Searches memory for the nodes. Unless `--wait` is given, there must be enough of them.
     fn find(
         &mut self,
-        search: impl FnOnce(&Target, &mut dyn FnMut()) -> Result<Vec<Found>, ReadError>,
+        search: impl FnOnce(&Target, &Stop, &mut Progress<'_>) -> Result<Vec<Found>, ReadError>,
     ) -> Result<Vec<Found>, WatchError> {
         self.progress.step("searching memory for kernels");
-        let found = search(self.target, &mut || self.progress.progress())?;
+        let (stop, progress) = (self.stopping.stop(), &mut self.progress);
+        let found = search(self.target, stop, &mut |done, total| progress.progress(done, total))?;
         if !self.options.wait {
             enough(&self.target.nodes, &found).map_err(WatchError::NoNode)?;
         }
@@ -171,7 +224,9 @@ impl<'a> Start<'a> {
         nodes: &WatchedNodes,
         reported: &mut ReportedAttempts,
     ) -> Result<Option<WatchedGuard>, WatchError> {
-        let Some(Armed { guard, self_tests }) = armed else { return Ok(None) };
+        let Some(Armed { guard, self_tests }) = armed else {
+            return self.end_of_start().map(|()| None);
+        };
         self.progress.step("putting the guard in force");
         let leases =
             Leases::new(self.target, nodes.leased.clone(), self.reporter.write_log.clone());
@@ -181,11 +236,17 @@ impl<'a> Start<'a> {
         if !self.outlet.is_delivered(DELIVERY_TIMEOUT) {
             return Err(WatchError::Undelivered(DELIVERY_TIMEOUT));
         }
+        self.end_of_start()?;
         // From here on the guard stays in force, even if this process is killed.
         let inherited = watched.guard.keep()?;
         inherited.into_iter().for_each(|it| self.reporter.guard_event(it));
         watched.guard.take_reported().into_iter().for_each(|it| reported.count_into(it));
         Ok(Some(watched))
+    }
+
+    /// Leaves later signals to the service.
+    fn end_of_start(&mut self) -> Result<(), WatchError> {
+        if self.stopping.end_of_start() { Ok(()) } else { Err(ReadError::Stopped.into()) }
     }
 
     /// Starts the threads that sweep the nodes and search all memory.

@@ -8,12 +8,13 @@ use super::messages;
 use super::reported::Reported;
 use super::search_backoff::SearchBackoff;
 use super::strays::Report;
-use super::watching::{Health, Watching};
+use super::watching::{Health, NotBegun, Watching};
 use crate::alert::Event;
-use crate::node::Node;
+use crate::node::{NoBaseline, Node};
 use watchdog_core::locate::{Finding, Kernel};
 use watchdog_core::memory::PhysAddr;
-use watchdog_core::verify::{BaselineStore, Identity};
+use watchdog_core::text::chain;
+use watchdog_core::verify::{BaselineError, BaselineStore, Identity};
 
 /// A node, with its kernel and the facts that were reported about it.
 #[derive(Debug)]
@@ -51,6 +52,24 @@ pub(super) enum Input {
     Begun(Box<Watching>),
     /// The kernel that was found cannot be judged, for this reason.
     Refused(Box<Kernel>, String),
+    /// The kernel that was found cannot be judged until its image can be used.
+    NoImage(Box<Kernel>, String),
+}
+
+impl Input {
+    /// Why a node's `kernel` that was found is not watched.
+    ///
+    /// # Errors
+    /// [`BaselineError`] if learning failed, which the content of a node's memory never causes.
+    pub(super) fn not_begun(why: NotBegun, kernel: Box<Kernel>) -> Result<Self, BaselineError> {
+        match why {
+            NotBegun::NoBaseline(error @ NoBaseline::Image { .. }) => {
+                Ok(Self::NoImage(kernel, chain(&error)))
+            }
+            NotBegun::NoBaseline(error) => Ok(Self::Refused(kernel, chain(&error))),
+            NotBegun::Learn(error) => Err(error),
+        }
+    }
 }
 
 /// What a node needs before it can take another step.
@@ -60,7 +79,8 @@ pub(super) enum Need {
     Nothing,
     /// A search of its memory: [`Input::Searched`] follows.
     Search,
-    /// A baseline for this kernel: [`Input::Begun`] or [`Input::Refused`] follows.
+    /// A baseline for this kernel: [`Input::Begun`], [`Input::Refused`] or
+    /// [`Input::NoImage`] follows.
     Baseline(Box<Kernel>),
 }
 
@@ -89,7 +109,21 @@ impl WatchedNode {
             }
             Input::Found(finding) => self.found(finding, context),
             Input::Begun(watching) => self.begun(watching),
-            Input::Refused(kernel, reason) => self.refused(kernel, &reason),
+            Input::Refused(kernel, reason) => {
+                let event = messages::lost(&self.node.name, &reason);
+                let refused = self.refused(kernel, event);
+                self.reported.lost.add(());
+                refused
+            }
+            Input::NoImage(kernel, reason) => {
+                let event = messages::unjudged(&self.node.name, &kernel, &reason);
+                let refused = self.refused(kernel, event);
+                // In memory at rest, the next search finds the same kernel without signs of life.
+                if context.still.is_none() {
+                    self.reported.lost.add(());
+                }
+                refused
+            }
         }
     }
 
@@ -186,17 +220,15 @@ impl WatchedNode {
         Transition { events, need: Need::Nothing }
     }
 
-    /// Gives up a kernel that cannot be judged. Reports that once.
-    fn refused(&mut self, kernel: Box<Kernel>, reason: &str) -> Transition {
+    /// Gives up a kernel that cannot be judged. Reports that once, by `event`.
+    fn refused(&mut self, kernel: Box<Kernel>, event: Event) -> Transition {
         let identity = Identity::of(&kernel);
         if self.reported.refused.contains(&identity) {
             return Transition::default();
         }
         self.enter(State::NoKernel { before: Some(kernel), booting: None });
         self.reported.refused.add(identity);
-        self.reported.lost.add(());
-        let events = vec![messages::lost(&self.node.name, reason)];
-        Transition { events, need: Need::Nothing }
+        Transition { events: vec![event], need: Need::Nothing }
     }
 
     /// Forgets the place of the kernel, but not its identity.

@@ -121,6 +121,7 @@ fn environment(options: &options::Test) -> Vec<(&'static str, String)> {
         ("WATCHDOG_RACES", options.races.to_string()),
         ("WATCHDOG_DAMAGE", options.damage.to_string()),
         ("WATCHDOG_TOGGLES", options.toggles.to_string()),
+        ("WATCHDOG_PROCESSORS", options.processors.clone()),
     ]
 }
 

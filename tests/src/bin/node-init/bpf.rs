@@ -14,7 +14,11 @@ use aya_obj::generated::{
     PERF_FLAG_FD_CLOEXEC, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type,
     perf_event_attr,
 };
+use rustix::process::{Resource, Rlimit, setrlimit};
 use watchdog_tests::service::Hook;
+
+/// The result of an XDP program that lets a packet pass (include/uapi/linux/bpf.h).
+const XDP_PASS: i32 = 2;
 
 /// The attached programs. Dropping one detaches it.
 #[derive(Default)]
@@ -29,6 +33,9 @@ impl Programs {
     pub(crate) fn attach(&mut self, hook: Hook) -> Result<()> {
         let descriptors = match &hook {
             Hook::Kprobe { function } => attach_kprobe(function),
+            Hook::KprobeMulti { functions } => attach_kprobe_multi(functions),
+            Hook::Unattached { count } => load_many(*count),
+            Hook::Xdp { interface } => attach_xdp(*interface),
             _ => self.attach_to_kernel(&hook),
         };
         let descriptors = descriptors.with_context(|| format!("cannot attach to {hook:?}"))?;
@@ -55,9 +62,8 @@ impl Programs {
                 let function = self.function(&format!("bpf_lsm_{hook}"))?;
                 load(BPF_PROG_TYPE_LSM, BPF_LSM_MAC as u32, function)?
             }
-            Hook::Tracepoint { .. } | Hook::Kprobe { .. } => {
-                load(bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, 0, 0)?
-            }
+            // A tracepoint; `attach` has handled the others.
+            _ => load(bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, 0, 0)?,
         };
         let name = match hook {
             Hook::Tracepoint { name } => Some(CString::new(name.as_str())?),
@@ -116,9 +122,61 @@ fn attach_kprobe(function: &str) -> Result<Vec<OwnedFd>> {
     Ok(vec![event, program])
 }
 
+/// Attaches a program to the entries of several functions (`bpf_kprobe_multi_link_attach`,
+/// kernel/trace/bpf_trace.c, since 5.18).
+fn attach_kprobe_multi(functions: &[String]) -> Result<Vec<OwnedFd>> {
+    let attach = bpf_attach_type::BPF_TRACE_KPROBE_MULTI as u32;
+    let program = load(bpf_prog_type::BPF_PROG_TYPE_KPROBE, attach, 0)?;
+    let names: Vec<CString> =
+        functions.iter().map(|name| CString::new(name.as_str())).collect::<Result<_, _>>()?;
+    let pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+    let mut attributes = zeroed();
+    // SAFETY: every field is a number, whose bytes are all zero.
+    let several = unsafe { &mut attributes.link_create.__bindgen_anon_3.kprobe_multi };
+    several.cnt = u32::try_from(pointers.len())?;
+    several.syms = pointers.as_ptr() as u64;
+    attach_link(program, attach, attributes)
+}
+
+/// Loads many programs. Each needs a file descriptor.
+fn load_many(count: u32) -> Result<Vec<OwnedFd>> {
+    let limit = Rlimit { current: Some(1 << 20), maximum: Some(1 << 20) };
+    setrlimit(Resource::Nofile, limit)?;
+    let program = |_| load(bpf_prog_type::BPF_PROG_TYPE_SOCKET_FILTER, 0, 0);
+    (0..count).map(program).collect()
+}
+
+/// Attaches a program to a network interface. The program lets all packets pass.
+fn attach_xdp(interface: u32) -> Result<Vec<OwnedFd>> {
+    let attach = bpf_attach_type::BPF_XDP as u32;
+    let program = load_returning(bpf_prog_type::BPF_PROG_TYPE_XDP, attach, 0, XDP_PASS)?;
+    let mut attributes = zeroed();
+    attributes.link_create.__bindgen_anon_2.target_ifindex = interface;
+    attach_link(program, attach, attributes)
+}
+
+/// Attaches a program by a link. `attributes` has the target.
+fn attach_link(program: OwnedFd, attach: u32, mut attributes: bpf_attr) -> Result<Vec<OwnedFd>> {
+    attributes.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
+    attributes.link_create.attach_type = attach;
+    let link = bpf(bpf_cmd::BPF_LINK_CREATE, &mut attributes).context("no link")?;
+    Ok(vec![link, program])
+}
+
 /// Loads the program `r0 = 0; exit`.
 fn load(kind: bpf_prog_type, attach: u32, function: u32) -> Result<OwnedFd> {
+    load_returning(kind, attach, function, 0)
+}
+
+/// Loads a program that only returns a number.
+fn load_returning(
+    kind: bpf_prog_type,
+    attach: u32,
+    function: u32,
+    returned: i32,
+) -> Result<OwnedFd> {
     let mut code = [instruction(BPF_ALU64 | BPF_MOV | BPF_K), instruction(BPF_JMP | BPF_EXIT)];
+    code[0].imm = returned;
     let mut attributes = zeroed();
     {
         // SAFETY: every field is a number, whose bytes are all zero.

@@ -83,6 +83,18 @@ impl Builder {
         }
         [bytes, self.types, self.strings].concat()
     }
+
+    /// The same, with the sizes of each kind (`struct btf_layout`, since 7.3).
+    #[cfg(test)]
+    pub(crate) fn finish_with(self, layouts: &[[u8; 4]]) -> Vec<u8> {
+        let (types, strings) = (self.types.len() as u32, self.strings.len() as u32);
+        let layouts = layouts.concat();
+        let mut bytes = vec![0x9f, 0xeb, 1, 0];
+        for word in [32, 0, types, types, strings, types + strings, layouts.len() as u32] {
+            bytes.extend(u32::to_le_bytes(word));
+        }
+        [bytes, self.types, self.strings, layouts].concat()
+    }
 }
 
 /// A few types of each kind that lookups find.

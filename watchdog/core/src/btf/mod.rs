@@ -1,7 +1,7 @@
 //! A kernel's own description of its types (BTF): the offsets of fields, the functions that exist,
 //! and their prototypes.
 //!
-//! Format: Documentation/bpf/btf.rst and include/uapi/linux/btf.h (6.1 to 7.2). The information
+//! Format: Documentation/bpf/btf.rst and include/uapi/linux/btf.h (6.1 to 7.3). The information
 //! comes from the kernel that runs this program, from a vendor's image, or from another node's
 //! memory, which may hold anything. Every bound is checked. The memory for each type and the cost
 //! of a lookup are limited.
@@ -60,7 +60,7 @@ struct Type {
     kind: u32,
     /// Whether members carry bit field sizes.
     flag: bool,
-    /// Number of members, values or parameters: 16 bits.
+    /// Number of members, values or parameters: 16 bits, and 24 since 7.3.
     count: usize,
     /// Bytes, or the number of the type that it refers to.
     size_or_type: u32,
@@ -83,7 +83,9 @@ pub struct Btf {
 }
 
 impl Btf {
-    /// Parses the content of `/sys/kernel/btf/vmlinux`, or of the same section elsewhere.
+    /// Parses the content of `/sys/kernel/btf/vmlinux`, or of the same section elsewhere. A type of
+    /// an unknown kind is skipped if the information states its size (since 7.3). Otherwise the
+    /// types before it are all that is known.
     ///
     /// # Errors
     /// [`BtfError::Damaged`], [`BtfError::TooLarge`].
@@ -91,8 +93,8 @@ impl Btf {
         if bytes.len() > MAX_BYTES {
             return Err(BtfError::TooLarge);
         }
-        let (types, strings) = sections(&bytes).ok_or(BtfError::Damaged)?;
-        let types = heads(&bytes, types)?;
+        let Sections { types, strings, layouts } = sections(&bytes).ok_or(BtfError::Damaged)?;
+        let types = heads(&bytes, types, layouts)?;
         let (hasher, named) = (RandomState::new(), Vec::new());
         let mut btf = Self { bytes, strings, types, hasher, named };
         btf.named = btf.names();
@@ -153,8 +155,17 @@ impl Btf {
     }
 }
 
-/// The ranges of the types and of the strings (`struct btf_header`).
-fn sections(bytes: &[u8]) -> Option<(Range<usize>, Range<usize>)> {
+/// The ranges of the parts (`struct btf_header`).
+struct Sections {
+    types: Range<usize>,
+    strings: Range<usize>,
+    /// Sizes of the kinds (`struct btf_layout`, since 7.3); empty in older kernels.
+    layouts: Range<usize>,
+}
+
+fn sections(bytes: &[u8]) -> Option<Sections> {
+    /// Bytes of the header with the range of layouts.
+    const WITH_LAYOUTS: usize = 32;
     if u16::from_le_bytes(*bytes.first_chunk()?) != MAGIC {
         return None;
     }
@@ -165,11 +176,17 @@ fn sections(bytes: &[u8]) -> Option<(Range<usize>, Range<usize>)> {
         let end = start.checked_add(word(length)?)?;
         (end <= bytes.len()).then_some(start..end)
     };
-    Some((section(8, 12)?, section(16, 20)?))
+    let layouts = if header >= WITH_LAYOUTS { section(24, 28)? } else { 0..0 };
+    Some(Sections { types: section(8, 12)?, strings: section(16, 20)?, layouts })
 }
 
-/// The heads of all types.
-fn heads(bytes: &[u8], section: Range<usize>) -> Result<Vec<Type>, BtfError> {
+/// The heads of all types, up to one of unknown size.
+fn heads(
+    bytes: &[u8],
+    section: Range<usize>,
+    layouts: Range<usize>,
+) -> Result<Vec<Type>, BtfError> {
+    let layouts = bytes.get(layouts).unwrap_or_default();
     let void = Type { name: 0, kind: 0, flag: false, count: 0, size_or_type: 0, body: 0 };
     let (mut types, mut at) = (vec![void], section.start);
     while at < section.end {
@@ -177,8 +194,12 @@ fn heads(bytes: &[u8], section: Range<usize>) -> Result<Vec<Type>, BtfError> {
             return Err(BtfError::TooLarge);
         }
         let head = head(bytes, at).ok_or(BtfError::Damaged)?;
-        let body = body_bytes(&head).and_then(|bytes| head.body.checked_add(bytes));
-        at = body.filter(|end| *end <= section.end).ok_or(BtfError::Damaged)?;
+        let Some(size) = body_bytes(&head, layouts) else {
+            log::debug!("type information: type {} is of kind {}", types.len(), head.kind);
+            break;
+        };
+        let end = head.body.checked_add(size);
+        at = end.filter(|end| *end <= section.end).ok_or(BtfError::Damaged)?;
         types.push(head);
     }
     Ok(types)
@@ -188,25 +209,28 @@ fn head(bytes: &[u8], at: usize) -> Option<Type> {
     let info = u32_at(bytes, at.checked_add(4)?)?;
     Some(Type {
         name: u32_at(bytes, at)?,
-        kind: (info >> 24) & 0x1f,
+        kind: (info >> 24) & 0x7f,
         flag: info >> 31 != 0,
-        count: (info & 0xffff) as usize,
+        count: (info & 0x00ff_ffff) as usize,
         size_or_type: u32_at(bytes, at.checked_add(8)?)?,
         body: at.checked_add(12)?,
     })
 }
 
-/// Bytes behind a type's head; `None` for an unknown kind.
-fn body_bytes(head: &Type) -> Option<usize> {
-    let each = match head.kind {
-        kind::INT | kind::VAR | kind::DECL_TAG => return Some(4),
-        kind::ARRAY => return Some(12),
-        kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => 12,
-        kind::ENUM | kind::FUNC_PROTO => 8,
-        0..=kind::FLOAT | kind::TYPE_TAG => 0,
-        _ => return None,
+/// Bytes behind a type's head; `None` for an unknown kind without a layout.
+fn body_bytes(head: &Type, layouts: &[u8]) -> Option<usize> {
+    let (fixed, each) = match head.kind {
+        kind::INT | kind::VAR | kind::DECL_TAG => (4, 0),
+        kind::ARRAY => (12, 0),
+        kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => (0, 12),
+        kind::ENUM | kind::FUNC_PROTO => (0, 8),
+        0..=kind::FLOAT | kind::TYPE_TAG => (0, 0),
+        // `struct btf_layout`: bytes of the one part, of each element, and two of flags.
+        other => match *layouts.as_chunks::<4>().0.get(other as usize)? {
+            [fixed, each, ..] => (usize::from(fixed), usize::from(each)),
+        },
     };
-    head.count.checked_mul(each)
+    head.count.checked_mul(each)?.checked_add(fixed)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {

@@ -36,6 +36,31 @@ fn sizes() {
     assert!(matches!(btf.check_size("folio", 64), Err(BtfError::NoStruct(_))));
 }
 
+/// Check that a type of an unknown kind is skipped if its size is stated. Otherwise the types before
+/// it are known, and those behind it are missing.
+#[test]
+fn unknown_kinds() {
+    let made = || {
+        let mut btf = Builder::default();
+        let long = btf.add("long", kind::INT, 8, 0, &[64]);
+        btf.structure("before", kind::STRUCT, &[("x", long, 8)]);
+        btf.add("new", 20, 0, 2, &[1, 2, 3]);
+        btf.structure("behind", kind::STRUCT, &[("x", long, 16)]);
+        btf
+    };
+    let stops = Btf::parse(made().finish()).unwrap();
+    assert_eq!(stops.offset("before", "x", 8), Ok(8));
+    assert!(matches!(stops.offset("behind", "x", 8), Err(BtfError::NoStruct(_))));
+    let mut layouts = [[0; 4]; 21];
+    layouts[20] = [4, 4, 0, 0];
+    let skips = Btf::parse(made().finish_with(&layouts)).unwrap();
+    assert_eq!(skips.offset("before", "x", 8), Ok(8));
+    assert_eq!(skips.offset("behind", "x", 8), Ok(16));
+    // The size that is stated may be wrong.
+    layouts[20] = [255, 255, 0, 0];
+    assert!(matches!(Btf::parse(made().finish_with(&layouts)), Err(BtfError::Damaged)));
+}
+
 /// Check that a missing function and a wrong number of parameters are detected.
 #[test]
 fn functions() {

@@ -22,7 +22,6 @@ const ARM64_MAGIC: usize = 0x38;
 /// The payload of a bzImage: the packed kernel, with its unpacked size at the end.
 pub(super) fn payload(file: &[u8]) -> Result<&[u8], ImageError> {
     let cut_short = || ImageError::Header("it ends within its boot header".to_owned());
-    recognise(file)?;
     let version = u16::from_le_bytes(field(file, VERSION).ok_or_else(cut_short)?);
     if version < OLDEST {
         return Err(ImageError::Header(format!(
@@ -56,21 +55,25 @@ fn within(file: &[u8], start: u64, length: u32) -> Option<&[u8]> {
     file.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
 }
 
-fn recognise(file: &[u8]) -> Result<(), ImageError> {
+/// Whether the file has a boot sector with a boot header.
+pub(super) fn is_bzimage(file: &[u8]) -> bool {
     let is_boot_sector = field(file, BOOT_FLAG) == Some([0x55, 0xaa]);
-    if is_boot_sector && field(file, HEADER_MAGIC) == Some(*b"HdrS") {
-        return Ok(());
-    }
-    Err(ImageError::Other(if field(file, ARM64_MAGIC) == Some(*b"ARM\x64") {
+    is_boot_sector && field(file, HEADER_MAGIC) == Some(*b"HdrS")
+}
+
+/// The error for a file of an unknown format.
+pub(super) fn unknown(file: &[u8]) -> ImageError {
+    ImageError::Other(if field(file, ARM64_MAGIC) == Some(*b"ARM\x64") {
         "an arm64 kernel"
     } else if file.starts_with(b"MZ") {
-        "an EFI program without Linux's x86 boot header (of a unified kernel image, its section \
-         `.linux` is the kernel)"
+        "an EFI program, but neither a bzImage nor a unified kernel image, whose section `.linux` \
+         is the kernel"
     } else if file.len() < PAYLOAD_LENGTH {
         "too short for a kernel"
     } else {
-        "neither a bzImage, which has `HdrS` at byte 514, nor an ELF file"
-    }))
+        "neither a bzImage, which has `HdrS` at byte 514, nor an ELF file (a flat binary of a VMM \
+         has no sections: the vmlinux that it was made from has them)"
+    })
 }
 
 fn field<const N: usize>(file: &[u8], offset: usize) -> Option<[u8; N]> {

@@ -29,12 +29,22 @@ pub enum ImageError {
     /// A read failed half-way. The caller adds the path.
     #[error(transparent)]
     Io(io::Error),
-    /// The file is too large for a bzImage.
+    /// The file is too large for a packed image.
     #[error(
-        "it is {size} bytes long, but no bzImage has more than {MAX_PACKED}: give the file that \
-         the boot loader loads, as /boot/vmlinuz-RELEASE"
+        "it is {size} bytes long, and the limit for a packed image is {MAX_PACKED} (256 MiB): give \
+         the file that the boot loader loads, as /boot/vmlinuz-RELEASE"
     )]
     TooLarge {
+        /// Its bytes.
+        size: u64,
+    },
+    /// The file is too large for a `vmlinux` that is judged by.
+    #[error(
+        "it is {size} bytes long, and the limit for a vmlinux is {MAX_UNPACKED} (512 MiB): give \
+         the bzImage that the node boots, as /boot/vmlinuz-RELEASE, or leave out debug \
+         information (objcopy --strip-debug FILE NEWFILE)"
+    )]
+    LargeVmlinux {
         /// Its bytes.
         size: u64,
     },
@@ -66,8 +76,8 @@ pub enum ImageError {
     },
     /// The payload states a larger size than the limit.
     #[error(
-        "its kernel would be {stated} bytes long unpacked, and the limit is {limit}: the file is \
-         damaged; fetch it again"
+        "its kernel would be {stated} bytes long unpacked, and the limit is {limit} (512 MiB): the \
+         file is damaged (fetch it again), or is not the file that the node boots"
     )]
     TooMuch {
         /// The size that the payload states, in bytes.
@@ -75,6 +85,29 @@ pub enum ImageError {
         /// Most bytes that are unpacked.
         limit: u64,
     },
+    /// A file that states no size unpacks to more than the limit.
+    #[error(
+        "packed by {format}, it unpacks to more than the limit of {limit} bytes (512 MiB): give \
+         the bzImage that the node boots, as /boot/vmlinuz-RELEASE, or leave out debug \
+         information (objcopy --strip-debug FILE NEWFILE)"
+    )]
+    Endless {
+        /// How it is packed.
+        format: Format,
+        /// Most bytes that are unpacked.
+        limit: u64,
+    },
+    /// Containers are in containers.
+    #[error("it holds packed files in packed files, more deeply than any kernel image")]
+    Nested,
+    /// The file holds a kernel as flat bytes, or none.
+    #[error(
+        "it has no kernel's sections: a library of a VMM (libkrunfw), and a flat binary, hold the \
+         kernel's bytes without the section headers that tell its parts apart. Give the vmlinux \
+         that it was made from (of libkrunfw: linux-VERSION/vmlinux in its build folder), or the \
+         bzImage of the same build"
+    )]
+    Flat,
     /// The payload unpacks to another size than it states.
     #[error(
         "its kernel is said to be {stated} bytes long unpacked, but is {found}: the file is \

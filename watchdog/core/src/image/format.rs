@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-/// Most bytes a bzImage may have: 256 MiB. Debian's have 8 to 15 MB.
+/// Most bytes of a packed image: 256 MiB. Debian's bzImages have 8 to 15 MB.
 pub const MAX_PACKED: u64 = 256 << 20;
 
-/// Most bytes its payload may unpack to: 512 MiB. Debian's kernels have 57 to 66 MB.
+/// Most bytes of an unpacked image, or of a `vmlinux` that is judged by: 512 MiB. Debian's kernels
+/// have 57 to 66 MB.
 pub const MAX_UNPACKED: u64 = 512 << 20;
 
 /// How a kernel is packed.
@@ -19,6 +20,8 @@ pub enum Format {
     Lzma,
     /// xz, with the filter for x86 code.
     Xz,
+    /// lzo, in the format of lzop.
+    Lzo,
     /// lz4, its legacy format.
     Lz4,
     /// Zstandard.
@@ -32,6 +35,7 @@ impl fmt::Display for Format {
             Self::Bzip2 => "bzip2",
             Self::Lzma => "lzma",
             Self::Xz => "xz",
+            Self::Lzo => "lzo",
             Self::Lz4 => "lz4",
             Self::Zstd => "zstd",
         })

@@ -7,7 +7,7 @@ use object::read::elf::{FileHeader, SectionHeader};
 
 use super::relocations::Relocations;
 use super::vmlinux::{LE, Vmlinux, header, mapped};
-use super::{ImageError, MAX_UNPACKED, VendorImage};
+use super::{ImageError, MAX_UNPACKED, VendorImage, linked};
 
 /// A part of the kernel image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,19 +27,23 @@ pub struct KernelImage {
     pub vendor: VendorImage,
     /// The places that KASLR changes.
     pub relocations: Relocations,
+    /// The symbols of the ELF file's own table: type letter, name and bytes from `_stext`, in
+    /// ascending order. A bzImage has none.
+    pub symbols: Vec<(u8, String, u32)>,
     sections: Vec<ImageSection>,
     bytes: Vec<u8>,
 }
 
 impl KernelImage {
-    /// Lays out an unpacked kernel: its ELF file, followed by the relocations ([`super::unpack`]).
-    /// Without relocations, the kernel can only be compared if KASLR did not move it.
+    /// Lays out an unpacked kernel: its ELF file, followed by the relocations ([`super::unpack`]),
+    /// or with them in sections of its own (`ld --emit-relocs`). Without relocations, the kernel can
+    /// only be compared if KASLR did not move it.
     ///
     /// # Errors
     /// [`ImageError`], without a path.
     pub fn lay_out(unpacked: &[u8]) -> Result<Self, ImageError> {
         let header = header(unpacked)?;
-        let vmlinux = Vmlinux::new(header, unpacked).map_err(ImageError::Vmlinux)?;
+        let vmlinux = Vmlinux::open(header, unpacked)?;
         let vendor = vmlinux.image().map_err(ImageError::Vmlinux)?;
         let (sections, bytes) = load(&vmlinux, &vendor).map_err(ImageError::Vmlinux)?;
         let table = header.e_shoff(LE).saturating_add((vmlinux.sections.len() as u64) << 6);
@@ -49,8 +53,12 @@ impl KernelImage {
         });
         let end = usize::try_from(ends.fold(table, u64::max)).unwrap_or(usize::MAX);
         let behind = unpacked.get(end..).unwrap_or_default();
-        let relocations =
+        let mut relocations =
             Relocations::parse(behind, vendor.text_virt()).map_err(ImageError::Vmlinux)?;
+        if relocations.is_empty() {
+            relocations = linked::kept(&vmlinux, &vendor).map_err(ImageError::Vmlinux)?;
+        }
+        let symbols = vmlinux.symbols(vendor.text_virt()).map_err(ImageError::Vmlinux)?;
         log::debug!(
             "{} sections in {} bytes; relocations: {} of 32 bits, {} inverse, {} of 64 bits",
             sections.len(),
@@ -59,7 +67,15 @@ impl KernelImage {
             relocations.inverse.len(),
             relocations.quads.len()
         );
-        Ok(Self { vendor, relocations, sections, bytes })
+        Ok(Self { vendor, relocations, symbols, sections, bytes })
+    }
+
+    /// Whether the kernel is built with `CONFIG_RANDOMIZE_BASE`. Only such a kernel can print by how
+    /// much it was moved (`dump_kernel_offset()`, arch/x86/kernel/setup.c, 5.10 to 7.3).
+    #[must_use]
+    pub fn has_kaslr(&self) -> bool {
+        let rodata = self.section(".rodata").map(|section| self.content(section));
+        memchr::memmem::find(rodata.unwrap_or_default(), b"Kernel Offset: 0x%lx from ").is_some()
     }
 
     /// A section by its name.

@@ -2,46 +2,47 @@
 
 use std::io::Write;
 
-use super::{Format, lz4};
+use super::{Format, lz4, lzo};
 
 /// The link address of the made-up kernel.
-pub(super) const TEXT: u64 = 0xffff_ffff_8100_0000;
-pub(super) const TEXT_SIZE: u64 = 0x2345;
-pub(super) const RODATA: u64 = TEXT + 0x4000;
-pub(super) const NOTES: u64 = TEXT + 0x5000;
-pub(super) const BANNER: &str = "Linux version 6.12.1-made-up (a@b) (gcc 14) #1 SMP PREEMPT";
-pub(super) const BUILD_ID: [u8; 20] = *b"\xeb\x4fmade-up build id!!";
+pub(crate) const TEXT: u64 = 0xffff_ffff_8100_0000;
+pub(crate) const TEXT_SIZE: u64 = 0x2345;
+pub(crate) const RODATA: u64 = TEXT + 0x4000;
+pub(crate) const NOTES: u64 = TEXT + 0x5000;
+pub(crate) const BANNER: &str = "Linux version 6.12.1-made-up (a@b) (gcc 14) #1 SMP PREEMPT";
+pub(crate) const BUILD_ID: [u8; 20] = *b"\xeb\x4fmade-up build id!!";
 
 const CONTENT_AT: u64 = 0x1000;
 
 /// A section: the fields of its header, and its bytes in the file.
 #[derive(Clone)]
-pub(super) struct Section {
-    pub(super) name: &'static str,
-    pub(super) kind: u32,
-    pub(super) flags: u64,
-    pub(super) addr: u64,
-    pub(super) link: u32,
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Section {
+    pub(crate) name: &'static str,
+    pub(crate) kind: u32,
+    pub(crate) flags: u64,
+    pub(crate) addr: u64,
+    pub(crate) link: u32,
+    pub(crate) info: u32,
+    pub(crate) bytes: Vec<u8>,
     /// Added to the size in its header.
-    pub(super) oversize: u64,
+    pub(crate) oversize: u64,
 }
 
 /// An ELF file with one segment, from `.text` on.
 #[derive(Clone)]
-pub(super) struct Elf {
-    pub(super) class: u8,
-    pub(super) order: u8,
-    pub(super) kind: u16,
-    pub(super) machine: u16,
-    pub(super) sections: Vec<Section>,
+pub(crate) struct Elf {
+    pub(crate) class: u8,
+    pub(crate) order: u8,
+    pub(crate) kind: u16,
+    pub(crate) machine: u16,
+    pub(crate) sections: Vec<Section>,
     /// An address and a distance: sections from that address on form a segment of their own, which
     /// is loaded so much further up.
-    pub(super) parted: Option<(u64, u64)>,
+    pub(crate) parted: Option<(u64, u64)>,
 }
 
 /// A note: name with its NUL, type, content.
-pub(super) fn note(name: &[u8], kind: u32, content: &[u8]) -> Vec<u8> {
+pub(crate) fn note(name: &[u8], kind: u32, content: &[u8]) -> Vec<u8> {
     let padded = |bytes: &[u8]| {
         let mut bytes = bytes.to_vec();
         bytes.resize(bytes.len().next_multiple_of(4), 0);
@@ -54,7 +55,7 @@ pub(super) fn note(name: &[u8], kind: u32, content: &[u8]) -> Vec<u8> {
 
 impl Elf {
     /// A sound kernel.
-    pub(super) fn kernel() -> Self {
+    pub(crate) fn kernel() -> Self {
         let section = |name, kind, flags, addr, bytes| Section {
             name,
             kind,
@@ -62,6 +63,7 @@ impl Elf {
             addr,
             bytes,
             link: 0,
+            info: 0,
             oversize: 0,
         };
         let text = (0..TEXT_SIZE).map(|at| (at * 7 % 251) as u8).collect();
@@ -87,17 +89,18 @@ impl Elf {
         }
     }
 
-    pub(super) fn section(&mut self, name: &str) -> &mut Section {
+    pub(crate) fn section(&mut self, name: &str) -> &mut Section {
         self.sections.iter_mut().find(|section| section.name == name).unwrap()
     }
 
     /// Adds global symbols, each given by its name and value.
-    pub(super) fn with_symbols(mut self, symbols: &[(&str, u64)]) -> Self {
+    pub(crate) fn with_symbols(mut self, symbols: &[(&str, u64)]) -> Self {
         let mut names = vec![0];
         let mut table = vec![0; 24];
         for (name, value) in symbols {
             table.extend(u32::try_from(names.len()).unwrap().to_le_bytes());
-            table.extend([0x10, 0, 1, 0]);
+            // Those below the text belong to no section.
+            table.extend(if *value < TEXT { [0x10, 0, 0xf1, 0xff] } else { [0x10, 0, 1, 0] });
             table.extend(value.to_le_bytes());
             table.extend([0; 8]);
             names.extend([name.as_bytes(), b"\0"].concat());
@@ -115,8 +118,84 @@ impl Elf {
         self
     }
 
+    /// Adds a section.
+    pub(crate) fn with_section(
+        mut self,
+        name: &'static str,
+        kind: u32,
+        flags: u64,
+        addr: u64,
+        bytes: Vec<u8>,
+    ) -> Self {
+        self.sections.push(Section {
+            name,
+            kind,
+            flags,
+            addr,
+            link: 0,
+            info: 0,
+            bytes,
+            oversize: 0,
+        });
+        self
+    }
+
+    /// The number of a section's header.
+    fn number(&self, name: &str) -> u32 {
+        let at = self.sections.iter().position(|section| section.name == name).unwrap();
+        u32::try_from(at).unwrap() + 1
+    }
+
+    /// Adds a symbol that belongs to a section, to the symbols of [`Self::with_symbols`].
+    pub(crate) fn with_symbol_in(mut self, name: &str, value: u64, section: &str) -> Self {
+        let index = u16::try_from(self.number(section)).unwrap();
+        let names = &mut self.section(".strtab").bytes;
+        let name_at = u32::try_from(names.len()).unwrap();
+        names.extend([name.as_bytes(), b"\0"].concat());
+        let table = &mut self.section(".symtab").bytes;
+        table.extend(name_at.to_le_bytes());
+        table.extend([0x10, 0]);
+        table.extend(index.to_le_bytes());
+        table.extend([value, 0].map(u64::to_le_bytes).concat());
+        self
+    }
+
+    /// Adds relocations that apply to a section: place, type, and a symbol by its name.
+    pub(crate) fn with_relocations(
+        mut self,
+        section: &str,
+        relocations: &[(u64, u32, &str)],
+    ) -> Self {
+        let (info, link) = (self.number(section), self.number(".symtab"));
+        let names = self.section(".strtab").bytes.clone();
+        let symbols = self.section(".symtab").bytes.clone();
+        let mut bytes = Vec::new();
+        for (place, kind, symbol) in relocations {
+            let wanted = [symbol.as_bytes(), b"\0"].concat();
+            let number = symbols.chunks(24).position(|entry| {
+                let name = u32::from_le_bytes(entry[..4].try_into().unwrap());
+                names[usize::try_from(name).unwrap()..].starts_with(&wanted)
+            });
+            let number = number.unwrap() as u64;
+            bytes.extend(
+                [*place, number << 32 | u64::from(*kind), 0].map(u64::to_le_bytes).concat(),
+            );
+        }
+        self.sections.push(Section {
+            name: ".rela",
+            kind: 4,
+            flags: 0,
+            addr: 0,
+            link,
+            info,
+            bytes,
+            oversize: 0,
+        });
+        self
+    }
+
     /// The file: headers, content at its distance from `.text`, names, section headers.
-    pub(super) fn build(&self) -> Vec<u8> {
+    pub(crate) fn build(&self) -> Vec<u8> {
         let mut file = vec![0; 0x8000];
         let mut names = b"\0.shstrtab\0".to_vec();
         let mut headers = vec![0; 64];
@@ -130,7 +209,7 @@ impl Elf {
             headers.extend(u32::try_from(names.len()).unwrap().to_le_bytes());
             headers.extend(section.kind.to_le_bytes());
             headers.extend([section.flags, section.addr, at, size].map(u64::to_le_bytes).concat());
-            headers.extend([section.link, 0].map(u32::to_le_bytes).concat());
+            headers.extend([section.link, section.info].map(u32::to_le_bytes).concat());
             headers.extend([1, 0].map(u64::to_le_bytes).concat());
             names.extend([section.name.as_bytes(), b"\0"].concat());
         }
@@ -171,14 +250,48 @@ impl Elf {
 }
 
 /// Writes `bytes` at an offset, and extends the file if necessary.
-pub(super) fn place(file: &mut Vec<u8>, at: u64, bytes: &[u8]) {
+pub(crate) fn place(file: &mut Vec<u8>, at: u64, bytes: &[u8]) {
     let at = usize::try_from(at).unwrap();
     file.resize(file.len().max(at + bytes.len()), 0);
     file[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
+/// A PE program with these sections.
+pub(crate) fn pe(sections: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut file = b"MZ".to_vec();
+    place(&mut file, 0x3c, &0x80_u32.to_le_bytes());
+    place(&mut file, 0x80, b"PE\0\0\x64\x86");
+    place(&mut file, 0x86, &u16::try_from(sections.len()).unwrap().to_le_bytes());
+    place(&mut file, 0x94, &0xf0_u16.to_le_bytes());
+    let table = 0x80 + 24 + 0xf0;
+    let mut offset = 0x400_u64;
+    for (n, (name, bytes)) in (0_u64..).zip(sections) {
+        let header = table + n * 40;
+        place(&mut file, header, &[0; 40]);
+        place(&mut file, header, name.as_bytes());
+        let padded = bytes.len().next_multiple_of(512);
+        let fields = [bytes.len(), 0x1000, padded, usize::try_from(offset).unwrap()];
+        let fields = fields.map(|field| u32::try_from(field).unwrap().to_le_bytes());
+        place(&mut file, header + 8, &fields.concat());
+        place(&mut file, offset, bytes);
+        offset += padded as u64;
+        file.resize(usize::try_from(offset).unwrap(), 0);
+    }
+    file
+}
+
+/// An EFI zboot image.
+pub(crate) fn zboot(packed: &[u8]) -> Vec<u8> {
+    let mut file = b"MZ\0\0zimg".to_vec();
+    let size = u32::try_from(packed.len()).unwrap();
+    place(&mut file, 8, &[0x200, size].map(u32::to_le_bytes).concat());
+    place(&mut file, 0x18, b"gzip\0");
+    place(&mut file, 0x200, packed);
+    file
+}
+
 /// A boot sector, two sectors of boot code, 100 bytes more, the payload, and a signature.
-pub(super) fn bzimage(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn bzimage(payload: &[u8]) -> Vec<u8> {
     let mut file = vec![0x90; 3 * 512 + 100];
     place(&mut file, 0x1f1, &[2]);
     place(&mut file, 0x1fe, &[0x55, 0xaa]);
@@ -189,11 +302,11 @@ pub(super) fn bzimage(payload: &[u8]) -> Vec<u8> {
 }
 
 /// Every format that is unpacked.
-pub(super) const FORMATS: [Format; 6] =
-    [Format::Gzip, Format::Bzip2, Format::Lzma, Format::Xz, Format::Lz4, Format::Zstd];
+pub(crate) const FORMATS: [Format; 7] =
+    [Format::Gzip, Format::Bzip2, Format::Lzma, Format::Xz, Format::Lzo, Format::Lz4, Format::Zstd];
 
 /// A payload as scripts/Makefile.lib makes it: packed, with the size at the end.
-pub(super) fn pack(format: Format, content: &[u8]) -> Vec<u8> {
+pub(crate) fn pack(format: Format, content: &[u8]) -> Vec<u8> {
     let mut packed = compress(format, content);
     if format != Format::Gzip {
         packed.extend(u32::try_from(content.len()).unwrap().to_le_bytes());
@@ -229,6 +342,18 @@ fn compress(format: Format, content: &[u8]) -> Vec<u8> {
             let mut encoder = XzWriter::new(&mut packed, options).unwrap();
             encoder.write_all(content).unwrap();
             encoder.finish().unwrap();
+        }
+        Format::Lzo => {
+            packed.extend(lzo::MAGIC);
+            // Versions, method, level, flags, mode, times, no name, checksum.
+            packed.extend(b"\x10\x40\x20\xa0\x09\x40\x03\x09\x03\0\0\x0d");
+            packed.extend([0; 12 + 1 + 4]);
+            for block in content.chunks(lzo::BLOCK) {
+                let size = u32::try_from(block.len()).unwrap().to_be_bytes();
+                packed.extend([size, size, lzo::adler32(block).to_be_bytes()].concat());
+                packed.extend(block);
+            }
+            packed.extend([0; 4]);
         }
         Format::Lz4 => {
             packed.extend(lz4::MAGIC);

@@ -7,31 +7,32 @@ use std::io::{self, Read};
 
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
-use super::{Format, ImageError, lz4};
+use super::{Format, ImageError, lz4, lzo};
 
 /// Most memory for a dictionary, the unpacked bytes that later ones may refer to: 256 MiB. zstd
 /// and, since 6.13, xz use up to 128 MiB for a kernel (scripts/Makefile.lib, scripts/xz_wrap.sh).
 const MAX_DICTIONARY: u32 = 256 << 20;
 
 /// The format by its magic number, as the kernel itself detects it (lib/decompress.c).
-fn format_of(payload: &[u8]) -> Result<Format, ImageError> {
-    const MAGIC: [(&[u8], Format); 6] = [
+pub(super) fn format_by_magic(payload: &[u8]) -> Option<Format> {
+    const MAGIC: [(&[u8], Format); 7] = [
         (b"\x1f\x8b", Format::Gzip),
         (b"BZh", Format::Bzip2),
         (b"\x5d\x00\x00", Format::Lzma),
         (b"\xfd7zXZ\x00", Format::Xz),
+        (&lzo::MAGIC, Format::Lzo),
         (&lz4::MAGIC, Format::Lz4),
         (b"\x28\xb5\x2f\xfd", Format::Zstd),
     ];
-    if let Some((_, format)) = MAGIC.iter().find(|(magic, _)| payload.starts_with(magic)) {
-        return Ok(*format);
-    }
-    Err(ImageError::Unsupported(if payload.starts_with(b"\x89LZO") {
-        "by lzo".to_owned()
-    } else {
+    MAGIC.iter().find(|(magic, _)| payload.starts_with(magic)).map(|(_, format)| *format)
+}
+
+fn format_of(payload: &[u8]) -> Result<Format, ImageError> {
+    format_by_magic(payload).ok_or_else(|| {
         let start: Vec<_> = payload.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        format!("in an unknown way (it begins with {})", start.join(" "))
-    }))
+        let start = start.join(" ");
+        ImageError::Unsupported(format!("in an unknown way (it begins with {start})"))
+    })
 }
 
 /// Unpacks a payload to at most `limit` bytes.
@@ -64,6 +65,19 @@ pub(super) fn unpack(payload: &[u8], limit: u64) -> Result<Vec<u8>, ImageError> 
     Err(ImageError::WrongSize { stated, found })
 }
 
+/// Unpacks a file that is packed as a whole, to at most `limit` bytes. It does not state its size.
+pub(super) fn unpack_whole(packed: &[u8], limit: u64) -> Result<Vec<u8>, ImageError> {
+    let format = format_of(packed)?;
+    let mut unpacked = Vec::new();
+    decode(format, packed, limit.saturating_add(1), &mut unpacked)
+        .map_err(|error| ImageError::Unpack { format, error })?;
+    log::debug!("{} bytes packed as {format}: unpacked {}", packed.len(), unpacked.len());
+    if unpacked.len() as u64 > limit {
+        return Err(ImageError::Endless { format, limit });
+    }
+    Ok(unpacked)
+}
+
 /// Decodes up to `most` bytes. If these are all, verifies the format's own checksum.
 pub(super) fn decode(
     format: Format,
@@ -78,6 +92,7 @@ pub(super) fn decode(
         Format::Bzip2 => all(&mut bzip2::bufread::BzDecoder::new(packed)),
         Format::Lzma => all(&mut lzma_rust2::LzmaReader::new_mem_limit(packed, KIB, None)?),
         Format::Xz => all(&mut lzma_rust2::XzReader::new_mem_limit(packed, false, KIB)),
+        Format::Lzo => all(&mut lzo::Decoder::new(packed)?),
         Format::Lz4 => all(&mut lz4::Decoder::new(packed)),
         Format::Zstd => {
             let mut decoder =

@@ -16,7 +16,7 @@ use crate::text::{hex, printable};
 pub(super) type Header = FileHeader64<LittleEndian>;
 pub(super) type Section = SectionHeader64<LittleEndian>;
 type Segment = ProgramHeader64<LittleEndian>;
-type Symbol = Sym64<LittleEndian>;
+pub(super) type Symbol = Sym64<LittleEndian>;
 
 pub(super) const LE: LittleEndian = LittleEndian;
 /// `__START_KERNEL_map`, and the largest `KERNEL_IMAGE_SIZE` of a kernel above it
@@ -27,7 +27,7 @@ const IMAGE_SIZE: u64 = 1 << 30;
 /// sections more with debug information.
 const MAX_HEADERS: usize = 4096;
 /// Most bytes that are read of one section: 256 MiB.
-const MAX_SECTION: u64 = 256 << 20;
+pub(super) const MAX_SECTION: u64 = 256 << 20;
 /// Most bytes of notes, and of section names; Debian's kernels have some 500 of each.
 const MAX_SMALL_SECTION: u64 = 64 << 10;
 
@@ -43,8 +43,7 @@ pub(super) fn is_elf(file: &[u8]) -> bool {
 
 /// Reads the facts that the watchdog needs from a kernel's ELF file.
 pub(super) fn read<'data, R: ReadRef<'data>>(file: R) -> Result<VendorImage, ImageError> {
-    let header = header(file)?;
-    let vmlinux = Vmlinux::new(header, file).map_err(ImageError::Vmlinux)?;
+    let vmlinux = Vmlinux::open(header(file)?, file)?;
     vmlinux.image().map_err(ImageError::Vmlinux)
 }
 
@@ -78,7 +77,21 @@ pub(super) struct Vmlinux<'data, R: ReadRef<'data>> {
 }
 
 impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
-    pub(super) fn new(header: &'data Header, file: R) -> Result<Self, String> {
+    /// Reads the headers. A file without sections where a kernel has them is no kernel, or one
+    /// whose sections are lost.
+    pub(super) fn open(header: &'data Header, file: R) -> Result<Self, ImageError> {
+        if header.shnum(LE, file).ok() == Some(0) {
+            return Err(ImageError::Flat);
+        }
+        let vmlinux = Self::new(header, file).map_err(ImageError::Vmlinux)?;
+        let is_kernels = |section: &Section| section.sh_addr(LE) >= IMAGE_MAPPING.0;
+        if header.e_type(LE) == elf::ET_DYN && !vmlinux.sections.iter().any(is_kernels) {
+            return Err(ImageError::Flat);
+        }
+        Ok(vmlinux)
+    }
+
+    fn new(header: &'data Header, file: R) -> Result<Self, String> {
         let outside = |what: &str| format!("is cut short: its {what} lie outside the file");
         for count in [header.phnum(LE, file), header.shnum(LE, file)] {
             let count = count.map_err(|_| outside("headers"))?;
@@ -150,12 +163,7 @@ impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
         let Some(table) = self.sections.iter().find(|s| s.sh_type(LE) == elf::SHT_SYMTAB) else {
             return Ok(());
         };
-        let symbols = self.content(table, "symbols", MAX_SECTION)?;
-        let symbols: &[Symbol] = object::pod::slice_from_all_bytes(symbols)
-            .map_err(|()| "has a symbol table of an uneven size")?;
-        let names = usize::try_from(table.sh_link(LE)).ok().and_then(|at| self.sections.get(at));
-        let names = names.ok_or("has symbols without names")?;
-        let names = self.content(names, "symbol names", MAX_SECTION)?;
+        let (symbols, names) = (self.entries(table)?, self.symbol_names(table)?);
         for symbol in symbols.iter().filter(|symbol| symbol.st_info >> 4 == elf::STB_GLOBAL) {
             let value = VirtAddr(symbol.st_value.get(LE));
             for (name, expected) in [("_stext", start), ("_etext", end)] {
@@ -168,6 +176,19 @@ impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
             }
         }
         Ok(())
+    }
+
+    /// The symbols in a table.
+    pub(super) fn entries(&self, table: &Section) -> Result<&'data [Symbol], String> {
+        let symbols = self.content(table, "symbols", MAX_SECTION)?;
+        object::pod::slice_from_all_bytes(symbols)
+            .map_err(|()| "has a symbol table of an uneven size".to_owned())
+    }
+
+    /// The strings in which a table's symbols have their names.
+    pub(super) fn symbol_names(&self, table: &Section) -> Result<&'data [u8], String> {
+        let names = usize::try_from(table.sh_link(LE)).ok().and_then(|at| self.sections.get(at));
+        self.content(names.ok_or("has symbols without names")?, "symbol names", MAX_SECTION)
     }
 
     /// The only section of this name, which must have this type.
@@ -189,9 +210,7 @@ impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
 
     /// The name of a section; `None` if it is invalid, or longer than a kernel's names.
     pub(super) fn name(&self, section: &Section) -> Option<String> {
-        let start = usize::try_from(section.sh_name(LE)).ok()?;
-        let name = self.names.get(start..)?.split(|byte| *byte == 0).next()?;
-        Some(std::str::from_utf8(name).ok().filter(|name| name.len() <= MAX_NAME)?.to_owned())
+        Some(string(self.names, section.sh_name(LE))?.to_owned())
     }
 
     pub(super) fn content(
@@ -234,6 +253,20 @@ fn is_name(strings: &[u8], offset: u32, name: &str) -> bool {
     let found = usize::try_from(offset).ok().and_then(|offset| strings.get(offset..));
     let rest = found.and_then(|found| found.strip_prefix(name.as_bytes()));
     rest.is_some_and(|rest| rest.first() == Some(&0))
+}
+
+/// The string at `offset` of a string table; `None` if it is invalid, or longer than a kernel's
+/// names.
+pub(super) fn string(strings: &[u8], offset: u32) -> Option<&str> {
+    let rest = strings.get(usize::try_from(offset).ok()?..)?;
+    let rest = rest.get(..=MAX_NAME).unwrap_or(rest);
+    let end = rest.iter().position(|byte| *byte == 0)?;
+    std::str::from_utf8(rest.get(..end)?).ok()
+}
+
+/// Whether an address lies in the kernel image mapping.
+pub(super) fn is_mapped(address: u64) -> bool {
+    address.checked_sub(IMAGE_MAPPING.0).is_some_and(|distance| distance < IMAGE_SIZE)
 }
 
 /// The address of a section that lies entirely in the kernel image mapping.

@@ -32,11 +32,12 @@ pub(super) fn log_rest(kind: &str, count: usize) {
 }
 
 /// The claims among the candidates of one witness. A candidate is the address of its sign, with its
-/// claim or the check that failed. `text` returns the address of the kernel text in a claim.
+/// claim or the check that failed. `text` returns the address of the kernel text in a claim, if the
+/// claim has one.
 pub(super) fn claims_of<T>(
     witness: &str,
     candidates: impl Iterator<Item = (PhysAddr, Result<T, &'static str>)>,
-    text: impl Fn(&T) -> PhysAddr,
+    text: impl Fn(&T) -> Option<PhysAddr>,
 ) -> Vec<T> {
     let mut claims = Vec::new();
     let mut count = 0_usize;
@@ -45,11 +46,8 @@ pub(super) fn claims_of<T>(
         count = count.saturating_add(1);
         match claim {
             Ok(claim) => {
-                log::log!(
-                    level,
-                    "{witness}: the sign at {at} leads to a kernel text at {}",
-                    text(&claim)
-                );
+                let place = text(&claim).map_or_else(String::new, |text| format!(" at {text}"));
+                log::log!(level, "{witness}: the sign at {at} leads to a kernel text{place}");
                 claims.push(claim);
             }
             Err(check) => log::log!(level, "{witness}: rejected {at}: {check}"),
@@ -72,7 +70,9 @@ pub(super) fn log_findings(findings: &[Finding]) {
 }
 
 fn log_finding(level: Level, finding: &Finding) {
-    let Some(text) = finding.text_address() else { return };
+    let Some(text) = finding.text_address() else {
+        return log::log!(level, "text without a place: {}", finding.reason());
+    };
     for witness in finding.witnesses().iter().take(LOGGED_WITNESSES) {
         log::log!(level, "text at {text}: {} says: {}", witness.name, witness.says);
     }

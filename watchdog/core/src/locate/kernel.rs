@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::page_tables::Tables;
 use super::{Pulse, Symbols};
 use crate::memory::{PhysAddr, PhysRange, VirtAddr};
 
@@ -44,6 +45,14 @@ pub struct Kernel {
     pub page_table_root: PhysAddr,
     /// 4 or 5.
     pub paging_levels: u8,
+    /// The bit of page-table entries that means "encrypted memory", or 0.
+    pub encryption: u64,
+    /// Whether it maps modules from 512 MiB behind the start of the image mapping on, instead of
+    /// 1 GiB: it is built without KASLR (`KERNEL_IMAGE_SIZE`,
+    /// arch/x86/include/asm/page_64_types.h).
+    pub has_near_modules: bool,
+    /// Whether its text was mapped writable when it was located, although its boot was over.
+    pub is_writable: bool,
     /// How far KASLR moved the image from its link address, in bytes.
     pub kaslr_offset: u64,
     /// What the kernel adds to an image offset to get a physical address (`phys_base`); wraps.
@@ -54,6 +63,24 @@ pub struct Kernel {
     pub pulse: Pulse,
     /// The kernel's own symbol table.
     pub symbols: Arc<Symbols>,
+}
+
+impl Kernel {
+    /// Its own page tables.
+    #[must_use]
+    pub const fn tables(&self) -> Tables {
+        let Self { page_table_root: root, paging_levels: levels, encryption, .. } = *self;
+        Tables { root, levels, encryption }
+    }
+}
+
+/// Parts of a kernel that the kernel itself describes at another place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Displaced {
+    /// Physical address of the text, as the kernel states it.
+    pub claimed: PhysAddr,
+    /// Physical address at which it was found.
+    pub found: PhysAddr,
 }
 
 /// A kernel that could not be located.
@@ -67,13 +94,32 @@ pub struct Lost {
     pub witnesses: Vec<Witness>,
     /// The clocks that would advance if it lived, if its symbol table names them.
     pub pulse: Pulse,
+    /// Whether it states another place. It then belongs to a virtual machine, or all addresses of
+    /// this memory are wrong.
+    pub displaced: Option<Displaced>,
 }
 
 impl Lost {
     /// A loss for a reason that no witness gave.
     #[must_use]
     pub fn because(reason: String) -> Self {
-        Self { reason, text: None, witnesses: Vec::new(), pulse: Pulse::default() }
+        Self { reason, text: None, witnesses: Vec::new(), pulse: Pulse::default(), displaced: None }
+    }
+
+    /// The loss of a kernel that states another place, with the distance in its reason.
+    #[must_use]
+    pub(super) fn displaced(mut self, displaced: Displaced) -> Self {
+        let Displaced { claimed, found } = displaced;
+        let (distance, side) =
+            (claimed.0.abs_diff(found.0), if claimed > found { "above" } else { "below" });
+        self.reason.push_str(&format!(
+            ". Its VMCOREINFO says that its text is at {claimed}, {distance:#x} {side} the place \
+             where it is. Either the kernel is a virtual machine's, or all physical addresses of \
+             this memory are wrong by that distance: a file that lacks a hole of the machine must \
+             be given with its addresses, as raw:FILE@ADDRESS"
+        ));
+        self.displaced = Some(displaced);
+        self
     }
 }
 
@@ -89,6 +135,12 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// Whether this is a kernel that states another place than where it is.
+    #[must_use]
+    pub const fn is_displaced(&self) -> bool {
+        matches!(self, Self::Lost(Lost { displaced: Some(_), .. }))
+    }
+
     /// Physical address of the text, if any witness named one.
     #[must_use]
     pub fn text_address(&self) -> Option<PhysAddr> {

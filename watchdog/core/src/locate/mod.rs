@@ -9,9 +9,15 @@
 //! are therefore copied once, every count and pointer is bounded, and nothing panics.
 
 mod agreement;
+mod banner;
+mod boot;
 mod budget;
 mod bytes;
+mod claims;
+mod counters;
+mod direct_map;
 mod explain;
+mod facts;
 pub mod iomem;
 pub mod kallsyms;
 mod kernel;
@@ -21,16 +27,20 @@ mod recheck;
 mod report;
 mod scan;
 mod search;
+mod stop;
 #[cfg(test)]
 pub(crate) mod tests;
+mod text_end;
 mod vendor;
 pub mod vmcoreinfo;
 
 pub use budget::Budget;
+pub use direct_map::is_ram_of;
 pub use kallsyms::Symbols;
-pub use kernel::{Finding, Kernel, Lost, Text, Witness};
+pub use kernel::{Displaced, Finding, Kernel, Lost, Text, Witness};
 pub use pulse::{Beat, Pulse, living};
 pub use recheck::{Recheck, recheck};
 pub use report::Report;
 pub use search::{Search, locate};
+pub use stop::Stop;
 pub use vendor::{VendorClaim, VendorSign};

@@ -12,6 +12,9 @@
 //! (kernel/time/tick-sched.c, `tick_nohz_stop_tick`). Even then the soft-lockup detector, if
 //! enabled (bit 1 of `watchdog_enabled`), wakes each processor every two fifths of
 //! `watchdog_thresh` seconds (kernel/watchdog.c, 5.10 to 7.2).
+//!
+//! A symbol table without `CONFIG_KALLSYMS_ALL` names none of these. Words of the image that were
+//! seen to advance then stand for the clocks ([`counters`](super::counters)).
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,6 +36,9 @@ const THRESHOLDS: std::ops::RangeInclusive<u32> = 1..=60;
 /// `WATCHDOG_SOFTOCKUP_ENABLED` (include/linux/nmi.h).
 const DETECTOR_IS_ON: u64 = 2;
 
+/// Most words that stand for clocks.
+pub(super) const COUNTERS: usize = 4;
+
 /// The addresses of a kernel's clocks, by its own symbol table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pulse {
@@ -46,6 +52,8 @@ pub struct Pulse {
     detector: Option<PhysAddr>,
     /// Physical address of `watchdog_thresh`.
     threshold: Option<PhysAddr>,
+    /// Words that were seen to advance, if no symbol names a clock.
+    counters: [Option<PhysAddr>; COUNTERS],
 }
 
 /// The values of the clocks at one read.
@@ -53,6 +61,7 @@ pub struct Pulse {
 pub struct Beat {
     jiffies: Option<u64>,
     sequence: Option<u32>,
+    counters: [Option<u64>; COUNTERS],
     /// How long the clocks may stand still after this read.
     rest: Duration,
 }
@@ -65,7 +74,26 @@ impl Pulse {
     /// The pulse of a kernel with these symbols, at physical addresses.
     pub(super) const fn new(symbols: [Option<PhysAddr>; 5]) -> Self {
         let [jiffies, timekeeper, ticking, detector, threshold] = symbols;
-        Self { jiffies, timekeeper, ticking, detector, threshold }
+        Self { jiffies, timekeeper, ticking, detector, threshold, counters: [None; COUNTERS] }
+    }
+
+    /// Whether a symbol names a clock.
+    pub(super) const fn has_clock(&self) -> bool {
+        self.jiffies.is_some() || self.timekeeper.is_some()
+    }
+
+    /// Whether there is any sign of life to look at. Without one, it is unknown whether the kernel
+    /// lives.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.has_clock() || self.counters.iter().any(Option::is_some)
+    }
+
+    /// Lets words that were seen to advance stand for the clocks.
+    pub(super) fn add_counters(&mut self, found: Vec<PhysAddr>) {
+        for (counter, at) in self.counters.iter_mut().zip(found) {
+            *counter = Some(at);
+        }
     }
 
     /// Reads the clocks. A clock that cannot be read has no value.
@@ -78,6 +106,7 @@ impl Pulse {
         Beat {
             jiffies: long(self.jiffies),
             sequence: word(self.timekeeper),
+            counters: self.counters.map(long),
             rest: rest(word(self.ticking), word(self.threshold).filter(|_| is_on)),
         }
     }
@@ -100,8 +129,9 @@ fn rest(ticking: Option<u32>, threshold: Option<u32>) -> Duration {
 impl Beat {
     /// Whether any clock could be read.
     #[must_use]
-    pub const fn is_known(&self) -> bool {
-        self.jiffies.is_some() || self.sequence.is_some()
+    pub fn is_known(&self) -> bool {
+        let has_counter = self.counters.iter().any(Option::is_some);
+        self.jiffies.is_some() || self.sequence.is_some() || has_counter
     }
 
     /// How long the clocks of a living kernel may stand still after this read, by its own values.
@@ -114,7 +144,7 @@ impl Beat {
     /// The beat of a kernel that never sleeps, after so many ticks.
     #[must_use]
     pub fn of_ticks(ticks: u64) -> Self {
-        Self { jiffies: Some(ticks), sequence: None, rest: AWAKE }
+        Self { jiffies: Some(ticks), rest: AWAKE, ..Self::default() }
     }
 
     /// Whether a clock advanced since an earlier read as a clock does: forward, and not by years.
@@ -123,8 +153,15 @@ impl Beat {
         let ticks = self.jiffies.zip(before.jiffies).map(|(now, then)| now.wrapping_sub(then));
         let writes = self.sequence.zip(before.sequence);
         let writes = writes.map(|(now, then)| u64::from(now.wrapping_sub(then)));
-        [ticks, writes].into_iter().flatten().any(|step| (1..=MOST_TICKS).contains(&step))
+        let counters = self.counters.iter().zip(&before.counters);
+        let counts = counters.filter_map(|(now, then)| Some((*now)?.wrapping_sub((*then)?)));
+        [ticks, writes].into_iter().flatten().chain(counts).any(is_step)
     }
+}
+
+/// Whether a clock may advance by so much from one look to the next.
+pub(super) fn is_step(step: u64) -> bool {
+    (1..=MOST_TICKS).contains(&step)
 }
 
 /// Which of several kernels live: those whose clocks advance within `timeout`. Returns early if all

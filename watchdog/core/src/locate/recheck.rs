@@ -2,12 +2,19 @@
 
 use super::Kernel;
 use super::explain::LOGGED;
-use super::page_tables::{Run, aliases, executable, image_runs};
-use crate::memory::{Memory, PAGE_SIZE, PhysRange, ReadError};
+use super::page_tables::{IMAGE_MAPPING, NEAR_MODULES, Run, aliases, executable, image_runs};
+use crate::memory::{Memory, PAGE_SIZE, PhysRange, ReadError, VirtAddr};
 
 /// Most executable stretches outside the text that are listed one by one. The image mapping has
 /// room for 262,144 of them.
 const LISTED: usize = 64;
+
+/// Bytes of a large page.
+const LARGE_PAGE: u64 = 2 << 20;
+
+/// The finding about a text that had no write protection when it was located.
+const WRITABLE: &str = "the text is writable: the kernel was started with rodata=off, or its write \
+                        protection was removed";
 
 /// The result of a second walk of the page tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +41,7 @@ pub fn recheck(memory: &dyn Memory, kernel: &Kernel) -> Result<Recheck, ReadErro
         log::debug!("text at {}: {reason}", kernel.text.phys);
         Ok(Recheck::Gone { reason })
     };
-    let Some(runs) = image_runs(memory, kernel.page_table_root, kernel.paging_levels) else {
+    let Some(runs) = image_runs(memory, &kernel.tables()) else {
         return gone(format!(
             "the page tables at {} no longer map a kernel image",
             kernel.page_table_root
@@ -56,8 +63,17 @@ pub fn recheck(memory: &dyn Memory, kernel: &Kernel) -> Result<Recheck, ReadErro
             text.virt, text.phys
         ));
     };
-    let mut findings = open_mappings(memory, kernel, size);
-    let mut beyond = stretches.iter().filter(|run| *run != mapped);
+    let is_writable = kernel.is_writable && mapped.writable;
+    let mut findings = Vec::new();
+    if is_writable {
+        findings.push(WRITABLE.to_owned());
+    }
+    findings.extend(open_mappings(memory, kernel, size, is_writable));
+    // Modules are not part of the image, and are not judged.
+    let modules = VirtAddr(IMAGE_MAPPING.saturating_add(NEAR_MODULES));
+    let is_module = |run: &Run| kernel.has_near_modules && run.virt >= modules;
+    let is_expected = |run: &Run| is_module(run) || is_writable && is_of_image(kernel, run);
+    let mut beyond = stretches.iter().filter(|run| *run != mapped && !is_expected(run));
     findings.extend(beyond.by_ref().take(LISTED).map(|run| {
         format!("{} bytes at virtual {} outside the text are executable", run.size, run.virt)
     }));
@@ -65,7 +81,7 @@ pub fn recheck(memory: &dyn Memory, kernel: &Kernel) -> Result<Recheck, ReadErro
     if rest > 0 {
         findings.push(format!("{rest} more stretches outside the text are executable"));
     }
-    if mapped.virt != text.virt || mapped.size != size {
+    if !is_writable && (mapped.virt != text.virt || mapped.size != size) {
         findings.push(format!(
             "the executable mapping is {} bytes from {}, larger than the text",
             mapped.size, mapped.virt
@@ -77,15 +93,32 @@ pub fn recheck(memory: &dyn Memory, kernel: &Kernel) -> Result<Recheck, ReadErro
     Ok(Recheck::Same { findings })
 }
 
-/// Mappings of the text's frames, at any address, that are writable or open to user mode.
-fn open_mappings(memory: &dyn Memory, kernel: &Kernel, size: u64) -> Vec<String> {
+/// Whether a run maps a part of the image at its own address. Without write protection, the kernel
+/// leaves all of its image executable as well, in large pages.
+fn is_of_image(kernel: &Kernel, run: &Run) -> bool {
+    let apart = |virt: u64, phys: u64| virt.wrapping_sub(phys);
+    let end = kernel.image.end().0.checked_next_multiple_of(LARGE_PAGE);
+    let run_end = run.phys.checked_add(run.size).map(|end| end.0);
+    apart(run.virt.0, run.phys.0) == apart(kernel.text.virt.0, kernel.text.phys.0)
+        && run.phys >= kernel.image.start()
+        && run_end.zip(end).is_some_and(|(run_end, end)| run_end <= end)
+}
+
+/// Mappings of the text's frames, at any address, that are writable or open to user mode. If the
+/// text `is_writable` at its own address, other writable mappings say nothing more.
+fn open_mappings(
+    memory: &dyn Memory,
+    kernel: &Kernel,
+    size: u64,
+    is_writable: bool,
+) -> Vec<String> {
     let Some(frames) = PhysRange::with_size(kernel.text.phys, size) else { return Vec::new() };
-    let (root, levels) = (kernel.page_table_root, kernel.paging_levels);
-    let found = aliases(memory, root, levels, frames, memory.ranges().size());
+    let root = kernel.page_table_root;
+    let found = aliases(memory, &kernel.tables(), frames, memory.ranges().size());
     let mut findings = Vec::new();
     for run in &found.runs {
         let Some(part) = run.frames() else { continue };
-        if run.writable {
+        if run.writable && !is_writable {
             findings.push(format!("frames {part} of the text are mapped writable at {}", run.virt));
         }
         if run.user {

@@ -1,11 +1,12 @@
 //! One pass over memory, which finds the signs for all witnesses.
 
+use std::iter;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use super::bytes::{u32_at, u64_at};
-use super::{VendorSign, iomem, kallsyms, page_tables, vmcoreinfo};
+use super::{Stop, VendorSign, iomem, kallsyms, page_tables, vmcoreinfo};
 use crate::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange, RangeSet, ReadError};
 
 /// Bytes copied at a time. They fit the second-level cache, so that each byte leaves memory once.
@@ -62,6 +63,7 @@ pub(super) fn scan(
     within: &RangeSet,
     images: &[VendorSign],
     pace: Pace,
+    stop: &Stop,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Signs, ReadError> {
     let pass = Pass {
@@ -71,6 +73,7 @@ pub(super) fn scan(
         next: AtomicUsize::new(0),
         done: AtomicU64::new(0),
         failed: AtomicBool::new(false),
+        stop,
     };
     let total = within.size();
     let helpers = pace.threads.min(pass.chunks.len()).saturating_sub(1);
@@ -85,6 +88,7 @@ pub(super) fn scan(
         }
         Ok(signs)
     })?;
+    stop.check()?;
     progress(total, total);
     signs.sort();
     Ok(signs)
@@ -155,6 +159,7 @@ struct Pass<'a> {
     next: AtomicUsize,
     done: AtomicU64,
     failed: AtomicBool,
+    stop: &'a Stop,
 }
 
 impl Pass<'_> {
@@ -162,6 +167,7 @@ impl Pass<'_> {
         let mut signs = Signs::default();
         let mut buffer = vec![0; (CHUNK as usize).saturating_add(OVERLAP)];
         while !self.failed.load(Ordering::Relaxed)
+            && !self.stop.is_asked()
             && let Some(chunk) = self.chunks.get(self.next.fetch_add(1, Ordering::Relaxed))
         {
             self.look(chunk, &mut buffer, &mut signs)
@@ -186,7 +192,7 @@ impl Pass<'_> {
         let there = usize::try_from(there.unwrap_or_default()).unwrap_or(usize::MAX);
         let length = size.saturating_add(OVERLAP).min(there).max(size);
         let Some(copied) = buffer.get_mut(..length) else { return Ok(()) };
-        self.memory.read(chunk.start(), copied)?;
+        self.read(chunk.start(), copied)?;
         self.vendor_notes(chunk.start(), copied, size, signs);
         let mut offset = 0;
         while offset < size {
@@ -201,6 +207,29 @@ impl Pass<'_> {
             let end = next.saturating_add(OVERLAP).min(length);
             self.words(at, piece, copied.get(offset..end).unwrap_or_default(), signs);
             offset = next;
+        }
+        Ok(())
+    }
+
+    /// Reads memory. Pages that a driver of node 0 claimed since the source was opened are zeros.
+    fn read(&self, at: PhysAddr, copied: &mut [u8]) -> Result<(), ReadError> {
+        match self.memory.read(at, copied) {
+            Err(error) if error.is_claimed() => {
+                copied.fill(0);
+                log::debug!("a part is not searched: {error}");
+            }
+            other => return other,
+        }
+        // Only the first piece of a range may begin within a page.
+        let first = (PAGE_SIZE as usize).saturating_sub((at.0 % PAGE_SIZE) as usize);
+        let (head, rest) = copied.split_at_mut(first.min(copied.len()));
+        let mut next = at;
+        for page in iter::once(head).chain(rest.chunks_mut(PAGE_SIZE as usize)) {
+            match self.memory.read(next, page) {
+                Err(error) if error.is_claimed() => page.fill(0),
+                other => other?,
+            }
+            next = next.checked_add(page.len() as u64).unwrap_or(next);
         }
         Ok(())
     }

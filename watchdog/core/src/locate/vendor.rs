@@ -19,6 +19,8 @@ pub struct VendorSign {
     distance: i64,
     text_size: u64,
     build_id: String,
+    release: String,
+    banner: String,
 }
 
 impl VendorSign {
@@ -31,6 +33,22 @@ impl VendorSign {
             distance: image.build_id_note_offset(),
             text_size: image.text_size(),
             build_id: hex(image.build_id()),
+            release: image.release().to_owned(),
+            banner: image.banner().to_owned(),
+        }
+    }
+
+    /// The sign of an image that is made up.
+    #[cfg(test)]
+    pub(super) fn made_up(note: &[u8], distance: i64, text_size: u64, release: &str) -> Self {
+        Self {
+            file: "made up".to_owned(),
+            note: Finder::new(note).into_owned(),
+            distance,
+            text_size,
+            build_id: "c0ffee".to_owned(),
+            release: release.to_owned(),
+            banner: format!("Linux version {release} (made up)"),
         }
     }
 
@@ -58,6 +76,8 @@ impl VendorSign {
             phys: PhysAddr(note_at.0.checked_sub_signed(self.distance)?),
             size: self.text_size,
             build_id: self.build_id.clone(),
+            release: self.release.clone(),
+            banner: self.banner.clone(),
         })
     }
 }
@@ -73,4 +93,8 @@ pub struct VendorClaim {
     pub size: u64,
     /// In hexadecimal.
     pub build_id: String,
+    /// As in `uname -r`. Foreign text.
+    pub release: String,
+    /// As in `/proc/version`. Foreign text.
+    pub banner: String,
 }

@@ -25,6 +25,10 @@ pub struct NoteClaim {
     pub phys: PhysAddr,
     /// Physical address of `SYMBOL(init_top_pgt)` or `SYMBOL(swapper_pg_dir)`.
     pub root: Option<PhysAddr>,
+    /// `NUMBER(sme_mask)`, the bit of page-table entries that means "encrypted memory", or 0.
+    pub encryption: Option<u64>,
+    /// `NUMBER(KERNEL_IMAGE_SIZE)`: bytes of the image mapping. Modules are mapped behind it.
+    pub mapping_size: Option<u64>,
 }
 
 /// Whether a page begins with the note, with or without its ELF header.
@@ -69,6 +73,8 @@ pub(super) fn examine(page: &[u8]) -> Result<NoteClaim, &'static str> {
     };
     let virt = symbol("_stext").ok_or("the note has no address as SYMBOL(_stext)")?;
     let root = symbol("init_top_pgt").or_else(|| symbol("swapper_pg_dir"));
+    let encryption = value("NUMBER(sme_mask)").and_then(|mask| mask.parse().ok());
+    let mapping_size = value("NUMBER(KERNEL_IMAGE_SIZE)").and_then(|size| size.parse().ok());
     let release = value("OSRELEASE").filter(|release| !release.is_empty());
     let release = release.ok_or("the note has no OSRELEASE")?;
     let is_hex =
@@ -79,6 +85,8 @@ pub(super) fn examine(page: &[u8]) -> Result<NoteClaim, &'static str> {
         virt,
         phys: physical(virt).ok_or("the note's _stext is not in the kernel image mapping")?,
         root: root.and_then(physical),
+        encryption,
+        mapping_size,
     })
 }
 

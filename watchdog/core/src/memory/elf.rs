@@ -82,6 +82,9 @@ pub(super) fn headers(file: &File) -> Result<Headers, DumpError> {
         return Err(DumpError::HeaderSize(header.e_phentsize.get(LE)));
     }
     let count = header_count(file, header)?;
+    if count == 0 && header.e_shnum.get(LE) != 0 {
+        return Err(DumpError::Foreign(foreign::NO_SEGMENTS));
+    }
     if count > MAX_HEADERS {
         return Err(DumpError::TooMany(MAX_HEADERS));
     }

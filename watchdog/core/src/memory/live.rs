@@ -85,7 +85,7 @@ impl Memory for Live {
             return part(shared, Reason::SharedPage);
         }
         match &self.rest {
-            Ok(_) => part(missing, Reason::NotAsked),
+            Ok(devmem) => devmem.refusal(&missing),
             Err(error) => part(missing, Reason::Unavailable(Arc::clone(error))),
         }
     }

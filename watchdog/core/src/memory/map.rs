@@ -8,47 +8,20 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{PhysAddr, PhysRange, RangeSet, Reason, Refusal};
+use super::lent::{Lent, LentTo, instances};
+use super::resources::{
+    Resource, inclusive, is_local_apic, is_own_kernel, is_persistent, is_plain_memory,
+    is_system_ram, read_iomem, resources,
+};
+use super::{MapError, PhysAddr, PhysRange, RangeSet, Reason, Refusal};
 
 /// The page of the local APIC's registers, at the default address of `IA32_APIC_BASE`
 /// (`APIC_DEFAULT_PHYS_BASE`, arch/x86/include/asm/apicdef.h).
 const LOCAL_APIC: PhysRange = PhysRange::page_at(PhysAddr(0xfee0_0000));
 
-const IOMEM: &str = "/proc/iomem";
-
-/// Why the memory map is unknown.
-#[derive(Debug, thiserror::Error)]
-pub enum MapError {
-    /// A file could not be read.
-    #[error("cannot read {path}")]
-    Read {
-        /// The file.
-        path: String,
-        /// The operating system's error.
-        #[source]
-        error: io::Error,
-    },
-    /// The kernel hides the addresses.
-    #[error(
-        "/proc/iomem shows no addresses: reading physical memory needs root (CAP_SYS_ADMIN and \
-         CAP_SYS_RAWIO); run it with sudo"
-    )]
-    Hidden,
-    /// A line has an unknown form.
-    #[error("{path} has a line of unknown form: `{line}`")]
-    Form {
-        /// The file.
-        path: String,
-        /// The line.
-        line: String,
-    },
-    /// The firmware's map is missing.
-    #[error(
-        "/sys/firmware/memmap is empty or missing (CONFIG_FIRMWARE_MEMMAP): nodes cannot be \
-         discovered; name them with --node NAME=START..END"
-    )]
-    NoFirmwareMap,
-}
+/// Largest size of the part of a kernel image that no resource names: it lies behind the BSS
+/// (`.brk`, arch/x86/kernel/vmlinux.lds.S, 6.12).
+const BEHIND_BSS: u64 = 16 << 20;
 
 /// Node 0's view of physical memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,6 +36,13 @@ pub struct MemoryMap {
     pub devices: RangeSet,
     /// The local APIC's registers, through which one CPU starts another. Part of `devices`.
     pub local_apic: RangeSet,
+    /// Memory that node 0 lends to another kernel. It may be a part of `system_ram`.
+    pub lent: Vec<Lent>,
+    /// Memory that drivers claim inside other memory, with the name of the claim. `/dev/mem` may
+    /// refuse it, or not: that depends on the kernel's configuration.
+    pub claimed: Vec<(PhysRange, String)>,
+    /// The image of node 0's own kernel. Part of `system_ram`.
+    pub own_kernel: RangeSet,
 }
 
 impl MemoryMap {
@@ -84,13 +64,44 @@ impl MemoryMap {
         if self.firmware_ram.is_empty() {
             return Err(MapError::NoFirmwareMap);
         }
-        Ok(self.firmware_ram.difference(&self.system_ram).difference(&self.devices))
+        let unused = self.firmware_ram.difference(&self.system_ram).difference(&self.devices);
+        Ok(unused.difference(&self.lent_memory()).difference(&self.own_kernel))
     }
 
-    /// Why `/dev/mem` does not show all of `range`: a part is RAM of this kernel, persistent memory
-    /// or a device's.
+    /// All memory that node 0 lends to other kernels.
+    #[must_use]
+    pub fn lent_memory(&self) -> RangeSet {
+        self.lent.iter().map(|lent| lent.range).collect()
+    }
+
+    /// The memory of node 0's own kernel image, if reserved memory surrounds it.
+    ///
+    /// The kernel places itself before it applies `memmap=`. It then makes its image System RAM
+    /// again (`e820_add_kernel_range()`, arch/x86/kernel/setup.c, 6.1 to 7.2), and nothing else.
+    #[must_use]
+    pub fn kernel_in_reserved(&self) -> Option<PhysRange> {
+        let own = self.own_kernel.ranges();
+        let image = PhysRange::new(own.first()?.start(), own.last()?.end())?;
+        let ram = self.system_ram.find(image.start()).copied().unwrap_or(image);
+        let behind = ram.end().checked_sub(image.end())?;
+        let reserved = self.reserved().ok()?;
+        let touches = |range: &&PhysRange| range.end() == ram.start() || ram.end() == range.start();
+        let is_surrounded = reserved.ranges().iter().filter(touches).count() == 2;
+        let is_its_own = ram.start().page() == image.start().page() && behind <= BEHIND_BSS;
+        (is_surrounded && is_its_own).then_some(ram)
+    }
+
+    /// Why `/dev/mem` does not show all of `range`: a part is lent, RAM of this kernel, persistent
+    /// memory or a device's.
     #[must_use]
     pub fn refusal_of_devmem(&self, range: &PhysRange) -> Option<Refusal> {
+        if let Some(refusal) = refusal_of_lent(&self.lent, range) {
+            return Some(refusal);
+        }
+        let own = self.kernel_in_reserved();
+        if let Some(part) = own.and_then(|own| own.intersection(range)) {
+            return Some(Refusal { range: part, reason: Reason::OwnKernel });
+        }
         if let Some(part) = self.system_ram.parts(range).next() {
             let ram = self.system_ram.find(part.start()).copied().unwrap_or(part);
             return Some(Refusal { range: part, reason: Reason::SystemRam(ram) });
@@ -101,6 +112,16 @@ impl MemoryMap {
         let range = self.devices.parts(range).next()?;
         Some(Refusal { range, reason: Reason::Device })
     }
+}
+
+/// The refusal of `/dev/mem` to show the part of `range` that is lent. An instance takes
+/// precedence over the pool around it.
+fn refusal_of_lent(lent: &[Lent], range: &PhysRange) -> Option<Refusal> {
+    let parts = lent.iter().filter_map(|it| Some((it.range.intersection(range)?, it)));
+    let (part, Lent { range, to }) = parts.min_by_key(|(_, it)| it.to.clone())?;
+    let memory = instances(lent).remove(to).unwrap_or_else(|| [*range].into_iter().collect());
+    let node = format!("--node {}={}", to.node_name(), memory.in_brief());
+    Some(Refusal { range: part, reason: Reason::Lent(to.clone(), node) })
 }
 
 /// Parses `/proc/iomem`, which gives everything but the firmware's map.
@@ -119,9 +140,17 @@ pub(super) fn parse_iomem(text: &str) -> Result<MemoryMap, MapError> {
         if is_system_ram(name) {
             // At any depth: RAM that is added later may lie inside reserved memory.
             map.system_ram.insert(range);
-        } else if depth == 0 && !is_plain_memory(name) {
-            // Other children lie inside a parent that is classified already.
-            map.devices.insert(range);
+        } else if let Some(to) = LentTo::by_name(name) {
+            map.lent.push(Lent { range, to });
+        } else if is_own_kernel(name) {
+            map.own_kernel.insert(range);
+        } else if !is_plain_memory(name) {
+            if depth == 0 {
+                map.devices.insert(range);
+            } else {
+                // Its parent is classified already.
+                map.claimed.push((range, name.to_owned()));
+            }
         }
         if is_persistent(name) {
             map.persistent.insert(range);
@@ -131,64 +160,6 @@ pub(super) fn parse_iomem(text: &str) -> Result<MemoryMap, MapError> {
         return Err(MapError::Hidden);
     }
     Ok(map)
-}
-
-/// One line of `/proc/iomem`.
-pub(super) struct Resource<'a> {
-    pub(super) range: PhysRange,
-    pub(super) name: &'a str,
-    /// Number of resources that contain it.
-    pub(super) depth: usize,
-}
-
-/// The lines of `/proc/iomem`. A resource is indented by two spaces for each resource that contains
-/// it (`r_show()`, kernel/resource.c).
-pub(super) fn resources(text: &str) -> impl Iterator<Item = Result<Resource<'_>, MapError>> {
-    text.lines().map(|line| {
-        let form = || MapError::Form { path: IOMEM.to_owned(), line: line.to_owned() };
-        let (addresses, name) = line.split_once(" : ").ok_or_else(form)?;
-        let (start, end) = addresses.trim_start().split_once('-').ok_or_else(form)?;
-        let range = inclusive(start, end).ok_or_else(form)?;
-        let indent = addresses.len().saturating_sub(addresses.trim_start().len());
-        Ok(Resource { range, name, depth: indent / 2 })
-    })
-}
-
-/// The current content of `/proc/iomem`.
-pub(super) fn read_iomem() -> Result<String, MapError> {
-    fs::read_to_string(IOMEM).map_err(|error| MapError::Read { path: IOMEM.to_owned(), error })
-}
-
-/// Whether a name is that of System RAM, including hot-added RAM: "System RAM (kmem)" and "System
-/// RAM (virtio_mem)".
-pub(super) fn is_system_ram(name: &str) -> bool {
-    name.starts_with("System RAM")
-}
-
-/// Whether a name is that of persistent memory, including "Persistent Memory (legacy)" of
-/// `memmap=…!…`.
-pub(super) fn is_persistent(name: &str) -> bool {
-    name.to_ascii_lowercase().starts_with("persistent memory")
-}
-
-fn is_local_apic(name: &str) -> bool {
-    name.eq_ignore_ascii_case("local apic")
-}
-
-/// Whether a name stands for memory without a driver (`e820_type_to_string`, arch/x86/kernel/e820.c
-/// 6.1).
-pub(super) fn is_plain_memory(name: &str) -> bool {
-    // Since 6.18 some names are lower case: compare without case.
-    let name = name.to_ascii_lowercase();
-    ["reserved", "soft reserved", "unknown e820 type", "ram buffer"].contains(&name.as_str())
-}
-
-/// A range from two hexadecimal numbers without `0x`, the second inclusive.
-fn inclusive(start: &str, end: &str) -> Option<PhysRange> {
-    let start = u64::from_str_radix(start, 16).ok()?;
-    let end = u64::from_str_radix(end, 16).ok()?;
-    // The last address of the address space cannot be an exclusive end. No memory lies there.
-    PhysRange::new(PhysAddr(start), PhysAddr(end.saturating_add(1)))
 }
 
 /// Reads the firmware's map: one directory for each entry, with `start`, `end` and `type`.

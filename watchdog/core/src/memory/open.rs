@@ -5,14 +5,27 @@ use std::{fs, io};
 
 use super::dump_error::DumpError;
 use super::source_error::SourceError;
-use super::{DevMem, Dump, Kcore, Live, MemoryMap, PhysAddr, RangeSet, RawImage};
+use super::{DevMem, Dump, Kcore, Live, MemoryMap, PhysAddr, RangeSet, RawImage, RawPiece};
 
-/// Opens an image whose first byte is physical address `base`.
+/// Opens an image whose first byte is physical address `base`. A file in a known format that is not
+/// raw is refused with advice.
 ///
 /// # Errors
 /// [`SourceError::Image`].
 pub fn open_raw(path: &Path, base: PhysAddr) -> Result<RawImage, SourceError> {
-    RawImage::open(path, base).map_err(|error| SourceError::Image { path: path.to_owned(), error })
+    RawImage::open(path, base).map_err(|error| no_image(path, error))
+}
+
+/// Opens an image that holds these pieces of memory, one after the other.
+///
+/// # Errors
+/// [`SourceError::Image`].
+pub fn open_pieces(path: &Path, pieces: &[RawPiece]) -> Result<RawImage, SourceError> {
+    RawImage::open_pieces(path, pieces).map_err(|error| no_image(path, error))
+}
+
+fn no_image(path: &Path, error: io::Error) -> SourceError {
+    SourceError::Image { path: path.to_owned(), error }
 }
 
 /// Opens an ELF core.
@@ -74,6 +87,7 @@ pub fn open_kcore(map: &MemoryMap, asked: Option<&RangeSet>) -> Result<Kcore, So
 pub fn open_live(map: &MemoryMap, asked: &RangeSet) -> Result<Live, SourceError> {
     let ram = open_kcore(map, Some(asked));
     let rest = open_devmem(Live::beside_ram(map, asked));
+    let rest = rest.map(|devmem| devmem.explained_by(map.clone()));
     Live::new(map.clone(), ram, rest)
 }
 

@@ -54,6 +54,9 @@ pub enum ReadError {
         /// Which part, and why.
         refusal: Box<Refusal>,
     },
+    /// The search was asked to stop.
+    #[error("the search of memory was stopped")]
+    Stopped,
     /// The operating system refused.
     #[error("cannot read {length} bytes at physical {at} from {source_name}")]
     Io {
@@ -67,6 +70,15 @@ pub enum ReadError {
         #[source]
         error: std::io::Error,
     },
+}
+
+impl ReadError {
+    /// Whether a driver of node 0 claimed a part of the range. Memory beside it is readable.
+    #[must_use]
+    pub fn is_claimed(&self) -> bool {
+        let Self::Refused { refusal, .. } = self else { return false };
+        matches!(refusal.reason, Reason::Claimed(_))
+    }
 }
 
 /// Admits a read of `length` bytes at `at`: its range if `memory` serves all of it, `None` if

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{PhysRange, SourceError};
+use super::{LentTo, PhysRange, SourceError};
 
 /// A part of memory that a source does not serve.
 #[derive(Clone, Debug)]
@@ -49,6 +49,27 @@ pub enum Reason {
          map. To look at this kernel's own memory, use --memory live or --memory kcore"
     )]
     SystemRam(PhysRange),
+    /// The part is the image of this kernel itself, inside memory that `memmap=` reserves.
+    #[error(
+        "is the image of this kernel itself. KASLR or the boot loader placed the kernel there \
+         before memmap= reserved the memory around it, so no node can use the range and the guard \
+         does not cover it. Start this kernel with `nokaslr`, or with at most four memmap= (KASLR \
+         avoids no more), and reboot; or leave the range out of --node"
+    )]
+    OwnKernel,
+    /// The part is memory that this kernel lends to another one.
+    #[error(
+        "is memory that this kernel lends to another one ({0}). This kernel still owns it, so the \
+         guard does not cover it. To look at the kernel there, use --memory live with {1}"
+    )]
+    Lent(LentTo, String),
+    /// The part is claimed or mapped by a driver of node 0, as the text says. `/dev/mem` refuses
+    /// to show it (`iomem_is_exclusive()`, kernel/resource.c, 5.10 to 7.2).
+    #[error(
+        "is {0}, and this kernel does not let /dev/mem show it. Unload the driver to read this \
+         part, or leave it out of --node"
+    )]
+    Claimed(String),
     /// The part is persistent memory, which drivers of node 0 manage.
     #[error(
         "is persistent memory to this kernel. The kernel's drivers may write to the range, or turn \

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
-use super::{PhysAddr, parse_address};
+use super::{PhysAddr, RawPiece, parse_address};
 
 /// A source of physical memory, as the user names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +24,13 @@ pub enum MemorySource {
         path: PathBuf,
         /// Physical address of its first byte.
         base: PhysAddr,
+    },
+    /// A file that holds several pieces of memory, one after the other.
+    Pieces {
+        /// The file.
+        path: PathBuf,
+        /// Where each piece lies, in the order of the file.
+        pieces: Vec<RawPiece>,
     },
     /// An ELF core.
     Elf {
@@ -57,7 +64,14 @@ impl FromStr for MemorySource {
         }
         match text.split_once(':').filter(|(_, file)| !file.is_empty()) {
             Some(("raw", file)) => {
-                // A file name may hold an `@`. Only a number after the last one is an address.
+                // A file name may hold an `@`. Only numbers after the last one are addresses.
+                let list = file.rsplit_once('@').filter(|(path, _)| !path.is_empty());
+                if let Some((path, Some(pieces))) =
+                    list.map(|(path, list)| (path, RawPiece::parse_list(list)))
+                {
+                    let pieces = pieces.map_err(|error| error.to_string())?;
+                    return Ok(Self::Pieces { path: path.into(), pieces });
+                }
                 let (path, base) = file
                     .rsplit_once('@')
                     .and_then(|(path, base)| Some((path, parse_address(base).ok()?)))
@@ -69,7 +83,7 @@ impl FromStr for MemorySource {
             Some(("lime", file)) => Ok(Self::Lime { path: file.into() }),
             _ => Err(format!(
                 "unknown memory source `{text}`; expected `devmem`, `kcore`, `live`, \
-                 `raw:FILE[@PHYS]`, `elf:FILE` or `lime:FILE`"
+                 `raw:FILE[@PHYS[+LENGTH,PHYS+LENGTH…]]`, `elf:FILE` or `lime:FILE`"
             )),
         }
     }
@@ -82,6 +96,10 @@ impl fmt::Display for MemorySource {
             Self::Kcore => f.write_str("kcore"),
             Self::Live => f.write_str("live"),
             Self::Raw { path, base } => write!(f, "raw:{}@{base}", path.display()),
+            Self::Pieces { path, pieces } => {
+                let pieces: Vec<_> = pieces.iter().map(ToString::to_string).collect();
+                write!(f, "raw:{}@{}", path.display(), pieces.join(","))
+            }
             Self::Elf { path } => write!(f, "elf:{}", path.display()),
             Self::Lime { path } => write!(f, "lime:{}", path.display()),
         }
@@ -103,6 +121,10 @@ mod tests {
     #[test]
     fn parse() {
         let raw = |path: &str, base| MemorySource::Raw { path: path.into(), base: PhysAddr(base) };
+        let pieces = |list: &[(u64, Option<u64>)]| MemorySource::Pieces {
+            path: "ram".into(),
+            pieces: list.iter().map(|&(at, size)| RawPiece { base: PhysAddr(at), size }).collect(),
+        };
         for (text, expected) in [
             ("devmem", MemorySource::DevMem),
             ("kcore", MemorySource::Kcore),
@@ -111,6 +133,10 @@ mod tests {
             ("raw:ram@0x38000000", raw("ram", 0x3800_0000)),
             ("raw:me@home/ram", raw("me@home/ram", 0)),
             ("raw:@5", raw("@5", 0)),
+            ("raw:@0+0x1000", raw("@0+0x1000", 0)),
+            ("raw:a@b+c,d", raw("a@b+c,d", 0)),
+            ("raw:ram@0+0x80000000", pieces(&[(0, Some(2 << 30))])),
+            ("raw:ram@0+0x80000000,0x100000000", pieces(&[(0, Some(2 << 30)), (4 << 30, None)])),
             ("elf:me@0x10", MemorySource::Elf { path: "me@0x10".into() }),
             ("lime:a:b", MemorySource::Lime { path: "a:b".into() }),
         ] {
@@ -118,7 +144,9 @@ mod tests {
             assert_eq!(source, expected);
             assert_eq!(source.to_string().parse(), Ok(expected));
         }
-        for wrong in ["", "raw:", "elf:", "lime:", "ram.img", "devmem:x", "kcore:", "Live"] {
+        for wrong in
+            ["", "raw:", "elf:", "lime:", "ram.img", "devmem:x", "kcore:", "Live", "raw:a@0+,1"]
+        {
             assert!(wrong.parse::<MemorySource>().is_err(), "{wrong}");
         }
     }

@@ -5,9 +5,8 @@
 
 use std::fmt;
 
-use super::map::{
-    is_persistent, is_plain_memory, is_system_ram, parse_iomem, read_iomem, resources,
-};
+use super::map::parse_iomem;
+use super::resources::{is_persistent, is_plain_memory, is_system_ram, read_iomem, resources};
 use super::{MapError, PhysRange, RangeSet};
 
 /// A part of memory that node 0 uses, and how.

@@ -100,6 +100,17 @@ pub struct ImageSigns {
 }
 
 impl ImageSigns {
+    /// Whether the kernel matches this image in all but its place: KASLR moved the kernel, and the
+    /// image has no relocations.
+    #[must_use]
+    pub fn lack_relocations(&self, kernel: &Kernel) -> bool {
+        !self.is_movable_to(kernel) && Self { is_relocatable: true, ..self.clone() }.fit(kernel)
+    }
+
+    fn is_movable_to(&self, kernel: &Kernel) -> bool {
+        kernel.text.virt.0 == self.link_address || self.is_relocatable
+    }
+
     /// Whether the kernel matches this image.
     #[must_use]
     pub fn fit(&self, kernel: &Kernel) -> bool {
@@ -107,7 +118,7 @@ impl ImageSigns {
         let same_id = kernel.build_id.as_ref().is_none_or(|id| *id == self.build_id);
         let same_banner = kernel.banner == self.banner;
         let same_size = kernel.text.size == self.size;
-        let movable = kernel.text.virt.0 == self.link_address || self.is_relocatable;
+        let movable = self.is_movable_to(kernel);
         log::debug!(
             "image and kernel: same build id {same_id}, same banner {same_banner}, same size \
              {same_size}, can be where KASLR put it {movable}"
@@ -122,6 +133,16 @@ pub enum BaselineError {
     /// The file is not a usable kernel image.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The image cannot be moved, but its kernel moves itself.
+    #[error(
+        "cannot judge by {file}: it has no relocations, but its kernel is built with KASLR \
+         (CONFIG_RANDOMIZE_BASE), which moves it at boot. Give the bzImage of the same build, or \
+         its vmlinux.unstripped (since 6.15)"
+    )]
+    NoRelocations {
+        /// The image file.
+        file: String,
+    },
     /// The image lacks data that judging needs.
     #[error("cannot judge by {file}: {error}")]
     Reference {
@@ -141,15 +162,30 @@ impl Baseline {
     /// # Errors
     /// [`BaselineError`] when the file is not an image with all data that judging needs.
     pub fn of_image(file: &Path) -> Result<Self, BaselineError> {
-        let (bytes, unpacked) = image::open_unpacked(file)?;
+        let (bytes, laid_out) = lay_out(file)?;
+        Self::of_laid_out(file, bytes, &laid_out)
+    }
+
+    /// As [`Self::of_image`], for every later boot of the kernel: KASLR may move it to any place.
+    ///
+    /// # Errors
+    /// As [`Self::of_image`], and when KASLR moves the kernel but the image has no relocations.
+    pub fn import(file: &Path) -> Result<Self, BaselineError> {
+        let (bytes, laid_out) = lay_out(file)?;
+        if laid_out.relocations.is_empty() && laid_out.has_kaslr() {
+            return Err(BaselineError::NoRelocations { file: file.display().to_string() });
+        }
+        Self::of_laid_out(file, bytes, &laid_out)
+    }
+
+    fn of_laid_out(
+        file: &Path,
+        bytes: Digest,
+        laid_out: &KernelImage,
+    ) -> Result<Self, BaselineError> {
         let source = file.display().to_string();
         let failed = |error| BaselineError::Reference { file: source.clone(), error };
-        let laid_out = KernelImage::lay_out(&unpacked).map_err(|error| ImageError::Unusable {
-            path: file.to_owned(),
-            error: Box::new(error),
-        })?;
-        drop(unpacked);
-        let reference = Reference::of_image(&laid_out).map_err(failed)?;
+        let reference = Reference::of_image(laid_out).map_err(failed)?;
         Ok(Self {
             kind: BaselineKind::Image,
             identity: Identity {
@@ -225,10 +261,36 @@ impl Baseline {
     }
 }
 
+fn lay_out(file: &Path) -> Result<(Digest, KernelImage), ImageError> {
+    let (bytes, unpacked) = image::open_unpacked(file)?;
+    let unusable = |error| ImageError::Unusable { path: file.to_owned(), error: Box::new(error) };
+    Ok((bytes, KernelImage::lay_out(&unpacked).map_err(unusable)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::locate::tests::made_up::{FIRST, Machine};
+
+    /// Check that an image without relocations is told from one of another kernel.
+    #[test]
+    fn lacking_relocations() {
+        let kernel = Machine::with(FIRST).kernel();
+        let signs = ImageSigns {
+            build_id: kernel.build_id.clone().unwrap_or_default(),
+            banner: kernel.banner.clone(),
+            size: kernel.text.size,
+            link_address: kernel.text.virt.0 - (16 << 20),
+            is_relocatable: false,
+        };
+        assert!(!signs.fit(&kernel) && signs.lack_relocations(&kernel));
+        let whole = ImageSigns { is_relocatable: true, ..signs.clone() };
+        assert!(whole.fit(&kernel) && !whole.lack_relocations(&kernel));
+        let unmoved = ImageSigns { link_address: kernel.text.virt.0, ..signs.clone() };
+        assert!(unmoved.fit(&kernel) && !unmoved.lack_relocations(&kernel));
+        let other = ImageSigns { banner: "another".to_owned(), ..signs };
+        assert!(!other.fit(&kernel) && !other.lack_relocations(&kernel));
+    }
 
     /// Check that a text up to the bound is learned and a larger one is refused.
     #[test]

@@ -6,6 +6,7 @@ use iced_x86::{
     Decoder, DecoderOptions, Formatter, GasFormatter, Instruction, SymbolResolver, SymbolResult,
 };
 
+use super::instruction::instruction_at;
 use super::reference::{ImageSymbols, Reference};
 use crate::memory::VirtAddr;
 use crate::text::printable;
@@ -47,26 +48,8 @@ impl Disassembler {
         }
         let last = self.last.filter(|(function, begin)| *function == start && *begin <= at);
         let from = last.map_or(start, |(_, begin)| begin);
-        let begin = Self::decode_to(text, from, at);
+        let (begin, _) = instruction_at(text, from, at);
         self.last = Some((start, begin));
-        begin
-    }
-
-    /// The same, decoded from an instruction at `from`.
-    fn decode_to(text: &[u8], from: u32, at: u32) -> u32 {
-        let code = text.get(from as usize..).unwrap_or_default();
-        let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
-        let mut instruction = Instruction::default();
-        let mut begin = from;
-        while decoder.can_decode() {
-            let place = u32::try_from(decoder.position()).unwrap_or(u32::MAX);
-            begin = from.saturating_add(place);
-            decoder.decode_out(&mut instruction);
-            let length = u32::try_from(instruction.len()).unwrap_or(1);
-            if begin.saturating_add(length) > at {
-                break;
-            }
-        }
         begin
     }
 

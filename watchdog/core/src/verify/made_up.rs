@@ -21,16 +21,24 @@ pub(crate) const RODATA: u32 = TEXT;
 pub(crate) const PROBES: u32 = 0x50_2000;
 pub(crate) const PROGRAMS: u32 = 0x50_3000;
 pub(crate) const MODULES: u32 = 0x50_3100;
+const TRACERS: u32 = 0x50_3200;
 /// Executable memory outside the image: its virtual and physical address, and its size in bytes.
 pub(crate) const OWN: (u64, u64) = (FIRST.virt + (16 << 21), 0x100_0000);
 const OWN_SIZE: u64 = 8 << 20;
 
 const LAYOUTS: Layouts = Layouts {
-    ftrace_ops: FtraceOps { func: 0, next: 8, trampoline: 16, trampoline_size: 24 },
-    kprobe: Kprobe { hlist: 0, list: 16, addr: 32, pre_handler: 40, opcode: 48, optimized: None },
-    bpf_ksym: BpfKsym { start: 0, end: 8, name: 16, lnode: 144 },
+    ftrace_ops: Some(FtraceOps { func: 0, next: 8, trampoline: 16, trampoline_size: 24 }),
+    kprobe: Some(Kprobe {
+        hlist: 0,
+        list: 16,
+        addr: 32,
+        pre_handler: 40,
+        opcode: 48,
+        optimized: None,
+    }),
+    bpf_ksym: Some(BpfKsym { start: 0, end: 8, name: 16, lnode: 144 }),
     livepatch: None,
-    module: Module {
+    module: Some(Module {
         list: 0,
         name: 16,
         base: 72,
@@ -39,7 +47,7 @@ const LAYOUTS: Layouts = Layouts {
         symtab: 0,
         num_symtab: 8,
         strtab: 16,
-    },
+    }),
 };
 
 /// A made-up kernel and its memory.
@@ -61,6 +69,9 @@ impl Suspect {
         let suspect = Self { machine, kernel };
         suspect.machine.write(FIRST.text, &text());
         suspect.image(RODATA, &[0; TEXT as usize]);
+        // No tracer is registered: the list begins with its end.
+        let end = FIRST.virt + u64::from(TRACERS + 8);
+        suspect.image(TRACERS, &end.to_le_bytes());
         suspect
     }
 
@@ -115,7 +126,13 @@ fn text() -> Vec<u8> {
 pub(crate) fn reference() -> Reference {
     let mut names: Vec<(u32, String)> =
         functions().map(|at| (at, format!("function_{at:x}"))).collect();
-    let lists = [("kprobe_table", PROBES), ("bpf_kallsyms", PROGRAMS), ("modules", MODULES)];
+    let lists = [
+        ("kprobe_table", PROBES),
+        ("bpf_kallsyms", PROGRAMS),
+        ("modules", MODULES),
+        ("ftrace_ops_list", TRACERS),
+        ("ftrace_list_end", TRACERS + 8),
+    ];
     names.push((FENTRY, "__fentry__".to_owned()));
     names.extend(lists.map(|(name, at)| (at, name.to_owned())));
     let symbols = names.into_iter().map(|(at, name)| {
@@ -139,7 +156,7 @@ pub(crate) fn reference() -> Reference {
         },
         gates: Vec::new(),
         symbols: ImageSymbols::from_ascending(symbols),
-        layouts: Some(LAYOUTS),
+        layouts: LAYOUTS,
         not_judged: Vec::new(),
     }
 }

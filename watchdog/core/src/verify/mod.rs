@@ -4,6 +4,7 @@ mod baseline;
 mod difference;
 mod disassembly;
 mod explain;
+mod instruction;
 pub mod judge;
 mod key;
 #[cfg(test)]
@@ -12,6 +13,8 @@ mod measure;
 mod not_judged;
 mod patching;
 pub mod reference;
+#[cfg(test)]
+mod rest_tests;
 mod rodata;
 mod round;
 mod store;

@@ -16,7 +16,7 @@ pub enum Verdict {
     Instrumented,
     /// At least one difference is unexplained.
     Tampered,
-    /// The node has no baseline.
+    /// The node has no baseline, or its memory was copied while its kernel was patching itself.
     Unverified,
     /// The kernel is still starting: its text is not yet write-protected.
     Booting,

@@ -17,7 +17,7 @@ use super::round::Round;
 use super::suspects::Suspects;
 use super::{Baseline, BaselineKind, Difference, MeasureError, Verdict, explain};
 use crate::digest::Digest;
-use crate::locate::Kernel;
+use crate::locate::{Beat, Kernel};
 use crate::memory::{Memory, PAGE_SIZE};
 
 /// How long unexplained places are read again before they are reported. The kernel patches itself
@@ -28,6 +28,8 @@ const DWELL: Duration = Duration::from_millis(500);
 /// patching. A slow machine that switches ten thousand sites needs this time. An attacker that
 /// holds a mutex forever gains only this delay, and only at places that the tables list.
 const PATCHING_TIMEOUT: Duration = Duration::from_secs(30);
+/// Reported for places that are undecided.
+const WAS_PATCHING: &str = "the kernel was patching itself when its memory was copied or stopped";
 /// Wait between the first two checks. It doubles each time, up to the longest wait.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
@@ -44,8 +46,11 @@ pub struct Verifier {
     suspects: Suspects,
     /// Places that are left open: not judged yet.
     pending: Vec<Wrong>,
-    /// Since when sites have been left open while the kernel is patching itself.
-    pending_since: Option<Instant>,
+    /// Since when sites have been left open while the kernel is patching itself, and its clocks at
+    /// that time.
+    pending_since: Option<(Instant, Beat)>,
+    /// Number of sites that were being patched when the memory came to rest.
+    undecided: usize,
     opinion: Opinion,
     /// Pages that were read but not judged yet. A sweep that fails leaves some.
     unjudged: BTreeSet<usize>,
@@ -57,7 +62,7 @@ pub struct Verifier {
 /// The results of a sweep.
 #[derive(Clone, Debug)]
 pub struct Sweep {
-    /// Clean, patched, instrumented or tampered.
+    /// Clean, patched, instrumented, tampered, or unverified if places are undecided.
     pub verdict: Verdict,
     /// The kind of baseline that the text was judged by.
     pub baseline: BaselineKind,
@@ -82,6 +87,10 @@ pub struct Sweep {
     /// Number of places that are not judged yet. They have not been wrong for long, or contradict
     /// their tables while the kernel is patching itself.
     pub pending: usize,
+    /// Number of places that contradict their tables and never will be judged: the kernel was
+    /// patching itself when its memory was copied, or when it was stopped. They are part of
+    /// `not_judged`, and the verdict is at best unverified.
+    pub undecided: usize,
     /// Duration of the sweep.
     pub elapsed: Duration,
 }
@@ -100,6 +109,7 @@ impl Verifier {
             suspects: Suspects::default(),
             pending: Vec::new(),
             pending_since: None,
+            undecided: 0,
             kind: baseline.kind,
             judge: TextJudge::new(expected),
             opinion: Opinion::default(),
@@ -173,6 +183,7 @@ impl Verifier {
             unexplained_total: total,
             rodata: self.rodata.opinion().clone(),
             pending: self.pending.len(),
+            undecided: self.undecided,
             elapsed: begun.elapsed(),
         })
     }
@@ -228,6 +239,8 @@ impl Verifier {
     fn verdict(&self) -> Verdict {
         if !self.opinion.wrong.is_empty() || self.rodata.wrong() > 0 {
             Verdict::Tampered
+        } else if self.undecided > 0 {
+            Verdict::Unverified
         } else if !self.opinion.causes.is_empty() {
             Verdict::Instrumented
         } else if self.opinion.pages_differing > 0 {
@@ -286,7 +299,7 @@ impl Verifier {
             patching |= self.patching.is_on(&state);
             looks = looks.saturating_add(1);
         }
-        self.leave_open(memory, patching);
+        self.leave_open(memory, kernel, patching);
         if looks > 1 {
             let left = [suspects, self.opinion.wrong.len(), self.pending.len()];
             explain::log_suspects(left, looks, begun, patching);
@@ -295,23 +308,51 @@ impl Verifier {
 
     /// Moves places that may still change to `pending`. Any place may change for a moment. While
     /// the kernel is patching, sites that contradict their tables may change for longer
-    /// ([`PATCHING_TIMEOUT`]).
-    fn leave_open(&mut self, memory: &dyn Memory, patching: bool) {
+    /// ([`PATCHING_TIMEOUT`]). In memory that stands still they never change: see
+    /// [`Self::set_aside`].
+    fn leave_open(&mut self, memory: &dyn Memory, kernel: &Kernel, patching: bool) {
         self.pending.clear();
+        self.undecided = 0;
         if memory.is_at_rest() {
+            self.set_aside(memory, kernel);
             return;
         }
         let any_site = self.opinion.wrong.iter().any(|wrong| wrong.mechanism.is_some());
         let since = match self.pending_since.filter(|_| patching && any_site) {
-            None if patching && any_site => Some(Instant::now()),
+            None if patching && any_site => {
+                Some((Instant::now(), kernel.pulse.read_clocks(memory)))
+            }
             since => since,
         };
         self.pending_since = since;
-        let patient = since.is_some_and(|since| since.elapsed() < PATCHING_TIMEOUT);
+        let patient = since.is_some_and(|(since, _)| since.elapsed() < PATCHING_TIMEOUT);
         let is_open = |wrong: &mut Wrong| {
             !self.suspects.stand(wrong) || (patient && wrong.mechanism.is_some())
         };
         self.pending = self.opinion.wrong.extract_if(.., is_open).collect();
+        // A file that looks like live memory may be a copy of it.
+        let stands_still = |(_, then): (Instant, Beat)| {
+            let now = kernel.pulse.read_clocks(memory);
+            now.is_known() && now == then
+        };
+        if !patient && since.is_some_and(stands_still) {
+            self.set_aside(memory, kernel);
+        }
+    }
+
+    /// Takes the sites out of the unexplained places that the kernel was rewriting when its memory
+    /// came to rest, by the mutexes that it held. Their tables and keys then contradict them,
+    /// whatever changed them. All other places stay unexplained.
+    fn set_aside(&mut self, memory: &dyn Memory, kernel: &Kernel) {
+        let mechanisms = self.patching.mechanisms(&State::of(memory, kernel));
+        let is_patched =
+            |wrong: &mut Wrong| wrong.mechanism.is_some_and(|it| mechanisms.contains(&it));
+        let undecided: Vec<Wrong> = self.opinion.wrong.extract_if(.., is_patched).collect();
+        self.undecided = undecided.len();
+        for Wrong { at, length, mechanism, .. } in undecided {
+            let mechanism = mechanism.unwrap_or(Mechanism::Ftrace);
+            self.opinion.not_judge(at, length, mechanism, WAS_PATCHING);
+        }
     }
 
     /// Reads each page once, in this order, and marks the pages that changed since the last read.

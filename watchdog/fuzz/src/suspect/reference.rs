@@ -2,8 +2,8 @@
 
 use watchdog_core::image::Relocations;
 use watchdog_core::verify::reference::{
-    Alternative, Gate, ImageSymbols, JumpLabel, KnownSymbols, ParavirtSite, Piece, Reference,
-    RuntimeConstant, StaticCall, Tables, Trampoline,
+    Alternative, ConstantKind, Gate, ImageSymbols, JumpLabel, KnownSymbols, ParavirtSite, Piece,
+    Reference, RuntimeConstant, StaticCall, Tables, Trampoline,
 };
 
 use super::*;
@@ -104,7 +104,7 @@ pub(super) fn reference() -> Reference {
         tables: tables(),
         gates: vec![Gate { vector: 14, handler: ENTRY }],
         symbols: ImageSymbols::from_ascending(symbols),
-        layouts: Some(LAYOUTS),
+        layouts: LAYOUTS,
         not_judged: Vec::new(),
     }
 }
@@ -151,6 +151,8 @@ fn tables() -> Tables {
         returns: each(RETURN),
         calls: each(DIRECT),
         ibt_seals: each(SEAL),
+        cfi: Vec::new(),
+        unknown: Vec::new(),
         jump_labels: each(LABEL)
             .into_iter()
             .map(|at| JumpLabel { at, target: at + 0x30, key: KEY, inverted: false })
@@ -165,7 +167,7 @@ fn tables() -> Tables {
             name: "constant".to_owned(),
             variable: Some(CONSTANT),
             sites: each(IMMEDIATE),
-            is_shift: false,
+            kind: ConstantKind::Pointer,
         }],
         known_symbols: KnownSymbols {
             pv_ops: Some(PV_OPS),
@@ -176,6 +178,7 @@ fn tables() -> Tables {
             bug: Some(BUG),
             nop: Some(NOTHING),
             warning: None,
+            unlock: None,
         },
     }
 }

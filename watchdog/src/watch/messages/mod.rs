@@ -15,10 +15,12 @@ pub(super) use baselines::{learned, unsaved};
 pub(super) use kernel::kernel;
 pub(super) use leases::{lease_begun, lease_ended};
 pub(super) use mapping::{mapping, mapping_more};
-pub(super) use nodes::{booting, found, goes_on, lost, rebooted, stands_still, witness_changed};
+pub(super) use nodes::{
+    booting, found, goes_on, lost, rebooted, stands_still, unjudged, witness_changed,
+};
 pub(super) use strays::{crowded, stray, strays_more};
 pub(super) use text::{
     clean, instrumented, instrumented_more, not_judged, tampered, tampered_more,
 };
 pub(super) use uses::{uses_begun, uses_ended, uses_unknown};
-pub(super) use watch::{started, stopped};
+pub(super) use watch::{no_image, started, stopped, stopped_early};

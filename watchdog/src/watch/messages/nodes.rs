@@ -15,11 +15,16 @@ pub(in crate::watch) fn found(node: &Node, kernel: &Kernel) -> Event {
     let agreeing: Vec<_> = witnesses.iter().filter(|w| w.agrees).map(|w| w.name).collect();
     let release = printable(release.as_bytes(), 64);
     let name = &node.name;
+    let clocks = if kernel.pulse.is_known() {
+        ""
+    } else {
+        ". No clock of it is known, so the watchdog cannot report that it stands still"
+    };
     let mut event = Event::new(
         EventKind::NodeFound,
         format!(
             "Node {name} runs Linux {release}: kernel text of {} bytes at physical {} (virtual \
-             {}), located by {}",
+             {}), located by {}{clocks}",
             text.size,
             text.phys,
             text.virt,
@@ -47,6 +52,15 @@ pub(in crate::watch) fn booting(node: &Node, before: Option<&Kernel>, boots: &Lo
     let mut event = Event::new(kind, message).node(name.as_str());
     event.verdict = Some(Verdict::Booting);
     event.phys = boots.text;
+    event
+}
+
+/// A node's kernel was found and cannot be judged, because an image cannot be used.
+pub(in crate::watch) fn unjudged(node: &NodeName, kernel: &Kernel, reason: &str) -> Event {
+    let message = format!("Node {}", reason.strip_prefix("node ").unwrap_or(reason));
+    let mut event = Event::new(EventKind::GuardDegraded, message);
+    of_text(&mut event, node, kernel);
+    event.verdict = Some(Verdict::Unverified);
     event
 }
 

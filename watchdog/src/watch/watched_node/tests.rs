@@ -2,17 +2,21 @@
 
 mod bench;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::Input;
+use super::{Input, WatchedNode};
 use crate::alert::EventKind::{
-    BaselineLearned, NodeFound, NodeLost, NodeRebooted, StrayKernel, TextClean, TextTampered,
+    BaselineLearned, GuardDegraded, NodeFound, NodeLost, NodeRebooted, StrayKernel, TextClean,
+    TextTampered,
 };
+use crate::node::Images;
 use crate::watch::strays::MOST_STRAYS;
 use bench::{BOOT_LIMIT, Bench};
 use ram::{FIRST, LARGE, RW, RX, SECOND};
 use watchdog_core::locate::{Finding, Lost};
 use watchdog_core::memory::PhysAddr;
+use watchdog_core::verify::BaselineKind;
 
 #[path = "../../../core/src/locate/tests/ram.rs"]
 #[expect(dead_code, reason = "the tests of `locate` make up more than these")]
@@ -184,6 +188,48 @@ fn refused_until_there_is_a_baseline() {
     std::fs::remove_file(&file).unwrap();
     assert_eq!(bench.found(bench.kernel(SECOND)), [BaselineLearned, NodeFound]);
     assert_eq!(bench.sweep(), []);
+}
+
+/// An image whose file does not exist.
+fn missing_image() -> Images {
+    Images::open(vec!["a=/nonexistent/vmlinuz".parse().unwrap()])
+}
+
+/// Check that a node whose image cannot be read is neither judged by a learned baseline nor learned
+/// again. Check that this is reported once, and that the node is watched once there is a baseline.
+#[test]
+fn nothing_replaces_an_image() {
+    let mut bench = Bench::new();
+    bench.images = missing_image();
+    let [unreadable] = bench.images.unreadable() else { panic!("{:?}", bench.images) };
+    assert!(unreadable.why.contains("/nonexistent/vmlinuz"), "{unreadable:?}");
+    assert_eq!(bench.found(bench.kernel(FIRST)), [NodeFound, GuardDegraded]);
+    assert_eq!(bench.found(bench.kernel(FIRST)), [], "reported once");
+    assert!(!bench.store.path("a").exists(), "nothing is learned");
+    assert_eq!(bench.found(lost()), [NodeLost], "it was found before");
+    bench.images = Images::default();
+    assert_eq!(bench.found(bench.kernel(FIRST)), [BaselineLearned, NodeFound]);
+    assert_eq!(bench.sweep(), []);
+    bench.images = missing_image();
+    bench.watched = WatchedNode::new(bench.watched.node.clone());
+    assert_eq!(bench.found(bench.kernel(FIRST)), [NodeFound, GuardDegraded], "a learned one");
+}
+
+/// Check that an imported baseline of the node's kernel replaces an image that cannot be read.
+#[test]
+fn imported_baseline_replaces_an_image() {
+    let mut bench = Bench::watching();
+    let Finding::Located(kernel) = bench.kernel(FIRST) else { panic!("not located") };
+    let mut baseline = bench.store.load("a").unwrap().unwrap();
+    let reference = Arc::get_mut(&mut baseline.reference).unwrap();
+    reference.build_id = kernel.build_id.clone().unwrap();
+    reference.banner.clone_from(&kernel.banner);
+    reference.link_address = kernel.text.virt.0;
+    baseline.kind = BaselineKind::Image;
+    bench.store.save("a", &baseline).unwrap();
+    bench.images = missing_image();
+    bench.watched = WatchedNode::new(bench.watched.node.clone());
+    assert_eq!(bench.found(bench.kernel(FIRST)), [NodeFound]);
 }
 
 /// Check that a node is not judged while it is leased. Check that it is located and verified again

@@ -11,48 +11,60 @@
 //! The sign is the token index: 256 ascending `u16`, the first 0. Each is the offset of a
 //! NUL-terminated token in the token table right before it. The index leads to all other tables.
 //! They are believed only if they parse completely: every name, every marker, ascending addresses.
+//!
+//! Without `CONFIG_KALLSYMS_ALL`, the table has the symbols of text alone (`symbol_valid` in
+//! scripts/kallsyms.c): neither `_end` nor `linux_banner` nor any variable. Such a table still knows
+//! the bounds of the text. Virtual addresses alone then do not say where the text is in memory.
 
 mod names;
 mod symbols;
 mod tables;
+mod wanted;
 
 use std::sync::Arc;
 
+use super::Budget;
+use super::banner;
 use super::bytes::{copy, u64_at};
 use super::explain::{self, SPENT};
-use super::{Budget, Pulse};
+use super::page_tables::IMAGE_MAPPING;
 use crate::memory::{Memory, PhysAddr, PhysRange, VirtAddr};
 use names::Names;
 pub use symbols::Symbols;
 pub(super) use tables::{INDEX_BYTES, is_index};
+pub(super) use wanted::Distances;
+use wanted::{MAX_IMAGE, Wanted};
 
-/// Cost of comparing one name with all wanted ones, in bytes examined.
-const COMPARE_COST: usize = 64;
 /// The text starts at a multiple of this (`CONFIG_PHYSICAL_ALIGN`).
 const TEXT_ALIGN: u64 = 2 << 20;
-/// Largest kernel image that is believed.
-const MAX_IMAGE: u64 = 1 << 30;
-/// The start of every banner (`init/version-timestamp.c`).
-const BANNER: &[u8] = b"Linux version ";
 const BANNER_BYTES: usize = 512;
 
 /// The claim of kallsyms about a kernel.
 #[derive(Clone, Debug)]
 pub struct TableClaim {
-    /// Physical address of `_stext`.
-    pub phys: PhysAddr,
+    /// Physical address of the token index, which lies in the image.
+    pub at: PhysAddr,
+    /// Physical address of `_stext`. A table of virtual addresses without `linux_banner` does not
+    /// tell it.
+    pub phys: Option<PhysAddr>,
     /// Virtual address of `_stext`; 7.x tables do not hold one.
     pub virt: Option<VirtAddr>,
     /// `_stext` to `_etext`, in bytes.
     pub size: u64,
-    /// Physical memory of the image, `_text` to `_end`.
-    pub image: PhysRange,
-    /// The banner at the address of `linux_banner`. Foreign text.
-    pub banner: String,
-    /// The clocks that advance while the kernel lives.
-    pub pulse: Pulse,
+    /// The banner at the address of `linux_banner`, if the table names it. Foreign text.
+    pub banner: Option<String>,
     /// The symbols, still at the table's own addresses.
     pub symbols: Symbols,
+    pub(super) distances: Distances,
+}
+
+impl TableClaim {
+    /// Physical memory of the image, `_text` to `_end`, of a text at physical `text`. `None` if the
+    /// table does not name `_end`.
+    #[must_use]
+    pub fn image(&self, text: PhysAddr) -> Option<PhysRange> {
+        self.distances.image(text)
+    }
 }
 
 /// Decodes the tables around the token index at physical `index_at`.
@@ -84,7 +96,7 @@ pub(super) fn examine(
     let wanted = Wanted::among(&names, budget).ok_or(if budget.is_exhausted() {
         SPENT
     } else {
-        "_text, _stext, _etext, _end or linux_banner is not among the names exactly once"
+        "_stext or _etext is not among the names exactly once"
     })?;
     let places = [
         Layout::after(index_at, count, true),
@@ -94,7 +106,7 @@ pub(super) fn examine(
     let mut furthest = Misfit::Unread;
     for layout in places.into_iter().flatten() {
         count.checked_mul(16).and_then(|cost| budget.spend(cost)).ok_or(SPENT)?;
-        match decode(memory, &layout, &names, &wanted) {
+        match decode(memory, index_at, &layout, &names, &wanted) {
             Ok(claim) => return Ok(claim),
             Err(misfit) => furthest = furthest.max(misfit),
         }
@@ -109,6 +121,7 @@ enum Misfit {
     Base,
     Order,
     Extent,
+    Place,
     Banner,
 }
 
@@ -121,6 +134,7 @@ impl Misfit {
             Self::Extent => {
                 "the addresses of _text, _stext, _etext and _end do not form a kernel image"
             }
+            Self::Place => "the address of _stext is not one of a kernel's text",
             Self::Banner => "no banner is where the address of linux_banner leads",
         }
     }
@@ -143,37 +157,6 @@ pub fn find(memory: &dyn Memory, within: PhysRange, budget: &mut Budget) -> Opti
         rejected = rejected.saturating_add(1);
         claim
     })
-}
-
-/// The numbers of the names that bound the image and its text, and lead to banner and clocks.
-struct Wanted {
-    text: usize,
-    stext: usize,
-    etext: usize,
-    end: usize,
-    banner: usize,
-    pulse: [Option<usize>; Pulse::SYMBOLS.len()],
-}
-
-impl Wanted {
-    /// Compares each name with every wanted one. `None` if a required one is missing.
-    fn among(names: &Names, budget: &mut Budget) -> Option<Self> {
-        budget.spend(names.count().checked_mul(COMPARE_COST)?)?;
-        let [jiffies, timekeeper, ticking, detector, threshold] = Pulse::SYMBOLS;
-        let [text, stext, etext, end, banner, pulse @ ..] = names.places([
-            "_text",
-            "_stext",
-            "_etext",
-            "_end",
-            "linux_banner",
-            jiffies,
-            timekeeper,
-            ticking,
-            detector,
-            threshold,
-        ]);
-        Some(Self { text: text?, stext: stext?, etext: etext?, end: end?, banner: banner?, pulse })
-    }
 }
 
 /// The places of the offsets and the relative base, known once the names are found.
@@ -204,6 +187,7 @@ impl Layout {
 /// Decodes addresses by one layout.
 fn decode(
     memory: &dyn Memory,
+    index_at: PhysAddr,
     layout: &Layout,
     names: &Arc<Names>,
     wanted: &Wanted,
@@ -211,17 +195,19 @@ fn decode(
     let offsets = layout.count.checked_mul(4).and_then(|size| copy(memory, layout.offsets, size));
     let offsets = offsets.ok_or(Misfit::Unread)?;
     let offsets = offsets.as_chunks::<4>().0;
+    let table = Table { memory, index_at, layout, names, wanted };
     let Some(base_at) = layout.relative_base else {
         let addresses = (0_u64..).step_by(4).zip(offsets).map(|(place, offset)| {
             let offset = i64::from(i32::from_le_bytes(*offset));
             layout.offsets.0.wrapping_add(place).wrapping_add(offset.cast_unsigned())
         });
-        return kernel_of(memory, layout, names, wanted, addresses.collect(), false);
+        return table.claim(addresses.collect(), false);
     };
     let base = copy(memory, base_at, 8).and_then(|bytes| u64_at(&bytes, 0));
     let base = base.filter(|base| *base >> 47 == 0x1_ffff).ok_or(Misfit::Base)?;
     // CONFIG_KALLSYMS_ABSOLUTE_PERCPU, to 6.14: a positive offset is absolute, a negative one
-    // counts from the base. Without it, every offset counts from the base, unsigned.
+    // counts from the base. Without it, every offset counts from the base, unsigned. Offsets of one
+    // rule also ascend by the other, but lead to a text where no kernel has one.
     let signed = |offset: &[u8; 4]| match i32::from_le_bytes(*offset) {
         offset if offset < 0 => {
             base.wrapping_sub(1).wrapping_sub(i64::from(offset).cast_unsigned())
@@ -229,57 +215,85 @@ fn decode(
         offset => u64::from(offset.cast_unsigned()),
     };
     let unsigned = |offset: &[u8; 4]| base.wrapping_add(u32::from_le_bytes(*offset).into());
-    let decoded = |rule: &dyn Fn(&[u8; 4]) -> u64| {
-        let addresses = offsets.iter().map(rule).collect();
-        kernel_of(memory, layout, names, wanted, addresses, true)
-    };
+    let decoded =
+        |rule: &dyn Fn(&[u8; 4]) -> u64| table.claim(offsets.iter().map(rule).collect(), true);
     decoded(&signed).or_else(|misfit| decoded(&unsigned).map_err(|other| misfit.max(other)))
 }
 
-/// Makes a claim of names and addresses. These are virtual, or physical in 7.x tables.
-fn kernel_of(
-    memory: &dyn Memory,
-    layout: &Layout,
-    names: &Arc<Names>,
-    wanted: &Wanted,
-    addresses: Vec<u64>,
-    are_virtual: bool,
-) -> Result<TableClaim, Misfit> {
-    if !addresses.is_sorted() {
-        return Err(Misfit::Order);
+/// Names and the layout by which their addresses are decoded.
+struct Table<'a> {
+    memory: &'a dyn Memory,
+    index_at: PhysAddr,
+    layout: &'a Layout,
+    names: &'a Arc<Names>,
+    wanted: &'a Wanted,
+}
+
+impl Table<'_> {
+    /// Makes a claim of names and addresses. These are virtual, or physical in 7.x tables.
+    fn claim(&self, addresses: Vec<u64>, are_virtual: bool) -> Result<TableClaim, Misfit> {
+        if !addresses.is_sorted() {
+            return Err(Misfit::Order);
+        }
+        let distances = self.wanted.distances(&addresses).ok_or(Misfit::Extent)?;
+        let stext = distances.stext;
+        let before = distances.before.unwrap_or_default();
+        let start = stext.checked_sub(before).ok_or(Misfit::Extent)?;
+        if !start.is_multiple_of(TEXT_ALIGN) || (are_virtual && !is_image_address(stext)) {
+            return Err(Misfit::Place);
+        }
+        let found = match distances.banner {
+            Some(distance) => {
+                let found = self.banner(&distances, distance, are_virtual);
+                let (phys, banner) = found.ok_or(Misfit::Banner)?;
+                (Some(PhysAddr(phys)), Some(banner))
+            }
+            // The tables are in the image, behind the text.
+            None if !are_virtual => {
+                let behind = self.index_at.0.checked_sub(stext).ok_or(Misfit::Place)?;
+                let fits = (distances.size..=MAX_IMAGE).contains(&behind);
+                (fits.then_some(Some(PhysAddr(stext))).ok_or(Misfit::Place)?, None)
+            }
+            None => (None, None),
+        };
+        let (phys, banner) = found;
+        if phys.is_some_and(|phys| distances.end.is_some() && distances.image(phys).is_none()) {
+            return Err(Misfit::Extent);
+        }
+        Ok(TableClaim {
+            at: self.index_at,
+            phys,
+            virt: are_virtual.then_some(VirtAddr(stext)),
+            size: distances.size,
+            banner,
+            symbols: Symbols::new(Arc::clone(self.names), addresses, stext),
+            distances,
+        })
     }
-    let stext = *addresses.get(wanted.stext).ok_or(Misfit::Extent)?;
-    let behind = |place: usize| addresses.get(place)?.checked_sub(stext);
-    let distance = |place: usize| behind(place).ok_or(Misfit::Extent);
-    let (size, end) = (distance(wanted.etext)?, distance(wanted.end)?);
-    let before = addresses.get(wanted.text).and_then(|text| stext.checked_sub(*text));
-    let before = before.ok_or(Misfit::Extent)?;
-    let banner = distance(wanted.banner)?;
-    if size == 0 || size > end || end > MAX_IMAGE || banner > end || before > MAX_IMAGE {
-        return Err(Misfit::Extent);
+
+    /// The physical address of `_stext` at which the banner is `distance` bytes behind it, and the
+    /// banner.
+    fn banner(
+        &self,
+        distances: &Distances,
+        distance: u64,
+        are_virtual: bool,
+    ) -> Option<(u64, String)> {
+        let before = distances.before.unwrap_or_default();
+        let end = distances.end.unwrap_or(MAX_IMAGE);
+        let places = places(self.layout, distances.stext, before, end, are_virtual);
+        places.into_iter().find_map(|phys| {
+            let at = PhysAddr(phys.checked_add(distance)?);
+            let bytes = copy(self.memory, at, BANNER_BYTES)?;
+            let line = banner::line(&bytes)?;
+            Some((phys, line))
+        })
     }
-    let found = places(layout, stext, before, end, are_virtual).into_iter().find_map(|phys| {
-        let at = PhysAddr(phys.checked_add(banner)?);
-        let bytes = copy(memory, at, BANNER_BYTES).filter(|bytes| bytes.starts_with(BANNER))?;
-        let line = bytes.split(|&byte| byte == b'\n' || byte == 0).next()?;
-        Some((phys, String::from_utf8_lossy(line).into_owned()))
-    });
-    let (phys, banner) = found.ok_or(Misfit::Banner)?;
-    let in_image = |place: Option<usize>| {
-        let distance = behind(place?).filter(|distance| *distance < end)?;
-        Some(PhysAddr(phys.checked_add(distance)?))
-    };
-    let image = phys.checked_sub(before).zip(phys.checked_add(end));
-    let image = image.and_then(|(start, end)| PhysRange::new(PhysAddr(start), PhysAddr(end)));
-    Ok(TableClaim {
-        phys: PhysAddr(phys),
-        virt: are_virtual.then_some(VirtAddr(stext)),
-        size,
-        image: image.ok_or(Misfit::Extent)?,
-        banner,
-        pulse: Pulse::new(wanted.pulse.map(in_image)),
-        symbols: Symbols::new(Arc::clone(names), addresses, stext),
-    })
+}
+
+/// Whether a text may begin at this virtual address: in the kernel image mapping, 1 GiB.
+const fn is_image_address(virt: u64) -> bool {
+    matches!(virt.checked_sub(IMAGE_MAPPING), Some(distance) if distance < MAX_IMAGE)
 }
 
 /// Possible physical addresses of `_stext`. Physical addresses give it directly.
@@ -302,6 +316,7 @@ fn places(layout: &Layout, stext: u64, before: u64, end: u64, are_virtual: bool)
 #[cfg(test)]
 mod tests {
     use super::names::Tokens;
+    use super::wanted::COMPARE_COST;
     use super::*;
 
     /// Check that comparing names costs budget, however few bytes they have.

@@ -75,6 +75,12 @@ impl Names {
         })
     }
 
+    /// No names.
+    pub(super) fn none() -> Self {
+        let tokens = Tokens { table: Vec::new(), places: Vec::new() };
+        Self { bytes: Vec::new(), starts: Vec::new(), tokens }
+    }
+
     /// Bytes of memory that the names take.
     pub(super) fn size(&self) -> usize {
         let starts = self.starts.len().saturating_mul(size_of::<u32>());

@@ -25,6 +25,11 @@ impl Symbols {
         Self { names, addresses: Arc::new(addresses), origin, virt: VirtAddr(origin) }
     }
 
+    /// The symbols of a kernel without a table.
+    pub(in crate::locate) fn none() -> Self {
+        Self::new(Arc::new(Names::none()), Vec::new(), 0)
+    }
+
     /// Bytes of memory that the table takes.
     pub(in crate::locate) fn size(&self) -> usize {
         let addresses = self.addresses.len().saturating_mul(size_of::<u64>());

@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 
 use super::entry::{ENTRIES, Entry, Leads, Rights};
-use super::{Run, Runs};
+use super::{Run, Runs, Tables};
 use crate::locate::bytes::{copy, u64_at};
 use crate::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
 
@@ -29,14 +29,13 @@ pub struct Aliases {
     pub complete: bool,
 }
 
-/// Walks all page tables from physical `root`, for writable or user mappings of `frames`. Each
+/// Walks all page tables from their root, for writable or user mappings of `frames`. Each
 /// table is read once for each level and set of rights, so loops end. `memory_size` (bytes) limits
 /// the number of tables.
 #[must_use]
 pub fn aliases(
     memory: &dyn Memory,
-    root: PhysAddr,
-    levels: u8,
+    tables: &Tables,
     frames: PhysRange,
     memory_size: u64,
 ) -> Aliases {
@@ -44,13 +43,13 @@ pub fn aliases(
     let mut walk = Walk {
         memory,
         frames,
-        levels,
+        tables: *tables,
         left: BASE_TABLES.saturating_add(large_pages.saturating_mul(TABLES_PER_LARGE_PAGE)),
         seen: HashSet::new(),
         runs: Runs::default(),
         complete: true,
     };
-    walk.table(root, levels, 0, Rights::ALL);
+    walk.table(tables.root, tables.levels, 0, Rights::ALL);
     let mut runs = walk.runs.0;
     runs.truncate(LISTED);
     Aliases { runs, complete: walk.complete }
@@ -59,7 +58,7 @@ pub fn aliases(
 struct Walk<'a> {
     memory: &'a dyn Memory,
     frames: PhysRange,
-    levels: u8,
+    tables: Tables,
     left: u64,
     seen: HashSet<(PhysAddr, u8, Rights)>,
     runs: Runs,
@@ -84,6 +83,7 @@ impl Walk<'_> {
         let shift = u32::from(level.saturating_sub(1)).saturating_mul(9).saturating_add(12);
         for n in 0..ENTRIES {
             let entry = Entry(u64_at(&page, n.saturating_mul(8)).unwrap_or_default());
+            let entry = self.tables.decrypted(entry);
             let virt = virt | (n as u64).checked_shl(shift).unwrap_or_default();
             match entry.leads(level) {
                 Leads::Nowhere => {}
@@ -108,7 +108,7 @@ impl Walk<'_> {
     /// The address as the processor writes it: all higher bits equal the highest translated bit (47
     /// with four levels, 56 with five).
     fn canonical(&self, virt: u64) -> u64 {
-        let top = 1_u64 << if self.levels == 5 { 56 } else { 47 };
+        let top = 1_u64 << if self.tables.levels == 5 { 56 } else { 47 };
         if virt & top == 0 { virt } else { virt | !top.saturating_sub(1) }
     }
 }

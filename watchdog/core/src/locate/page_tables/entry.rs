@@ -1,7 +1,7 @@
 //! Entries of x86-64 page tables (arch/x86/include/asm/pgtable_types.h; the same with 4 and 5
 //! levels).
 
-use crate::memory::PhysAddr;
+use crate::memory::{Memory, PhysAddr};
 
 /// Number of entries in a table.
 pub(super) const ENTRIES: usize = 512;
@@ -11,7 +11,7 @@ const WRITABLE: u64 = 1 << 1;
 const USER: u64 = 1 << 2;
 const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
-const FRAME: u64 = 0x000f_ffff_ffff_f000;
+pub(super) const FRAME: u64 = 0x000f_ffff_ffff_f000;
 
 /// An entry of a table of any level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,4 +60,12 @@ impl Rights {
             user: self.user && entry.0 & USER != 0,
         }
     }
+}
+
+/// An entry of the table at physical `table`.
+pub(super) fn entry_at(memory: &dyn Memory, table: PhysAddr, index: usize) -> Option<Entry> {
+    let at = table.checked_add((index as u64).saturating_mul(8))?;
+    let mut entry = [0; 8];
+    memory.read(at, &mut entry).ok()?;
+    Some(Entry(u64::from_le_bytes(entry)))
 }

@@ -1,7 +1,7 @@
 //! Walks the kernel image mapping, from the root down.
 
 use super::entry::{ENTRIES, Entry, Leads, Rights};
-use super::{IMAGE_MAPPING, Run, Runs, entry_at};
+use super::{IMAGE_MAPPING, Run, Runs, Tables};
 use crate::locate::bytes::{copy, u64_at};
 use crate::memory::{Memory, PAGE_SIZE, PhysAddr, VirtAddr};
 
@@ -9,18 +9,14 @@ use crate::memory::{Memory, PAGE_SIZE, PhysAddr, VirtAddr};
 /// most one page of each upper level and 512 page tables, whatever they hold.
 ///
 /// `None` if the upper levels do not lead there.
-pub(in crate::locate) fn image_runs(
-    memory: &dyn Memory,
-    root: PhysAddr,
-    levels: u8,
-) -> Option<Vec<Run>> {
-    let (mut table, mut rights) = (root, Rights::ALL);
-    for level in (4..=levels).rev() {
-        let entry = entry_at(memory, table, 511)?;
+pub(in crate::locate) fn image_runs(memory: &dyn Memory, tables: &Tables) -> Option<Vec<Run>> {
+    let (mut table, mut rights) = (tables.root, Rights::ALL);
+    for level in (4..=tables.levels).rev() {
+        let entry = tables.entry(memory, table, 511)?;
         let Leads::Table(next) = entry.leads(level) else { return None };
         (table, rights) = (next, rights.and(entry));
     }
-    let entry = entry_at(memory, table, 510)?;
+    let entry = tables.entry(memory, table, 510)?;
     let rights = rights.and(entry);
     let mut runs = Runs::default();
     match entry.leads(3) {
@@ -28,6 +24,7 @@ pub(in crate::locate) fn image_runs(
         Leads::Memory(phys, size) => runs.add(VirtAddr(IMAGE_MAPPING), phys, size, rights),
         Leads::Table(level2) => {
             each_entry(memory, level2, 21, IMAGE_MAPPING, &mut |virt, entry| {
+                let entry = tables.decrypted(entry);
                 let rights = rights.and(entry);
                 match entry.leads(2) {
                     Leads::Nowhere => {}
@@ -36,6 +33,7 @@ pub(in crate::locate) fn image_runs(
                         // A table that cannot be read maps nothing that could be read either.
                         let _unreadable =
                             each_entry(memory, level1, 12, virt, &mut |virt, entry| {
+                                let entry = tables.decrypted(entry);
                                 if let Leads::Memory(phys, size) = entry.leads(1) {
                                     runs.add(VirtAddr(virt), phys, size, rights.and(entry));
                                 }

@@ -5,15 +5,18 @@
 //! 0xffffffff80000000 and up) and one for the fixmap. `init_top_pgt` lies near it. The last entry
 //! of `init_top_pgt` leads to it, with five levels through `level4_kernel_pgt`. After boot, the
 //! text is the only executable run of the image mapping. It is read-only, and ends at the
-//! page-rounded `_etext`.
+//! page-rounded `_etext`. Without write protection, all of the image is executable and writable.
 
 mod alias;
+mod encryption;
 mod entry;
 mod image;
+mod tables;
 
 pub use alias::{Aliases, aliases};
 use entry::{Entry, Leads, Rights};
 pub(super) use image::image_runs;
+pub use tables::Tables;
 
 use super::Budget;
 use super::bytes::{copy, u64_at};
@@ -22,6 +25,10 @@ use crate::memory::{Memory, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
 
 /// `__START_KERNEL_map` (arch/x86/include/asm/page_64_types.h).
 pub(super) const IMAGE_MAPPING: u64 = 0xffff_ffff_8000_0000;
+
+/// Bytes from there to the modules of a kernel without `CONFIG_RANDOMIZE_BASE`
+/// (`KERNEL_IMAGE_SIZE`). Modules of other kernels are 1 GiB away, behind what is walked here.
+pub(super) const NEAR_MODULES: u64 = 512 << 20;
 
 /// Pages on each side of `level3_kernel_pgt` that are searched for `init_top_pgt`.
 const NEIGHBOURS: u64 = 64;
@@ -64,12 +71,14 @@ impl Run {
 /// The claim of the page tables about a kernel.
 #[derive(Clone, Debug)]
 pub struct MappingClaim {
-    /// Physical address of `init_top_pgt`.
-    pub root: PhysAddr,
-    /// 4 or 5.
-    pub levels: u8,
-    /// The largest executable stretch of the image mapping; writable only if all of it is.
+    /// The tables that the claim comes from.
+    pub tables: Tables,
+    /// The largest executable stretch of the image mapping; writable only if all of it is. If it is
+    /// writable, the first such stretch of the image.
     pub text: Run,
+    /// Physical memory of the image: from the text to the last page that is mapped at the same
+    /// distance between virtual and physical address.
+    pub image: PhysRange,
 }
 
 /// Whether a page has the shape of `level3_kernel_pgt`.
@@ -96,14 +105,35 @@ pub(super) fn examine(
     budget: &mut Budget,
 ) -> Result<MappingClaim, &'static str> {
     budget.spend(ROOT_COST).ok_or(SPENT)?;
-    let root = find_root(memory, level3);
-    let (root, levels) = root.ok_or("no page table within 64 pages leads to it as a root does")?;
+    let encryption = encryption::bit(memory, level3);
+    let tables = find_root(memory, level3, encryption);
+    let tables = tables.ok_or("no page table within 64 pages leads to it as a root does")?;
     budget.spend(WALK_COST).ok_or(SPENT)?;
-    let runs = image_runs(memory, root, levels);
+    let runs = image_runs(memory, &tables);
     let runs = runs.ok_or("its root does not lead to a kernel image mapping")?;
-    let text = executable(&runs).into_iter().max_by_key(|run| run.size);
-    let text = text.ok_or("its kernel image mapping has no executable page")?;
-    Ok(MappingClaim { root, levels, text })
+    let stretches = executable(&runs);
+    let largest = stretches.iter().max_by_key(|run| run.size);
+    let largest = *largest.ok_or("its kernel image mapping has no executable page")?;
+    let text = if largest.writable { first_of(&stretches, &largest) } else { largest };
+    let image = extent(&runs, &text).ok_or("its text ends beyond all memory")?;
+    Ok(MappingClaim { tables, text, image })
+}
+
+/// The first stretch of the image that a writable one belongs to. Without write protection, all of
+/// the image is executable and begins with the text, and its data may be the larger part.
+fn first_of(stretches: &[Run], part: &Run) -> Run {
+    let apart = |run: &Run| run.virt.0.wrapping_sub(run.phys.0);
+    let first = stretches.iter().find(|run| run.writable && apart(run) == apart(part));
+    *first.unwrap_or(part)
+}
+
+/// The memory of the image around a text: what is mapped behind the text at the same distance.
+/// Pages between may be unmapped, as freed init memory is.
+fn extent(runs: &[Run], text: &Run) -> Option<PhysRange> {
+    let apart = |run: &Run| run.virt.0.wrapping_sub(run.phys.0);
+    let of_image = runs.iter().filter(|run| run.virt >= text.virt && apart(run) == apart(text));
+    let ends = of_image.filter_map(|run| run.phys.checked_add(run.size));
+    PhysRange::new(text.phys, ends.max()?)
 }
 
 /// The executable stretches of some runs, whatever other rights they have: a text that is writable
@@ -122,21 +152,22 @@ pub(super) fn executable(runs: &[Run]) -> Vec<Run> {
     stretches
 }
 
-/// The page table whose last entries lead to `level3`, and the number of levels.
-fn find_root(memory: &dyn Memory, level3: PhysAddr) -> Option<(PhysAddr, u8)> {
+/// The tables whose last entries lead to `level3`.
+fn find_root(memory: &dyn Memory, level3: PhysAddr, encryption: u64) -> Option<Tables> {
+    let tables = |root, levels| Tables { root, levels, encryption };
     let around = NEIGHBOURS.saturating_mul(PAGE_SIZE);
     let first = level3.0.saturating_sub(around);
     // Of most pages, only the last entry is read.
     let near: Vec<(PhysAddr, Entry)> = (0..=NEIGHBOURS.saturating_mul(2))
         .filter_map(|n| first.checked_add(n.saturating_mul(PAGE_SIZE)).map(PhysAddr))
-        .filter_map(|at| Some((at, entry_at(memory, at, 511)?)))
+        .filter_map(|at| Some((at, tables(at, 0).entry(memory, at, 511)?)))
         .collect();
     let pointing = |table: PhysAddr| {
         let leads = move |entry: Entry| entry.leads(4) == Leads::Table(table);
         near.iter().filter(move |(_, entry)| leads(*entry)).map(|(at, _)| *at)
     };
     if let Some(root) = pointing(level3).find_map(|level4| pointing(level4).next()) {
-        return Some((root, 5));
+        return Some(tables(root, 5));
     }
     // With four levels, `level4_kernel_pgt` may also point here, unused and otherwise empty. The
     // root maps the whole kernel, at least its direct map.
@@ -144,15 +175,7 @@ fn find_root(memory: &dyn Memory, level3: PhysAddr) -> Option<(PhysAddr, u8)> {
         let page = copy(memory, at, PAGE_SIZE as usize).unwrap_or_default();
         (256..511_usize).any(|n| u64_at(&page, n.saturating_mul(8)).is_some_and(|e| e != 0))
     };
-    pointing(level3).find(|at| is_top(*at)).map(|root| (root, 4))
-}
-
-/// An entry of the table at physical `table`.
-fn entry_at(memory: &dyn Memory, table: PhysAddr, index: usize) -> Option<Entry> {
-    let at = table.checked_add((index as u64).saturating_mul(8))?;
-    let mut entry = [0; 8];
-    memory.read(at, &mut entry).ok()?;
-    Some(Entry(u64::from_le_bytes(entry)))
+    pointing(level3).find(|at| is_top(*at)).map(|root| tables(root, 4))
 }
 
 /// Runs under construction.
@@ -178,12 +201,12 @@ impl Runs {
 ///
 /// Reads one entry of each level. `None` if the address is not mapped.
 #[must_use]
-pub fn translate(memory: &dyn Memory, root: PhysAddr, levels: u8, virt: VirtAddr) -> Option<Run> {
-    let (mut table, mut rights) = (root, Rights::ALL);
-    for level in (1..=levels.min(5)).rev() {
+pub fn translate(memory: &dyn Memory, tables: &Tables, virt: VirtAddr) -> Option<Run> {
+    let (mut table, mut rights) = (tables.root, Rights::ALL);
+    for level in (1..=tables.levels.min(5)).rev() {
         let shift = u32::from(level.checked_sub(1)?).checked_mul(9)?.checked_add(12)?;
         let index = usize::try_from(virt.0 >> shift & 511).ok()?;
-        let entry = entry_at(memory, table, index)?;
+        let entry = tables.entry(memory, table, index)?;
         rights = rights.and(entry);
         match entry.leads(level) {
             Leads::Nowhere => return None,

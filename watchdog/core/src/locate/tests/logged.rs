@@ -127,7 +127,6 @@ fn judged() {
         "the kernel's symbols lack `__start___jump_table` or `__stop___jump_table`",
         "the kernel lacks: pv_ops, __fentry__",
         "reference: tables without entries: alternatives, ",
-        "the structures of tracers are unknown",
         "memory fits the kernel at 0x400000",
         "sites to judge: ",
         "patching: 0 of 5 mutexes are known",

@@ -68,6 +68,18 @@ impl Machine {
         self.ram.write().unwrap().entry(table, index, value);
     }
 
+    /// Sets a bit in all entries of a kernel's page tables.
+    pub(super) fn encrypt(&self, kernel: MadeUp, bit: u64) {
+        for at in (kernel.root()..kernel.root() + MadeUp::TABLES).step_by(8) {
+            let mut entry = [0; 8];
+            self.read(PhysAddr(at), &mut entry).unwrap();
+            let entry = u64::from_le_bytes(entry);
+            if entry != 0 {
+                self.write(at, &(entry | bit).to_le_bytes());
+            }
+        }
+    }
+
     /// Replaces the usual symbols.
     pub(crate) fn symbols(&self, kernel: MadeUp, more: impl Iterator<Item = (String, u64)>) {
         self.ram.write().unwrap().symbols(kernel, more);

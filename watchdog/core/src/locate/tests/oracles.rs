@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::super::page_tables::{aliases, image_runs};
+use super::super::page_tables::{Tables, aliases, image_runs};
 use super::made_up::*;
 use crate::locate::kallsyms;
 use crate::memory::{Memory, PhysAddr, PhysRange, VirtAddr};
@@ -37,6 +37,10 @@ fn translate(machine: &Machine, kernel: MadeUp, virt: u64) -> Option<(u64, bool,
     None
 }
 
+fn tables(kernel: MadeUp) -> Tables {
+    Tables { root: PhysAddr(kernel.root()), levels: kernel.levels, encryption: 0 }
+}
+
 /// A kernel with random entries in the tables of its image mapping and its direct map: pages of
 /// every size, all rights, and tables that lead anywhere.
 fn scrambled(random: &mut StdRng) -> (Machine, MadeUp) {
@@ -63,7 +67,7 @@ fn image_walk_agrees_with_the_processor() {
     let mut random = StdRng::seed_from_u64(3);
     for round in 0..60 {
         let (machine, kernel) = scrambled(&mut random);
-        let runs = image_runs(&machine, PhysAddr(kernel.root()), kernel.levels).unwrap();
+        let runs = image_runs(&machine, &tables(kernel)).unwrap();
         let near = kernel.virt & !0x3fff_ffff | 0x8000_0000;
         for _ in 0..3000 {
             let around = kernel.virt.wrapping_add(random.random_range(0..0x100_0000));
@@ -89,8 +93,7 @@ fn alias_walk_agrees_with_the_processor() {
         let (machine, kernel) = scrambled(&mut random);
         let frames =
             PhysRange::with_size(PhysAddr(kernel.text), TEXT_SIZE.next_multiple_of(4096)).unwrap();
-        let root = PhysAddr(kernel.root());
-        let found = aliases(&machine, root, kernel.levels, frames, RAM as u64);
+        let found = aliases(&machine, &tables(kernel), frames, RAM as u64);
         assert!(found.complete, "{round}");
         for run in &found.runs {
             for virt in (run.virt.0..run.virt.0 + run.size).step_by(4096) {
@@ -113,7 +116,7 @@ fn alias_walk_agrees_with_the_processor() {
 fn symbols_agree_with_their_list() {
     let mut random = StdRng::seed_from_u64(5);
     for round in 0..12 {
-        let kernel = MadeUp { layout: LAYOUTS[round % 3], ..FIRST };
+        let kernel = MadeUp { layout: LAYOUTS[round % LAYOUTS.len()], ..FIRST };
         let mut list = BTreeMap::new();
         while list.len() < 3000 {
             let length = random.random_range(1..300);

@@ -28,10 +28,13 @@ pub(crate) const USER: u64 = 4;
 pub(crate) enum Layout {
     To63,
     From64,
+    /// As `From64`, without CONFIG_KALLSYMS_ABSOLUTE_PERCPU.
+    From615,
     PlaceRelative,
 }
 
-pub(crate) const LAYOUTS: [Layout; 3] = [Layout::To63, Layout::From64, Layout::PlaceRelative];
+pub(crate) const LAYOUTS: [Layout; 4] =
+    [Layout::To63, Layout::From64, Layout::From615, Layout::PlaceRelative];
 
 /// The description of a made-up kernel.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +48,8 @@ pub(crate) struct MadeUp {
     pub(crate) note: u64,
     pub(crate) layout: Layout,
     pub(crate) levels: u8,
+    /// CONFIG_KALLSYMS_ALL: the symbols of data as well.
+    pub(crate) all_symbols: bool,
 }
 
 /// The kernel of most tests.
@@ -55,6 +60,7 @@ pub(crate) const FIRST: MadeUp = MadeUp {
     note: 0x180_0000,
     layout: Layout::From64,
     levels: 5,
+    all_symbols: true,
 };
 
 /// Another one beside it.
@@ -69,6 +75,10 @@ impl MadeUp {
     pub(crate) fn root(self) -> u64 {
         self.table(0)
     }
+    /// Bytes of all its page tables.
+    #[cfg(test)]
+    pub(crate) const TABLES: u64 = 9 * PAGE;
+
     fn level4(self) -> u64 {
         self.table(1)
     }
@@ -100,6 +110,10 @@ impl MadeUp {
     }
     pub(crate) fn resource(self) -> u64 {
         self.text + DATA + 0x200
+    }
+    /// Code that compares an address with the end of the text.
+    pub(crate) fn compares(self) -> u64 {
+        self.text + self.text_size - 0x200
     }
     pub(crate) fn banner(self) -> u64 {
         self.text + BANNER
@@ -151,6 +165,9 @@ impl Ram {
         let resource =
             [kernel.text, kernel.text + kernel.text_size - 1, kernel.virt + NAME, 0x8100_0200];
         self.write(kernel.resource(), &resource.map(u64::to_le_bytes).concat());
+        let end = ((kernel.virt + kernel.text_size) as u32).to_le_bytes();
+        let compare = [&[0x48, 0x81, 0xff][..], &end].concat();
+        self.write(kernel.compares(), &compare.repeat(4));
         self.page_tables(kernel);
         self.symbols(kernel, functions);
     }
@@ -185,15 +202,19 @@ impl Ram {
     /// Writes symbols as scripts/kallsyms.c lays them out, each letter a token of its own: those
     /// that locating requires, and `more`.
     pub(crate) fn symbols(&mut self, kernel: MadeUp, more: impl Iterator<Item = (String, u64)>) {
-        let MadeUp { virt, text, text_size, layout, .. } = kernel;
+        let MadeUp { virt, text, text_size, layout, all_symbols, .. } = kernel;
         let mut symbols = vec![
             ("T_text".to_owned(), virt),
             ("T_stext".to_owned(), virt),
             ("T_etext".to_owned(), virt + text_size),
-            ("Dlinux_banner".to_owned(), virt + BANNER),
-            ("Djiffies_64".to_owned(), virt + DATA + 0x100),
-            ("B_end".to_owned(), virt + IMAGE_SIZE),
         ];
+        if all_symbols {
+            symbols.extend([
+                ("Dlinux_banner".to_owned(), virt + BANNER),
+                ("Djiffies_64".to_owned(), virt + DATA + 0x100),
+                ("B_end".to_owned(), virt + IMAGE_SIZE),
+            ]);
+        }
         symbols.extend(more);
         symbols.sort_by_key(|(_, at)| *at);
         let mut names = Vec::new();
@@ -221,6 +242,7 @@ impl Ram {
                     let place = base + n as u64 * 4;
                     ((sym - virt + text) as i64 - place as i64) as i32
                 }
+                Layout::From615 => (sym - virt) as i32,
                 // CONFIG_KALLSYMS_ABSOLUTE_PERCPU.
                 _ => -1 - (sym - virt) as i32,
             };
@@ -237,7 +259,7 @@ impl Ram {
         if layout != Layout::To63 {
             put(&relative(behind));
         }
-        if layout == Layout::From64 {
+        if matches!(layout, Layout::From64 | Layout::From615) {
             put(&virt.to_le_bytes());
         }
     }

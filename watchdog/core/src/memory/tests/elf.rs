@@ -235,3 +235,12 @@ fn more_headers_than_fit() {
     assert!(matches!(open(&extended(u32::MAX, 2)), Err(DumpError::TooMany(_))));
     assert!(matches!(open(&extended(1 << 20, 2)), Err(DumpError::HeadersCut)));
 }
+
+/// Check that a core of Xen, whose memory is in sections, is refused with what to do.
+#[test]
+fn memory_in_sections() {
+    let mut xen = file_header(0, 0);
+    xen[60..62].copy_from_slice(&8_u16.to_le_bytes());
+    let error = elf_error(&xen).to_string();
+    assert!(error.contains(".xen_pages") && error.contains("libkdumpfile"), "{error}");
+}

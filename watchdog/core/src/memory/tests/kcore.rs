@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use super::elf::{Load, core, data_offset};
 use super::*;
 
-fn set(ranges: &[&str]) -> RangeSet {
+pub(super) fn set(ranges: &[&str]) -> RangeSet {
     ranges.iter().map(|range| range.parse::<PhysRange>().unwrap()).collect()
 }
 

@@ -12,12 +12,33 @@ pub(super) enum Class {
     SmpLock,
     /// How unused landing pads are sealed: 0 if they are not, or the number of the NOP.
     IbtSeal,
+    /// Whether returns lead through the thunk that the kernel chose: 0 or 1.
+    ReturnThunk,
     /// How indirect branches are made.
     Retpoline,
-    /// How many bytes before a function the code that counts calls begins.
-    CallDepth,
+    /// Whether indirect branches in the lower half of a cache line lead through a thunk: 0 or 1.
+    AlignedBranch,
+    /// Whether places of control-flow integrity have a form that no rule knows: 0 or 1.
+    Cfi(CfiPlace),
+    /// Whether calls that an alternative begins with are counted: 0 or 1. Calls through a pointer
+    /// that became direct may differ from the others.
+    CountedCall { direct: bool },
     /// The value of a runtime constant.
     Constant(u32),
+}
+
+/// A place that control-flow integrity rewrites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum CfiPlace {
+    Preamble {
+        is_sealed: bool,
+    },
+    Entry,
+    Caller,
+    /// The call behind a caller's check.
+    Call,
+    /// A sealed function without a preamble.
+    Seal,
 }
 
 /// Number of sites for each choice.

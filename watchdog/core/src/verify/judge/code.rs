@@ -70,7 +70,9 @@ fn instruction(
     let length = instruction.len();
     let words = rest.get(..length)?;
     let start = i64::from(source.at);
-    let own = start..start.saturating_add(source.bytes.len() as i64);
+    // Its end counts as inside (`need_reloc()`, 6.5 to 7.2): such a branch skips the rest of the
+    // copy, wherever the copy is.
+    let own = start..=start.saturating_add(source.bytes.len() as i64);
     let target = leads_to(&instruction).map(|target| target.wrapping_sub(BASE).cast_signed());
     let Some(target) = target.filter(|target| !own.contains(target)) else {
         return found.starts_with(words).then_some(length);
@@ -156,4 +158,40 @@ fn is_short(found: &[u8], here: u32, target: i64) -> bool {
 
 fn offset(from: u32, by: usize) -> Option<u32> {
     from.checked_add(u32::try_from(by).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Image offset of the source.
+    const SOURCE: u32 = 0x1000;
+    /// Image offset of the copy.
+    const COPY: u32 = 0x200;
+
+    fn copied(source: &[u8], live: &[u8]) -> bool {
+        is_copy(Code { bytes: source, at: SOURCE }, live, COPY, &mut |_, _, _| None)
+    }
+
+    /// Check that a branch to the end of the source stays as it is, as in `UNTRAIN_RET`. Check that
+    /// a branch that leads further out keeps its target, and that no other branch is a copy.
+    #[test]
+    fn branches_to_the_end() {
+        // `jb` to the end, and a NOP.
+        let inside = [0x72, 0x03, 0x0f, 0x1f, 0x00];
+        assert!(copied(&inside, &inside));
+        assert!(copied(&inside, &[&inside[..], &[0x66, 0x90]].concat()));
+        for distance in [0x00, 0x02, 0x04, 0x7f, 0x80] {
+            assert!(!copied(&inside, &[0x72, distance, 0x0f, 0x1f, 0x00]));
+        }
+        // `jb` to the byte behind the end, which no copy so far away can reach.
+        let outside = [0x72, 0x04, 0x0f, 0x1f, 0x00];
+        assert!(!copied(&outside, &outside));
+        // `jae` with four bytes of distance, to the byte behind the end.
+        let outside = [0x0f, 0x83, 1, 0, 0, 0];
+        let [a, b, c, d] = (SOURCE + 7 - (COPY + 6)).to_le_bytes();
+        assert!(copied(&outside, &[0x0f, 0x83, a, b, c, d]) && !copied(&outside, &outside));
+        let outside = [0x0f, 0x83, 0, 0, 0, 0];
+        assert!(copied(&outside, &outside));
+    }
 }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use super::branch::Place;
+use super::cfi::Cfi;
+use super::counting::Counting;
 use super::site::{Kind, Site};
-use crate::verify::reference::{Piece, Reference};
+use super::thunks::Thunks;
+use crate::verify::instruction::instruction_at;
+use crate::verify::reference::{Piece, Reference, Tables, Trampoline};
 
-/// Largest number of bytes before a function in which calls are counted.
-/// `callthunks_patch_builtin_calls()` leads calls into the padding, so that the counting code ends
-/// where the function begins.
-const MAX_COUNTING_CODE: Place = 16;
+/// Farthest place from the start of its function that is decoded.
+const MAX_FUNCTION: u32 = 64 << 10;
 
 /// The text that a kernel should have at its current address.
 #[derive(Clone, Debug)]
@@ -20,7 +22,14 @@ pub struct Expected {
     pub(super) replacements: Vec<u8>,
     pub(super) detour: Vec<u8>,
     pub(super) rodata: Piece,
+    pub(super) thunks: Thunks,
+    /// The code that counts calls, if the kernel has it.
+    pub(super) counting: Option<Counting>,
+    /// The forms of checks of control-flow integrity, if the kernel rewrites them.
+    pub(super) cfi: Option<Cfi>,
     pub(super) sites: Vec<Site>,
+    /// Whether the kernel may write the NOPs of [`super::old_nops`].
+    pub(super) has_old_nops: bool,
 }
 
 impl Expected {
@@ -70,6 +79,17 @@ impl Expected {
             || tables.trampolines.binary_search_by_key(&offset, |tramp| tramp.at).is_ok()
     }
 
+    /// The name of the static call at this image offset, from the symbol of its trampoline:
+    /// `__SCT__NAME`.
+    pub(super) fn static_call_name(&self, offset: u32) -> Option<&str> {
+        let Tables { static_calls, trampolines, .. } = &self.reference.tables;
+        let call = static_calls.binary_search_by_key(&offset, |call| call.at);
+        let call = call.ok().and_then(|n| Some(static_calls.get(n)?.key));
+        let is_own = |it: &&Trampoline| call.map_or(it.at == offset, |key| it.key == key);
+        let trampoline = trampolines.iter().find(is_own)?;
+        self.reference.symbols.at(trampoline.at)?.strip_prefix("__SCT__")
+    }
+
     /// Whether a trampoline of a static call begins at this place.
     pub(super) fn is_trampoline(&self, place: Place) -> bool {
         let trampolines = &self.reference.tables.trampolines;
@@ -94,16 +114,21 @@ impl Expected {
         here.copied().find(|site| !matches!(site.kind, Kind::Alternative(..)))
     }
 
-    /// How many bytes before `function` a call to `found` leads. The bytes must be padding in which
-    /// calls may be counted.
-    pub(super) fn counting_code(&self, function: u32, found: Place) -> Option<u32> {
-        let before = Place::from(function).checked_sub(found)?;
-        let is_padding = (1..=MAX_COUNTING_CODE).contains(&before)
-            && self.is_function(function)
-            && self
-                .linked(u32::try_from(found).ok()?, usize::try_from(before).ok()?)
-                .iter()
-                .all(|byte| *byte == 0x90);
-        u32::try_from(before).ok().filter(|_| is_padding)
+    /// Whether an instruction of the linked text begins at this image offset.
+    pub(super) fn is_instruction(&self, offset: u32) -> bool {
+        let function = self.reference.symbols.lookup(offset);
+        let start = function.and_then(|(_, distance)| {
+            offset.checked_sub(distance).filter(|_| distance <= MAX_FUNCTION)
+        });
+        start.is_some_and(|start| instruction_at(&self.text, start, offset).0 == offset)
+    }
+
+    /// Whether a patch table that no rule knows lists a place in this site.
+    pub(super) fn has_unknown(&self, site: &Site) -> bool {
+        let end = site.at.saturating_add(site.length.into());
+        self.reference.tables.unknown.iter().any(|table| {
+            let first = table.sites.partition_point(|(at, _)| *at < site.at);
+            table.sites.get(first).is_some_and(|(at, _)| *at < end)
+        })
     }
 }

@@ -22,6 +22,8 @@ pub enum Mechanism {
     CallSite,
     /// A landing pad of a function whose address is never taken.
     IbtSeal,
+    /// A check of control-flow integrity, at an indirect call or a function.
+    Cfi,
     /// A static key's branch.
     JumpLabel,
     /// A static call.
@@ -38,6 +40,8 @@ pub enum Mechanism {
     Bpf,
     /// A livepatch of a function.
     Livepatch,
+    /// A patch table that no rule knows.
+    UnknownTable,
 }
 
 impl Mechanism {
@@ -52,6 +56,7 @@ impl Mechanism {
             Self::Return => "return",
             Self::CallSite => "call-site",
             Self::IbtSeal => "ibt-seal",
+            Self::Cfi => "cfi",
             Self::JumpLabel => "jump-label",
             Self::StaticCall => "static-call",
             Self::Fentry => "fentry",
@@ -60,6 +65,7 @@ impl Mechanism {
             Self::Kprobe => "kprobe",
             Self::Bpf => "bpf",
             Self::Livepatch => "livepatch",
+            Self::UnknownTable => "unknown-table",
         }
     }
 }

@@ -5,12 +5,21 @@
 //! reference.
 
 mod agreement;
+#[cfg(test)]
+mod beyond_tests;
 mod branch;
+#[cfg(test)]
+mod branch_tests;
 mod causes;
+mod cfi;
+#[cfg(test)]
+mod cfi_tests;
 mod code;
+mod counting;
 mod expected;
 mod mechanism;
 mod nops;
+mod old_nops;
 mod opinion;
 mod page;
 mod prepare;
@@ -21,6 +30,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod text;
+mod thunks;
 mod tracing;
 
 pub use expected::Expected;

@@ -23,6 +23,11 @@ pub(super) const NOP2: &[u8] = NOPS[1];
 
 const INT3: u8 = 0xcc;
 
+/// The NOP of a length.
+pub(super) fn of(length: usize) -> Option<&'static [u8]> {
+    NOPS.get(length.checked_sub(1)?).copied()
+}
+
 /// The length of the NOP at the start of `code`; `None` if it is not one of the kernel's.
 pub(super) fn length(code: &[u8]) -> Option<usize> {
     NOPS.iter().rev().find(|nop| code.starts_with(nop)).map(|nop| nop.len())

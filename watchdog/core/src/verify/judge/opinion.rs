@@ -28,7 +28,7 @@ pub struct Opinion {
 
 impl Opinion {
     /// Adds a site that is not judged.
-    pub(super) fn not_judge(
+    pub(in crate::verify) fn not_judge(
         &mut self,
         at: u32,
         length: u32,

@@ -1,11 +1,13 @@
 //! Judges one page: its sites, and the bytes between them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::agreement::{Majority, Votes};
 use super::branch::Place;
 use super::rules::{self, Rules, SiteState};
-use super::{Expected, Mechanism, State};
+use super::thunks::Thunk;
+use super::{Expected, Mechanism, State, old_nops};
 use crate::verify::difference::{MAX_OF_PAGE, stretches};
 
 /// Bytes of a page.
@@ -55,6 +57,8 @@ pub(super) struct Judged {
     /// Whether the page is not as linked.
     pub(super) differs: bool,
     pub(super) votes: Votes,
+    /// The thunks outside the image that its branches lead to.
+    pub(super) thunks: Vec<Thunk>,
 }
 
 /// Judges page `page` of a text. `live` is a copy of the whole text.
@@ -92,7 +96,11 @@ pub(super) fn judge(
         let linked = expected.linked(site.at, site.length.into());
         let found = live.get(at..site_end).unwrap_or_default();
         let (mechanism, length) = (site.kind.mechanism(), u32::from(site.length));
-        match rules::judge(&mut rules, site, found, site.at) {
+        let form = match expected.has_old_nops && linked != found {
+            true => old_nops::as_later(found),
+            false => Cow::Borrowed(found),
+        };
+        match rules::judge(&mut rules, site, &form, site.at) {
             SiteState::Expected if linked != found => {
                 judged.patched.push((site.at, site.length, mechanism));
             }
@@ -117,7 +125,7 @@ pub(super) fn judge(
         *count = count.saturating_add(1);
     }
     judged.counts = counts.into_iter().collect();
-    judged.votes = rules.votes;
+    (judged.votes, judged.thunks) = (rules.votes, rules.thunks);
     judged
 }
 

@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::cfi::Cfi;
+use super::counting::Counting;
 use super::expected::Expected;
+use super::old_nops;
+use super::thunks::Thunks;
 use super::{Mechanism, sites};
 use crate::verify::reference::{Piece, Reference};
 
@@ -15,9 +19,22 @@ impl Expected {
         let text = reference.text.take_moved(distance);
         let replacements = reference.replacements.take_moved(distance);
         let detour = detour(&reference, &rodata);
+        let thunks = Thunks::of(&reference.symbols);
         let reference = Arc::new(reference);
-        let mut expected =
-            Self { reference, text, replacements, detour, rodata, sites: Vec::new() };
+        let mut expected = Self {
+            has_old_nops: old_nops::are_used(&reference),
+            reference,
+            text,
+            replacements,
+            detour,
+            rodata,
+            thunks,
+            counting: None,
+            cfi: None,
+            sites: Vec::new(),
+        };
+        expected.counting = Counting::of(&expected, distance);
+        expected.cfi = Cfi::of(&expected);
         expected.sites = sites::of(&expected);
         sites::log(&expected.sites);
         expected

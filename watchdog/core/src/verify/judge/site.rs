@@ -24,7 +24,17 @@ pub(super) enum Kind {
     Retpoline(u8),
     Return,
     Call,
+    /// The padding before a function, in which its calls may be counted.
+    Padding,
     IbtSeal,
+    /// The hash of a function, before it.
+    CfiPreamble,
+    /// The landing pad of a function that has a hash.
+    CfiEntry,
+    /// The check of a hash, before an indirect call.
+    CfiCaller,
+    /// The bytes before a sealed function without a hash.
+    CfiSeal,
     JumpLabel(u32),
     StaticCall(u32),
     Trampoline(u32),
@@ -33,6 +43,8 @@ pub(super) enum Kind {
     FtraceCall,
     /// The number of the constant.
     Constant(u32),
+    /// A site of a patch table that no rule knows.
+    Unknown,
 }
 
 impl Kind {
@@ -43,13 +55,15 @@ impl Kind {
             Self::SmpLock => Mechanism::SmpLock,
             Self::Retpoline(_) => Mechanism::Retpoline,
             Self::Return => Mechanism::Return,
-            Self::Call => Mechanism::CallSite,
+            Self::Call | Self::Padding => Mechanism::CallSite,
             Self::IbtSeal => Mechanism::IbtSeal,
+            Self::CfiPreamble | Self::CfiEntry | Self::CfiCaller | Self::CfiSeal => Mechanism::Cfi,
             Self::JumpLabel(_) => Mechanism::JumpLabel,
             Self::StaticCall(_) | Self::Trampoline(_) => Mechanism::StaticCall,
             Self::Fentry => Mechanism::Fentry,
             Self::FtraceCall => Mechanism::Ftrace,
             Self::Constant(_) => Mechanism::RuntimeConstant,
+            Self::Unknown => Mechanism::UnknownTable,
         }
     }
 }

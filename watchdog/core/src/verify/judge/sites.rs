@@ -1,11 +1,13 @@
 //! All places that a kernel may rewrite, in one ascending list.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use super::branch::{self, CALL, JMP, JMP8};
+use super::branch::{self, JMP, JMP8};
+use super::cfi;
 use super::nops::{NOP2, NOP5};
 use super::site::{Kind, Site};
-use super::{Expected, Mechanism};
+use super::thunks::Use;
+use super::{Expected, Mechanism, old_nops};
 
 /// Logs the number of sites of each mechanism.
 pub(super) fn log(sites: &[Site]) {
@@ -26,12 +28,6 @@ pub(super) fn counts(sites: &[Site]) -> BTreeMap<Mechanism, usize> {
     }
     counts
 }
-
-/// Names of the registers that indirect branches use, by number.
-const REGISTERS: [&str; 16] = [
-    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
-    "r14", "r15",
-];
 
 /// All sites of a kernel's text and its replacements, ascending. Of several sites at one place, the
 /// outermost comes first.
@@ -56,15 +52,17 @@ pub(super) fn of(expected: &Expected) -> Vec<Site> {
         add(site.at, site.length.into(), Kind::Paravirt(n));
     }
     tables.smp_locks.iter().for_each(|at| add(*at, 1, Kind::SmpLock));
-    let registers = thunks(expected);
     for at in &tables.retpolines {
         let found = retpoline_branch(expected.linked(*at, 7), *at);
-        let register = found.and_then(|(_, target)| registers.get(&target));
+        let register = found.and_then(|(_, target)| expected.thunks.register(Use::Linked, target));
         if let (Some((length, _)), Some(register)) = (found, register) {
-            add(*at, length, Kind::Retpoline(*register));
+            add(*at, length, Kind::Retpoline(register));
         }
     }
     tables.ibt_seals.iter().for_each(|at| add(*at, 4, Kind::IbtSeal));
+    for (at, length, kind) in cfi::sites(expected) {
+        add(at, length, kind);
+    }
     for (n, label) in (0..).zip(&tables.jump_labels) {
         add(label.at, label_length(expected.linked(label.at, 5)), Kind::JumpLabel(n));
     }
@@ -83,10 +81,15 @@ pub(super) fn of(expected: &Expected) -> Vec<Site> {
         }
     }
     for (n, constant) in (0..).zip(&tables.runtime_constants) {
-        let length = if constant.is_shift { 1 } else { 8 };
+        let length = constant.kind.bytes();
         constant.sites.iter().for_each(|at| add(*at, length, Kind::Constant(n)));
     }
     tables.calls.iter().for_each(|at| add(*at, 5, Kind::Call));
+    if let Some(counting) = &expected.counting {
+        counting.padding(expected).for_each(|at| add(at, counting.length(), Kind::Padding));
+    }
+    let unknown = tables.unknown.iter().flat_map(|table| &table.sites);
+    unknown.for_each(|(at, length)| add(*at, (*length).into(), Kind::Unknown));
     // The sort is stable. At one place, the site that was added first comes first.
     sites.sort_by_key(|site| site.at);
     mark_nested(&mut sites);
@@ -109,18 +112,6 @@ fn mark_nested(sites: &mut [Site]) {
     }
 }
 
-/// The register of each thunk, by the thunk's image offset.
-fn thunks(expected: &Expected) -> HashMap<u32, u8> {
-    let symbols = expected.reference.symbols.iter();
-    symbols
-        .filter_map(|(name, _, at)| {
-            let register = name.strip_prefix("__x86_indirect_thunk_")?;
-            let number = REGISTERS.iter().position(|have| *have == register)?;
-            Some((at, u8::try_from(number).ok()?))
-        })
-        .collect()
-}
-
 /// Length and target of a branch to a thunk, with or without a `cs` prefix.
 pub(super) fn retpoline_branch(code: &[u8], at: u32) -> Option<(usize, u32)> {
     let prefixed = code.strip_prefix(&[0x2e]);
@@ -140,12 +131,7 @@ fn label_length(code: &[u8]) -> usize {
         [JMP8, ..] => 2,
         [JMP, ..] => 5,
         _ if code.starts_with(NOP2) => 2,
-        _ if code.starts_with(NOP5) => 5,
+        _ if code.starts_with(NOP5) || code.starts_with(old_nops::NOP5) => 5,
         _ => 0,
     }
-}
-
-/// Whether `code` at `at` is a call to `target`.
-pub(super) fn is_call(code: &[u8], at: u32, target: u32) -> bool {
-    branch::is(code, at, CALL, target)
 }

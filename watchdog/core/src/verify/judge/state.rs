@@ -8,11 +8,14 @@ use crate::locate::page_tables::{self, Run};
 use crate::memory::{Memory, PAGE_SIZE, VirtAddr};
 
 /// Number of pages whose mapping is cached. The lists of any kernel need fewer pages.
-const MAX_MAPPED: usize = 4096;
-/// Number of pages whose mapping is looked up in one check. It is about ten times what a kernel
-/// with thousands of programs and modules needs. Each lookup reads one entry per level of the page
-/// tables, all over the node's memory.
-const MAX_LOOKUPS: u32 = 1 << 16;
+const MAX_MAPPED: usize = 1 << 14;
+/// Number of pages whose mapping is looked up in one check: two for each entry of two lists that
+/// are as long as can be. Each lookup reads one entry per level of the page tables, all over the
+/// node's memory.
+const MAX_LOOKUPS: u32 = 1 << 18;
+/// Number of pages of code outside the image that are read in one check. A page holds 500 thunks,
+/// and a kernel needs about ten thousand (7.2).
+const MAX_CODE_PAGES: usize = 1024;
 
 /// A node's own memory, read while its text is judged. The memory may be forged, and may change. A
 /// state therefore serves for one check, and caches the mapping of each page.
@@ -22,6 +25,8 @@ pub struct State<'a> {
     mapped: RefCell<BTreeMap<u64, Run>>,
     /// Number of lookups left. Without any left, only cached pages are mapped.
     left: Cell<u32>,
+    /// Pages of code by their virtual address; `None` for a page that is not code.
+    code: RefCell<BTreeMap<u64, Option<Vec<u8>>>>,
 }
 
 /// The contents of a range of virtual addresses in the node.
@@ -34,11 +39,23 @@ pub(super) struct Outside {
     pub(super) writable: bool,
 }
 
+/// Why an address cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The kernel has not mapped it.
+    Unmapped,
+    /// It may be mapped, but no lookup is left.
+    Bound,
+    /// It is mapped, but the source does not have the memory.
+    Source,
+}
+
 impl<'a> State<'a> {
     /// Takes the memory of a located kernel.
     #[must_use]
     pub fn of(memory: &'a dyn Memory, kernel: &'a Kernel) -> Self {
-        Self { memory, kernel, mapped: RefCell::default(), left: Cell::new(MAX_LOOKUPS) }
+        let (mapped, code) = (RefCell::default(), RefCell::default());
+        Self { memory, kernel, mapped, left: Cell::new(MAX_LOOKUPS), code }
     }
 
     /// Reads bytes of the image, `offset` bytes behind `_stext`.
@@ -103,14 +120,42 @@ impl<'a> State<'a> {
             return Some(*page);
         }
         self.left.set(self.left.get().checked_sub(1)?);
-        let (root, levels) = (self.kernel.page_table_root, self.kernel.paging_levels);
-        let page = page_tables::translate(self.memory, root, levels, VirtAddr(first))?;
+        let tables = self.kernel.tables();
+        let page = page_tables::translate(self.memory, &tables, VirtAddr(first))?;
         let mut mapped = self.mapped.borrow_mut();
         if mapped.len() >= MAX_MAPPED {
             mapped.clear();
         }
         mapped.insert(first, page);
         Some(page)
+    }
+
+    /// Why the word at a virtual address cannot be read.
+    pub(super) fn fault(&self, virt: u64) -> Fault {
+        let last = virt.saturating_add(7);
+        match self.page(virt).and(self.page(last)) {
+            Some(_) => Fault::Source,
+            None if self.left.get() == 0 => Fault::Bound,
+            None => Fault::Unmapped,
+        }
+    }
+
+    /// Whether a page of code, executable and not writable, holds these bytes at a virtual address.
+    /// Each page is read once.
+    pub(super) fn is_code(&self, virt: u64, bytes: &[u8]) -> bool {
+        const WITHIN: u64 = PAGE_SIZE - 1;
+        let (page, start) = (virt & !WITHIN, (virt & WITHIN) as usize);
+        let mut code = self.code.borrow_mut();
+        let is_full = code.len() >= MAX_CODE_PAGES;
+        if is_full && !code.contains_key(&page) {
+            return false;
+        }
+        let content = code.entry(page).or_insert_with(|| {
+            let content = self.at(page, PAGE_SIZE as usize)?;
+            (content.executable && !content.writable).then_some(content.bytes)
+        });
+        let rest = content.as_ref().and_then(|content| content.get(start..));
+        rest.is_some_and(|rest| rest.starts_with(bytes))
     }
 
     /// Reads a 64-bit word at a virtual address.

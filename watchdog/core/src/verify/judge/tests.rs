@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+mod static_calls;
+
 use super::*;
 use crate::memory::Memory;
 use crate::verify::NotJudged;
@@ -9,7 +11,7 @@ use crate::verify::made_up::{
     FUNCTION, MODULES, OWN, PROBES, PROGRAMS, Suspect, TEXT, branch, functions, reference,
 };
 use crate::verify::not_judged;
-use crate::verify::reference::Reference;
+use crate::verify::reference::{Layouts, Reference, Tables, Trampoline};
 
 const CALL: u8 = 0xe8;
 const INT3: u8 = 0xcc;
@@ -20,7 +22,7 @@ fn opinion(suspect: &Suspect) -> Opinion {
 }
 
 /// The first judgement of the suspect's text by this reference.
-fn opinion_by(reference: Reference, suspect: &Suspect) -> Opinion {
+pub(super) fn opinion_by(reference: Reference, suspect: &Suspect) -> Opinion {
     let mut judge = TextJudge::new(Expected::of(reference, 0));
     let mut text = vec![0; TEXT as usize];
     suspect.machine.read(suspect.text().start(), &mut text).unwrap();
@@ -33,7 +35,7 @@ fn opinion_by(reference: Reference, suspect: &Suspect) -> Opinion {
 }
 
 /// Puts programs on the suspect's list, each with its start, end and name.
-fn programs(suspect: &Suspect, programs: &[(u64, u64, String)]) {
+pub(super) fn programs(suspect: &Suspect, programs: &[(u64, u64, String)]) {
     const RECORD: u64 = 256;
     let (head, record) = (suspect.kernel.text.virt.0 + u64::from(PROGRAMS), OWN.0 + 0x10_0000);
     let link = |n: usize| {
@@ -197,10 +199,35 @@ fn tracers_without_types() {
     let known = opinion(&suspect);
     assert_eq!(places(&known), [0, FUNCTION, 2 * FUNCTION, 8 * FUNCTION + 8]);
     assert!(known.not_judged.is_empty() && known.not_judged_places.is_empty());
-    let unknown = opinion_by(Reference { layouts: None, ..reference() }, &suspect);
+    let unknown = opinion_by(Reference { layouts: Layouts::default(), ..reference() }, &suspect);
     assert_eq!(places(&unknown), [8 * FUNCTION + 8]);
     assert_eq!(unknown.not_judged_places.len(), 3);
     let list = not_judged::list(&[], &unknown.not_judged);
     let [NotJudged { mechanism, sites: 3, why }] = &list[..] else { panic!("{list:?}") };
     assert!(mechanism == "ftrace" && why.contains("type information"), "{list:?}");
+}
+
+/// Check the trampoline of a static call whose key is not known: a form that the kernel can give it
+/// is not judged, and every other form is unexplained.
+#[test]
+fn trampoline_without_key() {
+    const AT: u32 = 4 * FUNCTION + 8;
+    const JMP: u8 = 0xe9;
+    let trampolines = vec![Trampoline { at: AT, key: Trampoline::UNKNOWN_KEY }];
+    let with = |change: &dyn Fn(&Suspect)| {
+        let suspect = Suspect::new();
+        change(&suspect);
+        let tables = Tables { trampolines: trampolines.clone(), ..reference().tables };
+        let opinion = opinion_by(Reference { tables, ..reference() }, &suspect);
+        let wrong: Vec<_> = opinion.wrong.iter().map(|wrong| wrong.at).collect();
+        (wrong, opinion.not_judged_places.len())
+    };
+    let virt = |suspect: &Suspect, at: u32| suspect.kernel.text.virt.0 + u64::from(at);
+    assert_eq!(with(&|_| ()), (vec![], 0));
+    let leads =
+        |opcode: u8, at: u32| with(&|suspect| suspect.branch(AT, opcode, virt(suspect, at)));
+    assert_eq!(leads(JMP, 9 * FUNCTION), (vec![], 1));
+    assert_eq!(leads(JMP, 9 * FUNCTION + 4), (vec![AT], 0));
+    assert_eq!(leads(CALL, 9 * FUNCTION), (vec![AT], 0));
+    assert_eq!(with(&|suspect| suspect.branch(AT, JMP, OWN.0)), (vec![AT], 0));
 }

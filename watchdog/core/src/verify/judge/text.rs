@@ -11,6 +11,9 @@ use super::{Expected, Mechanism, State, Wrong};
 use crate::digest::Digest;
 use crate::verify::not_judged;
 
+/// Unexplained places that are examined as probes that cannot be read.
+const MAX_PROBES: usize = 4096;
+
 /// A text under judgement: the copy that was judged last, and its judgement.
 #[derive(Clone, Debug)]
 pub struct TextJudge {
@@ -127,8 +130,12 @@ impl TextJudge {
         let touched: Vec<usize> = had.into_iter().chain(have).collect();
         let behind = touched.iter().map(|page| page.saturating_add(1));
         let before = changed.iter().filter_map(|page| page.checked_sub(1));
+        // The text stays the same if only a thunk outside it changes.
+        let lost = (0..).zip(&self.pages).filter_map(|(n, page): (usize, &Judged)| {
+            page.thunks.iter().any(|thunk| !thunk.stands(state)).then_some(n)
+        });
         let due = changed.iter().chain(others).chain(&touched).copied();
-        let due = due.chain(behind).chain(before);
+        let due = due.chain(behind).chain(before).chain(lost);
         let due: BTreeSet<usize> = due.collect();
         for &page in &due {
             if let Some(bytes) = read(page) {
@@ -233,8 +240,23 @@ impl TextJudge {
         }
         opinion.wrong.extend(self.pages.iter().flat_map(|page| &page.wrong));
         opinion.wrong.sort_by_key(|wrong| wrong.at);
+        self.set_probes_aside(probes, state, &mut opinion);
         causes.report_to(&mut opinion);
         opinion
+    }
+
+    /// Takes the places out of the unexplained ones that may be probes, if probes cannot be read.
+    fn set_probes_aside(&self, probes: &Probes, state: &State<'_>, opinion: &mut Opinion) {
+        // More places than a kernel has probes are no probes.
+        if opinion.wrong.len() > MAX_PROBES {
+            return;
+        }
+        for wrong in std::mem::take(&mut opinion.wrong) {
+            match probes.may_be(&self.expected, state, &self.raw, &wrong) {
+                Some(why) => opinion.not_judge(wrong.at, wrong.length, Mechanism::Kprobe, why),
+                None => opinion.wrong.push(wrong),
+            }
+        }
     }
 
     fn sums(&self) -> Sums {

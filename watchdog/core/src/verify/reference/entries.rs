@@ -66,6 +66,11 @@ pub struct Trampoline {
     pub key: u32,
 }
 
+impl Trampoline {
+    /// Stands for a key that the image does not tell.
+    pub const UNKNOWN_KEY: u32 = u32::MAX;
+}
+
 /// A constant that is written into code at boot (include/asm/runtime-const.h, since 6.12).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeConstant {
@@ -73,10 +78,40 @@ pub struct RuntimeConstant {
     pub name: String,
     /// Image offset of the variable, if it exists.
     pub variable: Option<u32>,
-    /// The places of the immediates. A shift has one byte, and a pointer has eight.
+    /// The places of the immediates.
     pub sites: Vec<u32>,
-    /// Whether the constant is a shift.
-    pub is_shift: bool,
+    /// The type of the constant.
+    pub kind: ConstantKind,
+}
+
+/// The type of a runtime constant, which is part of its section's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConstantKind {
+    /// `runtime_ptr_…`: the whole variable.
+    Pointer,
+    /// `runtime_shift_…`: the low byte of the variable.
+    Shift,
+    /// `runtime_mask_…`: the low four bytes of the variable (since 7.3).
+    Mask,
+}
+
+impl ConstantKind {
+    /// The types, with the prefixes of their sections' names.
+    pub(super) const PREFIXES: [(&str, Self); 3] = [
+        ("runtime_ptr_", Self::Pointer),
+        ("runtime_shift_", Self::Shift),
+        ("runtime_mask_", Self::Mask),
+    ];
+
+    /// Bytes of the immediate.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::Pointer => 8,
+            Self::Shift => 1,
+            Self::Mask => 4,
+        }
+    }
 }
 
 /// Image offsets of the kernel symbols that rules need.
@@ -98,4 +133,6 @@ pub struct KnownSymbols {
     pub nop: Option<u32>,
     /// `__WARN_trap` (7.x).
     pub warning: Option<u32>,
+    /// `__raw_callee_save___native_queued_spin_unlock`.
+    pub unlock: Option<u32>,
 }

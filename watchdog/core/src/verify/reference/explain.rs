@@ -35,14 +35,13 @@ impl Reference {
         log::debug!("reference: entries of tables: {}", list(some));
         let none = tables.iter().filter(|(_, count)| *count == 0);
         log::debug!("reference: tables without entries: {}", list(none.map(|(name, _)| *name)));
-        log::debug!(
-            "reference: the structures of tracers are {}",
-            if self.layouts.is_some() { "known" } else { "unknown: no tracer can be explained" }
-        );
+        for (mechanism, why) in self.unreadable_lists() {
+            log::debug!("reference: {mechanism}: {why}");
+        }
     }
 
     /// Number of entries in each table.
-    fn counts(&self) -> [(&'static str, usize); 12] {
+    fn counts(&self) -> [(&'static str, usize); 13] {
         let tables = &self.tables;
         [
             ("alternatives", tables.alternatives.len()),
@@ -52,6 +51,7 @@ impl Reference {
             ("returns", tables.returns.len()),
             ("call-sites", tables.calls.len()),
             ("ibt-seals", tables.ibt_seals.len()),
+            ("cfi", tables.cfi.len()),
             ("jump-labels", tables.jump_labels.len()),
             ("static-calls", tables.static_calls.len()),
             ("static-call trampolines", tables.trampolines.len()),

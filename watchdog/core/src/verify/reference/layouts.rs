@@ -6,19 +6,20 @@ use serde::{Deserialize, Serialize};
 use crate::btf::{ANY_SIZE, Btf, BtfError};
 use crate::image::KernelImage;
 
-/// Offsets in bytes, each from the start of its structure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Offsets in bytes, each from the start of its structure. A structure that the kernel does not
+/// describe, or that has other fields, is missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layouts {
     /// Of `struct ftrace_ops` (include/linux/ftrace.h).
-    pub ftrace_ops: FtraceOps,
+    pub ftrace_ops: Option<FtraceOps>,
     /// Of `struct kprobe` and `struct optimized_kprobe` (include/linux/kprobes.h).
-    pub kprobe: Kprobe,
+    pub kprobe: Option<Kprobe>,
     /// Of `struct bpf_ksym` (include/linux/bpf.h).
-    pub bpf_ksym: BpfKsym,
+    pub bpf_ksym: Option<BpfKsym>,
     /// Of `struct klp_ops` and `struct klp_func`, if the kernel supports livepatching.
     pub livepatch: Option<Livepatch>,
-    /// Of `struct module` (include/linux/module.h).
-    pub module: Module,
+    /// Of `struct module` and `struct mod_kallsyms` (include/linux/module.h).
+    pub module: Option<Module>,
 }
 
 /// `struct ftrace_ops`.
@@ -83,71 +84,114 @@ pub struct Module {
 }
 
 impl Layouts {
-    /// Reads the image's `.BTF`; `None` if there is none, or a structure has other fields.
-    pub(super) fn of_image(image: &KernelImage) -> Option<Self> {
-        Self::of_btf(image.content(image.section(".BTF")?).to_vec())
+    /// Reads the image's `.BTF`.
+    pub(super) fn of_image(image: &KernelImage) -> Self {
+        let types = image.section(".BTF");
+        types.map_or_else(Self::default, |types| Self::of_btf(image.content(types).to_vec()))
     }
 
     /// Reads type information alone, which may come from another node's memory.
     #[must_use]
-    pub fn of_btf(bytes: Vec<u8>) -> Option<Self> {
-        let log = |error: &BtfError| log::debug!("type information: {error}");
-        let btf = Btf::parse(bytes).inspect_err(log).ok()?;
-        let offset = |name: &str, field: &str, size| btf.offset(name, field, size).inspect_err(log);
-        let pointer = |name: &str, field: &str| offset(name, field, 8).ok();
-        let any = |name: &str, field: &str| offset(name, field, ANY_SIZE).ok();
-        let word = |name: &str, field: &str| offset(name, field, 4).ok();
+    pub fn of_btf(bytes: Vec<u8>) -> Self {
+        match Btf::parse(bytes) {
+            Ok(btf) => Self {
+                ftrace_ops: FtraceOps::of(&btf),
+                kprobe: Kprobe::of(&btf),
+                bpf_ksym: BpfKsym::of(&btf),
+                livepatch: Livepatch::of(&btf),
+                module: Module::of(&btf),
+            },
+            Err(error) => {
+                log::debug!("type information: {error}");
+                Self::default()
+            }
+        }
+    }
+}
+
+/// The offset of a field of any size.
+fn any(btf: &Btf, name: &str, field: &str) -> Option<u32> {
+    sized(btf, name, field, ANY_SIZE)
+}
+
+/// The offset of a field of eight bytes.
+fn pointer(btf: &Btf, name: &str, field: &str) -> Option<u32> {
+    sized(btf, name, field, 8)
+}
+
+fn sized(btf: &Btf, name: &str, field: &str, size: u64) -> Option<u32> {
+    let log = |error: &BtfError| log::debug!("type information: {error}");
+    btf.offset(name, field, size).inspect_err(log).ok()
+}
+
+impl FtraceOps {
+    fn of(btf: &Btf) -> Option<Self> {
+        Some(Self {
+            func: pointer(btf, "ftrace_ops", "func")?,
+            next: pointer(btf, "ftrace_ops", "next")?,
+            trampoline: pointer(btf, "ftrace_ops", "trampoline")?,
+            trampoline_size: pointer(btf, "ftrace_ops", "trampoline_size")?,
+        })
+    }
+}
+
+impl Kprobe {
+    fn of(btf: &Btf) -> Option<Self> {
         let optimized = || {
-            let start = any("optimized_kprobe", "kp")?;
-            let copied = any("optimized_kprobe", "optinsn.copied_insn")?;
-            let insn = pointer("optimized_kprobe", "optinsn.insn")?;
+            let start = any(btf, "optimized_kprobe", "kp")?;
+            let copied = any(btf, "optimized_kprobe", "optinsn.copied_insn")?;
+            let insn = pointer(btf, "optimized_kprobe", "optinsn.insn")?;
             Some((copied.checked_sub(start)?, insn.checked_sub(start)?))
         };
-        let livepatch = || {
-            Some(Livepatch {
-                func_stack: any("klp_ops", "func_stack")?,
-                fops: any("klp_ops", "fops")?,
-                stack_node: any("klp_func", "stack_node")?,
-                new_func: pointer("klp_func", "new_func")?,
-            })
-        };
-        // Since 6.4 a module has several parts of memory, with text first.
-        let (base, size) =
-            any("module", "mem.base").zip(word("module", "mem.size")).or_else(|| {
-                any("module", "core_layout.base").zip(word("module", "core_layout.size"))
-            })?;
         Some(Self {
-            ftrace_ops: FtraceOps {
-                func: pointer("ftrace_ops", "func")?,
-                next: pointer("ftrace_ops", "next")?,
-                trampoline: pointer("ftrace_ops", "trampoline")?,
-                trampoline_size: pointer("ftrace_ops", "trampoline_size")?,
-            },
-            kprobe: Kprobe {
-                hlist: any("kprobe", "hlist")?,
-                list: any("kprobe", "list")?,
-                addr: pointer("kprobe", "addr")?,
-                pre_handler: pointer("kprobe", "pre_handler")?,
-                opcode: any("kprobe", "opcode")?,
-                optimized: optimized(),
-            },
-            bpf_ksym: BpfKsym {
-                start: pointer("bpf_ksym", "start")?,
-                end: pointer("bpf_ksym", "end")?,
-                name: any("bpf_ksym", "name")?,
-                lnode: any("bpf_ksym", "lnode")?,
-            },
-            livepatch: livepatch(),
-            module: Module {
-                list: any("module", "list")?,
-                name: any("module", "name")?,
-                base,
-                size,
-                kallsyms: pointer("module", "kallsyms")?,
-                symtab: pointer("mod_kallsyms", "symtab")?,
-                num_symtab: word("mod_kallsyms", "num_symtab")?,
-                strtab: pointer("mod_kallsyms", "strtab")?,
-            },
+            hlist: any(btf, "kprobe", "hlist")?,
+            list: any(btf, "kprobe", "list")?,
+            addr: pointer(btf, "kprobe", "addr")?,
+            pre_handler: pointer(btf, "kprobe", "pre_handler")?,
+            opcode: any(btf, "kprobe", "opcode")?,
+            optimized: optimized(),
+        })
+    }
+}
+
+impl BpfKsym {
+    fn of(btf: &Btf) -> Option<Self> {
+        Some(Self {
+            start: pointer(btf, "bpf_ksym", "start")?,
+            end: pointer(btf, "bpf_ksym", "end")?,
+            name: any(btf, "bpf_ksym", "name")?,
+            lnode: any(btf, "bpf_ksym", "lnode")?,
+        })
+    }
+}
+
+impl Livepatch {
+    fn of(btf: &Btf) -> Option<Self> {
+        Some(Self {
+            func_stack: any(btf, "klp_ops", "func_stack")?,
+            fops: any(btf, "klp_ops", "fops")?,
+            stack_node: any(btf, "klp_func", "stack_node")?,
+            new_func: pointer(btf, "klp_func", "new_func")?,
+        })
+    }
+}
+
+impl Module {
+    fn of(btf: &Btf) -> Option<Self> {
+        let size = |field: &str| sized(btf, "module", field, 4);
+        // Since 6.4 a module has several parts of memory, with text first.
+        let (base, size) = any(btf, "module", "mem.base")
+            .zip(size("mem.size"))
+            .or_else(|| any(btf, "module", "core_layout.base").zip(size("core_layout.size")))?;
+        Some(Self {
+            list: any(btf, "module", "list")?,
+            name: any(btf, "module", "name")?,
+            base,
+            size,
+            kallsyms: pointer(btf, "module", "kallsyms")?,
+            symtab: pointer(btf, "mod_kallsyms", "symtab")?,
+            num_symtab: sized(btf, "mod_kallsyms", "num_symtab", 4)?,
+            strtab: pointer(btf, "mod_kallsyms", "strtab")?,
         })
     }
 }

@@ -3,7 +3,8 @@
 use super::read::Table;
 use super::tables::bounds;
 use super::{
-    ImageSymbols, Layouts, Piece, Reference, Tables, kallsyms_tables, rodata_bounds, without,
+    ImageSymbols, Layouts, Piece, Reference, Tables, kallsyms_tables, patch_tables, rodata_bounds,
+    without,
 };
 use crate::image::Relocations;
 use crate::locate::Kernel;
@@ -50,9 +51,15 @@ impl Reference {
         );
         let left_out = kallsyms_tables(&symbols);
         let size = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        let all = patch_tables::of_memory(&symbols, kernel.text.virt.0, size, &mut |range| {
+            let size = range.end.checked_sub(range.start)?;
+            read(Some((range.start, size)), MAX_TABLE).map(|(_, bytes)| bytes)
+        });
+        tables.unknown = patch_tables::unknown(all, &symbols, &text);
         tables.fentry = entries(&symbols, &text, size, tables.known_symbols.fentry);
+        let layouts = types.map_or_else(Layouts::default, |(_, bytes)| Layouts::of_btf(bytes));
         let piece = |(offset, bytes)| Piece { offset, bytes, relocations: Relocations::default() };
-        let reference = Self {
+        let mut reference = Self {
             release: kernel.release.clone(),
             banner: kernel.banner.clone(),
             build_id: kernel.build_id.clone().unwrap_or_default(),
@@ -61,12 +68,13 @@ impl Reference {
             replacements: piece((size, Vec::new())),
             rodata: without(piece(rodata.unwrap_or((size, Vec::new()))), &left_out),
             left_out,
-            tables,
             gates: Vec::new(),
-            layouts: types.and_then(|(_, bytes)| Layouts::of_btf(bytes)),
-            symbols,
             not_judged: Vec::new(),
+            layouts,
+            tables,
+            symbols,
         };
+        reference.list_not_judged();
         reference.log();
         reference
     }
@@ -97,7 +105,8 @@ fn read(
 
 /// The functions that begin with code that ftrace rewrites: its NOP, or a call to `__fentry__`.
 fn entries(symbols: &ImageSymbols, text: &[u8], size: u32, fentry: Option<u32>) -> Vec<u32> {
-    const NOP5: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+    // The second one is that of kernels up to 5.12 on some processors.
+    const NOPS: [[u8; 5]; 2] = [[0x0f, 0x1f, 0x44, 0x00, 0x00], [0x66, 0x66, 0x66, 0x66, 0x90]];
     symbols
         .functions(size)
         .filter_map(|at| {
@@ -108,7 +117,7 @@ fn entries(symbols: &ImageSymbols, text: &[u8], size: u32, fentry: Option<u32>) 
             let distance = i64::from(i32::from_le_bytes(*code.last_chunk()?));
             let target = i64::from(at).checked_add(5)?.checked_add(distance)?;
             let calls = code.first() == Some(&0xe8) && fentry.map(i64::from) == Some(target);
-            (*code == NOP5 || calls).then_some(at)
+            (NOPS.contains(code) || calls).then_some(at)
         })
         .collect()
 }

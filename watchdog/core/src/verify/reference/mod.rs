@@ -3,22 +3,30 @@
 //!
 //! All places are image offsets: bytes from `_stext`, where the image begins.
 
+mod derived;
 mod entries;
 mod error;
 mod explain;
 mod gates;
+mod known_tables;
 mod layouts;
 mod learned;
+mod lists;
+mod patch_tables;
 mod read;
 mod symbols;
 mod tables;
 
 pub use entries::{
-    Alternative, JumpLabel, KnownSymbols, ParavirtSite, RuntimeConstant, StaticCall, Trampoline,
+    Alternative, ConstantKind, JumpLabel, KnownSymbols, ParavirtSite, RuntimeConstant, StaticCall,
+    Trampoline,
 };
 pub use error::ReferenceError;
 pub use gates::Gate;
+pub use known_tables::Known;
 pub use layouts::{BpfKsym, FtraceOps, Kprobe, Layouts, Livepatch, Module};
+pub use lists::List;
+pub use patch_tables::{PatchTable, UnknownTable};
 pub use symbols::ImageSymbols;
 pub use tables::Tables;
 
@@ -70,8 +78,8 @@ pub struct Reference {
     pub gates: Vec<Gate>,
     /// The kernel's symbols.
     pub symbols: ImageSymbols,
-    /// Field offsets of the kernel's structures, if type information describes them.
-    pub layouts: Option<Layouts>,
+    /// Field offsets of the kernel's structures, as far as type information describes them.
+    pub layouts: Layouts,
     /// What cannot be judged by this reference, whatever the kernel's memory holds.
     pub not_judged: Vec<NotJudged>,
 }
@@ -97,9 +105,9 @@ impl Reference {
         let replacements = image
             .section(".altinstr_replacement")
             .ok_or_else(|| ReferenceError("has no `.altinstr_replacement`".to_owned()))?;
-        let rodata = rodata_bounds(&symbols)
-            .ok_or_else(|| ReferenceError("does not say where its read-only data is".to_owned()))?;
-        let reference = Self {
+        let rodata = rodata_bounds(&symbols).unwrap_or((size, 0));
+        let not_judged = without_data(&symbols);
+        let mut reference = Self {
             release: vendor.release().to_owned(),
             banner: vendor.banner().to_owned(),
             build_id: hex(vendor.build_id()),
@@ -115,10 +123,30 @@ impl Reference {
             gates: gates::of_image(image, &symbols),
             symbols,
             layouts: Layouts::of_image(image),
-            not_judged: Vec::new(),
+            not_judged,
         };
+        reference.list_not_judged();
         reference.log();
         Ok(reference)
+    }
+}
+
+impl Reference {
+    /// Adds what cannot be judged: the sites of patch tables that no rule knows, and what needs a
+    /// list that cannot be read.
+    fn list_not_judged(&mut self) {
+        let tables = self.tables.unknown.iter().map(|table| NotJudged {
+            mechanism: table.name.clone(),
+            sites: u32::try_from(table.sites.len()).unwrap_or(u32::MAX),
+            why: format!("this version does not know the patch table {}", table.name),
+        });
+        let lists = self.unreadable_lists().map(|(mechanism, why)| NotJudged {
+            mechanism: mechanism.to_owned(),
+            sites: 0,
+            why: why.to_owned(),
+        });
+        let more: Vec<_> = tables.chain(lists).collect();
+        self.not_judged.extend(more);
     }
 }
 
@@ -131,6 +159,28 @@ impl Piece {
         std::mem::take(&mut self.relocations).apply(&mut bytes, self.offset, distance);
         bytes
     }
+}
+
+/// What is not judged if the image does not name its data.
+fn without_data(symbols: &ImageSymbols) -> Vec<NotJudged> {
+    const WHY: &str = "the image does not name its data (the kernel was built without \
+                       CONFIG_KALLSYMS_ALL). A vmlinux of the same build, not stripped, does";
+    const PARTS: [&str; 2] = ["read-only data", "system-call tables and interrupt gates"];
+    if symbols.has_data() {
+        return Vec::new();
+    }
+    let not_judged =
+        |part: &str| NotJudged { mechanism: part.to_owned(), sites: 0, why: WHY.to_owned() };
+    PARTS.map(not_judged).into()
+}
+
+/// The tables of an image whose entries lead into its text: those that rules know, those that are
+/// known to be no patch tables, and unknown ones.
+///
+/// # Errors
+/// [`ReferenceError`] when the image has no symbols.
+pub fn patch_tables(image: &KernelImage) -> Result<Vec<PatchTable>, ReferenceError> {
+    Ok(patch_tables::of_image(image, &ImageSymbols::of_image(image)?))
 }
 
 /// Range of the tables of kallsyms; empty if their symbols are unknown.

@@ -11,6 +11,10 @@ use crate::memory::{Memory, PhysAddr, PhysRange, RangeSet, ReadError, VirtAddr};
 const MAX_OFFSET: u64 = 1 << 30;
 /// Largest total length of all names in bytes. Distribution kernels have about 5 MB.
 const MAX_NAMES: usize = 32 << 20;
+/// Reported for an image without symbols. `symbol_valid` of scripts/kallsyms.c and `strip` decide.
+const NO_SYMBOLS: &str = "has no symbol table that parses: it was built without CONFIG_KALLSYMS, \
+                          and has no symbols of its own. Give the vmlinux of the same build, not \
+                          stripped";
 /// Number of symbols at one offset that are searched for a function.
 const MAX_ALIASES: usize = 16;
 
@@ -52,8 +56,13 @@ impl From<Stored> for ImageSymbols {
 }
 
 impl ImageSymbols {
+    /// Whether variables and the bounds of data are named.
+    pub(super) fn has_data(&self) -> bool {
+        self.address("__start_rodata").is_some() && self.address("__end_rodata").is_some()
+    }
+
     /// Reads the symbols that the image itself carries for kallsyms.
-    pub(super) fn of_image(image: &KernelImage) -> Result<Self, ReferenceError> {
+    pub(super) fn of_kallsyms(image: &KernelImage) -> Result<Self, ReferenceError> {
         let rodata = image
             .section(".rodata")
             .ok_or_else(|| ReferenceError("has no `.rodata`".to_owned()))?;
@@ -64,11 +73,12 @@ impl ImageSymbols {
         let range = PhysRange::new(PhysAddr(first), PhysAddr(end));
         let claim = range
             .and_then(|range| kallsyms::find(&flat, range, &mut budget))
-            .ok_or_else(|| ReferenceError("has no symbol table that parses".to_owned()))?;
-        if claim.phys != flat.base || claim.size != image.vendor.text_size() {
+            .ok_or_else(|| ReferenceError(NO_SYMBOLS.to_owned()))?;
+        let is_elsewhere = claim.phys.is_some_and(|phys| phys != flat.base);
+        if is_elsewhere || claim.size != image.vendor.text_size() {
             return Err(ReferenceError("contradicts itself about where its text is".to_owned()));
         }
-        Ok(Self::of(&claim.symbols, claim.virt.unwrap_or(VirtAddr(claim.phys.0))))
+        Ok(Self::of(&claim.symbols, claim.virt.unwrap_or(VirtAddr(flat.base.0))))
     }
 
     /// Takes the symbols of a table, from `stext` on.
@@ -163,6 +173,13 @@ impl ImageSymbols {
         here.take_while(|(have, _)| **have == offset)
             .take(MAX_ALIASES)
             .any(|(_, kind)| matches!(kind, b't' | b'T' | b'W' | b'w'))
+    }
+
+    /// Whether the last symbol at or before this offset is a function.
+    pub(super) fn is_code(&self, offset: u32) -> bool {
+        let behind = self.offsets.partition_point(|have| *have <= offset);
+        let kind = behind.checked_sub(1).and_then(|last| self.kinds.get(last));
+        kind.is_some_and(|kind| matches!(kind, b't' | b'T' | b'W' | b'w'))
     }
 
     /// The offsets of all functions below `end`, ascending and without duplicates.

@@ -6,8 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::entries::{
-    Alternative, JumpLabel, KnownSymbols, ParavirtSite, RuntimeConstant, StaticCall, Trampoline,
+    Alternative, ConstantKind, JumpLabel, KnownSymbols, ParavirtSite, RuntimeConstant, StaticCall,
+    Trampoline,
 };
+use super::patch_tables::{self, UnknownTable};
 use super::read::Table;
 use super::{ImageSymbols, ReferenceError};
 use crate::image::KernelImage;
@@ -30,6 +32,8 @@ pub struct Tables {
     pub calls: Vec<u32>,
     /// `.ibt_endbr_seal`.
     pub ibt_seals: Vec<u32>,
+    /// `.cfi_sites`.
+    pub cfi: Vec<u32>,
     /// `__jump_table`.
     pub jump_labels: Vec<JumpLabel>,
     /// `.static_call_sites`.
@@ -38,10 +42,12 @@ pub struct Tables {
     pub trampolines: Vec<Trampoline>,
     /// `__mcount_loc`.
     pub fentry: Vec<u32>,
-    /// `runtime_ptr_…` and `runtime_shift_…`.
+    /// `runtime_ptr_…`, `runtime_shift_…` and `runtime_mask_…`.
     pub runtime_constants: Vec<RuntimeConstant>,
     /// The symbols that rules need.
     pub known_symbols: KnownSymbols,
+    /// Patch tables that no rule knows.
+    pub unknown: Vec<UnknownTable>,
 }
 
 impl Tables {
@@ -81,6 +87,9 @@ impl Tables {
             )
         };
         let replacements = section(".altinstr_replacement");
+        let size = u32::try_from(image.vendor.text_size()).unwrap_or(u32::MAX);
+        let text = image.bytes(0, size).unwrap_or_default();
+        let all = patch_tables::of_image(image, symbols);
         Ok(Self {
             alternatives: alternatives(section(".altinstructions"), replacements)?,
             paravirt: paravirt(section(".parainstructions"), stext),
@@ -89,8 +98,10 @@ impl Tables {
             returns: places(section(".return_sites")),
             calls: places(section(".call_sites")),
             ibt_seals: places(section(".ibt_endbr_seal")),
+            cfi: places(section(".cfi_sites")),
             fentry: entries(mcount),
             runtime_constants: runtime_constants(image, symbols),
+            unknown: patch_tables::unknown(all, symbols, text),
             ..Self::of_data(jumps, calls, symbols)
         })
     }
@@ -107,8 +118,9 @@ impl Tables {
             "nop_func",
             "_paravirt_nop",
             "__WARN_trap",
+            "__raw_callee_save___native_queued_spin_unlock",
         ];
-        let mut found = [None; 9];
+        let mut found = [None; 10];
         for (name, _, at) in symbols.iter() {
             for (wanted, found) in names.iter().zip(&mut found) {
                 if name == *wanted {
@@ -123,8 +135,18 @@ impl Tables {
                 list(missing.map(|(name, _)| *name))
             );
         }
-        let [pv_ops, fentry, return_thunk, default_thunk, return_zero, bug, nop, old_nop, warning] =
-            found;
+        let [
+            pv_ops,
+            fentry,
+            return_thunk,
+            default_thunk,
+            return_zero,
+            bug,
+            nop,
+            old_nop,
+            warning,
+            unlock,
+        ] = found;
         let nop = nop.or(old_nop);
         Self {
             jump_labels: jump_labels(jumps),
@@ -139,6 +161,7 @@ impl Tables {
                 bug,
                 nop,
                 warning,
+                unlock,
             },
             ..Self::default()
         }
@@ -231,7 +254,10 @@ fn paravirt(table: Table<'_>, stext: u64) -> Vec<ParavirtSite> {
         let at = u32::try_from(entry.u64(0)?.checked_sub(stext)?).ok()?;
         Some(ParavirtSite { at, slot: entry.u8(8)?, length: entry.u8(9)? })
     };
-    let mut sites: Vec<_> = table.entries(16).filter_map(site).collect();
+    // The last entry may lack its padding.
+    let whole = table.bytes.len().saturating_sub(table.bytes.len().checked_rem(16).unwrap_or(0));
+    let last = Table { bytes: table.bytes.get(whole..).unwrap_or_default(), ..table };
+    let mut sites: Vec<_> = table.entries(16).chain([last]).filter_map(site).collect();
     sites.sort_by_key(|site| site.at);
     sites
 }
@@ -277,13 +303,12 @@ fn trampolines(symbols: &ImageSymbols) -> Vec<Trampoline> {
 
 fn runtime_constants(image: &KernelImage, symbols: &ImageSymbols) -> Vec<RuntimeConstant> {
     let constant = |section: &crate::image::ImageSection| {
-        let (name, is_shift) = match section.name.strip_prefix("runtime_shift_") {
-            Some(name) => (name, true),
-            None => (section.name.strip_prefix("runtime_ptr_")?, false),
-        };
+        let (name, kind) = ConstantKind::PREFIXES
+            .iter()
+            .find_map(|(prefix, kind)| Some((section.name.strip_prefix(prefix)?, *kind)))?;
         let table = Table { offset: section.offset, bytes: image.content(section) };
         let variable = symbols.address(name);
-        Some(RuntimeConstant { name: name.to_owned(), variable, sites: places(table), is_shift })
+        Some(RuntimeConstant { name: name.to_owned(), variable, sites: places(table), kind })
     };
     image.sections().iter().filter_map(constant).collect()
 }

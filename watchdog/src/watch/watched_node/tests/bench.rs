@@ -54,6 +54,7 @@ pub(super) struct Bench {
     pub(super) watched: WatchedNode,
     pub(super) leased: LeasedRanges,
     pub(super) store: BaselineStore,
+    pub(super) images: Images,
     pub(super) folder: TempDir,
     now: Instant,
     /// Runs whenever the clock is read.
@@ -73,6 +74,7 @@ impl Bench {
             watched: WatchedNode::new(node),
             leased: LeasedRanges::default(),
             store: BaselineStore::in_state_dir(folder.path(), None),
+            images: Images::default(),
             folder,
             now: Instant::now(),
             at_each_look: Box::new(|| ()),
@@ -115,12 +117,18 @@ impl Bench {
             let refused = kernel.clone();
             let mut report = |event: Event| events.push(event.kind);
             let (node, store) = (&self.watched.node, &self.store);
-            let images = Images::default();
-            let begun =
-                Watching::begin(&images, store, &self.machine, node, kernel, &now, &mut report);
+            let begun = Watching::begin(
+                &self.images,
+                store,
+                &self.machine,
+                node,
+                kernel,
+                &now,
+                &mut report,
+            );
             input = match begun {
                 Ok(watching) => Input::Begun(Box::new(watching)),
-                Err(error) => Input::Refused(refused, error.to_string()),
+                Err(error) => Input::not_begun(error, refused).unwrap(),
             };
         }
     }

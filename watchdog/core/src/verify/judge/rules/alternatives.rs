@@ -6,9 +6,10 @@
 //! lacks it, so all sites that depend on it must agree.
 
 use super::super::agreement::Class;
-use super::super::branch::{CALL, Place, decode};
+use super::super::branch::{self, CALL, Place};
 use super::super::code::{Code, is_copy};
 use super::super::nops;
+use super::call_sites::countable;
 use super::context::{DISSENT, Rules, SiteState};
 use crate::verify::reference::Alternative;
 
@@ -29,15 +30,11 @@ pub(super) fn judge(
     let Some(entries) = entries else {
         return SiteState::Unexpected("an entry that does not exist");
     };
-    let original = Code { bytes: expected.linked(to, live.len()), at: to };
-    let mut forms = Vec::new();
-    if copied(rules, original, live, to) {
-        forms.push(None);
-    }
-    for (n, entry) in entries.iter().enumerate() {
-        if replaced(rules, entry, original, live, to) {
-            forms.push(Some(n));
-        }
+    let call = countable(rules, live, to);
+    let mut forms = forms(rules, entries, live, to);
+    if let (true, Some((function, true))) = (forms.is_empty(), call) {
+        let plain = with_target(live, to, function);
+        forms = plain.map_or(forms, |plain| self::forms(rules, entries, &plain, to));
     }
     let conditions = |form: Option<usize>| {
         let behind = form.map_or(0, |n| n.saturating_add(1));
@@ -55,11 +52,46 @@ pub(super) fn judge(
         }
         _ => {}
     }
+    if let (Some((_, is_counted)), &[Some(n)]) = (call, forms.as_slice()) {
+        let direct = entries.get(n).is_some_and(|entry| entry.direct_call);
+        let vote = rules.vote(Class::CountedCall { direct }, is_counted.into());
+        if vote != SiteState::Expected {
+            return vote;
+        }
+    }
     let Some(majority) = rules.majority else { return SiteState::Expected };
     let agrees = |form: &Option<usize>| {
         conditions(*form).all(|(feature, has)| majority.allows(Class::Feature(feature), has.into()))
     };
     if forms.iter().any(agrees) { SiteState::Expected } else { SiteState::Unexpected(DISSENT) }
+}
+
+/// The forms that `live` may be: `None` for the original, or the number of the entry.
+fn forms(
+    rules: &mut Rules<'_>,
+    entries: &[Alternative],
+    live: &[u8],
+    to: u32,
+) -> Vec<Option<usize>> {
+    let original = Code { bytes: rules.expected.linked(to, live.len()), at: to };
+    let is_original = copied(rules, original, live, to);
+    let replaced = entries
+        .iter()
+        .enumerate()
+        .filter_map(|(n, entry)| replaced(rules, entry, original, live, to).then_some(Some(n)));
+    is_original.then_some(None).into_iter().chain(replaced).collect()
+}
+
+/// The call at the start of `live`, with another target. A kernel that counts calls changes them
+/// behind `apply_alternatives()` (`patch_alt_call_sites()`, 6.7 to 6.14), or in the replacements
+/// before.
+fn with_target(live: &[u8], to: u32, target: u32) -> Option<Vec<u8>> {
+    const CALL_BYTES: i64 = 5;
+    let distance = i64::from(target).checked_sub(i64::from(to).checked_add(CALL_BYTES)?)?;
+    let distance = i32::try_from(distance).ok()?.to_le_bytes();
+    let mut plain = live.to_vec();
+    plain.get_mut(1..5)?.copy_from_slice(&distance);
+    Some(plain)
 }
 
 /// Whether `live` is a copy of `source`, in which other sites may already be rewritten.
@@ -115,7 +147,6 @@ fn is_direct_call(rules: &Rules<'_>, original: Code<'_>, live: &[u8], to: u32) -
         return nops::fill(live);
     }
     rules.expected.is_function(target)
-        && decode(live, to)
-            .is_some_and(|found| found.opcode == CALL && found.target == Place::from(target))
+        && branch::is(live, to, CALL, target)
         && live.get(5..).is_some_and(nops::fill)
 }

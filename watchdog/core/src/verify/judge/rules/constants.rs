@@ -13,10 +13,11 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, live: &[u8]) -> SiteState {
     let Some(constant) = rules.expected.reference.tables.runtime_constants.get(n as usize) else {
         return SiteState::Unexpected("an entry that does not exist");
     };
-    let value = match live {
-        [shift] => u64::from(*shift),
+    let (value, bits) = match *live {
+        [shift] => (u64::from(shift), 0xff),
+        [a, b, c, d] => (u64::from(u32::from_le_bytes([a, b, c, d])), 0xffff_ffff),
         _ => match live.first_chunk() {
-            Some(pointer) => u64::from_le_bytes(*pointer),
+            Some(pointer) => (u64::from_le_bytes(*pointer), u64::MAX),
             None => return SiteState::Unexpected("not a constant"),
         },
     };
@@ -26,7 +27,7 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, live: &[u8]) -> SiteState {
         let Some(variable) = constant.variable.and_then(|at| rules.word(at)) else {
             return rules.vote(Class::Constant(n), value);
         };
-        value == if constant.is_shift { variable & 0xff } else { variable }
+        value == variable & bits
     };
     if is_right {
         rules.vote(Class::Constant(n), value)

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use super::super::agreement::{Class, Majority, Votes};
 use super::super::branch::Place;
 use super::super::site::Site;
+use super::super::thunks::Thunk;
 use super::super::{Expected, State};
 
 /// The result of judging a site.
@@ -16,7 +17,6 @@ pub(in super::super) enum SiteState {
     Followed(u8, Place),
     /// A form that cannot be judged, with the reason. It is no excuse for a form that a rule can
     /// judge: an attacker in the node must not be able to cause it.
-    #[expect(dead_code, reason = "no rule needs it yet")]
     NotJudged(&'static str),
     /// Any other form, with what is wrong.
     Unexpected(&'static str),
@@ -32,6 +32,8 @@ pub(in super::super) struct Rules<'a> {
     /// The choices of the kernel as a whole, once they are known.
     pub(super) majority: Option<&'a Majority>,
     pub(in super::super) votes: Votes,
+    /// The thunks outside the image that branches lead to.
+    pub(in super::super) thunks: Vec<Thunk>,
     /// Judges a site inside an alternative. The rule for alternatives needs all other rules.
     pub(super) judge_inner: JudgeSite,
     /// Words of the kernel's state. Each is read once for all sites that need it.
@@ -50,8 +52,8 @@ impl<'a> Rules<'a> {
         majority: Option<&'a Majority>,
         judge_inner: JudgeSite,
     ) -> Self {
-        let (votes, words) = (Votes::default(), RefCell::default());
-        Self { expected, state, majority, votes, judge_inner, words }
+        let (votes, thunks, words) = (Votes::default(), Vec::new(), RefCell::default());
+        Self { expected, state, majority, votes, thunks, judge_inner, words }
     }
 
     /// The current value of a 64-bit word of the image.

@@ -4,6 +4,7 @@
 use super::super::branch::{CALL, JMP, Place, decode};
 use super::super::nops::NOP5;
 use super::super::site::Site;
+use super::call_sites::is_call;
 use super::context::{Rules, SiteState};
 
 pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
@@ -24,8 +25,11 @@ pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
 /// tracer, or the function that calls all tracers (`ftrace_update_ftrace_func()`).
 pub(super) fn judge_inner(rules: &mut Rules<'_>, site: &Site, live: &[u8], to: u32) -> SiteState {
     let linked = rules.expected.linked(site.at, site.length.into());
+    let stub = decode(linked, site.at).and_then(|call| u32::try_from(call.target).ok());
     match decode(live, to) {
         _ if live == linked => SiteState::Expected,
+        // The call is also in `.call_sites`.
+        _ if stub.is_some_and(|stub| is_call(rules, live, to, stub)) => SiteState::Expected,
         Some(call) if call.opcode == CALL => SiteState::Followed(call.opcode, call.target),
         _ => SiteState::Unexpected("not a call to a tracer"),
     }

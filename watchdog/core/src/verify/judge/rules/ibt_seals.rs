@@ -3,10 +3,10 @@
 //! that seals it (`gen_endbr_poison()`; a different NOP since 6.15).
 
 use super::super::agreement::Class;
+use super::super::cfi::ENDBR64;
 use super::context::{Rules, SiteState};
 
-const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
-const SEALED: [[u8; 4]; 2] = [[0x66, 0x0f, 0x1f, 0x00], [0x0f, 0x1f, 0x40, 0xd6]];
+pub(super) const SEALED: [[u8; 4]; 2] = [[0x66, 0x0f, 0x1f, 0x00], [0x0f, 0x1f, 0x40, 0xd6]];
 
 pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8]) -> SiteState {
     let sealed = SEALED.iter().position(|form| live == form);

@@ -2,6 +2,7 @@
 
 mod alternatives;
 mod call_sites;
+mod cfi;
 mod constants;
 mod context;
 mod dispatch;

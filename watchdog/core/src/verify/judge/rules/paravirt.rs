@@ -2,11 +2,30 @@
 //! boot (`apply_paravirt()`, arch/x86/kernel/alternative.c; `paravirt_patch()`,
 //! arch/x86/kernel/paravirt.c).
 
-use super::super::branch::CALL;
+use super::super::branch::{self, CALL, JMP};
 use super::super::nops;
 use super::super::site::Site;
-use super::super::sites::is_call;
+use super::call_sites::is_call;
 use super::context::{Rules, SiteState};
+
+/// The code that a kernel up to 5.12 writes in place of a call to a function (`patch_data_xxl` and
+/// `patch_data_lock`, arch/x86/kernel/paravirt_patch.c).
+const NATIVE: [(&str, &[u8]); 11] = [
+    ("native_irq_disable", &[0xfa]),
+    ("native_irq_enable", &[0xfb]),
+    ("native_save_fl", &[0x9c, 0x58]),
+    ("native_restore_fl", &[0x57, 0x9d]),
+    ("native_read_cr2", &[0x0f, 0x20, 0xd0]),
+    ("__native_read_cr3", &[0x0f, 0x20, 0xd8]),
+    ("native_write_cr3", &[0x0f, 0x22, 0xdf]),
+    ("native_wbinvd", &[0x0f, 0x09]),
+    ("_paravirt_ident_64", &[0x48, 0x89, 0xf8]),
+    ("__raw_callee_save___native_queued_spin_unlock", &[0xc6, 0x07, 0x00]),
+    ("__raw_callee_save___native_vcpu_is_preempted", &[0x31, 0xc0]),
+];
+
+/// `jmp *disp32`, of which the kernel makes a direct jump (`INTERRUPT_RETURN`, up to 5.12).
+const INDIRECT_JUMP: [u8; 2] = [0xff, 0x25];
 
 pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to: u32) -> SiteState {
     let expected = rules.expected;
@@ -24,7 +43,12 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
     if known_symbols.nop == Some(target) && nops::fill(live) {
         return SiteState::Expected;
     }
-    let direct = is_call(live, to, target) && live.get(5..).is_some_and(nops::fill);
+    if is_native(rules, target, live) {
+        return SiteState::Expected;
+    }
+    let jumps = expected.linked(site.at, 2) == INDIRECT_JUMP && branch::is(live, to, JMP, target);
+    let leads = jumps || is_call(rules, live, to, target);
+    let direct = leads && live.get(5..).is_some_and(nops::fill);
     match live.first() {
         _ if direct && expected.is_function(target) => SiteState::Expected,
         Some(&CALL) => SiteState::Unexpected(
@@ -34,4 +58,13 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
             "neither the call through pv_ops nor a call to what its pointer names",
         ),
     }
+}
+
+/// Whether `live` is the code that the kernel writes in place of a call to `target`.
+fn is_native(rules: &Rules<'_>, target: u32, live: &[u8]) -> bool {
+    let symbols = &rules.expected.reference.symbols;
+    let name = symbols.at(target);
+    let native = NATIVE.iter().find(|(function, _)| Some(*function) == name);
+    let filled = |code: &[u8]| live.strip_prefix(code).is_some_and(nops::fill);
+    native.is_some_and(|(_, code)| filled(code)) && symbols.address("native_patch").is_some()
 }

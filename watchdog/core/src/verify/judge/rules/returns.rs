@@ -1,9 +1,39 @@
 //! Returns (`apply_returns()`, arch/x86/kernel/alternative.c, since 6.0), linked as a jump to
 //! `__x86_return_thunk`. At boot a return becomes a plain `ret`, or a jump to the thunk that
 //! `x86_return_thunk` names.
+//!
+//! A kernel that has named a thunk may still return plainly: `spec_rstack_overflow=ibpb` takes the
+//! feature back and leaves the variable (`srso_select_mitigation()`, arch/x86/kernel/cpu/bugs.c,
+//! 6.1 to 7.2). All returns must then be plain, so they must agree.
 
+use super::super::agreement::Class;
 use super::super::branch::{self, JMP};
+use super::super::site::Site;
+use super::super::thunks::UPPER_HALF;
 use super::context::{Rules, SiteState};
+
+/// The return thunk that the kernel chose; `None` if it keeps the linked one, or names something
+/// that is not a function.
+pub(super) fn chosen_thunk(rules: &Rules<'_>) -> Option<u32> {
+    let known_symbols = &rules.expected.reference.tables.known_symbols;
+    let chosen = rules.pointer(known_symbols.return_thunk?)?;
+    let is_other = known_symbols.default_thunk != Some(chosen);
+    (is_other && rules.expected.is_function(chosen)).then_some(chosen)
+}
+
+/// A return that `.return_sites` lists. With indirect target selection, only the returns in the
+/// lower half of a cache line use the thunk (`cpu_wants_rethunk_at()`, since 6.1). In replacement
+/// code, the kernel decides before it copies the code.
+pub(super) fn judge_listed(rules: &mut Rules<'_>, site: &Site, live: &[u8], to: u32) -> SiteState {
+    let chosen = rules.expected.reference.tables.known_symbols.return_thunk;
+    let chosen = chosen.and_then(|variable| rules.pointer(variable));
+    let is_aligned = chosen.is_some() && chosen == rules.expected.thunks.aligned_return;
+    let needs_thunk = rules.state.virt_of(site.at.into()) & UPPER_HALF == 0;
+    if is_aligned && needs_thunk == branch::is_plain_return(live) {
+        return SiteState::Unexpected("a return of the other half of a cache line");
+    }
+    judge(rules, live, to)
+}
 
 pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
     let known_symbols = &rules.expected.reference.tables.known_symbols;
@@ -12,16 +42,20 @@ pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
     let jumps = |thunk: Option<u32>| thunk.is_some_and(|thunk| branch::is(live, to, JMP, thunk));
     if branch::is_plain_return(live) {
         // With indirect target selection, only returns in one half of a cache line use a thunk.
-        let name = chosen.and_then(|thunk| rules.expected.reference.symbols.at(thunk));
-        return if chosen == default || name == Some("its_return_thunk") {
-            SiteState::Expected
-        } else {
-            SiteState::Unexpected("a plain return, but the kernel uses a return thunk")
+        let is_aligned = chosen.is_some() && chosen == rules.expected.thunks.aligned_return;
+        if chosen == default || is_aligned {
+            return SiteState::Expected;
+        }
+        return match rules.vote(Class::ReturnThunk, 0) {
+            SiteState::Expected => SiteState::Expected,
+            _ => SiteState::Unexpected("a plain return, but the kernel uses a return thunk"),
         };
     }
     if jumps(chosen) {
-        return if chosen.is_some_and(|thunk| rules.expected.is_function(thunk)) {
+        return if chosen == default {
             SiteState::Expected
+        } else if chosen.is_some_and(|thunk| rules.expected.is_function(thunk)) {
+            rules.vote(Class::ReturnThunk, 1)
         } else {
             SiteState::Unexpected("a jump to something that is not a function of the kernel")
         };

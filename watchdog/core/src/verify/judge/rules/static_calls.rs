@@ -1,16 +1,21 @@
 //! Static calls: every site and the trampoline lead to the function that the key names
 //! (`__static_call_transform()`, arch/x86/kernel/static_call.c).
 
-use super::super::branch::{self, CALL, JMP, decode};
+use super::super::branch::{self, JMP, decode};
 use super::super::nops::NOP5;
 use super::super::site::Site;
+use super::call_sites::{counted, is_call};
 use super::context::{Rules, SiteState};
+use crate::verify::reference::{KnownSymbols, Trampoline};
 
 /// `xor %eax,%eax` of five bytes replaces a call to `__static_call_return0`: up to 5.19, and since.
 const RETURN_ZERO: [[u8; 5]; 2] = [[0x66, 0x66, 0x48, 0x31, 0xc0], [0x2e, 0x2e, 0x2e, 0x31, 0xc0]];
 
 /// `ud1 (%edx),%rdi` replaces a call to `__WARN_trap` (7.x).
-const WARNING: [u8; 5] = [0x67, 0x48, 0x0f, 0xb9, 0x3a];
+const WARNING: [[u8; 5]; 1] = [[0x67, 0x48, 0x0f, 0xb9, 0x3a]];
+
+/// `ds ds movb $0,(%rdi)` replaces a call to the native `queued_spin_unlock()` (since 7.3).
+const UNLOCK: [[u8; 5]; 1] = [[0x3e, 0x3e, 0xc6, 0x07, 0x00]];
 
 /// The target that a key names.
 enum Callee {
@@ -35,18 +40,21 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
     let Some(callee) = callee(rules, call.key) else {
         return SiteState::Unexpected("its key cannot be read");
     };
-    let known_symbols = &tables.known_symbols;
     if let [0x0f, condition @ 0x80..=0x8f, ..] = *live {
-        // A conditional tail call. Without a function to call, it is a conditional return.
-        let target = match callee {
-            Callee::Function(function) => Some(function),
-            Callee::Nothing => rules.expected.reference.symbols.address("__static_call_return"),
-            Callee::Outside(_) => None,
+        // A conditional tail call. Without a function to call, it is a conditional return: to a
+        // plain return, or to the return thunk if the kernel had chosen one.
+        let targets = match callee {
+            Callee::Function(function) => [Some(function), None],
+            Callee::Nothing => [
+                rules.expected.reference.symbols.address("__static_call_return"),
+                super::returns::chosen_thunk(rules),
+            ],
+            Callee::Outside(_) => [None; 2],
         };
         let is = |target: u32| {
             linked.get(1) == Some(&condition) && branch::is(live, to, condition, target)
         };
-        return if target.is_some_and(is) {
+        return if targets.into_iter().flatten().any(is) {
             SiteState::Expected
         } else {
             SiteState::Unexpected(OTHER)
@@ -54,18 +62,18 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
     }
     match callee {
         Callee::Nothing if !call.tail && live == NOP5 => SiteState::Expected,
-        Callee::Nothing if call.tail => super::returns::judge(rules, live, to),
+        Callee::Nothing if call.tail => nothing(rules, live, to),
         Callee::Function(function) => {
-            let zero = known_symbols.return_zero == Some(function)
-                && !call.tail
-                && RETURN_ZERO.iter().any(|form| live == form);
-            let warning = known_symbols.warning == Some(function) && !call.tail && live == WARNING;
-            let opcode = if call.tail { JMP } else { CALL };
-            if zero || warning || branch::is(live, to, opcode, function) {
-                entry(rules, function)
+            let is_right = if call.tail {
+                branch::is(live, to, JMP, function)
             } else {
-                SiteState::Unexpected(OTHER)
-            }
+                // A kernel that counts calls compares the place to count with the functions whose
+                // code it writes, and so calls them as well.
+                let inlined = is_inlined(&tables.known_symbols, function, live)
+                    && counted(rules, function).is_none();
+                inlined || is_call(rules, live, to, function)
+            };
+            if is_right { entry(rules, function) } else { SiteState::Unexpected(OTHER) }
         }
         Callee::Outside(virt) => outside(rules, virt, live, to),
         Callee::Nothing => SiteState::Unexpected(OTHER),
@@ -77,9 +85,12 @@ pub(super) fn judge_trampoline(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u
     else {
         return SiteState::Unexpected("an entry that does not exist");
     };
+    if trampoline.key == Trampoline::UNKNOWN_KEY {
+        return without_key(rules, live, to);
+    }
     match callee(rules, trampoline.key) {
         None => SiteState::Unexpected("its key cannot be read"),
-        Some(Callee::Nothing) => super::returns::judge(rules, live, to),
+        Some(Callee::Nothing) => nothing(rules, live, to),
         Some(Callee::Function(function)) if branch::is(live, to, JMP, function) => {
             entry(rules, function)
         }
@@ -95,6 +106,36 @@ pub(super) fn judge_trampoline(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u
     }
 }
 
+/// A trampoline without a site in the kernel, whose key is not known. As linked it is right. A form
+/// that the kernel can give it is not judged, and every other form is wrong.
+fn without_key(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
+    if rules.expected.linked(to, live.len()) == live {
+        return SiteState::Expected;
+    }
+    let function = decode(live, to).filter(|branch| branch.opcode == JMP).map(|jump| jump.target);
+    let function = function.and_then(|target| u32::try_from(target).ok());
+    let leads = function.is_some_and(|function| rules.expected.is_function(function));
+    if leads || nothing(rules, live, to) == SiteState::Expected {
+        SiteState::NotJudged("the image does not name the key of this static call")
+    } else {
+        SiteState::Unexpected(OTHER)
+    }
+}
+
+/// A tail call, or a trampoline, without a function to call. It returns.
+///
+/// `__static_call_transform()` asks for the return thunk at the moment of the update. A static call
+/// that was switched off before the kernel chose its mitigations holds a plain return from then on
+/// (6.1 to 7.2: `static_call_init()` runs in `setup_arch()`, and `apply_returns()` later rewrites
+/// only what `.return_sites` lists). Both forms return to the caller, so neither skips anything.
+fn nothing(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
+    let is_listed = rules.expected.reference.tables.returns.binary_search(&to).is_ok();
+    if branch::is_plain_return(live) && !is_listed {
+        return SiteState::Expected;
+    }
+    super::returns::judge(rules, live, to)
+}
+
 const OTHER: &str = "not a call to the function that its key names";
 
 fn callee(rules: &Rules<'_>, key: u32) -> Option<Callee> {
@@ -105,6 +146,14 @@ fn callee(rules: &Rules<'_>, key: u32) -> Option<Callee> {
             _ => Callee::Outside(virt),
         },
     })
+}
+
+/// Whether `live` does what this function does. The kernel writes the instruction of one of three
+/// functions in place of a call to it.
+fn is_inlined(known: &KnownSymbols, function: u32, live: &[u8]) -> bool {
+    let forms: [(Option<u32>, &[[u8; 5]]); 3] =
+        [(known.return_zero, &RETURN_ZERO), (known.warning, &WARNING), (known.unlock, &UNLOCK)];
+    forms.iter().any(|(of, forms)| *of == Some(function) && forms.iter().any(|form| live == form))
 }
 
 /// The target must be the start of a function.

@@ -22,9 +22,6 @@ pub(super) fn trampoline(
     program: &Program,
     virt: u64,
 ) -> Result<Cause, &'static str> {
-    if !program.name.starts_with("bpf_trampoline_") {
-        return Err("a branch into a BPF program that bypasses its trampoline");
-    }
     if virt.checked_sub(program.start).is_none_or(|offset| offset > ENTRY) {
         return Err("a branch into the middle of a BPF trampoline");
     }
@@ -33,25 +30,30 @@ pub(super) fn trampoline(
 
 /// The programs that a trampoline calls, as a cause.
 fn called_by(tracing: &Tracing<'_>, program: &Program) -> Result<Cause, &'static str> {
+    let own = program.name(tracing.state).unwrap_or_default();
+    if !own.starts_with("bpf_trampoline_") {
+        return Err("a branch into a BPF program that bypasses its trampoline");
+    }
     let size = program.end.saturating_sub(program.start).min(MAX_TRAMPOLINE);
     let code = usize::try_from(size).ok().and_then(|size| tracing.state.at(program.start, size));
     let code = code
         .filter(|code| code.executable && !code.writable)
         .ok_or("a branch to a BPF trampoline with unexpected content")?;
     let called = called(tracing, &code.bytes, program.start);
-    let name = if called.is_empty() { program.name.clone() } else { named(called) };
+    let name = if called.is_empty() { own } else { named(called) };
     Ok(Cause::new(Mechanism::Bpf, name))
 }
 
 /// The names of the programs that `code` calls, in order and without duplicates.
-fn called<'a>(tracing: &'a Tracing<'_>, code: &[u8], at: u64) -> Vec<&'a str> {
+fn called(tracing: &Tracing<'_>, code: &[u8], at: u64) -> Vec<String> {
     let (mut names, mut seen) = (Vec::new(), BTreeSet::new());
     for instruction in Decoder::with_ip(64, code, at, DecoderOptions::NONE) {
         if instruction.mnemonic() != Mnemonic::Call {
             continue;
         }
         let called = tracing.programs.at(instruction.near_branch_target());
-        names.extend(called.map(|called| &*called.name).filter(|name| seen.insert(*name)));
+        let name = called.and_then(|called| called.name(tracing.state));
+        names.extend(name.filter(|name| seen.insert(name.clone())));
     }
     names
 }

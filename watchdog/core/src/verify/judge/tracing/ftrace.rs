@@ -9,11 +9,12 @@ use super::super::Mechanism;
 use super::super::branch::{CALL, decode};
 use super::super::nops;
 use super::super::page::Open;
-use super::cause::Cause;
-use super::lists::named;
+use super::cause::{Cause, NoCause};
+use super::lists::{End, named};
 use super::livepatch;
 use super::ops::{KPROBE_HANDLER, LIVEPATCH_HANDLER, Ops};
 use super::registry::Tracing;
+use crate::verify::reference::List;
 
 /// Largest trampoline that is read.
 const MAX_TRAMPOLINE: u64 = 4096;
@@ -25,28 +26,35 @@ const TEMPLATES: [[&str; 3]; 2] = [
     ["ftrace_regs_caller", "ftrace_regs_caller_end", "ftrace_regs_call"],
 ];
 
+const NO_TRACER: &str = "a call to a function that is not a tracer";
+
 /// The cause of a branch to a place in the kernel's own text.
-pub(super) fn within(
-    tracing: &Tracing<'_>,
-    at: u32,
-    opcode: u8,
-    target: u32,
-) -> Result<Cause, &'static str> {
+pub(super) fn within(tracing: &Tracing<'_>, open: &Open, target: u32) -> Result<Cause, NoCause> {
     let symbols = &tracing.expected.reference.symbols;
     let name = symbols.at(target).unwrap_or_default();
-    let is_inner = TEMPLATES.iter().any(|[.., call]| symbols.at(at) == Some(call));
+    let is_inner = TEMPLATES.iter().any(|[.., call]| symbols.at(open.at) == Some(call));
     let is_tracer = if is_inner {
         name.ends_with("ftrace_ops_list_func")
             || name == "ftrace_ops_assist_func"
             || tracing.ops.iter().any(|ops| tracing.state.offset_of(ops.func) == Some(target))
     } else {
-        opcode == CALL && TEMPLATES.iter().any(|[first, ..]| name == *first)
+        open.opcode == CALL && TEMPLATES.iter().any(|[first, ..]| name == *first)
     };
+    if let Some(why) = tracing.expected.reference.unreadable(List::Tracers) {
+        // Whether the function is a registered tracer is unknown, but it must be a function.
+        let may_be = is_tracer || (is_inner && tracing.expected.is_function(target));
+        return Err(if may_be { NoCause::NotJudged(why) } else { NO_TRACER.into() });
+    }
     if !is_tracer {
-        return Err("a call to a function that is not a tracer");
+        return Err(NO_TRACER.into());
     }
     if tracing.ops.is_empty() {
-        return Err("a call to the tracers' entry, but no tracer is registered");
+        return Err(match tracing.missing(open, tracing.state.virt_of(open.target)) {
+            NoCause::Unexplained(_) if tracing.ops_end == End::Whole => {
+                "a call to the tracers' entry, but no tracer is registered".into()
+            }
+            no_cause => no_cause,
+        });
     }
     let all = tracing.tracers.get_or_init(|| {
         let names = tracing.ops.iter().map(|ops| tracing.name_or_address(ops.func));
@@ -57,13 +65,9 @@ pub(super) fn within(
 }
 
 /// The cause of a call to a trampoline that was made for one tracer.
-pub(super) fn trampoline(
-    tracing: &Tracing<'_>,
-    ops: &Ops,
-    open: &Open,
-) -> Result<Cause, &'static str> {
+pub(super) fn trampoline(tracing: &Tracing<'_>, ops: &Ops, open: &Open) -> Result<Cause, NoCause> {
     if open.opcode != CALL {
-        return Err("a jump into a tracer's trampoline");
+        return Err("a jump into a tracer's trampoline".into());
     }
     let callee = ops.callee.get_or_init(|| callee(tracing, ops));
     let callee = callee.ok_or("a call to something that is not a copy of the tracers' entry")?;
@@ -75,12 +79,16 @@ pub(super) fn trampoline(
             name.ends_with("ftrace_ops_list_func") || name == "ftrace_ops_assist_func"
         });
     if !is_right {
-        return Err("a call to a trampoline that calls a function other than its tracer");
+        return Err("a call to a trampoline that calls a function other than its tracer".into());
     }
-    let name = tracing.name(ops.func).ok_or("a call to a trampoline without a function")?;
+    let nameless = || tracing.nameless("a call to a trampoline without a function");
+    let name = tracing.name(ops.func).ok_or_else(nameless)?;
     match name.as_str() {
         LIVEPATCH_HANDLER => livepatch::cause(tracing, ops, open.at),
         KPROBE_HANDLER => {
+            if let Some(why) = tracing.expected.reference.unreadable(List::Probes) {
+                return Err(NoCause::NotJudged(why));
+            }
             let found = tracing.probes.at(open.at);
             let found = found.ok_or("a call to the probes' tracer, but no probe is registered")?;
             Ok(tracing.cause_of_probe(found, open.at))
@@ -170,8 +178,9 @@ fn is_copy(
         } else if nops::fill(found) && !nops::fill(template.get(place..place.checked_add(length)?)?)
         {
             // Only `ftrace_regs_caller_jmp` becomes a NOP: a conditional jump to the path of direct
-            // calls.
-            if !one.is_jcc_short_or_near() {
+            // calls. A copy that was made early in boot has the NOPs of alternatives.
+            let linked = first.checked_add(u32::try_from(place).ok()?)?;
+            if !one.is_jcc_short_or_near() && !nops::fill(tracing.expected.linked(linked, length)) {
                 return None;
             }
         }

@@ -6,11 +6,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::super::branch::{INT3, JMP, decode};
-use super::super::{Expected, State};
+use super::super::{Expected, State, Wrong};
 use super::lists::{MAX_ENTRIES, MAX_NAMED, circular};
+use crate::verify::reference::List;
 
 /// Buckets of `kprobe_table` (`KPROBE_TABLE_SIZE`).
 const BUCKETS: usize = 64;
+/// Bytes of the jump of an optimised probe.
+const JUMP_BYTES: u32 = 5;
 /// Handlers of one place that are read: one more than are named.
 const MAX_HANDLERS: usize = MAX_NAMED + 1;
 
@@ -28,7 +31,11 @@ pub(in super::super) struct Probe {
 
 /// All probes by image offset.
 #[derive(Clone, Debug, Default)]
-pub(in super::super) struct Probes(BTreeMap<u32, Probe>);
+pub(in super::super) struct Probes {
+    by_place: BTreeMap<u32, Probe>,
+    /// Why probes that may be registered cannot be read.
+    unreadable: Option<&'static str>,
+}
 
 impl Probes {
     /// Reads the probes that a kernel has registered in its text.
@@ -37,10 +44,14 @@ impl Probes {
         let mut left = MAX_ENTRIES;
         let table = expected.reference.symbols.address("kprobe_table");
         let table = table.and_then(|table| state.image_part(table, BUCKETS * 8));
+        // Without a table, there may be probes. With one, it shows whether there are any.
+        let mut any = table.is_none();
         let (heads, _) = table.as_deref().unwrap_or_default().as_chunks();
         for head in heads.iter().map(|head| u64::from_le_bytes(*head)).filter(|head| *head != 0) {
+            any = true;
             probes.bucket(expected, state, head, &mut left);
         }
+        probes.unreadable = expected.reference.unreadable(List::Probes).filter(|_| any);
         probes
     }
 
@@ -53,7 +64,7 @@ impl Probes {
         first: u64,
         left: &mut usize,
     ) -> Option<()> {
-        let layout = expected.reference.layouts?.kprobe;
+        let layout = expected.reference.layouts.kprobe?;
         let mut link = Some(first);
         while let Some(at) = link {
             *left = left.checked_sub(1)?;
@@ -68,7 +79,7 @@ impl Probes {
                 });
                 let own = field(layout.pre_handler).unwrap_or_default();
                 // A shared probe calls the probes on its list.
-                let others = circular(state, place(layout.list)?, MAX_HANDLERS);
+                let (others, _) = circular(state, place(layout.list)?, MAX_HANDLERS);
                 let others = others.into_iter().filter_map(|link| {
                     let other = link.checked_sub(layout.list.into())?;
                     state.word_at(other.checked_add(layout.pre_handler.into())?)
@@ -78,7 +89,7 @@ impl Probes {
                     handlers.push(own);
                 }
                 // Of several entries for one place, the first is in use.
-                self.0.entry(offset).or_insert(Probe { opcode, optimized, handlers });
+                self.by_place.entry(offset).or_insert(Probe { opcode, optimized, handlers });
             }
             // An hlist ends with NULL. The bound above ends a list that loops.
             link = state.word_at(at).filter(|next| *next != 0);
@@ -88,7 +99,31 @@ impl Probes {
 
     /// The probe registered at an image offset.
     pub(super) fn at(&self, at: u32) -> Option<&Probe> {
-        self.0.get(&at)
+        self.by_place.get(&at)
+    }
+
+    /// Why a place is not judged that may hold a probe: a breakpoint at the start of an instruction,
+    /// and nothing else, or a jump to a copy of the kernel's own detour.
+    pub(in super::super) fn may_be(
+        &self,
+        expected: &Expected,
+        state: &State<'_>,
+        raw: &[u8],
+        wrong: &Wrong,
+    ) -> Option<&'static str> {
+        let why = self.unreadable?;
+        let place = wrong.at as usize..wrong.at.saturating_add(wrong.length) as usize;
+        let (linked, found) = (expected.linked(wrong.at, place.len()), raw.get(place));
+        let is_form = || match (linked, found?) {
+            ([first, linked @ ..], [INT3, found @ ..]) => Some(*first != INT3 && linked == found),
+            (_, [JMP, ..]) if wrong.length <= JUMP_BYTES => {
+                let to = decode(raw.get(wrong.at as usize..)?, wrong.at)?.target;
+                Some(is_detour(expected, state, state.virt_of(to)))
+            }
+            _ => None,
+        };
+        let is_probe = is_form() == Some(true) && expected.is_instruction(wrong.at);
+        is_probe.then_some(why)
     }
 
     /// The probes in a stretch of the image that are armed in a copy of the text. Each comes with
@@ -116,7 +151,7 @@ impl Probes {
             };
             Some(Armed { at, replaced, probe: probe.clone() })
         };
-        self.0.range(within).filter_map(armed).collect()
+        self.by_place.range(within).filter_map(armed).collect()
     }
 }
 
@@ -134,7 +169,8 @@ pub(in super::super) struct Armed {
 /// (`optprobe_template_entry`). The copy is compared up to the first place that the kernel fills
 /// in.
 fn is_detour(expected: &Expected, state: &State<'_>, virt: u64) -> bool {
-    const CLAC: [[u8; 3]; 2] = [[0x0f, 0x01, 0xca], [0x0f, 0x1f, 0x00]];
+    // The last one is a NOP of kernels up to 5.12.
+    const CLAC: [[u8; 3]; 3] = [[0x0f, 0x01, 0xca], [0x0f, 0x1f, 0x00], [0x66, 0x66, 0x90]];
     let symbol = |name: &str| expected.reference.symbols.address(name);
     let compare = || {
         let first = symbol("optprobe_template_entry")?;

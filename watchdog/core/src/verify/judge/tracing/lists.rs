@@ -4,11 +4,12 @@ use std::borrow::Borrow;
 use std::collections::BTreeSet;
 
 use super::super::State;
+use super::super::state::Fault;
 use crate::text::{printable, shortened};
 
-/// Entries of a list that are followed: far more than any kernel has, and few enough that a list
-/// that loops or grows costs little.
-pub(super) const MAX_ENTRIES: usize = 4096;
+/// Entries of a list that are followed: ten times as many as the BPF programs of a busy machine,
+/// and few enough that a list that grows costs little.
+pub(super) const MAX_ENTRIES: usize = 1 << 16;
 /// Largest structure that is read.
 pub(super) const MAX_RECORD: usize = 4096;
 /// Bytes of a name that are read from the node's memory, and bytes that are shown. A byte that
@@ -29,20 +30,64 @@ pub(super) fn named<N: Borrow<str>>(mut names: Vec<N>) -> String {
     if others == 0 { line } else { format!("{line} and {others} more") }
 }
 
+/// How the reading of a list ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum End {
+    /// At its end.
+    #[default]
+    Whole,
+    /// At a link that no kernel makes: to an entry that was read already, or to no memory at all.
+    Broken,
+    /// At the bound of entries or of translated addresses.
+    Cut,
+    /// At an address that the kernel has mapped, in memory that the source cannot read.
+    Unreadable,
+}
+
+/// Follows links from the one at `head` to the one at `end`. `entry` takes the address of an entry,
+/// and returns the address of its link. At most `most` entries are read.
+pub(super) fn follow(
+    state: &State<'_>,
+    head: u64,
+    end: u64,
+    most: usize,
+    mut entry: impl FnMut(u64) -> Option<u64>,
+) -> End {
+    let (mut seen, mut link) = (BTreeSet::new(), head);
+    loop {
+        let Some(next) = state.word_at(link) else {
+            return match state.fault(link) {
+                Fault::Unmapped => End::Broken,
+                Fault::Bound => End::Cut,
+                Fault::Source => End::Unreadable,
+            };
+        };
+        if next == end {
+            return End::Whole;
+        }
+        if next == 0 || seen.contains(&next) {
+            return End::Broken;
+        }
+        if seen.len() >= most {
+            return End::Cut;
+        }
+        seen.insert(next);
+        match entry(next) {
+            Some(next) => link = next,
+            None => return End::Broken,
+        }
+    }
+}
+
 /// The entries of a circular `struct list_head` at `head`, by the address of their links. At most
 /// `most` entries are read.
-pub(super) fn circular(state: &State<'_>, head: u64, most: usize) -> Vec<u64> {
-    let (mut entries, mut seen) = (Vec::new(), BTreeSet::new());
-    let mut at = state.word_at(head);
-    while let Some(entry) = at.filter(|entry| *entry != head && *entry != 0) {
-        // This ends a list that is too long, or that loops without its head.
-        if entries.len() >= most || !seen.insert(entry) {
-            break;
-        }
+pub(super) fn circular(state: &State<'_>, head: u64, most: usize) -> (Vec<u64>, End) {
+    let mut entries = Vec::new();
+    let end = follow(state, head, head, most, |entry| {
         entries.push(entry);
-        at = state.word_at(entry);
-    }
-    entries
+        Some(entry)
+    });
+    (entries, end)
 }
 
 /// A structure of the kernel, copied at one moment.

@@ -6,11 +6,13 @@
 
 mod bpf;
 mod cause;
+mod dispatcher;
 mod follow;
 mod ftrace;
 mod kprobes;
 mod lists;
 mod livepatch;
+mod missing;
 mod modules;
 mod ops;
 mod probe;

@@ -5,13 +5,15 @@ use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
 
 use super::super::State;
-use super::lists::{MAX_ENTRIES, Record, circular, string};
+use super::lists::{End, Record, circular, string};
 use crate::verify::reference;
 
 /// Symbols that are read, of one module and of all modules together. A module beyond the second
 /// bound has no functions. A call to such a module is unexplained.
 const MAX_SYMBOLS: u32 = 1 << 16;
 const MAX_ALL_SYMBOLS: u32 = 1 << 19;
+/// Modules that are read: ten times as many as a distribution kernel loads.
+const MAX_MODULES: usize = 4096;
 /// `Elf64_Sym`: name at 0, value at 8.
 const SYMBOL_BYTES: usize = 24;
 /// Longest name of a module, and of a symbol.
@@ -24,6 +26,8 @@ const SYMBOL_NAME_BYTES: usize = 128;
 pub(super) struct Modules {
     loaded: BTreeMap<u64, Module>,
     layout: Option<reference::Module>,
+    /// How the list ended, or the reading of symbols.
+    pub(super) end: Cell<End>,
     /// Number of symbols that were read.
     looked_at: Cell<u32>,
 }
@@ -58,19 +62,28 @@ impl Modules {
             Some((base, module))
         };
         let mut loaded = BTreeMap::new();
-        for (base, module) in circular(state, list, MAX_ENTRIES).into_iter().filter_map(module) {
+        let (links, end) = circular(state, list, MAX_MODULES);
+        for (base, module) in links.into_iter().filter_map(module) {
             loaded.entry(base).or_insert(module);
         }
-        Self { loaded, layout: Some(*layout), looked_at: Cell::default() }
+        Self { loaded, layout: Some(*layout), end: Cell::new(end), looked_at: Cell::default() }
+    }
+
+    /// Whether an address is in the code of a module.
+    pub(super) fn contain(&self, virt: u64) -> bool {
+        self.at(virt).is_some()
+    }
+
+    /// The module whose code contains an address. In a healthy kernel, the code of two modules
+    /// never overlaps.
+    fn at(&self, virt: u64) -> Option<&Module> {
+        let (base, module) = self.loaded.range(..=virt).next_back()?;
+        virt.checked_sub(*base).filter(|offset| *offset < module.size).map(|_| module)
     }
 
     /// The name of the module function that begins at `virt`: `name [module]`.
     pub(super) fn symbol(&self, state: &State<'_>, virt: u64) -> Option<String> {
-        // In a healthy kernel, the code of two modules never overlaps.
-        let (base, module) = self.loaded.range(..=virt).next_back()?;
-        if virt.checked_sub(*base)? >= module.size {
-            return None;
-        }
+        let module = self.at(virt)?;
         let symbols =
             module.symbols.get_or_init(|| self.symbols_of(state, module).unwrap_or_default());
         let name = string(state, *symbols.get(&virt)?, SYMBOL_NAME_BYTES)?;
@@ -85,6 +98,7 @@ impl Modules {
         let count = u32::try_from(field(layout.num_symtab)? & 0xffff_ffff).ok()?.min(MAX_SYMBOLS);
         let looked_at = self.looked_at.get().saturating_add(count);
         if looked_at > MAX_ALL_SYMBOLS {
+            self.end.set(End::Cut);
             return None;
         }
         self.looked_at.set(looked_at);

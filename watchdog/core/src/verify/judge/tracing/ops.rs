@@ -1,10 +1,9 @@
 //! ftrace's registered tracers (kernel/trace/ftrace.c, 5.10 to 7.2).
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
 
 use super::super::State;
-use super::lists::{MAX_ENTRIES, Record};
+use super::lists::{End, MAX_ENTRIES, Record, follow};
 use crate::verify::reference::FtraceOps;
 
 /// The tracer that redirects a patched function to its replacement.
@@ -26,22 +25,22 @@ pub(super) struct Ops {
 }
 
 /// Reads the tracers on the list at virtual address `list`, up to the one at `end`.
-pub(super) fn registered(state: &State<'_>, layout: &FtraceOps, list: u64, end: u64) -> Vec<Ops> {
-    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
-    let mut at = state.word_at(list);
-    let last = layout.func.max(layout.next).max(layout.trampoline).max(layout.trampoline_size);
-    while let Some(ops) = at.filter(|ops| *ops != end && *ops != 0) {
-        if seen.len() >= MAX_ENTRIES || !seen.insert(ops) {
-            break;
-        }
-        let Some(record) = Record::read(state, ops, last) else { break };
-        let field = |offset: u32| record.word(offset);
-        if let Some(func) = field(layout.func) {
-            let trampoline = field(layout.trampoline).unwrap_or_default();
-            let size = field(layout.trampoline_size).unwrap_or_default();
+pub(super) fn registered(
+    state: &State<'_>,
+    layout: &FtraceOps,
+    list: u64,
+    end: u64,
+) -> (Vec<Ops>, End) {
+    let mut found = Vec::new();
+    let last = layout.func.max(layout.trampoline).max(layout.trampoline_size);
+    let ended = follow(state, list, end, MAX_ENTRIES, |ops| {
+        if let Some(record) = Record::read(state, ops, last) {
+            let func = record.word(layout.func).unwrap_or_default();
+            let trampoline = record.word(layout.trampoline).unwrap_or_default();
+            let size = record.word(layout.trampoline_size).unwrap_or_default();
             found.push(Ops { at: ops, func, trampoline, size, callee: OnceCell::new() });
         }
-        at = field(layout.next);
-    }
-    found
+        ops.checked_add(layout.next.into())
+    });
+    (found, ended)
 }

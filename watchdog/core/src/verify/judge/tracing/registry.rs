@@ -4,22 +4,28 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use super::super::branch::Place;
+use super::super::counting::Counting;
 use super::super::{Expected, State};
+use super::cause::NoCause;
 use super::kprobes::Probes;
-use super::lists::MAX_SHOWN;
+use super::lists::{End, MAX_SHOWN};
 use super::modules::Modules;
 use super::ops::{self, KPROBE_HANDLER, LIVEPATCH_HANDLER, Ops};
 use super::programs::Programs;
 use crate::text::shortened;
-use crate::verify::reference::Layouts;
+use crate::verify::reference::{Layouts, List};
 
 /// The tracers, programs and modules that a kernel has registered at one moment.
 pub(in super::super) struct Tracing<'a> {
     pub(super) expected: &'a Expected,
     pub(super) state: &'a State<'a>,
     pub(super) probes: &'a Probes,
-    pub(super) layouts: Option<Layouts>,
+    /// The code that counts calls, if the kernel counts them.
+    pub(super) counting: Option<&'a Counting>,
+    pub(super) layouts: Layouts,
     pub(super) ops: Vec<Ops>,
+    /// How the list of tracers ended.
+    pub(super) ops_end: End,
     /// Index in `ops` by the virtual address of the trampoline.
     pub(super) trampolines: BTreeMap<u64, usize>,
     /// The names of all tracers, computed on first use.
@@ -31,7 +37,7 @@ pub(in super::super) struct Tracing<'a> {
 }
 
 impl<'a> Tracing<'a> {
-    /// Reads the kernel's lists. They are empty if the kernel does not describe its types.
+    /// Reads the kernel's lists. A list is empty if the kernel does not describe its entries.
     pub(in super::super) fn look(
         expected: &'a Expected,
         state: &'a State<'a>,
@@ -46,26 +52,28 @@ impl<'a> Tracing<'a> {
             expected,
             state,
             probes,
+            counting: Counting::in_use(expected, |variable| state.word(variable), state),
             layouts,
             ops: Vec::new(),
+            ops_end: End::Whole,
             trampolines: BTreeMap::new(),
             tracers: OnceCell::new(),
             shared: [LIVEPATCH_HANDLER, KPROBE_HANDLER].map(symbol),
             programs: Programs::default(),
             modules: Modules::default(),
         };
-        let Some(layouts) = layouts else { return tracing };
-        if let Some((list, end)) = symbol("ftrace_ops_list").zip(symbol("ftrace_list_end")) {
-            tracing.ops = ops::registered(state, &layouts.ftrace_ops, list, end);
+        let tracers = symbol("ftrace_ops_list").zip(symbol("ftrace_list_end"));
+        if let (Some(layout), Some((list, end))) = (layouts.ftrace_ops, tracers) {
+            (tracing.ops, tracing.ops_end) = ops::registered(state, &layout, list, end);
             for (n, ops) in tracing.ops.iter().enumerate() {
                 tracing.trampolines.entry(ops.trampoline).or_insert(n);
             }
         }
-        if let Some(list) = symbol("bpf_kallsyms") {
-            tracing.programs = Programs::registered(state, &layouts.bpf_ksym, list);
+        if let (Some(layout), Some(list)) = (layouts.bpf_ksym, symbol("bpf_kallsyms")) {
+            tracing.programs = Programs::registered(state, &layout, list);
         }
-        if let Some(list) = symbol("modules") {
-            tracing.modules = Modules::loaded(state, &layouts.module, list);
+        if let (Some(layout), Some(list)) = (layouts.module, symbol("modules")) {
+            tracing.modules = Modules::loaded(state, &layout, list);
         }
         tracing
     }
@@ -87,6 +95,12 @@ impl<'a> Tracing<'a> {
             Some(offset) => Some(shortened(symbols.at(offset)?.to_owned(), MAX_SHOWN)),
             None => self.modules.symbol(self.state, virt),
         }
+    }
+
+    /// What a function without a name means: nothing if the names of modules cannot be read.
+    pub(super) fn nameless(&self, why: &'static str) -> NoCause {
+        let modules = self.expected.reference.unreadable(List::Modules);
+        modules.map_or(NoCause::Unexplained(why), NoCause::NotJudged)
     }
 
     /// A place in the text, by the name of its function: `vfs_read+0x5`.

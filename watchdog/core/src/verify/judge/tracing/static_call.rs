@@ -2,12 +2,16 @@
 
 use super::super::Mechanism;
 use super::cause::Cause;
+use super::lists::MAX_SHOWN;
 use super::registry::Tracing;
+use crate::text::shortened;
 
-/// The cause of a static call to a function of a module.
-pub(super) fn function(tracing: &Tracing<'_>, virt: u64) -> Result<Cause, &'static str> {
-    let name = tracing.modules.symbol(tracing.state, virt);
-    let name =
-        name.ok_or("a call to something that is not a function of the kernel or a module")?;
-    Ok(Cause::new(Mechanism::StaticCall, name))
+/// The cause of a static call at image offset `at` to a function of a module: both their names.
+pub(super) fn function(tracing: &Tracing<'_>, at: u32, virt: u64) -> Option<Cause> {
+    let function = tracing.modules.symbol(tracing.state, virt)?;
+    let name = match tracing.expected.static_call_name(at) {
+        Some(call) => format!("{function} for {}", shortened(call.to_owned(), MAX_SHOWN)),
+        None => function,
+    };
+    Some(Cause::new(Mechanism::StaticCall, name))
 }
