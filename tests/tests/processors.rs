@@ -28,19 +28,15 @@ const MODELS: [&str; 13] = [
     "max",
 ];
 
-/// A processor with the microcode against SRSO (`X86_FEATURE_IBPB_BRTYPE`, 20*32+28, and
-/// `X86_FEATURE_AMD_IBPB`, 13*32+12, by number). The kernel names a return thunk against Retbleed,
-/// and then returns plainly. Beside a hypervisor, a kernel does not ask for the microcode.
-const PLAIN_AGAIN: &str = "setcpuid=428,668 spec_rstack_overflow=ibpb pti=on";
-
-/// Mitigations that AMD's models can be forced to.
+/// Mitigations that AMD's models can be forced to. Without `-hypervisor`, a kernel does not ask for
+/// the microcode against SRSO.
 const AMD: [(&str, &str); 15] = [
     ("EPYC", "retbleed=unret"),
     ("EPYC", "retbleed=ibpb"),
     ("EPYC", "retbleed=off spec_rstack_overflow=off"),
     ("EPYC-Rome", "retbleed=unret,nosmt spectre_v2=retpoline,lfence"),
     ("EPYC-Rome", "spectre_v2=retpoline,generic pti=on"),
-    ("EPYC-Rome,-hypervisor", PLAIN_AGAIN),
+    ("EPYC-Milan,-hypervisor", "setcpuid=retbleed retbleed=unret"),
     ("EPYC-Milan,-hypervisor", "spec_rstack_overflow=safe-ret pti=on"),
     ("EPYC-Milan,-hypervisor", "spec_rstack_overflow=ibpb"),
     ("EPYC-Milan,-hypervisor", "spec_rstack_overflow=ibpb-vmexit"),
@@ -79,8 +75,8 @@ const FEW: [(&str, &str); 4] = [
     ("EPYC", "retbleed=unret spectre_v2=retpoline,generic"),
     // The page tables' switch at entry, with cleared buffers.
     ("Haswell", "pti=on mds=full"),
-    // Plain returns although a thunk is named.
-    ("EPYC-Rome,-hypervisor", PLAIN_AGAIN),
+    // Plain returns, and predictions cleared at entry.
+    ("EPYC-Milan,-hypervisor", "spec_rstack_overflow=ibpb pti=on"),
 ];
 
 /// Whether a kernel starts with this command line. 7.2.13 does not start with retpolines behind a

@@ -2,9 +2,10 @@
 //! `__x86_return_thunk`. At boot a return becomes a plain `ret`, or a jump to the thunk that
 //! `x86_return_thunk` names.
 //!
-//! A kernel that has named a thunk may still return plainly: `spec_rstack_overflow=ibpb` takes the
-//! feature back and leaves the variable (`srso_select_mitigation()`, arch/x86/kernel/cpu/bugs.c,
-//! 6.1 to 7.2). All returns must then be plain, so they must agree.
+//! A kernel that has named a thunk may still return plainly. On Zen 1 and 2 with hyperthreads and
+//! microcode, `spec_rstack_overflow=ibpb` takes the feature back, and leaves the variable that the
+//! mitigation of Retbleed set (`srso_select_mitigation()`, arch/x86/kernel/cpu/bugs.c, 6.12). All
+//! returns are then plain, so they must agree.
 
 use super::super::agreement::Class;
 use super::super::branch::{self, JMP};
