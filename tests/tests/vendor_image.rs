@@ -211,8 +211,8 @@ fn bombs_take_no_memory() -> Result<()> {
     Ok(())
 }
 
-/// Check that every table of a Debian kernel whose entries lead into its text is known, and that all
-/// tables that rules judge would be noticed if they were unknown.
+/// Check that every table of a Debian kernel whose entries lead into its text is known, and that
+/// all tables that rules judge would be noticed if they were unknown.
 #[test]
 #[ignore = "needs kernels: cargo xtask test"]
 fn every_patch_table_is_known() -> Result<()> {

@@ -36,8 +36,8 @@ fn sizes() {
     assert!(matches!(btf.check_size("folio", 64), Err(BtfError::NoStruct(_))));
 }
 
-/// Check that a type of an unknown kind is skipped if its size is stated. Otherwise the types before
-/// it are known, and those behind it are missing.
+/// Check that a type of an unknown kind is skipped if its size is stated. Otherwise the types
+/// before it are known, and those behind it are missing.
 #[test]
 fn unknown_kinds() {
     let made = || {

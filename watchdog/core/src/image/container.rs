@@ -1,10 +1,10 @@
-//! Files that hold a kernel: a bzImage, a unified kernel image, an EFI zboot image, a `vmlinux` that
-//! is packed as a whole.
+//! Files that hold a kernel: a bzImage, a unified kernel image, an EFI zboot image, a `vmlinux`
+//! that is packed as a whole.
 
 use super::{ImageError, bzimage, payload, pe, vmlinux};
 
-/// How deep containers may be in each other. A unified kernel image may hold a packed bzImage, which
-/// holds the kernel.
+/// How deep containers may be in each other. A unified kernel image may hold a packed bzImage,
+/// which holds the kernel.
 const MAX_DEPTH: u32 = 4;
 
 /// Unpacks a file down to the kernel's ELF file, to at most `limit` bytes in each step. From a

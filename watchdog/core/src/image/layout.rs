@@ -36,8 +36,8 @@ pub struct KernelImage {
 
 impl KernelImage {
     /// Lays out an unpacked kernel: its ELF file, followed by the relocations ([`super::unpack`]),
-    /// or with them in sections of its own (`ld --emit-relocs`). Without relocations, the kernel can
-    /// only be compared if KASLR did not move it.
+    /// or with them in sections of its own (`ld --emit-relocs`). Without relocations, the kernel
+    /// can only be compared if KASLR did not move it.
     ///
     /// # Errors
     /// [`ImageError`], without a path.
@@ -70,8 +70,8 @@ impl KernelImage {
         Ok(Self { vendor, relocations, symbols, sections, bytes })
     }
 
-    /// Whether the kernel is built with `CONFIG_RANDOMIZE_BASE`. Only such a kernel can print by how
-    /// much it was moved (`dump_kernel_offset()`, arch/x86/kernel/setup.c, 5.10 to 7.3).
+    /// Whether the kernel is built with `CONFIG_RANDOMIZE_BASE`. Only such a kernel can print by
+    /// how much it was moved (`dump_kernel_offset()`, arch/x86/kernel/setup.c, 5.10 to 7.3).
     #[must_use]
     pub fn has_kaslr(&self) -> bool {
         let rodata = self.section(".rodata").map(|section| self.content(section));

@@ -1,9 +1,9 @@
 //! The vendor's kernel image: unpacked, its ELF, its build id.
 //!
 //! A distribution ships its kernel as a [`bzimage`]. It holds the kernel's ELF file without symbols
-//! ([`vmlinux`]), packed in one of seven ways ([`payload`]). A [`container`] may hold the bzImage or
-//! the ELF file: a unified kernel image, an EFI zboot image, a compressed file. The watchdog takes
-//! from the ELF file the bounds of the text, the GNU build id among the [`notes`], and the
+//! ([`vmlinux`]), packed in one of seven ways ([`payload`]). A [`container`] may hold the bzImage
+//! or the ELF file: a unified kernel image, an EFI zboot image, a compressed file. The watchdog
+//! takes from the ELF file the bounds of the text, the GNU build id among the [`notes`], and the
 //! [`banner`]. [`KernelImage`] also lays out all loaded sections, with the relocations of KASLR.
 //!
 //! The user names the image, but it is not trusted: it may be damaged, or come from a mirror or

@@ -18,8 +18,8 @@ impl VendorImage {
     /// Reads a bzImage (`/boot/vmlinuz-RELEASE`) or a `vmlinux`, with or without symbols, or a file
     /// that holds one of them ([`unpack`]).
     ///
-    /// A packed image of at most [`MAX_PACKED`] bytes is read whole. Of a `vmlinux`, only the needed
-    /// parts are read: debug information can make it huge.
+    /// A packed image of at most [`MAX_PACKED`] bytes is read whole. Of a `vmlinux`, only the
+    /// needed parts are read: debug information can make it huge.
     ///
     /// # Errors
     /// [`ImageError`], which always names `path`.

@@ -5,19 +5,19 @@
 //! no vote: one contradiction makes the kernel lost. A witness that is missing does not.
 //!
 //! One of the two must be the page tables. They alone show that the text is mapped where it is, and
-//! are found by their shape, without a hint from any other witness. The other one must know the size
-//! to the byte:
+//! are found by their shape, without a hint from any other witness. The other one must know the
+//! size to the byte:
 //!
 //! - kallsyms (written by the linker), iomem (filled in at boot) and the vendor's image (not from
 //!   the node) are each independent of the page tables.
 //! - VMCOREINFO names the root of the page tables. It knows no size, so it makes no pair.
-//! - kallsyms, the image's note and VMCOREINFO are also found in a *copy* of a kernel: the file in a
-//!   page cache, the remains of a kexec, a virtual machine's memory. They prove no kernel to each
+//! - kallsyms, the image's note and VMCOREINFO are also found in a *copy* of a kernel: the file in
+//!   a page cache, the remains of a kexec, a virtual machine's memory. They prove no kernel to each
 //!   other. The page tables in a file or in a virtual machine lead to other addresses than where
 //!   they are, so the copy has no mapping.
 //!
-//! If only one witness knows the size, a damaged one would shift the end unnoticed. The kernel's own
-//! code then must not contradict it ([`text_end`]).
+//! If only one witness knows the size, a damaged one would shift the end unnoticed. The kernel's
+//! own code then must not contradict it ([`text_end`]).
 //!
 //! A node that can write all of its memory can make decoys with every witness. Which kernel runs is
 //! therefore not decided here, but by signs of life.
@@ -202,7 +202,8 @@ fn size(claims: &Claims) -> Option<u64> {
     table.or_else(resource).or_else(vendor)
 }
 
-/// The contradiction of the kernel's own code with the only witness that knows the size to the byte.
+/// The contradiction of the kernel's own code with the only witness that knows the size to the
+/// byte.
 fn code_contradicts(
     memory: &dyn Memory,
     mapping: &MappingClaim,

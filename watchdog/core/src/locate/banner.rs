@@ -1,8 +1,8 @@
 //! The banner of a kernel, found in its image where no symbol leads to it.
 //!
 //! `linux_banner` (init/version-timestamp.c, before 6.2 init/version.c) is the line of
-//! `/proc/version` in the read-only data, with its newline. The log holds the same line without one.
-//! Since 6.1 a second one, without a number (`# SMP …`), serves the first link of the kernel.
+//! `/proc/version` in the read-only data, with its newline. The log holds the same line without
+//! one. Since 6.1 a second one, without a number (`# SMP …`), serves the first link of the kernel.
 
 use memchr::memmem;
 

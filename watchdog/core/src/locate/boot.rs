@@ -1,11 +1,11 @@
 //! Whether a kernel with writable text has finished its boot.
 //!
 //! At the end of its boot, a kernel first frees its init memory, then write-protects its text, and
-//! only then runs the first program (`kernel_init`, init/main.c, 5.10 to 7.2). With `rodata=off` the
-//! text stays writable for good. The two differ in `system_state`, which is set last, in the init
-//! memory, and in their age. `system_state` alone is not believed. A kernel whose table does not
-//! name it (`CONFIG_KALLSYMS_ALL`) protects its text a tenth of a second after it freed that memory,
-//! so a second look tells.
+//! only then runs the first program (`kernel_init`, init/main.c, 5.10 to 7.2). With `rodata=off`
+//! the text stays writable for good. The two differ in `system_state`, which is set last, in the
+//! init memory, and in their age. `system_state` alone is not believed. A kernel whose table does
+//! not name it (`CONFIG_KALLSYMS_ALL`) protects its text a tenth of a second after it freed that
+//! memory, so a second look tells.
 
 use std::thread;
 use std::time::Duration;

@@ -1,8 +1,9 @@
 //! Signs of life of a kernel whose symbol table names no clock: words of its data that advance.
 //!
 //! Without `CONFIG_KALLSYMS_ALL` no symbol leads to a clock. Its clocks are still in its image, and
-//! advance: `jiffies_64`, the timekeeper's sequence, counts of interrupts. They are found by looking
-//! at the image several times. In memory at rest nothing advances, so that nothing is known.
+//! advance: `jiffies_64`, the timekeeper's sequence, counts of interrupts. They are found by
+//! looking at the image several times. In memory at rest nothing advances, so that nothing is
+//! known.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

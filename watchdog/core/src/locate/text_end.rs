@@ -1,9 +1,9 @@
 //! The end of the text, as the kernel's own code has it.
 //!
 //! Several functions compare an address with `_etext` (`core_kernel_text`, kernel/extable.c, and
-//! the unwinder). The address is an immediate operand of `cmp`, which KASLR relocates. Debian's 6.1,
-//! 6.12 and 7.2 have 7, 15 and 8 of them. Another address in the last page of the text occurs twice
-//! at most. Where only one witness knows the size to the byte, they must not contradict it.
+//! the unwinder). The address is an immediate operand of `cmp`, which KASLR relocates. Debian's
+//! 6.1, 6.12 and 7.2 have 7, 15 and 8 of them. Another address in the last page of the text occurs
+//! twice at most. Where only one witness knows the size to the byte, they must not contradict it.
 
 use std::collections::BTreeMap;
 

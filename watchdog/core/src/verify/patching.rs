@@ -3,8 +3,8 @@
 use super::judge::{Mechanism, State};
 use super::reference::Reference;
 
-/// The mutexes that the kernel holds while it rewrites text, each with the mechanisms whose sites it
-/// may then rewrite. `text_mutex` protects the text, and the others protect all sites of one
+/// The mutexes that the kernel holds while it rewrites text, each with the mechanisms whose sites
+/// it may then rewrite. `text_mutex` protects the text, and the others protect all sites of one
 /// mechanism (kernel/extable.c, kernel/jump_label.c, kernel/static_call_inline.c,
 /// kernel/trace/ftrace.c, kernel/kprobes.c). Mechanisms of which the kernel rewrites sites only at
 /// boot are not among them.

@@ -16,8 +16,8 @@ fn whole(format: Format, content: &[u8]) -> Vec<u8> {
     packed[..packed.len() - size].to_vec()
 }
 
-/// Check that a kernel is read out of every container, and that relocations stay behind the ELF file
-/// of a bzImage.
+/// Check that a kernel is read out of every container, and that relocations stay behind the ELF
+/// file of a bzImage.
 #[test]
 fn every_container() {
     let elf = Elf::kernel().build();

@@ -13,8 +13,9 @@
 //! They are believed only if they parse completely: every name, every marker, ascending addresses.
 //!
 //! Without `CONFIG_KALLSYMS_ALL`, the table has the symbols of text alone (`symbol_valid` in
-//! scripts/kallsyms.c): neither `_end` nor `linux_banner` nor any variable. Such a table still knows
-//! the bounds of the text. Virtual addresses alone then do not say where the text is in memory.
+//! scripts/kallsyms.c): neither `_end` nor `linux_banner` nor any variable. Such a table still
+//! knows the bounds of the text. Virtual addresses alone then do not say where the text is in
+//! memory.
 
 mod names;
 mod symbols;

@@ -146,8 +146,8 @@ fn encryption_bit() {
     machine.not_located();
 }
 
-/// Check that the modules of a kernel without KASLR, which are in the walked mapping, are no finding
-/// if its crash note says where they begin.
+/// Check that the modules of a kernel without KASLR, which are in the walked mapping, are no
+/// finding if its crash note says where they begin.
 #[test]
 fn modules_in_the_image_mapping() {
     let kernel = MadeUp { virt: 0xffff_ffff_8100_0000, ..FIRST };

@@ -71,8 +71,8 @@ fn foreign_files() {
     assert!(matches!(Dump::open_elf(directory.path()), Err(DumpError::Io(_))));
 }
 
-/// Check that a file in any known format is refused as a raw image, with what to do, and that giving
-/// the lengths of its pieces opens it all the same.
+/// Check that a file in any known format is refused as a raw image, with what to do, and that
+/// giving the lengths of its pieces opens it all the same.
 #[test]
 fn containers_given_as_raw() {
     const FORMS: &[(u64, &[u8], &str)] = &[

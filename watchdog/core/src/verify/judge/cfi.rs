@@ -1,8 +1,8 @@
 //! Control-flow integrity of indirect calls: what decides how a kernel rewrites its checks
 //! (`__apply_fineibt()`, arch/x86/kernel/alternative.c, since 6.2; built with clang).
 
-use super::site::Kind;
-use super::{Expected, State};
+use super::State;
+use crate::verify::reference::{ImageSymbols, Piece};
 
 /// Values of `cfi_mode` (`enum cfi_mode`, arch/x86/include/asm/cfi.h).
 const OFF: u32 = 1;
@@ -13,8 +13,6 @@ const FINE_IBT: u32 = 3;
 pub(super) const PREAMBLE: u32 = 16;
 /// Bytes before an indirect call that check the hash of its target.
 pub(super) const CALLER: u32 = 14;
-/// The beginning of such a check as linked: `mov $hash,%r10d`.
-const CALLER_START: [u8; 2] = [0x41, 0xba];
 pub(super) const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 
 /// The forms of FineIBT, as the kernel's read-only data holds them.
@@ -42,8 +40,7 @@ pub(super) enum Mode {
 impl Cfi {
     /// Finds the variables and the forms; `None` for a kernel that does not rewrite its checks, or
     /// does not name them.
-    pub(super) fn of(expected: &Expected) -> Option<Self> {
-        let (symbols, rodata) = (&expected.reference.symbols, &expected.rodata);
+    pub(super) fn of(symbols: &ImageSymbols, rodata: &Piece) -> Option<Self> {
         let template = |name: &str| {
             let start = symbols.address(name)?.checked_sub(rodata.offset)? as usize;
             rodata.bytes.get(start..)
@@ -79,34 +76,6 @@ impl Cfi {
         }
         None
     }
-}
-
-/// All places that control-flow integrity may rewrite, each with its bytes.
-pub(super) fn sites(expected: &Expected) -> Vec<(u32, usize, Kind)> {
-    let tables = &expected.reference.tables;
-    if tables.cfi.is_empty() {
-        return Vec::new();
-    }
-    let is_in = |table: &[u32], at: u32| table.binary_search(&at).is_ok();
-    let preambles = tables.cfi.iter().map(|at| (*at, PREAMBLE as usize, Kind::CfiPreamble));
-    let entries =
-        tables.cfi.iter().map(|at| at.saturating_add(PREAMBLE)).filter(|entry| {
-            expected.linked(*entry, 4) == ENDBR64 && !is_in(&tables.ibt_seals, *entry)
-        });
-    let seals = tables.ibt_seals.iter().filter_map(|at| at.checked_sub(PREAMBLE));
-    let seals = seals.filter(|at| !is_in(&tables.cfi, *at));
-    let callers = tables.retpolines.iter().filter_map(|at| at.checked_sub(CALLER));
-    let callers = callers.filter(|at| is_check(expected, *at));
-    preambles
-        .chain(entries.map(|at| (at, 4, Kind::CfiEntry)))
-        .chain(seals.map(|at| (at, PREAMBLE as usize, Kind::CfiSeal)))
-        .chain(callers.map(|at| (at, CALLER as usize, Kind::CfiCaller)))
-        .collect()
-}
-
-/// Whether a caller's check is linked at an image offset (`decode_caller_hash()`).
-pub(super) fn is_check(expected: &Expected, at: u32) -> bool {
-    expected.linked(at, CALLER_START.len()) == CALLER_START
 }
 
 /// Whether a word is a landing pad or a sealed one (`is_endbr()`).

@@ -12,10 +12,12 @@ mod branch;
 mod branch_tests;
 mod causes;
 mod cfi;
+mod cfi_places;
 #[cfg(test)]
 mod cfi_tests;
 mod code;
 mod counting;
+mod counting_places;
 mod expected;
 mod mechanism;
 mod nops;

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use super::cfi::Cfi;
 use super::counting::Counting;
 use super::expected::Expected;
-use super::old_nops;
 use super::thunks::Thunks;
-use super::{Mechanism, sites};
+use super::{Mechanism, counting_places, old_nops, sites};
 use crate::verify::reference::{Piece, Reference};
 
 impl Expected {
@@ -20,6 +19,8 @@ impl Expected {
         let replacements = reference.replacements.take_moved(distance);
         let detour = detour(&reference, &rodata);
         let thunks = Thunks::of(&reference.symbols);
+        let cfi = Cfi::of(&reference.symbols, &rodata);
+        let counting = Counting::of(&reference.symbols, &rodata, distance);
         let reference = Arc::new(reference);
         let mut expected = Self {
             has_old_nops: old_nops::are_used(&reference),
@@ -30,11 +31,13 @@ impl Expected {
             rodata,
             thunks,
             counting: None,
-            cfi: None,
+            cfi,
             sites: Vec::new(),
         };
-        expected.counting = Counting::of(&expected, distance);
-        expected.cfi = Cfi::of(&expected);
+        expected.counting = counting.map(|counting| {
+            let entries = counting_places::entries(&expected, &counting);
+            counting.with_entries(entries)
+        });
         expected.sites = sites::of(&expected);
         sites::log(&expected.sites);
         expected

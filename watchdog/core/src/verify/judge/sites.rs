@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::branch::{self, JMP, JMP8};
-use super::cfi;
 use super::nops::{NOP2, NOP5};
 use super::site::{Kind, Site};
 use super::thunks::Use;
-use super::{Expected, Mechanism, old_nops};
+use super::{Expected, Mechanism, cfi_places, counting_places, old_nops};
 
 /// Logs the number of sites of each mechanism.
 pub(super) fn log(sites: &[Site]) {
@@ -60,7 +59,7 @@ pub(super) fn of(expected: &Expected) -> Vec<Site> {
         }
     }
     tables.ibt_seals.iter().for_each(|at| add(*at, 4, Kind::IbtSeal));
-    for (at, length, kind) in cfi::sites(expected) {
+    for (at, length, kind) in cfi_places::sites(expected) {
         add(at, length, kind);
     }
     for (n, label) in (0..).zip(&tables.jump_labels) {
@@ -86,7 +85,8 @@ pub(super) fn of(expected: &Expected) -> Vec<Site> {
     }
     tables.calls.iter().for_each(|at| add(*at, 5, Kind::Call));
     if let Some(counting) = &expected.counting {
-        counting.padding(expected).for_each(|at| add(at, counting.length(), Kind::Padding));
+        let padding = counting_places::padding(expected);
+        padding.for_each(|at| add(at, counting.length(), Kind::Padding));
     }
     let unknown = tables.unknown.iter().flat_map(|table| &table.sites);
     unknown.for_each(|(at, length)| add(*at, (*length).into(), Kind::Unknown));

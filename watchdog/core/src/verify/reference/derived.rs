@@ -214,7 +214,8 @@ impl Shapes<'_> {
         u32::try_from(first.checked_add(n.checked_mul(8)?)?).ok()
     }
 
-    /// The table of paravirt functions up to 6.7, by the calls through it: each site names its slot.
+    /// The table of paravirt functions up to 6.7, by the calls through it: each site names its
+    /// slot.
     fn pv_ops(&self) -> Option<u32> {
         let section = self.image.section(".parainstructions")?;
         let sites = Table { offset: section.offset, bytes: self.image.content(section) };

@@ -9,7 +9,10 @@ use super::context::{Rules, SiteState};
 
 /// The code that counts calls, if the kernel counts them.
 fn counting<'a>(rules: &Rules<'a>) -> Option<&'a Counting> {
-    Counting::in_use(rules.expected, |variable| rules.word(variable), rules.state)
+    let counting = rules.expected.counting.as_ref()?;
+    let thunk = rules.expected.reference.tables.known_symbols.return_thunk;
+    let chosen = thunk.and_then(|variable| rules.word(variable));
+    counting.is_in_use(chosen, rules.state).then_some(counting)
 }
 
 /// Where a counted call of a function leads; `None` if the kernel does not count its calls.

@@ -9,7 +9,8 @@
 //! another form was changed.
 
 use super::super::agreement::{CfiPlace, Class};
-use super::super::cfi::{CALLER, Cfi, ENDBR64, Mode, PREAMBLE, is_check};
+use super::super::cfi::{CALLER, Cfi, ENDBR64, Mode, PREAMBLE};
+use super::super::cfi_places::is_check;
 use super::super::site::Site;
 use super::call_sites::judge_padding;
 use super::context::{Rules, SiteState};

@@ -102,8 +102,8 @@ impl Probes {
         self.by_place.get(&at)
     }
 
-    /// Why a place is not judged that may hold a probe: a breakpoint at the start of an instruction,
-    /// and nothing else, or a jump to a copy of the kernel's own detour.
+    /// Why a place is not judged that may hold a probe: a breakpoint at the start of an
+    /// instruction, and nothing else, or a jump to a copy of the kernel's own detour.
     pub(in super::super) fn may_be(
         &self,
         expected: &Expected,

@@ -1,8 +1,8 @@
 //! What to say of a branch to a target that is on none of the kernel's lists.
 //!
 //! A list that was read to its end shows that nothing was registered. A list that is longer than
-//! what is read, or that leads to memory that the source does not have, shows nothing: the branch is
-//! not judged. No kernel makes a broken list.
+//! what is read, or that leads to memory that the source does not have, shows nothing: the branch
+//! is not judged. No kernel makes a broken list.
 
 #[cfg(test)]
 mod tests;
@@ -78,8 +78,8 @@ impl Tracing<'_> {
     }
 
     /// Why a list cannot be read at all that may have the target of a branch. The kernel calls
-    /// tracers' trampolines, and static calls lead to modules. It calls BPF trampolines, or jumps to
-    /// them.
+    /// tracers' trampolines, and static calls lead to modules. It calls BPF trampolines, or jumps
+    /// to them.
     fn unreadable(&self, open: &Open, is_static_call: bool) -> Option<&'static str> {
         let other = match open.opcode {
             _ if is_static_call => Some(List::Modules),

@@ -48,11 +48,15 @@ impl<'a> Tracing<'a> {
             let offset = expected.reference.symbols.address(name)?;
             Some(state.virt_of(offset.into()))
         };
+        let thunk = expected.reference.tables.known_symbols.return_thunk;
+        let chosen = thunk.and_then(|variable| state.word(variable));
+        let counting =
+            expected.counting.as_ref().filter(|counting| counting.is_in_use(chosen, state));
         let mut tracing = Self {
             expected,
             state,
             probes,
-            counting: Counting::in_use(expected, |variable| state.word(variable), state),
+            counting,
             layouts,
             ops: Vec::new(),
             ops_end: End::Whole,
