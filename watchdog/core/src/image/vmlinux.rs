@@ -154,8 +154,28 @@ impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
             return Err("has an empty `.text`".to_owned());
         }
         let end = start.checked_add(size).ok_or("has its `.text` where no kernel has it")?;
+        let end = self.end_of_code(end);
         self.agree(start, end)?;
+        let size = end.checked_sub(start).ok_or("has its `.text` where no kernel has it")?;
         Ok((start, size))
+    }
+
+    /// The end of the code that begins with `.text` and ends at `end`, or with the sections of code
+    /// right behind it. In 6.16 and 6.17, `.head.text` comes between `.text` and `_etext`
+    /// (arch/x86/kernel/vmlinux.lds.S).
+    fn end_of_code(&self, end: VirtAddr) -> VirtAddr {
+        let executable = u64::from(elf::SHF_ALLOC | elf::SHF_EXECINSTR);
+        let mut code: Vec<(VirtAddr, u64)> = self
+            .sections
+            .iter()
+            .filter(|section| section.sh_flags(LE) & executable == executable)
+            .filter_map(|section| Some((mapped(section)?, section.sh_size(LE))))
+            .collect();
+        code.sort_unstable();
+        code.into_iter().fold(end, |end, (start, size)| {
+            let is_behind = start >= end && start.page() == end.page();
+            start.checked_add(size).filter(|_| is_behind).unwrap_or(end)
+        })
     }
 
     /// Checks the text against the global symbols `_stext` and `_etext`, if the file has symbols.

@@ -5,6 +5,8 @@ pub(super) const JMP: u8 = 0xe9;
 pub(super) const JMP8: u8 = 0xeb;
 pub(super) const INT3: u8 = 0xcc;
 pub(super) const RET: u8 = 0xc3;
+/// A prefix without effect on a branch, which compilers add to its longer form.
+pub(super) const CS: u8 = 0x2e;
 
 /// The target of a branch: bytes from `_stext`, negative for a target before the image.
 pub(super) type Place = i64;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::branch::{self, JMP, JMP8};
+use super::branch::{self, CS, JMP, JMP8};
 use super::nops::{NOP2, NOP5};
 use super::site::{Kind, Site};
 use super::thunks::Use;
@@ -72,7 +72,9 @@ pub(super) fn of(expected: &Expected) -> Vec<Site> {
     for (n, trampoline) in (0..).zip(&tables.trampolines) {
         add(trampoline.at, 5, Kind::Trampoline(n));
     }
-    tables.returns.iter().for_each(|at| add(*at, 5, Kind::Return));
+    for at in &tables.returns {
+        add(*at, if expected.linked(*at, 1) == [CS] { 6 } else { 5 }, Kind::Return);
+    }
     tables.fentry.iter().for_each(|at| add(*at, 5, Kind::Fentry));
     for name in ["ftrace_call", "ftrace_regs_call"] {
         if let Some(at) = expected.reference.symbols.address(name) {
@@ -114,7 +116,7 @@ fn mark_nested(sites: &mut [Site]) {
 
 /// Length and target of a branch to a thunk, with or without a `cs` prefix.
 pub(super) fn retpoline_branch(code: &[u8], at: u32) -> Option<(usize, u32)> {
-    let prefixed = code.strip_prefix(&[0x2e]);
+    let prefixed = code.strip_prefix(&[CS]);
     let (code, from) = match prefixed {
         Some(code) => (code, at.checked_add(1)?),
         None => (code, at),

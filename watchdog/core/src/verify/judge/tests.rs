@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+mod returns;
 mod static_calls;
 
 use super::*;

@@ -4,7 +4,7 @@
 //! to a thunk in the upper half of a cache line.
 
 use super::super::agreement::Class;
-use super::super::branch::{CALL, INT3, JMP, Place, decode};
+use super::super::branch::{CALL, CS, INT3, JMP, Place, decode};
 use super::super::nops;
 use super::super::site::Site;
 use super::super::sites::retpoline_branch;
@@ -12,7 +12,6 @@ use super::super::thunks::{Thunk, UPPER_HALF, Use};
 use super::cfi;
 use super::context::{Rules, SiteState};
 
-const CS: u8 = 0x2e;
 const LFENCE: [u8; 3] = [0x0f, 0xae, 0xe8];
 const WRONG: &str = "not a branch through its register";
 

@@ -2,13 +2,15 @@
 //! `__x86_return_thunk`. At boot a return becomes a plain `ret`, or a jump to the thunk that
 //! `x86_return_thunk` names.
 //!
+//! Clang 19 links `cs jmp`, which has six bytes. The kernel fills what it writes there with `int3`.
+//!
 //! A kernel that has named a thunk may still return plainly. On Zen 1 and 2 with hyperthreads and
 //! microcode, `spec_rstack_overflow=ibpb` takes the feature back, and leaves the variable that the
 //! mitigation of Retbleed set (`srso_select_mitigation()`, arch/x86/kernel/cpu/bugs.c, 6.12). All
 //! returns are then plain, so they must agree.
 
 use super::super::agreement::Class;
-use super::super::branch::{self, JMP};
+use super::super::branch::{self, CS, INT3, JMP};
 use super::super::site::Site;
 use super::super::thunks::UPPER_HALF;
 use super::context::{Rules, SiteState};
@@ -40,7 +42,15 @@ pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
     let known_symbols = &rules.expected.reference.tables.known_symbols;
     let default = known_symbols.default_thunk;
     let chosen = known_symbols.return_thunk.and_then(|variable| rules.pointer(variable));
-    let jumps = |thunk: Option<u32>| thunk.is_some_and(|thunk| branch::is(live, to, JMP, thunk));
+    let jumps = |thunk: Option<u32>| thunk.is_some_and(|thunk| jumps_to(live, to, thunk));
+    if let ([CS, jump @ ..], Some(thunk)) = (live, default) {
+        // As linked. The kernel writes no prefix.
+        return if chosen == default && jumps_to(jump, to.saturating_add(1), thunk) {
+            SiteState::Expected
+        } else {
+            SiteState::Unexpected("the linked return, which the kernel does not use")
+        };
+    }
     if branch::is_plain_return(live) {
         // With indirect target selection, only returns in one half of a cache line use a thunk.
         let is_aligned = chosen.is_some() && chosen == rules.expected.thunks.aligned_return;
@@ -67,4 +77,10 @@ pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
         );
     }
     SiteState::Unexpected("neither a return nor a jump to the kernel's return thunk")
+}
+
+/// Whether `live` is a jump to `thunk`, followed only by `int3`.
+fn jumps_to(live: &[u8], at: u32, thunk: u32) -> bool {
+    let (jump, filling) = live.split_at_checked(5).unwrap_or((live, &[]));
+    branch::is(jump, at, JMP, thunk) && filling.iter().all(|byte| *byte == INT3)
 }
