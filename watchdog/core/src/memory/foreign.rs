@@ -20,26 +20,29 @@ const fn form(at: u64, magic: &'static [u8], advice: &'static str) -> Form {
     Form { at, magic, advice }
 }
 
-const EXPAND_VM: &str = "it is a disk image of a virtual machine. Copy its bytes to a raw image first: qemu-img \
-     convert -O raw FILE NEWFILE";
-const VMWARE: &str = "it is VMware's state of a virtual machine. The memory is in the .vmem file beside it: use \
-     --memory raw:FILE.vmem. If the machine has more than 3 GiB, that file continues at 4 GiB: \
-     raw:FILE.vmem@0+0xc0000000,0x100000000";
-const EXPERT_WITNESS: &str = "it is an Expert Witness (EWF) image. Export its bytes to a raw image first: ewfexport -f raw \
-     FILE";
-const WINDOWS: &str = "it is a memory dump of Windows, which holds no memory of a Linux kernel that this program \
-     reads";
-const HIBERNATED: &str = "it is an image of a hibernated Linux, which is compressed and has no physical addresses. \
-     Resume that machine and read its memory, or take a dump with makedumpfile";
+const EXPAND_VM: &str = "it is a disk image of a virtual machine. Copy its bytes to a raw image \
+                         first: qemu-img convert -O raw FILE NEWFILE";
+const VMWARE: &str = "it is VMware's state of a virtual machine. The memory is in the .vmem file \
+                      beside it: use --memory raw:FILE.vmem. If the machine has more than 3 GiB, \
+                      that file continues at 4 GiB: raw:FILE.vmem@0+0xc0000000,0x100000000";
+const EXPERT_WITNESS: &str = "it is an Expert Witness (EWF) image. Export its bytes to a raw \
+                              image first: ewfexport -f raw FILE";
+const WINDOWS: &str = "it is a memory dump of Windows, which holds no memory of a Linux kernel \
+                       that this program reads";
+const HIBERNATED: &str = "it is an image of a hibernated Linux, which is compressed and has no \
+                          physical addresses. Resume that machine and read its memory, or take a \
+                          dump with makedumpfile";
 const GUNZIP: &str = "it is compressed as a whole: expand it first with gunzip";
 const UNZIP: &str = "it is a zip archive: expand it first with unzip";
 const UNLZOP: &str = "it is compressed as a whole: expand it first with lzop -d";
 const UNLZ4: &str = "it is compressed as a whole: expand it first with unlz4";
 
 /// The advice for an ELF core whose memory is in sections. tools/libs/guest/xg_core.c writes it.
-pub(super) const NO_SEGMENTS: &str = "it is an ELF core without program headers, as Xen's `xl dump-core` writes it: its memory is \
-     in a section `.xen_pages`, which is not read. Copy its pages to a raw image with \
-     libkdumpfile, or take a dump inside the domain (LiME, AVML)";
+pub(super) const NO_SEGMENTS: &str = "it is an ELF core without program headers, as Xen's `xl \
+                                      dump-core` writes it: its memory is in a section \
+                                      `.xen_pages`, which is not read. Copy its pages to a raw \
+                                      image with libkdumpfile, or take a dump inside the domain \
+                                      (LiME, AVML)";
 
 /// Magic numbers and the advice for such a file.
 const FORMS: &[Form] = &[
@@ -141,11 +144,13 @@ const FORMS: &[Form] = &[
 
 const XEN_CORE: &str =
     "it is an old core of Xen, which is not supported. Take a new one: xl dump-core";
-const XEN_SAVED: &str = "it is a saved domain of Xen, which is not supported: its pages have no fixed place. Restore \
-     the domain and read the memory of the machine, or take a dump inside the domain (LiME, AVML)";
-const QEMU_SAVED: &str = "it is a saved virtual machine of QEMU, which is a stream of devices' states. Start the \
-     machine again, take an ELF core (dump-guest-memory FILE; virsh dump --memory-only --format \
-     elf MACHINE FILE), and use --memory elf:FILE";
+const XEN_SAVED: &str = "it is a saved domain of Xen, which is not supported: its pages have no \
+                         fixed place. Restore the domain and read the memory of the machine, or \
+                         take a dump inside the domain (LiME, AVML)";
+const QEMU_SAVED: &str = "it is a saved virtual machine of QEMU, which is a stream of devices' \
+                          states. Start the machine again, take an ELF core (dump-guest-memory \
+                          FILE; virsh dump --memory-only --format elf MACHINE FILE), and use \
+                          --memory elf:FILE";
 
 /// `BZh`, the size of a block, and the magic number of the first block. A file that is empty has
 /// none, and holds no memory.
