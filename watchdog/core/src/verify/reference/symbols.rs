@@ -76,7 +76,13 @@ impl ImageSymbols {
             .ok_or_else(|| ReferenceError(NO_SYMBOLS.to_owned()))?;
         let is_elsewhere = claim.phys.is_some_and(|phys| phys != flat.base);
         if is_elsewhere || claim.size != image.vendor.text_size() {
-            return Err(ReferenceError("contradicts itself about where its text is".to_owned()));
+            let of_section = image.vendor.text_size();
+            let beginning = if is_elsewhere { "begins elsewhere" } else { "begins there" };
+            return Err(ReferenceError(format!(
+                "contradicts itself about where its text is: `.text` has {of_section} bytes, and by \
+                 its symbols the text {beginning} and has {} bytes",
+                claim.size
+            )));
         }
         Ok(Self::of(&claim.symbols, claim.virt.unwrap_or(VirtAddr(flat.base.0))))
     }
