@@ -6,6 +6,7 @@
 //! no rule can judge from outside. That data is counted, and never called clean.
 
 mod gates;
+mod options;
 mod places;
 mod tables;
 #[cfg(test)]
@@ -188,7 +189,7 @@ impl RodataWatch {
         Window::new(self.offset, &self.linked)
     }
 
-    /// All of the data as it was last read.
+    /// All of the data as it was last read, without the cuts of [`options`].
     fn live(&self) -> Vec<u8> {
         let mut live = self.linked.clone();
         for (page, bytes) in self.different.iter().flatten() {
@@ -197,6 +198,7 @@ impl RodataWatch {
                 place.copy_from_slice(bytes);
             }
         }
+        options::restore(&self.linked, &mut live);
         live
     }
 
