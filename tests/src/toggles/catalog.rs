@@ -151,9 +151,10 @@ fn probes() -> Vec<Toggle> {
 /// BPF programs. For `fentry`, `fexit` and LSM hooks, `register_fentry` (kernel/bpf/trampoline.c)
 /// makes ftrace call a BPF trampoline directly. In 7.2 ftrace *jumps* there for `fexit` and for
 /// hooks. For a hook, the stub `bpf_lsm_…` is patched. Raw tracepoints change text as events do,
-/// and kprobes as other kprobes do. Kprobes of
-/// several functions use a tracer of their own (kernel/trace/fprobe.c). An XDP program changes the
-/// static call of the dispatcher `bpf_dispatcher_xdp_func` (kernel/bpf/dispatcher.c).
+/// and kprobes as other kprobes do.
+///
+/// An XDP program is not one of them. Once it is gone, its dispatcher calls another copy of
+/// `bpf_dispatcher_nop_func` than it was linked with (kernel/bpf/dispatcher.c).
 fn programs() -> Vec<Toggle> {
     let program = |name: &str, hook| toggle(name, Mechanism::Bpf, false, How::Program(hook));
     let function = |name: &str| String::from(name);
@@ -166,11 +167,6 @@ fn programs() -> Vec<Toggle> {
         program("BPF on sched_switch", Hook::Tracepoint { name: "sched_switch".into() }),
         program("BPF on sys_enter", Hook::Tracepoint { name: "sys_enter".into() }),
         program("BPF kprobe of vfs_write", Hook::Kprobe { function: function("vfs_write") }),
-        program(
-            "BPF kprobes of vfs_fsync and vfs_rename",
-            Hook::KprobeMulti { functions: ["vfs_fsync", "vfs_rename"].map(function).into() },
-        ),
-        program("XDP on lo", Hook::Xdp { interface: 1 }),
     ]
 }
 

@@ -160,8 +160,6 @@ fn every_toggle_rewrites_text_and_restores_it(kernel: &str) -> Result<()> {
             let target = match mechanism {
                 Mechanism::Livepatch => Some(format!("[{}]", livepatch::NAME)),
                 Mechanism::Kprobe => function.map(|function| format!(" at {function}")),
-                // The dispatcher of XDP programs is not the cause; its programs are.
-                Mechanism::Bpf if toggle.name.starts_with("XDP") => Some("bpf_prog_".to_owned()),
                 _ => None,
             };
             let is_reported = |target: String| causes.iter().any(|cause| cause.contains(&target));
