@@ -79,8 +79,8 @@ impl ImageSymbols {
             let of_section = image.vendor.text_size();
             let beginning = if is_elsewhere { "begins elsewhere" } else { "begins there" };
             return Err(ReferenceError(format!(
-                "contradicts itself about where its text is: `.text` has {of_section} bytes, and by \
-                 its symbols the text {beginning} and has {} bytes",
+                "contradicts itself about where its text is: `.text` has {of_section} bytes, and \
+                 by its symbols the text {beginning} and has {} bytes",
                 claim.size
             )));
         }
