@@ -14,20 +14,33 @@ pub struct OwnKernel {
     pub version: &'static str,
     /// Whether clang builds it. Debian's compiler builds the others.
     pub clang: bool,
-    /// What to set on top of [`COMMON`] in an otherwise empty configuration.
+    /// What all kernels of this version have, on top of [`COMMON`]: options change their names.
+    pub series: &'static str,
+    /// What this one has on top, in an otherwise empty configuration.
     pub fragment: &'static str,
 }
 
 /// What all of them have.
-pub const COMMON: &str = include_str!("../own-kernels/common.config");
+const COMMON: &str = include_str!("../own-kernels/common.config");
+/// What those of 6.12 have.
+const SERIES_6_12: &str = include_str!("../own-kernels/6.12.config");
 
 /// All of them.
-pub const OWN_KERNELS: [OwnKernel; 3] = [
+pub const OWN_KERNELS: [OwnKernel; 4] = [
+    OwnKernel {
+        name: "own-5.10-long",
+        suite: "bullseye",
+        version: "5.10",
+        clang: false,
+        series: include_str!("../own-kernels/5.10.config"),
+        fragment: include_str!("../own-kernels/5.10-long.config"),
+    },
     OwnKernel {
         name: "own-6.12-noall",
         suite: "bookworm",
         version: "6.12",
         clang: false,
+        series: SERIES_6_12,
         fragment: include_str!("../own-kernels/6.12-noall.config"),
     },
     OwnKernel {
@@ -35,6 +48,7 @@ pub const OWN_KERNELS: [OwnKernel; 3] = [
         suite: "bookworm",
         version: "6.12",
         clang: false,
+        series: SERIES_6_12,
         fragment: include_str!("../own-kernels/6.12-nosyms.config"),
     },
     OwnKernel {
@@ -42,6 +56,7 @@ pub const OWN_KERNELS: [OwnKernel; 3] = [
         suite: "bookworm",
         version: "6.12",
         clang: true,
+        series: SERIES_6_12,
         fragment: include_str!("../own-kernels/6.12-cfi.config"),
     },
 ];
@@ -51,8 +66,8 @@ impl OwnKernel {
     #[must_use]
     pub fn configuration(&self) -> String {
         let sort = self.name.rsplit('-').next().unwrap_or(self.name);
-        let Self { fragment, .. } = self;
-        format!("{COMMON}{fragment}CONFIG_LOCALVERSION=\"-{PREFIX}{sort}\"\n")
+        let Self { series, fragment, .. } = self;
+        format!("{COMMON}{series}{fragment}CONFIG_LOCALVERSION=\"-{PREFIX}{sort}\"\n")
     }
 }
 
@@ -95,13 +110,13 @@ pub fn unfulfilled<'a>(fragment: &'a str, configuration: &str) -> Vec<&'a str> {
 mod tests {
     use super::*;
 
-    /// Check that names follow the version and the sort, and that no option is set twice, except
-    /// where a kernel replaces what all have.
+    /// Check that names follow the version and the sort, and that no option is set twice.
     #[test]
     fn names_and_fragments() {
         for kernel in OWN_KERNELS {
             assert!(kernel.name.starts_with(&format!("{PREFIX}{}-", kernel.version)), "{kernel:?}");
-            let mut options: Vec<_> = kernel.fragment.lines().filter_map(option).collect();
+            let configuration = kernel.configuration();
+            let mut options: Vec<_> = configuration.lines().filter_map(option).collect();
             let all = options.len();
             options.sort_unstable();
             options.dedup();
