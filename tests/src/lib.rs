@@ -16,6 +16,7 @@
 //! | [`machine`] | the machine itself |
 //! | [`lone`] | one kernel alone on a machine, without node 0 |
 //! | [`node_kernel`] | a node's kernel, read and changed from the host |
+//! | [`damage`], [`flips`], [`overlay`] | a kernel's memory as an attacker would leave it |
 //! | [`toggles`], [`livepatch`] | features that make a kernel rewrite its own text |
 //! | [`attack_module`] | a module of node 0 that writes as drivers do |
 //! | [`errno`] | results of system calls, for the attack programs |
@@ -28,8 +29,10 @@ mod bpf_object;
 pub use watchdog_core::btf;
 pub use xtask::cache;
 pub mod cases;
+pub mod damage;
 mod disk;
 pub mod errno;
+pub mod flips;
 pub mod host_watch;
 pub mod initramfs;
 pub mod instructions;
@@ -41,6 +44,7 @@ pub mod machine;
 pub mod mailbox;
 mod module;
 pub mod node_kernel;
+pub mod overlay;
 pub mod service;
 pub mod starved;
 pub mod toggles;

@@ -46,7 +46,10 @@ fn read(path: &str) -> Result<String> {
 
 /// Returns start and end (exclusive) of the line "Kernel code" of `/proc/iomem`. The line's own end
 /// is inclusive (`_etext - 1`, arch/x86/kernel/setup.c, 6.1).
-fn kernel_code(iomem: &str) -> Result<(u64, u64)> {
+///
+/// # Errors
+/// If there is no such line, or it shows zeros, as it does to ordinary users.
+pub fn kernel_code(iomem: &str) -> Result<(u64, u64)> {
     let line = iomem
         .lines()
         .find(|line| line.ends_with(" : Kernel code"))

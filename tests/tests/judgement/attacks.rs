@@ -10,8 +10,8 @@ use watchdog_core::verify::{Baseline, Sweep, Verdict, Verifier};
 use watchdog_tests::cache;
 
 use crate::WITHIN;
-use crate::overlay::{Overlay, Patch};
 use crate::specimen::{Specimen, jump};
+use watchdog_tests::overlay::{Overlay, Patch};
 
 /// A function that every kernel has and that attackers often change.
 const VICTIM: &str = "commit_creds";

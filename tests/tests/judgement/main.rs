@@ -4,14 +4,13 @@
 mod attacks;
 mod baselines;
 mod flips;
-mod overlay;
 mod specimen;
 
 use anyhow::{Result, ensure};
 use watchdog_core::verify::{Baseline, Verdict, Verifier};
 
-use overlay::Overlay;
 use specimen::Specimen;
+use watchdog_tests::overlay::Overlay;
 
 /// Number of sweeps within which every site is verified against the kernel's state again.
 const WITHIN: usize = 64;

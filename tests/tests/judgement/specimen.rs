@@ -13,7 +13,7 @@ use watchdog_tests::kernel::Kernel as Packaged;
 use watchdog_tests::machine::Machine;
 use xtask::kernels::VERSIONS;
 
-use crate::overlay::Patch;
+use watchdog_tests::overlay::Patch;
 
 /// A kernel, and the baseline from its vendor's image.
 pub(crate) struct Specimen {

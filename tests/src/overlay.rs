@@ -3,17 +3,18 @@
 use watchdog_core::memory::{Memory, PhysAddr, PhysRange, RangeSet, RawImage, ReadError, Refusal};
 
 /// A change: the image offset and the bytes to write there.
-pub(crate) type Patch = (u32, Vec<u8>);
+pub type Patch = (u32, Vec<u8>);
 
 /// Unchanging memory with a few patches over it.
-pub(crate) struct Overlay<'a> {
+pub struct Overlay<'a> {
     below: &'a RawImage,
     patches: Vec<(u64, Vec<u8>)>,
 }
 
 impl<'a> Overlay<'a> {
     /// Patches the image that begins at physical `stext`.
-    pub(crate) fn of(below: &'a RawImage, stext: PhysAddr, patches: &[Patch]) -> Self {
+    #[must_use]
+    pub fn of(below: &'a RawImage, stext: PhysAddr, patches: &[Patch]) -> Self {
         let place = |(at, bytes): &Patch| (stext.0 + u64::from(*at), bytes.clone());
         Self { below, patches: patches.iter().map(place).collect() }
     }

@@ -1,0 +1,112 @@
+//! A virtual machine on a node: its kernel lives in the node's memory and is no rival of the node's
+//! own kernel.
+//!
+//! Two kernels run on two machines. The pages of the second are copied to pages of the first, again
+//! and again, so that both kernels live in the first one's memory. As in a virtual machine, the
+//! second kernel's addresses are not those of the node.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use serde_json::Value;
+use watchdog_tests::cases::{json_lines, on_host};
+use watchdog_tests::lone::Lone;
+use watchdog_tests::machine::Ram;
+
+/// Memory of the node, in MiB, and of the virtual machine.
+const NODE: u32 = 1024;
+const GUEST: u32 = 256;
+/// Memory of the node that its kernel leaves to the virtual machine.
+const FIRST: u64 = 512 << 20;
+const END: u64 = 1024 << 20;
+/// Bytes of a page of the host, large and small.
+const LARGE: u64 = 2 << 20;
+const SMALL: u64 = 4096;
+/// Between two copies of the virtual machine's memory.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Returns a place in the node for each page of the virtual machine, in an order that a seed
+/// decides.
+fn places(page: u64) -> Vec<u64> {
+    let mut places: Vec<u64> = (FIRST..END).step_by(page as usize).collect();
+    places.shuffle(&mut StdRng::seed_from_u64(page));
+    places.truncate(((u64::from(GUEST) << 20) / page) as usize);
+    places
+}
+
+/// Copies the virtual machine's pages to their places.
+fn copy(guest: &Ram, node: &Ram, places: &[u64], page: u64) -> Result<()> {
+    let mut bytes = vec![0; usize::try_from(page)?];
+    for (from, to) in (0..).step_by(bytes.len()).zip(places) {
+        guest.read(from, &mut bytes)?;
+        node.write(*to, &bytes)?;
+    }
+    Ok(())
+}
+
+/// Judges a node whose memory holds a living virtual machine, in pages of this size.
+fn judged(node: &Lone, guest: &Lone, page: u64) -> Result<()> {
+    let places = places(page);
+    copy(guest.ram(), node.ram(), &places, page)?;
+    let done = AtomicBool::new(false);
+    let result = thread::scope(|scope| {
+        let copies = scope.spawn(|| -> Result<()> {
+            while !done.load(Ordering::Relaxed) {
+                copy(guest.ram(), node.ram(), &places, page)?;
+                thread::sleep(PAUSE);
+            }
+            Ok(())
+        });
+        let result = with_and_without_image(node);
+        done.store(true, Ordering::Relaxed);
+        copies.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        result
+    });
+    node.ram().write(FIRST, &vec![0; (END - FIRST) as usize])?;
+    result
+}
+
+fn with_and_without_image(node: &Lone) -> Result<()> {
+    let memory = format!("raw:{}", node.ram().path().display());
+    let range = format!("node=0..{:#x}", node.ram().size());
+    let image = node.image().display().to_string();
+    let truth = node.node().truth()?;
+    let is_right = |report: &Value| {
+        report["text"]["phys"] == format!("{:#x}", truth.text_phys_start)
+            && report["text"]["size"] == truth.text_phys_end - truth.text_phys_start
+    };
+    for image in [&["--image", &image][..], &[]] {
+        let common = ["--json", "--memory", &memory, "--node", &range];
+        let located = on_host(&[&["locate"], &common[..], image].concat())?;
+        let reports = json_lines(&located.text())?;
+        ensure!(located.success() && reports.len() == 1, "{located}");
+        ensure!(is_right(&reports[0]), "{located}");
+        let strays = reports[0]["strays"].as_array().map_or(0, Vec::len);
+        ensure!(strays > 0, "the virtual machine is not seen: {located}");
+        if image.is_empty() {
+            continue;
+        }
+        let scanned = on_host(&[&["scan"], &common[..], image].concat())?;
+        ensure!(scanned.text().contains("\"verdict\":\"patched\""), "{scanned}");
+    }
+    Ok(())
+}
+
+/// Check that a node keeps its verdict beside a virtual machine with the node's own release in large
+/// pages, and beside one with another release in small pages.
+#[test]
+#[ignore = "boots a machine: cargo xtask test"]
+fn guests_are_no_rivals() -> Result<()> {
+    let reserved = format!("memmap={:#x}${FIRST:#x}", END - FIRST);
+    let node = Lone::of("6.12")?.memory_mib(NODE).append(&reserved).boot()?;
+    for (release, page) in [("6.12", LARGE), ("7.2", SMALL)] {
+        let guest = Lone::of(release)?.memory_mib(GUEST).boot()?;
+        judged(&node, &guest, page)?;
+    }
+    Ok(())
+}
