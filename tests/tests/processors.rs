@@ -11,14 +11,15 @@ use anyhow::{Context, Result, bail, ensure};
 use watchdog_core::verify::{Baseline, Verdict};
 use watchdog_tests::lone::Lone;
 
-/// The models that boot with their default command line.
+/// The models that boot with their default command line. On an emulated `Opteron_G5`, 6.1 and 6.12
+/// stop while they choose their mitigations.
 const MODELS: [&str; 13] = [
     "EPYC",
     "EPYC-Rome",
     "EPYC-Milan",
     "EPYC-Genoa",
     "Dhyana",
-    "Opteron_G5",
+    "Opteron_G3",
     "Haswell",
     "Skylake-Server",
     "Cascadelake-Server",
