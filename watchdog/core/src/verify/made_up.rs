@@ -160,3 +160,13 @@ pub(crate) fn reference() -> Reference {
         not_judged: Vec::new(),
     }
 }
+
+/// Adds symbols of code to those of a reference.
+pub(crate) fn add_code_symbols(reference: &mut Reference, symbols: &[(u32, &str)]) {
+    let have = reference.symbols.iter().map(|(name, kind, at)| (at, kind, name.to_owned()));
+    let more = symbols.iter().map(|&(at, name)| (at, b't', name.to_owned()));
+    let mut all: Vec<_> = have.chain(more).collect();
+    all.sort();
+    let all = all.into_iter().map(|(at, kind, name)| (kind, name, at));
+    reference.symbols = ImageSymbols::from_ascending(all);
+}

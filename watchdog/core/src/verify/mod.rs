@@ -19,6 +19,7 @@ mod rodata;
 mod round;
 mod store;
 mod suspects;
+mod sweep;
 mod verdict;
 mod verifier;
 
@@ -29,5 +30,6 @@ pub use measure::{MeasureError, TextCopy, copy_text};
 pub use not_judged::NotJudged;
 pub use rodata::RodataOpinion;
 pub use store::{BaselineStore, StoreError};
+pub use sweep::Sweep;
 pub use verdict::Verdict;
-pub use verifier::{Sweep, Verifier};
+pub use verifier::Verifier;

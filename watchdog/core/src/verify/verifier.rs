@@ -1,22 +1,23 @@
 //! Repeated sweeps over a node's kernel text.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod describe;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::difference::Judgement;
-use super::disassembly::Disassembler;
 use super::explain::Outcome;
-use super::judge::{Cause, Expected, Mechanism, Opinion, State, TextJudge, Wrong};
+use super::judge::{Expected, Mechanism, Opinion, State, TextJudge, Wrong};
 use super::measure::{page_count, page_extent, unpredictable_order};
-use super::not_judged::{self, NotJudged};
+use super::not_judged;
 use super::patching::Patching;
-use super::rodata::{RodataOpinion, RodataWatch};
+use super::rodata::RodataWatch;
 use super::round::Round;
 use super::suspects::Suspects;
+use super::sweep::Sweep;
 use super::{Baseline, BaselineKind, Difference, MeasureError, Verdict, explain};
-use crate::digest::Digest;
 use crate::locate::{Beat, Kernel};
 use crate::memory::{Memory, PAGE_SIZE};
 
@@ -57,42 +58,6 @@ pub struct Verifier {
     /// Pages that are judged again although they did not change.
     round: Round,
     rodata: RodataWatch,
-}
-
-/// The results of a sweep.
-#[derive(Clone, Debug)]
-pub struct Sweep {
-    /// Clean, patched, instrumented, tampered, or unverified if places are undecided.
-    pub verdict: Verdict,
-    /// The kind of baseline that the text was judged by.
-    pub baseline: BaselineKind,
-    /// SHA-256 over the text bytes as they were read.
-    pub sha256: Digest,
-    /// Pages of the text.
-    pub pages: usize,
-    /// Pages that differ from the baseline.
-    pub pages_differing: usize,
-    /// Number of sites that are not as linked but that closed tables explain, by mechanism.
-    pub sites: BTreeMap<Mechanism, u32>,
-    /// What is not judged, and why. It counts neither as explained nor as unexplained.
-    pub not_judged: Vec<NotJudged>,
-    /// The causes of all other explained changes, each with its number of places.
-    pub causes: Vec<(Cause, u32)>,
-    /// Unexplained places in ascending order, at most as many as the caller asked for.
-    pub unexplained: Vec<Difference>,
-    /// Number of all unexplained places.
-    pub unexplained_total: usize,
-    /// The judgement of the kernel's read-only data. Its differences are part of `unexplained`.
-    pub rodata: RodataOpinion,
-    /// Number of places that are not judged yet. They have not been wrong for long, or contradict
-    /// their tables while the kernel is patching itself.
-    pub pending: usize,
-    /// Number of places that contradict their tables and never will be judged: the kernel was
-    /// patching itself when its memory was copied, or when it was stopped. They are part of
-    /// `not_judged`, and the verdict is at best unverified.
-    pub undecided: usize,
-    /// Duration of the sweep.
-    pub elapsed: Duration,
 }
 
 impl Verifier {
@@ -186,54 +151,6 @@ impl Verifier {
             undecided: self.undecided,
             elapsed: begun.elapsed(),
         })
-    }
-
-    /// Describes the places that a tracer or a probe changed.
-    pub fn instrumented<'a>(&'a self, kernel: &'a Kernel) -> impl Iterator<Item = Difference> + 'a {
-        let mut names = self.disassembler(kernel);
-        self.opinion.instrumented.iter().filter_map(move |&(at, length, cause)| {
-            let (cause, _) = self.opinion.causes.get(cause)?;
-            let difference = self.difference(&mut names, kernel, at, length)?;
-            Some(Difference {
-                judgement: Judgement::Instrumented,
-                mechanism: Some(cause.mechanism),
-                note: cause.name.clone(),
-                ..difference
-            })
-        })
-    }
-
-    /// Describes the places that closed tables explain.
-    pub fn patched<'a>(&'a self, kernel: &'a Kernel) -> impl Iterator<Item = Difference> + 'a {
-        let mut names = self.disassembler(kernel);
-        self.judge.patched().filter_map(move |(at, length, mechanism)| {
-            let difference = self.difference(&mut names, kernel, at, length)?;
-            Some(Difference {
-                judgement: Judgement::Patched,
-                mechanism: Some(mechanism),
-                note: "as its table and the kernel's state allow".to_owned(),
-                ..difference
-            })
-        })
-    }
-
-    /// Describes the places that are not judged.
-    pub fn not_judged<'a>(&'a self, kernel: &'a Kernel) -> impl Iterator<Item = Difference> + 'a {
-        let mut names = self.disassembler(kernel);
-        let places = self.opinion.not_judged_places.iter();
-        places.filter_map(move |&(at, length, mechanism, why)| {
-            let difference = self.difference(&mut names, kernel, at, length)?;
-            Some(Difference {
-                judgement: Judgement::NotJudged,
-                mechanism: Some(mechanism),
-                note: why.to_owned(),
-                ..difference
-            })
-        })
-    }
-
-    fn disassembler(&self, kernel: &Kernel) -> Disassembler {
-        Disassembler::new(&self.judge.expected().reference, kernel.text.virt)
     }
 
     fn verdict(&self) -> Verdict {
@@ -371,32 +288,6 @@ impl Verifier {
             }
         }
         Ok(())
-    }
-
-    /// Describes a place, with the expected bytes and the bytes found.
-    fn difference(
-        &self,
-        disassembler: &mut Disassembler,
-        kernel: &Kernel,
-        at: u32,
-        length: u32,
-    ) -> Option<Difference> {
-        let place = at as usize..at.checked_add(length)? as usize;
-        let symbols = &self.judge.expected().reference.symbols;
-        let (text, end) = (self.judge.expected().text(), at.checked_add(length)?);
-        let begin = disassembler.boundary(symbols, text, at);
-        Some(Difference {
-            phys: kernel.text.phys.checked_add(at.into())?,
-            virt: kernel.text.virt.checked_add(at.into())?,
-            symbol: symbols.lookup(at).map(|(name, offset)| format!("{name}+{offset:#x}")),
-            mechanism: None,
-            judgement: Judgement::Unexplained,
-            note: String::new(),
-            expected: text.get(place.clone())?.to_vec(),
-            found: self.judge.raw().get(place)?.to_vec(),
-            expected_asm: disassembler.show(text, begin, end),
-            found_asm: disassembler.show(self.judge.raw(), begin, end),
-        })
     }
 }
 

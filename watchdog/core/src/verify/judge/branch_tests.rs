@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::locate::tests::made_up::{FIRST, LARGE, RX};
 use crate::memory::Memory;
-use crate::verify::made_up::{OWN, RODATA, Suspect, TEXT, branch, reference};
-use crate::verify::reference::{Alternative, ImageSymbols, Reference, StaticCall};
+use crate::verify::made_up::{OWN, RODATA, Suspect, TEXT, add_code_symbols, branch, reference};
+use crate::verify::reference::{Alternative, Reference, StaticCall};
 
 const CALL: u8 = 0xe8;
 const JMP: u8 = 0xe9;
@@ -48,12 +48,7 @@ impl Case {
             (RETURN_THUNK, "x86_return_thunk"),
             (KEY, "__SCK__made_up"),
         ];
-        let have = reference.symbols.iter().map(|(name, kind, at)| (at, kind, name.to_owned()));
-        let mut symbols: Vec<_> = have.collect();
-        symbols.extend(known.map(|(at, name)| (at, b't', name.to_owned())));
-        symbols.sort();
-        let symbols = symbols.into_iter().map(|(at, kind, name)| (kind, name, at));
-        reference.symbols = ImageSymbols::from_ascending(symbols);
+        add_code_symbols(&mut reference, &known);
         reference.tables.known_symbols.return_thunk = Some(RETURN_THUNK);
         reference.tables.known_symbols.default_thunk = Some(RETURNS[0]);
         let start = (TEMPLATE - RODATA) as usize;

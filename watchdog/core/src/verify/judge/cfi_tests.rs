@@ -2,7 +2,7 @@
 
 use super::cfi::{CALLER, ENDBR64, PREAMBLE};
 use super::*;
-use crate::verify::made_up::{RODATA, Suspect, TEXT, reference};
+use crate::verify::made_up::{RODATA, Suspect, TEXT, add_code_symbols, reference};
 use crate::verify::reference::{ImageSymbols, Reference};
 
 /// Image offsets of functions with a hash (the last is sealed), and of indirect calls.
@@ -45,12 +45,7 @@ fn kernel() -> (Suspect, Reference) {
         (MODE, "cfi_mode"),
         (SEED, "cfi_seed"),
     ];
-    let have = reference.symbols.iter().map(|(name, kind, at)| (at, kind, name.to_owned()));
-    let mut symbols: Vec<_> = have.collect();
-    symbols.extend(known.map(|(at, name)| (at, b't', name.to_owned())));
-    symbols.sort();
-    let symbols = symbols.into_iter().map(|(at, kind, name)| (kind, name, at));
-    reference.symbols = ImageSymbols::from_ascending(symbols);
+    add_code_symbols(&mut reference, &known);
     reference.tables.fentry.clear();
     reference.rodata.bytes[0x100..0x110].copy_from_slice(&with(FINE_PREAMBLE, 7, HASH));
     reference.rodata.bytes[0x110..0x11e].copy_from_slice(&with(FINE_CALLER, 2, HASH));

@@ -96,9 +96,10 @@ pub(super) fn judge(
         let linked = expected.linked(site.at, site.length.into());
         let found = live.get(at..site_end).unwrap_or_default();
         let (mechanism, length) = (site.kind.mechanism(), u32::from(site.length));
-        let form = match expected.has_old_nops && linked != found {
-            true => old_nops::as_later(found),
-            false => Cow::Borrowed(found),
+        let form = if expected.has_old_nops && linked != found {
+            old_nops::as_later(found)
+        } else {
+            Cow::Borrowed(found)
         };
         match rules::judge(&mut rules, site, &form, site.at) {
             SiteState::Expected if linked != found => {
