@@ -5,14 +5,15 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::Status;
-use super::args::{BaselineCommand, CheckArgs, ImportArgs, PlaceArgs};
+use super::args::{BaselineCommand, CheckArgs, ImportArgs};
+use super::memory_args::PlaceArgs;
 use super::not_judged;
 use super::preview;
 use super::report::{json, people, row, size};
 use super::state::store;
 use watchdog_core::digest::Digest;
 use watchdog_core::text::{chain, printable};
-use watchdog_core::verify::{Baseline, BaselineKind, BaselineStore, NotJudged, StoreError};
+use watchdog_core::verify::{Baseline, BaselineKind, BaselineStore, StoreError};
 
 /// One baseline, as `baseline … --json` prints it.
 #[derive(Debug, Serialize)]
@@ -35,7 +36,7 @@ struct BaselineReport<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     made: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    not_judged: Vec<NotJudged>,
+    not_judged: Vec<not_judged::Entry>,
     signed: bool,
     file: String,
 }

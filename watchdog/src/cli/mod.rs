@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand. Parsing, dispatch and exit status are in `main.rs`.
 
+mod allowed;
 mod args;
 mod baseline;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod kernel;
 mod locate;
 mod log_level;
 mod man;
+mod memory_args;
 mod not_judged;
 mod preview;
 mod progress;
@@ -21,8 +23,9 @@ mod secret;
 mod state;
 mod status;
 
-pub use args::{Cli, Command, MemoryArgs, is_debug};
+pub use args::{Cli, Command, is_debug};
 pub use log_level::{LOG_VARIABLE, usual_log};
+pub use memory_args::MemoryArgs;
 pub use status::Status;
 
 /// Runs a parsed command line.

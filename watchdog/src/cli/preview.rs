@@ -14,7 +14,6 @@ use super::report::{json, people, row, size};
 use watchdog_core::btf::Btf;
 use watchdog_core::image::{self, KernelImage};
 use watchdog_core::text::{chain, printable};
-use watchdog_core::verify::NotJudged;
 use watchdog_core::verify::judge::{Expected, Mechanism};
 use watchdog_core::verify::reference::Reference;
 use watchdog_guard::{Fit, Preset};
@@ -38,7 +37,7 @@ struct KernelPreview {
     /// Places that the kernel may rewrite, by mechanism.
     sites: BTreeMap<&'static str, usize>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    not_judged: Vec<NotJudged>,
+    not_judged: Vec<not_judged::Entry>,
     guard: GuardPreview,
 }
 

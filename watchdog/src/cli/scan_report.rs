@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::args::Allowed;
+use super::allowed::Allowed;
 use super::kernel::{print_kernel, print_strays};
 use super::not_judged;
 use super::report::row;
@@ -18,8 +18,7 @@ use watchdog_core::memory::{PhysAddr, VirtAddr};
 use watchdog_core::text::{hex, printable};
 use watchdog_core::verify::judge::Mechanism;
 use watchdog_core::verify::{
-    BaselineKind, Difference, Judgement, NotJudged, RodataOpinion, Sweep, TextCopy, Verdict,
-    Verifier,
+    BaselineKind, Difference, Judgement, RodataOpinion, Sweep, TextCopy, Verdict, Verifier,
 };
 
 /// Differences listed in JSON.
@@ -60,7 +59,7 @@ pub(super) struct TextReport {
     rodata: Option<RodataOpinion>,
     /// What cannot be judged, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) not_judged: Vec<NotJudged>,
+    pub(super) not_judged: Vec<not_judged::Entry>,
     /// Other causes of changes to the text.
     causes: Vec<CauseReport>,
     differences_total: usize,
