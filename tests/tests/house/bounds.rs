@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use crate::all_source;
+
 /// Folders in which the table's files are.
 const FOLDERS: [&str; 3] = ["watchdog/core/src", "watchdog/core/src/verify", "watchdog/src"];
 
@@ -32,20 +34,6 @@ pub(crate) fn wrong(root: &Path) -> Vec<String> {
     }
     assert!(constants > 50, "only {constants} constants were found in the table");
     wrong
-}
-
-/// Returns the text of all source files below a folder.
-fn all_source(folder: &Path) -> String {
-    let mut all = String::new();
-    for entry in fs::read_dir(folder).expect("a folder").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            all.push_str(&all_source(&path));
-        } else {
-            all.push_str(&fs::read_to_string(&path).unwrap_or_default());
-        }
-    }
-    all
 }
 
 fn is_constant(word: &str) -> bool {

@@ -25,6 +25,20 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the project's root")
 }
 
+/// Returns the text of all Rust files below a folder.
+fn all_source(folder: &Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            all.push_str(&all_source(&path));
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            all.push_str(&fs::read_to_string(&path).unwrap_or_default());
+        }
+    }
+    all
+}
+
 /// Check that no files of a crate form a circle. Between crates, Cargo does not allow one.
 #[test]
 fn no_circle_of_files() {

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use crate::all_source;
+
 /// Returns the errors in the table, and the rows that docs/kernels.md lacks.
 pub(crate) fn wrong(root: &Path) -> Vec<String> {
     let read = |file: &str| fs::read_to_string(root.join(file)).expect("a file of the project");
@@ -35,18 +37,4 @@ pub(crate) fn wrong(root: &Path) -> Vec<String> {
     let unseen = mechanisms.iter().filter(|it| !seen.contains(it));
     wrong.extend(unseen.map(|it| format!("no row of tests/seen-at-work.tsv is about {it}")));
     wrong
-}
-
-/// Returns the text of all tests below a folder.
-fn all_source(folder: &Path) -> String {
-    let mut all = String::new();
-    for entry in fs::read_dir(folder).expect("a folder").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            all.push_str(&all_source(&path));
-        } else if path.extension().is_some_and(|it| it == "rs") {
-            all.push_str(&fs::read_to_string(&path).unwrap_or_default());
-        }
-    }
-    all
 }
