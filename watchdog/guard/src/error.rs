@@ -1,5 +1,6 @@
 //! Errors of the guard.
 
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
@@ -108,6 +109,20 @@ pub enum GuardError {
     Weaker(Timestamp, String),
 }
 
+impl GuardError {
+    /// Whether the kernel, or a program of another guard, denied an operation.
+    pub(super) fn is_denied(&self) -> bool {
+        let mut error: Option<&(dyn Error + 'static)> = Some(self);
+        while let Some(this) = error {
+            if let Some(error) = this.downcast_ref::<io::Error>() {
+                return error.kind() == io::ErrorKind::PermissionDenied;
+            }
+            error = this.source();
+        }
+        false
+    }
+}
+
 /// Why a guard in force cannot be read, replaced or taken down.
 #[derive(Debug, thiserror::Error)]
 pub enum InForceError {
@@ -132,4 +147,31 @@ pub enum InForceError {
     /// This process may not take it down.
     #[error(transparent)]
     Refused(#[from] Refusal),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that a denial is found in errors of pins, of tables and of the canary page, and that
+    /// other errors are not denials.
+    #[test]
+    fn denials() {
+        let denied = || io::Error::from_raw_os_error(libc::EPERM);
+        let file = |error| PinError::File { path: PathBuf::new(), done: "made", error };
+        let table = aya::maps::MapError::SyscallError(aya::sys::SyscallError {
+            call: "bpf_map_create",
+            io_error: denied(),
+        });
+        for error in [
+            GuardError::Pins(file(denied())),
+            GuardError::Map(table),
+            GuardError::Canary(CanaryError::from(denied())),
+            GuardError::Pin(PathBuf::new(), Box::new(denied())),
+        ] {
+            assert!(error.is_denied(), "{error:?}");
+        }
+        assert!(!GuardError::Pins(file(io::ErrorKind::NotFound.into())).is_denied());
+        assert!(!GuardError::Stopped.is_denied());
+    }
 }

@@ -2,6 +2,8 @@
 //! attached.
 
 use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use aya::{Btf, Ebpf, EbpfLoader, Endianness, include_bytes_aligned};
 
@@ -11,12 +13,15 @@ use super::error::GuardError;
 use super::facts::KernelFacts;
 use super::in_force::InForce;
 use super::pinned::Pinned;
-use super::pins::Generation;
+use super::pins::{Generation, RELEASE_TIMEOUT};
 use super::plan::Plan;
 use super::preflight::PreflightError;
 use super::reports::EbpfLog;
 use super::self_protection::pin_tables;
 use watchdog_core::locate::Stop;
+
+/// How long a load that is denied waits before it tries again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/watchdog-ebpf"));
 
@@ -46,11 +51,8 @@ impl Loaded {
         mut earlier: Vec<InForce>,
         stop: &Stop,
     ) -> Result<Self, GuardError> {
-        // Opened before arming: if policy denies `open`, it cannot be opened later.
-        let canary = open_canary(&mut earlier, facts.has_lsm())?;
-        let mut pinned = Pinned::new(Generation::create()?);
-        let mut programs = load_object(&facts, &plan)?;
-        let tables = pin_tables(&programs, &pinned.generation)?;
+        let Begun { canary, mut pinned, mut programs, tables } =
+            Begun::once_released(&facts, &plan, &mut earlier, stop)?;
         let state = programs.take_map("STATE").ok_or(GuardError::Missing("STATE"))?;
         // From here on, every watchdog can read which process arms this guard, and that it is not
         // in force.
@@ -64,6 +66,54 @@ impl Loaded {
             attach::load(&mut programs, attachment, &btf, &pinned.generation)?;
         }
         Ok(Self { programs, pinned, tables, log, canary, facts, plan, earlier })
+    }
+}
+
+/// The first steps of a load, which another guard would deny.
+struct Begun {
+    canary: Canary,
+    pinned: Pinned,
+    programs: Ebpf,
+    tables: Vec<(u32, u32)>,
+}
+
+impl Begun {
+    /// Takes the first steps. A start that was stopped removes the pins of its guard and ends. The
+    /// kernel then releases one program after the other, which can take seconds, and until then
+    /// they deny. If no guard is pinned, a denied step is therefore tried again for a while.
+    ///
+    /// # Errors
+    /// The last error.
+    fn once_released(
+        facts: &KernelFacts,
+        plan: &Plan,
+        earlier: &mut [InForce],
+        stop: &Stop,
+    ) -> Result<Self, GuardError> {
+        let begun = Instant::now();
+        loop {
+            match Self::new(facts, plan, earlier) {
+                Err(error)
+                    if earlier.is_empty()
+                        && error.is_denied()
+                        && begun.elapsed() < RELEASE_TIMEOUT =>
+                {
+                    log::debug!("waiting for programs of an earlier start: {error}");
+                    stop.check().map_err(|_| GuardError::Stopped)?;
+                    thread::sleep(RETRY_INTERVAL);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn new(facts: &KernelFacts, plan: &Plan, earlier: &mut [InForce]) -> Result<Self, GuardError> {
+        // Opened before arming: if policy denies `open`, it cannot be opened later.
+        let canary = open_canary(earlier, facts.has_lsm())?;
+        let pinned = Pinned::new(Generation::create()?);
+        let programs = load_object(facts, plan)?;
+        let tables = pin_tables(&programs, &pinned.generation)?;
+        Ok(Self { canary, pinned, programs, tables })
     }
 }
 
