@@ -10,14 +10,16 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use watchdog_tests::{
     cases::{
-        SERVICE_NODES, Stage, Start, WITHOUT_LSM, denied_at_the_door, json_lines,
-        located_from_outside, located_on_node0, locked_down, on_host, strict_from_boot,
+        SERVICE_NODES, STRICT_IOMEM, Stage, Start, WITHOUT_LSM, claimed_and_unreadable,
+        denied_at_the_door, json_lines, located_from_outside, located_on_node0, locked_down,
+        on_an_odd_node0, on_host, strict_from_boot,
     },
     kernel::Kernel,
     layout,
     machine::Machine,
     service::{Reply, Request},
 };
+use xtask::kernels::STABLE;
 
 /// The kernels of nodes 0, 1 and 2: each version in each place.
 const ASSIGNMENTS: [[&str; 3]; 3] =
@@ -73,7 +75,8 @@ fn boots(kernels: [&str; 3], kaslr: bool) -> Result<()> {
         .boot_with(None, |reached| println!("{reached}"))
         .with_context(|| format!("kernels {kernels:?}, KASLR {kaslr}"))?;
     let modules = machine.node0().read("/sys/kernel/security/lsm")?;
-    ensure!(modules.split(|byte| *byte == b',').any(|name| name == b"bpf"), "BPF is no active LSM");
+    let is_active = modules.split(|byte| *byte == b',').any(|name| name == b"bpf");
+    ensure!(is_active, "BPF is not an active LSM");
     for (node, kernel) in (0..).zip(kernels) {
         let truth = machine.truth(node)?;
         println!("node {node}: {:#x?}", truth);
@@ -138,7 +141,7 @@ fn vendors_images_are_witnesses(machine: &Machine, memory: &str, kernels: [&str;
 /// would, does not harm the others. That was the crash of 2016.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
-fn nodes_do_as_told_and_keep_to_themselves() -> Result<()> {
+fn nodes_answer_requests_and_keep_to_themselves() -> Result<()> {
     let stage = Stage::set("6.1", Start::Ready)?;
     let machine = stage.machine();
     let (first, second) = (machine.node(1)?, machine.node(2)?);
@@ -245,16 +248,18 @@ fn panic_is_reported() -> Result<()> {
 /// Check that `watchdog run` refuses to start if BPF is not an active LSM, because its programs
 /// would attach and never run. The error must say what to add to the kernel command line.
 ///
-/// Also check that lockdown refuses `/dev/mem` and then `/proc/kcore`, each by name.
+/// Also check that a driver's claim takes away nothing but the memory that it claims, and that
+/// lockdown refuses `/dev/mem` and then `/proc/kcore`, each by name.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn refused_without_bpf_lsm_and_under_lockdown() -> Result<()> {
     let machine = Machine::builder().service_nodes(0).append(0, "lsm=lockdown,capability,yama");
-    let machine = machine.booted_as("without-bpf-lsm")?;
+    let machine = machine.append(0, STRICT_IOMEM).booted_as("without-bpf-lsm")?;
     let refused = machine.node0().run(["watchdog", "run"])?;
     ensure!(refused.status == 2, "{refused}");
     let sentence = "yama,bpf to the kernel command line";
     ensure!(String::from_utf8_lossy(&refused.stderr).contains(sentence), "{refused}");
+    claimed_and_unreadable(&machine)?;
     locked_down(&machine)
 }
 
@@ -314,4 +319,12 @@ fn the_newest_boots_under_the_strict_guard() -> Result<()> {
 fn without_bpf_as_lsm() -> Result<()> {
     let machine = Machine::builder().append(0, WITHOUT_LSM);
     denied_at_the_door(&Stage::on(machine, "6.1", "degraded", "true")?)
+}
+
+/// Check that the watchdog serves a node 0 with control groups of both versions although one node's
+/// image is missing, and that SIGTERM ends it in time.
+#[test]
+#[ignore = "boots a machine: cargo xtask test"]
+fn odd_node0() -> Result<()> {
+    on_an_odd_node0(STABLE)
 }
