@@ -11,7 +11,7 @@ use object::{
 ///
 /// # Errors
 /// If the object cannot be written.
-pub(crate) fn returning(section: &str, verdict: i32) -> Result<Vec<u8>> {
+pub fn returning(section: &str, verdict: i32) -> Result<Vec<u8>> {
     // `r0 = verdict; exit` (Documentation/bpf/standardization/instruction-set.rst).
     let code = [0xb7 | (u64::from(verdict.cast_unsigned()) << 32), 0x95];
     let code: Vec<u8> = code.iter().flat_map(|instruction| instruction.to_le_bytes()).collect();

@@ -25,7 +25,7 @@
 
 pub mod agent;
 pub mod attack_module;
-mod bpf_object;
+pub mod bpf_object;
 pub use watchdog_core::btf;
 pub use xtask::cache;
 pub mod cases;

@@ -119,6 +119,27 @@ pub enum Hook {
         /// The interface's number. The loopback interface has 1.
         interface: u32,
     },
+    /// The main function of the [XDP program](Self::Xdp) of an interface (freplace).
+    Extension {
+        /// The interface's number.
+        interface: u32,
+    },
+    /// The packets that a network interface receives, by the queueing discipline `clsact`. Needs
+    /// the modules `sch_ingress` and `cls_bpf`.
+    Clsact {
+        /// The interface's name.
+        interface: String,
+    },
+    /// The same packets, by a link. Linux has it since 6.6.
+    Tcx {
+        /// The interface's name.
+        interface: String,
+    },
+    /// A TCP congestion control made of programs (struct_ops).
+    TcpCongestion {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// A service node's answer.

@@ -1,46 +1,75 @@
 //! BPF programs that do nothing, by bpf(2). They exist so that the kernel rewrites its own text to
 //! call them.
 
+mod load;
+mod network;
+mod tcp_congestion;
+mod types;
+
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
-use anyhow::{Context, Result};
-use aya_obj::btf::{Btf, BtfKind};
+use anyhow::{Context, Result, bail};
+use aya::Ebpf;
 use aya_obj::generated::{
-    BPF_ALU64, BPF_EXIT, BPF_JMP, BPF_K, BPF_MOV, PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF,
-    PERF_FLAG_FD_CLOEXEC, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type,
-    perf_event_attr,
+    PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF, PERF_FLAG_FD_CLOEXEC, bpf_attach_type, bpf_attr,
+    bpf_cmd, bpf_prog_type, perf_event_attr,
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
-use watchdog_tests::service::Hook;
+use watchdog_tests::{btf::Btf, service::Hook};
 
-/// The result of an XDP program that lets a packet pass (include/uapi/linux/bpf.h).
-const XDP_PASS: i32 = 2;
+use load::{Program, bpf, descriptor, zeroed};
 
-/// The attached programs. Dropping one detaches it.
+/// The attached programs. Dropping one detaches it, except for a [`Hook::TcpCongestion`].
 #[derive(Default)]
 pub(crate) struct Programs {
-    attached: BTreeMap<Hook, Vec<OwnedFd>>,
+    attached: BTreeMap<Hook, Attached>,
     /// The kernel's BTF, read only once: that takes a second under emulation.
     types: Option<Btf>,
+}
+
+/// What keeps a program attached.
+enum Attached {
+    /// Links, events and programs.
+    Descriptors(Vec<OwnedFd>),
+    /// A program that aya attached.
+    ByAya { _programs: Ebpf },
 }
 
 impl Programs {
     /// Attaches a program to a hook.
     pub(crate) fn attach(&mut self, hook: Hook) -> Result<()> {
-        let descriptors = match &hook {
+        let by_aya = |_programs| Attached::ByAya { _programs };
+        let attached = match &hook {
+            Hook::Clsact { interface } => network::attach_to_clsact(interface).map(by_aya),
+            Hook::Tcx { interface } => network::attach_to_tcx(interface).map(by_aya),
+            _ => self.attach_by_descriptors(&hook).map(Attached::Descriptors),
+        };
+        let attached = attached.with_context(|| format!("cannot attach to {hook:?}"))?;
+        self.attached.insert(hook, attached);
+        Ok(())
+    }
+
+    fn attach_by_descriptors(&mut self, hook: &Hook) -> Result<Vec<OwnedFd>> {
+        match hook {
             Hook::Kprobe { function } => attach_kprobe(function),
             Hook::KprobeMulti { functions } => attach_kprobe_multi(functions),
             Hook::Unattached { count } => load_many(*count),
-            Hook::Xdp { interface } => attach_xdp(*interface),
-            _ => self.attach_to_kernel(&hook),
-        };
-        let descriptors = descriptors.with_context(|| format!("cannot attach to {hook:?}"))?;
-        self.attached.insert(hook, descriptors);
-        Ok(())
+            Hook::Xdp { interface } => network::attach_xdp(*interface),
+            Hook::Extension { interface } => {
+                let Some(Attached::Descriptors(target)) =
+                    self.attached.get(&Hook::Xdp { interface: *interface })
+                else {
+                    bail!("no XDP program is attached there")
+                };
+                network::extend_xdp(target.last().context("no program")?)
+            }
+            Hook::TcpCongestion { name } => tcp_congestion::register(name, self.types()?),
+            _ => self.attach_to_kernel(hook),
+        }
     }
 
     /// Detaches the program of a hook.
@@ -53,42 +82,54 @@ impl Programs {
         use bpf_prog_type::{BPF_PROG_TYPE_LSM, BPF_PROG_TYPE_TRACING};
         let program = match hook {
             Hook::Fentry { function } => {
-                load(BPF_PROG_TYPE_TRACING, BPF_TRACE_FENTRY as u32, self.function(function)?)?
+                let program = Program::new(BPF_PROG_TYPE_TRACING).attach(BPF_TRACE_FENTRY as u32);
+                program.target(self.function(function)?).load()?
             }
             Hook::Fexit { function } => {
-                load(BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT as u32, self.function(function)?)?
+                let program = Program::new(BPF_PROG_TYPE_TRACING).attach(BPF_TRACE_FEXIT as u32);
+                program.target(self.function(function)?).load()?
             }
             Hook::Lsm { hook } => {
                 let function = self.function(&format!("bpf_lsm_{hook}"))?;
-                load(BPF_PROG_TYPE_LSM, BPF_LSM_MAC as u32, function)?
+                let program = Program::new(BPF_PROG_TYPE_LSM).attach(BPF_LSM_MAC as u32);
+                program.target(function).load()?
             }
             // A tracepoint; `attach` has handled the others.
-            _ => load(bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, 0, 0)?,
+            _ => Program::new(bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT).load()?,
         };
         let name = match hook {
             Hook::Tracepoint { name } => Some(CString::new(name.as_str())?),
             _ => None,
         };
-        let mut attributes = zeroed();
-        attributes.raw_tracepoint.prog_fd = program.as_raw_fd().cast_unsigned();
-        attributes.raw_tracepoint.name = name.as_ref().map_or(0, |name| name.as_ptr() as u64);
-        Ok(vec![bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attributes)?, program])
+        attach_tracing(program, name)
     }
 
     /// Returns the BTF id of a kernel function.
     fn function(&mut self, name: &str) -> Result<u32> {
-        let types = match &mut self.types {
-            Some(types) => types,
-            none => none.insert(Btf::from_sys_fs()?),
-        };
-        Ok(types.id_by_type_name_kind(name, BtfKind::Func)?)
+        self.types()?.function(name).with_context(|| format!("no function {name}"))
     }
+
+    /// Returns the kernel's type information.
+    fn types(&mut self) -> Result<&Btf> {
+        match &mut self.types {
+            Some(types) => Ok(types),
+            none => Ok(none.insert(Btf::parse(fs::read("/sys/kernel/btf/vmlinux")?)?)),
+        }
+    }
+}
+
+/// Attaches a program to a tracepoint, or without a name to the function that it was loaded for.
+fn attach_tracing(program: OwnedFd, name: Option<CString>) -> Result<Vec<OwnedFd>> {
+    let mut attributes = zeroed();
+    attributes.raw_tracepoint.prog_fd = program.as_raw_fd().cast_unsigned();
+    attributes.raw_tracepoint.name = name.as_ref().map_or(0, |name| name.as_ptr() as u64);
+    Ok(vec![bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attributes)?, program])
 }
 
 /// Attaches a program to a function's entry by a perf event (`perf_kprobe_event_init`,
 /// kernel/trace/trace_event_perf.c).
 fn attach_kprobe(function: &str) -> Result<Vec<OwnedFd>> {
-    let program = load(bpf_prog_type::BPF_PROG_TYPE_KPROBE, 0, 0)?;
+    let program = Program::new(bpf_prog_type::BPF_PROG_TYPE_KPROBE).load()?;
     let kind = fs::read_to_string("/sys/bus/event_source/devices/kprobe/type")?.trim().parse()?;
     let function = CString::new(function)?;
     // SAFETY: the structure consists of numbers, for which zero is valid.
@@ -126,7 +167,7 @@ fn attach_kprobe(function: &str) -> Result<Vec<OwnedFd>> {
 /// kernel/trace/bpf_trace.c, since 5.18).
 fn attach_kprobe_multi(functions: &[String]) -> Result<Vec<OwnedFd>> {
     let attach = bpf_attach_type::BPF_TRACE_KPROBE_MULTI as u32;
-    let program = load(bpf_prog_type::BPF_PROG_TYPE_KPROBE, attach, 0)?;
+    let program = Program::new(bpf_prog_type::BPF_PROG_TYPE_KPROBE).attach(attach).load()?;
     let names: Vec<CString> =
         functions.iter().map(|name| CString::new(name.as_str())).collect::<Result<_, _>>()?;
     let pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
@@ -142,17 +183,8 @@ fn attach_kprobe_multi(functions: &[String]) -> Result<Vec<OwnedFd>> {
 fn load_many(count: u32) -> Result<Vec<OwnedFd>> {
     let limit = Rlimit { current: Some(1 << 20), maximum: Some(1 << 20) };
     setrlimit(Resource::Nofile, limit)?;
-    let program = |_| load(bpf_prog_type::BPF_PROG_TYPE_SOCKET_FILTER, 0, 0);
-    (0..count).map(program).collect()
-}
-
-/// Attaches a program to a network interface. The program lets all packets pass.
-fn attach_xdp(interface: u32) -> Result<Vec<OwnedFd>> {
-    let attach = bpf_attach_type::BPF_XDP as u32;
-    let program = load_returning(bpf_prog_type::BPF_PROG_TYPE_XDP, attach, 0, XDP_PASS)?;
-    let mut attributes = zeroed();
-    attributes.link_create.__bindgen_anon_2.target_ifindex = interface;
-    attach_link(program, attach, attributes)
+    let program = Program::new(bpf_prog_type::BPF_PROG_TYPE_SOCKET_FILTER);
+    (0..count).map(|_| program.load()).collect()
 }
 
 /// Attaches a program by a link. `attributes` has the target.
@@ -161,60 +193,4 @@ fn attach_link(program: OwnedFd, attach: u32, mut attributes: bpf_attr) -> Resul
     attributes.link_create.attach_type = attach;
     let link = bpf(bpf_cmd::BPF_LINK_CREATE, &mut attributes).context("no link")?;
     Ok(vec![link, program])
-}
-
-/// Loads the program `r0 = 0; exit`.
-fn load(kind: bpf_prog_type, attach: u32, function: u32) -> Result<OwnedFd> {
-    load_returning(kind, attach, function, 0)
-}
-
-/// Loads a program that only returns a number.
-fn load_returning(
-    kind: bpf_prog_type,
-    attach: u32,
-    function: u32,
-    returned: i32,
-) -> Result<OwnedFd> {
-    let mut code = [instruction(BPF_ALU64 | BPF_MOV | BPF_K), instruction(BPF_JMP | BPF_EXIT)];
-    code[0].imm = returned;
-    let mut attributes = zeroed();
-    {
-        // SAFETY: every field is a number, whose bytes are all zero.
-        let load = unsafe { &mut attributes.__bindgen_anon_3 };
-        load.prog_type = kind as u32;
-        load.insn_cnt = u32::try_from(code.len())?;
-        load.insns = code.as_mut_ptr() as u64;
-        load.license = c"GPL".as_ptr() as u64;
-        load.expected_attach_type = attach;
-        load.attach_btf_id = function;
-    }
-    bpf(bpf_cmd::BPF_PROG_LOAD, &mut attributes).context("the kernel takes no such program")
-}
-
-fn instruction(code: u32) -> bpf_insn {
-    // SAFETY: the structure consists of numbers, for which zero is valid.
-    let mut instruction: bpf_insn = unsafe { std::mem::zeroed() };
-    instruction.code = u8::try_from(code).unwrap_or_default();
-    instruction
-}
-
-fn zeroed() -> bpf_attr {
-    // SAFETY: the union's members consist of numbers, for which zero is valid.
-    unsafe { std::mem::zeroed() }
-}
-
-fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<OwnedFd> {
-    let (attributes, size) = (&raw mut *attributes, size_of::<bpf_attr>());
-    // SAFETY: the kernel reads `size` bytes there. The memory they point to belongs to the callers
-    // and outlives the call.
-    descriptor(unsafe { libc::syscall(libc::SYS_bpf, command as u32, attributes, size) })
-}
-
-/// Returns the descriptor that a system call returned, or its error.
-fn descriptor(returned: libc::c_long) -> io::Result<OwnedFd> {
-    match i32::try_from(returned) {
-        // SAFETY: the kernel made the descriptor for this call. It has no other owner.
-        Ok(new @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(new) }),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
