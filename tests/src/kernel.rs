@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use object::{Object, ObjectSection};
 
 use crate::btf::Btf;
-use xtask::kernels::cached_name;
+use xtask::{kernels::cached_name, own_kernels};
 
 use crate::cache;
 use crate::disk;
@@ -28,10 +28,14 @@ impl Kernel {
         let directory = cache::require(
             cache::kernels().join(&name),
             &format!("kernel {name}"),
-            &format!("cargo xtask setup --kernel {name}"),
+            &if name.starts_with(own_kernels::PREFIX) {
+                format!("cargo xtask kernels {name}")
+            } else {
+                format!("cargo xtask setup --kernel {name}")
+            },
         )?;
         let release = fs::read_to_string(directory.join("release"))
-            .with_context(|| format!("{} is no kernel of this version", directory.display()))?;
+            .with_context(|| format!("{} is not a kernel of this version", directory.display()))?;
         Ok(Self { directory, release: release.trim().to_owned() })
     }
 

@@ -44,11 +44,11 @@ fn read(path: &str) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {path}"))
 }
 
-/// Returns start and end (exclusive) of the line "Kernel code" of `/proc/iomem`. The line's own end
-/// is inclusive (`_etext - 1`, arch/x86/kernel/setup.c, 6.1).
+/// Returns start and end (exclusive), physical, of the line "Kernel code" of `/proc/iomem`. The
+/// line's own end is inclusive (`_etext - 1`, arch/x86/kernel/setup.c, 6.1).
 ///
 /// # Errors
-/// If there is no such line, or it shows zeros, as it does to ordinary users.
+/// If there is no such line, or it shows no addresses.
 pub fn kernel_code(iomem: &str) -> Result<(u64, u64)> {
     let line = iomem
         .lines()

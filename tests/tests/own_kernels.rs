@@ -1,25 +1,36 @@
-//! Kernels of one's own configuration (`cargo xtask kernels`), each alone on a machine. A kernel
-//! that is not built is left out, and a note says so.
+//! Kernels of one's own configuration (`cargo xtask kernels`), each alone on a machine, and two of
+//! them as nodes.
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 use watchdog_core::image::VendorImage;
-use watchdog_core::verify::Verdict;
+use watchdog_core::memory::PhysAddr;
 use watchdog_core::verify::judge::Mechanism;
-use watchdog_tests::{cache, lone::Lone};
+use watchdog_core::verify::{Sweep, Verdict};
+use watchdog_tests::cases::{json_lines, on_host};
+use watchdog_tests::lone::Lone;
+use watchdog_tests::machine::{Machine, Ram, ServiceNode};
+use watchdog_tests::{cache, layout, truth};
+use xtask::kernels::STABLE;
 use xtask::own_kernels::OWN_KERNELS;
 
-/// The names of the kernels that are built.
-fn built() -> Vec<&'static str> {
-    let is_built = |name: &&str| {
-        let is_built = cache::kernels().join(name).join("release").exists();
-        if !is_built {
-            println!("note: {name} is not built: run `cargo xtask kernels {name}`");
-        }
-        is_built
-    };
-    OWN_KERNELS.iter().map(|kernel| kernel.name).filter(is_built).collect()
+/// A function whose code is not executed while a node idles, and a byte of it.
+const FUNCTION: &str = "commit_creds";
+const BYTE: u64 = 24;
+/// A kernel that is configured for tracing has more functions than this.
+const MANY: u32 = 1000;
+
+/// Reads the file beside a kernel.
+fn beside(kernel: &str, file: &str) -> Result<String> {
+    let path = cache::kernels().join(kernel).join(file);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Returns whether a kernel has an option.
+fn has(kernel: &str, option: &str) -> Result<bool> {
+    Ok(beside(kernel, "config")?.lines().any(|line| line == format!("{option}=y")))
 }
 
 /// Check that each kernel is what its configuration says: its image names its release, it boots,
@@ -27,63 +38,192 @@ fn built() -> Vec<&'static str> {
 #[test]
 #[ignore = "needs kernels: cargo xtask test --own-kernels"]
 fn kernels_are_as_configured() -> Result<()> {
-    for name in built() {
-        let directory = cache::kernels().join(name);
-        let release = fs::read_to_string(directory.join("release"))?;
-        let configuration = fs::read_to_string(directory.join("config"))?;
-        let has = |option: &str| configuration.lines().any(|line| line == format!("{option}=y"));
-
-        let image = VendorImage::open(&directory.join("vmlinuz"))?;
-        ensure!(image.release() == release.trim(), "{name}: {image:?}");
-
+    for name in OWN_KERNELS.map(|kernel| kernel.name) {
         let lone = Lone::of(name)?.boot()?;
+        let release = beside(name, "release")?;
+        let image = VendorImage::open(lone.image())?;
+        ensure!(image.release() == release.trim(), "{name}: {image:?}");
         let version = String::from_utf8(lone.node().read("/proc/version")?)?;
         ensure!(version.starts_with(&format!("Linux version {} (", release.trim())), "{version}");
-        let exists = |path: &str| lone.node().read(path).is_ok();
-        ensure!(exists("/proc/kallsyms") == has("CONFIG_KALLSYMS"), "{name}: kallsyms");
-        let types = "/sys/kernel/btf/vmlinux";
-        ensure!(exists(types) == has("CONFIG_DEBUG_INFO_BTF"), "{name}: type information");
-        let tracing = "/sys/kernel/tracing/available_tracers";
-        ensure!(exists(tracing) == has("CONFIG_FUNCTION_TRACER"), "{name}: tracers");
+        for (option, path) in [
+            ("CONFIG_KALLSYMS", "/proc/kallsyms"),
+            ("CONFIG_DEBUG_INFO_BTF", "/sys/kernel/btf/vmlinux"),
+            ("CONFIG_FUNCTION_TRACER", "/sys/kernel/tracing/available_tracers"),
+        ] {
+            let exists = lone.node().read(path).is_ok();
+            ensure!(exists == has(name, option)?, "{name}: {option} and {path}");
+        }
     }
     Ok(())
 }
 
-/// Check that both forms of control-flow integrity are explained on a fresh kernel.
+/// Check that each kernel is judged with what it has: fresh, traced, and with a changed byte. Both
+/// forms of control-flow integrity must be explained.
 #[test]
 #[ignore = "needs kernels: cargo xtask test --own-kernels"]
-fn control_flow_integrity() -> Result<()> {
-    const NAME: &str = "own-6.12-cfi";
-    if !built().contains(&NAME) {
-        return Ok(());
-    }
-    for form in ["cfi=kcfi", "cfi=fineibt"] {
-        let lone = Lone::of(NAME)?.append(form).boot()?;
-        let swept = lone.judge(lone.image())?;
-        println!("{form} | {}, {:?}", swept.verdict, swept.sites);
-        ensure!(swept.unexplained_total == 0, "{form}: {:#x?}", swept.unexplained);
-        ensure!(swept.verdict == Verdict::Patched, "{form}: {}", swept.verdict);
-        let checks = swept.sites.get(&Mechanism::Cfi).copied().unwrap_or_default();
-        ensure!(checks > 10_000, "{form}: {checks} checks");
+fn fresh_traced_and_changed() -> Result<()> {
+    for name in OWN_KERNELS.map(|kernel| kernel.name) {
+        let forms: &[&str] =
+            if has(name, "CONFIG_CFI_CLANG")? { &["cfi=kcfi", "cfi=fineibt"] } else { &[""] };
+        for form in forms {
+            judged(name, form).with_context(|| format!("{name} {form}"))?;
+        }
     }
     Ok(())
 }
 
-/// Check that kernels with few witnesses and few symbols are located and judged.
-#[test]
-#[ignore = "needs kernels: cargo xtask test --own-kernels"]
-fn few_symbols() -> Result<()> {
-    for name in built().into_iter().filter(|name| !name.ends_with("-cfi")) {
-        let lone = Lone::of(name)?.boot()?;
-        // An image without symbols is judged by the vmlinux of the same build.
-        let symbols = cache::kernels().join(name).join("vmlinux");
-        let swept = lone.judge(if name.ends_with("-nosyms") { &symbols } else { lone.image() })?;
+/// Boots a kernel with these words on its command line, and judges it in each state.
+fn judged(name: &str, form: &str) -> Result<()> {
+    let lone = Lone::of(name)?.append(form).boot()?;
+    // An image without symbols is judged by the vmlinux of the same build.
+    let vmlinux = cache::kernels().join(name).join("vmlinux");
+    let image = if has(name, "CONFIG_KALLSYMS")? { lone.image() } else { &vmlinux };
+    let judge = |state: &str| -> Result<Sweep> {
+        let swept = lone.judge(image)?;
         println!(
-            "{name} | {}, {:?}; not judged: {:?}",
-            swept.verdict, swept.sites, swept.not_judged
+            "{name} {form} {state} | {}, {:?}; causes {:?}; not judged: {:?}",
+            swept.verdict, swept.sites, swept.causes, swept.not_judged
         );
-        ensure!(swept.unexplained_total == 0, "{name}: {:#x?}", swept.unexplained);
-        ensure!(swept.verdict == Verdict::Patched, "{name}: {}", swept.verdict);
+        Ok(swept)
+    };
+    let fresh = judge("fresh")?;
+    ensure!(fresh.unexplained_total == 0, "{:#x?}", fresh.unexplained);
+    ensure!(fresh.verdict == Verdict::Patched, "{}", fresh.verdict);
+    if has(name, "CONFIG_CFI_CLANG")? {
+        let checks = fresh.sites.get(&Mechanism::Cfi).copied().unwrap_or_default();
+        ensure!(checks > 10_000, "{checks} checks");
     }
+    if has(name, "CONFIG_FUNCTION_TRACER")? {
+        let tracer = |tracer| lone.node().write("/sys/kernel/tracing/current_tracer", tracer);
+        tracer("function")?;
+        traced(&judge("traced")?)?;
+        tracer("nop")?;
+        let after = judge("no longer traced")?;
+        ensure!(after.verdict == Verdict::Patched, "{}: {:#x?}", after.verdict, after.unexplained);
+    }
+    let at = place(name, lone.node())?;
+    let before = flip(lone.ram(), at)?;
+    let changed = judge("changed")?;
+    lone.ram().write(at, &[before])?;
+    let [place] = &changed.unexplained[..] else { bail!("{:#x?}", changed.unexplained) };
+    ensure!(changed.unexplained_total == 1 && place.phys == PhysAddr(at), "{place:#x?}");
+    ensure!(place.expected == [before] && place.found == [before ^ 1], "{place:#x?}");
+    ensure!(changed.verdict == Verdict::Tampered, "{}", changed.verdict);
+    Ok(())
+}
+
+/// Checks that a tracer is named. If its list cannot be read, all its sites must be left unjudged
+/// by name.
+fn traced(swept: &Sweep) -> Result<()> {
+    ensure!(swept.unexplained_total == 0, "{:#x?}", swept.unexplained);
+    let named = swept.causes.iter().filter(|(cause, _)| cause.mechanism == Mechanism::Ftrace);
+    let named: u32 = named.map(|(_, sites)| sites).sum();
+    let ftrace = Mechanism::Ftrace.name();
+    let unjudged = swept.not_judged.iter().filter(|it| it.mechanism == ftrace);
+    let unjudged: u32 = unjudged.map(|it| it.sites).sum();
+    ensure!(named > MANY || unjudged > MANY, "{named} and {unjudged}: {:?}", swept.causes);
+    let expected = if named > 0 { Verdict::Instrumented } else { Verdict::Patched };
+    ensure!(swept.verdict == expected, "{}", swept.verdict);
+    Ok(())
+}
+
+/// Returns the physical place of [`BYTE`] of [`FUNCTION`]. It follows from what the node's own
+/// `/proc/iomem` says, and from the list of symbols beside the kernel.
+fn place(kernel: &str, node: &ServiceNode) -> Result<u64> {
+    let symbols = beside(kernel, "System.map")?;
+    let address = |name: &str| -> Result<u64> {
+        let line = symbols.lines().find(|line| line.split(' ').nth(2) == Some(name));
+        let line = line.with_context(|| format!("no symbol {name}"))?;
+        Ok(u64::from_str_radix(line.split(' ').next().unwrap_or_default(), 16)?)
+    };
+    let iomem = String::from_utf8(node.read("/proc/iomem")?)?;
+    let (start, _) = truth::kernel_code(&iomem)?;
+    Ok(start + (address(FUNCTION)? - address("_text")?) + BYTE)
+}
+
+/// Flips a bit, as a device could. Returns the byte that was there.
+fn flip(ram: &Ram, at: u64) -> Result<u8> {
+    let mut byte = [0];
+    ram.read(at, &mut byte)?;
+    ram.write(at, &[byte[0] ^ 1])?;
+    Ok(byte[0])
+}
+
+/// The nodes, each with its kernel. The third kernel stays where it is linked, so that it cannot be
+/// a node.
+const NODES: [(u8, &str); 2] = [(1, "own-6.12-noall"), (2, "own-6.12-cfi")];
+
+/// Check that these kernels run as nodes of Debian's kernel, and that `scan` judges each by its
+/// image: fresh, traced, and with a byte changed in one of them.
+#[test]
+#[ignore = "needs kernels: cargo xtask test --own-kernels"]
+fn as_nodes() -> Result<()> {
+    let builder = Machine::builder().kernel(STABLE);
+    let builder = NODES.iter().fold(builder, |it, (node, name)| it.service_kernel(*node, name));
+    let machine = builder.boot()?;
+    for report in scan(&machine)? {
+        ensure!(report["verdict"] == "patched", "{report}");
+    }
+    for (number, name) in NODES {
+        let node = machine.node(number)?;
+        node.write("/sys/kernel/tracing/current_tracer", "function")?;
+        let reports = scan(&machine)?;
+        for ((other, _), report) in NODES.iter().zip(&reports) {
+            if *other == number {
+                traced_by(report)?;
+            } else {
+                ensure!(report["verdict"] == "patched", "{report}");
+            }
+        }
+        node.write("/sys/kernel/tracing/current_tracer", "nop")?;
+
+        let at = place(name, node)?;
+        let before = flip(machine.ram(), at)?;
+        let reports = scan(&machine)?;
+        machine.ram().write(at, &[before])?;
+        for ((other, _), report) in NODES.iter().zip(&reports) {
+            let expected = if *other == number { "tampered" } else { "patched" };
+            ensure!(report["verdict"] == expected, "{report}");
+        }
+        let changed = &reports[usize::from(number) - 1];
+        ensure!(changed["differences_total"] == 1, "{changed}");
+        ensure!(changed["differences"][0]["phys"] == format!("{at:#x}"), "{changed}");
+    }
+    Ok(())
+}
+
+/// Scans the nodes from outside by their images, in the order of [`NODES`].
+fn scan(machine: &Machine) -> Result<Vec<Value>> {
+    let memory = format!("raw:{}", machine.ram().path().display());
+    let mut arguments = ["scan", "--json", "--memory", &memory].map(str::to_owned).to_vec();
+    for (node, name) in NODES {
+        let (range, image) = (layout::main_range(node), cache::kernels().join(name));
+        let image = image.join("vmlinuz");
+        arguments
+            .extend(["--node".to_owned(), format!("{name}={:#x}..{:#x}", range.start, range.end)]);
+        arguments.extend(["--image".to_owned(), format!("{name}={}", image.display())]);
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let output = on_host(&arguments)?;
+    let reports = json_lines(&output.text())?;
+    ensure!(reports.len() == NODES.len(), "{output}");
+    for ((_, name), report) in NODES.iter().zip(&reports) {
+        println!("{report}");
+        ensure!(report["node"] == *name, "{output}");
+    }
+    Ok(reports)
+}
+
+/// Checks that the report of a traced node names the tracer, or the sites that it leaves unjudged.
+fn traced_by(report: &Value) -> Result<()> {
+    let of_ftrace = |list: &str, number: &str| -> u64 {
+        let entries = report[list].as_array().into_iter().flatten();
+        let entries = entries.filter(|it| it["mechanism"] == Mechanism::Ftrace.name());
+        entries.filter_map(|it| it[number].as_u64()).sum()
+    };
+    let (named, unjudged) = (of_ftrace("causes", "places"), of_ftrace("not_judged", "sites"));
+    let expected = if named > 0 { "instrumented" } else { "patched" };
+    ensure!(report["verdict"] == expected, "{report}");
+    ensure!(named.max(unjudged) > MANY.into(), "{named} named, {unjudged} not judged: {report}");
     Ok(())
 }
