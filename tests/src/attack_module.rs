@@ -80,7 +80,7 @@ pub enum Kind {
 /// If the kernel has no module to copy from, or lacks something that the module needs.
 pub fn module(kernel: &Kernel, kind: Kind, at: u64) -> Result<Vec<u8>> {
     let boundary = if kind == Kind::Hotplug { HOTPLUG_SIZE } else { PAGE.into() };
-    ensure!(at.is_multiple_of(boundary), "{at:#x} is no address for {kind:?}");
+    ensure!(at.is_multiple_of(boundary), "{at:#x} is not an address for {kind:?}");
     let module = Module::new(kernel, NAME, &[])?;
     let maker = Maker { module, types: kernel.types()?, at };
     match kind {

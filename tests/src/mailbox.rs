@@ -93,10 +93,8 @@ impl Mailbox {
 
     /// Returns the reply to request `sequence`, if it has arrived.
     pub fn reply_to<T: DeserializeOwned>(&self, sequence: u32) -> Result<Option<T>> {
-        match self.bytes()?.load::<u32>(REPLY.sequence_at, Ordering::Acquire)? == sequence {
-            true => self.take(&REPLY).map(Some),
-            false => Ok(None),
-        }
+        let answered: u32 = self.bytes()?.load(REPLY.sequence_at, Ordering::Acquire)?;
+        if answered == sequence { self.take(&REPLY).map(Some) } else { Ok(None) }
     }
 
     /// Returns the request without a reply, if there is one, with its sequence number.

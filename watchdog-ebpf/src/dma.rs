@@ -6,7 +6,7 @@
 //! parameters, and `dma_addr_t dma_map_page_attrs(struct device *, struct page *, size_t, size_t,
 //! enum dma_data_direction, unsigned long)` (6.1, 6.12).
 //!
-//! Observed only. This is no barrier, because a hostile driver programs its device without this
+//! Observed only. This is not a barrier, because a hostile driver programs its device without this
 //! interface. It detects a driver that was given wrong addresses. Fails open: scatterlists
 //! (dma_map_sg) are not examined. A page is not recognized if the returned address is not its own:
 //! if an IOMMU translates it (path `iommu` sees it), if it is bounced, or under AMD's memory

@@ -154,7 +154,7 @@ impl Mm {
 }
 
 impl File {
-    /// The key that identifies the file. This is no `Option`, because the verifier does not see
+    /// The key that identifies the file. This is not an `Option`, because the verifier does not see
     /// that the key is used only if there is one.
     #[inline(always)]
     pub(crate) fn key(self) -> FileKey {

@@ -8,7 +8,7 @@ use aya_build::{Package, Toolchain, build_ebpf};
 fn main() -> anyhow::Result<()> {
     println!("cargo:rerun-if-changed=../../watchdog-common/src");
     let toolchain = env::var("RUSTUP_TOOLCHAIN").unwrap_or_else(|_| "stable".to_owned());
-    // `core` for the eBPF target is compiled from rust-src, which stable does only when told so.
+    // `core` for the eBPF target is compiled from rust-src, which stable does only on request.
     // SAFETY: a build script's only thread.
     unsafe { env::set_var("RUSTC_BOOTSTRAP", "1") };
     let programs = Package {

@@ -12,8 +12,5 @@ pub const STABLE: &str = VERSIONS[1];
 /// The cache's name for a kernel: `6.1` → `6.1-amd64`.
 #[must_use]
 pub fn cached_name(name: &str) -> String {
-    match name.contains('-') {
-        true => name.to_owned(),
-        false => format!("{name}-amd64"),
-    }
+    if name.contains('-') { name.to_owned() } else { format!("{name}-amd64") }
 }

@@ -117,7 +117,7 @@ impl Agent {
             while let Ok(length @ 1..) = source.read(&mut buffer) {
                 agent.send(tag, Event::Output { stream, bytes: buffer[..length].to_vec() });
             }
-            let _nobody_waits = done.send(());
+            let _no_listener = done.send(());
         });
     }
 

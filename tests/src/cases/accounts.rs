@@ -12,9 +12,9 @@ use super::{List, Stage, Start};
 use crate::attack_module::{DEVICE, Kind};
 
 pub(super) const CASES: List = &[
-    ("told: every attempt of a flood is accounted for", Start::Standard, flood),
+    ("reports: every attempt of a flood is accounted for", Start::Standard, flood),
     (
-        "told: what happened while no watchdog ran is told by the next one",
+        "reports: what happened while no watchdog ran is reported by the next one",
         Start::Standard,
         while_nobody_watched,
     ),
@@ -31,13 +31,13 @@ fn flood(stage: &Stage) -> Result<()> {
         let count = ATTEMPTS.to_string();
         // The attacker stays until it is reported: `/proc` has no executable of a process that has
         // ended.
-        let more = format!("--value {value} --count {count} --stay /run/told");
+        let more = format!("--value {value} --count {count} --stay /run/reported");
         let pid = begin(stage, "attack", "flood", target, &more)?;
         let reported = stage.wait_for(mark, "its digest", |it| it.field("WATCHDOG_PID") == pid)?;
         let reported = reported.field("WATCHDOG_EXE_SHA256");
         let digest = stage.shell("sha256sum </host/attack")?.text();
         ensure!(digest.starts_with(reported) && reported.len() == 64, "{reported} is not {digest}");
-        let ended = "touch /run/told; until grep result /tmp/begun; do sleep 0.05; done";
+        let ended = "touch /run/reported; until grep result /tmp/begun; do sleep 0.05; done";
         let said = stage.shell(ended)?.text();
         ensure!(said.contains("EPERM"), "{said}");
         ensure!(stage.byte(target)? == before, "a write went through");
@@ -55,12 +55,12 @@ fn flood(stage: &Stage) -> Result<()> {
             let (reported, lost, entries) = accounted()?;
             if reported + lost == ATTEMPTS {
                 stage.note(&format!(
-                    "{ATTEMPTS} attempts: {reported} told, {lost} counted, {entries} entries"
+                    "{ATTEMPTS} attempts: {reported} reported, {lost} counted, {entries} entries"
                 ));
                 return Ok(());
             }
             let is_open = reported + lost < ATTEMPTS && begun.elapsed().as_secs() < 180;
-            ensure!(is_open, "{reported} told and {lost} lost of {ATTEMPTS}");
+            ensure!(is_open, "{reported} reported and {lost} lost of {ATTEMPTS}");
             std::thread::sleep(std::time::Duration::from_secs(1));
         }
     })
@@ -92,7 +92,7 @@ fn while_nobody_watched(stage: &Stage) -> Result<()> {
             let entries = stage.entries(mark)?;
             let of_it = entries.iter().filter(|it| it.field("WATCHDOG_PID") == flood.pid).count();
             let left: usize = unreported.field("WATCHDOG_COUNT").parse()?;
-            ensure!(left > 0 && of_it + left == 5000, "{of_it} told, {left} counted");
+            ensure!(left > 0 && of_it + left == 5000, "{of_it} reported, {left} counted");
             let killed = reported(stage, mark, "frames", "killed")?;
             ensure!(killed.field("WATCHDOG_PID") == attack.pid, "{killed:?}");
             ensure!(stage.byte(target)? == before, "it was written");

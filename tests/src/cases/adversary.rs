@@ -17,7 +17,7 @@ use crate::node_kernel::{LARGE, NO_EXECUTE, NodeKernel, PAGE, UNOWNED_MEMORY, US
 use crate::truth::Truth;
 
 pub(super) const CASES: List = &[
-    ("locate: a decoy is told from the living kernel", Start::Ready, decoy),
+    ("locate: a decoy is distinguished from the living kernel", Start::Ready, decoy),
     ("locate: mappings that are alarms by themselves", Start::Ready, mappings),
     ("run: what is planted later moves nothing and is alerted", Start::Ready, planted_later),
     ("run: changed page tables, symbol table and crash note are alerted", Start::Ready, redirected),

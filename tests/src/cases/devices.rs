@@ -12,7 +12,7 @@ use crate::attack_module::{BRIDGE_DOMAIN, Kind};
 pub(super) const CASES: List = &[
     ("devices: without a guard VFIO opens, and modules let devices write", Start::Ready, all_work),
     (
-        "devices: VFIO and iommufd do not open, and late ones are told",
+        "devices: VFIO and iommufd do not open, and late ones are reported",
         Start::Devices,
         doors_are_closed,
     ),

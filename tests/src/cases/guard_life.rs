@@ -176,12 +176,13 @@ fn killed_in_the_middle(stage: &Stage) -> Result<()> {
             let twice: u64 = last_words(&entries).into_iter().map(count).sum();
             if (ATTEMPTS..=ATTEMPTS + twice).contains(&(reported + counted)) {
                 stage.note(&format!(
-                    "{ATTEMPTS} attempts, {kills} kills: {reported} told, {counted} counted"
+                    "{ATTEMPTS} attempts, {kills} kills: {reported} reported, {counted} counted"
                 ));
                 return still_denies(stage);
             }
             let is_open = reported + counted < ATTEMPTS && begun.elapsed().as_secs() < 180;
-            ensure!(is_open, "{reported} told and {counted} counted of {ATTEMPTS}, {kills} kills");
+            let sum = format!("{reported} reported and {counted} counted");
+            ensure!(is_open, "{sum} of {ATTEMPTS}, {kills} kills");
             thread::sleep(Duration::from_secs(1));
         }
     })

@@ -25,7 +25,7 @@ pub(super) const CASES: List = &[
         driver_held,
     ),
     (
-        "held: /dev/mem open from before the guard, where nobody may have it",
+        "held: /dev/mem open from before the guard, where no process may have it",
         Start::Learned,
         open_before,
     ),
@@ -120,7 +120,7 @@ fn driver_held(stage: &Stage) -> Result<()> {
 /// Returns the names of the modules.
 fn phram(stage: &Stage, at: u64) -> Result<String> {
     let modules = stage.kernel.modules(["phram"])?;
-    let (last, before) = modules.split_last().context("phram is no module")?;
+    let (last, before) = modules.split_last().context("phram is not a module")?;
     before.iter().try_for_each(|it| load(stage, &it.name, &it.read()?, ""))?;
     load(stage, &last.name, &last.read()?, &format!("phram=page,{at:#x},0x1000"))?;
     // The module loads even if it does not accept its parameter.

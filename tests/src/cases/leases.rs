@@ -14,7 +14,7 @@ use crate::layout;
 
 pub(super) const CASES: List = &[
     (
-        "lease: its holder writes that node's memory, nobody else, nothing else",
+        "lease: its holder writes that node's memory, no other process does, nothing else",
         Start::Standard,
         only_its_holder,
     ),

@@ -94,7 +94,7 @@ impl Node0 {
                 && let Some(link) = dispatcher.upgrade()
             {
                 if let Some(listener) = link.listeners().get(&tag) {
-                    let _nobody_waits = listener.send(message);
+                    let _no_listener = listener.send(message);
                 }
             }
         })?;

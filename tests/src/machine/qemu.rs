@@ -125,11 +125,11 @@ impl Qemu {
             drop(command);
             match child {
                 Ok(child) => {
-                    let _nobody_waits = started.send(Ok(Pid::from_child(&child)));
+                    let _no_listener = started.send(Ok(Pid::from_child(&child)));
                     ended.set(describe(wait(child)));
                 }
                 Err(error) => {
-                    let _nobody_waits = started.send(Err(error));
+                    let _no_listener = started.send(Err(error));
                 }
             }
         })?;

@@ -63,7 +63,7 @@ impl Desk {
 
     fn import(&self, kernel: &str) -> Result<Said> {
         let image = Packaged::named(kernel)?.image();
-        let image = image.to_str().context("a path that is no text")?;
+        let image = image.to_str().context("a path that is not text")?;
         self.run(&["baseline", "import", "--node", NODE, "--image", image])
     }
 
@@ -132,11 +132,11 @@ fn image_of_another_kernel() -> Result<()> {
         "{reason}"
     );
     let other = Packaged::named("6.1")?.image();
-    let other = other.to_str().context("a path that is no text")?;
+    let other = other.to_str().context("a path that is not text")?;
     let scanned = desk.scan(&["--image", other])?;
     ensure!(scanned.status == Some(2), "{:?}", scanned.reports);
     let nothing = desk.file();
-    let nothing = nothing.to_str().context("a path that is no text")?;
+    let nothing = nothing.to_str().context("a path that is not text")?;
     let imported = desk.run(&["baseline", "import", "--node", NODE, "--image", nothing])?;
     ensure!(imported.status == Some(2) && imported.errors.contains("cannot use the kernel image"));
     Ok(())

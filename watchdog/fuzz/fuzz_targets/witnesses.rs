@@ -11,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
         input.pages().filter_map(|(_, page)| Some((vmcoreinfo::claim(&page)?, page))).collect()
     });
     for (claim, page) in notes {
-        assert!(vmcoreinfo::looks_like_note(&page), "{claim:?} of what is no note");
+        assert!(vmcoreinfo::looks_like_note(&page), "{claim:?} of what is not a note");
         assert!((1..=64).contains(&claim.release.chars().count()), "{claim:?}");
         let is_lower_hex = |id: &String| id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         assert!(claim.build_id.as_ref().is_none_or(is_lower_hex), "{claim:?}");

@@ -60,7 +60,7 @@ pub fn judged(input: &Input) -> Option<Sweep> {
     for _ in 0..2 {
         let swept = verifier.sweep(&input.memory, &SUSPECT.kernel, usize::MAX).ok()?;
         let reported = &swept.unexplained;
-        assert_eq!(reported.len(), swept.unexplained_total, "not everything is told");
+        assert_eq!(reported.len(), swept.unexplained_total, "not everything is reported");
         let verdict = swept.verdict;
         assert_eq!(
             verdict == Verdict::Tampered,

@@ -109,7 +109,7 @@ impl Cut<'_> {
         let name = words.get(2).copied().map(u64::from_le_bytes).unwrap_or_default();
         let name_at = self.physical(name);
         let name: [u8; NAME.len()] = self.read(name_at)?;
-        ensure!(name == *NAME, "the resource at {at:#x} is no `Kernel code`");
+        ensure!(name == *NAME, "the resource at {at:#x} is not `Kernel code`");
         self.input.bytes(at, &resource);
         self.input.bytes(name_at, &name);
         Ok(())

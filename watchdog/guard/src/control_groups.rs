@@ -2,7 +2,7 @@
 //!
 //! Programs attach to the root of the version 2 hierarchy, which contains every process, also where
 //! systemd uses version 1. In hybrid mode systemd mounts that hierarchy at
-//! `/sys/fs/cgroup/unified`. With version 1 alone nobody mounts it.
+//! `/sys/fs/cgroup/unified`. With version 1 alone it is not mounted.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(unescaped(b"\\04"), b"\\04");
     }
 
-    /// Check the path of a group below the root, and that another directory is no group.
+    /// Check the path of a group below the root, and that another directory is not a group.
     #[test]
     fn groups() {
         let root = RootCgroup::at(File::open("/proc").unwrap(), "/proc");

@@ -3,9 +3,9 @@
 //! A kexec leaves the image of the old kernel behind, and software on a node may plant a whole
 //! kernel as a decoy. Only the clocks of the running kernel advance from one read to the next.
 //!
-//! A virtual machine's kernel in the node's memory runs as well. It is no rival of a located kernel
-//! if it states another place than where it is ([`Finding::is_displaced`]): a kernel that runs on
-//! the machine itself is where it states.
+//! A virtual machine's kernel in the node's memory runs as well. It is not a rival of a located
+//! kernel if it states another place than where it is ([`Finding::is_displaced`]): a kernel that
+//! runs on the machine itself is where it states.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub(super) fn the_one(
 /// are the findings.
 ///
 /// A program that reads another kernel's memory, as a watchdog does, leaves copies of that kernel's
-/// note in its own memory. Such a copy is no useful sign of a second kernel: an adversary that
+/// note in its own memory. Such a copy is not a useful sign of a second kernel: an adversary that
 /// wipes every other description of a kernel can wipe its note too.
 fn apart_from_notes(findings: Vec<Finding>) -> (Vec<Finding>, Vec<Finding>) {
     let is_note = |finding: &Finding| {
@@ -125,7 +125,7 @@ pub(crate) fn candidates(memory: &dyn Memory, findings: Vec<Finding>) -> Vec<Can
 }
 
 /// The finding that replaces a kernel that is gone: one that lives or boots, and whose text is not
-/// `taken`. A finding that only looks like a kernel is no successor, nor is a virtual machine's
+/// `taken`. A finding that only looks like a kernel is not a successor, nor is a virtual machine's
 /// kernel. A located kernel without a known clock is one if there is no other.
 pub(crate) fn successor(candidates: &[Candidate], taken: &[PhysAddr]) -> Finding {
     let is_free = |(finding, _): &&Candidate| {

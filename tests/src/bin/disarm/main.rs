@@ -92,7 +92,7 @@ enum By {
     Write,
     /// truncate(2) of `--file`.
     Truncate,
-    /// Unmounting `--file`, at once or when nobody uses it any more.
+    /// Unmounting `--file`, at once or after its last use.
     Unmount,
     /// A program that changes what the hook of tables returns, then a pinned table (`--file`).
     FmodRet,
@@ -155,7 +155,7 @@ enum By {
     PrivateMove,
     /// The last niceness.
     Nice,
-    /// The class of processes that read when nobody else does.
+    /// The class of processes that read when no other process does.
     IoPriority,
     /// The first to be killed when memory runs out.
     OomScore,

@@ -62,7 +62,7 @@ pub(crate) fn serve(mailbox: &str) -> Result<Infallible> {
 fn map(address: &str) -> Result<Mailbox> {
     let digits = address.trim_start_matches("0x");
     let start = u64::from_str_radix(digits, 16)
-        .with_context(|| format!("watchdog.mailbox={address} is no address"))?;
+        .with_context(|| format!("watchdog.mailbox={address} is not an address"))?;
     let memory = OpenOptions::new().read(true).write(true).open("/dev/mem")?;
     let size = usize::try_from(MAILBOX_SIZE)?;
     let mapping = MmapRegion::from_file(FileOffset::new(memory, start), size)

@@ -16,8 +16,8 @@ const SECTION_HEADER: usize = 40;
 /// Most sections. A unified kernel image has some ten for each profile.
 const MAX_SECTIONS: u16 = 1024;
 
-/// The kernel in a unified kernel image: `None` if the file is no EFI program, or has no section
-/// `.linux`. It is the same for all profiles of an image.
+/// The kernel in a unified kernel image: `None` if the file is not an EFI program, or has no
+/// section `.linux`. It is the same for all profiles of an image.
 pub(super) fn linux(file: &[u8]) -> Option<Result<&[u8], ImageError>> {
     if !file.starts_with(b"MZ") {
         return None;

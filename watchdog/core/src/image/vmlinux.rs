@@ -77,7 +77,7 @@ pub(super) struct Vmlinux<'data, R: ReadRef<'data>> {
 }
 
 impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
-    /// Reads the headers. A file without sections where a kernel has them is no kernel, or one
+    /// Reads the headers. A file without sections where a kernel has them is not a kernel, or one
     /// whose sections are lost.
     pub(super) fn open(header: &'data Header, file: R) -> Result<Self, ImageError> {
         if header.shnum(LE, file).ok() == Some(0) {

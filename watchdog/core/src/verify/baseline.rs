@@ -272,7 +272,7 @@ mod tests {
     use super::*;
     use crate::locate::tests::made_up::{FIRST, Machine};
 
-    /// Check that an image without relocations is told from one of another kernel.
+    /// Check that an image without relocations is distinguished from one of another kernel.
     #[test]
     fn lacking_relocations() {
         let kernel = Machine::with(FIRST).kernel();

@@ -117,7 +117,7 @@ fn above_the_limit() {
     assert!(error.contains("objcopy --strip-debug"), "{error}");
 }
 
-/// Check that a kernel that KASLR moves is told from one that stays.
+/// Check that a kernel that KASLR moves is distinguished from one that stays.
 #[test]
 fn kaslr() {
     let mut moves = Elf::kernel();

@@ -1,4 +1,4 @@
-//! Memory encryption: a bit of page-table entries that is no part of an address.
+//! Memory encryption: a bit of page-table entries that is not part of an address.
 //!
 //! With SME or SEV, the kernel sets one bit in the entries of encrypted memory: bit 47 or 51, by
 //! the processor (`sme_me_mask`, arch/x86/mm/mem_encrypt_identity.c, 5.10 to 7.2).

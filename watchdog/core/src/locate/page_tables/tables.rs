@@ -10,7 +10,7 @@ pub struct Tables {
     pub root: PhysAddr,
     /// 4 or 5.
     pub levels: u8,
-    /// The bit of an entry that means "encrypted memory" and is no part of the address. 0 without
+    /// The bit of an entry that means "encrypted memory" and is not part of the address. 0 without
     /// memory encryption.
     pub encryption: u64,
 }

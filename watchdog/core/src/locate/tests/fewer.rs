@@ -81,8 +81,8 @@ fn text_symbols_only() {
     }
 }
 
-/// Check that the table of a copied kernel without CONFIG_KALLSYMS_ALL is no second kernel's, and
-/// does not make the first one lost.
+/// Check that the table of a copied kernel without CONFIG_KALLSYMS_ALL is not a second kernel's,
+/// and does not make the first one lost.
 #[test]
 fn copies_without_data_symbols() {
     let machine = Machine::with(MadeUp { all_symbols: false, ..FIRST });
@@ -102,7 +102,7 @@ fn clocks_without_names() {
         scope.spawn(|| {
             for n in 1.. {
                 machine.tick(FIRST, n);
-                // A word that changes in another way is no clock.
+                // A word that changes in another way is not a clock.
                 machine.write(FIRST.jiffies() + 64, &(n * 7919 % 1000).to_le_bytes());
                 std::thread::sleep(Duration::from_millis(5));
                 if done.load(std::sync::atomic::Ordering::Relaxed) {

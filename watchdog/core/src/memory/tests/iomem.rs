@@ -99,7 +99,7 @@ fn own_kernel_in_reserved_memory() {
     assert_eq!(map(&wide, &firmware).kernel_in_reserved(), None);
 }
 
-/// Check that lent memory is named at any depth, is no memory of discovered nodes, and that its
+/// Check that lent memory is named at any depth, is not memory of discovered nodes, and that its
 /// refusal says how to look at it.
 #[test]
 fn lent_memory() {

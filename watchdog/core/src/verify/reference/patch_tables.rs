@@ -58,7 +58,7 @@ enum Field {
 }
 
 /// The forms of entries: the first field, and the bytes of an entry. Entries with an address are
-/// tried first, because the upper half of an address is no distance.
+/// tried first, because the upper half of an address is not a distance.
 const FORMS: [(Field, usize); 13] = [
     (Field::Address, 8),
     (Field::Address, 16),
@@ -175,7 +175,7 @@ impl Look<'_> {
         let mut left = MAX_BYTES;
         for (name, range) in candidates.take(MAX_TABLES) {
             let size = range.end.saturating_sub(range.start) as usize;
-            // The text itself is no table.
+            // The text itself is not a table.
             if range.start < self.text || seen.contains_key(&range.start) || size > left {
                 continue;
             }
@@ -194,7 +194,7 @@ impl Look<'_> {
         self.code.iter().any(|part| part.contains(&place)) || self.symbols.is_code(place)
     }
 
-    /// The places in the text that a table's entries lead to; `None` if it is no such table.
+    /// The places in the text that a table's entries lead to; `None` if it is not such a table.
     fn places(&self, table: Table<'_>) -> Option<Vec<u32>> {
         FORMS.iter().find_map(|(field, size)| self.places_by(table, *field, *size))
     }

@@ -15,8 +15,8 @@ pub(in super::super) enum SiteState {
     Expected,
     /// A branch whose target must be followed: opcode and target.
     Followed(u8, Place),
-    /// A form that cannot be judged, with the reason. It is no excuse for a form that a rule can
-    /// judge: an attacker in the node must not be able to cause it.
+    /// A form that cannot be judged, with the reason. It is not an excuse for a form that a rule
+    /// can judge: an attacker in the node must not be able to cause it.
     NotJudged(&'static str),
     /// Any other form, with what is wrong.
     Unexpected(&'static str),
