@@ -10,6 +10,9 @@ use crate::{kernel::Kernel, livepatch};
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const FILE: u32 = 0o100_644;
+const DEVICE: u32 = 0o020_666;
+/// The device number of `/dev/null` (Documentation/admin-guide/devices.txt).
+const NULL: [u32; 2] = [1, 3];
 
 /// Modules that node 0 needs to mount its root file system.
 ///
@@ -71,20 +74,31 @@ struct Archive {
 }
 
 impl Archive {
-    /// Begins an archive with the program and an empty directory `/modules`.
+    /// Begins an archive with the program, an empty directory `/modules`, and `/dev/null`. A Rust
+    /// program opens that device, or aborts, if its standard streams are closed. They are on a
+    /// kernel without a console device: one without CONFIG_VT, on a node.
     fn begin(path: &Path, init: &[u8]) -> Result<Self> {
         let file =
             File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
-        let mut archive = Self { out: BufWriter::new(file), next_inode: 1 };
+        let mut archive = Self { out: BufWriter::new(file), next_inode: 0 };
         archive.add("init", PROGRAM, init)?;
         archive.add("modules", DIRECTORY, &[])?;
+        archive.add("dev", DIRECTORY, &[])?;
+        let [major, minor] = NULL;
+        let null = archive.entry("dev/null", DEVICE).rdev_major(major).rdev_minor(minor);
+        null.write(&mut archive.out, 0).finish()?;
         Ok(archive)
     }
 
-    fn add(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
-        // Entries with the same inode number would become hard links of each other.
-        let entry = Builder::new(name).mode(mode).ino(self.next_inode);
+    /// Describes the next entry. Entries with the same inode number would become hard links of each
+    /// other.
+    fn entry(&mut self, name: &str, mode: u32) -> Builder {
         self.next_inode += 1;
+        Builder::new(name).mode(mode).ino(self.next_inode)
+    }
+
+    fn add(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
+        let entry = self.entry(name, mode);
         let mut writer = entry.write(&mut self.out, u32::try_from(content.len())?);
         writer.write_all(content)?;
         writer.finish()?;

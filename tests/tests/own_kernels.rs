@@ -208,7 +208,7 @@ fn scan(machine: &Machine) -> Result<Vec<Value>> {
     let reports = json_lines(&output.text())?;
     ensure!(reports.len() == NODES.len(), "{output}");
     for ((_, name), report) in NODES.iter().zip(&reports) {
-        println!("{report}");
+        println!("{name}: {}, {} differences", report["verdict"], report["differences_total"]);
         ensure!(report["node"] == *name, "{output}");
     }
     Ok(reports)
