@@ -24,7 +24,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
-use watchdog_core::locate::{self, Finding, Search};
+use watchdog_core::locate::{self, Finding, Kernel as Located, Search};
 use watchdog_core::memory::{Memory, PhysAddr, RawImage};
 use watchdog_core::verify::{Baseline, Sweep, Verifier};
 
@@ -253,32 +253,51 @@ impl Lone {
     /// # Errors
     /// If the kernel is not located, or the image is not of this kernel.
     pub fn judge(&self, image: &Path) -> Result<Sweep> {
-        let baseline = Baseline::of_image(image)?;
+        self.judge_by(&Baseline::of_image(image)?)
+    }
+
+    /// As [`Self::judge`], by a baseline.
+    ///
+    /// # Errors
+    /// If the kernel is not located, or the baseline is not of this kernel.
+    pub fn judge_by(&self, baseline: &Baseline) -> Result<Sweep> {
         let begun = Instant::now();
+        self.paused(baseline, |memory, kernel| {
+            let swept = Verifier::new(baseline.clone(), kernel).sweep(memory, kernel, SHOWN)?;
+            Ok((swept.pending == 0 || begun.elapsed() >= SETTLED).then_some(swept))
+        })
+    }
+
+    /// Pauses and locates the kernel, which must fit a baseline, and calls `work` with its memory.
+    /// If `work` returns nothing, because the kernel was rewriting its text, the kernel goes on for
+    /// a moment, and `work` is called again.
+    ///
+    /// # Errors
+    /// If the kernel is not located, or `work` fails.
+    pub fn paused<T>(
+        &self,
+        baseline: &Baseline,
+        mut work: impl FnMut(&RawImage, &Located) -> Result<Option<T>>,
+    ) -> Result<T> {
         loop {
             self.pause()?;
-            let swept = self.sweep(&baseline);
+            let memory = RawImage::open(&self.ram.path(), PhysAddr(0))?;
+            let done = self.locate(&memory, baseline).and_then(|kernel| work(&memory, &kernel));
             self.resume()?;
-            match swept {
-                Ok(swept) if swept.pending > 0 && begun.elapsed() < SETTLED => {
-                    thread::sleep(PAUSE);
-                }
-                swept => return swept,
+            match done.transpose() {
+                Some(done) => return done,
+                None => thread::sleep(PAUSE),
             }
         }
     }
 
-    /// Locates the kernel and sweeps its text once.
-    fn sweep(&self, baseline: &Baseline) -> Result<Sweep> {
-        let memory = RawImage::open(&self.ram.path(), PhysAddr(0))?;
-        let found = locate::locate(&memory, memory.ranges(), &Search::default(), &mut |_, _| ())?;
+    /// Locates the kernel that fits a baseline.
+    fn locate(&self, memory: &RawImage, baseline: &Baseline) -> Result<Located> {
+        let found = locate::locate(memory, memory.ranges(), &Search::default(), &mut |_, _| ())?;
         let mut reports = Vec::new();
         for finding in found {
             match finding {
-                Finding::Located(kernel) if baseline.fits(&kernel) => {
-                    let mut verifier = Verifier::new(baseline.clone(), &kernel);
-                    return Ok(verifier.sweep(&memory, &kernel, SHOWN)?);
-                }
+                Finding::Located(kernel) if baseline.fits(&kernel) => return Ok(*kernel),
                 other => reports.push(format!("{other:?}")),
             }
         }

@@ -1,8 +1,9 @@
 //! Finds the kernels of other OS nodes in physical memory, and judges their text.
 //!
 //! The modules form a pipeline: [`memory`] reads memory, [`locate`] finds kernels in it, and
-//! [`verify`] judges their text. [`image`] reads a vendor's kernel image, and [`btf`] a kernel's
-//! own type information. The other modules use [`text`], [`digest`] and [`files`].
+//! [`verify`] judges their text. [`image`] reads a vendor's kernel image. [`btf`] reads a kernel's
+//! own type information, and [`dwarf`] an image's debug information. The other modules use
+//! [`text`], [`digest`] and [`files`].
 //!
 //! # Example
 //!
@@ -68,6 +69,7 @@
 
 pub mod btf;
 pub mod digest;
+pub mod dwarf;
 pub mod files;
 pub mod image;
 pub mod locate;

@@ -29,7 +29,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     DEEDS.iter().map(seed).collect()
 }
 
-const DEEDS: [Deed; 17] = [
+const DEEDS: [Deed; 18] = [
     ("clean-untouched", |input| input.search(PHYS, 0x1000)),
     ("patched-booted", |input| {
         for at in [FUNCTIONS, FUNCTIONS + FUNCTION] {
@@ -102,6 +102,33 @@ const DEEDS: [Deed; 17] = [
         code(input, FUNCTIONS, CALL, CODE.0);
         input.change(1, CODE.1 + u64::from(BEFORE_CALL) + 1, 0x77);
         input.change(40, phys(FUNCTIONS + PADDING), 0xcc);
+    }),
+    // Lists in the layouts of a kernel that does not describe them: a mutex has 56 bytes.
+    ("undescribed-lists", |input| {
+        let [ops, ksym, module, probe] = [1, 2, 3, 4].map(|n| HEAP.0 + n * 0x1000);
+        let (list_end, tracer) = (VIRT + u64::from(LIST_END), VIRT + u64::from(TRACER));
+        input.table(phys(LIST_END + 112), &[list_end + 40]);
+        input.table(phys(OPS_LIST), &[ops]);
+        input.table(heap(ops), &[tracer, list_end, 1 << 11]);
+        input.table(heap(ops) + 112, &[ops + 40]);
+        input.table(heap(ops) + 192, &[CODE.0, 0x100]);
+        for (list, link) in [(BPF_LIST, ksym + 528), (MODULES, module + 8)] {
+            let head = VIRT + u64::from(list);
+            input.table(phys(list), &[link, link]);
+            input.table(heap(link), &[head, head]);
+        }
+        input.table(heap(ksym), &[CODE.0, CODE.0 + 0x80]);
+        input.bytes(heap(ksym) + 16, b"bpf_trampoline_1");
+        input.bytes(heap(module) + 24, b"made_up");
+        input.table(heap(module) + 320, &[CODE.0, 0x800, module]);
+        input.table(heap(module) + 888, &[module + 896, CODE.0, 1, CODE.0]);
+        input.table(phys(PROBES), &[probe]);
+        let place = VIRT + u64::from(FUNCTIONS + PADDING);
+        let words = [0, VIRT + u64::from(PROBES), probe + 16, probe + 16, 0, place];
+        input.table(heap(probe), &words);
+        input.table(heap(probe) + 64, &[tracer]);
+        input.bytes(phys(FUNCTIONS + PADDING), &[0xcc]);
+        code(input, FUNCTIONS, CALL, CODE.0);
     }),
     // All lists lead into one chain that is too long to be followed. Each of its entries serves as
     // every structure. Every function's entry calls another entry of the chain.

@@ -11,6 +11,7 @@ use super::not_judged;
 use super::preview;
 use super::report::{json, people, row, size};
 use super::state::store;
+use super::undescribed;
 use watchdog_core::digest::Digest;
 use watchdog_core::text::{chain, printable};
 use watchdog_core::verify::{Baseline, BaselineKind, BaselineStore, StoreError};
@@ -37,6 +38,9 @@ struct BaselineReport<'a> {
     made: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     not_judged: Vec<not_judged::Entry>,
+    /// Structures whose layout is the one that fits the kernel's lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    undescribed: Vec<&'static str>,
     signed: bool,
     file: String,
 }
@@ -142,6 +146,7 @@ fn report<'a>(
         not_judged: baseline.map_or_else(Vec::new, |baseline| {
             not_judged::fit_to_print(&baseline.reference.not_judged)
         }),
+        undescribed: baseline.map_or_else(Vec::new, |baseline| baseline.reference.undescribed()),
         signed: baseline.is_some() && store.wants_signatures(),
         file: store.path(node).display().to_string(),
     }
@@ -178,6 +183,7 @@ fn print(place: &PlaceArgs, report: &BaselineReport<'_>) -> io::Result<()> {
         row(out, "  on", made)?;
     }
     not_judged::print(out, &report.not_judged)?;
+    undescribed::print(out, &report.undescribed)?;
     if report.signed {
         row(out, "signature", "good")?;
     }

@@ -22,6 +22,7 @@ mod scan_report;
 mod secret;
 mod state;
 mod status;
+mod undescribed;
 
 pub use args::{Cli, Command, is_debug};
 pub use log_level::{LOG_VARIABLE, usual_log};

@@ -11,6 +11,7 @@ use super::Status;
 use super::args::PreviewArgs;
 use super::not_judged;
 use super::report::{json, people, row, size};
+use super::undescribed;
 use watchdog_core::btf::Btf;
 use watchdog_core::image::{self, KernelImage};
 use watchdog_core::text::{chain, printable};
@@ -38,6 +39,9 @@ struct KernelPreview {
     sites: BTreeMap<&'static str, usize>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     not_judged: Vec<not_judged::Entry>,
+    /// Structures whose layout is the one that fits the kernel's lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    undescribed: Vec<&'static str>,
     guard: GuardPreview,
 }
 
@@ -84,10 +88,11 @@ fn preview(file: &Path) -> anyhow::Result<KernelPreview> {
     let (release, build_id) = (text(&reference.release), text(&reference.build_id));
     let text_size = reference.text.bytes.len() as u64;
     let not_judged = not_judged::fit_to_print(&reference.not_judged);
+    let undescribed = reference.undescribed();
     let sites = Expected::of(reference, 0).sites_by_mechanism();
     let sites = sites.iter().map(|(mechanism, count)| (Mechanism::name(*mechanism), *count));
     let sites = sites.collect();
-    Ok(KernelPreview { release, build_id, text_size, sites, not_judged, guard })
+    Ok(KernelPreview { release, build_id, text_size, sites, not_judged, undescribed, guard })
 }
 
 /// Plans the strictest guard for the kernel.
@@ -133,6 +138,7 @@ fn print(args: &PreviewArgs, preview: &Preview) -> io::Result<()> {
     let sites = kernel.sites.iter().map(|(mechanism, count)| format!("{mechanism} {count}"));
     row(out, "sites", &sites.collect::<Vec<_>>().join(", "))?;
     not_judged::print(out, &kernel.not_judged)?;
+    undescribed::print(out, &kernel.undescribed)?;
     let guard = &kernel.guard;
     if let Some(error) = &guard.error {
         return row(out, "guard", error);

@@ -10,6 +10,7 @@ use super::allowed::Allowed;
 use super::kernel::{print_kernel, print_strays};
 use super::not_judged;
 use super::report::row;
+use super::undescribed;
 use crate::config::AllowedCause;
 use crate::node::Found;
 use watchdog_core::digest::Digest;
@@ -60,6 +61,9 @@ pub(super) struct TextReport {
     /// What cannot be judged, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) not_judged: Vec<not_judged::Entry>,
+    /// Structures whose layout is the one that fits the kernel's lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    undescribed: Vec<&'static str>,
     /// Other causes of changes to the text.
     causes: Vec<CauseReport>,
     differences_total: usize,
@@ -137,6 +141,7 @@ impl TextReport {
             sites: BTreeMap::new(),
             rodata: None,
             not_judged: Vec::new(),
+            undescribed: Vec::new(),
             causes: Vec::new(),
             differences_total: 0,
             differences: Vec::new(),
@@ -163,6 +168,7 @@ impl TextReport {
             sites: swept.sites,
             rodata: Some(swept.rodata),
             not_judged: not_judged::fit_to_print(&swept.not_judged),
+            undescribed: swept.undescribed,
             causes: swept
                 .causes
                 .into_iter()
@@ -260,6 +266,7 @@ pub(super) fn print(
         row(out, "IDT gates", &format!("{gates} correct"))?;
     }
     not_judged::print(out, &text.not_judged)?;
+    undescribed::print(out, &text.undescribed)?;
     for cause in &text.causes {
         let CauseReport { mechanism, name, places, allowed } = cause;
         let plural = if *places == 1 { "" } else { "s" };

@@ -9,7 +9,7 @@
 mod error;
 mod lookup;
 #[cfg(test)]
-mod made_up;
+pub(crate) mod made_up;
 #[cfg(test)]
 mod tests;
 

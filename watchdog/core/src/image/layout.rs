@@ -7,7 +7,8 @@ use object::read::elf::{FileHeader, SectionHeader};
 
 use super::relocations::Relocations;
 use super::vmlinux::{LE, Vmlinux, header, mapped};
-use super::{ImageError, MAX_UNPACKED, VendorImage, linked};
+use super::{ImageError, MAX_UNPACKED, VendorImage, debug, linked};
+use crate::dwarf::Fields;
 
 /// A part of the kernel image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,9 @@ pub struct KernelImage {
     /// The symbols of the ELF file's own table: type letter, name and bytes from `_stext`, in
     /// ascending order. A bzImage has none.
     pub symbols: Vec<(u8, String, u32)>,
+    /// The fields that debug information describes, of structures that `.BTF` does not. Debug
+    /// information is not loaded, and nothing else is kept of it.
+    pub fields: Fields,
     sections: Vec<ImageSection>,
     bytes: Vec<u8>,
 }
@@ -67,7 +71,11 @@ impl KernelImage {
             relocations.inverse.len(),
             relocations.quads.len()
         );
-        Ok(Self { vendor, relocations, symbols, sections, bytes })
+        let fields = Fields::default();
+        let mut image = Self { vendor, relocations, symbols, fields, sections, bytes };
+        let types = image.section(".BTF").map(|types| image.content(types));
+        image.fields = debug::fields(&vmlinux, types);
+        Ok(image)
     }
 
     /// Whether the kernel is built with `CONFIG_RANDOMIZE_BASE`. Only such a kernel can print by

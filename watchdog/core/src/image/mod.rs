@@ -12,6 +12,7 @@
 mod banner;
 mod bzimage;
 mod container;
+mod debug;
 mod error;
 mod format;
 mod layout;

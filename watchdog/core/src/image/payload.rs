@@ -11,7 +11,7 @@ use super::{Format, ImageError, lz4, lzo};
 
 /// Most memory for a dictionary, the unpacked bytes that later ones may refer to: 256 MiB. zstd
 /// and, since 6.13, xz use up to 128 MiB for a kernel (scripts/Makefile.lib, scripts/xz_wrap.sh).
-const MAX_DICTIONARY: u32 = 256 << 20;
+pub(super) const MAX_DICTIONARY: u32 = 256 << 20;
 
 /// The format by its magic number, as the kernel itself detects it (lib/decompress.c).
 pub(super) fn format_by_magic(payload: &[u8]) -> Option<Format> {

@@ -213,8 +213,7 @@ impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
 
     /// The only section of this name, which must have this type.
     fn section(&self, name: &str, kind: u32) -> Result<&'data Section, String> {
-        let is_named = |section: &&Section| is_name(self.names, section.sh_name(LE), name);
-        let mut named = self.sections.iter().filter(is_named);
+        let mut named = self.sections.iter().filter(|section| self.is_named(section, name));
         let section = named.next().ok_or_else(|| format!("has no section `{name}`"))?;
         if named.next().is_some() {
             return Err(format!("has two sections `{name}`"));
@@ -231,6 +230,11 @@ impl<'data, R: ReadRef<'data>> Vmlinux<'data, R> {
     /// The name of a section; `None` if it is invalid, or longer than a kernel's names.
     pub(super) fn name(&self, section: &Section) -> Option<String> {
         Some(string(self.names, section.sh_name(LE))?.to_owned())
+    }
+
+    /// Whether a section has this name.
+    pub(super) fn is_named(&self, section: &Section, name: &str) -> bool {
+        is_name(self.names, section.sh_name(LE), name)
     }
 
     pub(super) fn content(

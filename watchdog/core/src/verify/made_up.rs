@@ -21,7 +21,7 @@ pub(crate) const RODATA: u32 = TEXT;
 pub(crate) const PROBES: u32 = 0x50_2000;
 pub(crate) const PROGRAMS: u32 = 0x50_3000;
 pub(crate) const MODULES: u32 = 0x50_3100;
-const TRACERS: u32 = 0x50_3200;
+pub(crate) const TRACERS: u32 = 0x50_3200;
 /// Executable memory outside the image: its virtual and physical address, and its size in bytes.
 pub(crate) const OWN: (u64, u64) = (FIRST.virt + (16 << 21), 0x100_0000);
 const OWN_SIZE: u64 = 8 << 20;

@@ -130,6 +130,7 @@ impl Verifier {
                 &self.judge.expected().reference.not_judged,
                 &self.opinion.not_judged,
             ),
+            undescribed: self.judge.expected().reference.undescribed(),
             causes: self.opinion.causes.clone(),
             unexplained: unexplained
                 .filter_map(|wrong| {

@@ -1,6 +1,7 @@
 //! Tests with a made-up kernel: packed in every way, damaged in every way.
 
 mod containers;
+mod debug;
 mod packing;
 
 use std::fs;

@@ -3,10 +3,12 @@
 
 use super::tests::opinion_by;
 use super::*;
-use crate::verify::made_up::{FUNCTION, OWN, PROBES, PROGRAMS, Suspect, branch, reference};
+use crate::verify::made_up::{
+    FUNCTION, OWN, PROBES, PROGRAMS, Suspect, TRACERS, branch, reference,
+};
 use crate::verify::reference::{
-    ConstantKind, ImageSymbols, KnownSymbols, ParavirtSite, Reference, RuntimeConstant, StaticCall,
-    UnknownTable,
+    ConstantKind, ImageSymbols, KnownSymbols, Layouts, ParavirtSite, Reference, RuntimeConstant,
+    StaticCall, UnknownTable,
 };
 
 const CALL: u8 = 0xe8;
@@ -95,9 +97,13 @@ fn single_structures() {
     let suspect = Suspect::new();
     suspect.branch(0, CALL, OWN.0);
     suspect.branch(FUNCTION, JMP, OWN.0);
-    // No program is registered: the list leads back to its head.
-    let head = suspect.kernel.text.virt.0 + u64::from(PROGRAMS);
-    suspect.image(PROGRAMS, &head.to_le_bytes());
+    // A tracer and a program are registered, and no known layout fits them.
+    let virt = |offset: u32| suspect.kernel.text.virt.0 + u64::from(offset);
+    suspect.image(TRACERS, &OWN.0.to_le_bytes());
+    suspect.own(OWN.0, &[0, virt(TRACERS + 8)]);
+    let program = OWN.0 + 0x1000;
+    suspect.image(PROGRAMS, &program.to_le_bytes());
+    suspect.own(program, &[virt(PROGRAMS)]);
     let without = |forget: fn(&mut Reference)| {
         let mut reference = reference();
         forget(&mut reference);
@@ -114,6 +120,23 @@ fn single_structures() {
     for forget in others {
         assert_eq!(without(forget), (vec![0, FUNCTION], 0));
     }
+}
+
+/// Check that an empty list needs no layout: a branch to a target that it does not have is
+/// unexplained.
+#[test]
+fn empty_lists_without_types() {
+    let suspect = Suspect::new();
+    suspect.branch(0, CALL, OWN.0);
+    let judged = || {
+        let layouts = Layouts::default();
+        places(&opinion_by(Reference { layouts, ..reference() }, &suspect))
+    };
+    // The list of programs is broken.
+    assert_eq!(judged(), (vec![], 1));
+    let head = suspect.kernel.text.virt.0 + u64::from(PROGRAMS);
+    suspect.image(PROGRAMS, &[head, head].map(u64::to_le_bytes).concat());
+    assert_eq!(judged(), (vec![0], 0));
 }
 
 /// Check that a breakpoint is not judged if probes are registered and cannot be read. It must be at

@@ -41,4 +41,4 @@ pub use opinion::Opinion;
 pub use page::Wrong;
 pub use state::State;
 pub use text::TextJudge;
-pub use tracing::Cause;
+pub use tracing::{Cause, ListLayouts};

@@ -6,7 +6,7 @@ use super::agreement::{Majority, Votes};
 use super::causes::{Causes, Which};
 use super::opinion::Opinion;
 use super::page::{Judged, PAGE, judge};
-use super::tracing::{Armed, NoCause, Probes, Tracing};
+use super::tracing::{Armed, ListLayouts, NoCause, Probes, Tracing};
 use super::{Expected, Mechanism, State, Wrong};
 use crate::digest::Digest;
 use crate::verify::not_judged;
@@ -27,6 +27,8 @@ pub struct TextJudge {
     /// The text without probes; empty while there are none.
     unprobed: Vec<u8>,
     armed: Vec<Armed>,
+    /// Those of the last look.
+    layouts: ListLayouts,
     pages: Vec<Judged>,
     /// Sums over `pages`, until the judgement of a page changes.
     sums: Option<Sums>,
@@ -55,6 +57,7 @@ impl TextJudge {
             unprobed: Vec::new(),
             expected,
             armed: Vec::new(),
+            layouts: ListLayouts::default(),
             pages: vec![Judged::default(); pages],
             sums: None,
             majority: None,
@@ -122,7 +125,9 @@ impl TextJudge {
         read: &mut dyn FnMut(usize) -> Option<Vec<u8>>,
     ) -> Opinion {
         let page_of = |at: u32| (at as usize).checked_div(PAGE).unwrap_or_default();
-        let probes = Probes::look(&self.expected, state);
+        let layouts = ListLayouts::look(&self.expected, state);
+        self.log_layouts(&layouts);
+        let probes = Probes::look(&self.expected, state, &layouts);
         let had: Vec<usize> = self.armed.iter().map(|armed| page_of(armed.at)).collect();
         self.armed = probes.armed(&self.expected, state, &self.raw, 0..u32::MAX);
         let have = self.armed.iter().map(|armed| page_of(armed.at));
@@ -150,7 +155,17 @@ impl TextJudge {
             self.judge_page(page, state, None);
         }
         self.agree(&due, state);
-        self.opinion(state, &probes)
+        let opinion = self.opinion(state, &probes, &layouts);
+        self.layouts = layouts;
+        opinion
+    }
+
+    /// Logs the layouts by which lists are read, if they are others than before and are not all
+    /// described.
+    fn log_layouts(&self, layouts: &ListLayouts) {
+        if *layouts != self.layouts && !self.expected.reference.undescribed().is_empty() {
+            log::debug!("layouts that are described, or fit the kernel's lists: {layouts:?}");
+        }
     }
 
     /// Updates one page of the copy without probes.
@@ -212,7 +227,7 @@ impl TextJudge {
         }
     }
 
-    fn opinion(&mut self, state: &State<'_>, probes: &Probes) -> Opinion {
+    fn opinion(&mut self, state: &State<'_>, probes: &Probes, layouts: &ListLayouts) -> Opinion {
         let sums = self.sums.take().unwrap_or_else(|| self.sums());
         let mut opinion = Opinion {
             patched: sums.patched.clone(),
@@ -229,7 +244,7 @@ impl TextJudge {
         let mut causes = Causes::default();
         let any_open = self.pages.iter().any(|page| !page.open.is_empty());
         let tracing = (any_open || !self.armed.is_empty())
-            .then(|| Tracing::look(&self.expected, state, probes));
+            .then(|| Tracing::look(&self.expected, state, probes, layouts));
         if let Some(tracing) = &tracing {
             for Armed { at, replaced, probe } in &self.armed {
                 let length = u32::try_from(replaced.len()).unwrap_or(u32::MAX);

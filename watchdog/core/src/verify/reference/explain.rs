@@ -35,9 +35,13 @@ impl Reference {
         log::debug!("reference: entries of tables: {}", list(some));
         let none = tables.iter().filter(|(_, count)| *count == 0);
         log::debug!("reference: tables without entries: {}", list(none.map(|(name, _)| *name)));
-        for (mechanism, why) in self.unreadable_lists() {
+        for (mechanism, why) in self.unnamed_lists() {
             log::debug!("reference: {mechanism}: {why}");
         }
+        log::debug!(
+            "reference: structures whose layout is the one that fits the kernel's lists: {}",
+            list(self.undescribed().into_iter())
+        );
     }
 
     /// Number of entries in each table.

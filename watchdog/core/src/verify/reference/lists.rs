@@ -1,4 +1,4 @@
-//! The lists in which a kernel registers what changes its text, and whether they can be read.
+//! The lists in which a kernel registers what changes its text, and whether they can be found.
 
 use super::Reference;
 
@@ -23,8 +23,11 @@ struct Facts {
     function: &'static str,
     /// The variables in which the list is.
     variables: &'static [&'static str],
-    /// Reported if the kernel does not describe the list's entries.
-    no_structure: &'static str,
+    /// The structures of the list's entries.
+    structures: &'static str,
+    /// Reported if neither the kernel nor its image describes the entries, and no known layout, or
+    /// several, fit them.
+    unfit: [&'static str; 2],
     /// Reported if the list cannot be found.
     no_variable: &'static str,
 }
@@ -33,28 +36,44 @@ const TRACERS: Facts = Facts {
     mechanism: "ftrace",
     function: "ftrace_caller",
     variables: &["ftrace_ops_list", "ftrace_list_end"],
-    no_structure: "no type information for `struct ftrace_ops`",
+    structures: "`struct ftrace_ops`",
+    unfit: [
+        "no type information for `struct ftrace_ops`, and no known layout fits the kernel's list",
+        "no type information for `struct ftrace_ops`, and several known layouts fit the kernel's list",
+    ],
     no_variable: "no symbol `ftrace_ops_list` (CONFIG_KALLSYMS_ALL)",
 };
 const PROBES: Facts = Facts {
     mechanism: "kprobe",
     function: "register_kprobe",
     variables: &["kprobe_table"],
-    no_structure: "no type information for `struct kprobe`",
+    structures: "`struct kprobe`",
+    unfit: [
+        "no type information for `struct kprobe`, and no known layout fits the kernel's list",
+        "no type information for `struct kprobe`, and several known layouts fit the kernel's list",
+    ],
     no_variable: "no symbol `kprobe_table` (CONFIG_KALLSYMS_ALL)",
 };
 const PROGRAMS: Facts = Facts {
     mechanism: "bpf",
     function: "bpf_ksym_add",
     variables: &["bpf_kallsyms"],
-    no_structure: "no type information for `struct bpf_ksym`",
+    structures: "`struct bpf_ksym`",
+    unfit: [
+        "no type information for `struct bpf_ksym`, and no known layout fits the kernel's list",
+        "no type information for `struct bpf_ksym`, and several known layouts fit the kernel's list",
+    ],
     no_variable: "no symbol `bpf_kallsyms` (CONFIG_KALLSYMS_ALL)",
 };
 const MODULES: Facts = Facts {
     mechanism: "static-call",
     function: "find_module",
     variables: &["modules"],
-    no_structure: "no type information for `struct module` or `struct mod_kallsyms`",
+    structures: "`struct module`",
+    unfit: [
+        "no type information for `struct module`, and no known layout fits the kernel's list",
+        "no type information for `struct module`, and several known layouts fit the kernel's list",
+    ],
     no_variable: "no symbol `modules` (CONFIG_KALLSYMS_ALL)",
 };
 
@@ -71,27 +90,55 @@ impl List {
     }
 }
 
-impl Reference {
-    /// Why a list of the kernel cannot be read; `None` if it can, or if the kernel has none.
-    pub(in crate::verify) fn unreadable(&self, list: List) -> Option<&'static str> {
-        let facts = list.facts();
-        let has = |symbol: &str| self.symbols.address(symbol).is_some();
-        if !facts.variables.iter().all(|variable| has(variable)) {
-            return has(facts.function).then_some(facts.no_variable);
+/// Why the layout of a list's entries is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::verify) enum Unfit {
+    /// No known layout fits the entries.
+    None,
+    /// Several fit, and differ.
+    Several,
+}
+
+impl List {
+    /// A sentence that names the entries' structure.
+    pub(in crate::verify) const fn unfit(self, why: Unfit) -> &'static str {
+        let [none, several] = self.facts().unfit;
+        match why {
+            Unfit::None => none,
+            Unfit::Several => several,
         }
-        let is_described = match list {
+    }
+}
+
+impl Reference {
+    /// Why a list of the kernel cannot be found; `None` if it can, or if the kernel has none.
+    pub(in crate::verify) fn unnamed(&self, list: List) -> Option<&'static str> {
+        let facts = list.facts();
+        let is_missing = !self.names(&facts);
+        (is_missing && self.symbols.address(facts.function).is_some()).then_some(facts.no_variable)
+    }
+
+    /// Whether the variables of a list have symbols.
+    fn names(&self, facts: &Facts) -> bool {
+        facts.variables.iter().all(|variable| self.symbols.address(variable).is_some())
+    }
+
+    /// The lists that cannot be found: the mechanism that needs each, and why.
+    pub(super) fn unnamed_lists(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        List::ALL.into_iter().filter_map(|list| Some((list.facts().mechanism, self.unnamed(list)?)))
+    }
+
+    /// The structures in the kernel's lists that neither the kernel nor its image describes. Their
+    /// layout is the one that fits the lists, of those that are known.
+    #[must_use]
+    pub fn undescribed(&self) -> Vec<&'static str> {
+        let is_described = |list| match list {
             List::Tracers => self.layouts.ftrace_ops.is_some(),
             List::Probes => self.layouts.kprobe.is_some(),
             List::Programs => self.layouts.bpf_ksym.is_some(),
             List::Modules => self.layouts.module.is_some(),
         };
-        (!is_described).then_some(facts.no_structure)
-    }
-
-    /// The lists that cannot be read: the mechanism that needs each, and why.
-    pub(super) fn unreadable_lists(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        List::ALL
-            .into_iter()
-            .filter_map(|list| Some((list.facts().mechanism, self.unreadable(list)?)))
+        let lists = List::ALL.into_iter().filter(|list| !is_described(*list));
+        lists.map(List::facts).filter(|it| self.names(it)).map(|it| it.structures).collect()
     }
 }

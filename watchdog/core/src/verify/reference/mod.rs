@@ -26,6 +26,7 @@ pub use gates::Gate;
 pub use known_tables::Known;
 pub use layouts::{BpfKsym, FtraceOps, Kprobe, Layouts, Livepatch, Module};
 pub use lists::List;
+pub(in crate::verify) use lists::Unfit;
 pub use patch_tables::{PatchTable, UnknownTable};
 pub use symbols::ImageSymbols;
 pub use tables::Tables;
@@ -78,7 +79,7 @@ pub struct Reference {
     pub gates: Vec<Gate>,
     /// The kernel's symbols.
     pub symbols: ImageSymbols,
-    /// Field offsets of the kernel's structures, as far as type information describes them.
+    /// Field offsets of the kernel's structures, as far as type or debug information describes them.
     pub layouts: Layouts,
     /// What cannot be judged by this reference, whatever the kernel's memory holds.
     pub not_judged: Vec<NotJudged>,
@@ -133,14 +134,14 @@ impl Reference {
 
 impl Reference {
     /// Adds what cannot be judged: the sites of patch tables that no rule knows, and what needs a
-    /// list that cannot be read.
+    /// list that cannot be found.
     fn list_not_judged(&mut self) {
         let tables = self.tables.unknown.iter().map(|table| NotJudged {
             mechanism: table.name.clone(),
             sites: u32::try_from(table.sites.len()).unwrap_or(u32::MAX),
             why: format!("this version does not know the patch table {}", table.name),
         });
-        let lists = self.unreadable_lists().map(|(mechanism, why)| NotJudged {
+        let lists = self.unnamed_lists().map(|(mechanism, why)| NotJudged {
             mechanism: mechanism.to_owned(),
             sites: 0,
             why: why.to_owned(),

@@ -40,7 +40,7 @@ pub(super) fn within(tracing: &Tracing<'_>, open: &Open, target: u32) -> Result<
     } else {
         open.opcode == CALL && TEMPLATES.iter().any(|[first, ..]| name == *first)
     };
-    if let Some(why) = tracing.expected.reference.unreadable(List::Tracers) {
+    if let Some(why) = tracing.unreadable(List::Tracers) {
         // Whether the function is a registered tracer is unknown, but it must be a function.
         let may_be = is_tracer || (is_inner && tracing.expected.is_function(target));
         return Err(if may_be { NoCause::NotJudged(why) } else { NO_TRACER.into() });
@@ -86,7 +86,7 @@ pub(super) fn trampoline(tracing: &Tracing<'_>, ops: &Ops, open: &Open) -> Resul
     match name.as_str() {
         LIVEPATCH_HANDLER => livepatch::cause(tracing, ops, open.at),
         KPROBE_HANDLER => {
-            if let Some(why) = tracing.expected.reference.unreadable(List::Probes) {
+            if let Some(why) = tracing.unreadable(List::Probes) {
                 return Err(NoCause::NotJudged(why));
             }
             let found = tracing.probes.at(open.at);

@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use super::super::branch::{INT3, JMP, decode};
 use super::super::{Expected, State, Wrong};
+use super::fits::ListLayouts;
 use super::lists::{MAX_ENTRIES, MAX_NAMED, circular};
-use crate::verify::reference::List;
+use crate::verify::reference::{Kprobe, List};
 
 /// Buckets of `kprobe_table` (`KPROBE_TABLE_SIZE`).
 const BUCKETS: usize = 64;
@@ -29,29 +30,45 @@ pub(in super::super) struct Probe {
     pub(super) handlers: Vec<u64>,
 }
 
+/// The buckets of the kernel's table that hold probes: the virtual address of each, and that of its
+/// first probe.
+pub(super) fn buckets(expected: &Expected, state: &State<'_>) -> Vec<(u64, u64)> {
+    let table = expected.reference.symbols.address("kprobe_table");
+    let heads = table.and_then(|table| state.image_part(table, BUCKETS * 8));
+    let (heads, _) = heads.as_deref().unwrap_or_default().as_chunks();
+    let buckets = heads.iter().enumerate().filter_map(|(n, first)| {
+        let bucket = i64::from(table?).checked_add(i64::try_from(n.checked_mul(8)?).ok()?)?;
+        let first = u64::from_le_bytes(*first);
+        (first != 0).then(|| (state.virt_of(bucket), first))
+    });
+    buckets.collect()
+}
+
 /// All probes by image offset.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Probes {
     by_place: BTreeMap<u32, Probe>,
     /// Why probes that may be registered cannot be read.
-    unreadable: Option<&'static str>,
+    pub(super) unreadable: Option<&'static str>,
 }
 
 impl Probes {
     /// Reads the probes that a kernel has registered in its text.
-    pub(in super::super) fn look(expected: &Expected, state: &State<'_>) -> Self {
+    pub(in super::super) fn look(
+        expected: &Expected,
+        state: &State<'_>,
+        layouts: &ListLayouts,
+    ) -> Self {
         let mut probes = Self::default();
         let mut left = MAX_ENTRIES;
-        let table = expected.reference.symbols.address("kprobe_table");
-        let table = table.and_then(|table| state.image_part(table, BUCKETS * 8));
-        // Without a table, there may be probes. With one, it shows whether there are any.
-        let mut any = table.is_none();
-        let (heads, _) = table.as_deref().unwrap_or_default().as_chunks();
-        for head in heads.iter().map(|head| u64::from_le_bytes(*head)).filter(|head| *head != 0) {
-            any = true;
-            probes.bucket(expected, state, head, &mut left);
+        if let Some(layout) = layouts.layouts.kprobe {
+            for (_, first) in buckets(expected, state) {
+                probes.bucket(&layout, state, first, &mut left);
+            }
         }
-        probes.unreadable = expected.reference.unreadable(List::Probes).filter(|_| any);
+        // Without a table, there may be probes. With one, it shows whether there are any.
+        let unfit = layouts.unfit(List::Probes);
+        probes.unreadable = expected.reference.unnamed(List::Probes).or(unfit);
         probes
     }
 
@@ -59,12 +76,11 @@ impl Probes {
     /// the entries that are followed in all buckets together.
     fn bucket(
         &mut self,
-        expected: &Expected,
+        layout: &Kprobe,
         state: &State<'_>,
         first: u64,
         left: &mut usize,
     ) -> Option<()> {
-        let layout = expected.reference.layouts.kprobe?;
         let mut link = Some(first);
         while let Some(at) = link {
             *left = left.checked_sub(1)?;

@@ -2,9 +2,11 @@
 
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::super::State;
 use super::super::state::Fault;
+use crate::memory::PAGE_SIZE;
 use crate::text::{printable, shortened};
 
 /// Entries of a list that are followed: ten times as many as the BPF programs of a busy machine,
@@ -99,6 +101,25 @@ impl Record {
     pub(super) fn read(state: &State<'_>, at: u64, last: u32) -> Option<Self> {
         let length = usize::try_from(last.checked_add(8)?).ok();
         Some(Self(state.at(at, length.filter(|length| *length <= MAX_RECORD)?)?.bytes))
+    }
+
+    /// Reads up to `most` bytes of the structure at virtual address `at`; fewer if a page behind the
+    /// first one is not mapped.
+    pub(super) fn prefix(state: &State<'_>, at: u64, most: usize) -> Self {
+        let mut bytes = Vec::new();
+        while let Some(rest) = most.checked_sub(bytes.len()).filter(|rest| *rest > 0) {
+            let Some(next) = at.checked_add(bytes.len() as u64) else { break };
+            let of_page = PAGE_SIZE.saturating_sub(next % PAGE_SIZE);
+            let count = usize::try_from(of_page).unwrap_or(rest).min(rest);
+            let Some(part) = state.at(next, count) else { break };
+            bytes.extend(part.bytes);
+        }
+        Self(bytes)
+    }
+
+    /// The bytes of a range of offsets.
+    pub(super) fn bytes(&self, range: Range<u32>) -> Option<&[u8]> {
+        self.0.get(range.start as usize..range.end as usize)
     }
 
     /// The eight-byte field at an offset.

@@ -3,15 +3,34 @@
 
 use super::super::Mechanism;
 use super::cause::{Cause, NoCause};
+use super::fits::{Fit, only};
 use super::ops::{LIVEPATCH_HANDLER, Ops};
 use super::registry::Tracing;
+use crate::verify::reference::{Livepatch, Unfit};
+
+/// Offset of `klp_func.old_func`, the patched function.
+const OLD_FUNC: u32 = 24;
+/// The layouts of kernels without type information. `struct kobject` comes before `stack_node`, and
+/// has 64 bytes, or 152 with `DEBUG_KOBJECT_RELEASE`.
+const LAYOUTS: [Livepatch; 2] = [
+    Livepatch { func_stack: 16, fops: 32, stack_node: 112, new_func: 8 },
+    Livepatch { func_stack: 16, fops: 32, stack_node: 200, new_func: 8 },
+];
+const UNFIT: [&str; 2] = [
+    "no type information for `struct klp_func`, and no known layout fits the patched function",
+    "no type information for `struct klp_func`, and several known layouts fit the patched function",
+];
 
 /// The cause of a livepatch at the function entry at image offset `at`: the replacement function.
 ///
 /// # Errors
 /// When the replacement is not a function of the kernel or of a module.
 pub(super) fn cause(tracing: &Tracing<'_>, ops: &Ops, at: u32) -> Result<Cause, NoCause> {
-    let name = match replacement(tracing, ops) {
+    let replacement = match tracing.layouts.layouts.livepatch {
+        Some(layout) => Replacement::of(tracing, ops, &layout),
+        None => fitting(tracing, ops, at).map_err(NoCause::NotJudged)?,
+    };
+    let name = match replacement.map(|it| it.new_func) {
         // A patch that reverts another one leads to the function itself.
         None | Some(0) => LIVEPATCH_HANDLER.to_owned(),
         Some(function) => {
@@ -23,13 +42,48 @@ pub(super) fn cause(tracing: &Tracing<'_>, ops: &Ops, at: u32) -> Result<Cause, 
     Ok(Cause::new(Mechanism::Livepatch, name))
 }
 
-/// The virtual address of the function on top of the stack of replacements. `ops` is part of the
-/// patched function's `struct klp_ops`.
-fn replacement(tracing: &Tracing<'_>, ops: &Ops) -> Option<u64> {
-    let layout = tracing.layouts.livepatch?;
-    let field = |base: u64, offset: u32| base.checked_add(offset.into());
-    let stack = field(ops.at.checked_sub(layout.fops.into())?, layout.func_stack)?;
-    let top = tracing.state.word_at(stack).filter(|top| *top != stack)?;
-    let function = top.checked_sub(layout.stack_node.into())?;
-    tracing.state.word_at(field(function, layout.new_func)?)
+/// The replacement by the only known layout in which it replaces the function with the entry at
+/// image offset `at`.
+///
+/// # Errors
+/// Why there is none.
+fn fitting(tracing: &Tracing<'_>, ops: &Ops, at: u32) -> Result<Option<Replacement>, &'static str> {
+    let replacements = LAYOUTS.iter().filter_map(|layout| Replacement::of(tracing, ops, layout));
+    let replaces = |it: &Replacement| it.replaces(tracing, at) == Some(true);
+    let [none, several] = UNFIT;
+    match only(replacements.filter(replaces)) {
+        Fit::One(replacement) => Ok(Some(replacement)),
+        Fit::Unfit(Unfit::Several) => Err(several),
+        Fit::Empty | Fit::Unfit(Unfit::None) => Err(none),
+    }
+}
+
+/// The function on top of a stack of replacements (`struct klp_func`).
+struct Replacement {
+    /// The virtual address of the structure.
+    at: u64,
+    /// The virtual address of the function.
+    new_func: u64,
+}
+
+impl Replacement {
+    /// Reads it. `ops` is part of the patched function's `struct klp_ops`.
+    fn of(tracing: &Tracing<'_>, ops: &Ops, layout: &Livepatch) -> Option<Self> {
+        let stack = field(ops.at.checked_sub(layout.fops.into())?, layout.func_stack)?;
+        let top = tracing.state.word_at(stack).filter(|top| *top != stack)?;
+        let at = top.checked_sub(layout.stack_node.into())?;
+        let new_func = tracing.state.word_at(field(at, layout.new_func)?)?;
+        Some(Self { at, new_func })
+    }
+
+    /// Whether it replaces the function with the entry at an image offset.
+    fn replaces(&self, tracing: &Tracing<'_>, entry: u32) -> Option<bool> {
+        let old = tracing.state.offset_of(tracing.state.word_at(field(self.at, OLD_FUNC)?)?)?;
+        let (_, distance) = tracing.expected.reference.symbols.lookup(entry)?;
+        Some(entry.checked_sub(distance)? == old)
+    }
+}
+
+fn field(base: u64, offset: u32) -> Option<u64> {
+    base.checked_add(offset.into())
 }

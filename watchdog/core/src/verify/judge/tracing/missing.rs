@@ -65,7 +65,7 @@ impl Tracing<'_> {
         if let Some([broken, ..]) = ended(End::Broken) {
             return NoCause::Unexplained(broken);
         }
-        if let Some(why) = self.unreadable(open, is_static_call) {
+        if let Some(why) = self.needed(open, is_static_call) {
             return NoCause::NotJudged(why);
         }
         if let Some([_, cut, _]) = ended(End::Cut) {
@@ -80,13 +80,13 @@ impl Tracing<'_> {
     /// Why a list cannot be read at all that may have the target of a branch. The kernel calls
     /// tracers' trampolines, and static calls lead to modules. It calls BPF trampolines, or jumps
     /// to them.
-    fn unreadable(&self, open: &Open, is_static_call: bool) -> Option<&'static str> {
+    fn needed(&self, open: &Open, is_static_call: bool) -> Option<&'static str> {
         let other = match open.opcode {
             _ if is_static_call => Some(List::Modules),
             CALL => Some(List::Tracers),
             _ => None,
         };
-        let unreadable = |list| self.expected.reference.unreadable(list);
+        let unreadable = |list| self.unreadable(list);
         other.and_then(unreadable).or_else(|| unreadable(List::Programs))
     }
 }

@@ -7,6 +7,7 @@
 mod bpf;
 mod cause;
 mod dispatcher;
+mod fits;
 mod follow;
 mod ftrace;
 mod kprobes;
@@ -22,5 +23,6 @@ mod static_call;
 
 pub use cause::Cause;
 pub(super) use cause::NoCause;
+pub use fits::ListLayouts;
 pub(super) use kprobes::{Armed, Probes};
 pub(super) use registry::Tracing;

@@ -7,13 +7,14 @@ use super::super::branch::Place;
 use super::super::counting::Counting;
 use super::super::{Expected, State};
 use super::cause::NoCause;
+use super::fits::ListLayouts;
 use super::kprobes::Probes;
 use super::lists::{End, MAX_SHOWN};
 use super::modules::Modules;
 use super::ops::{self, KPROBE_HANDLER, LIVEPATCH_HANDLER, Ops};
 use super::programs::Programs;
 use crate::text::shortened;
-use crate::verify::reference::{Layouts, List};
+use crate::verify::reference::List;
 
 /// The tracers, programs and modules that a kernel has registered at one moment.
 pub(in super::super) struct Tracing<'a> {
@@ -22,7 +23,7 @@ pub(in super::super) struct Tracing<'a> {
     pub(super) probes: &'a Probes,
     /// The code that counts calls, if the kernel counts them.
     pub(super) counting: Option<&'a Counting>,
-    pub(super) layouts: Layouts,
+    pub(super) layouts: &'a ListLayouts,
     pub(super) ops: Vec<Ops>,
     /// How the list of tracers ended.
     pub(super) ops_end: End,
@@ -37,13 +38,14 @@ pub(in super::super) struct Tracing<'a> {
 }
 
 impl<'a> Tracing<'a> {
-    /// Reads the kernel's lists. A list is empty if the kernel does not describe its entries.
+    /// Reads the kernel's lists. A list is empty if the layout of its entries is not
+    /// known.
     pub(in super::super) fn look(
         expected: &'a Expected,
         state: &'a State<'a>,
         probes: &'a Probes,
+        layouts: &'a ListLayouts,
     ) -> Self {
-        let layouts = expected.reference.layouts;
         let symbol = |name: &str| {
             let offset = expected.reference.symbols.address(name)?;
             Some(state.virt_of(offset.into()))
@@ -66,6 +68,7 @@ impl<'a> Tracing<'a> {
             programs: Programs::default(),
             modules: Modules::default(),
         };
+        let ListLayouts { layouts, .. } = layouts;
         let tracers = symbol("ftrace_ops_list").zip(symbol("ftrace_list_end"));
         if let (Some(layout), Some((list, end))) = (layouts.ftrace_ops, tracers) {
             (tracing.ops, tracing.ops_end) = ops::registered(state, &layout, list, end);
@@ -80,6 +83,14 @@ impl<'a> Tracing<'a> {
             tracing.modules = Modules::loaded(state, &layout, list);
         }
         tracing
+    }
+
+    /// Why a list cannot be read; `None` if it can, or if the kernel has none.
+    pub(super) fn unreadable(&self, list: List) -> Option<&'static str> {
+        if list == List::Probes {
+            return self.probes.unreadable;
+        }
+        self.expected.reference.unnamed(list).or(self.layouts.unfit(list))
     }
 
     pub(super) fn is_inside(&self, target: Place) -> bool {
@@ -103,7 +114,7 @@ impl<'a> Tracing<'a> {
 
     /// What a function without a name means: nothing if the names of modules cannot be read.
     pub(super) fn nameless(&self, why: &'static str) -> NoCause {
-        let modules = self.expected.reference.unreadable(List::Modules);
+        let modules = self.unreadable(List::Modules);
         modules.map_or(NoCause::Unexplained(why), NoCause::NotJudged)
     }
 
