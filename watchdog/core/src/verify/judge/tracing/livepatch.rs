@@ -87,3 +87,54 @@ impl Replacement {
 fn field(base: u64, offset: u32) -> Option<u64> {
     base.checked_add(offset.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::OnceCell;
+
+    use super::super::super::{Expected, State};
+    use super::super::{ListLayouts, Probes};
+    use super::*;
+    use crate::verify::made_up::{FUNCTION, OWN, Suspect, reference};
+
+    /// The structures of a patch: `klp_ops`, and `klp_func` with room before it.
+    const OPS: u64 = OWN.0;
+    const FUNC: u64 = OWN.0 + 0x1000;
+    const NEW: u64 = OWN.0 + 0x2000;
+
+    /// The replacement of the second function, or why there is none. `stack_node` is where
+    /// `klp_func` has it, and each of `old` is an address of the structure and the image offset of
+    /// the function that it replaces.
+    fn found(stack_node: u64, old: &[(u64, u32)]) -> Result<Option<u64>, &'static str> {
+        let suspect = Suspect::new();
+        let (ops, top) = (OPS + 32, FUNC + stack_node);
+        suspect.own(OPS + 16, &[top, top]);
+        for (func, function) in old {
+            suspect.own(func + 8, &[NEW]);
+            let function = suspect.kernel.text.virt.0 + u64::from(*function);
+            suspect.own(func + u64::from(OLD_FUNC), &[function]);
+        }
+        let expected = Expected::of(reference(), 0);
+        let state = State::of(&suspect.machine, &suspect.kernel);
+        let layouts = ListLayouts::look(&expected, &state);
+        let probes = Probes::look(&expected, &state, &layouts);
+        let tracing = Tracing::look(&expected, &state, &probes, &layouts);
+        let callee = OnceCell::new();
+        let ops = Ops { at: ops, func: 0, trampoline: 0, size: 0, callee };
+        let found = fitting(&tracing, &ops, FUNCTION + 4)?;
+        Ok(found.map(|it| it.new_func))
+    }
+
+    /// Check that the replacement is found in both layouts by the function that it replaces. Check
+    /// that it is not found if it replaces another function, or if both layouts fit.
+    #[test]
+    fn both_layouts() {
+        for stack_node in [112, 200] {
+            assert_eq!(found(stack_node, &[(FUNC, FUNCTION)]), Ok(Some(NEW)));
+            assert_eq!(found(stack_node, &[(FUNC, 2 * FUNCTION)]), Err(UNFIT[0]));
+        }
+        let other = FUNC + 200 - 112;
+        assert_eq!(found(200, &[(FUNC, FUNCTION), (other, FUNCTION)]), Err(UNFIT[1]));
+        assert_eq!(found(200, &[(FUNC, 0), (other, FUNCTION)]), Ok(Some(NEW)));
+    }
+}

@@ -17,7 +17,7 @@ const INT3: u8 = 0xcc;
 #[test]
 fn arbitrary_lists() {
     let (mut wrong, mut not_judged) = (0, 0);
-    for seed in 0..200 {
+    for seed in 0..100 {
         let mut random = SmallRng::seed_from_u64(seed);
         let suspect = Suspect::new();
         let mut word = |at: u64| -> u64 {
@@ -54,5 +54,5 @@ fn arbitrary_lists() {
         wrong += opinion.wrong.len();
         not_judged += opinion.not_judged_places.len();
     }
-    assert!(wrong > 20 && not_judged > 100, "{wrong}, {not_judged}");
+    assert!(wrong > 5 && not_judged > 100, "{wrong}, {not_judged}");
 }

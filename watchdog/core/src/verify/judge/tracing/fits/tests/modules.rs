@@ -5,19 +5,24 @@ use crate::verify::reference::Module;
 
 const STEP: u64 = 0x1000;
 
-/// Offsets of a module's memory and of its symbols, and of its own address from the memory.
+/// Offsets of a module's memory and of its symbols; and of the size, the flag and the module's own
+/// address in that memory.
 #[derive(Clone, Copy)]
 struct Made {
     text: u64,
+    size: u64,
+    /// `is_rox`, or nothing.
+    flag: Option<u64>,
     owner: u64,
     kallsyms: u64,
 }
 
-/// Debian's 6.12, 6.1, and one with many options.
-const MADE: [Made; 3] = [
-    Made { text: 320, owner: 16, kallsyms: 888 },
-    Made { text: 320, owner: 24, kallsyms: 544 },
-    Made { text: 448, owner: 16, kallsyms: 1264 },
+/// Debian's 6.12, 6.1 and 7.2, and 6.13 with many options.
+const MADE: [Made; 4] = [
+    Made { text: 320, size: 8, flag: None, owner: 16, kallsyms: 888 },
+    Made { text: 320, size: 8, flag: None, owner: 24, kallsyms: 544 },
+    Made { text: 320, size: 12, flag: Some(8), owner: 16, kallsyms: 904 },
+    Made { text: 448, size: 20, flag: Some(16), owner: 24, kallsyms: 1264 },
 ];
 
 /// A kernel with two modules, and a third that is being loaded.
@@ -33,7 +38,19 @@ fn with(made: Made) -> Suspect {
             continue;
         }
         suspect.own(at(n) + 24, &[u64::from_le_bytes(*b"made_up\0")]);
-        suspect.own(at(n) + made.text, &[CODE + n * STEP, 0x800]);
+        put(&suspect, at(n) + made.text, CODE + n * STEP);
+        let size = made.text + made.size;
+        let half = |at: u64, word: u32| {
+            suspect.machine.write(at - OWN.0 + OWN.1, &word.to_le_bytes());
+        };
+        half(at(n) + size, 0x800);
+        if let Some(flag) = made.flag {
+            half(at(n) + made.text + flag, 1);
+        }
+        if (made.size, made.owner) == (8, 24) {
+            // `text_size`, `ro_size` and `ro_after_init_size`.
+            [12, 16, 20].into_iter().for_each(|other| half(at(n) + made.text + other, 0x400));
+        }
         suspect.own(at(n) + made.text + made.owner, &[at(n)]);
         let symbols = at(n) + made.kallsyms + 8;
         suspect.own(symbols - 8, &[symbols, CODE, 7, CODE + 0x100]);
@@ -50,7 +67,7 @@ fn layout(made: Made) -> Module {
         list: 8,
         name: 24,
         base: made.text as u32,
-        size: made.text as u32 + 8,
+        size: (made.text + made.size) as u32,
         kallsyms: made.kallsyms as u32,
         symtab: 0,
         num_symtab: 8,
