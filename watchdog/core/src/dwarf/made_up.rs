@@ -10,7 +10,7 @@ use gimli::{
     Format, LittleEndian, SectionId,
 };
 
-use super::Sections;
+use super::sections::Sections;
 
 /// A unit that is written.
 pub(crate) struct MadeUp(DwarfUnit);

@@ -5,7 +5,7 @@ use gimli::{
     DebugStrOffsetsBase, DebuggingInformationEntry, DwTag, LittleEndian, UnitHeader, UnitOffset,
 };
 
-use super::{Sections, Slice};
+use super::sections::{Sections, Slice};
 
 type Entry<'a> = DebuggingInformationEntry<Slice<'a>>;
 

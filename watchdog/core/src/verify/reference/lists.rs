@@ -38,8 +38,8 @@ const TRACERS: Facts = Facts {
     variables: &["ftrace_ops_list", "ftrace_list_end"],
     structures: "`struct ftrace_ops`",
     unfit: [
-        "no type information for `struct ftrace_ops`, and no known layout fits the kernel's list",
-        "no type information for `struct ftrace_ops`, and several known layouts fit the kernel's list",
+        "no type information for `struct ftrace_ops`, and no known layout fits its list",
+        "no type information for `struct ftrace_ops`, and several known layouts fit its list",
     ],
     no_variable: "no symbol `ftrace_ops_list` (CONFIG_KALLSYMS_ALL)",
 };
@@ -49,8 +49,8 @@ const PROBES: Facts = Facts {
     variables: &["kprobe_table"],
     structures: "`struct kprobe`",
     unfit: [
-        "no type information for `struct kprobe`, and no known layout fits the kernel's list",
-        "no type information for `struct kprobe`, and several known layouts fit the kernel's list",
+        "no type information for `struct kprobe`, and no known layout fits its list",
+        "no type information for `struct kprobe`, and several known layouts fit its list",
     ],
     no_variable: "no symbol `kprobe_table` (CONFIG_KALLSYMS_ALL)",
 };
@@ -60,8 +60,8 @@ const PROGRAMS: Facts = Facts {
     variables: &["bpf_kallsyms"],
     structures: "`struct bpf_ksym`",
     unfit: [
-        "no type information for `struct bpf_ksym`, and no known layout fits the kernel's list",
-        "no type information for `struct bpf_ksym`, and several known layouts fit the kernel's list",
+        "no type information for `struct bpf_ksym`, and no known layout fits its list",
+        "no type information for `struct bpf_ksym`, and several known layouts fit its list",
     ],
     no_variable: "no symbol `bpf_kallsyms` (CONFIG_KALLSYMS_ALL)",
 };
@@ -71,8 +71,8 @@ const MODULES: Facts = Facts {
     variables: &["modules"],
     structures: "`struct module`",
     unfit: [
-        "no type information for `struct module`, and no known layout fits the kernel's list",
-        "no type information for `struct module`, and several known layouts fit the kernel's list",
+        "no type information for `struct module`, and no known layout fits its list",
+        "no type information for `struct module`, and several known layouts fit its list",
     ],
     no_variable: "no symbol `modules` (CONFIG_KALLSYMS_ALL)",
 };

@@ -79,7 +79,8 @@ pub struct Reference {
     pub gates: Vec<Gate>,
     /// The kernel's symbols.
     pub symbols: ImageSymbols,
-    /// Field offsets of the kernel's structures, as far as type or debug information describes them.
+    /// Field offsets of the kernel's structures, as far as type information (or an image's debug
+    /// information) describes them.
     pub layouts: Layouts,
     /// What cannot be judged by this reference, whatever the kernel's memory holds.
     pub not_judged: Vec<NotJudged>,

@@ -7,12 +7,10 @@ use std::ops::Range;
 
 use super::super::branch::{INT3, JMP, decode};
 use super::super::{Expected, State, Wrong};
-use super::fits::ListLayouts;
+use super::fits::{ListLayouts, buckets};
 use super::lists::{MAX_ENTRIES, MAX_NAMED, circular};
 use crate::verify::reference::{Kprobe, List};
 
-/// Buckets of `kprobe_table` (`KPROBE_TABLE_SIZE`).
-const BUCKETS: usize = 64;
 /// Bytes of the jump of an optimised probe.
 const JUMP_BYTES: u32 = 5;
 /// Handlers of one place that are read: one more than are named.
@@ -28,20 +26,6 @@ pub(in super::super) struct Probe {
     optimized: Option<([u8; 4], u64)>,
     /// Virtual addresses of the functions that the probe calls.
     pub(super) handlers: Vec<u64>,
-}
-
-/// The buckets of the kernel's table that hold probes: the virtual address of each, and that of its
-/// first probe.
-pub(super) fn buckets(expected: &Expected, state: &State<'_>) -> Vec<(u64, u64)> {
-    let table = expected.reference.symbols.address("kprobe_table");
-    let heads = table.and_then(|table| state.image_part(table, BUCKETS * 8));
-    let (heads, _) = heads.as_deref().unwrap_or_default().as_chunks();
-    let buckets = heads.iter().enumerate().filter_map(|(n, first)| {
-        let bucket = i64::from(table?).checked_add(i64::try_from(n.checked_mul(8)?).ok()?)?;
-        let first = u64::from_le_bytes(*first);
-        (first != 0).then(|| (state.virt_of(bucket), first))
-    });
-    buckets.collect()
 }
 
 /// All probes by image offset.

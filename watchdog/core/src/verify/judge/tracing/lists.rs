@@ -103,8 +103,8 @@ impl Record {
         Some(Self(state.at(at, length.filter(|length| *length <= MAX_RECORD)?)?.bytes))
     }
 
-    /// Reads up to `most` bytes of the structure at virtual address `at`; fewer if a page behind the
-    /// first one is not mapped.
+    /// Reads up to `most` bytes of the structure at virtual address `at`; fewer if a page is not
+    /// mapped.
     pub(super) fn prefix(state: &State<'_>, at: u64, most: usize) -> Self {
         let mut bytes = Vec::new();
         while let Some(rest) = most.checked_sub(bytes.len()).filter(|rest| *rest > 0) {

@@ -17,8 +17,8 @@ const LAYOUTS: [Livepatch; 2] = [
     Livepatch { func_stack: 16, fops: 32, stack_node: 200, new_func: 8 },
 ];
 const UNFIT: [&str; 2] = [
-    "no type information for `struct klp_func`, and no known layout fits the patched function",
-    "no type information for `struct klp_func`, and several known layouts fit the patched function",
+    "no type information for `struct klp_func`, and no known layout fits the patch",
+    "no type information for `struct klp_func`, and several known layouts fit the patch",
 ];
 
 /// The cause of a livepatch at the function entry at image offset `at`: the replacement function.

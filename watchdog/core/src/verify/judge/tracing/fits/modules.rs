@@ -11,7 +11,7 @@
 
 use super::super::super::State;
 use super::super::lists::Record;
-use super::{Fit, is_code, is_name, linked, only};
+use super::fit::{Fit, is_code, is_name, linked, only};
 use crate::memory::PAGE_SIZE;
 use crate::verify::reference::{Module, Unfit};
 

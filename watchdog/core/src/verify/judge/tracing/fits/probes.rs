@@ -7,9 +7,11 @@
 
 use super::super::super::{Expected, State};
 use super::super::lists::Record;
-use super::{EXAMINED, Fit, is_code};
+use super::fit::{EXAMINED, Fit, is_code};
 use crate::verify::reference::{Kprobe, Unfit};
 
+/// Buckets of `kprobe_table` (`KPROBE_TABLE_SIZE`).
+const BUCKETS: usize = 64;
 const LIST: u32 = 16;
 const ADDR: u32 = 40;
 const PRE_HANDLER: u32 = 64;
@@ -36,6 +38,20 @@ fn layout(expected: &Expected) -> Option<Kprobe> {
         opcode,
         optimized: has("optprobe_template_entry").then_some(optimized),
     })
+}
+
+/// The buckets of the kernel's table that hold probes: the virtual address of each, and that of its
+/// first probe.
+pub(in super::super) fn buckets(expected: &Expected, state: &State<'_>) -> Vec<(u64, u64)> {
+    let table = expected.reference.symbols.address("kprobe_table");
+    let heads = table.and_then(|table| state.image_part(table, BUCKETS * 8));
+    let (heads, _) = heads.as_deref().unwrap_or_default().as_chunks();
+    let buckets = heads.iter().enumerate().filter_map(|(n, first)| {
+        let bucket = i64::from(table?).checked_add(i64::try_from(n.checked_mul(8)?).ok()?)?;
+        let first = u64::from_le_bytes(*first);
+        (first != 0).then(|| (state.virt_of(bucket), first))
+    });
+    buckets.collect()
 }
 
 /// The layout that fits the probes in the buckets of a table: the virtual address of each bucket,

@@ -5,7 +5,7 @@
 
 use super::super::super::State;
 use super::super::lists::Record;
-use super::{Fit, is_code, is_name, linked, only};
+use super::fit::{Fit, is_code, is_name, linked, only};
 use crate::verify::reference::{BpfKsym, Unfit};
 
 const NAME: u32 = 16;

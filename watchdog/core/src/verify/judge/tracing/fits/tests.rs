@@ -8,8 +8,9 @@ mod programs;
 mod tracers;
 
 use super::super::super::State;
-use super::*;
+use super::fit::Fit;
 use crate::verify::made_up::{OWN, Suspect};
+use crate::verify::reference::Unfit;
 
 /// Code outside the image, and an address of the made-up kernel that is not mapped.
 const CODE: u64 = OWN.0;

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use super::super::super::State;
 use super::super::lists::{End, Record, follow};
-use super::{EXAMINED, Fit, is_code, only};
+use super::fit::{EXAMINED, Fit, is_code, only};
 use crate::verify::reference::{FtraceOps, Unfit};
 
 const FUNC: u32 = 0;

@@ -1,4 +1,4 @@
-use super::super::modules;
+use super::super::modules::modules;
 use super::*;
 use crate::verify::made_up::MODULES;
 use crate::verify::reference::Module;

@@ -1,5 +1,5 @@
 use super::super::super::super::Expected;
-use super::super::probes;
+use super::super::probes::probes;
 use super::*;
 use crate::verify::made_up::{PROBES, reference};
 use crate::verify::reference::{ImageSymbols, Kprobe};

@@ -1,4 +1,4 @@
-use super::super::programs;
+use super::super::programs::programs;
 use super::*;
 use crate::verify::made_up::PROGRAMS;
 use crate::verify::reference::BpfKsym;

@@ -1,4 +1,4 @@
-use super::super::tracers;
+use super::super::tracers::tracers;
 use super::*;
 use crate::verify::made_up::TRACERS;
 use crate::verify::reference::FtraceOps;

@@ -1,4 +1,4 @@
-use super::made_up::{MadeUp, content};
+use super::super::made_up::{MadeUp, content};
 use super::*;
 
 fn all(sections: &Sections<'_>) -> Fields {
@@ -6,7 +6,7 @@ fn all(sections: &Sections<'_>) -> Fields {
 }
 
 /// Check that fields are found in both versions: behind typedefs, in anonymous members, in the
-/// first element of an array. Check that a declaration, a similar name and a bit field do not count.
+/// first element of an array. A declaration, a similar name and a bit field must not count.
 #[test]
 fn fields_of_structures() {
     for version in [4, 5] {
@@ -100,4 +100,32 @@ fn ends_when_all_is_found() {
         search.all_units(&good.sections(), units);
         assert_eq!(search.found.len(), found);
     }
+}
+
+/// Check that names by number are found, as clang writes them in version 5.
+#[test]
+fn names_by_number() {
+    let abbreviations = [
+        // A unit with the base of its names; a structure; a member; a number.
+        &[1, 0x11, 1, 0x72, 0x17, 0, 0, 2, 0x13, 1, 3, 0x25, 0, 0][..],
+        &[3, 0x0d, 0, 3, 0x25, 0x49, 0x13, 0x38, 0x0b, 0, 0, 4, 0x24, 0, 0x0b, 0x0b, 0, 0, 0],
+    ];
+    let info = [
+        // The length, version 5, a unit of code, addresses of eight bytes.
+        &[26, 0, 0, 0, 5, 0, 1, 8, 0, 0, 0, 0][..],
+        // The unit; a number of eight bytes, at 17; the structure; its member at 40.
+        &[1, 12, 0, 0, 0, 4, 8, 2, 0, 3, 1, 17, 0, 0, 0, 40, 0, 0],
+    ];
+    let (info, abbreviations) = (info.concat(), abbreviations.concat());
+    let offsets = [16, 0x5_0000, 99, 0, 7].map(u32::to_le_bytes).concat();
+    let sections = Sections {
+        info: &info,
+        abbreviations: &abbreviations,
+        strings: b"kprobe\0addr\0",
+        string_offsets: &offsets,
+        ..Sections::default()
+    };
+    assert_eq!(all(&sections).offset("kprobe", "addr", 8), Some(40));
+    let other = Sections { string_offsets: &offsets[..16], ..sections };
+    assert_eq!(all(&other).offset("kprobe", "addr", 8), None);
 }
