@@ -10,8 +10,8 @@ use watchdog_tests::livepatch;
 use watchdog_tests::lone::Lone;
 use watchdog_tests::toggles::{MODULES, Toggles};
 
-/// What changes the kernel's text, one or more of each list.
-const ON: [&str; 9] = [
+/// What changes the kernel's text, one or more of each list; and parts of causes by it.
+const FEW: [&str; 9] = [
     "module loop",
     "module kvm_amd",
     "livepatch",
@@ -22,6 +22,11 @@ const ON: [&str; 9] = [
     "fentry of vfs_read",
     "LSM file_open",
 ];
+const BY_FEW: [&str; 3] = ["replacement [watchdog_livepatch]", "function_trace_call", "bpf_prog_"];
+/// Tracers of all functions, which use the hash of `global_ops`.
+const MORE: [&str; 2] = ["stack tracer", "function_graph tracer"];
+const BY_MORE: [&str; 2] = ["ftrace_graph_func", "stack_trace_call"];
+
 /// Where `struct ftrace_ops` may have its `func_hash`.
 const FUNC_HASHES: std::ops::Range<u32> = 64..300;
 const LOCAL_HASH: u64 = 40;
@@ -46,22 +51,35 @@ fn lists_without_types(kernel: &str) -> Result<()> {
     }
     let lone = machine.boot()?;
     let mut toggles = Toggles::new(lone.node(), 1)?;
-    for name in ON {
-        toggles.flip_named(name)?;
-    }
     let described = Baseline::of_image(lone.image())?;
     let mut reference = (*described.reference).clone();
     let by_types = reference.layouts;
     reference.layouts = Layouts::default();
     ensure!(reference.undescribed().len() == 4, "{:?}", reference.undescribed());
     let undescribed = Baseline { reference: Arc::new(reference), ..described.clone() };
-    lone.paused(&described, |memory, located| {
+    for (on, names) in [(&FEW[..], &BY_FEW[..]), (&MORE[..], &BY_MORE[..])] {
+        for name in on {
+            toggles.flip_named(name)?;
+        }
+        is_judged_alike(&lone, [&described, &undescribed], by_types, names)?;
+    }
+    Ok(())
+}
+
+/// Check one moment of a kernel by a baseline with its layouts and one without them.
+fn is_judged_alike(
+    lone: &Lone,
+    [described, undescribed]: [&Baseline; 2],
+    by_types: Layouts,
+    names: &[&str],
+) -> Result<()> {
+    lone.paused(described, |memory, located| {
         let sweep = |baseline: &Baseline| {
             Ok::<_, anyhow::Error>(
                 Verifier::new(baseline.clone(), located).sweep(memory, located, 100)?,
             )
         };
-        let with = sweep(&described)?;
+        let with = sweep(described)?;
         if with.pending > 0 {
             return Ok(None);
         }
@@ -73,17 +91,17 @@ fn lists_without_types(kernel: &str) -> Result<()> {
         let distance = located.text.virt.0.wrapping_sub(reference.link_address);
         let expected = Expected::of(reference, distance);
         let fitting = ListLayouts::look(&expected, &State::of(memory, located)).layouts;
-        println!("{kernel} | {fitting:?}");
+        println!("{fitting:?}");
         ensure!(fitting == Layouts { livepatch: None, ..by_types }, "{fitting:?} != {by_types:?}");
 
-        let without = sweep(&undescribed)?;
-        println!("{kernel} | {} by {:?}", without.verdict, causes(&without));
+        let without = sweep(undescribed)?;
+        println!("{} by {:?}", without.verdict, causes(&without));
         ensure!(without.verdict == Verdict::Instrumented, "{:#x?}", without.unexplained);
         ensure!(without.unexplained_total == 0, "{:#x?}", without.unexplained);
         ensure!(causes(&without) == causes(&with), "{:?} != {:?}", causes(&without), causes(&with));
         ensure!(reasons(&without) == reasons(&with), "{:?}", reasons(&without));
-        for name in ["replacement [watchdog_livepatch]", "function_trace_call", "bpf_prog_"] {
-            let is_named = causes(&without).iter().any(|(cause, _)| cause.contains(name));
+        for name in names {
+            let is_named = causes(&without).iter().any(|(cause, _)| cause.contains(*name));
             ensure!(is_named, "{name} is not named: {:?}", causes(&without));
         }
 
@@ -106,10 +124,10 @@ fn lists_without_types(kernel: &str) -> Result<()> {
         {
             let was = read(at)?;
             lone.ram().write(at, &u64::to_le_bytes(word))?;
-            let swept = sweep(&undescribed);
+            let swept = sweep(undescribed);
             lone.ram().write(at, &was.to_le_bytes())?;
             let swept = swept?;
-            println!("{kernel} | {} without {structure}: {:?}", swept.verdict, swept.not_judged);
+            println!("{} without {structure}: {:?}", swept.verdict, swept.not_judged);
             ensure!(swept.unexplained_total == 0, "{structure}: {:#x?}", swept.unexplained);
             ensure!(swept.verdict == Verdict::Instrumented, "{structure}: {}", swept.verdict);
             let is_named = |it: &&watchdog_core::verify::NotJudged| {
