@@ -21,6 +21,7 @@
 //! | [`attack_module`] | a module of node 0 that writes as drivers do |
 //! | [`errno`] | results of system calls, for the attack programs |
 //! | [`host_watch`] | the watchdog on the host, over the machine's memory |
+//! | [`nameless`] | images whose symbols are taken away |
 //! | [`cases`] | what the watchdog must do on the machine |
 
 pub mod agent;
@@ -43,6 +44,7 @@ pub mod lone;
 pub mod machine;
 pub mod mailbox;
 mod module;
+pub mod nameless;
 pub mod node_kernel;
 pub mod overlay;
 pub mod service;

@@ -291,6 +291,14 @@ impl Lone {
         }
     }
 
+    /// Returns the physical address of the kernel's text, by this image.
+    ///
+    /// # Errors
+    /// If the kernel is not located, or the image is not of this kernel.
+    pub fn text(&self, image: &Path) -> Result<u64> {
+        self.paused(&Baseline::of_image(image)?, |_, kernel| Ok(Some(kernel.text.phys.0)))
+    }
+
     /// Locates the kernel that fits a baseline.
     fn locate(&self, memory: &RawImage, baseline: &Baseline) -> Result<Located> {
         let found = locate::locate(memory, memory.ranges(), &Search::default(), &mut |_, _| ())?;

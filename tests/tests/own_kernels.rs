@@ -75,11 +75,8 @@ fn fresh_traced_and_changed() -> Result<()> {
 /// Boots a kernel with these words on its command line, and judges it in each state.
 fn judged(name: &str, form: &str) -> Result<()> {
     let lone = Lone::of(name)?.append(form).boot()?;
-    // An image without symbols is judged by the vmlinux of the same build.
-    let vmlinux = cache::kernels().join(name).join("vmlinux");
-    let image = if has(name, "CONFIG_KALLSYMS")? { lone.image() } else { &vmlinux };
     let judge = |state: &str| -> Result<Sweep> {
-        let swept = lone.judge(image)?;
+        let swept = lone.judge(lone.image())?;
         println!(
             "{name} {form} {state} | {}, {:?}; causes {:?}; not judged: {:?}",
             swept.verdict, swept.sites, swept.causes, swept.not_judged

@@ -41,7 +41,7 @@ impl Disassembler {
     /// function. Every call must pass the same text. Decoding continues from the last place in the
     /// same function, because a function may contain thousands of places.
     pub(super) fn boundary(&mut self, symbols: &ImageSymbols, text: &[u8], at: u32) -> u32 {
-        let start = symbols.lookup(at).map_or(at, |(_, offset)| at.saturating_sub(offset));
+        let start = symbols.start_before(at).unwrap_or(at);
         let code = text.get(start as usize..at.saturating_add(1) as usize).unwrap_or_default();
         if code.len() > MAX_FUNCTION {
             return at;

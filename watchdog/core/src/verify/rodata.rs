@@ -88,7 +88,9 @@ impl RodataWatch {
         let linked = rodata.take_moved(distance);
         let symbols = &reference.symbols;
         let range = |start: &str, end: &str| Some(symbols.address(start)?..symbols.address(end)?);
-        let variable = range("__start_ro_after_init", "__end_ro_after_init").unwrap_or_default();
+        // Without symbols, `__ro_after_init` may be anywhere in its section.
+        let variable = range("__start_ro_after_init", "__end_ro_after_init");
+        let variable = variable.or_else(|| symbols.section(".rodata")).unwrap_or_default();
         let page = |at: u32| at.checked_sub(offset).map(|at| at as usize / PAGE);
         let calls = SYSTEM_CALLS.iter().filter_map(|name| page(symbols.address(name)?));
         // A table of about 450 pointers reaches into the next page.

@@ -1,6 +1,7 @@
 //! The text that a located kernel should have: its reference, moved to where KASLR put the kernel.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 
 use super::branch::Place;
 use super::cfi::Cfi;
@@ -28,6 +29,8 @@ pub struct Expected {
     /// The forms of checks of control-flow integrity, if the kernel rewrites them.
     pub(super) cfi: Option<Cfi>,
     pub(super) sites: Vec<Site>,
+    /// The functions that never return, once they are needed.
+    pub(super) dead_ends: OnceLock<BTreeSet<u32>>,
     /// Whether the kernel may write the NOPs of [`super::old_nops`].
     pub(super) has_old_nops: bool,
 }
@@ -116,10 +119,8 @@ impl Expected {
 
     /// Whether an instruction of the linked text begins at this image offset.
     pub(super) fn is_instruction(&self, offset: u32) -> bool {
-        let function = self.reference.symbols.lookup(offset);
-        let start = function.and_then(|(_, distance)| {
-            offset.checked_sub(distance).filter(|_| distance <= MAX_FUNCTION)
-        });
+        let start = self.reference.symbols.start_before(offset);
+        let start = start.filter(|start| offset.abs_diff(*start) <= MAX_FUNCTION);
         start.is_some_and(|start| instruction_at(&self.text, start, offset).0 == offset)
     }
 

@@ -7,6 +7,7 @@
 mod agreement;
 #[cfg(test)]
 mod beyond_tests;
+mod bodies;
 mod branch;
 #[cfg(test)]
 mod branch_tests;
@@ -28,6 +29,7 @@ mod prepare;
 mod rules;
 mod site;
 mod sites;
+mod starts;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Prepares the expected text: moves the reference and lists all sites.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::cfi::Cfi;
 use super::counting::Counting;
@@ -33,6 +33,7 @@ impl Expected {
             counting: None,
             cfi,
             sites: Vec::new(),
+            dead_ends: OnceLock::new(),
         };
         expected.counting = counting.map(|counting| {
             let entries = counting_places::entries(&expected, &counting);

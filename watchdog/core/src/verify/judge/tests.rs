@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+mod nameless;
 mod returns;
 mod static_calls;
 

@@ -4,18 +4,12 @@
 use std::collections::HashMap;
 
 use super::State;
-use crate::verify::reference::ImageSymbols;
+use crate::verify::reference::{ImageSymbols, REGISTERS};
 
 /// Bytes of a cache line.
 const CACHE_LINE: u64 = 64;
 /// The bit of an address that is set in the upper half of a cache line.
 pub(super) const UPPER_HALF: u64 = CACHE_LINE / 2;
-
-/// Names of the registers that indirect branches use, by number.
-const REGISTERS: [&str; 16] = [
-    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
-    "r14", "r15",
-];
 
 /// The use of a thunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use super::read::Table;
-use super::{ImageSymbols, ReferenceError, Trampoline};
+use super::{ImageSymbols, ReferenceError, Trampoline, nameless};
 use crate::image::KernelImage;
 
 /// Fewest entries of a table. Fewer could be other data.
@@ -30,16 +30,18 @@ impl ImageSymbols {
     /// data too. What neither names is derived.
     ///
     /// # Errors
-    /// [`ReferenceError`] if it has no symbols at all, or its text lies elsewhere by its symbols.
+    /// [`ReferenceError`] if its text lies elsewhere by its symbols, or if it has none and is too
+    /// old to be judged without them.
     pub(super) fn of_image(image: &KernelImage) -> Result<Self, ReferenceError> {
         let own = || Self::from_ascending(image.symbols.iter().cloned());
         let symbols = match Self::of_kallsyms(image) {
-            Ok(symbols) if symbols.has_data() => return Ok(symbols),
-            Ok(symbols) => {
+            Ok(Some(symbols)) if symbols.has_data() => return Ok(symbols),
+            Ok(Some(symbols)) => {
                 let own = own();
                 if own.has_data() { own } else { symbols }
             }
-            Err(_) if !image.symbols.is_empty() => own(),
+            Ok(None) | Err(_) if !image.symbols.is_empty() => own(),
+            Ok(None) => return nameless::symbols(image),
             Err(error) => return Err(error),
         };
         if symbols.has_data() {
@@ -52,7 +54,7 @@ impl ImageSymbols {
 }
 
 /// Adds the symbols that can be derived, to `symbols` that lack data.
-fn with_derived(image: &KernelImage, symbols: &ImageSymbols) -> ImageSymbols {
+pub(super) fn with_derived(image: &KernelImage, symbols: &ImageSymbols) -> ImageSymbols {
     let shapes = Shapes { image, symbols, text: text_size(image) };
     let mut derived: Vec<(u8, String, u32)> = Vec::new();
     let tables: [(&str, usize, IsEntry<'_>); 3] = [
@@ -75,11 +77,7 @@ fn with_derived(image: &KernelImage, symbols: &ImageSymbols) -> ImageSymbols {
     for (name, found) in variables {
         derived.extend(found.map(|at| (b'D', name.to_owned(), at)));
     }
-    let named = symbols.iter().map(|(name, kind, at)| (kind, name.to_owned(), at));
-    let mut all: Vec<(u8, String, u32)> = named.chain(derived).collect();
-    // The sort is stable: at one place, a name of the image comes first.
-    all.sort_by_key(|(.., at)| *at);
-    ImageSymbols::from_ascending(all)
+    symbols.with(derived)
 }
 
 fn text_size(image: &KernelImage) -> u32 {
@@ -352,13 +350,5 @@ mod tests {
         let mut twice = kernel(COUNT);
         twice.section(".data").bytes = (TEXT + u64::from(THUNK)).to_le_bytes().repeat(2);
         assert_eq!(derived(&twice).address("x86_return_thunk"), None);
-    }
-
-    /// Check that an image without any symbols is refused with what to give.
-    #[test]
-    fn no_symbols() {
-        let image = KernelImage::lay_out(&Elf::kernel().build()).unwrap();
-        let error = ImageSymbols::of_image(&image).unwrap_err().to_string();
-        assert!(error.contains("CONFIG_KALLSYMS") && error.contains("vmlinux"), "{error}");
     }
 }

@@ -3,6 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Names of the registers that indirect branches use, by number.
+pub(in crate::verify) const REGISTERS: [&str; 16] = [
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
+    "r14", "r15",
+];
+
 /// An entry of `.altinstructions` (`struct alt_instr`, arch/x86/include/asm/alternative.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alternative {

@@ -77,6 +77,10 @@ const MODULES: Facts = Facts {
     no_variable: "no symbol `modules` (CONFIG_KALLSYMS_ALL)",
 };
 
+/// Reported for the lists of a kernel whose image has no symbols, with which it has the lists or
+/// lacks them.
+const NO_SYMBOLS: &str = "the image has no symbols (CONFIG_KALLSYMS)";
+
 impl List {
     const ALL: [Self; 4] = [Self::Tracers, Self::Probes, Self::Programs, Self::Modules];
 
@@ -114,6 +118,9 @@ impl Reference {
     /// Why a list of the kernel cannot be found; `None` if it can, or if the kernel has none.
     pub(in crate::verify) fn unnamed(&self, list: List) -> Option<&'static str> {
         let facts = list.facts();
+        if self.symbols.is_nameless() {
+            return Some(NO_SYMBOLS);
+        }
         let is_missing = !self.names(&facts);
         (is_missing && self.symbols.address(facts.function).is_some()).then_some(facts.no_variable)
     }

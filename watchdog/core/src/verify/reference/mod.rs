@@ -3,6 +3,7 @@
 //!
 //! All places are image offsets: bytes from `_stext`, where the image begins.
 
+mod carried;
 mod derived;
 mod entries;
 mod error;
@@ -12,11 +13,13 @@ mod known_tables;
 mod layouts;
 mod learned;
 mod lists;
+mod nameless;
 mod patch_tables;
 mod read;
 mod symbols;
 mod tables;
 
+pub(in crate::verify) use entries::REGISTERS;
 pub use entries::{
     Alternative, ConstantKind, JumpLabel, KnownSymbols, ParavirtSite, RuntimeConstant, StaticCall,
     Trampoline,
@@ -107,7 +110,8 @@ impl Reference {
         let replacements = image
             .section(".altinstr_replacement")
             .ok_or_else(|| ReferenceError("has no `.altinstr_replacement`".to_owned()))?;
-        let rodata = rodata_bounds(&symbols).unwrap_or((size, 0));
+        let rodata = rodata_bounds(&symbols).or_else(|| nameless::rodata(image, &symbols));
+        let rodata = rodata.unwrap_or((size, 0));
         let not_judged = without_data(&symbols);
         let mut reference = Self {
             release: vendor.release().to_owned(),
@@ -140,7 +144,10 @@ impl Reference {
         let tables = self.tables.unknown.iter().map(|table| NotJudged {
             mechanism: table.name.clone(),
             sites: u32::try_from(table.sites.len()).unwrap_or(u32::MAX),
-            why: format!("this version does not know the patch table {}", table.name),
+            why: match known_tables::known(&table.name) {
+                Some(_) => format!("the image has no symbols that say where {} lead", table.name),
+                None => format!("this version does not know the patch table {}", table.name),
+            },
         });
         let lists = self.unnamed_lists().map(|(mechanism, why)| NotJudged {
             mechanism: mechanism.to_owned(),
@@ -163,17 +170,24 @@ impl Piece {
     }
 }
 
+const CALLS_AND_GATES: &str = "system-call tables and interrupt gates";
+
 /// What is not judged if the image does not name its data.
 fn without_data(symbols: &ImageSymbols) -> Vec<NotJudged> {
     const WHY: &str = "the image does not name its data (the kernel was built without \
                        CONFIG_KALLSYMS_ALL). A vmlinux of the same build, not stripped, does";
-    const PARTS: [&str; 2] = ["read-only data", "system-call tables and interrupt gates"];
+    const PARTS: [&str; 2] = ["read-only data", CALLS_AND_GATES];
     if symbols.has_data() {
         return Vec::new();
     }
-    let not_judged =
-        |part: &str| NotJudged { mechanism: part.to_owned(), sites: 0, why: WHY.to_owned() };
-    PARTS.map(not_judged).into()
+    let parts =
+        if symbols.is_nameless() { nameless::NOT_JUDGED } else { PARTS.map(|part| (part, WHY)) };
+    let not_judged = |(part, why): (&str, &str)| NotJudged {
+        mechanism: part.to_owned(),
+        sites: 0,
+        why: why.to_owned(),
+    };
+    parts.map(not_judged).into()
 }
 
 /// The tables of an image whose entries lead into its text: those that rules know, those that are

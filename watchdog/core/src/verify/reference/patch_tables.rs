@@ -131,8 +131,9 @@ fn sites(places: &[u32], symbols: &ImageSymbols, text: &[u8]) -> Vec<(u32, u8)> 
     // Decoding continues from the last place in the same function.
     let mut last: Option<(u32, u32)> = None;
     let site = |at: &u32| {
-        let distance = symbols.lookup(*at).map_or(0, |(_, distance)| distance);
-        let function = if distance > MAX_FUNCTION { *at } else { at.checked_sub(distance)? };
+        let function =
+            symbols.start_before(*at).filter(|start| at.abs_diff(*start) <= MAX_FUNCTION);
+        let function = function.unwrap_or(*at);
         let from = last.filter(|(of, _)| *of == function).map_or(function, |(_, begin)| begin);
         let (begin, length) = instruction_at(text, from, *at);
         last = Some((function, begin));

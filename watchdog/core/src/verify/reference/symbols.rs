@@ -1,20 +1,18 @@
 //! A kernel's symbols by image offset.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
-use super::ReferenceError;
-use crate::image::KernelImage;
-use crate::locate::{Budget, Symbols, kallsyms};
-use crate::memory::{Memory, PhysAddr, PhysRange, RangeSet, ReadError, VirtAddr};
+use crate::locate::Symbols;
+use crate::memory::VirtAddr;
 
 /// Largest symbol offset that is stored. Images have up to 1 GiB.
 const MAX_OFFSET: u64 = 1 << 30;
 /// Largest total length of all names in bytes. Distribution kernels have about 5 MB.
 const MAX_NAMES: usize = 32 << 20;
-/// Reported for an image without symbols. `symbol_valid` of scripts/kallsyms.c and `strip` decide.
-const NO_SYMBOLS: &str = "has no symbol table that parses: it was built without CONFIG_KALLSYMS, \
-                          and has no symbols of its own. Give the vmlinux of the same build, not \
-                          stripped";
+/// The name of the text in an image without symbols. It begins at image offset 0.
+const TEXT: &str = "text";
 /// Number of symbols at one offset that are searched for a function.
 const MAX_ALIASES: usize = 16;
 
@@ -56,38 +54,31 @@ impl From<Stored> for ImageSymbols {
 }
 
 impl ImageSymbols {
+    /// The type letter of a section's start, in an image without symbols.
+    pub(super) const SECTION: u8 = b'S';
+
+    /// Adds symbols in any order. At one place, those that are there already come first.
+    #[must_use]
+    pub(super) fn with(&self, more: Vec<(u8, String, u32)>) -> Self {
+        let named = self.iter().map(|(name, kind, at)| (kind, name.to_owned(), at));
+        let mut all: Vec<(u8, String, u32)> = named.chain(more).collect();
+        all.sort_by_key(|(.., at)| *at);
+        Self::from_ascending(all)
+    }
+
+    /// Whether the image has no symbols. Its functions are known without their names.
+    #[must_use]
+    pub fn is_nameless(&self) -> bool {
+        self.by_name.first().is_some_and(|first| self.name(*first as usize).is_empty())
+    }
+
     /// Whether variables and the bounds of data are named.
     pub(super) fn has_data(&self) -> bool {
         self.address("__start_rodata").is_some() && self.address("__end_rodata").is_some()
     }
 
-    /// Reads the symbols that the image itself carries for kallsyms.
-    pub(super) fn of_kallsyms(image: &KernelImage) -> Result<Self, ReferenceError> {
-        let rodata = image
-            .section(".rodata")
-            .ok_or_else(|| ReferenceError("has no `.rodata`".to_owned()))?;
-        let flat = Flat::of(image);
-        let mut budget = Budget::for_memory(image.all().len() as u64);
-        let first = flat.base.0.wrapping_add(rodata.offset.into());
-        let end = first.wrapping_add(rodata.size.into());
-        let range = PhysRange::new(PhysAddr(first), PhysAddr(end));
-        let claim = range
-            .and_then(|range| kallsyms::find(&flat, range, &mut budget))
-            .ok_or_else(|| ReferenceError(NO_SYMBOLS.to_owned()))?;
-        let is_elsewhere = claim.phys.is_some_and(|phys| phys != flat.base);
-        if is_elsewhere || claim.size != image.vendor.text_size() {
-            let of_section = image.vendor.text_size();
-            let beginning = if is_elsewhere { "begins elsewhere" } else { "begins there" };
-            return Err(ReferenceError(format!(
-                "contradicts itself about where its text is: `.text` has {of_section} bytes, and \
-                 by its symbols the text {beginning} and has {} bytes",
-                claim.size
-            )));
-        }
-        Ok(Self::of(&claim.symbols, claim.virt.unwrap_or(VirtAddr(flat.base.0))))
-    }
-
-    /// Takes the symbols of a table, from `stext` on.
+    /// Takes the symbols of a table, from `stext` on. The table may be a node's, and a symbol without
+    /// a name is left out: only an image without symbols has functions without names.
     #[must_use]
     pub fn of(symbols: &Symbols, stext: VirtAddr) -> Self {
         let offset = |at: VirtAddr| {
@@ -95,7 +86,10 @@ impl ImageSymbols {
             u32::try_from(offset).ok()
         };
         Self::from_ascending(
-            symbols.iter().filter_map(|(kind, name, at)| Some((kind, name, offset(at)?))),
+            symbols
+                .iter()
+                .filter(|(_, name, _)| !name.is_empty())
+                .filter_map(|(kind, name, at)| Some((kind, name, offset(at)?))),
         )
     }
 
@@ -168,7 +162,8 @@ impl ImageSymbols {
     #[must_use]
     pub fn at(&self, offset: u32) -> Option<&str> {
         let first = self.offsets.partition_point(|have| *have < offset);
-        (self.offsets.get(first) == Some(&offset)).then(|| self.name(first))
+        let name = (self.offsets.get(first) == Some(&offset)).then(|| self.name(first));
+        name.filter(|name| !name.is_empty())
     }
 
     /// Whether a function begins at this offset, judged by the first 16 symbols there.
@@ -198,48 +193,37 @@ impl ImageSymbols {
             .filter(move |at| last.replace(*at) != Some(*at))
     }
 
-    /// The last symbol at or before an offset, and the distance to it, as in `name+0x15`.
+    /// A section, up to the next one, in an image without symbols.
+    pub(in crate::verify) fn section(&self, name: &str) -> Option<Range<u32>> {
+        let mut sections = self.iter().filter(|(_, kind, _)| *kind == Self::SECTION);
+        let (.., start) = sections.find(|(have, ..)| *have == name)?;
+        let (.., end) = sections.next()?;
+        Some(start..end)
+    }
+
+    /// Where the last symbol at or before an offset begins.
+    pub(in crate::verify) fn start_before(&self, offset: u32) -> Option<u32> {
+        let behind = self.offsets.partition_point(|have| *have <= offset);
+        self.offsets.get(behind.checked_sub(1)?).copied()
+    }
+
+    /// The last symbol at or before an offset, and the distance to it, as in `name+0x15`. In an
+    /// image without symbols, it is the section, as in `text+0x81e0`.
     #[must_use]
     pub fn lookup(&self, offset: u32) -> Option<(&str, u32)> {
-        let behind = self.offsets.partition_point(|have| *have <= offset);
-        let last = *self.offsets.get(behind.checked_sub(1)?)?;
+        let last = self.start_before(offset)?;
+        if self.is_nameless() && last != offset {
+            let behind = self.offsets.partition_point(|have| *have <= offset);
+            let kinds = self.kinds.get(..behind)?;
+            let section = kinds.iter().rposition(|kind| *kind == Self::SECTION);
+            let section = section.and_then(|n| Some((self.name(n), *self.offsets.get(n)?)));
+            let (name, start) = section.unwrap_or((TEXT, 0));
+            return Some((name, offset.checked_sub(start)?));
+        }
         let first = self.offsets.partition_point(|have| *have < last);
-        Some((self.name(first), offset.checked_sub(last)?))
-    }
-}
-
-/// A laid-out image as memory, at the address where the boot loader would put it.
-struct Flat<'a> {
-    bytes: &'a [u8],
-    base: PhysAddr,
-    ranges: RangeSet,
-}
-
-impl<'a> Flat<'a> {
-    fn of(image: &'a KernelImage) -> Self {
-        // `__START_KERNEL_map` maps physical address 0, so this is the address without KASLR.
-        let base = PhysAddr(image.vendor.text_virt().0 & 0x7fff_ffff);
-        let range = PhysRange::with_size(base, image.all().len() as u64);
-        Self { bytes: image.all(), base, ranges: range.into_iter().collect() }
-    }
-}
-
-impl Memory for Flat<'_> {
-    fn ranges(&self) -> &RangeSet {
-        &self.ranges
-    }
-
-    fn read(&self, at: PhysAddr, buffer: &mut [u8]) -> Result<(), ReadError> {
-        let start = at.checked_sub(self.base).and_then(|start| usize::try_from(start).ok());
-        let bytes = start
-            .and_then(|start| self.bytes.get(start..)?.get(..buffer.len()))
-            .ok_or_else(|| ReadError::Outside {
-                at,
-                length: buffer.len() as u64,
-                source_name: "a kernel image".to_owned(),
-            })?;
-        buffer.copy_from_slice(bytes);
-        Ok(())
+        let name = self.name(first);
+        let (name, start) = if name.is_empty() { (TEXT, 0) } else { (name, last) };
+        Some((name, offset.checked_sub(start)?))
     }
 }
 

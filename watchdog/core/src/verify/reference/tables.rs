@@ -9,6 +9,7 @@ use super::entries::{
     Alternative, ConstantKind, JumpLabel, KnownSymbols, ParavirtSite, RuntimeConstant, StaticCall,
     Trampoline,
 };
+use super::nameless;
 use super::patch_tables::{self, UnknownTable};
 use super::read::Table;
 use super::{ImageSymbols, ReferenceError};
@@ -56,16 +57,7 @@ impl Tables {
         image: &KernelImage,
         symbols: &ImageSymbols,
     ) -> Result<Self, ReferenceError> {
-        let section = |name: &str| {
-            let section = image.section(name);
-            if section.is_none() {
-                log::debug!("the image has no section `{name}`");
-            }
-            Table {
-                offset: section.map_or(0, |section| section.offset),
-                bytes: section.map_or(&[], |section| image.content(section)),
-            }
-        };
+        let section = |name: &str| section(image, name);
         let [jumps, calls, mcount] = bounds(
             symbols,
             [
@@ -86,13 +78,13 @@ impl Tables {
                     .filter_map(|entry| u32::try_from(entry.u64(0)?.checked_sub(stext)?).ok()),
             )
         };
-        let replacements = section(".altinstr_replacement");
         let size = u32::try_from(image.vendor.text_size()).unwrap_or(u32::MAX);
         let text = image.bytes(0, size).unwrap_or_default();
-        let all = patch_tables::of_image(image, symbols);
+        let mut all = patch_tables::of_image(image, symbols);
+        all.extend(nameless::unresolved(image, symbols));
         Ok(Self {
-            alternatives: alternatives(section(".altinstructions"), replacements)?,
-            paravirt: paravirt(section(".parainstructions"), stext),
+            alternatives: alternatives_of(image)?,
+            paravirt: paravirt_of(image),
             smp_locks: places(section(".smp_locks")),
             retpolines: places(section(".retpoline_sites")),
             returns: places(section(".return_sites")),
@@ -166,6 +158,25 @@ impl Tables {
             ..Self::default()
         }
     }
+}
+
+/// A section as a table; empty if the image has no such section.
+fn section<'a>(image: &'a KernelImage, name: &str) -> Table<'a> {
+    let Some(section) = image.section(name) else {
+        log::debug!("the image has no section `{name}`");
+        return Table { offset: 0, bytes: &[] };
+    };
+    Table { offset: section.offset, bytes: image.content(section) }
+}
+
+/// The alternatives of an image, ascending.
+pub(super) fn alternatives_of(image: &KernelImage) -> Result<Vec<Alternative>, ReferenceError> {
+    alternatives(section(image, ".altinstructions"), section(image, ".altinstr_replacement"))
+}
+
+/// The paravirt calls of an image, ascending.
+pub(super) fn paravirt_of(image: &KernelImage) -> Vec<ParavirtSite> {
+    paravirt(section(image, ".parainstructions"), image.vendor.text_virt().0)
 }
 
 /// Offset and size of the bytes between two symbols, for several pairs in one pass.

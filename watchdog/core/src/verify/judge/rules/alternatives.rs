@@ -5,12 +5,13 @@
 //! last entry whose condition holds, or the original with better NOPs. A processor has a feature or
 //! lacks it, so all sites that depend on it must agree.
 
+use super::super::Expected;
 use super::super::agreement::Class;
 use super::super::branch::{self, CALL, Place};
 use super::super::code::{Code, is_copy};
 use super::super::nops;
 use super::call_sites::countable;
-use super::context::{DISSENT, Rules, SiteState};
+use super::context::{DISSENT, MAY_BE_FUNCTION, Rules, SiteState};
 use crate::verify::reference::Alternative;
 
 /// `call *disp(%rip)`, which a direct call replaces (`alt_replace_call()`, since 6.8).
@@ -43,6 +44,9 @@ pub(super) fn judge(
         off.chain(on)
     };
     match *forms {
+        [] if may_be_direct_call(rules, entries, live, to) => {
+            return SiteState::NotJudged(MAY_BE_FUNCTION);
+        }
         [] => return SiteState::Unexpected("none of the forms that its entries allow"),
         // A form shows the processor's features only if no other entry makes the same form.
         [form] => {
@@ -52,7 +56,9 @@ pub(super) fn judge(
         }
         _ => {}
     }
-    if let (Some((_, is_counted)), &[Some(n)]) = (call, forms.as_slice()) {
+    // Some functions are never counted, and an image without symbols does not name them.
+    let is_exempt = matches!(call, Some((_, false))) && expected.reference.symbols.is_nameless();
+    if let (Some((_, is_counted)), &[Some(n)], false) = (call, forms.as_slice(), is_exempt) {
         let direct = entries.get(n).is_some_and(|entry| entry.direct_call);
         let vote = rules.vote(Class::CountedCall { direct }, is_counted.into());
         if vote != SiteState::Expected {
@@ -118,15 +124,29 @@ fn replaced(
 ) -> bool {
     let expected = rules.expected;
     if entry.direct_call {
-        return is_direct_call(rules, original, live, to);
+        return is_direct_call(rules, original, live, to, Expected::is_function);
     }
     let length = usize::from(entry.replacement_length);
     let Some(bytes) = expected.replacement(entry.replacement, length) else { return false };
     copied(rules, Code { bytes, at: entry.replacement }, live, to)
 }
 
-/// Whether `live` directly calls the current target of the pointer that the original calls through.
-fn is_direct_call(rules: &Rules<'_>, original: Code<'_>, live: &[u8], to: u32) -> bool {
+/// Whether `live` is a direct call to a place where a function may begin.
+fn may_be_direct_call(rules: &Rules<'_>, entries: &[Alternative], live: &[u8], to: u32) -> bool {
+    let original = Code { bytes: rules.expected.linked(to, live.len()), at: to };
+    entries.iter().any(|entry| entry.direct_call)
+        && is_direct_call(rules, original, live, to, Expected::may_be_function)
+}
+
+/// Whether `live` directly calls the current target of the pointer that the original calls through,
+/// which must be a function.
+fn is_direct_call(
+    rules: &Rules<'_>,
+    original: Code<'_>,
+    live: &[u8],
+    to: u32,
+    is_function: fn(&Expected, u32) -> bool,
+) -> bool {
     let known_symbols = &rules.expected.reference.tables.known_symbols;
     let [a, b, c, d] = match original.bytes {
         [first, second, a, b, c, d, ..] if [*first, *second] == INDIRECT_CALL => [*a, *b, *c, *d],
@@ -146,7 +166,10 @@ fn is_direct_call(rules: &Rules<'_>, original: Code<'_>, live: &[u8], to: u32) -
     if known_symbols.nop == Some(target) {
         return nops::fill(live);
     }
-    rules.expected.is_function(target)
+    if rules.expected.consists_of(target, &[]) && nops::fill(live) {
+        return true;
+    }
+    is_function(rules.expected, target)
         && branch::is(live, to, CALL, target)
         && live.get(5..).is_some_and(nops::fill)
 }

@@ -44,6 +44,10 @@ pub(in super::super) struct Rules<'a> {
 pub(super) const DISSENT: &str =
     "a form that other sites do not have: the kernel chooses one form for all";
 
+/// Reported for a branch to a place where the image does not say that a function begins.
+pub(super) const MAY_BE_FUNCTION: &str =
+    "the image has no symbols that say whether it leads to a function";
+
 impl<'a> Rules<'a> {
     /// Makes the rules for sites whose bytes were read at one moment: those of a page.
     pub(in super::super) fn of(

@@ -6,7 +6,7 @@ use super::super::branch::{self, CALL, JMP};
 use super::super::nops;
 use super::super::site::Site;
 use super::call_sites::is_call;
-use super::context::{Rules, SiteState};
+use super::context::{MAY_BE_FUNCTION, Rules, SiteState};
 
 /// The code that a kernel up to 5.12 writes in place of a call to a function (`patch_data_xxl` and
 /// `patch_data_lock`, arch/x86/kernel/paravirt_patch.c).
@@ -40,7 +40,8 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
     let Some(target) = slot.and_then(|slot| rules.pointer(slot)) else {
         return SiteState::Unexpected("its pointer in pv_ops leads out of the kernel");
     };
-    if known_symbols.nop == Some(target) && nops::fill(live) {
+    let does_nothing = known_symbols.nop == Some(target) || expected.consists_of(target, &[]);
+    if does_nothing && nops::fill(live) {
         return SiteState::Expected;
     }
     if is_native(rules, target, live) {
@@ -51,6 +52,7 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
     let direct = leads && live.get(5..).is_some_and(nops::fill);
     match live.first() {
         _ if direct && expected.is_function(target) => SiteState::Expected,
+        _ if direct && expected.may_be_function(target) => SiteState::NotJudged(MAY_BE_FUNCTION),
         Some(&CALL) => SiteState::Unexpected(
             "a call to a function other than the one that its pointer in pv_ops names",
         ),

@@ -13,7 +13,7 @@ use super::super::agreement::Class;
 use super::super::branch::{self, CS, INT3, JMP};
 use super::super::site::Site;
 use super::super::thunks::UPPER_HALF;
-use super::context::{Rules, SiteState};
+use super::context::{MAY_BE_FUNCTION, Rules, SiteState};
 
 /// The return thunk that the kernel chose; `None` if it keeps the linked one, or names something
 /// that is not a function.
@@ -21,7 +21,8 @@ pub(super) fn chosen_thunk(rules: &Rules<'_>) -> Option<u32> {
     let known_symbols = &rules.expected.reference.tables.known_symbols;
     let chosen = rules.pointer(known_symbols.return_thunk?)?;
     let is_other = known_symbols.default_thunk != Some(chosen);
-    (is_other && rules.expected.is_function(chosen)).then_some(chosen)
+    let is_function = rules.expected.is_function(chosen) || rules.expected.may_be_function(chosen);
+    (is_other && is_function).then_some(chosen)
 }
 
 /// A return that `.return_sites` lists. With indirect target selection, only the returns in the
@@ -67,6 +68,8 @@ pub(super) fn judge(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
             SiteState::Expected
         } else if chosen.is_some_and(|thunk| rules.expected.is_function(thunk)) {
             rules.vote(Class::ReturnThunk, 1)
+        } else if chosen.is_some_and(|thunk| rules.expected.may_be_function(thunk)) {
+            SiteState::NotJudged(MAY_BE_FUNCTION)
         } else {
             SiteState::Unexpected("a jump to something that is not a function of the kernel")
         };

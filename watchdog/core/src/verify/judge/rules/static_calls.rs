@@ -1,12 +1,18 @@
 //! Static calls: every site and the trampoline lead to the function that the key names
 //! (`__static_call_transform()`, arch/x86/kernel/static_call.c).
 
+use super::super::Expected;
 use super::super::branch::{self, JMP, decode};
 use super::super::nops::NOP5;
 use super::super::site::Site;
 use super::call_sites::{counted, is_call};
-use super::context::{Rules, SiteState};
-use crate::verify::reference::{KnownSymbols, Trampoline};
+use super::context::{MAY_BE_FUNCTION, Rules, SiteState};
+use crate::verify::reference::Trampoline;
+
+/// `xor %eax,%eax`, which `__static_call_return0` consists of.
+const ZERO: [u8; 2] = [0x31, 0xc0];
+/// `movb $0,(%rdi)`, which the native `queued_spin_unlock()` consists of.
+const CLEAR: [u8; 3] = [0xc6, 0x07, 0x00];
 
 /// `xor %eax,%eax` of five bytes replaces a call to `__static_call_return0`: up to 5.19, and since.
 const RETURN_ZERO: [[u8; 5]; 2] = [[0x66, 0x66, 0x48, 0x31, 0xc0], [0x2e, 0x2e, 0x2e, 0x31, 0xc0]];
@@ -41,6 +47,7 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
         return SiteState::Unexpected("its key cannot be read");
     };
     if let [0x0f, condition @ 0x80..=0x8f, ..] = *live {
+        let conditional = |target| branch::is(live, to, condition, target);
         // A conditional tail call. Without a function to call, it is a conditional return: to a
         // plain return, or to the return thunk if the kernel had chosen one.
         let targets = match callee {
@@ -51,14 +58,15 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
             ],
             Callee::Outside(_) => [None; 2],
         };
-        let is = |target: u32| {
-            linked.get(1) == Some(&condition) && branch::is(live, to, condition, target)
+        // A plain return is one wherever it is.
+        let is_return = || {
+            let target = decode(live, to).and_then(|jump| u32::try_from(jump.target).ok());
+            target.is_some_and(|target| rules.expected.consists_of(target, &[]))
         };
-        return if targets.into_iter().flatten().any(is) {
-            SiteState::Expected
-        } else {
-            SiteState::Unexpected(OTHER)
-        };
+        let is_right = linked.get(1) == Some(&condition)
+            && (targets.into_iter().flatten().any(conditional)
+                || (matches!(callee, Callee::Nothing) && is_return()));
+        return if is_right { SiteState::Expected } else { SiteState::Unexpected(OTHER) };
     }
     match callee {
         Callee::Nothing if !call.tail && live == NOP5 => SiteState::Expected,
@@ -69,7 +77,7 @@ pub(super) fn judge(rules: &mut Rules<'_>, n: u32, site: &Site, live: &[u8], to:
             } else {
                 // A kernel that counts calls compares the place to count with the functions whose
                 // code it writes, and so calls them as well.
-                let inlined = is_inlined(&tables.known_symbols, function, live)
+                let inlined = is_inlined(rules.expected, function, live)
                     && counted(rules, function).is_none();
                 inlined || is_call(rules, live, to, function)
             };
@@ -96,7 +104,7 @@ pub(super) fn judge_trampoline(rules: &mut Rules<'_>, n: u32, live: &[u8], to: u
         }
         // `DEFINE_STATIC_CALL_RET0()` links a trampoline that returns zero by itself.
         Some(Callee::Function(function))
-            if rules.expected.reference.tables.known_symbols.return_zero == Some(function)
+            if returns_zero(rules.expected, function)
                 && rules.expected.linked(to, live.len()) == live =>
         {
             SiteState::Expected
@@ -114,7 +122,9 @@ fn without_key(rules: &mut Rules<'_>, live: &[u8], to: u32) -> SiteState {
     }
     let function = decode(live, to).filter(|branch| branch.opcode == JMP).map(|jump| jump.target);
     let function = function.and_then(|target| u32::try_from(target).ok());
-    let leads = function.is_some_and(|function| rules.expected.is_function(function));
+    let leads = function.is_some_and(|function| {
+        rules.expected.is_function(function) || rules.expected.may_be_function(function)
+    });
     if leads || nothing(rules, live, to) == SiteState::Expected {
         SiteState::NotJudged("the image does not name the key of this static call")
     } else {
@@ -150,16 +160,31 @@ fn callee(rules: &Rules<'_>, key: u32) -> Option<Callee> {
 
 /// Whether `live` does what this function does. The kernel writes the instruction of one of three
 /// functions in place of a call to it.
-fn is_inlined(known: &KnownSymbols, function: u32, live: &[u8]) -> bool {
-    let forms: [(Option<u32>, &[[u8; 5]]); 3] =
-        [(known.return_zero, &RETURN_ZERO), (known.warning, &WARNING), (known.unlock, &UNLOCK)];
-    forms.iter().any(|(of, forms)| *of == Some(function) && forms.iter().any(|form| live == form))
+fn is_inlined(expected: &Expected, function: u32, live: &[u8]) -> bool {
+    let known = &expected.reference.tables.known_symbols;
+    let forms: [(Option<u32>, &[u8], &[[u8; 5]]); 3] = [
+        (known.return_zero, &ZERO, &RETURN_ZERO),
+        (known.warning, WARNING.as_flattened(), &WARNING),
+        (known.unlock, &CLEAR, &UNLOCK),
+    ];
+    forms.iter().any(|(of, code, forms)| {
+        let is_it = *of == Some(function) || expected.consists_of(function, code);
+        is_it && forms.iter().any(|form| live == form)
+    })
+}
+
+/// Whether a function is `__static_call_return0`, or does the same.
+fn returns_zero(expected: &Expected, function: u32) -> bool {
+    expected.reference.tables.known_symbols.return_zero == Some(function)
+        || expected.consists_of(function, &ZERO)
 }
 
 /// The target must be the start of a function.
 fn entry(rules: &Rules<'_>, function: u32) -> SiteState {
     if rules.expected.is_function(function) {
         SiteState::Expected
+    } else if rules.expected.may_be_function(function) {
+        SiteState::NotJudged(MAY_BE_FUNCTION)
     } else {
         SiteState::Unexpected("its key names the middle of a function")
     }

@@ -42,7 +42,9 @@ pub(super) fn within(tracing: &Tracing<'_>, open: &Open, target: u32) -> Result<
     };
     if let Some(why) = tracing.unreadable(List::Tracers) {
         // Whether the function is a registered tracer is unknown, but it must be a function.
-        let may_be = is_tracer || (is_inner && tracing.expected.is_function(target));
+        let expected = tracing.expected;
+        let is_function = expected.is_function(target) || expected.may_be_function(target);
+        let may_be = is_tracer || (is_inner && is_function);
         return Err(if may_be { NoCause::NotJudged(why) } else { NO_TRACER.into() });
     }
     if !is_tracer {
