@@ -140,7 +140,7 @@ fn traced(name: &str, lone: &Lone, image: &Path) -> Result<()> {
     lone.node().tracing(true)?;
     let swept = lone.judge(image)?;
     explained(&format!("{name}, traced"), &swept)?;
-    let ftrace = |it: &&NotJudged| it.mechanism == "fentry";
+    let ftrace = |it: &&NotJudged| it.mechanism == "ftrace";
     let sites: u32 = swept.not_judged.iter().filter(ftrace).map(|it| it.sites).sum();
     println!("{name}, traced | {}, {sites} function entries not judged", swept.verdict);
     ensure!(sites > 10_000, "{name}, traced: {:?}", swept.not_judged);

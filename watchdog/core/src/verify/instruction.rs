@@ -34,12 +34,22 @@ pub(super) enum Before {
 
 /// What is before `at`, decoded from an instruction at `from`.
 pub(super) fn before(text: &[u8], from: u32, at: u32) -> Before {
-    let code = text.get(from as usize..at as usize).unwrap_or_default();
+    walk(text, from, at, &mut |_, _| ())
+}
+
+/// Decodes from an instruction at `from` up to `end`. Calls `each` with the place of every
+/// instruction but padding, and what is before it. Returns what is before `end`.
+pub(super) fn walk(text: &[u8], from: u32, end: u32, each: &mut dyn FnMut(u32, Before)) -> Before {
+    let code = text.get(from as usize..end as usize).unwrap_or_default();
     let mut decoder = Decoder::with_ip(64, code, from.into(), DecoderOptions::NONE);
     let mut instruction = Instruction::default();
     let mut before = Before::Code;
     while decoder.can_decode() {
         decoder.decode_out(&mut instruction);
+        let is_padding = is_nop(&instruction) || instruction.code() == Code::Int3;
+        if let (false, Ok(at)) = (is_padding, u32::try_from(instruction.ip())) {
+            each(at, before);
+        }
         before = match (instruction.flow_control(), instruction.code()) {
             (
                 FlowControl::Return

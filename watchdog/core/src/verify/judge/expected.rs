@@ -1,6 +1,5 @@
 //! The text that a located kernel should have: its reference, moved to where KASLR put the kernel.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use super::branch::Place;
@@ -29,8 +28,8 @@ pub struct Expected {
     /// The forms of checks of control-flow integrity, if the kernel rewrites them.
     pub(super) cfi: Option<Cfi>,
     pub(super) sites: Vec<Site>,
-    /// The functions that never return, once they are needed.
-    pub(super) dead_ends: OnceLock<BTreeSet<u32>>,
+    /// The places behind the end of other code, once they are needed.
+    pub(super) may_begin: OnceLock<Vec<u32>>,
     /// Whether the kernel may write the NOPs of [`super::old_nops`].
     pub(super) has_old_nops: bool,
 }

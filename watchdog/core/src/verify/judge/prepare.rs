@@ -33,7 +33,7 @@ impl Expected {
             counting: None,
             cfi,
             sites: Vec::new(),
-            dead_ends: OnceLock::new(),
+            may_begin: OnceLock::new(),
         };
         expected.counting = counting.map(|counting| {
             let entries = counting_places::entries(&expected, &counting);

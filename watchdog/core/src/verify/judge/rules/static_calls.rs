@@ -158,16 +158,19 @@ fn callee(rules: &Rules<'_>, key: u32) -> Option<Callee> {
     })
 }
 
+/// A function whose instruction replaces a call: its place, its code, the forms of the instruction.
+type Inlined<'a> = (Option<u32>, &'a [u8], &'a [[u8; 5]]);
+
 /// Whether `live` does what this function does. The kernel writes the instruction of one of three
 /// functions in place of a call to it.
 fn is_inlined(expected: &Expected, function: u32, live: &[u8]) -> bool {
     let known = &expected.reference.tables.known_symbols;
-    let forms: [(Option<u32>, &[u8], &[[u8; 5]]); 3] = [
+    let inlined: [Inlined<'_>; 3] = [
         (known.return_zero, &ZERO, &RETURN_ZERO),
         (known.warning, WARNING.as_flattened(), &WARNING),
         (known.unlock, &CLEAR, &UNLOCK),
     ];
-    forms.iter().any(|(of, code, forms)| {
+    inlined.iter().any(|(of, code, forms)| {
         let is_it = *of == Some(function) || expected.consists_of(function, code);
         is_it && forms.iter().any(|form| live == form)
     })

@@ -19,6 +19,9 @@ const HALF: u32 = 32;
 const COUNTING: [u8; 9] = [0x90; 9];
 const INT3: u8 = 0xcc;
 
+/// Whether the thunk of a register, by its number, is at an image offset.
+type IsThunk<'a> = &'a dyn Fn(u32, usize) -> bool;
+
 /// The target of all jumps in `.return_sites`: `__x86_return_thunk`.
 pub(super) fn return_thunk(text: &Text<'_>) -> Option<u32> {
     unanimous(text.places(".return_sites").filter_map(|at| text.target(JMP, at)))
@@ -33,7 +36,7 @@ pub(super) fn names(text: &Text<'_>) -> Vec<(String, u32)> {
     };
     let mut names: Vec<_> =
         linked.iter().filter_map(|at| of_register("", register(text, *at)?, *at)).collect();
-    let arrays: [(&str, u32, u32, &dyn Fn(u32, usize) -> bool); 3] = [
+    let arrays: [(&str, u32, u32, IsThunk<'_>); 3] = [
         ("call_", THUNK, 0, &|at, number| {
             text.code(at) == Some(COUNTING) && is_counting(text, at.saturating_add(9), number)
         }),
@@ -95,12 +98,7 @@ fn is_aligned(text: &Text<'_>, at: u32, number: usize) -> bool {
 }
 
 /// The thunks of the only array of 16 of them; `None` if there is none, or more than one.
-fn array(
-    text: &Text<'_>,
-    stride: u32,
-    phase: u32,
-    is_thunk: &dyn Fn(u32, usize) -> bool,
-) -> Option<Vec<u32>> {
+fn array(text: &Text<'_>, stride: u32, phase: u32, is_thunk: IsThunk<'_>) -> Option<Vec<u32>> {
     let step = usize::try_from(stride).ok()?;
     let thunks = |first: u32| (first..).step_by(step).take(REGISTERS.len());
     let is_array =
