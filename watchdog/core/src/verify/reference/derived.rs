@@ -1,5 +1,4 @@
-//! All symbols of an image: those of kallsyms or of a `vmlinux`, and those of data that neither
-//! names, derived from the bytes of the image.
+//! Symbols of data that neither kallsyms nor a `vmlinux` names, derived from the bytes of the image.
 //!
 //! Without `CONFIG_KALLSYMS_ALL`, kallsyms has the symbols of text alone (`symbol_valid` in
 //! scripts/kallsyms.c). Jump labels, static calls and function entries have no section of their own
@@ -10,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::read::Table;
-use super::{ImageSymbols, ReferenceError, Trampoline, nameless};
+use super::{ImageSymbols, Trampoline};
 use crate::image::KernelImage;
 
 /// Fewest entries of a table. Fewer could be other data.
@@ -24,34 +23,6 @@ const NOP5: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 const CALL: u8 = 0xe8;
 const JMP: u8 = 0xe9;
 const JMP8: u8 = 0xeb;
-
-impl ImageSymbols {
-    /// Reads the symbols of an image: those for kallsyms, or those of a `vmlinux`, whichever has
-    /// data too. What neither names is derived.
-    ///
-    /// # Errors
-    /// [`ReferenceError`] if its text lies elsewhere by its symbols, or if it has none and is too
-    /// old to be judged without them.
-    pub(super) fn of_image(image: &KernelImage) -> Result<Self, ReferenceError> {
-        let own = || Self::from_ascending(image.symbols.iter().cloned());
-        let symbols = match Self::of_kallsyms(image) {
-            Ok(Some(symbols)) if symbols.has_data() => return Ok(symbols),
-            Ok(Some(symbols)) => {
-                let own = own();
-                if own.has_data() { own } else { symbols }
-            }
-            Ok(None) | Err(_) if !image.symbols.is_empty() => own(),
-            Ok(None) => return nameless::symbols(image),
-            Err(error) => return Err(error),
-        };
-        if symbols.has_data() {
-            log::debug!("the image has the symbols of a vmlinux, and kallsyms lacks those of data");
-            return Ok(symbols);
-        }
-        log::debug!("the image does not name its data: derived from the forms of its tables");
-        Ok(with_derived(image, &symbols))
-    }
-}
 
 /// Adds the symbols that can be derived, to `symbols` that lack data.
 pub(super) fn with_derived(image: &KernelImage, symbols: &ImageSymbols) -> ImageSymbols {

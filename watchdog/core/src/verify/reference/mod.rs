@@ -4,6 +4,7 @@
 //! All places are image offsets: bytes from `_stext`, where the image begins.
 
 mod carried;
+mod choice;
 mod derived;
 mod entries;
 mod error;
@@ -97,7 +98,8 @@ impl Reference {
     pub fn of_image(image: &KernelImage) -> Result<Self, ReferenceError> {
         let vendor = &image.vendor;
         let symbols = ImageSymbols::of_image(image)?;
-        let tables = Tables::of_image(image, &symbols)?;
+        let unresolved = nameless::unresolved(image, &symbols);
+        let tables = Tables::of_image(image, &symbols, unresolved)?;
         let size = u32::try_from(vendor.text_size()).unwrap_or(u32::MAX);
         let left_out = kallsyms_tables(&symbols);
         let piece = |offset: u32, size: u32, what: &str| {
@@ -170,13 +172,11 @@ impl Piece {
     }
 }
 
-const CALLS_AND_GATES: &str = "system-call tables and interrupt gates";
-
 /// What is not judged if the image does not name its data.
 fn without_data(symbols: &ImageSymbols) -> Vec<NotJudged> {
     const WHY: &str = "the image does not name its data (the kernel was built without \
                        CONFIG_KALLSYMS_ALL). A vmlinux of the same build, not stripped, does";
-    const PARTS: [&str; 2] = ["read-only data", CALLS_AND_GATES];
+    const PARTS: [&str; 2] = ["read-only data", nameless::CALLS_AND_GATES];
     if symbols.has_data() {
         return Vec::new();
     }

@@ -77,8 +77,8 @@ impl ImageSymbols {
         self.address("__start_rodata").is_some() && self.address("__end_rodata").is_some()
     }
 
-    /// Takes the symbols of a table, from `stext` on. The table may be a node's, and a symbol without
-    /// a name is left out: only an image without symbols has functions without names.
+    /// Takes the symbols of a table, from `stext` on. The table may be a node's, and a symbol
+    /// without a name is left out: only an image without symbols has functions without names.
     #[must_use]
     pub fn of(symbols: &Symbols, stext: VirtAddr) -> Self {
         let offset = |at: VirtAddr| {

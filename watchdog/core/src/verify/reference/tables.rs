@@ -9,8 +9,7 @@ use super::entries::{
     Alternative, ConstantKind, JumpLabel, KnownSymbols, ParavirtSite, RuntimeConstant, StaticCall,
     Trampoline,
 };
-use super::nameless;
-use super::patch_tables::{self, UnknownTable};
+use super::patch_tables::{self, PatchTable, UnknownTable};
 use super::read::Table;
 use super::{ImageSymbols, ReferenceError};
 use crate::image::KernelImage;
@@ -52,10 +51,11 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Reads the tables of a vendor's image.
+    /// Reads the tables of a vendor's image. No rule judges the sites of the `unresolved` tables.
     pub(super) fn of_image(
         image: &KernelImage,
         symbols: &ImageSymbols,
+        unresolved: Vec<PatchTable>,
     ) -> Result<Self, ReferenceError> {
         let section = |name: &str| section(image, name);
         let [jumps, calls, mcount] = bounds(
@@ -81,7 +81,7 @@ impl Tables {
         let size = u32::try_from(image.vendor.text_size()).unwrap_or(u32::MAX);
         let text = image.bytes(0, size).unwrap_or_default();
         let mut all = patch_tables::of_image(image, symbols);
-        all.extend(nameless::unresolved(image, symbols));
+        all.extend(unresolved);
         Ok(Self {
             alternatives: alternatives_of(image)?,
             paravirt: paravirt_of(image),

@@ -62,6 +62,9 @@ pub(super) fn symbols(image: &KernelImage) -> Result<ImageSymbols, ReferenceErro
     Ok(symbols.with(unnamed))
 }
 
+/// A part of what is judged only by names of data.
+pub(super) const CALLS_AND_GATES: &str = "system-call tables and interrupt gates";
+
 /// What is not judged in an image without symbols, and why.
 pub(super) const NOT_JUDGED: [(&str, &str); 2] = [
     (
@@ -70,7 +73,7 @@ pub(super) const NOT_JUDGED: [(&str, &str); 2] = [
          boot cannot be told apart. A vmlinux of the same build, not stripped, tells it",
     ),
     (
-        super::CALLS_AND_GATES,
+        CALLS_AND_GATES,
         "the image has no symbols that parse (CONFIG_KALLSYMS). A vmlinux of the same build, not \
          stripped, names them",
     ),
