@@ -1,4 +1,4 @@
-//! Symbols of data that neither kallsyms nor a `vmlinux` names, derived from the bytes of the image.
+//! Symbols of data that neither kallsyms nor a `vmlinux` names, derived from an image's bytes.
 //!
 //! Without `CONFIG_KALLSYMS_ALL`, kallsyms has the symbols of text alone (`symbol_valid` in
 //! scripts/kallsyms.c). Jump labels, static calls and function entries have no section of their own
