@@ -97,8 +97,8 @@ fn with_and_without_image(node: &Lone) -> Result<()> {
     Ok(())
 }
 
-/// Check that a node keeps its verdict beside a virtual machine with the node's own release in large
-/// pages, and beside one with another release in small pages.
+/// Check that a node keeps its verdict beside a virtual machine of the node's own release in large
+/// pages, and beside one of another release in small pages.
 #[test]
 #[ignore = "boots a machine: cargo xtask test"]
 fn guests_are_no_rivals() -> Result<()> {
