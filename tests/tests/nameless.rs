@@ -149,12 +149,8 @@ fn traced(name: &str, lone: &Lone, image: &Path) -> Result<()> {
 
 /// Check the same for a kernel that has no symbols in its memory either, by its bzImage.
 #[test]
-#[ignore = "needs kernels: cargo xtask test"]
-fn a_kernel_that_has_no_symbols() -> Result<()> {
-    if !cache::kernels().join(OWN).join("release").exists() {
-        println!("note: {OWN} is not built: run `cargo xtask kernels {OWN}`");
-        return Ok(());
-    }
+#[ignore = "needs kernels: cargo xtask test --own-kernels"]
+fn own_kernel_that_has_no_symbols() -> Result<()> {
     let image = Kernel::named(OWN)?.image();
     let unpacked = watchdog_core::image::open_unpacked(&image)?.1;
     let found = Reference::of_image(&KernelImage::lay_out(&unpacked)?)?;

@@ -19,8 +19,8 @@ pub(super) const QUICK_KERNEL: &str = "6.1";
 /// Programs whose tests only read the memory of one machine and share the findings. All tests of
 /// such a program run in one process.
 const TOGETHER: [&str; 1] = ["judgement"];
-/// The start of the names of tests on kernels of one's own configuration, which `--own-kernels`
-/// asks for.
+/// The start of the names of tests, or of whole programs of tests, on kernels of one's own
+/// configuration. `--own-kernels` asks for them.
 const ON_OWN_KERNELS: &str = "own_";
 /// The cases that `--quick` runs: the main functions of the watchdog.
 const QUICK: [&str; 4] = ["6.1 locate: ", "6.1 run: armed", "6.1 scan: ", "6.1 guard: "];
@@ -50,13 +50,14 @@ pub(super) fn jobs(options: &options::Test, programs: &[TestProgram]) -> Result<
         jobs.push(job("fuzz seeds", "fuzz", Work::Seeds));
     }
     let environment = environment(options);
-    let is_asked = |it: &&TestProgram| options.own_kernels || !it.name.starts_with(ON_OWN_KERNELS);
-    for program in programs.iter().filter(is_asked) {
+    for program in programs {
         jobs.extend(on_machines(program, &environment)?.into_iter().filter(|job| {
             // A test of several kernels does not run if the user selected kernels.
             let is_case = job.group.starts_with(CASES);
             let is_quick = QUICK.iter().any(|start| job.name.starts_with(start));
+            let is_own = job.name.split(' ').any(|word| word.starts_with(ON_OWN_KERNELS));
             job.name.contains(&options.filter)
+                && (options.own_kernels || !is_own)
                 && (options.kernels.is_empty() || is_case)
                 && (!options.quick || is_quick)
         }));
