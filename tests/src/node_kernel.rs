@@ -68,34 +68,30 @@ impl<'a> NodeKernel<'a> {
         }
         let stext = *there.get("_stext").context("node 0 shows no symbols")?;
         let distance = |name: &str| Some(there.get(name)?.wrapping_sub(stext));
-        Self::new(machine.ram(), machine.truth(node)?, distance)
+        Ok(Self::new(machine.ram(), machine.truth(node)?, distance))
     }
 
-    /// Makes a kernel from its report and the distances of its symbols from `_stext`.
-    ///
-    /// # Errors
-    /// If a symbol is missing.
-    pub fn new(ram: &'a Ram, truth: Truth, distance: impl Fn(&str) -> Option<u64>) -> Result<Self> {
-        let place = |name: &'static str| {
-            let distance = distance(name).with_context(|| format!("no symbol {name}"))?;
-            Ok((name, truth.text_phys_start.wrapping_add(distance)))
-        };
-        let symbols = SYMBOLS.into_iter().map(place).collect::<Result<_>>()?;
-        Ok(Self { ram, truth, symbols })
+    /// Makes a kernel from its report and the distances of its symbols from `_stext`, as far as it
+    /// has them.
+    pub fn new(ram: &'a Ram, truth: Truth, distance: impl Fn(&str) -> Option<u64>) -> Self {
+        let place =
+            |name: &'static str| Some((name, truth.text_phys_start.wrapping_add(distance(name)?)));
+        let symbols = SYMBOLS.into_iter().filter_map(place).collect();
+        Self { ram, truth, symbols }
     }
 
     /// Returns the physical address of one of [`SYMBOLS`].
     ///
     /// # Errors
-    /// If the name is not one of them.
+    /// If the name is not one of them, or the kernel does not have it.
     pub fn symbol(&self, name: &str) -> Result<u64> {
-        self.symbols.get(name).copied().with_context(|| format!("{name} was not asked for"))
+        self.symbols.get(name).copied().with_context(|| format!("no symbol {name}"))
     }
 
     /// Returns the physical memory of the whole image.
     ///
     /// # Errors
-    /// Never, since [`Self::new`] requires the symbols.
+    /// If its bounds have no symbols.
     pub fn image(&self) -> Result<Range<u64>> {
         Ok(self.symbol("_text")?..self.symbol("_end")?)
     }

@@ -30,7 +30,7 @@ fn damage_never_misleads() -> Result<()> {
         let located = located.with_context(|| format!("{kernel} is not located where it is"))?;
         let stext = located.text.virt.0;
         let distance = |name: &str| Some(located.symbols.address(name)?.0.wrapping_sub(stext));
-        let node = NodeKernel::new(machine.ram(), truth, distance)?;
+        let node = NodeKernel::new(machine.ram(), truth, distance);
         let specimen = Specimen::take(&node)?;
         specimen.every_subset().with_context(|| format!("{kernel} with fewer witnesses"))?;
         let outcome = specimen.damage(runs / VERSIONS.len(), 1)?;

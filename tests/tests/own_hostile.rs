@@ -28,7 +28,7 @@ fn each(check: impl Fn(&str, &Lone, &NodeKernel<'_>) -> Result<()>) -> Result<()
         let truth = truth(&lone, &map)?;
         lone.pause()?;
         let distance = |name: &str| Some(map.get(name)?.wrapping_sub(stext));
-        let node = NodeKernel::new(lone.ram(), truth, distance)?;
+        let node = NodeKernel::new(lone.ram(), truth, distance);
         check(kernel.name, &lone, &node).context(kernel.name)?;
     }
     Ok(())
