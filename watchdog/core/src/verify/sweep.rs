@@ -26,8 +26,8 @@ pub struct Sweep {
     pub sites: BTreeMap<Mechanism, u32>,
     /// What is not judged, and why. It counts neither as explained nor as unexplained.
     pub not_judged: Vec<NotJudged>,
-    /// The structures of the kernel's lists that nothing describes, so that the layout which fits
-    /// the lists is used.
+    /// The names of the structures of the kernel's lists that nothing describes, so that the layout
+    /// which fits the lists is used.
     pub undescribed: Vec<&'static str>,
     /// The causes of all other explained changes, each with its number of places.
     pub causes: Vec<(Cause, u32)>,

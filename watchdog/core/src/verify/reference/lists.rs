@@ -23,8 +23,8 @@ struct Facts {
     function: &'static str,
     /// The variables in which the list is.
     variables: &'static [&'static str],
-    /// The structures of the list's entries.
-    structures: &'static str,
+    /// The name of the structure of the list's entries.
+    structure: &'static str,
     /// Reported if neither the kernel nor its image describes the entries, and no known layout, or
     /// several, fit them.
     unfit: [&'static str; 2],
@@ -36,7 +36,7 @@ const TRACERS: Facts = Facts {
     mechanism: "ftrace",
     function: "ftrace_caller",
     variables: &["ftrace_ops_list", "ftrace_list_end"],
-    structures: "`struct ftrace_ops`",
+    structure: "ftrace_ops",
     unfit: [
         "no type information for `struct ftrace_ops`, and no known layout fits its list",
         "no type information for `struct ftrace_ops`, and several known layouts fit its list",
@@ -47,7 +47,7 @@ const PROBES: Facts = Facts {
     mechanism: "kprobe",
     function: "register_kprobe",
     variables: &["kprobe_table"],
-    structures: "`struct kprobe`",
+    structure: "kprobe",
     unfit: [
         "no type information for `struct kprobe`, and no known layout fits its list",
         "no type information for `struct kprobe`, and several known layouts fit its list",
@@ -58,7 +58,7 @@ const PROGRAMS: Facts = Facts {
     mechanism: "bpf",
     function: "bpf_ksym_add",
     variables: &["bpf_kallsyms"],
-    structures: "`struct bpf_ksym`",
+    structure: "bpf_ksym",
     unfit: [
         "no type information for `struct bpf_ksym`, and no known layout fits its list",
         "no type information for `struct bpf_ksym`, and several known layouts fit its list",
@@ -69,7 +69,7 @@ const MODULES: Facts = Facts {
     mechanism: "static-call",
     function: "find_module",
     variables: &["modules"],
-    structures: "`struct module`",
+    structure: "module",
     unfit: [
         "no type information for `struct module`, and no known layout fits its list",
         "no type information for `struct module`, and several known layouts fit its list",
@@ -135,8 +135,8 @@ impl Reference {
         List::ALL.into_iter().filter_map(|list| Some((list.facts().mechanism, self.unnamed(list)?)))
     }
 
-    /// The structures in the kernel's lists that neither the kernel nor its image describes. Their
-    /// layout is the one that fits the lists, of those that are known.
+    /// The names of the structures in the kernel's lists that neither the kernel nor its image
+    /// describes. Their layout is the one that fits the lists, of those that are known.
     #[must_use]
     pub fn undescribed(&self) -> Vec<&'static str> {
         let is_described = |list| match list {
@@ -146,6 +146,6 @@ impl Reference {
             List::Modules => self.layouts.module.is_some(),
         };
         let lists = List::ALL.into_iter().filter(|list| !is_described(*list));
-        lists.map(List::facts).filter(|it| self.names(it)).map(|it| it.structures).collect()
+        lists.map(List::facts).filter(|it| self.names(it)).map(|it| it.structure).collect()
     }
 }
