@@ -7,8 +7,9 @@ use std::os::unix::fs::MetadataExt;
 
 use watchdog_core::digest::Digest;
 
-/// The largest executable that is digested. An alert does not wait for a larger one.
-const LARGEST: u64 = 32 << 20;
+/// The largest executable that is digested, in bytes. An alert does not wait for a larger one. Many
+/// services have 30 to 100 MB.
+const LARGEST: u64 = 128 << 20;
 /// The number of digests that are stored.
 const REMEMBERED: usize = 64;
 
