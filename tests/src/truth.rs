@@ -48,7 +48,7 @@ fn read(path: &str) -> Result<String> {
 /// line's own end is inclusive (`_etext - 1`, arch/x86/kernel/setup.c, 6.1).
 ///
 /// # Errors
-/// If there is no such line, or it shows no addresses.
+/// If the line is missing, or hides its addresses.
 pub fn kernel_code(iomem: &str) -> Result<(u64, u64)> {
     let line = iomem
         .lines()

@@ -1,5 +1,5 @@
-//! A virtual machine on a node: its kernel lives in the node's memory and is no rival of the node's
-//! own kernel.
+//! A virtual machine on a node: its kernel lives in the node's memory and is not a rival of the
+//! node's own kernel.
 //!
 //! Two kernels run on two machines. The pages of the second are copied to pages of the first, again
 //! and again, so that both kernels live in the first one's memory. As in a virtual machine, the

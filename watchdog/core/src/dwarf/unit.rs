@@ -92,7 +92,7 @@ impl<'a> Unit<'a> {
 
     /// The place of a field in the structure at `structure`. Dots in `path` join the fields of
     /// nested structures, anonymous ones are searched, and an array stands for its first element.
-    /// `None` if there is no such field, or if it is a bit field.
+    /// `None` if the field is missing, or is a bit field.
     pub(super) fn place(&self, structure: UnitOffset, path: &str) -> Option<Place> {
         let mut walk = Walk { unit: self, steps: 0 };
         let mut place = Place { offset: 0, size: None, of: structure };

@@ -42,7 +42,7 @@ pub(super) fn fields<'data, R: ReadRef<'data>>(
     Fields::of(&Sections { info, abbreviations, strings, line_strings, string_offsets }, is_missing)
 }
 
-/// The content of a section; empty if there is no such section. `left` bounds the bytes of all
+/// The content of a section; empty if the section is missing. `left` bounds the bytes of all
 /// sections that are compressed.
 fn content<'data, R: ReadRef<'data>>(
     vmlinux: &Vmlinux<'data, R>,

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     /// Check that padding behind a jump, a return or a trap ends code, and that NOPs behind other
-    /// code, and the middle of an instruction, do not. Check that a call is told apart.
+    /// code, and the middle of an instruction, do not. Check that a call is recognized.
     #[test]
     fn ends_of_code() {
         let found = |parts: &[&[u8]]| {

@@ -2,8 +2,8 @@
 //!
 //! Each source names starts of functions and nothing else: what the kernel calls directly, what it
 //! traces or seals, what it exports, what a pointer calls as linked, what a landing pad begins, and
-//! what stands behind the padding of a function. A pointer in data is no source: it may be an entry
-//! of a `switch`, or a label.
+//! what stands behind the padding of a function. A pointer in data is not a source: it may be an
+//! entry of a `switch`, or a label.
 
 use std::collections::BTreeSet;
 

@@ -46,8 +46,8 @@ fn contradictions() {
     let (func_hash, trampoline) = (88, 144);
     let changes: [(&str, u64, u64); 8] = [
         ("a function that is not code", TRACER, NOWHERE),
-        ("a hash that is no tracer's", TRACER + func_hash, CODE),
-        ("another hash that is no tracer's", OTHER + func_hash, OTHER + 48),
+        ("a hash of something else", TRACER + func_hash, CODE),
+        ("another hash of something else", OTHER + func_hash, OTHER + 48),
         ("a trampoline that is not there", TRACER + trampoline, NOWHERE),
         ("a trampoline without bytes", TRACER + trampoline + 8, 0),
         ("a trampoline that is too large", TRACER + trampoline + 8, 1 << 20),
