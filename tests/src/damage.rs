@@ -15,6 +15,7 @@ use watchdog_core::locate::{Finding, Kernel, Search, locate};
 use watchdog_core::memory::{Memory, PhysAddr, PhysRange, RangeSet, ReadError};
 
 use crate::machine::Ram;
+use crate::nameless::{INDEX, is_token_index};
 use crate::node_kernel::{FRAME, LARGE, NodeKernel, PAGE, PRESENT};
 use crate::truth::Truth;
 
@@ -316,12 +317,8 @@ fn targets(node: &NodeKernel<'_>) -> Result<Vec<Range<u64>>> {
 /// the index. A kernel without a symbol table has none of them.
 fn symbol_table(node: &NodeKernel<'_>) -> Result<Vec<Range<u64>>> {
     let (start, bytes) = piece(node.ram, node.image()?)?;
-    let entry = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
-    let is_index = |at: usize| {
-        let step = |n: usize| entry(at + 2 * n).wrapping_sub(entry(at + 2 * n - 2));
-        entry(at) == 0 && (1..256).all(|n| (2..=128).contains(&step(n)))
-    };
-    let index = (0..bytes.len() - 512).step_by(4).find(|at| is_index(*at));
+    let is_index = |at: &usize| is_token_index(&bytes[*at..*at + INDEX]);
+    let index = (0..bytes.len() - INDEX).step_by(4).find(is_index);
     let Some(index) = index.map(|index| index as u64 + start) else { return Ok(Vec::new()) };
     // The data next to the index is small and matters most. Names and offsets take megabytes.
     Ok(vec![

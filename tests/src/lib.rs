@@ -15,6 +15,7 @@
 //! | [`kernel`], [`initramfs`], [`cache`] | what the machine boots, and where it is kept |
 //! | [`machine`] | the machine itself |
 //! | [`lone`] | one kernel alone on a machine, without node 0 |
+//! | [`system_map`] | all symbols of a kernel of one's own configuration |
 //! | [`node_kernel`] | a node's kernel, read and changed from the host |
 //! | [`damage`], [`flips`], [`overlay`] | a kernel's memory as an attacker would leave it |
 //! | [`toggles`], [`livepatch`] | features that make a kernel rewrite its own text |
@@ -49,5 +50,6 @@ pub mod node_kernel;
 pub mod overlay;
 pub mod service;
 pub mod starved;
+pub mod system_map;
 pub mod toggles;
 pub mod truth;

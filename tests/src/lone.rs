@@ -273,12 +273,13 @@ impl Lone {
     /// a moment, and `work` is called again.
     ///
     /// # Errors
-    /// If the kernel is not located, or `work` fails.
+    /// If the kernel is not located, `work` fails, or the kernel never stops rewriting its text.
     pub fn paused<T>(
         &self,
         baseline: &Baseline,
         mut work: impl FnMut(&RawImage, &Located) -> Result<Option<T>>,
     ) -> Result<T> {
+        let begun = Instant::now();
         loop {
             self.pause()?;
             let memory = RawImage::open(&self.ram.path(), PhysAddr(0))?;
@@ -286,6 +287,7 @@ impl Lone {
             self.resume()?;
             match done.transpose() {
                 Some(done) => return done,
+                None if begun.elapsed() >= 2 * SETTLED => bail!("its text is never at rest"),
                 None => thread::sleep(PAUSE),
             }
         }

@@ -6,7 +6,10 @@ use anyhow::{Result, ensure};
 use watchdog_core::image;
 
 /// Bytes of the token index of kallsyms (`kallsyms_token_index`, kernel/kallsyms_internal.h).
-const INDEX: usize = 512;
+pub(crate) const INDEX: usize = 512;
+
+/// Bytes of a token with its NUL.
+const TOKEN: std::ops::RangeInclusive<u16> = 2..=128;
 
 /// Unpacks an image, and clears the token index of its kallsyms. Without it, no name can be read.
 ///
@@ -26,8 +29,11 @@ pub fn without_symbols(image: &Path) -> Result<Vec<u8>> {
     Ok(unpacked)
 }
 
-/// Whether these bytes are 256 ascending numbers from 0 on.
-fn is_token_index(bytes: &[u8]) -> bool {
+/// Whether these bytes are a token index of kallsyms: 256 numbers from 0 on, each at most one token
+/// behind the one before.
+pub(crate) fn is_token_index(bytes: &[u8]) -> bool {
     let numbers = bytes.as_chunks::<2>().0.iter().map(|number| u16::from_le_bytes(*number));
-    bytes.starts_with(&[0, 0]) && numbers.is_sorted_by(|one, next| one < next)
+    let steps = numbers.clone().zip(numbers.skip(1));
+    bytes.starts_with(&[0, 0])
+        && steps.into_iter().all(|(one, next)| TOKEN.contains(&next.wrapping_sub(one)))
 }

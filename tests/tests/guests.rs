@@ -92,7 +92,9 @@ fn with_and_without_image(node: &Lone) -> Result<()> {
             continue;
         }
         let scanned = on_host(&[&["scan"], &common[..], image].concat())?;
-        ensure!(scanned.text().contains("\"verdict\":\"patched\""), "{scanned}");
+        let reports = json_lines(&scanned.text())?;
+        ensure!(scanned.success() && reports.len() == 1, "{scanned}");
+        ensure!(reports[0]["verdict"] == "patched", "{scanned}");
     }
     Ok(())
 }

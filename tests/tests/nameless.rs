@@ -12,10 +12,10 @@ use watchdog_core::image::KernelImage;
 use watchdog_core::verify::reference::{ImageSymbols, Reference, Trampoline};
 use watchdog_core::verify::{Baseline, NotJudged, Sweep, Verdict};
 use watchdog_tests::{
-    cache,
     kernel::Kernel,
     lone::{Builder, Lone},
     nameless::without_symbols,
+    system_map::SystemMap,
 };
 
 /// Kernels that `cargo xtask setup` always fetches.
@@ -154,30 +154,15 @@ fn own_kernel_that_has_no_symbols() -> Result<()> {
     let image = Kernel::named(OWN)?.image();
     let unpacked = watchdog_core::image::open_unpacked(&image)?.1;
     let found = Reference::of_image(&KernelImage::lay_out(&unpacked)?)?;
-    let map = fs::read_to_string(cache::kernels().join(OWN).join("System.map"))?;
-    let (named, functions) =
-        compare(OWN, &found, &system_map(&map, found.link_address)?, |real| {
-            real.iter().map(|(name, _, at)| (name.to_owned(), at)).collect()
-        })?;
+    let (named, functions) = compare(OWN, &found, &SystemMap::of(OWN)?.symbols()?, |real| {
+        real.iter().map(|(name, _, at)| (name.to_owned(), at)).collect()
+    })?;
     println!("{OWN}: {named} names, {functions}");
     for (model, words) in [("max", ""), ("EPYC-Milan", ""), ("Skylake-Client", "retbleed=stuff")] {
         let lone = judged(OWN, Lone::of(OWN)?.cpu(model).append(words), &image)?;
         flipped(OWN, &lone, &image)?;
     }
     Ok(())
-}
-
-/// Reads the symbols of a `System.map`.
-fn system_map(map: &str, stext: u64) -> Result<ImageSymbols> {
-    let mut symbols = Vec::new();
-    for line in map.lines() {
-        let mut words = line.split(' ');
-        let mut word = || words.next().context("a line without a symbol");
-        let (address, kind, name) = (u64::from_str_radix(word()?, 16)?, word()?, word()?);
-        let offset = address.checked_sub(stext).and_then(|offset| u32::try_from(offset).ok());
-        symbols.extend(offset.map(|offset| (kind.as_bytes()[0], name.to_owned(), offset)));
-    }
-    Ok(ImageSymbols::from_ascending(symbols))
 }
 
 /// Ensures that nothing is unexplained, or shows the first places.

@@ -1,9 +1,7 @@
 //! Damage and flipped bits on kernels of one's own configuration (`cargo xtask kernels`): fewer
 //! witnesses say where they are, and fewer tables say what may change.
 
-use std::collections::HashMap;
 use std::env;
-use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use watchdog_core::locate::{Finding, Search, locate};
@@ -11,9 +9,10 @@ use watchdog_core::memory::{Memory, PhysAddr, RawImage};
 use watchdog_core::verify::{Baseline, Verdict, Verifier};
 use watchdog_tests::damage::{LIMIT, Specimen};
 use watchdog_tests::flips::flip;
+use watchdog_tests::lone::Lone;
 use watchdog_tests::node_kernel::NodeKernel;
-use watchdog_tests::truth::Truth;
-use watchdog_tests::{cache, lone::Lone};
+use watchdog_tests::system_map::SystemMap;
+use watchdog_tests::truth::{self, Truth};
 use xtask::own_kernels::OWN_KERNELS;
 
 /// Number of bits flipped in each kernel.
@@ -23,47 +22,32 @@ const FLIPS: usize = 10_000;
 fn each(check: impl Fn(&str, &Lone, &NodeKernel<'_>) -> Result<()>) -> Result<()> {
     for kernel in OWN_KERNELS {
         let lone = Lone::of(kernel.name)?.boot()?;
-        let map = system_map(kernel.name)?;
-        let stext = *map.get("_stext").context("no _stext")?;
-        let truth = truth(&lone, &map)?;
+        let map = SystemMap::of(kernel.name)?;
+        let stext = map.address("_stext")?;
+        let truth = reported(&lone, &map)?;
         lone.pause()?;
-        let distance = |name: &str| Some(map.get(name)?.wrapping_sub(stext));
+        let distance = |name: &str| Some(map.address(name).ok()?.wrapping_sub(stext));
         let node = NodeKernel::new(lone.ram(), truth, distance);
         check(kernel.name, &lone, &node).context(kernel.name)?;
     }
     Ok(())
 }
 
-/// Reads the symbols of a kernel's build, with their link addresses.
-fn system_map(kernel: &str) -> Result<HashMap<String, u64>> {
-    let map = fs::read_to_string(cache::kernels().join(kernel).join("System.map"))?;
-    let mut symbols = HashMap::new();
-    for line in map.lines() {
-        let mut words = line.split(' ');
-        if let (Some(address), Some(name)) = (words.next(), words.nth(1)) {
-            symbols.entry(name.to_owned()).or_insert(u64::from_str_radix(address, 16)?);
-        }
-    }
-    Ok(symbols)
-}
-
 /// Returns what the kernel reports about its text. A kernel without kallsyms does not move, so its
 /// link addresses are right.
-fn truth(lone: &Lone, map: &HashMap<String, u64>) -> Result<Truth> {
+fn reported(lone: &Lone, map: &SystemMap) -> Result<Truth> {
     if lone.node().read("/proc/kallsyms").is_ok() {
         return lone.node().truth();
     }
     let read = |path: &str| -> Result<String> {
         Ok(String::from_utf8(lone.node().read(path)?)?.trim_end().to_owned())
     };
-    let symbol = |name: &str| map.get(name).copied().with_context(|| format!("no {name}"));
-    let (text_phys_start, text_phys_end) =
-        watchdog_tests::truth::kernel_code(&read("/proc/iomem")?)?;
+    let (text_phys_start, text_phys_end) = truth::kernel_code(&read("/proc/iomem")?)?;
     Ok(Truth {
         text_phys_start,
         text_phys_end,
-        stext_virt: symbol("_stext")?,
-        etext_virt: symbol("_etext")?,
+        stext_virt: map.address("_stext")?,
+        etext_virt: map.address("_etext")?,
         release: read("/proc/sys/kernel/osrelease")?,
         banner: read("/proc/version")?,
     })
