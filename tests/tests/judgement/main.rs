@@ -3,6 +3,7 @@
 
 mod attacks;
 mod baselines;
+mod data_attacks;
 mod flips;
 mod specimen;
 
