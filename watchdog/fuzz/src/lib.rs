@@ -8,14 +8,16 @@
 //! `src/bin/seeds.rs` makes the seeds. They come from kernels [made up](made_up) in a kilobyte,
 //! from real kernels [cut](mod@cut) out of an image of a machine's memory, and from [dumps](dump).
 //! The vendor's images among the seeds are the made-up kernel of the unit tests
-//! (watchdog/core/src/image/made_up.rs) in each packing. The judge gets a [suspect], and its seeds
+//! (watchdog/core/src/image/made_up) in each packing. The judge gets a [suspect], and its seeds
 //! are changes to the suspect.
 
 mod bound;
 pub mod check;
 pub mod cut;
+pub mod debug_info;
 pub mod dump;
 mod encode;
+pub mod image;
 mod input;
 pub mod made_up;
 mod memory;

@@ -17,15 +17,16 @@ use crate::dwarf::{Fields, Sections};
 
 /// Finds the fields of those structures that `types`, the content of `.BTF`, does not describe. The
 /// debug sections are freed afterwards. Damaged debug information is left out, because an image can
-/// be judged without it.
+/// be judged without it. `limit` bounds the bytes of all sections that are packed.
 pub(super) fn fields<'data, R: ReadRef<'data>>(
     vmlinux: &Vmlinux<'data, R>,
     types: Option<&[u8]>,
+    limit: u64,
 ) -> Fields {
     let types = types.and_then(|types| Btf::parse(types.to_vec()).ok());
     let is_missing =
         |name: &str| types.as_ref().is_none_or(|types| types.structure(name).is_none());
-    let mut left = MAX_UNPACKED;
+    let mut left = limit;
     let mut section = |name| {
         content(vmlinux, name, &mut left).unwrap_or_else(|error| {
             log::debug!("{name} is not read: {error}");

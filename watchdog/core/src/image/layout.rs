@@ -46,10 +46,19 @@ impl KernelImage {
     /// # Errors
     /// [`ImageError`], without a path.
     pub fn lay_out(unpacked: &[u8]) -> Result<Self, ImageError> {
+        Self::lay_out_at_most(unpacked, MAX_UNPACKED)
+    }
+
+    /// As [`Self::lay_out`], but a kernel of at most `limit` bytes, with at most as many bytes of
+    /// packed debug information.
+    ///
+    /// # Errors
+    /// [`ImageError`], without a path.
+    pub fn lay_out_at_most(unpacked: &[u8], limit: u64) -> Result<Self, ImageError> {
         let header = header(unpacked)?;
         let vmlinux = Vmlinux::open(header, unpacked)?;
         let vendor = vmlinux.image().map_err(ImageError::Vmlinux)?;
-        let (sections, bytes) = load(&vmlinux, &vendor).map_err(ImageError::Vmlinux)?;
+        let (sections, bytes) = load(&vmlinux, &vendor, limit).map_err(ImageError::Vmlinux)?;
         let table = header.e_shoff(LE).saturating_add((vmlinux.sections.len() as u64) << 6);
         let ends = vmlinux.sections.iter().map(|section| {
             let size = if section.sh_type(LE) == elf::SHT_NOBITS { 0 } else { section.sh_size(LE) };
@@ -74,7 +83,7 @@ impl KernelImage {
         let fields = Fields::default();
         let mut image = Self { vendor, relocations, symbols, fields, sections, bytes };
         let types = image.section(".BTF").map(|types| image.content(types));
-        image.fields = debug::fields(&vmlinux, types);
+        image.fields = debug::fields(&vmlinux, types, limit);
         Ok(image)
     }
 
@@ -122,6 +131,7 @@ impl KernelImage {
 fn load<'data, R: ReadRef<'data>>(
     vmlinux: &Vmlinux<'data, R>,
     vendor: &VendorImage,
+    limit: u64,
 ) -> Result<(Vec<ImageSection>, Vec<u8>), String> {
     let mut sections = Vec::new();
     let mut bytes: Vec<u8> = Vec::new();
@@ -133,12 +143,12 @@ fn load<'data, R: ReadRef<'data>>(
         let Some(start) = mapped(section).filter(|_| is_loaded) else { continue };
         let Some(offset) = start.checked_sub(vendor.text_virt()) else { continue };
         let name = vmlinux.name(section).ok_or("has sections without names")?;
-        let content = vmlinux.content(section, &name, MAX_UNPACKED)?;
+        let content = vmlinux.content(section, &name, limit)?;
         total = total.saturating_add(content.len() as u64);
         let place = usize::try_from(offset).ok();
         let end = place.and_then(|place| Some((place, place.checked_add(content.len())?)));
         let (place, end) = end
-            .filter(|(_, end)| *end as u64 <= MAX_UNPACKED && total <= MAX_UNPACKED)
+            .filter(|(_, end)| *end as u64 <= limit && total <= limit)
             .ok_or_else(|| format!("has a `{name}` where no kernel has it"))?;
         if bytes.len() < end {
             bytes.resize(end, 0);

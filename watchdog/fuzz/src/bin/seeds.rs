@@ -7,10 +7,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
+use watchdog_core::image::KernelImage;
 use watchdog_core::locate::{Finding, Search, locate};
 use watchdog_core::memory::{Memory, PhysAddr, RawImage};
+use watchdog_core::verify::reference::Reference;
 use watchdog_fuzz::suspect::SUSPECT;
-use watchdog_fuzz::{Input, check, cut, dump, made_up, search, stored, traced, types};
+use watchdog_fuzz::{
+    Input, check, cut, debug_info, dump, image, made_up, search, stored, traced, types,
+};
 
 /// Seeds of the fuzz targets.
 #[derive(Parser)]
@@ -28,8 +32,8 @@ enum Command {
         directory: PathBuf,
     },
     /// Check that what is found in every seed of `locate` named `located-…`, `booting-…` or
-    /// `lost-…` is that, and nothing else; and that every seed of `judge` gets the verdict that it
-    /// is named after.
+    /// `lost-…` is that, and nothing else; that every seed of `judge` gets the verdict that it is
+    /// named after; and that a kernel can be judged by every seed of `image` named `kernel-…`.
     Check {
         /// Directory with one of each target.
         directory: PathBuf,
@@ -47,7 +51,8 @@ fn main() -> Result<()> {
         Command::Cut { image, directory } => cut_all(&image, &directory),
         Command::Check { directory } => {
             check_located(&directory.join("locate"))?;
-            check_judged(&directory.join("judge"))
+            check_judged(&directory.join("judge"))?;
+            check_images(&directory.join("image"))
         }
     }
 }
@@ -70,6 +75,8 @@ fn made_up_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     seeds.extend(traced::seeds().into_iter().map(of("judge")));
     seeds.extend(stored::seeds().into_iter().map(of("baseline")));
     seeds.extend(types::seeds().into_iter().map(of("types")));
+    seeds.extend(image::seeds().into_iter().map(of("image")));
+    seeds.extend(debug_info::seeds().into_iter().map(of("debug_info")));
     seeds.extend(made_up::learned_seeds().into_iter().map(of("learned")));
     seeds
 }
@@ -134,6 +141,22 @@ fn check_judged(directory: &Path) -> Result<()> {
     }
     ensure!(checked > 0, "there is no seed to check in {}", directory.display());
     println!("{checked} seeds are judged as they are called");
+    Ok(())
+}
+
+fn check_images(directory: &Path) -> Result<()> {
+    let mut checked = 0;
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("kernel-") {
+            let image = KernelImage::lay_out(&fs::read(&path)?)?;
+            Reference::of_image(&image).with_context(|| format!("{name} cannot be judged by"))?;
+            checked += 1;
+        }
+    }
+    ensure!(checked > 0, "there is no seed to check in {}", directory.display());
+    println!("{checked} seeds are images of kernels");
     Ok(())
 }
 

@@ -13,6 +13,8 @@ mod calls;
 mod counting;
 mod functions;
 #[cfg(test)]
+mod made_up;
+#[cfg(test)]
 mod tests;
 mod text;
 mod thunks;
