@@ -104,6 +104,8 @@ pub struct Test {
     pub kernels: Vec<String>,
     /// Only tests whose name contains this.
     pub filter: String,
+    /// Every case on each kernel.
+    pub every_kernel: bool,
     /// Also the tests on kernels of one's own configuration.
     pub own_kernels: bool,
     /// Only what takes little time.
@@ -261,6 +263,9 @@ fn test() -> impl Parser<Command> {
         .help("Only machine tests whose name contains this: 'guard:', '6.12 lease'")
         .argument("TEXT")
         .fallback(String::new());
+    let every_kernel = long("every-kernel")
+        .help("Every case on each kernel [default: cases that do not depend on it take turns]")
+        .switch();
     let own_kernels = long("own-kernels")
         .help("Also build kernels of one's own configuration, and run the tests on them")
         .switch();
@@ -278,6 +283,7 @@ fn test() -> impl Parser<Command> {
     construct!(Test {
         kernels,
         filter,
+        every_kernel,
         own_kernels,
         quick,
         again,

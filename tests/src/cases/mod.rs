@@ -60,13 +60,25 @@ pub struct Case {
     play: Play,
 }
 
-/// Which kernels a case runs on.
+/// Which kernels a case runs on, unless every case has to run on each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernels {
-    /// Every kernel: the result depends on the kernel.
+    /// Each kernel: what the case is about differs from one to the next.
     Each,
-    /// One kernel: the case is about the program alone.
-    One,
+    /// One kernel: the case is about what the program does, more than about the kernel. Such cases
+    /// take turns on the kernels. This is the number of the case among them.
+    Turn(usize),
+}
+
+impl Kernels {
+    /// Whether the case runs on the kernel with this number, of `count` kernels.
+    #[must_use]
+    pub fn include(self, kernel: usize, count: usize) -> bool {
+        match self {
+            Self::Each => true,
+            Self::Turn(turn) => turn % count.max(1) == kernel,
+        }
+    }
 }
 
 /// Cases of one subject: name, start state and test function of each.
@@ -111,7 +123,7 @@ impl Case {
 /// All cases.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    let on_each = [
+    let on_each = vec![
         discovery::CASES,
         sweeps::CASES,
         sources::CASES,
@@ -119,6 +131,12 @@ pub fn all() -> Vec<Case> {
         hardware::CASES,
         devices::CASES,
         paths::CASES,
+        held::CASES,
+        guard::CASES,
+        races::CASES,
+        adversary::CASES,
+    ];
+    let in_turn = vec![
         accounts::CASES,
         disarming::CASES,
         guard_life::CASES,
@@ -131,19 +149,38 @@ pub fn all() -> Vec<Case> {
         siege::memory::CASES,
         siege::service::CASES,
         siege::trusted::CASES,
-        held::CASES,
         leases::CASES,
-        guard::CASES,
-        races::CASES,
         robust::CASES,
         journald::CASES,
-        adversary::CASES,
+        refusals::CASES,
+        sweeps::OF_THE_PROGRAM,
+        sources::OF_THE_PROGRAM,
+        robust::OF_THE_PROGRAM,
     ];
-    let on_one =
-        [sweeps::OF_THE_PROGRAM, sources::OF_THE_PROGRAM, refusals::CASES, robust::OF_THE_PROGRAM];
-    let on = |lists: Vec<List>, kernels| {
-        let cases = lists.into_iter().flatten();
-        cases.map(move |&(name, start, play)| Case { name, kernels, start, play })
-    };
-    on(on_each.into(), Kernels::Each).chain(on(on_one.into(), Kernels::One)).collect()
+    let case = |&(name, start, play), kernels| Case { name, kernels, start, play };
+    let each = on_each.into_iter().flatten().map(|it| case(it, Kernels::Each));
+    let turns = in_turn.into_iter().flatten().enumerate();
+    each.chain(turns.map(|(turn, it)| case(it, Kernels::Turn(turn)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check that a case that takes its turn runs on one kernel, and that all kernels get as many
+    /// of these cases, but for one.
+    #[test]
+    fn kernels_take_turns() {
+        for count in 1..5 {
+            let mut cases_of = vec![0; count];
+            for case in all().into_iter().filter(|case| case.kernels != Kernels::Each) {
+                let on: Vec<usize> =
+                    (0..count).filter(|kernel| case.kernels.include(*kernel, count)).collect();
+                assert_eq!(on.len(), 1, "{}", case.name);
+                cases_of[on[0]] += 1;
+            }
+            let (least, most) = (cases_of.iter().min(), cases_of.iter().max());
+            assert!(*least.unwrap() > 0 && most.unwrap() - least.unwrap() <= 1, "{cases_of:?}");
+        }
+    }
 }

@@ -19,6 +19,9 @@ pub(super) const QUICK_KERNEL: &str = "6.1";
 /// Programs whose tests only read the memory of one machine and share the findings. All tests of
 /// such a program run in one process.
 const TOGETHER: [&str; 1] = ["judgement"];
+/// Programs with one test for each kernel. Without `--every-kernel`, only the test of the stable
+/// kernel runs.
+const OF_ONE_KERNEL: [&str; 1] = ["instructions"];
 /// The start of the names of tests, or of whole programs of tests, on kernels of one's own
 /// configuration. `--own-kernels` asks for them.
 const ON_OWN_KERNELS: &str = "own_";
@@ -56,7 +59,10 @@ pub(super) fn jobs(options: &options::Test, programs: &[TestProgram]) -> Result<
             let is_case = job.group.starts_with(CASES);
             let is_quick = QUICK.iter().any(|start| job.name.starts_with(start));
             let is_own = job.name.split(' ').any(|word| word.starts_with(ON_OWN_KERNELS));
+            let is_other_kernel = OF_ONE_KERNEL.contains(&program.name.as_str())
+                && !job.name.ends_with(&format!("_{}", kernels::STABLE.replace('.', "_")));
             job.name.contains(&options.filter)
+                && (options.every_kernel || !is_other_kernel)
                 && (options.own_kernels || !is_own)
                 && (options.kernels.is_empty() || is_case)
                 && (!options.quick || is_quick)
@@ -117,8 +123,11 @@ fn environment(options: &options::Test) -> Vec<(&'static str, String)> {
         [] => kernels::VERSIONS.join(","),
         some => some.join(","),
     };
+    // The user who names kernels gets every case on each of them.
+    let every_kernel = options.every_kernel || !options.kernels.is_empty();
     vec![
         ("WATCHDOG_KERNELS", kernels),
+        ("WATCHDOG_EVERY_KERNEL", every_kernel.to_string()),
         ("WATCHDOG_SOAK", options.soak.to_string()),
         ("WATCHDOG_RACES", options.races.to_string()),
         ("WATCHDOG_DAMAGE", options.damage.to_string()),
