@@ -49,9 +49,16 @@ pub(super) fn decide(
     images: &[VendorSign],
     budget: &mut Budget,
 ) -> Vec<Finding> {
-    let (kernels, unplaced) = claims.by_text();
-    let displaced: BTreeMap<_, _> =
-        kernels.iter().filter_map(|(at, it)| Some((*at, displaced(*at, it, &kernels)?))).collect();
+    let (mut kernels, unplaced) = claims.by_text();
+    let foreign: Vec<(PhysAddr, Claims)> = kernels
+        .iter_mut()
+        .map(|(text, claims)| (*text, claims.take_foreign()))
+        .filter(|(_, foreign)| !foreign.is_empty())
+        .collect();
+    let displaced: BTreeMap<_, _> = kernels
+        .iter()
+        .filter_map(|(at, it)| Some((*at, displaced(*at, it, &kernels, &foreign)?)))
+        .collect();
     let judged = kernels.into_iter().map(|(text, claims)| {
         let finding = judge(memory, text, claims, within, images, budget);
         match (finding, displaced.get(&text)) {
@@ -59,7 +66,9 @@ pub(super) fn decide(
             (finding, _) => finding,
         }
     });
-    let findings: Vec<Finding> = judged.chain(unplaced.iter().map(unmapped)).collect();
+    let others = foreign.iter().map(|(text, claims)| another(*text, claims));
+    let findings: Vec<Finding> =
+        judged.chain(unplaced.iter().map(unmapped)).chain(others).collect();
     explain::log_findings(&findings);
     findings
 }
@@ -77,8 +86,20 @@ fn unmapped(table: &TableClaim) -> Finding {
     Finding::Lost(Lost { witnesses, ..Lost::because(reason) })
 }
 
+/// The finding about what is said of another kernel at the address of this text.
+fn another(text: PhysAddr, claims: &Claims) -> Finding {
+    let witnesses = witnesses(claims);
+    let reason = only(
+        text,
+        &witnesses,
+        "page tables map another kernel there, so it is a virtual machine's, or ran before",
+    );
+    Finding::Lost(Lost { witnesses, ..Lost::because(reason) })
+}
+
 /// Whether parts of a kernel are elsewhere than the kernel itself says: its own VMCOREINFO names
-/// another physical address of the same text, where no other witness finds one.
+/// another physical address of the same text, where no other witness finds one. Of `foreign`, each
+/// is said of another kernel than the one at its address.
 ///
 /// That is so in a virtual machine's memory, and in a file that lacks a hole of the machine's. The
 /// page tables of a kernel that runs on the machine itself lead to it, and exclude both.
@@ -86,6 +107,7 @@ fn displaced(
     text: PhysAddr,
     claims: &Claims,
     kernels: &BTreeMap<PhysAddr, Claims>,
+    foreign: &[(PhysAddr, Claims)],
 ) -> Option<Displaced> {
     let table = claims.tables.first().filter(|_| claims.mappings.is_empty())?;
     let release = table.banner.as_deref().and_then(release_of)?;
@@ -98,7 +120,8 @@ fn displaced(
     let elsewhere = kernels
         .iter()
         .filter(|(at, other)| **at != text && other.mappings.is_empty() && other.tables.is_empty());
-    let mut noted = elsewhere.flat_map(|(_, other)| other.notes.iter().filter(is_of_it));
+    let others = elsewhere.map(|(_, other)| other).chain(foreign.iter().map(|(_, other)| other));
+    let mut noted = others.flat_map(|other| other.notes.iter().filter(is_of_it));
     let claimed = noted.next()?.phys;
     // Several notes do not say which one is the kernel's.
     noted.next().is_none().then_some(Displaced { claimed, found: text })

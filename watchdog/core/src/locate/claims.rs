@@ -48,6 +48,34 @@ impl Claims {
         (kernels, unplaced)
     }
 
+    /// Takes out what is said of another kernel: statements with another virtual address than the
+    /// page tables of this text, if the same witness also makes one with theirs.
+    ///
+    /// A virtual machine's kernel states physical addresses of its machine. Where KASLR puts it,
+    /// they may be those of this text.
+    pub(super) fn take_foreign(&mut self) -> Self {
+        let mut foreign = Self::default();
+        let [mapping] = self.mappings.as_slice() else { return foreign };
+        let virt = mapping.text.virt;
+        if self.notes.iter().any(|note| note.virt == virt) {
+            foreign.notes = self.notes.extract_if(.., |note| note.virt != virt).collect();
+        }
+        if self.resources.iter().any(|resource| resource.virt == virt) {
+            let is_other = |resource: &mut ResourceClaim| resource.virt != virt;
+            foreign.resources = self.resources.extract_if(.., is_other).collect();
+        }
+        foreign
+    }
+
+    /// Whether no witness says anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.mappings.is_empty()
+            && self.tables.is_empty()
+            && self.resources.is_empty()
+            && self.notes.is_empty()
+            && self.vendors.is_empty()
+    }
+
     /// Whether any witness described this text more than once, each time differently.
     pub(super) fn are_several(&self) -> bool {
         let counts = [

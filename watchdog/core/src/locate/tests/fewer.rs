@@ -242,30 +242,6 @@ fn without_write_protection_or_state() {
     assert!(machine.kernel().is_writable);
 }
 
-/// Check that parts of a kernel that itself states another place are lost with the distance, and do
-/// not concern a kernel on the machine itself.
-#[test]
-fn at_a_distance() {
-    // A virtual machine's memory: its addresses begin at 0.
-    let machine = Machine::with(FIRST);
-    machine.copy(FIRST.text, SECOND.text, IMAGE_SIZE);
-    machine.write(FIRST.text, &vec![0; IMAGE_SIZE as usize]);
-    machine.copy(FIRST.note, 0x190_0000, 4096);
-    machine.write(FIRST.note, &[0; 4096]);
-    let found = machine.find();
-    let guest = found.iter().find(|it| it.text_address() == Some(PhysAddr(SECOND.text))).unwrap();
-    assert!(guest.is_displaced(), "{found:?}");
-    assert!(guest.reason().contains("at 0x400000, 0xa00000 below"), "{}", guest.reason());
-    // Its VMCOREINFO at the right place, or page tables, make it a kernel of the machine's own.
-    let note = FIRST.note(FIRST.virt, SECOND.text, SECOND.root());
-    machine.write(FIRST.note, note.as_bytes());
-    assert!(!machine.find().iter().any(Finding::is_displaced));
-    let machine = Machine::with(FIRST);
-    machine.write(0x190_0000, FIRST.note(FIRST.virt, SECOND.text, 0).as_bytes());
-    machine.write(FIRST.note, &[0; 4096]);
-    assert!(!machine.find().iter().any(Finding::is_displaced));
-}
-
 /// Check that a table is rejected if it puts the text where no kernel has it.
 #[test]
 fn text_at_no_kernel_address() {

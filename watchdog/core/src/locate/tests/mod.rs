@@ -1,6 +1,7 @@
 //! Tests of all witnesses together, on kernels made up in memory and on manipulated ones.
 
 mod fewer;
+mod guests;
 mod logged;
 pub(crate) mod made_up;
 mod oracles;
