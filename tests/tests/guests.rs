@@ -84,11 +84,10 @@ fn note_about(node: &Lone, guest: &Lone) -> Result<Vec<u8>> {
     const FIRST_KEY: &[u8] = b"OSRELEASE=";
     const BASE: &str = "NUMBER(phys_base)=";
     let mut page = vec![0; SMALL as usize];
-    let place = (0..guest.ram().size()).step_by(page.len()).find_map(|at| {
-        guest.ram().read(at, &mut page).ok()?;
-        page.starts_with(FIRST_KEY).then_some(at)
-    });
-    place.context("no note in the virtual machine's memory")?;
+    let is_found = (0..guest.ram().size())
+        .step_by(page.len())
+        .any(|at| guest.ram().read(at, &mut page).is_ok() && page.starts_with(FIRST_KEY));
+    ensure!(is_found, "no note in the virtual machine's memory");
     let (own, other) = (node.node().truth()?, guest.node().truth()?);
     let base = own.text_phys_start.wrapping_sub(other.stext_virt - IMAGE_MAPPING).cast_signed();
     let lines = std::str::from_utf8(&page)?.trim_end_matches('\0').lines();

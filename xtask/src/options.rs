@@ -264,7 +264,7 @@ fn test() -> impl Parser<Command> {
         .argument("TEXT")
         .fallback(String::new());
     let every_kernel = long("every-kernel")
-        .help("Every case on each kernel [default: cases that do not depend on it take turns]")
+        .help("Every case on each kernel [default: in a run of all tests, some take turns]")
         .switch();
     let own_kernels = long("own-kernels")
         .help("Also build kernels of one's own configuration, and run the tests on them")

@@ -72,7 +72,7 @@ impl Stopping {
                 }
                 // The start may end while a signal arrives. A signal that comes after it is the
                 // service's, also before this thread hears that the start is over.
-                if !is_asked_in_time(&known, &asked) {
+                if !ask_in_time(&known, &asked) {
                     return false;
                 }
                 tokio::time::sleep(grace).await;
@@ -111,8 +111,9 @@ impl Stopping {
     }
 }
 
-/// Asks the start to stop, unless it is over. The lock orders this and [`Stopping::end_of_start`].
-fn is_asked_in_time(phase: &Mutex<Phase>, stop: &Stop) -> bool {
+/// Asks the start to stop, unless it is over. Returns whether it was asked. The lock orders this
+/// and [`Stopping::end_of_start`].
+fn ask_in_time(phase: &Mutex<Phase>, stop: &Stop) -> bool {
     let phase = phase.lock().unwrap_or_else(PoisonError::into_inner);
     if *phase == Phase::Over {
         return false;
@@ -145,7 +146,7 @@ mod tests {
         };
         let mut started = listen(Duration::ZERO);
         assert!(started.end_of_start());
-        assert!(!is_asked_in_time(&started.phase, started.stop()), "a signal after the start");
+        assert!(!ask_in_time(&started.phase, started.stop()), "a signal after the start");
         let (mut late, mut slow) = (listen(Duration::from_secs(3600)), listen(Duration::ZERO));
         slow.is_reported();
         send(libc::SIGTERM);

@@ -19,7 +19,7 @@ pub(super) const QUICK_KERNEL: &str = "6.1";
 /// Programs whose tests only read the memory of one machine and share the findings. All tests of
 /// such a program run in one process.
 const TOGETHER: [&str; 1] = ["judgement"];
-/// Programs with one test for each kernel. Without `--every-kernel`, only the test of the stable
+/// Programs with one test for each kernel. Where cases take turns, only the test of the stable
 /// kernel runs.
 const OF_ONE_KERNEL: [&str; 1] = ["instructions"];
 /// The start of the names of tests, or of whole programs of tests, on kernels of one's own
@@ -31,6 +31,11 @@ const QUICK: [&str; 4] = ["6.1 locate: ", "6.1 run: armed", "6.1 scan: ", "6.1 g
 /// Whether the run includes the jobs that need no machine.
 pub(super) fn is_whole(options: &options::Test) -> bool {
     options.filter.is_empty() && options.kernels.is_empty()
+}
+
+/// Whether every case runs on each kernel. Only in a whole run, cases take turns.
+fn is_every_kernel(options: &options::Test) -> bool {
+    options.every_kernel || options.again || !is_whole(options)
 }
 
 /// The file with the names of the failed tests.
@@ -62,7 +67,7 @@ pub(super) fn jobs(options: &options::Test, programs: &[TestProgram]) -> Result<
             let is_other_kernel = OF_ONE_KERNEL.contains(&program.name.as_str())
                 && !job.name.ends_with(&format!("_{}", kernels::STABLE.replace('.', "_")));
             job.name.contains(&options.filter)
-                && (options.every_kernel || !is_other_kernel)
+                && (is_every_kernel(options) || !is_other_kernel)
                 && (options.own_kernels || !is_own)
                 && (options.kernels.is_empty() || is_case)
                 && (!options.quick || is_quick)
@@ -123,11 +128,9 @@ fn environment(options: &options::Test) -> Vec<(&'static str, String)> {
         [] => kernels::VERSIONS.join(","),
         some => some.join(","),
     };
-    // The user who names kernels gets every case on each of them.
-    let every_kernel = options.every_kernel || !options.kernels.is_empty();
     vec![
         ("WATCHDOG_KERNELS", kernels),
-        ("WATCHDOG_EVERY_KERNEL", every_kernel.to_string()),
+        ("WATCHDOG_EVERY_KERNEL", is_every_kernel(options).to_string()),
         ("WATCHDOG_SOAK", options.soak.to_string()),
         ("WATCHDOG_RACES", options.races.to_string()),
         ("WATCHDOG_DAMAGE", options.damage.to_string()),

@@ -52,8 +52,7 @@ pub(super) fn decide(
     let (mut kernels, unplaced) = claims.by_text();
     let foreign: Vec<(PhysAddr, Claims)> = kernels
         .iter_mut()
-        .map(|(text, claims)| (*text, claims.take_foreign()))
-        .filter(|(_, foreign)| !foreign.is_empty())
+        .filter_map(|(text, claims)| Some((*text, claims.take_foreign()?)))
         .collect();
     let displaced: BTreeMap<_, _> = kernels
         .iter()

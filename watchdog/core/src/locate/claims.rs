@@ -53,9 +53,9 @@ impl Claims {
     ///
     /// A virtual machine's kernel states physical addresses of its machine. Where KASLR puts it,
     /// they may be those of this text.
-    pub(super) fn take_foreign(&mut self) -> Self {
+    pub(super) fn take_foreign(&mut self) -> Option<Self> {
+        let [mapping] = self.mappings.as_slice() else { return None };
         let mut foreign = Self::default();
-        let [mapping] = self.mappings.as_slice() else { return foreign };
         let virt = mapping.text.virt;
         if self.notes.iter().any(|note| note.virt == virt) {
             foreign.notes = self.notes.extract_if(.., |note| note.virt != virt).collect();
@@ -64,16 +64,8 @@ impl Claims {
             let is_other = |resource: &mut ResourceClaim| resource.virt != virt;
             foreign.resources = self.resources.extract_if(.., is_other).collect();
         }
-        foreign
-    }
-
-    /// Whether no witness says anything.
-    pub(super) fn is_empty(&self) -> bool {
-        self.mappings.is_empty()
-            && self.tables.is_empty()
-            && self.resources.is_empty()
-            && self.notes.is_empty()
-            && self.vendors.is_empty()
+        let is_any = !foreign.notes.is_empty() || !foreign.resources.is_empty();
+        is_any.then_some(foreign)
     }
 
     /// Whether any witness described this text more than once, each time differently.

@@ -107,57 +107,58 @@ fn cut_all(image: &Path, directory: &Path) -> Result<()> {
 }
 
 fn check_located(directory: &Path) -> Result<()> {
-    let mut checked = 0;
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let state = name.split('-').next().unwrap_or_default();
-        if ["located", "booting", "lost"].contains(&state) {
-            let found = found(&fs::read(&path)?)?;
-            let sound = !found.is_empty() && found.iter().all(|found| found.state() == state);
-            ensure!(sound, "{name} is something else: {found:?}");
-            checked += 1;
-        }
-    }
-    ensure!(checked > 0, "there is no seed to check in {}", directory.display());
+    let checked = check_each(directory, &["located", "booting", "lost"], |name, state, seed| {
+        let found = found(seed)?;
+        let sound = !found.is_empty() && found.iter().all(|found| found.state() == state);
+        ensure!(sound, "{name} is something else: {found:?}");
+        Ok(())
+    })?;
     println!("{checked} seeds are what they are called");
     Ok(())
 }
 
 fn check_judged(directory: &Path) -> Result<()> {
-    let mut checked = 0;
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let verdict = name.split('-').next().unwrap_or_default();
-        if !["clean", "patched", "instrumented", "tampered"].contains(&verdict) {
-            continue;
-        }
-        let input = SUSPECT.with(&fs::read(&path)?);
+    let verdicts = ["clean", "patched", "instrumented", "tampered"];
+    let checked = check_each(directory, &verdicts, |name, verdict, seed| {
+        let input = SUSPECT.with(seed);
         let swept = check::judged(&input).with_context(|| format!("{name} cannot be read"))?;
         let reported = &swept.unexplained;
         ensure!(swept.verdict.to_string() == verdict, "{name} is {}: {reported:x?}", swept.verdict);
-        checked += 1;
-    }
-    ensure!(checked > 0, "there is no seed to check in {}", directory.display());
+        Ok(())
+    })?;
     println!("{checked} seeds are judged as they are called");
     Ok(())
 }
 
 fn check_images(directory: &Path) -> Result<()> {
+    let checked = check_each(directory, &["kernel"], |name, _, seed| {
+        let image = KernelImage::lay_out(seed)?;
+        Reference::of_image(&image).with_context(|| format!("{name} is no kernel's image"))?;
+        Ok(())
+    })?;
+    println!("{checked} seeds are images of kernels");
+    Ok(())
+}
+
+/// Calls `check` with the name, the kind and the bytes of each seed whose name begins with one of
+/// these kinds and a dash. Returns how many seeds there are.
+fn check_each(
+    directory: &Path,
+    kinds: &[&str],
+    check: impl Fn(&str, &str, &[u8]) -> Result<()>,
+) -> Result<usize> {
     let mut checked = 0;
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("kernel-") {
-            let image = KernelImage::lay_out(&fs::read(&path)?)?;
-            Reference::of_image(&image).with_context(|| format!("{name} cannot be judged by"))?;
+        let kind = name.split('-').next().unwrap_or_default();
+        if kinds.contains(&kind) {
+            check(&name, kind, &fs::read(&path)?)?;
             checked += 1;
         }
     }
-    ensure!(checked > 0, "there is no seed to check in {}", directory.display());
-    println!("{checked} seeds are images of kernels");
-    Ok(())
+    ensure!(checked > 0, "{} has no seed of the kinds {}", directory.display(), kinds.join(", "));
+    Ok(checked)
 }
 
 /// Searches an input's memory for kernels.
